@@ -1,0 +1,61 @@
+"""What a user did wrong, told so that the next try succeeds."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with what the user wrote or where the data lies.
+
+    Attributes:
+        where: file and line, dotted key, or path: `experiments/x.yaml:7: training.epochs`.
+        what: what is wrong and what was found.
+        allowed: what would be right; empty when `what` says it already.
+        next_step: what to do now, the nearest valid name for instance; may be empty.
+    """
+
+    where: str
+    what: str
+    allowed: str = ""
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        parts = [f"{self.where}: {self.what}."]
+        if self.allowed:
+            parts.append(f"Allowed: {self.allowed}.")
+        if self.next_step:
+            parts.append(self.next_step if self.next_step.endswith((".", "?")) else f"{self.next_step}.")
+        return " ".join(parts)
+
+
+class InputError(ValueError):
+    """Bad input by the user: the command line ends with exit code 2 and no traceback.
+
+    Attributes:
+        problems: everything that was found wrong, not only the first.
+    """
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class ExperimentError(InputError):
+    """An experiment file, or an override, that cannot be run."""
+
+
+class DataError(InputError):
+    """Images, maps or folders that are missing, unreadable or contradict each other."""
+
+
+def closest(found: object, allowed: Iterable[str]) -> str:
+    """`Closest: 'bottle'` for a misspelt name, or an empty string when nothing is near."""
+    near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
+    return f"Closest: '{near[0]}'" if near else ""

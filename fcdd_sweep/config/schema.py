@@ -1,0 +1,212 @@
+"""The shape of an experiment file. Names of data sets, networks and sources live in their own rooms' registries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+SCHEMA_VERSION = 1
+
+
+class Section(BaseModel):
+    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Dataset(Section):
+    name: str
+    """Which data set; `python -m fcdd_sweep list` shows them."""
+    root: Annotated[Path, Field(strict=False)] | None = None
+    """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
+    classes: Literal["all"] | list[str | int] = "all"
+    """Normal classes to train on, by name or index."""
+    protocol: Literal["defects", "one_vs_rest"] | None = None
+    """`folder` only: which layout; found from the folders when left out."""
+    options: dict[str, bool | int | float | str] = {}
+    """Settings that belong to one data set alone; `list` shows them."""
+
+    @field_validator("root")
+    @classmethod
+    def absolute(cls, root: Path | None) -> Path | None:
+        return None if root is None else root.expanduser().absolute()
+
+
+class Images(Section):
+    raw_size: int = Field(ge=4)
+    """Side in pixels to which every image is brought when it is decoded; cropping starts from here."""
+    size: int = Field(ge=4)
+    """Side in pixels of what the network sees; at most `raw_size`."""
+    resize: Literal["nearest", "bilinear", "area"] = "bilinear"
+    """How `raw_size` is reached; `area` averages when it shrinks (no aliasing)."""
+    color: Literal["grey", "rgb"] = "rgb"
+    """Channels of the network's input."""
+    nominal_label: Literal[0, 1] = 0
+    """1 swaps the roles: the normal class is pushed away and the anomalies are pulled in."""
+
+    @model_validator(mode="after")
+    def size_fits(self) -> Images:
+        if self.size > self.raw_size:
+            raise ValueError(f"images.size {self.size} must not be larger than images.raw_size {self.raw_size}")
+        return self
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.color == "rgb" else 1
+
+
+class DatasetSource(Section):
+    dataset: str
+    """Outlier exposure: training images of this data set."""
+    root: Annotated[Path, Field(strict=False)] | None = None
+    """Where that data set lies, if it needs a folder."""
+
+
+class FolderSource(Section):
+    folder: Annotated[Path, Field(strict=False)]
+    """Outlier exposure: all images below this folder."""
+
+
+class Anomalies(Section):
+    mode: Literal["unsupervised", "noise", "malformed_normal", "malformed_normal_gt", "other"] = "unsupervised"
+    """Where training anomalies come from: none; an image replaced by noise or by outlier exposure; noise added to
+    the nominal image, without or with the map of changed pixels; real anomalies of the training split."""
+    source: str | DatasetSource | FolderSource | None = None
+    """A synthetic source by name, `{dataset: NAME}` or `{folder: PATH}`."""
+    limit: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
+    """How many distinct outlier-exposure or real anomalies are used, drawn once per seed."""
+    probability: float = Field(0.5, ge=0.0, le=1.0)
+    """Chance that a nominal training sample is replaced, drawn freshly every time."""
+
+
+class Network(Section):
+    name: str
+    """Which network; `python -m fcdd_sweep list` shows them."""
+    bias: bool = True
+    """Biases in convolutions and affine batch norms."""
+
+
+class ExponentialSchedule(Section):
+    type: Literal["exponential"] = "exponential"
+    factor: float = Field(gt=0.0, le=1.0)
+    """The learning rate is multiplied by this after every epoch."""
+
+
+class MilestoneSchedule(Section):
+    type: Literal["milestones"] = "milestones"
+    milestones: list[Annotated[int, Field(ge=1)]]
+    """After this many epochs the learning rate is multiplied by `factor`."""
+    factor: float = Field(0.1, gt=0.0, le=1.0)
+
+
+class Training(Section):
+    epochs: int = Field(ge=1)
+    passes_per_epoch: int = Field(1, ge=1)
+    """How often an epoch goes through the nominal training images."""
+    batch_size: int = Field(128, ge=2)
+    supervision: Literal["labels", "maps"] = "labels"
+    """Loss on image labels or on ground-truth maps (data with maps always the latter)."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    """Nesterov momentum of SGD."""
+    learning_rate: float = Field(gt=0.0)
+    weight_decay: float = Field(0.0, ge=0.0)
+    schedule: Annotated[ExponentialSchedule | MilestoneSchedule, Field(discriminator="type")]
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 runs convolutions in bfloat16; it changes numbers and so is part of the config."""
+    threads: int = Field(1, ge=1)
+    """CPU threads of a trial; they change the last bits of a sum and so are part of the config."""
+
+
+class Heatmaps(Section):
+    kernel_std_px: float | None = Field(None, gt=0.0)
+    """Standard deviation in pixels of the upsampling Gaussian; left out: by the receptive field's size."""
+    quantile: float = Field(0.99, gt=0.0, le=1.0)
+    """Share of the reference values that the colours span; drawing only."""
+
+
+class Validation(Section):
+    nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the nominal training images that is held out; thresholds come from them."""
+
+
+class Evaluation(Section):
+    validation: Validation = Validation()
+    threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
+    """Quantile of the held-out nominal scores above which an image is called anomalous."""
+
+
+class Resources(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    cpus: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
+    """CPU cores that a trial reserves; auto: as many as `training.threads`."""
+    trials_per_gpu: int = Field(4, ge=1)
+    """How many trials share a GPU."""
+
+
+class Faults(Section):
+    retries: int = Field(3, ge=0)
+    """How often a trial whose worker was lost is started again within one run."""
+    retry_failed: bool = True
+    """Whether the same command runs failed trials again."""
+
+
+class Keep(Section):
+    snapshots: Literal["all", "none"] = "all"
+    maps: Literal["pictured", "all"] = "pictured"
+    """Which anomaly maps and images a leaf keeps: those in its pictures, or all test images."""
+    pictures: Literal["leaf", "none"] = "leaf"
+    """Whether a worker draws a trial's pictures; `aggregate --redraw` draws them later."""
+
+
+class Settings(Section):
+    """Everything that a single trial needs to know, apart from its class and seed."""
+
+    method: Literal["fcdd"] = "fcdd"
+    dataset: Dataset
+    images: Images
+    anomalies: Anomalies = Anomalies()
+    network: Network
+    preprocessing: Literal["none", "lcn", "aug1", "lcnaug1"] = "none"
+    training: Training
+    heatmaps: Heatmaps = Heatmaps()
+    evaluation: Evaluation = Evaluation()
+    resources: Resources = Resources()
+    keep: Keep = Keep()
+
+
+Overrides = dict[str, Any]
+"""Dotted keys and their values: `{"training.learning_rate": 0.01}`."""
+
+
+class Experiment(Settings):
+    """An experiment file, presets and overrides applied."""
+
+    schema_: Literal[1] = Field(alias="schema")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """The run's directory is `output`/`name`."""
+    preset: str | None = None
+    """Defaults for a data set; everything in the file overrides them."""
+    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = 5
+    """5 means seeds 0 to 4; or a list."""
+    grid: dict[str, list[Any]] = {}
+    """Dotted keys and the values to try; the configs are the product."""
+    variants: dict[str, Overrides] = {}
+    """Named configs, crossed with the grid."""
+    faults: Faults = Faults()
+    output: Annotated[Path, Field(strict=False)] = Path("results")
+
+    @field_validator("output")
+    @classmethod
+    def absolute(cls, output: Path) -> Path:
+        return output.expanduser().absolute()
+
+    @property
+    def run_dir(self) -> Path:
+        return self.output / self.name
+
+    @property
+    def seed_list(self) -> list[int]:
+        return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)

@@ -1,0 +1,104 @@
+"""What identifies a trial: config, normal class and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fcdd_sweep.config.schema import Settings
+
+NUMERICS_VERSION = 1
+"""Raised by hand when code changes the numbers that a trial gives."""
+
+NOT_IDENTITY = (
+    "dataset.root",
+    "dataset.classes",
+    "anomalies.source.root",
+    "heatmaps.quantile",
+    "resources",
+    "keep",
+)
+"""Keys that may change without making another trial: paths, resources and drawing."""
+
+
+def canonical(value: object) -> str:
+    """One JSON text for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: object) -> str:
+    """12 hex digits of the SHA-256 of `value` as canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+
+
+def slug(text: str) -> str:
+    """`text` as a file name: letters, digits, `.`, `_` and `-` alone."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "x"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One (config, normal class, seed).
+
+    Attributes:
+        settings: the resolved settings.
+        normal_class: name of the class that is trained on.
+        seed: the integer really given to the generators.
+        config_name: name of the config's folder; empty when the experiment has one config.
+        parameters: the grid's and variants' values that make this config.
+    """
+
+    settings: Settings
+    normal_class: str
+    seed: int
+    config_name: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def config_id(self) -> str:
+        return digest({"settings": identity(self.settings), "numerics": NUMERICS_VERSION})
+
+    @cached_property
+    def trial_id(self) -> str:
+        return digest({"config": self.config_id, "class": self.normal_class, "seed": self.seed})
+
+    @property
+    def leaf(self) -> str:
+        """Where the trial's files lie below the run's directory, with forward slashes."""
+        return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "normal_class": self.normal_class,
+            "seed": self.seed,
+            "config_name": self.config_name,
+            "parameters": self.parameters,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> TrialSpec:
+        return cls(**{**plain, "settings": Settings.model_validate(plain["settings"])})
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """The part of the settings that changes a trial's numbers, as plain values.
+
+    A folder of outlier exposure counts by its last name: where it lies does not matter.
+    """
+    plain = settings.model_dump(mode="json", include=set(Settings.model_fields))
+    for key in NOT_IDENTITY:
+        *parents, last = key.split(".")
+        section: Any = plain
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    source = plain["anomalies"]["source"]
+    if isinstance(source, dict) and "folder" in source:
+        source["folder"] = source["folder"].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return plain

@@ -1,0 +1,97 @@
+"""A decoded data set: images, what is known of each, and how a normal class divides them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All images of a data set at their raw size, in one order.
+
+    Attributes:
+        name: the data set.
+        protocol: `one_vs_rest` (every other class is anomalous) or `defects` (each class has its own anomalies).
+        classes: the classes' names, in order.
+        images: (N, C, H, W) uint8, usually memory-mapped and read-only.
+        class_index: (N,) int64 into `classes`.
+        is_test: (N,) bool.
+        is_anomalous: (N,) bool, within the image's own class; all False in `one_vs_rest`.
+        defect: N names: the defect's type, empty for nominal images.
+        path: N names: path below the root, or a stable label such as `digits/17`.
+        original_size: (N, 2) int64, height and width before `images.raw_size` was applied.
+        mask_index: (N,) int64, which of the masks belongs to the image, -1 for none.
+        mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
+        mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.
+        fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split.
+        notes: sentences for the report, such as how many independent regions stand behind the images.
+    """
+
+    name: str
+    protocol: str
+    classes: tuple[str, ...]
+    images: npt.NDArray[np.uint8]
+    class_index: npt.NDArray[np.int64]
+    is_test: npt.NDArray[np.bool_]
+    is_anomalous: npt.NDArray[np.bool_]
+    defect: tuple[str, ...]
+    path: tuple[str, ...]
+    original_size: npt.NDArray[np.int64]
+    mask_index: npt.NDArray[np.int64]
+    mask_bits: npt.NDArray[np.uint8]
+    mask_offset: npt.NDArray[np.int64]
+    fingerprints: dict[str, str]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def has_maps(self) -> bool:
+        return bool((self.mask_index >= 0).any())
+
+    def mask(self, index: int) -> npt.NDArray[np.bool_] | None:
+        """The ground-truth map of image `index`, (H0, W0) bool at its original size; None if it has none."""
+        which = self.mask_index[index]
+        if which < 0:
+            return None
+        height, width = self.original_size[index]
+        bits = self.mask_bits[self.mask_offset[which] : self.mask_offset[which + 1]]
+        return np.unpackbits(bits, count=int(height * width)).astype(bool).reshape(height, width)
+
+
+@dataclass(frozen=True)
+class Split:
+    """What a normal class trains and is tested on: indices into a corpus.
+
+    Attributes:
+        train_nominal: (n,) int64.
+        train_anomalous: (m,) int64, real anomalies of the training split (mode `other` alone uses them).
+        test: (t,) int64.
+        test_label: (t,) int8, 0 nominal, 1 anomalous.
+        test_defect: t names: the defect's type, or in `one_vs_rest` the other class; empty for nominal images.
+    """
+
+    train_nominal: npt.NDArray[np.int64]
+    train_anomalous: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+    test_label: npt.NDArray[np.int8]
+    test_defect: tuple[str, ...]
+
+
+def split_for(corpus: Corpus, normal_class: str) -> Split:
+    """Divide a corpus for one normal class by its protocol."""
+    own = corpus.class_index == corpus.classes.index(normal_class)
+    if corpus.protocol == "one_vs_rest":
+        anomalous, relevant = ~own, np.ones_like(own)
+        kind = tuple(corpus.classes[i] for i in corpus.class_index)
+    else:
+        anomalous, relevant, kind = corpus.is_anomalous, own, corpus.defect
+    train, test = relevant & ~corpus.is_test, np.flatnonzero(relevant & corpus.is_test)
+    return Split(
+        train_nominal=np.flatnonzero(train & ~anomalous),
+        train_anomalous=np.flatnonzero(train & anomalous),
+        test=test,
+        test_label=anomalous[test].astype(np.int8),
+        test_defect=tuple(kind[i] if anomalous[i] else "" for i in test),
+    )

@@ -1,0 +1,66 @@
+"""What a training leaves in memory: plain arrays and numbers. `sweep.trial` turns it into files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of training. Losses are means over samples; NaN when there was no such sample."""
+
+    epoch: int
+    loss: float
+    loss_nominal: float
+    loss_anomalous: float
+    learning_rate: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished trial.
+
+    Attributes:
+        history: one record an epoch.
+        scores: columns of `scores.parquet` without the trial's id; equal lengths.
+        curves: by kind (`image_roc`, ...): x, y, threshold.
+        metrics: columns of `metrics.parquet` that training knows; NaN where undefined.
+        defects: rows of `defects.parquet` without the trial's id.
+        maps: arrays of `maps.npz`; see `results.tree.MAPS`.
+        snapshot: what `snapshot.pt` holds: tensors and plain values alone.
+        notes: sentences for the log, such as a limit that exceeds what there is.
+    """
+
+    history: list[EpochRecord]
+    scores: dict[str, list[Any]]
+    curves: dict[str, tuple[FloatArray, FloatArray, FloatArray]]
+    metrics: dict[str, Any]
+    defects: list[dict[str, Any]]
+    maps: dict[str, npt.NDArray[Any]]
+    snapshot: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+
+
+class Observer(Protocol):
+    """How training tells the outside; the default does nothing."""
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None: ...
+
+    def stop_asked(self) -> bool: ...
+
+
+class Silent:
+    """An observer that neither listens nor asks."""
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        """Nothing to tell."""
+
+    def stop_asked(self) -> bool:
+        return False
