@@ -1,0 +1,49 @@
+"""Which training anomalies there are and what each can do. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SourceKind = Literal["synthetic", "exposure"]
+"""Rendered from random numbers, or outlier exposure: images of another data set or of a folder."""
+
+
+@dataclass(frozen=True)
+class ModeInfo:
+    """What an `anomalies.mode` does.
+
+    Attributes:
+        title: one line for `list`.
+        sources: kinds of source it can use; empty: it takes none, otherwise it needs one.
+        gives_maps: whether it knows which pixels of an anomaly are anomalous.
+        real: whether it uses the real anomalies of the training split, which must then hold some.
+    """
+
+    title: str
+    sources: tuple[SourceKind, ...] = ()
+    gives_maps: bool = False
+    real: bool = False
+
+    @property
+    def needs_source(self) -> bool:
+        return bool(self.sources)
+
+
+MODES: dict[str, ModeInfo] = {
+    "unsupervised": ModeInfo("nominal images alone"),
+    "other": ModeInfo("real anomalies of the training split", real=True),
+    "noise": ModeInfo("the image is replaced by one of the source", sources=("synthetic", "exposure")),
+    "malformed_normal": ModeInfo("the source is added to the nominal image", sources=("synthetic",)),
+    "malformed_normal_gt": ModeInfo(
+        "the same, trained on the map of changed pixels", sources=("synthetic",), gives_maps=True
+    ),
+}
+
+SOURCES: dict[str, str] = {
+    "confetti": "rotated squares of one dark colour each, blurred; the paper's choice for defects",
+    "solid": "one random colour over the whole image",
+    "gaussian": "every value drawn from a normal distribution, mean 0, standard deviation 64",
+    "uniform": "every value drawn uniformly from 0 to 255",
+}
+"""Synthetic sources and what they look like. Values are in grey levels, 0 to 255, or added to such."""
