@@ -49,4 +49,95 @@ class DataSetInfo:
     trains_with_anomalies: bool | None = None
 
 
-DATA_SETS: dict[str, DataSetInfo] = {}
+MVTEC_CLASSES = (
+    "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
+    "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
+)  # fmt: skip
+
+_ALL = (
+    DataSetInfo(
+        name="digits",
+        title="scikit-learn's handwritten digits, 1,797 grey images of 8x8 pixels, enlarged",
+        module="fcdd_sweep.data.digits",
+        protocol="one_vs_rest",
+        classes=tuple("0123456789"),
+        maps=False,
+        augmentation="small",
+        needs_root=False,
+        get="Comes with scikit-learn.",
+        trains_with_anomalies=True,
+    ),
+    DataSetInfo(
+        name="textures",
+        title="texture photographs of scikit-image with rendered defects and exact maps",
+        module="fcdd_sweep.data.textures",
+        protocol="defects",
+        classes=("brick", "grass", "gravel"),
+        maps=True,
+        augmentation="texture",
+        needs_root=False,
+        get="Comes with scikit-image.",
+        options={
+            "regions": Option(
+                default="reporting",
+                meaning="where test images are cut: `selection` takes a part of the training region, so that settings "
+                "can be chosen without a look at the reporting region",
+                allowed=("reporting", "selection"),
+            )
+        },
+        trains_with_anomalies=False,
+    ),
+    DataSetInfo(
+        name="solar",
+        title="electroluminescence images of 2,624 solar cells (ELPV), graded by experts",
+        module="fcdd_sweep.data.solar",
+        protocol="defects",
+        classes=("mono", "poly"),
+        maps=False,
+        augmentation="texture",
+        needs_root=False,
+        get="Install the extra: pip install 'fcdd_sweep[solar]' (package elpv-dataset, 91 MB).",
+        options={
+            "threshold": Option(
+                default=0.5,
+                meaning="a cell is anomalous when its defect probability (0, 1/3, 2/3 or 1) is above this; nominal "
+                "cells have probability 0, those in between are left out",
+                low=0.0,
+                high=0.99,
+            )
+        },
+        trains_with_anomalies=True,
+    ),
+    DataSetInfo(
+        name="folder",
+        title="your own images: CLASS/{train,test}/{normal,anomalous}, or one folder a class",
+        module="fcdd_sweep.data.folder",
+        protocol=None,
+        classes=None,
+        maps=None,
+        augmentation="photo",
+        needs_root=True,
+        get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
+        "{train,test}/CLASS/{normal,anomalous}/IMAGES, or with one folder of images a class.",
+    ),
+    DataSetInfo(
+        name="mvtec",
+        title="MVTec-AD, 15 classes of industrial products and textures with ground-truth maps",
+        module="fcdd_sweep.data.mvtec",
+        protocol="defects",
+        classes=MVTEC_CLASSES,
+        maps=True,
+        augmentation="texture",
+        needs_root=True,
+        get="Download MVTec-AD from https://www.mvtec.com/company/research/datasets/mvtec-ad, unpack it, and set "
+        "dataset.root to the folder that holds CLASS/{train,test,ground_truth}.",
+        trains_with_anomalies=False,
+    ),
+)
+
+DATA_SETS: dict[str, DataSetInfo] = {entry.name: entry for entry in _ALL}
+
+
+def info(name: str) -> DataSetInfo:
+    """What is known of data set `name`; KeyError for a name that `DATA_SETS` lacks."""
+    return DATA_SETS[name]

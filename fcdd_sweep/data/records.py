@@ -1,0 +1,98 @@
+"""What the module of a data set offers, so that one loader serves them all.
+
+A module named in `data.registry` has one function, and a second one where the registry leaves something to the folders:
+
+    scan(dataset: Dataset, images: Images) -> Scan
+        Every image of the data set, in an order that is the same on every machine, with all problems that can be
+        found without decoding. It is called by `--dry-run` and by every worker: it lists and looks, and imports what
+        is heavy inside the function. Records of a `defects` data set are those of `wanted_classes` alone.
+
+    discover(dataset: Dataset) -> Discovery
+        Only where protocol, classes or maps are None in the registry. Raises `DataError` when there is nothing to find.
+
+Neither imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fcdd_sweep.config.errors import Problem
+from fcdd_sweep.config.schema import Dataset
+
+
+class Picture(NamedTuple):
+    """A decoded or rendered image.
+
+    Attributes:
+        image: (H, W) grey or (H, W, 3) RGB uint8, in any size and either colour: the loader brings it to
+            `images.raw_size` and `images.color`.
+        mask: (H, W) bool, True where anomalous, or None where no map is known.
+    """
+
+    image: npt.NDArray[np.uint8]
+    mask: npt.NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image before it is decoded.
+
+    Attributes:
+        path: path below the root with forward slashes, or a stable label such as `digits/17`; unique.
+        class_name: the class it belongs to.
+        is_test: whether it is in the test split.
+        is_anomalous: within its own class; always False in `one_vs_rest`.
+        defect: the defect's type; empty for nominal images.
+        stamp: changes when the pixels may have changed: sizes and times of files, or the version of a renderer.
+        load: gives the picture. It may run in a thread, in any order, and must give the same pixels every time. It
+            raises `DataError` for what a user must mend, such as a file that does not decode.
+    """
+
+    path: str
+    class_name: str
+    is_test: bool
+    is_anomalous: bool
+    defect: str
+    stamp: str
+    load: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look at a data set gives: images, or what is wrong with it.
+
+    Attributes:
+        records: all images, in a fixed order; incomplete where there are problems.
+        problems: everything that is wrong, all at once; empty when the data can be read.
+        notes: sentences for the report, such as how many independent regions stand behind the images.
+    """
+
+    records: tuple[Record, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """What the folders tell where the registry does not know."""
+
+    protocol: Literal["one_vs_rest", "defects"]
+    classes: tuple[str, ...]
+    maps: bool
+    trains_with_anomalies: bool
+
+
+def wanted_classes(dataset: Dataset, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `classes` that `dataset.classes` names, by name or index, in the order of `classes`.
+
+    Names and indices that do not exist are left to the plan, which reports them.
+    """
+    if dataset.classes == "all":
+        return classes
+    return tuple(name for i, name in enumerate(classes) if name in dataset.classes or i in dataset.classes)
