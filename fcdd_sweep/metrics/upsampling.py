@@ -1,0 +1,70 @@
+"""Anomaly maps to image size: every cell spreads a Gaussian over its receptive field. For torch: `networks.build`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def default_std(size: int) -> float:
+    """Standard deviation in pixels of the Gaussian for a receptive field of `size` pixels, when none is asked for."""
+    return float(np.log10(0.45 * size + 1) + 0.25) if size < 32 else 10.0
+
+
+def gaussian_kernel(size: int, std: float) -> npt.NDArray[np.float64]:
+    """The 1-D Gaussian, (size,), not normalised: peak 1 for odd sizes.
+
+    An even size has no middle: the kernel of `size - 1` gets its middle twice and is halved (peak 0.5).
+    Source: Liznerski et al., ICLR 2021, Sec. 3, as their program has it.
+    """
+    odd = size - 1 + size % 2
+    offsets = np.arange(odd) - odd // 2
+    kernel: npt.NDArray[np.float64] = np.exp(-0.5 * (offsets / std) ** 2)
+    return kernel if size % 2 else np.insert(kernel, odd // 2, 1.0) / 2
+
+
+@lru_cache(maxsize=64)
+def upsampling_weights(
+    receptive_field: tuple[int, int, float], cells: int, out_size: int, std: float | None
+) -> npt.NDArray[np.float64]:
+    """What each of `cells` map cells gives to each pixel along one axis, (out_size, cells), read-only.
+
+    The 2-D Gaussian is the product of two 1-D ones, so that the whole upsampling is `rows @ map @ columns.T`. The
+    weights equal a transposed convolution with stride `jump`, cropped such that each Gaussian sits on the centre of
+    its cell's receptive field; pixels beyond the outermost receptive fields get 0.
+    """
+    size, jump, shift = receptive_field
+    kernel = gaussian_kernel(size, default_std(size) if std is None else std)
+    pixel = np.arange(out_size)[:, None] + (size - 1) // 2 - int(shift)
+    tap = pixel - jump * np.arange(cells)
+    weights: npt.NDArray[np.float64] = np.where((tap >= 0) & (tap < size), kernel[tap.clip(0, size - 1)], 0.0)
+    weights.flags.writeable = False
+    return weights
+
+
+def upsample(
+    maps: npt.ArrayLike,
+    receptive_field: tuple[int, int, float],
+    out_size: tuple[int, int],
+    std: float | None = None,
+) -> FloatArray:
+    """Heatmaps from anomaly maps.
+
+    Args:
+        maps: (..., U, V), raw distances.
+        receptive_field: size, jump and shift in input pixels.
+        out_size: height and width of the heatmaps in pixels, those of the network's input.
+        std: standard deviation of the Gaussian in pixels; None: by the receptive field's size.
+
+    Returns:
+        (..., H, W) float32.
+    """
+    given = np.asarray(maps, dtype=np.float32)
+    rows = upsampling_weights(receptive_field, given.shape[-2], out_size[0], std)
+    columns = upsampling_weights(receptive_field, given.shape[-1], out_size[1], std)
+    heatmaps: FloatArray = rows.astype(np.float32) @ (given @ columns.T.astype(np.float32))
+    return heatmaps
