@@ -1,0 +1,31 @@
+"""Transforms of whole batches of images."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+SMALLEST_SCALE = 1e-6
+"""Divisor of an image that is constant: it becomes 0 instead of undefined. Far below that of any 8-bit image."""
+
+
+def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l1") -> Tensor:
+    """Every image centred by its own mean and divided by its own spread, over all channels and pixels together.
+
+    Args:
+        images: (N, C, H, W) floating point.
+        scale: `l1` divides by the mean absolute value of the centred image, `l2` by the square root of its sum of
+            squares over the number of its values, which is not the standard deviation.
+
+    Returns:
+        (N, C, H, W), 0 where an image is constant.
+
+    Source: Ruff et al., ICML 2018, preprocessing; Liznerski et al., ICLR 2021, as their program has it.
+    """
+    centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+    if scale == "l1":
+        spread = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
+    else:
+        spread = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centred[0].numel()
+    return centred / spread.clamp_min(SMALLEST_SCALE)
