@@ -1,0 +1,255 @@
+"""A sweep from an experiment to its report: plan, prepare the data, run what is missing, publish, aggregate."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.loading import dump_experiment
+from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.local import run_in_process
+from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
+from fcdd_sweep.sweep.plan import Plan, plan
+from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, run_trial, versions
+from fcdd_sweep.training.device import choose_device
+
+OnChangedData = Literal["stop", "keep", "redo"]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        run_dir: the run.
+        report: the page to open.
+        planned, done, failed: numbers of trials, counting those of earlier starts.
+        kept: trials that were done before this start.
+        interrupted: Ctrl-C or SIGTERM ended it.
+    """
+
+    run_dir: Path
+    report: Path
+    planned: int
+    done: int
+    failed: int
+    kept: int
+    interrupted: bool = False
+
+    @property
+    def missing(self) -> int:
+        return self.planned - self.done - self.failed
+
+
+class Progress(Monitor):
+    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
+
+    def begun(self, planned: int, kept: int, missing: int) -> None:
+        """The trials are known; `missing` of them run now."""
+
+    def said(self, sentence: str) -> None:
+        """Something worth knowing."""
+
+    def started(self, spec: TrialSpec) -> None:
+        """See `Monitor`."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
+        """See `Monitor`."""
+
+    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        """See `Monitor`."""
+
+
+def run_sweep(
+    experiment: Experiment,
+    *,
+    local: bool = False,
+    changed_data: OnChangedData = "stop",
+    progress: Progress | None = None,
+    work: Work = run_trial,
+) -> SweepResult:
+    """Do what is missing of an experiment, and build its report.
+
+    Args:
+        experiment: from `load_experiment`.
+        local: run in this process, one trial after the other, instead of on Ray Tune.
+        changed_data: what happens to finished trials whose data has changed since.
+        progress: told of everything that happens.
+        work: what a worker does with a trial; another one in tests and benchmarks.
+    Raises:
+        InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
+    """
+    progress = progress or Progress()
+    planned = plan(experiment)
+    for note in planned.notes:
+        progress.said(note)
+    choose_device(experiment.resources.device)
+    fingerprints = prepare_data(planned.specs, progress)
+    run_dir = experiment.run_dir
+    with _alone(run_dir):
+        write_plan(experiment, planned)
+        ledger = Ledger(run_dir)
+        ledger.reconcile(planned.specs)
+        _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
+        for sentence in ledger.repaired:
+            progress.said(sentence)
+        kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
+        missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
+        progress.begun(len(planned.specs), len(kept), len(missing))
+        interrupted = _run(missing, experiment, ledger, progress, work, local=local)
+        if not interrupted:
+            progress.said("building the report")
+        report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
+        states = [ledger.rows.get(spec.trial_id, {}).get("status") for spec in planned.specs]
+        return SweepResult(
+            run_dir, report, len(states), states.count("done"), states.count("failed"), len(kept), interrupted
+        )
+
+
+def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> dict[str, str]:
+    """Decode every data set that the trials need, once, and check it; gives the fingerprint of each trial's class.
+
+    Raises:
+        DataError: images that do not decode, all of them named.
+    """
+    fingerprints = {}
+    exposed = set()
+    for spec in specs:
+        fingerprints[spec.trial_id] = corpus_of(spec.settings).fingerprints[spec.normal_class]
+        source = spec.settings.anomalies.model_dump_json(include={"source"}) + spec.settings.images.model_dump_json()
+        if source not in exposed:
+            exposed.add(source)
+            exposure_of(spec.settings)
+    return fingerprints
+
+
+def write_plan(experiment: Experiment, planned: Plan) -> None:
+    """The run's own files that no trial makes."""
+    run_dir = experiment.run_dir
+    files.write_text(run_dir / tree.EXPERIMENT, dump_experiment(experiment))
+    files.write_rows(run_dir / tree.PLAN, planned.rows(), schemas.PLAN)
+    environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count()}
+    files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """One driver a run: a lock on a file, which the system lifts when its holder dies."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / ".lock").open("w")
+    except OSError as error:
+        raise InputError(
+            Problem(str(run_dir), f"results cannot be written there ({error.strerror})", "", "Choose another --output")
+        ) from error
+    with lock:
+        _lock(lock.fileno(), run_dir)
+        yield
+
+
+def _lock(descriptor: int, run_dir: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            Problem(
+                str(run_dir),
+                "another sweep is writing there",
+                "one sweep a run at a time",
+                "Wait for it, or give this one another name or --output",
+            )
+        ) from None
+
+
+def _settle_changed_data(
+    ledger: Ledger, specs: Sequence[TrialSpec], fingerprints: dict[str, str], changed_data: OnChangedData
+) -> None:
+    """Finished trials whose data is no longer what it was: stop, keep them, or count them as missing."""
+    stale = [
+        spec
+        for spec in specs
+        if ledger.done(spec.trial_id) and ledger.rows[spec.trial_id]["data_fingerprint"] != fingerprints[spec.trial_id]
+    ]
+    if stale and changed_data == "stop":
+        classes = ", ".join(sorted({spec.normal_class for spec in stale}))
+        raise InputError(
+            Problem(
+                str(ledger.run_dir),
+                f"the data of class {classes} has changed since {len(stale)} finished trials used it",
+                "",
+                "Say --changed-data keep to keep their results, or --changed-data redo to run them again",
+            )
+        )
+    if changed_data == "redo":
+        for spec in stale:
+            ledger.forget(spec.trial_id)
+
+
+def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
+    left = [spec for spec in specs if not ledger.done(spec.trial_id)]
+    return left if retry_failed else [spec for spec in left if not ledger.failures(spec.trial_id)]
+
+
+def _run(
+    missing: Sequence[TrialSpec],
+    experiment: Experiment,
+    ledger: Ledger,
+    progress: Progress,
+    work: Work,
+    *,
+    local: bool,
+) -> bool:
+    """Run the missing trials; gives whether Ctrl-C ended it."""
+    if not missing:
+        return False
+    runner = run_in_process if local else _tune(experiment)
+    try:
+        runner(missing, experiment.run_dir, _Publishing(ledger, progress), work)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        ledger.save()
+    return False
+
+
+def _tune(experiment: Experiment) -> Runner:
+    from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
+
+    return TuneRunner(experiment.resources, experiment.faults)
+
+
+@dataclass(frozen=True)
+class _Publishing:
+    """Enters results into the ledger as they come, then passes them on."""
+
+    ledger: Ledger
+    progress: Progress
+
+    def started(self, spec: TrialSpec) -> None:
+        self.progress.started(spec)
+
+    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
+        self.progress.epoch_done(spec, epoch, epochs, loss)
+
+    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        try:
+            if result.status == "done":
+                self.ledger.publish(spec, result)
+            elif result.status == "failed":
+                self.ledger.fail(spec, result)
+        except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
+            self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
+        self.progress.ended(spec, result)

@@ -1,0 +1,246 @@
+"""One attempt at a trial: train, and turn the outcome into files. The only place that does."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import logging
+import math
+import platform
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images, Settings
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.loading import load_corpus, load_folder_images
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
+from fcdd_sweep.training.trainer import Stopped, train
+
+logger = logging.getLogger("fcdd_sweep.trial")
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """How an attempt ended.
+
+    Attributes:
+        trial_id: the trial.
+        status: `done` when its files are whole, `failed`, or `stopped` when it was asked to.
+        attempt: which try this was, 1 for the first.
+        error: last line of the traceback; empty when done.
+        image_auroc: of a finished trial; None when undefined.
+        data_fingerprint: of a finished trial.
+    """
+
+    trial_id: str
+    status: Literal["done", "failed", "stopped"]
+    attempt: int
+    error: str = ""
+    image_auroc: float | None = None
+    data_fingerprint: str = ""
+
+
+def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
+
+    Args:
+        spec: the trial.
+        run_dir: the run; the attempt works in `.attempts/TRIAL_ID/N/` alone.
+        observer: told of every epoch.
+    """
+    number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+    leaf = attempt_dir / "leaf"
+    try:
+        with _logging_to(leaf / tree.LOG):
+            row = _make_leaf(spec, number, leaf, observer)
+    except Stopped as stopped:
+        return TrialResult(spec.trial_id, "stopped", number, str(stopped))
+    except Exception as error:  # whatever went wrong in one trial must not reach the others
+        return TrialResult(spec.trial_id, "failed", number, write_error(attempt_dir, error))
+    return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
+
+
+def claim_attempt(run_dir: Path, trial_id: str) -> tuple[int, Path]:
+    """The next free attempt folder of a trial: making a folder succeeds for one claimant only."""
+    parent = tree.attempts_of(run_dir, trial_id)
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        try:
+            (parent / str(number)).mkdir()
+            return number, parent / str(number)
+        except FileExistsError:
+            number += 1
+
+
+def write_error(attempt_dir: Path, error: BaseException) -> str:
+    """Keep the traceback; gives its last line. A full disk must not hide the first error."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        files.write_text(attempt_dir / tree.ERROR, text)
+    except OSError as unwritten:
+        logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
+    return text.strip().splitlines()[-1]
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("fcdd_sweep")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+        handler.close()
+
+
+def _make_leaf(spec: TrialSpec, number: int, leaf: Path, observer: Observer) -> dict[str, Any]:
+    """Train and write; `metrics.parquet` comes last and makes the leaf whole. Gives its row."""
+    started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
+    files.write_text(leaf / tree.CONFIG, config_text(spec))
+    logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
+    corpus, exposure = corpus_of(spec.settings), exposure_of(spec.settings)
+    outcome = train(spec, corpus, exposure, _Logging(observer))
+    write_outcome(spec, outcome, leaf)
+    row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
+    files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+    return row
+
+
+@dataclass(frozen=True)
+class _Logging:
+    """Writes every epoch to the log, then passes it on."""
+
+    observer: Observer
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        logger.info(
+            "epoch %d/%d: loss %.5f (nominal %.5f, anomalous %.5f), learning rate %.3g, %.0f images/s",
+            record.epoch,
+            epochs,
+            record.loss,
+            record.loss_nominal,
+            record.loss_anomalous,
+            record.learning_rate,
+            record.images_per_second,
+        )
+        self.observer.epoch_done(record, epochs)
+
+    def stop_asked(self) -> bool:
+        return self.observer.stop_asked()
+
+
+def config_text(spec: TrialSpec) -> str:
+    """`config.yaml` of a leaf. JSON is YAML too, and keeps every number as it is."""
+    plain = {"trial_id": spec.trial_id, "config_id": spec.config_id, **spec.to_dict()}
+    return json.dumps(plain, indent=2) + "\n"
+
+
+def corpus_of(settings: Settings) -> Corpus:
+    """The decoded data set, memory-mapped; opened once a process."""
+    return _open_corpus(settings.dataset.model_dump_json(), settings.images.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _open_corpus(dataset: str, images: str) -> Corpus:
+    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+
+
+def exposure_of(settings: Settings) -> npt.NDArray[np.uint8] | None:
+    """(M, C, R, R) images of the outlier-exposure source, or None when the config names none."""
+    source = settings.anomalies.source
+    if isinstance(source, FolderSource):
+        return load_folder_images(source.folder, settings.images)
+    if isinstance(source, DatasetSource):
+        dataset = Dataset(name=source.dataset, root=source.root)
+        corpus = _open_corpus(dataset.model_dump_json(), settings.images.model_dump_json())
+        return corpus.images[~corpus.is_test]
+    return None
+
+
+def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
+    """Every file of a leaf but `metrics.parquet`."""
+    for note in outcome.notes:
+        logger.warning(note)
+    mark = {"trial_id": spec.trial_id}
+    history = [mark | asdict(record) for record in outcome.history]
+    files.write_rows(leaf / tree.HISTORY, [nulled(row) for row in history], schemas.HISTORY)
+    columns = list(outcome.scores)
+    scores = [mark | dict(zip(columns, row, strict=True)) for row in zip(*outcome.scores.values(), strict=True)]
+    files.write_rows(leaf / tree.SCORES, scores, schemas.SCORES)
+    curves = [
+        mark | {"kind": kind, "x": x, "y": y, "threshold": threshold}
+        for kind, curve in outcome.curves.items()
+        for x, y, threshold in zip(*(axis.tolist() for axis in curve), strict=True)
+    ]
+    files.write_rows(leaf / tree.CURVES, curves, schemas.CURVES)
+    files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
+    files.write_arrays(leaf / tree.MAPS, outcome.maps)
+    if spec.settings.keep.snapshots == "all":
+        files.write_aside(leaf / tree.SNAPSHOT, lambda path: torch.save(outcome.snapshot, path))
+    if spec.settings.keep.pictures == "leaf":
+        from fcdd_sweep.report.leaf import draw_leaf  # matplotlib loads only where pictures are drawn
+
+        draw_leaf(leaf, spec.settings.heatmaps.quantile)
+
+
+def metrics_row(
+    spec: TrialSpec, number: int, outcome: Outcome, started: dt.datetime, wall_time_s: float
+) -> dict[str, Any]:
+    """The row of `metrics.parquet`: undefined figures are null."""
+    row: Mapping[str, Any] = {
+        **key_of(spec),
+        "attempt": number,
+        **outcome.metrics,
+        "started": started,
+        "finished": dt.datetime.now(dt.UTC),
+        "wall_time_s": wall_time_s,
+        "host": platform.node(),
+        "versions": json.dumps(versions()),
+    }
+    return nulled(row)
+
+
+def key_of(spec: TrialSpec) -> dict[str, Any]:
+    """The columns that name a trial in every table."""
+    return {
+        "trial_id": spec.trial_id,
+        "config_id": spec.config_id,
+        "config": spec.config_name,
+        "normal_class": spec.normal_class,
+        "seed": spec.seed,
+    }
+
+
+def nulled(row: Mapping[str, Any]) -> dict[str, Any]:
+    """NaN, which stands for undefined in memory, becomes null in files."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+
+
+def versions() -> dict[str, str]:
+    """What made the numbers."""
+    return {
+        "fcdd_sweep": version("fcdd_sweep"),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }

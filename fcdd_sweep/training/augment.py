@@ -1,0 +1,149 @@
+"""Augmentation of whole batches: cropping, flipping, colour jitter and noise, on the device that holds the batch.
+
+Images are (N, C, H, W) float in 0..1 unless said. Decisions per sample come from a numpy generator on the host
+(no device is ever waited for), noise from a torch generator on the batch's device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+_LUMA = (0.2989, 0.587, 0.114)
+"""Weights of red, green and blue in a grey value (ITU-R 601), as torchvision's jitter uses them."""
+
+
+def nearest_index(size: int, source: int) -> npt.NDArray[np.int64]:
+    """(size,) which of `source` pixels each of `size` pixels shows when resized by nearest neighbour."""
+    return np.arange(size) * source // size
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which source pixel each output pixel shows: rows and columns apart.
+
+    Attributes:
+        rows, columns: (N, S) int64; outside the source means padding with 0.
+    """
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+
+    def apply(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) of any type to (N, C, S, S) of that type, in one gather."""
+        n, channels, height, width = images.shape
+        rows, columns = (torch.from_numpy(index).to(images.device) for index in (self.rows, self.columns))
+        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+        flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+        side = rows.shape[1]
+        taken = images.reshape(n, channels, -1).gather(2, flat.view(n, 1, -1).expand(-1, channels, -1))
+        return taken.view(n, channels, side, side) * inside[:, None]
+
+
+def resized(n: int, raw: int, size: int) -> Geometry:
+    """Every image shrunk to size x size by nearest neighbour."""
+    index = np.broadcast_to(nearest_index(size, raw), (n, size))
+    return Geometry(index, index)
+
+
+def centre_cropped(n: int, raw: int, size: int) -> Geometry:
+    """The central size x size pixels of every image."""
+    index = np.broadcast_to(np.arange(size) + (raw - size) // 2, (n, size))
+    return Geometry(index, index)
+
+
+def randomly_cropped(rng: np.random.Generator, n: int, raw: int, size: int, padding: int = 0) -> Geometry:
+    """size x size pixels at a place of its own for each image, `padding` black pixels around the image allowed."""
+    start = rng.integers(-padding, raw + padding - size + 1, size=(2, n, 1))
+    return Geometry(start[0] + np.arange(size), start[1] + np.arange(size))
+
+
+def one_of(rng: np.random.Generator, first: Geometry, second: Geometry) -> Geometry:
+    """For each image one of two geometries, with equal chances."""
+    choice = rng.random((len(first.rows), 1)) < 0.5
+    return Geometry(np.where(choice, first.rows, second.rows), np.where(choice, first.columns, second.columns))
+
+
+def randomly_flipped(rng: np.random.Generator, geometry: Geometry) -> Geometry:
+    """Each image mirrored left to right with probability 0.5."""
+    flip = rng.random((len(geometry.rows), 1)) < 0.5
+    return Geometry(geometry.rows, np.where(flip, geometry.columns[:, ::-1], geometry.columns))
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Largest relative change of brightness, contrast and saturation, and largest hue shift in turns."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+
+    def amounts(self) -> npt.NDArray[np.float64]:
+        return np.array([self.brightness, self.contrast, self.saturation, self.hue])
+
+
+def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter, ...]) -> Tensor:
+    """Each image jittered by one of `choices`, with amounts of its own.
+
+    Departure: always in the order brightness, contrast, saturation, hue, where torchvision draws an order for each
+    sample; at the strengths in use (at most 0.1) the order changes less than a grey level.
+    """
+    n = len(images)
+    strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
+    amounts = torch.from_numpy(rng.uniform(-1, 1, (n, 4)) * strength).to(images.device, images.dtype)
+    brightness, contrast, saturation, hue = amounts.view(n, 4, 1, 1, 1).unbind(1)
+    images = (images * (1 + brightness)).clamp(0, 1)
+    mean = _grey(images).mean((1, 2, 3), keepdim=True)
+    images = torch.lerp(mean.expand_as(images), images, 1 + contrast).clamp(0, 1)
+    if images.shape[1] == 1:
+        return images
+    images = torch.lerp(_grey(images).expand_as(images), images, 1 + saturation).clamp(0, 1)
+    return shift_hue(images, hue[:, 0])
+
+
+def _grey(images: Tensor) -> Tensor:
+    if images.shape[1] == 1:
+        return images
+    weights = images.new_tensor(_LUMA).view(1, 3, 1, 1)
+    return (images * weights).sum(1, keepdim=True)
+
+
+def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
+    """(N, 3, H, W) images with their hue turned by `turns`, broadcastable to (N, H, W), in full turns.
+
+    The colour wheel is piecewise linear: with V the largest and m the smallest channel, channel k is
+    V - (V - m) * clip(min(h_k, 4 - h_k), 0, 1) where h_k is the hue in sixths seen from that channel.
+    """
+    top, bottom = images.amax(1), images.amin(1)
+    chroma = top - bottom
+    red, green, blue = images.unbind(1)
+    safe = chroma.clamp_min(1e-12)
+    hue = torch.where(
+        top == red,
+        (green - blue) / safe,
+        torch.where(top == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    hue = hue + 6 * turns
+    channels = []
+    for offset in (5, 3, 1):
+        seen = torch.remainder(hue + offset, 6)
+        channels.append(top - chroma * torch.minimum(seen, 4 - seen).clamp(0, 1))
+    return torch.stack(channels, 1)
+
+
+def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tensor) -> Tensor:
+    """Independent Gaussian noise on every value; `std` in units of the images, or a tensor that broadcasts."""
+    noise = torch.empty_like(images).normal_(generator=generator)
+    return images + noise * std
+
+
+def noise_on_half(rng: np.random.Generator, generator: torch.Generator, images: Tensor, share: float) -> Tensor:
+    """On half of the images, noise of `share` times the image's own standard deviation, clamped to 0..1."""
+    chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
+    std = images.flatten(1).std(1) * share * chosen
+    return gaussian_noise(generator, images, std.view(-1, 1, 1, 1)).clamp(0, 1)

@@ -1,0 +1,145 @@
+"""A trained detector: network, preprocessing and threshold; scores and heatmaps of raw images; snapshots."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.networks.build import FCDDNet, build_network
+from fcdd_sweep.training.device import choose_device
+from fcdd_sweep.training.losses import image_scores, pseudo_huber
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+
+SNAPSHOT_VERSION = 1
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What is needed to score images.
+
+    Attributes:
+        settings: the settings of the trial that made it.
+        normal_class: the class it was trained on.
+        network: in evaluation mode, on the device that it was made or loaded on.
+        preprocessor: with the statistics of its nominal training images.
+        threshold: score above which an image is called anomalous; NaN when nothing was held out.
+        reference_quantiles: (1001,) float32 of upsampled heatmaps, for colours; see `results.tree.MAPS`.
+    """
+
+    settings: Settings
+    normal_class: str
+    network: FCDDNet
+    preprocessor: Preprocessor
+    threshold: float = float("nan")
+    reference_quantiles: npt.NDArray[np.float32] | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @torch.no_grad()
+    def anomaly_maps(self, raw: npt.NDArray[np.uint8]) -> Tensor:
+        """(N, C, R, R) uint8 images at the raw size to (N, 1, U, V) float32 distances on the CPU, batch by batch."""
+        self.network.eval()
+        maps = [torch.empty(0, 1, *self._map_size())]
+        for start in range(0, len(raw), _BATCH):
+            batch = torch.from_numpy(np.array(raw[start : start + _BATCH])).to(self.device)
+            maps.append(pseudo_huber(self.network(self.preprocessor.test(batch))).float().cpu())
+        return torch.cat(maps)
+
+    def scores(self, anomaly_maps: Tensor) -> npt.NDArray[np.float64]:
+        """(N,) anomaly scores, higher is more anomalous."""
+        return image_scores(anomaly_maps.double()).numpy()
+
+    @torch.no_grad()
+    def heatmaps(self, anomaly_maps: Tensor) -> Tensor:
+        """(N, 1, U, V) to (N, 1, S, S) float32 on the CPU."""
+        return self._upsample(anomaly_maps.to(self.device)).cpu()
+
+    def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """What the network sees before normalisation: (N, C, S, S) uint8."""
+        return self.preprocessor.visible(torch.from_numpy(np.array(raw))).numpy()
+
+    def _upsample(self, maps: Tensor) -> Tensor:
+        return self.network.upsample(maps, self.settings.heatmaps.kernel_std_px)
+
+    def _map_size(self) -> tuple[int, int]:
+        width = self.network.receptive_field.width
+        return width, width
+
+    def snapshot(self) -> dict[str, Any]:
+        """Tensors and plain values alone, so that it loads without running anybody's code."""
+        preprocessor = self.preprocessor
+        return {
+            "snapshot_version": SNAPSHOT_VERSION,
+            "settings": self.settings.model_dump(mode="json"),
+            "normal_class": self.normal_class,
+            "network": {name: value.cpu() for name, value in self.network.state_dict().items()},
+            "preprocessing": {
+                "recipe": asdict(preprocessor.recipe),
+                "shift": preprocessor.shift.cpu(),
+                "scale": preprocessor.scale.cpu(),
+            },
+            "threshold": self.threshold,
+            "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
+        }
+
+
+def make_network(settings: Settings, seed: int | None = None) -> FCDDNet:
+    """The trial's network; `seed` decides its weights without touching torch's global stream."""
+    images = settings.images
+    shape = (images.channels, images.size, images.size)
+    return build_network(settings.network.name, shape, bias=settings.network.bias, seed=seed)
+
+
+def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
+    """A detector from a `snapshot.pt`, wherever it was trained.
+
+    Args:
+        snapshot: the file.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+    Raises:
+        InputError: no such file, not a snapshot, or one of another version.
+    """
+    path = Path(snapshot)
+    plain = _read(path)
+    settings = Settings.model_validate(plain["settings"])
+    target = choose_device(device)
+    network = make_network(settings)
+    network.load_state_dict(plain["network"])
+    stored = plain["preprocessing"]
+    return Detector(
+        settings=settings,
+        normal_class=plain["normal_class"],
+        network=network.to(target).eval(),
+        preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
+        threshold=plain["threshold"],
+        reference_quantiles=plain["reference_quantiles"].numpy(),
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    made = "a snapshot.pt that a finished trial left"
+    if not path.is_file():
+        raise InputError(Problem(str(path), "there is no such file", made))
+    try:
+        plain = torch.load(path, map_location="cpu", weights_only=True)
+        version = plain["snapshot_version"]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(Problem(str(path), f"this is not a snapshot ({first[:120]})", made)) from error
+    if version != SNAPSHOT_VERSION:
+        raise InputError(
+            Problem(str(path), f"the snapshot has version {version}", f"version {SNAPSHOT_VERSION}", "Train it again")
+        )
+    return dict(plain)

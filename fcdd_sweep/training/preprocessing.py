@@ -1,0 +1,166 @@
+"""From raw uint8 batches to network input: the paper's recipes by name and kind of data set.
+
+Source: section 7 of the paper's appendix as its published system runs it. What each kind of data set gets:
+
+- `small` (28 and 32 px): `aug1` jitters, crops with padding, flips, adds noise; `lcnaug1` crops with padding 2 and
+  flips. The paper has no `lcnaug1` at 32 px; the same recipe serves there.
+- `texture` (MVTec-AD): a random crop or the whole image shrunk; strong or weak jitter; noise on half of the images.
+- `photo` (ImageNet, own images): jitter, flip, random crop, noise; trained on maps, a crop or the whole image shrunk.
+
+`none` and `lcn` do not augment; `lcn` and `lcnaug1` normalise by local contrast, then to the range of the nominal
+training images; `none` and `aug1` by their mean and standard deviation per channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.data.transforms import local_contrast_normalization
+from fcdd_sweep.training import augment
+from fcdd_sweep.training.augment import Geometry, Jitter
+from fcdd_sweep.training.streams import Streams
+
+_TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which preprocessing a trial uses; all that training and prediction must agree on besides the statistics."""
+
+    name: str
+    kind: str
+    raw_size: int
+    size: int
+    maps: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Recipe:
+        return cls(
+            name=settings.preprocessing,
+            kind=DATA_SETS[settings.dataset.name].augmentation,
+            raw_size=settings.images.raw_size,
+            size=settings.images.size,
+            maps=settings.training.supervision == "maps",
+        )
+
+    @property
+    def augments(self) -> bool:
+        return self.name.endswith("aug1")
+
+    @property
+    def local_contrast(self) -> bool:
+        return self.name.startswith("lcn")
+
+    def test_geometry(self, n: int) -> Geometry:
+        """Photographs that are trained by random crops alone are seen by their central crop; others whole."""
+        if self.kind == "photo" and self.augments and not self.maps:
+            return augment.centre_cropped(n, self.raw_size, self.size)
+        return augment.resized(n, self.raw_size, self.size)
+
+    def train_geometry(self, rng: np.random.Generator, n: int) -> Geometry:
+        raw, size = self.raw_size, self.size
+        if not self.augments:
+            return self.test_geometry(n)
+        if self.kind == "small":
+            padding = 2 if self.local_contrast else 3 if size < 32 else 4
+            return augment.randomly_flipped(rng, augment.randomly_cropped(rng, n, raw, size, padding))
+        geometry = augment.randomly_cropped(rng, n, raw, size)
+        if self.kind == "texture" or self.maps:
+            geometry = augment.one_of(rng, geometry, augment.resized(n, raw, size))
+        return geometry if self.kind == "texture" else augment.randomly_flipped(rng, geometry)
+
+    def augmented_values(self, rng: np.random.Generator, generator: torch.Generator, images: Tensor) -> Tensor:
+        """Jitter and noise on images in 0..1."""
+        if not self.augments or (self.kind == "small" and self.local_contrast):
+            return images
+        if self.kind == "texture":
+            images = augment.color_jitter(rng, images, _TEXTURE_JITTER)
+            return augment.noise_on_half(rng, generator, images, 0.1)
+        strong = self.kind == "small" and self.size < 32
+        jitter, noise = (0.1, 0.01) if strong else (0.01, 0.001)
+        images = augment.color_jitter(rng, images, (Jitter(jitter, jitter, jitter, jitter),))
+        return augment.gaussian_noise(generator, images, noise)
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """A recipe with the statistics of the nominal training images.
+
+    Attributes:
+        recipe: what to do.
+        shift, scale: (1, C, 1, 1) float32; the network sees (x - shift) / scale.
+    """
+
+    recipe: Recipe
+    shift: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, recipe: Recipe, raw: Tensor) -> Preprocessor:
+        """Statistics of `raw`, the (N, C, R, R) uint8 nominal training images, on their device."""
+        plain = cls(recipe, torch.zeros(1, device=raw.device), torch.ones(1, device=raw.device))
+        chunks = (plain.test(raw[i : i + _CHUNK]) for i in range(0, len(raw), _CHUNK))
+        shift, scale = _range(chunks, recipe.kind) if recipe.local_contrast else _mean_and_std(chunks)
+        return cls(recipe, shift, scale)
+
+    def train(self, raw: Tensor, gt_maps: Tensor | None, streams: Streams, epoch: int, step: int) -> tuple[Tensor, ...]:
+        """Augmented network input of a batch, and its maps under the same geometry.
+
+        Args:
+            raw: (N, C, R, R) uint8.
+            gt_maps: (N, 1, R, R) uint8 of 0 and 1, or None.
+            streams, epoch, step: key of the draws.
+        Returns:
+            (inputs,) or (inputs, gt_maps): (N, C, S, S) float32 and (N, 1, S, S) uint8.
+        """
+        rng = streams.numpy("augmentation", epoch, step)
+        geometry = self.recipe.train_geometry(rng, len(raw))
+        images = geometry.apply(raw).float() / 255
+        if self.recipe.augments:
+            generator = streams.torch("augmentation", epoch, step, raw.device)
+            images = self.recipe.augmented_values(rng, generator, images)
+        inputs = self._normalised(images)
+        return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
+
+    def visible(self, raw: Tensor) -> Tensor:
+        """What the network sees of test images before normalisation: (N, C, S, S) uint8."""
+        return self.recipe.test_geometry(len(raw)).apply(raw)
+
+    def test(self, raw: Tensor) -> Tensor:
+        """Network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
+        return self._normalised(self.visible(raw).float() / 255)
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        if self.recipe.local_contrast:
+            images = local_contrast_normalization(images, "l1")
+        return (images - self.shift) / self.scale
+
+
+def _mean_and_std(chunks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
+    """Per channel, over all pixels of all chunks, accumulated in float64."""
+    total, square, count = torch.zeros(()), torch.zeros(()), 0
+    for chunk in chunks:
+        wide = chunk.double()
+        total = total.to(wide) + wide.sum((0, 2, 3))
+        square = square.to(wide) + wide.square().sum((0, 2, 3))
+        count += chunk.numel() // chunk.shape[1]
+    mean = total / count
+    std = (square / count - mean.square()).clamp_min(1e-12).sqrt()
+    return mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1)
+
+
+def _range(chunks: Iterator[Tensor], kind: str) -> tuple[Tensor, Tensor]:
+    """Smallest value and width of the range: per channel, or for small images one pair for all channels."""
+    ranges = torch.stack([torch.stack([chunk.amin((0, 2, 3)), chunk.amax((0, 2, 3))]) for chunk in chunks])
+    low, high = ranges[:, 0].amin(0), ranges[:, 1].amax(0)
+    if kind == "small":
+        low, high = low.min().expand_as(low), high.max().expand_as(high)
+    return low.view(1, -1, 1, 1), (high - low).clamp_min(1e-6).view(1, -1, 1, 1)

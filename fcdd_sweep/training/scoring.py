@@ -1,0 +1,220 @@
+"""A detector on its test set: scores, curves, metrics, and the maps that pictures need."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from fcdd_sweep.data.corpus import Corpus, Split
+from fcdd_sweep.metrics.colour import reference_quantiles
+from fcdd_sweep.metrics.curves import thin_curve
+from fcdd_sweep.metrics.pictured import pictured
+from fcdd_sweep.metrics.pixels import cell_counts
+from fcdd_sweep.metrics.ranking import Ranking, rank
+from fcdd_sweep.metrics.upsampling import default_std
+from fcdd_sweep.training.augment import nearest_index
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.outcome import FloatArray
+
+_REFERENCES_PER_LABEL = 100
+"""Images of each label behind the colours of the globally scaled heatmaps."""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """What testing a detector gives; the attributes are parts of an `Outcome`."""
+
+    scores: dict[str, list[Any]]
+    curves: dict[str, tuple[FloatArray, FloatArray, FloatArray]]
+    metrics: dict[str, Any]
+    defects: list[dict[str, Any]]
+    maps: dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class PixelCells:
+    """Heatmap cells of the images that take part in pixel metrics, and the original pixels that each stands for.
+
+    Attributes:
+        image: (P,) which test image.
+        heat: (P, S * S) float32.
+        positive, negative: (P, S * S) int64, anomalous and defect-free original pixels.
+    """
+
+    image: npt.NDArray[np.int64]
+    heat: npt.NDArray[np.float32]
+    positive: npt.NDArray[np.int64]
+    negative: npt.NDArray[np.int64]
+
+    def rank(self, part: npt.NDArray[np.bool_] | slice = slice(None)) -> Ranking:
+        """All cells of all images, or of the images in `part`, (P,) bool."""
+        return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
+
+
+def evaluate(
+    detector: Detector, corpus: Corpus, split: Split, validation: npt.NDArray[np.int64], nominal_label: int
+) -> TestResult:
+    """Score the test set and the held-out nominal images, and measure.
+
+    Args:
+        detector: trained.
+        corpus, split: the data and how the normal class divides it.
+        validation: indices of held-out nominal training images; may be empty.
+        nominal_label: label that the normal class has (1 only in the paper's watermark experiment).
+    """
+    label = (split.test_label ^ nominal_label).astype(np.int8)
+    maps = detector.anomaly_maps(corpus.images[split.test])
+    score = detector.scores(maps)
+    held_out = detector.scores(detector.anomaly_maps(corpus.images[validation]))
+    cells = _pixel_cells(detector, corpus, split, maps) if corpus.has_maps else None
+    metrics, curves = _metrics(label, score, cells)
+    return TestResult(
+        scores=_score_columns(corpus, split, label, score, validation, held_out, nominal_label),
+        curves=curves,
+        metrics=metrics | _threshold(detector, held_out),
+        defects=_by_defect(split, label, score, cells),
+        maps=_kept_maps(detector, corpus, split, label, score, maps),
+    )
+
+
+def _score_columns(
+    corpus: Corpus,
+    split: Split,
+    label: npt.NDArray[np.int8],
+    score: FloatArray,
+    validation: npt.NDArray[np.int64],
+    held_out: FloatArray,
+    nominal_label: int,
+) -> dict[str, list[Any]]:
+    index = [*split.test.tolist(), *validation.tolist()]
+    return {
+        "split": ["test"] * len(split.test) + ["validation"] * len(validation),
+        "image_index": index,
+        "path": [corpus.path[i] for i in index],
+        "label": [*label.tolist(), *[nominal_label] * len(validation)],
+        "defect": [*split.test_defect, *[""] * len(validation)],
+        "score": [*score.tolist(), *held_out.tolist()],
+    }
+
+
+def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
+    if not len(held_out):
+        return {"threshold": math.nan, "threshold_source": "none"}
+    quantile = detector.settings.evaluation.threshold_quantile
+    source = f"{quantile:g} quantile of {len(held_out)} held-out nominal training images"
+    return {"threshold": float(np.quantile(held_out, quantile)), "threshold_source": source}
+
+
+def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells:
+    """Nominal images, whose maps are empty, and anomalous images that have a map."""
+    size = detector.settings.images.size
+    masked = corpus.mask_index[split.test] >= 0
+    image = np.flatnonzero(masked | (split.test_label == 0))
+    counts = []
+    for i in image:
+        mask = corpus.mask(split.test[i])
+        if mask is None:
+            height, width = corpus.original_size[split.test[i]]
+            mask = np.zeros((int(height), int(width)), dtype=bool)
+        counts.append(cell_counts(mask, size))
+    positive = np.stack([positive.ravel() for positive, _ in counts])
+    total = np.stack([total.ravel() for _, total in counts])
+    heat = detector.heatmaps(maps[image]).flatten(1).numpy()
+    return PixelCells(image, heat, positive, total - positive)
+
+
+def _metrics(
+    label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
+) -> tuple[dict[str, Any], dict[str, tuple[FloatArray, FloatArray, FloatArray]]]:
+    by_image = rank(score, label)
+    metrics: dict[str, Any] = {
+        "image_auroc": by_image.auroc(),
+        "image_ap": by_image.average_precision(),
+        "f1_max_oracle": by_image.f1_max(),
+        "pixel_auroc": math.nan,
+        "pixel_ap": math.nan,
+        "n_test_nominal": int((label == 0).sum()),
+        "n_test_anomalous": int((label == 1).sum()),
+        "n_test_maps": 0,
+    }
+    curves = _curves("image", by_image)
+    if cells is not None:
+        by_pixel = cells.rank()
+        metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
+        metrics["n_test_maps"] = len(cells.image)
+        curves |= _curves("pixel", by_pixel)
+    return metrics, curves
+
+
+def _curves(name: str, ranking: Ranking) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
+    """No curves where a label is missing: they are undefined."""
+    if math.isnan(ranking.auroc()):
+        return {}
+    return {f"{name}_roc": tuple(thin_curve(*ranking.roc)), f"{name}_pr": tuple(thin_curve(*ranking.pr))}
+
+
+def _by_defect(
+    split: Split, label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
+) -> list[dict[str, Any]]:
+    """Each defect type against all nominal test images."""
+    defect = np.array(split.test_defect, dtype=object)
+    rows = []
+    for name in sorted(set(split.test_defect) - {""}):
+        part = (split.test_label == 0) | (defect == name)
+        rows.append(
+            {
+                "defect": name,
+                "n": int((defect == name).sum()),
+                "image_auroc": rank(score[part], label[part]).auroc(),
+                "pixel_auroc": math.nan if cells is None else cells.rank(part[cells.image]).auroc(),
+            }
+        )
+    return rows
+
+
+def _kept_maps(
+    detector: Detector,
+    corpus: Corpus,
+    split: Split,
+    label: npt.NDArray[np.int8],
+    score: FloatArray,
+    maps: Tensor,
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of `maps.npz` that come from the test set."""
+    kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else pictured(label, score)
+    size = detector.settings.images.size
+    field = detector.network.receptive_field
+    std = detector.settings.heatmaps.kernel_std_px or default_std(field.size)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "image_index": split.test[kept],
+        "label": label[kept],
+        "score": score[kept],
+        "anomaly_maps": maps[kept, 0].numpy(),
+        "images": detector.visible(corpus.images[split.test[kept]]),
+        "receptive_field": np.array([field.size, field.jump, field.shift], dtype=np.float64),
+        "kernel_std_px": np.array(std),
+        "reference_quantiles": _references(detector, label, maps),
+    }
+    if corpus.has_maps:
+        arrays["gt_maps"] = np.stack([_shrunk(corpus.mask(i), size) for i in split.test[kept]])
+    return arrays
+
+
+def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uint8]:
+    if mask is None:
+        return np.zeros((size, size), dtype=np.uint8)
+    rows, columns = (nearest_index(size, side) for side in mask.shape)
+    return mask[rows][:, columns].astype(np.uint8)
+
+
+def _references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> npt.NDArray[np.float32]:
+    """Quantiles of the upsampled heatmaps of equally many test images of each label (of one, if there is but one)."""
+    counts = [int((label == value).sum()) for value in (0, 1)]
+    take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
+    chosen = np.concatenate([np.flatnonzero(label == value)[:take] for value in (0, 1)])
+    return reference_quantiles(detector.heatmaps(maps[chosen]).numpy())

@@ -1,0 +1,49 @@
+"""All randomness of a trial, from one seed sequence over its seed and normal class.
+
+The config is no part of it, so configs are compared on the same draws. A draw is keyed by (stream, epoch, step):
+it does not depend on how many draws came before, in this trial or in another one of the same process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+import torch
+
+Stream = Literal["weights", "order", "augmentation", "anomalies", "limit", "split", "preview"]
+_NUMBER: dict[Stream, int] = {
+    "weights": 0,
+    "order": 1,
+    "augmentation": 2,
+    "anomalies": 3,
+    "limit": 4,
+    "split": 5,
+    "preview": 6,
+}
+
+
+class Streams:
+    """Named random streams of one (seed, normal class)."""
+
+    def __init__(self, seed: int, normal_class: str) -> None:
+        name = hashlib.sha256(normal_class.encode()).digest()
+        self._entropy = [seed, *np.frombuffer(name[:16], dtype="<u4").tolist()]
+
+    def _sequence(self, stream: Stream, epoch: int, step: int) -> np.random.SeedSequence:
+        return np.random.SeedSequence(self._entropy, spawn_key=(_NUMBER[stream], epoch, step))
+
+    def numpy(self, stream: Stream, epoch: int = 0, step: int = 0) -> np.random.Generator:
+        """For decisions that the host makes: order, which samples are replaced, offsets."""
+        return np.random.default_rng(self._sequence(stream, epoch, step))
+
+    def torch(
+        self, stream: Stream, epoch: int = 0, step: int = 0, device: torch.device | str = "cpu"
+    ) -> torch.Generator:
+        """For whole-batch noise, drawn where the batch lies."""
+        return torch.Generator(device).manual_seed(self.integer(stream, epoch, step))
+
+    def integer(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
+        """A 63-bit seed for a generator of somebody else's."""
+        return int(self._sequence(stream, epoch, step).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,206 @@
+"""The trainer: a trial's spec and its data in, an outcome out. Knows neither Ray nor Optuna nor files."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, Optimizer
+from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
+
+from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.networks.build import FCDDNet
+from fcdd_sweep.training.batches import Batch, BatchMaker
+from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.device import choose_device, device_name, numerics
+from fcdd_sweep.training.losses import fcdd_label_loss, fcdd_map_loss, pseudo_huber
+from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome, Silent
+from fcdd_sweep.training.prepare import Prepared, TrainingError, prepare
+from fcdd_sweep.training.scoring import evaluate
+from fcdd_sweep.training.streams import Streams
+
+_PREVIEWED = 20
+
+
+class Stopped(Exception):
+    """The observer asked training to stop before its last epoch."""
+
+
+def train(
+    spec: TrialSpec,
+    corpus: Corpus,
+    exposure: npt.NDArray[np.uint8] | None = None,
+    observer: Observer | None = None,
+) -> Outcome:
+    """Train and test one trial.
+
+    The same spec and data give the same numbers on the same kind of device, alone or beside others.
+
+    Args:
+        spec: config, normal class and seed.
+        corpus: the decoded data set.
+        exposure: (M, C, R, R) uint8, the images of the outlier-exposure source when the config names one.
+        observer: told of every epoch; may ask to stop.
+    Raises:
+        TrainingError: no nominal training images, or the loss is not finite.
+        Stopped: the observer asked for it.
+    """
+    settings = spec.settings
+    device = choose_device(settings.resources.device)
+    with numerics(settings, device):
+        started = time.perf_counter()
+        streams = Streams(spec.seed, spec.normal_class)
+        prepared = prepare(spec, corpus, exposure, streams, device)
+        network = make_network(settings, streams.integer("weights")).to(device)
+        preview = _preview(prepared.batches)
+        history = fit(network, prepared.batches, observer or Silent())
+        trained = time.perf_counter()
+        detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
+        tested = evaluate(detector, corpus, prepared.split, prepared.validation, settings.images.nominal_label)
+        detector = replace(
+            detector,
+            threshold=tested.metrics["threshold"],
+            reference_quantiles=tested.maps.get("reference_quantiles"),
+        )
+        facts = {
+            **_sizes(prepared),
+            "selection_source": "none: fixed epochs",
+            "final_loss": history[-1].loss,
+            "epochs": len(history),
+            "data_fingerprint": corpus.fingerprints[spec.normal_class],
+            "train_time_s": trained - started,
+            "test_time_s": time.perf_counter() - trained,
+            "device": device_name(device),
+        }
+        return Outcome(
+            history=history,
+            scores=tested.scores,
+            curves=tested.curves,
+            metrics=tested.metrics | facts,
+            defects=tested.defects,
+            maps=tested.maps | preview,
+            snapshot=detector.snapshot() | {"seed": spec.seed, "trial_id": spec.trial_id, "epoch": len(history)},
+            notes=prepared.notes,
+        )
+
+
+def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> list[EpochRecord]:
+    """Train for the configured epochs; the device is waited for once an epoch, never within one."""
+    settings = batches.settings
+    optimizer = make_optimizer(network, settings.training)
+    schedule = make_schedule(optimizer, settings.training)
+    history: list[EpochRecord] = []
+    for epoch in range(1, settings.training.epochs + 1):
+        if observer.stop_asked():
+            raise Stopped(f"stopped before epoch {epoch} of {settings.training.epochs}")
+        network.train()
+        started = time.perf_counter()
+        sums = _epoch(network, batches, optimizer, epoch)
+        record = _record(epoch, sums, float(optimizer.param_groups[0]["lr"]), time.perf_counter() - started)
+        schedule.step()
+        history.append(record)
+        observer.epoch_done(record, settings.training.epochs)
+    return history
+
+
+def _epoch(network: FCDDNet, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
+    """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
+    order = batches.order(epoch)
+    sums = torch.zeros(4, dtype=torch.float64, device=batches.nominal.device)
+    for step, chosen in enumerate(_slices(order, batches.settings.training.batch_size)):
+        batch = batches.batch(chosen, epoch, step)
+        losses = sample_losses(network, batch, batches.settings)
+        optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()
+        optimizer.step()
+        sums += _sums(losses.detach(), batch.labels)
+    return sums.tolist()
+
+
+def _slices(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of `size`; a single image left over joins the batch before it, as batch norm needs company."""
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    return np.split(order, starts[1:])
+
+
+def _sums(losses: Tensor, labels: Tensor) -> Tensor:
+    wide, anomalous = losses.double(), labels.double()
+    nominal = 1 - anomalous
+    return torch.stack([(wide * nominal).sum(), (wide * anomalous).sum(), nominal.sum(), anomalous.sum()])
+
+
+def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float) -> EpochRecord:
+    nominal, anomalous, n_nominal, n_anomalous = sums
+    loss = (nominal + anomalous) / (n_nominal + n_anomalous)
+    if not math.isfinite(loss):
+        raise TrainingError(
+            f"the loss of epoch {epoch} is {loss}: training diverged at learning rate {learning_rate:g}; "
+            "lower training.learning_rate"
+        )
+    return EpochRecord(
+        epoch=epoch,
+        loss=loss,
+        loss_nominal=nominal / n_nominal if n_nominal else math.nan,
+        loss_anomalous=anomalous / n_anomalous if n_anomalous else math.nan,
+        learning_rate=learning_rate,
+        images_per_second=(n_nominal + n_anomalous) / max(seconds, 1e-9),
+    )
+
+
+def sample_losses(network: FCDDNet, batch: Batch, settings: Settings) -> Tensor:
+    """(N,) float32 losses of a batch, unreduced."""
+    half = settings.training.precision == "bf16"
+    with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
+        outputs = network(batch.inputs)
+    anomaly_maps = pseudo_huber(outputs.float())
+    if batch.gt_maps is None:
+        return fcdd_label_loss(anomaly_maps, batch.labels)
+    return fcdd_map_loss(network.upsample(anomaly_maps, settings.heatmaps.kernel_std_px), batch.gt_maps)
+
+
+def make_optimizer(network: FCDDNet, training: Training) -> Optimizer:
+    parameters, rate, decay = network.parameters(), training.learning_rate, training.weight_decay
+    if training.optimizer == "adam":
+        return Adam(parameters, lr=rate, weight_decay=decay)
+    momentum = training.momentum
+    return SGD(parameters, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
+
+
+def make_schedule(optimizer: Optimizer, training: Training) -> LRScheduler:
+    schedule = training.schedule
+    if isinstance(schedule, ExponentialSchedule):
+        return ExponentialLR(optimizer, schedule.factor)
+    return MultiStepLR(optimizer, schedule.milestones, schedule.factor)
+
+
+def _preview(batches: BatchMaker) -> dict[str, npt.NDArray[Any]]:
+    """Training samples after augmentation, each scaled to its own range, for `ds_preview.png`."""
+    batch = batches.preview(_PREVIEWED)
+    low, high = batch.inputs.amin((1, 2, 3), keepdim=True), batch.inputs.amax((1, 2, 3), keepdim=True)
+    scaled = (batch.inputs - low) / (high - low).clamp_min(1e-6) * 255
+    arrays = {
+        "preview_images": scaled.round().to(torch.uint8).cpu().numpy(),
+        "preview_label": batch.labels.to(torch.int8).cpu().numpy(),
+    }
+    if batch.gt_maps is not None:
+        arrays["preview_gt_maps"] = batch.gt_maps[:, 0].cpu().numpy()
+    return arrays
+
+
+def _sizes(prepared: Prepared) -> dict[str, Any]:
+    pool = prepared.batches.pool
+    return {
+        "n_train": len(prepared.split.train_nominal),
+        "n_train_anomalous": None if pool is None else len(pool.images),
+        "n_validation": len(prepared.validation),
+    }
