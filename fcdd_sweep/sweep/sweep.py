@@ -6,15 +6,17 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.loading import dump_experiment
-from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.data.loading import load_corpus
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.ledger import Ledger
@@ -23,6 +25,8 @@ from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, plan
 from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, run_trial, versions
 from fcdd_sweep.training.device import choose_device
+
+_TELL_DECODING_EVERY_S = 3.0
 
 OnChangedData = Literal["stop", "keep", "redo"]
 
@@ -123,15 +127,29 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> dict[str, st
     Raises:
         DataError: images that do not decode, all of them named.
     """
-    fingerprints = {}
-    exposed = set()
-    for spec in specs:
-        fingerprints[spec.trial_id] = corpus_of(spec.settings).fingerprints[spec.normal_class]
-        source = spec.settings.anomalies.model_dump_json(include={"source"}) + spec.settings.images.model_dump_json()
-        if source not in exposed:
-            exposed.add(source)
-            exposure_of(spec.settings)
-    return fingerprints
+    settings = {_data_key(spec.settings): spec.settings for spec in specs}
+    for each in settings.values():
+        load_corpus(each.dataset, each.images, progress=_telling_decoded(each.dataset.name, progress))
+        exposure_of(each)
+    return {spec.trial_id: corpus_of(spec.settings).fingerprints[spec.normal_class] for spec in specs}
+
+
+def _data_key(settings: Settings) -> str:
+    """Equal for settings that read the same images."""
+    return settings.model_dump_json(include={"dataset": True, "images": True, "anomalies": {"source"}})
+
+
+def _telling_decoded(name: str, progress: Progress) -> Callable[[int, int], None]:
+    """Says now and then how many images are decoded; nothing when they already are."""
+    told = time.monotonic()
+
+    def tell(count: int, total: int) -> None:
+        nonlocal told
+        if time.monotonic() - told > _TELL_DECODING_EVERY_S:
+            progress.said(f"decoding {name}: {count} of {total} images")
+            told = time.monotonic()
+
+    return tell
 
 
 def write_plan(experiment: Experiment, planned: Plan) -> None:

@@ -155,7 +155,7 @@ def _curves(name: str, ranking: Ranking) -> dict[str, tuple[FloatArray, FloatArr
     """No curves where a label is missing: they are undefined."""
     if math.isnan(ranking.auroc()):
         return {}
-    return {f"{name}_roc": tuple(thin_curve(*ranking.roc)), f"{name}_pr": tuple(thin_curve(*ranking.pr))}
+    return {f"{name}_roc": thin_curve(*ranking.roc), f"{name}_pr": thin_curve(*ranking.pr)}
 
 
 def _by_defect(

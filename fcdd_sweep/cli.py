@@ -1,0 +1,245 @@
+"""The command line: arguments, progress, exit codes; nothing else.
+
+Exit codes: 0 all done, 1 some trials failed, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcdd_sweep.config.errors import InputError, Problem, closest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+_EXAMPLES = """examples:
+  python -m fcdd_sweep experiments/digits.yaml
+  python -m fcdd_sweep experiments/digits.yaml --set training.epochs=3 --set seeds=1 --dry-run
+  python -m fcdd_sweep experiments/folder.yaml --set dataset.root=~/parts
+  python -m fcdd_sweep predict results/digits/normal_3/it_0/snapshot.pt photo.png --output predictions
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    parser = make_parser()
+    options = parser.parse_args(_with_command(given))
+    try:
+        return int(options.command(options))
+    except InputError as error:
+        print(_told(error), file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _with_command(given: list[str]) -> list[str]:
+    """`run` is the command when none is named: `python -m fcdd_sweep experiments/x.yaml`."""
+    if not given or given[0] in COMMANDS or given[0] in ("-h", "--help", "--version"):
+        return given or ["--help"]
+    return ["run", *given]
+
+
+def _told(error: InputError) -> str:
+    if len(error.problems) == 1:
+        return f"error: {error}"
+    return "\n".join([f"{len(error.problems)} problems:", *(f"  - {problem}" for problem in error.problems)])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fcdd_sweep",
+        description="Class x seed x config sweeps for FCDD, the explainable deep one-class classifier.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (add_arguments, command, summary) in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(command=command)
+        add_arguments(sub)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"fcdd_sweep {version('fcdd_sweep')}"
+
+
+def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="an experiment file, such as x.yaml")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key: training.epochs=3"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where runs are kept; short for --set output=DIR")
+
+
+def _run_arguments(parser: argparse.ArgumentParser) -> None:
+    _experiment_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
+    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    parser.add_argument(
+        "--changed-data",
+        choices=("stop", "keep", "redo"),
+        default="stop",
+        help="what to do with finished trials whose data has changed since (default: stop)",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    from fcdd_sweep.config.loading import dump_experiment, load_experiment
+
+    experiment = load_experiment(_existing(options.experiment), _overrides(options))
+    if options.show_config:
+        print(dump_experiment(experiment), end="")
+        return DONE
+    if options.dry_run:
+        from fcdd_sweep.sweep.plan import describe, plan
+
+        print(describe(plan(experiment), experiment))
+        return DONE
+    from fcdd_sweep.progress import shown
+    from fcdd_sweep.sweep.sweep import run_sweep
+
+    console = _console()
+    with shown(console) as progress:
+        result = run_sweep(experiment, local=options.local, changed_data=options.changed_data, progress=progress)
+    summary = f"{result.done} of {result.planned} trials done, {result.failed} failed, {result.missing} missing"
+    if result.interrupted:
+        print(f"interrupted: {summary}\nThe same command goes on where this one stopped.")
+        return INTERRUPTED
+    if result.failed:
+        print(f"Tracebacks of failed trials: {result.run_dir / '.attempts'}/TRIAL_ID/N/error.txt")
+    print(f"report: {result.report}")
+    print(summary)
+    return SOME_FAILED if result.failed or result.missing else DONE
+
+
+def _existing(path: Path) -> Path:
+    """A word that is neither a file nor a command is more likely a misspelt command."""
+    word = str(path)
+    if not path.exists() and path.suffix == "" and len(path.parts) == 1 and closest(word, COMMANDS):
+        raise InputError(
+            Problem(
+                word, "this is neither an experiment file nor a command", ", ".join(COMMANDS), closest(word, COMMANDS)
+            )
+        )
+    return path
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    output = [] if options.output is None else [f"output={options.output}"]
+    return [*options.set, *output]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from fcdd_sweep.config.loading import load_experiment
+    from fcdd_sweep.sweep.plan import plan
+
+    planned = plan(load_experiment(options.experiment, _overrides(options)))
+    for note in planned.notes:
+        print(note)
+    print(f"{options.experiment}: valid, {len(planned.specs)} trials")
+    return DONE
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """`list` takes none."""
+
+
+def _list(options: argparse.Namespace) -> int:
+    from fcdd_sweep.anomalies.registry import MODES, SOURCES
+    from fcdd_sweep.config.presets import PRESETS
+    from fcdd_sweep.data.registry import DATA_SETS
+    from fcdd_sweep.networks.registry import NETWORKS
+
+    options_of = {
+        name: "".join(
+            f"\n{'':22}option {key}: {option.meaning} (default {option.default})"
+            for key, option in info.options.items()
+        )
+        for name, info in DATA_SETS.items()
+    }
+    _print_section("data sets", {name: info.title + options_of[name] for name, info in DATA_SETS.items()})
+    _print_section("networks", {name: info.title for name, info in NETWORKS.items()})
+    _print_section("anomaly modes", {name: info.title for name, info in MODES.items()})
+    _print_section("anomaly sources", {name: info.title for name, info in SOURCES.items()})
+    _print_section("presets", {name: preset.title for name, preset in PRESETS.items()})
+    return DONE
+
+
+def _print_section(title: str, entries: dict[str, str]) -> None:
+    print(title)
+    for name, text in entries.items():
+        print(f"  {name:19} {text}")
+    print()
+
+
+def _aggregate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a run's folder, such as results/digits")
+    parser.add_argument("--redraw", action="store_true", help="draw every trial's pictures again, too")
+
+
+def _aggregate(options: argparse.Namespace) -> int:
+    from fcdd_sweep.report.aggregate import aggregate
+
+    print(f"report: {aggregate(options.run_dir, redraw=options.redraw)}")
+    return DONE
+
+
+def _status_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a run's folder, such as results/digits")
+
+
+def _status(options: argparse.Namespace) -> int:
+    from fcdd_sweep.report.status import status_text
+
+    print(status_text(options.run_dir))
+    return DONE
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a trial's snapshot.pt")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and heatmaps go")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from fcdd_sweep.predict import predict
+
+    result = predict(options.snapshot, options.images, options.output, device=options.device)
+    for problem in result.unreadable:
+        print(f"skipped {problem}", file=sys.stderr)
+    print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
+    print(f"{result.count} images scored, {len(result.unreadable)} skipped")
+    return SOME_FAILED if result.unreadable else DONE
+
+
+Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str]
+
+COMMANDS: dict[str, Command] = {
+    "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),
+    "validate": (_experiment_arguments, _validate, "check an experiment file and its data, and start nothing"),
+    "list": (_no_arguments, _list, "show data sets, networks, anomaly modes and sources, presets"),
+    "status": (_status_arguments, _status, "show what is planned, done, failed and missing, by class and config"),
+    "aggregate": (_aggregate_arguments, _aggregate, "build the report again from a run's files"),
+    "predict": (_predict_arguments, _predict, "score new images with a trained snapshot, and draw heatmaps"),
+}

@@ -1,0 +1,125 @@
+"""Scores and heatmaps of new images from a trial's snapshot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.csv
+from PIL import Image
+
+from fcdd_sweep.config.errors import DataError, InputError, Problem
+from fcdd_sweep.data.loading import image_files, load_image_file
+from fcdd_sweep.metrics import colour
+from fcdd_sweep.report.mosaic import as_colours, as_rgb
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.training.detector import Detector, load_detector
+
+_BATCH = 64
+_BLEND = 0.5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What `predict` wrote.
+
+    Attributes:
+        scores: `scores.parquet`, with `scores.csv` of the same rows beside it.
+        heatmaps: the folder of pictures: input, heatmap, and the heatmap over the input, side by side.
+        count: images scored.
+        unreadable: a sentence for each image that did not decode.
+    """
+
+    scores: Path
+    heatmaps: Path
+    count: int
+    unreadable: tuple[str, ...]
+
+
+def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "auto") -> Prediction:
+    """Score images and draw their heatmaps. All pictures share the colours of the trial's test set.
+
+    Args:
+        snapshot: `snapshot.pt` of a finished trial.
+        paths: images, or folders that are searched for images.
+        output: gets `scores.parquet`, `scores.csv` and `heatmaps/`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+    Raises:
+        InputError: no such snapshot or image, or not one image that can be read.
+    """
+    detector = load_detector(snapshot, device)
+    found = [(path, file) for path in paths for file in image_files(path)]
+    if not found:
+        raise InputError(Problem(", ".join(map(str, paths)), "there is no image there"))
+    rows: list[dict[str, object]] = []
+    unreadable: list[str] = []
+    for start in range(0, len(found), _BATCH):
+        rows += _batch(detector, found[start : start + _BATCH], output / "heatmaps", unreadable)
+    if not rows:
+        raise InputError([Problem(sentence, "not one image could be read") for sentence in unreadable])
+    table = files.table_from_rows(rows, schemas.PREDICTIONS)
+    files.write_aside(output / "scores.csv", lambda path: pyarrow.csv.write_csv(table, path))
+    scores = files.write_table(output / "scores.parquet", table)
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+
+
+def _batch(
+    detector: Detector, found: Sequence[tuple[Path, Path]], folder: Path, unreadable: list[str]
+) -> list[dict[str, object]]:
+    images = detector.settings.images
+    decoded, names = [], []
+    for top, file in found:
+        try:
+            decoded.append(load_image_file(file, images.raw_size, images.resize, images.color))
+        except DataError as error:
+            unreadable.append(str(error))
+            continue
+        names.append((file, _picture(folder, top, file)))
+    if not decoded:
+        return []
+    raw = np.stack(decoded)
+    maps = detector.anomaly_maps(raw)
+    pictures = _side_by_side(detector, raw, detector.heatmaps(maps)[:, 0].numpy())
+    rows = []
+    for (file, picture), score, pixels in zip(names, detector.scores(maps), pictures, strict=True):
+        files.write_aside(picture, lambda path, pixels=pixels: Image.fromarray(pixels).save(path))  # type: ignore[misc]
+        rows.append(_row(detector, file, float(score), picture.relative_to(folder.parent)))
+    return rows
+
+
+def _picture(folder: Path, top: Path, file: Path) -> Path:
+    """Pictures lie as their images do below the folder that was given; the ending stays in the name."""
+    inside = Path(top.name) / file.relative_to(top) if top.is_dir() else Path(file.name)
+    return folder / inside.with_name(inside.name + ".png")
+
+
+def _side_by_side(
+    detector: Detector, raw: npt.NDArray[np.uint8], heatmaps: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint8]:
+    """(N, S, 3 S, 3): input, heatmap, both blended."""
+    seen = as_rgb(detector.visible(raw))
+    reference = detector.reference_quantiles
+    low, high = (
+        colour.local_range(heatmaps, detector.settings.heatmaps.quantile)
+        if reference is None
+        else colour.global_range(reference, detector.settings.heatmaps.quantile)
+    )
+    coloured = as_colours(colour.normalise(heatmaps, low, high))
+    blend = (seen * (1 - _BLEND) + coloured * _BLEND).astype(np.uint8)
+    return np.concatenate([seen, coloured, blend], axis=2)
+
+
+def _row(detector: Detector, file: Path, score: float, picture: Path) -> dict[str, object]:
+    known = not math.isnan(detector.threshold)
+    return {
+        "path": str(file),
+        "score": score,
+        "threshold": detector.threshold if known else None,
+        "anomalous": score > detector.threshold if known else None,
+        "normal_class": detector.normal_class,
+        "heatmap": picture.as_posix(),
+    }

@@ -1,0 +1,131 @@
+"""Every Parquet column that a sweep writes: name, type, unit, meaning. Declared here and nowhere else."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+RESULTS_VERSION = 1
+"""Written into every file's metadata as `fcdd_sweep.results`; raised when a column changes its meaning."""
+
+
+def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns]
+    return pa.schema(fields, metadata={"fcdd_sweep.results": str(RESULTS_VERSION)})
+
+
+TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
+TIME = pa.timestamp("ms", tz="UTC")
+
+_KEY = (
+    ("trial_id", TEXT, "12 hex digits of config, class, seed and numerics version"),
+    ("config_id", TEXT, "12 hex digits of the config and numerics version"),
+    ("config", TEXT, "the config's name; empty when the experiment has one config"),
+    ("normal_class", TEXT, "the class that was trained on"),
+    ("seed", INT, "the integer given to the generators"),
+)
+
+HISTORY = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("epoch", INT, "1 for the first"),
+    ("loss", REAL, "mean training loss of the epoch, all samples"),
+    ("loss_nominal", REAL, "the same over nominal samples; null when there was none"),
+    ("loss_anomalous", REAL, "the same over anomalous samples; null when there was none"),
+    ("learning_rate", REAL, "in this epoch"),
+    ("images_per_second", REAL, "training samples per second of this epoch"),
+)
+
+SCORES = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("split", TEXT, "`test`, or `validation` for held-out nominal training images"),
+    ("image_index", INT, "row of the image in the decoded data set"),
+    ("path", TEXT, "path below the data set's root, or a label such as `digits/17`"),
+    ("label", pa.int8(), "0 nominal, 1 anomalous"),
+    ("defect", TEXT, "defect type, or the other class in one-vs-rest; empty for nominal images"),
+    ("score", REAL, "anomaly score; higher is more anomalous"),
+)
+
+CURVES = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("kind", TEXT, "`image_roc`, `pixel_roc`, `image_pr` or `pixel_pr`"),
+    ("x", REAL, "false-positive rate, or recall"),
+    ("y", REAL, "true-positive rate, or precision"),
+    ("threshold", REAL, "score at or above which a sample counts as anomalous; infinite at the curve's start"),
+)
+
+_RESULTS = (
+    ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
+    ("image_ap", REAL, "average precision over test images; null when undefined"),
+    ("pixel_auroc", REAL, "area under the ROC curve over test pixels at the maps' original size; null without maps"),
+    ("pixel_ap", REAL, "average precision over test pixels; null without maps"),
+    ("threshold", REAL, "score above which an image is called anomalous; null when nothing was held out"),
+    ("threshold_source", TEXT, "where the threshold comes from, `none` when nothing was held out"),
+    ("f1_max_oracle", REAL, "largest F1 over thresholds chosen on the test set: an oracle figure"),
+    ("selection_source", TEXT, "what epochs and settings were selected on; `none: fixed epochs`"),
+    ("final_loss", REAL, "mean training loss of the last epoch"),
+    ("epochs", INT, "epochs trained"),
+    ("n_train", INT, "nominal training images"),
+    ("n_train_anomalous", INT, "distinct real or outlier-exposure anomalies used; null for synthetic sources"),
+    ("n_validation", INT, "held-out nominal images"),
+    ("n_test_nominal", INT, "nominal test images"),
+    ("n_test_anomalous", INT, "anomalous test images"),
+    ("n_test_maps", INT, "test images that took part in the pixel metrics"),
+    ("data_fingerprint", TEXT, "digest of the class's decoded images, maps and labels"),
+    ("train_time_s", REAL, "seconds of training"),
+    ("test_time_s", REAL, "seconds of scoring and metrics"),
+    ("wall_time_s", REAL, "seconds from the trial's start to its files"),
+    ("started", TIME, "when the attempt began"),
+    ("finished", TIME, "when its files were complete"),
+    ("device", TEXT, "device name"),
+    ("host", TEXT, "machine name"),
+    ("versions", TEXT, "JSON: fcdd_sweep, python, torch, numpy"),
+)
+
+METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first"), *_RESULTS)
+"""One row: the last file that an attempt writes."""
+
+DEFECTS = _schema(
+    ("trial_id", TEXT, "the trial"),
+    ("defect", TEXT, "defect type, or the other class in one-vs-rest"),
+    ("n", INT, "anomalous test images of it"),
+    ("image_auroc", REAL, "against all nominal test images"),
+    ("pixel_auroc", REAL, "pixels of these images and of all nominal ones; null without maps"),
+)
+
+PLAN = _schema(
+    *_KEY, ("leaf", TEXT, "the trial's folder below the run"), ("parameters", TEXT, "JSON: the config's values")
+)
+
+INDEX = _schema(
+    *_KEY,
+    ("status", TEXT, "`done` or `failed`"),
+    ("leaf", TEXT, "the trial's folder below the run; empty for failed trials"),
+    ("attempt", INT, "the attempt that made it, or the last that failed"),
+    ("failures", INT, "attempts that failed so far"),
+    ("error", TEXT, "last line of the last failure; empty when done"),
+    ("data_fingerprint", TEXT, "digest of the class's data; empty for failed trials"),
+    ("published", TIME, "when the row was written"),
+)
+
+PREDICTIONS = _schema(
+    ("path", TEXT, "the image as it was given or found"),
+    ("score", REAL, "anomaly score; higher is more anomalous"),
+    ("threshold", REAL, "score above which an image is called anomalous; null when the trial held nothing out"),
+    ("anomalous", FLAG, "whether the score is above the threshold; null without one"),
+    ("normal_class", TEXT, "the class that the detector was trained on"),
+    ("heatmap", TEXT, "the picture, below the output folder"),
+)
+
+TRIALS_FIXED = (
+    *_KEY,
+    ("status", TEXT, "`done`, `failed` or `missing`"),
+    ("leaf", TEXT, "the trial's folder below the run; empty unless done"),
+    ("error", TEXT, "last line of the last failure"),
+    *_RESULTS,
+)
+"""Columns of `trials.parquet`; each parameter of the configs follows as a column of its own, `param.KEY`."""
+
+
+def trials_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
+    """The schema of `trials.parquet` for an experiment whose configs differ in `parameters`."""
+    extra = [(f"param.{key}", kind, f"the config's value of `{key}`") for key, kind in sorted(parameters.items())]
+    return _schema(*TRIALS_FIXED, *extra)
