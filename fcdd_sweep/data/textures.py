@@ -76,7 +76,7 @@ def corner(class_name: str, which: str, kind: str, index: int) -> tuple[int, int
     Args:
         class_name: the photograph.
         which: `reporting` or `selection`.
-        kind: `train`, `good` (nominal test crops) or a defect's name.
+        kind: `train`, `good` (nominal test crops), a defect's name, or another use of the test region.
         index: number of the crop within its kind; crop k does not depend on how many there are.
     """
     parts = regions(which).train if kind == "train" else regions(which).test
@@ -85,6 +85,13 @@ def corner(class_name: str, which: str, kind: str, index: int) -> tuple[int, int
     top, left, height, width = parts[part]
     down, right = (offset + turn * _STEPS) % 1 * (height - SIDE + 1, width - SIDE + 1)
     return top + int(down), left + int(right)
+
+
+def foreign_corner(class_name: str, which: str, index: int) -> tuple[str, tuple[int, int]]:
+    """The other class whose test region a foreign patch is cut from, and the corner of that crop there."""
+    others = [name for name in info("textures").classes or () if name != class_name]
+    other = others[index % len(others)]
+    return other, corner(other, which, f"foreign in {class_name}", index)
 
 
 def _grid(rows: tuple[tuple[int, int], ...], columns: tuple[tuple[int, int], ...]) -> tuple[Rectangle, ...]:
@@ -113,15 +120,8 @@ def _load(class_name: str, which: str, kind: str, index: int) -> Picture:
     crop = _crop(class_name, corner(class_name, which, kind, index))
     if kind not in DEFECTS:
         return Picture(crop)
-    rng = _generator(class_name, which, kind, index)
-    return Picture(*render(kind, crop, _foreign(class_name, which, rng), rng))
-
-
-def _foreign(class_name: str, which: str, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A nominal test crop of one of the other photographs."""
-    others = [name for name in info("textures").classes or () if name != class_name]
-    other = others[rng.integers(len(others))]
-    return _crop(other, corner(other, which, "good", int(rng.integers(TEST_CROPS))))
+    foreign = _crop(*foreign_corner(class_name, which, index))
+    return Picture(*render(kind, crop, foreign, _generator(class_name, which, kind, index)))
 
 
 def _crop(class_name: str, at: tuple[int, int]) -> npt.NDArray[np.uint8]:
