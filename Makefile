@@ -1,0 +1,38 @@
+# make demo    set up, run the demo on built-in photographs, say where the report is
+# make test    set up, lint, type-check, run the tests
+# A torch that already lies in .venv is kept: see "Without a GPU" in the README.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: demo test lint types setup clean
+
+demo: $(STAMP)
+	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
+
+test: lint types
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' || \
+		{ echo "fcdd_sweep needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@if $(BIN)/python -c 'import torch, torchvision' 2>/dev/null; then \
+		echo "keeping the torch in .venv"; grep -vE '^(torch|torchvision|triton)==' constraints.txt > .venv/constraints.txt; \
+	else cp constraints.txt .venv/constraints.txt; fi
+	@echo "installing; the first time takes some minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv results predictions .mypy_cache .ruff_cache .pytest_cache
