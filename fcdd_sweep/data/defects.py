@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 VERSION = "1"
 """Raised by hand when a change here, or in `data.textures`, alters pixels or maps."""
@@ -161,6 +160,8 @@ def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl
 
 def _nearest(shape: tuple[int, ...], path: Grey) -> tuple[Grey, npt.NDArray[np.int64]]:
     """For every pixel the distance to the path in pixels, and the number of the path's nearest point."""
+    from scipy.spatial import cKDTree  # a quarter of a second that `scan` need not pay
+
     pixels = np.indices(shape).reshape(2, -1).T
     distance, point = cKDTree(path).query(pixels)
     return distance.reshape(shape), point.reshape(shape)
