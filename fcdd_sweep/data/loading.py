@@ -1,0 +1,220 @@
+"""The door to all data: what a data set has, whether it can be read, and its images.
+
+`sweep.plan` asks `check_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
+nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.cache`. `load_image_file` reads a
+single new image in the same way.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+from PIL import __version__ as PILLOW_VERSION
+
+from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.config.trial import digest
+from fcdd_sweep.data.cache import cache_root, cached
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.files import file_record, image_files
+from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
+from fcdd_sweep.data.records import Discovery, Record, Scan, wanted_classes
+from fcdd_sweep.data.registry import Option, info
+from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
+
+__all__ = [
+    "check_dataset",
+    "classes_of",
+    "has_maps",
+    "image_files",
+    "load_corpus",
+    "load_folder_images",
+    "load_image_file",
+    "protocol_of",
+    "trains_with_anomalies",
+]
+
+_LOG = logging.getLogger(__name__)
+_Value = bool | int | float | str
+_BYTES_PER_RECORD = 500
+_SKIPPED = "skipped.json"
+
+
+def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:
+    """Everything that is wrong with a data set and can be found without decoding; empty when it can be read."""
+    return list(_scan(dataset, images).problems)
+
+
+def load_corpus(
+    dataset: Dataset, images: Images, cache_dir: Path | None = None, progress: Progress | None = None
+) -> Corpus:
+    """All images of a data set at `images.raw_size`, memory-mapped; decoded if this machine has not done so yet.
+
+    In `defects` it holds the classes that `dataset.classes` names, in `one_vs_rest` always all of them.
+
+    Args:
+        cache_dir: where decoded images are kept; see `cache.cache_root`.
+        progress: called while images are decoded; not at all when they already are.
+    Raises:
+        DataError: all that `check_dataset` finds, or every image that does not decode, or a cache that cannot be kept.
+    """
+    scan = _scan(dataset, images)
+    if scan.problems:
+        raise DataError(scan.problems)
+    facts = _facts(dataset)
+    protocol = facts.protocol
+    kept = facts.classes if protocol == "one_vs_rest" else wanted_classes(dataset, facts.classes)
+    key = {"data": dataset.name, "root": str(dataset.root), "options": dataset.options, "classes": kept}
+    entry = cached(
+        cache_root(cache_dir),
+        f"{dataset.name}-{_key(key, scan.records, images)}",
+        _size_bytes(scan.records, images),
+        lambda folder: write_corpus(folder, scan.records, images, kept, protocol, progress),
+    )
+    return read_corpus(entry, dataset.name, protocol, kept, scan.notes)
+
+
+def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
+    """All images below a folder, for outlier exposure: (M, C, H, W) uint8, memory-mapped and read-only.
+
+    Images that do not decode are left out, and the log says how many.
+
+    Raises:
+        DataError: there is no such folder, or no readable image below it.
+    """
+    records = [
+        file_record(folder, path, class_name="", is_test=False) for path in image_files(folder) if folder.is_dir()
+    ]
+    if not records:
+        raise _no_images(folder)
+    entry = cached(
+        cache_root(cache_dir),
+        f"images-{_key({'folder': str(folder.absolute())}, records, images)}",
+        _size_bytes(records, images),
+        lambda target: _write_images(target, folder, records, images),
+    )
+    if skipped := json.loads((entry / _SKIPPED).read_text(encoding="utf-8")):
+        counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
+        _LOG.warning("%s: %s: %s", folder, counts, shortened(skipped))
+    return read_images(entry)
+
+
+def load_image_file(path: Path, raw_size: int, resize: Resize, color: Color) -> Pixels:
+    """One image, decoded as those of a data set are: (C, raw_size, raw_size) uint8.
+
+    Raises:
+        DataError: it does not decode; names the path.
+    """
+    return fit(read_image(path), raw_size, resize, color)
+
+
+def classes_of(dataset: Dataset) -> tuple[str, ...]:
+    """All classes of a data set, in order, whichever of them `dataset.classes` names."""
+    return _facts(dataset).classes
+
+
+def protocol_of(dataset: Dataset) -> Literal["one_vs_rest", "defects"]:
+    """Whether other classes are the anomalies, or each class has its own."""
+    return _facts(dataset).protocol
+
+
+def has_maps(dataset: Dataset) -> bool:
+    """Whether there are ground-truth maps."""
+    return _facts(dataset).maps
+
+
+def trains_with_anomalies(dataset: Dataset) -> bool:
+    """Whether the training split holds real anomalies, which mode `other` needs."""
+    return _facts(dataset).trains_with_anomalies
+
+
+def _scan(dataset: Dataset, images: Images) -> Scan:
+    problems = _settings_problems(dataset)
+    if problems:
+        return Scan(problems=tuple(problems))
+    scan: Scan = importlib.import_module(info(dataset.name).module).scan(dataset, images)
+    if not scan.records and not scan.problems:
+        problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", ", ".join(classes_of(dataset)))
+        return Scan(problems=(problem,))
+    return scan
+
+
+def _facts(dataset: Dataset) -> Discovery:
+    known = info(dataset.name)
+    protocol, classes, maps, anomalies = known.protocol, known.classes, known.maps, known.trains_with_anomalies
+    if not (protocol is None or classes is None or maps is None or anomalies is None):
+        return Discovery(protocol, classes, maps, anomalies)
+    if problems := _settings_problems(dataset):
+        raise DataError(problems)
+    return cast(Discovery, importlib.import_module(known.module).discover(dataset))
+
+
+def _settings_problems(dataset: Dataset) -> list[Problem]:
+    known = info(dataset.name)
+    problems = [problem for name in dataset.options for problem in _option_problems(dataset, name)]
+    if known.protocol is not None and dataset.protocol not in (None, known.protocol):
+        what = f"'{known.name}' is always {known.protocol}, found {dataset.protocol}"
+        problems.append(Problem("dataset.protocol", what, next_step="Remove the key"))
+    if known.needs_root and dataset.root is None:
+        problems.append(Problem("dataset.root", f"'{known.name}' needs a folder", next_step=known.get))
+    elif known.needs_root and dataset.root is not None and not dataset.root.is_dir():
+        problems.append(Problem("dataset.root", f"there is no folder {dataset.root}", next_step=known.get))
+    return problems
+
+
+def _option_problems(dataset: Dataset, name: str) -> list[Problem]:
+    where, options, value = f"dataset.options.{name}", info(dataset.name).options, dataset.options[name]
+    if name not in options:
+        allowed = ", ".join(options) or "none"
+        return [Problem(where, f"'{dataset.name}' has no such option", allowed, closest(name, options))]
+    wrong = _wrong_value(options[name], value)
+    near = closest(value, options[name].allowed)
+    return [Problem(where, f"found {value!r}", wrong, near)] if wrong else []
+
+
+def _wrong_value(option: Option, value: _Value) -> str:
+    """What would be allowed, if `value` is not; otherwise an empty string."""
+    kind = type(option.default)
+    fits = type(value) is kind or (kind is float and type(value) is int)
+    if option.allowed:
+        return "" if value in option.allowed else ", ".join(option.allowed)
+    if not fits:
+        return f"a {kind.__name__}"
+    low, high = option.low, option.high
+    inside = isinstance(value, str) or ((low is None or value >= low) and (high is None or value <= high))
+    return "" if inside else f"{low} to {high}"
+
+
+def _key(what: Mapping[str, object], records: Sequence[Record], images: Images) -> str:
+    """A digest of all that the decoded images depend on."""
+    files = [[r.path, r.class_name, r.is_test, r.is_anomalous, r.defect, r.stamp] for r in records]
+    size = [images.raw_size, images.resize, images.color]
+    return digest({**what, "images": size, "files": files, "decoder": [DECODER_VERSION, PILLOW_VERSION]})
+
+
+def _size_bytes(records: Sequence[Record], images: Images) -> int:
+    return len(records) * (images.channels * images.raw_size**2 + _BYTES_PER_RECORD)
+
+
+def _write_images(target: Path, folder: Path, records: list[Record], images: Images) -> None:
+    skipped: list[str] = []
+    with ImageFile(target, images.channels, images.raw_size) as file:
+        for record, decoded in decode_all(records, images, None):
+            if isinstance(decoded, DataError):
+                skipped.append(record.path)
+            else:
+                file.append(decoded.pixels)
+    if len(skipped) == len(records):
+        raise _no_images(folder)
+    (target / _SKIPPED).write_text(json.dumps(skipped), encoding="utf-8")
+
+
+def _no_images(folder: Path) -> DataError:
+    return DataError(Problem(str(folder), "holds no image that can be read", next_step="Name a folder of image files"))

@@ -1,0 +1,109 @@
+"""MVTec-AD as its authors publish it.
+
+    CLASS/train/good/*.png
+    CLASS/test/{good,DEFECT}/*.png
+    CLASS/ground_truth/DEFECT/NAME_mask.png        one for every anomalous test image
+
+Source: Bergmann et al., CVPR 2019.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcdd_sweep.config.errors import Problem
+from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.data.files import file_record, image_files, visible_folders
+from fcdd_sweep.data.records import Record, Scan, wanted_classes
+from fcdd_sweep.data.registry import MVTEC_CLASSES, info
+
+_GOOD = "good"
+_AGAIN = "Unpack the class again"
+
+
+def scan(dataset: Dataset, images: Images) -> Scan:
+    """The wanted classes' images, class by class: training images, nominal test images, defects by name."""
+    assert dataset.root is not None  # the loader has checked it
+    wanted = wanted_classes(dataset, MVTEC_CLASSES)
+    if not any((dataset.root / name).is_dir() for name in wanted):
+        return Scan(problems=(_wrong_root(dataset.root, wanted),))
+    found = [_scan_class(dataset.root, name) for name in wanted]
+    return Scan(
+        tuple(record for scan in found for record in scan.records),
+        tuple(problem for scan in found for problem in scan.problems),
+    )
+
+
+def _wrong_root(root: Path, wanted: tuple[str, ...]) -> Problem:
+    inside = [folder for folder in visible_folders(root) if any((folder / name).is_dir() for name in wanted)]
+    next_step = f"Set dataset.root to {inside[0]}" if inside else info("mvtec").get
+    return Problem("dataset.root", f"{root} holds none of the folders {', '.join(wanted)}", next_step=next_step)
+
+
+def _scan_class(root: Path, name: str) -> Scan:
+    folder = root / name
+    if not folder.is_dir():
+        next_step = "Unpack the class there, or leave it out of dataset.classes"
+        return Scan(problems=(Problem(str(folder), f"class '{name}' has no folder", next_step=next_step),))
+    defects = [kind for kind in visible_folders(folder / "test") if kind.name != _GOOD]
+    problems = [
+        *_missing_images(folder / "train" / _GOOD),
+        *_missing_images(folder / "test" / _GOOD),
+        *(problem for kind in defects for problem in _missing_images(kind)),
+        *(problem for kind in defects for problem in _map_problems(kind)),
+    ]
+    if not defects:
+        problems.append(Problem(str(folder / "test"), "holds no folder of a defect", next_step=_AGAIN))
+    return Scan(tuple(_records(root, name, defects)), tuple(problems))
+
+
+def _records(root: Path, name: str, defects: list[Path]) -> list[Record]:
+    folder = root / name
+    train, test = _images(folder / "train" / _GOOD), _images(folder / "test" / _GOOD)
+    return [
+        *(file_record(root, path, class_name=name, is_test=False) for path in train),
+        *(file_record(root, path, class_name=name, is_test=True) for path in test),
+        *(
+            file_record(root, path, class_name=name, is_test=True, defect=kind.name, mask=mask)
+            for kind in defects
+            for path in _images(kind)
+            if (mask := _map_path(path)).is_file()
+        ),
+    ]
+
+
+def _images(folder: Path) -> list[Path]:
+    return image_files(folder) if folder.is_dir() else []
+
+
+def _missing_images(folder: Path) -> list[Problem]:
+    if _images(folder):
+        return []
+    what = "the folder holds no images" if folder.is_dir() else "the folder is missing"
+    return [Problem(str(folder), what, next_step=_AGAIN)]
+
+
+def _map_path(image: Path) -> Path:
+    """`CLASS/test/DEFECT/NAME.png` to `CLASS/ground_truth/DEFECT/NAME_mask.png`."""
+    defect = image.parent
+    return defect.parent.parent / "ground_truth" / defect.name / f"{image.stem}_mask.png"
+
+
+def _map_problems(defect: Path) -> list[Problem]:
+    folder = defect.parent.parent / "ground_truth" / defect.name
+    if not folder.is_dir():
+        return [Problem(str(folder), f"the folder with the ground-truth maps of {defect} is missing", next_step=_AGAIN)]
+    expected = {_map_path(image): image for image in _images(defect)}
+    maps = set(_images(folder))
+    missing = [
+        Problem(str(path), f"the ground-truth map of {image} is missing", next_step=_AGAIN)
+        for path, image in expected.items()
+        if path not in maps
+    ]
+    left_over = [
+        Problem(
+            str(path), "the map has no image", f"one map an image of {defect}", "Restore the image or remove the map"
+        )
+        for path in sorted(maps - expected.keys())
+    ]
+    return missing + left_over

@@ -1,0 +1,225 @@
+"""Decoded images as files: written one after the other, opened without reading them.
+
+An entry of the cache holds `images.npy` (N, C, H, W) uint8; an entry of a data set also holds `tables.npz`,
+`masks.bin` (packed maps, one after the other) and `meta.json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.schema import Images
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.pixels import Pixels, fit
+from fcdd_sweep.data.records import Picture, Record
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and the number of all."""
+
+IMAGES = "images.npy"
+_TABLES, _MASKS, _META = "tables.npz", "masks.bin", "meta.json"
+_BATCH = 64
+
+
+class Decoded(NamedTuple):
+    """A picture at raw size; the packed map is at the picture's own size."""
+
+    pixels: Pixels
+    size: tuple[int, int]
+    mask_bits: Pixels | None
+
+
+class ImageFile:
+    """`images.npy` in the making: images are appended, and the header is set right at the end.
+
+    Plain writes, no memory map: on a full disk a write raises, whereas a store into a mapped page kills the process.
+    """
+
+    def __init__(self, folder: Path, channels: int, side: int) -> None:
+        self.shape = (channels, side, side)
+        self.count = 0
+        self.file: BinaryIO = (folder / IMAGES).open("wb")
+        self._write_header()
+
+    def append(self, pixels: Pixels) -> None:
+        self.file.write(pixels.tobytes())
+        self.count += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        with self.file:
+            if kind is None:
+                self.file.seek(0)
+                self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy pads the header, so that the first axis can grow without moving the data.
+        shape = (self.count, *self.shape)
+        np.lib.format.write_array_header_1_0(self.file, {"shape": shape, "fortran_order": False, "descr": "|u1"})
+
+
+def decode_all(
+    records: Sequence[Record], images: Images, progress: Progress | None
+) -> Iterator[tuple[Record, Decoded | DataError]]:
+    """Every record with its pixels, or with what is wrong with it; a few dozen images are in memory at a time."""
+
+    def decode(record: Record) -> Decoded | DataError:
+        try:
+            return _decoded(record.load(), images)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(records), _BATCH):
+            batch = records[start : start + _BATCH]
+            for done, pair in enumerate(zip(batch, threads.map(decode, batch), strict=True), start + 1):
+                yield pair
+                if progress is not None:
+                    progress(done, len(records))
+
+
+def write_corpus(
+    folder: Path,
+    records: Sequence[Record],
+    images: Images,
+    classes: tuple[str, ...],
+    protocol: str,
+    progress: Progress | None,
+) -> None:
+    """Decode the records into the files of a corpus.
+
+    Raises:
+        DataError: names every image and map that cannot be read.
+    """
+    table = _Table(classes)
+    problems: list[Problem] = []
+    with ImageFile(folder, images.channels, images.raw_size) as file, (folder / _MASKS).open("wb") as masks:
+        for record, decoded in decode_all(records, images, progress):
+            if isinstance(decoded, DataError):
+                problems.extend(decoded.problems)
+            elif not problems:  # with the first unreadable image the files are lost, but all others are still tried
+                file.append(decoded.pixels)
+                masks.write(b"" if decoded.mask_bits is None else decoded.mask_bits.tobytes())
+                table.append(record, decoded)
+    if problems:
+        raise DataError(problems)
+    np.savez(folder / _TABLES, allow_pickle=False, **table.arrays())
+    (folder / _META).write_text(json.dumps(table.meta(protocol)), encoding="utf-8")
+
+
+def read_corpus(folder: Path, name: str, protocol: str, classes: tuple[str, ...], notes: Iterable[str]) -> Corpus:
+    """The corpus that `write_corpus` left; its images stay on disk until they are used."""
+    meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+    with np.load(folder / _TABLES) as tables:
+        arrays = {key: tables[key] for key in tables.files}
+    return Corpus(
+        name=name,
+        protocol=protocol,
+        classes=classes,
+        images=read_images(folder),
+        mask_bits=_mapped(folder / _MASKS),
+        defect=tuple(meta["defect"]),
+        path=tuple(meta["path"]),
+        fingerprints=meta["fingerprints"],
+        notes=(*notes, *meta["notes"]),
+        **arrays,
+    )
+
+
+def read_images(folder: Path) -> npt.NDArray[np.uint8]:
+    """(N, C, H, W) uint8, memory-mapped and read-only."""
+    images: npt.NDArray[np.uint8] = np.load(folder / IMAGES, mmap_mode="r")
+    return images
+
+
+class _Table:
+    """What is known of each image, gathered in the order of the records."""
+
+    def __init__(self, classes: tuple[str, ...]) -> None:
+        self.classes = classes
+        self.number = {name: i for i, name in enumerate(classes)}
+        self.records: list[Record] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.mask_bytes: list[int] = []
+        self.empty_maps: list[str] = []
+        self.digests = {name: hashlib.sha256() for name in classes}
+
+    def append(self, record: Record, decoded: Decoded) -> None:
+        bits = decoded.mask_bits
+        self.records.append(record)
+        self.sizes.append(decoded.size)
+        self.mask_bytes.append(-1 if bits is None else bits.nbytes)
+        if record.is_anomalous and bits is not None and not bits.any():
+            self.empty_maps.append(record.path)
+        digest = self.digests[record.class_name]
+        digest.update(repr((record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)).encode())
+        digest.update(decoded.pixels.tobytes() + (b"" if bits is None else bits.tobytes()))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        length = np.array(self.mask_bytes, np.int64)
+        has_mask = length >= 0
+        return {
+            "class_index": np.array([self.number[record.class_name] for record in self.records], np.int64),
+            "is_test": np.array([record.is_test for record in self.records], np.bool_),
+            "is_anomalous": np.array([record.is_anomalous for record in self.records], np.bool_),
+            "original_size": np.array(self.sizes, np.int64).reshape(-1, 2),
+            "mask_index": np.where(has_mask, np.cumsum(has_mask) - 1, -1),
+            "mask_offset": np.concatenate([[0], np.cumsum(length[has_mask])]).astype(np.int64),
+        }
+
+    def meta(self, protocol: str) -> dict[str, Any]:
+        return {
+            "path": [record.path for record in self.records],
+            "defect": [record.defect for record in self.records],
+            "fingerprints": self._fingerprints(protocol),
+            "notes": self._notes(),
+        }
+
+    def _fingerprints(self, protocol: str) -> dict[str, str]:
+        own = {name: digest.hexdigest() for name, digest in self.digests.items()}
+        if protocol == "one_vs_rest":  # all other classes are the anomalies of a class, and so part of its data
+            everything = "".join(own.values())
+            own = {name: hashlib.sha256((mine + everything).encode()).hexdigest() for name, mine in own.items()}
+        return {name: digest[:12] for name, digest in own.items()}
+
+    def _notes(self) -> list[str]:
+        anomalous = [
+            (r.path, n) for r, n in zip(self.records, self.mask_bytes, strict=True) if r.is_anomalous and r.is_test
+        ]
+        without = [path for path, length in anomalous if length < 0]
+        notes = []
+        if 0 < len(without) < len(anomalous):
+            notes.append(f"{len(without)} of {len(anomalous)} test anomalies have no map: {shortened(without)}.")
+        if self.empty_maps:
+            notes.append(f"{len(self.empty_maps)} maps show no anomalous pixel: {shortened(self.empty_maps)}.")
+        return notes
+
+
+def shortened(names: Sequence[str], shown: int = 3) -> str:
+    """The first names, and dots for the others."""
+    return ", ".join([*names[:shown], *(["..."] if len(names) > shown else [])])
+
+
+def _decoded(picture: Picture, images: Images) -> Decoded:
+    height, width = picture.image.shape[:2]
+    bits = None if picture.mask is None else np.packbits(picture.mask)
+    return Decoded(fit(picture.image, images.raw_size, images.resize, images.color), (height, width), bits)
+
+
+def _mapped(path: Path) -> npt.NDArray[np.uint8]:
+    if path.stat().st_size == 0:
+        return np.zeros(0, np.uint8)  # an empty file cannot be mapped
+    return np.memmap(path, np.uint8, mode="r")
