@@ -5,15 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
+
+from fcdd_sweep.config.origin import Origin
 
 SCHEMA_VERSION = 1
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""A variant's name begins the name of a folder beside the run's files, so it has no ending."""
+
+MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 
 class Section(BaseModel):
     """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Dataset(Section):
@@ -69,11 +79,27 @@ class FolderSource(Section):
     """Outlier exposure: all images below this folder."""
 
 
+def _kind_of_source(source: object) -> str | None:
+    if isinstance(source, str):
+        return "(name)"
+    if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
+        return "(folder)"
+    return "(dataset)" if isinstance(source, DatasetSource | dict) else None
+
+
+Source = Annotated[
+    Annotated[str, Tag("(name)")]
+    | Annotated[DatasetSource, Tag("(dataset)")]
+    | Annotated[FolderSource, Tag("(folder)")],
+    Discriminator(_kind_of_source),
+]
+
+
 class Anomalies(Section):
     mode: Literal["unsupervised", "noise", "malformed_normal", "malformed_normal_gt", "other"] = "unsupervised"
     """Where training anomalies come from: none; an image replaced by noise or by outlier exposure; noise added to
     the nominal image, without or with the map of changed pixels; real anomalies of the training split."""
-    source: str | DatasetSource | FolderSource | None = None
+    source: Source | None = None
     """A synthetic source by name, `{dataset: NAME}` or `{folder: PATH}`."""
     limit: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     """How many distinct outlier-exposure or real anomalies are used, drawn once per seed."""
@@ -100,6 +126,24 @@ class MilestoneSchedule(Section):
     """After this many epochs the learning rate is multiplied by `factor`."""
     factor: float = Field(0.1, gt=0.0, le=1.0)
 
+    @field_validator("milestones")
+    @classmethod
+    def increasing(cls, milestones: list[int]) -> list[int]:
+        if milestones != sorted(set(milestones)):
+            raise ValueError(f"milestones must increase, found {milestones}")
+        return milestones
+
+
+def _kind_of_schedule(schedule: object) -> str | None:
+    kind = schedule.get("type") if isinstance(schedule, dict) else getattr(schedule, "type", None)
+    return f"({kind})"
+
+
+Schedule = Annotated[
+    Annotated[ExponentialSchedule, Tag("(exponential)")] | Annotated[MilestoneSchedule, Tag("(milestones)")],
+    Discriminator(_kind_of_schedule),
+]
+
 
 class Training(Section):
     epochs: int = Field(ge=1)
@@ -113,7 +157,7 @@ class Training(Section):
     """Nesterov momentum of SGD."""
     learning_rate: float = Field(gt=0.0)
     weight_decay: float = Field(0.0, ge=0.0)
-    schedule: Annotated[ExponentialSchedule | MilestoneSchedule, Field(discriminator="type")]
+    schedule: Schedule
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs convolutions in bfloat16; it changes numbers and so is part of the config."""
     threads: int = Field(1, ge=1)
@@ -185,7 +229,7 @@ class Experiment(Settings):
     """An experiment file, presets and overrides applied."""
 
     schema_: Literal[1] = Field(alias="schema")
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     """The run's directory is `output`/`name`."""
     preset: str | None = None
     """Defaults for a data set; everything in the file overrides them."""
@@ -196,7 +240,30 @@ class Experiment(Settings):
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
     faults: Faults = Faults()
-    output: Annotated[Path, Field(strict=False)] = Path("results")
+    output: Annotated[Path, Field(strict=False)] = Field(Path("results"), validate_default=True)
+    _origin: Origin = PrivateAttr(default_factory=Origin)
+
+    @property
+    def origin(self) -> Origin:
+        """Where each key was written; empty for an experiment that was not read from a file."""
+        return self._origin
+
+    def with_origin(self, origin: Origin) -> Experiment:
+        """The same experiment, knowing where its keys were written."""
+        copy = self.model_copy()
+        copy._origin = origin
+        return copy
+
+    @field_validator("seeds")
+    @classmethod
+    def distinct(cls, seeds: int | list[int]) -> int | list[int]:
+        if isinstance(seeds, int):
+            return seeds
+        if not seeds:
+            raise ValueError("the list of seeds is empty")
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"the list of seeds holds {', '.join(map(str, twice))} more than once")
+        return seeds
 
     @field_validator("output")
     @classmethod

@@ -60,7 +60,7 @@ class TrialSpec:
 
     @cached_property
     def config_id(self) -> str:
-        return digest({"settings": identity(self.settings), "numerics": NUMERICS_VERSION})
+        return config_id(self.settings)
 
     @cached_property
     def trial_id(self) -> str:
@@ -85,12 +85,19 @@ class TrialSpec:
         return cls(**{**plain, "settings": Settings.model_validate(plain["settings"])})
 
 
+def config_id(settings: Settings) -> str:
+    """12 hex digits that stand for everything in the settings that changes a trial's numbers."""
+    return digest({"settings": identity(settings), "numerics": NUMERICS_VERSION})
+
+
 def identity(settings: Settings) -> dict[str, Any]:
     """The part of the settings that changes a trial's numbers, as plain values.
 
-    A folder of outlier exposure counts by its last name: where it lies does not matter.
+    A folder of outlier exposure counts by its last name: where it lies does not matter. Values at their default are
+    left out, so that a new key with a default leaves the ids of finished trials alone; a default that changes must
+    therefore raise `NUMERICS_VERSION`.
     """
-    plain = settings.model_dump(mode="json", include=set(Settings.model_fields))
+    plain = settings.model_dump(mode="json", include=set(Settings.model_fields), exclude_defaults=True)
     for key in NOT_IDENTITY:
         *parents, last = key.split(".")
         section: Any = plain
@@ -98,7 +105,7 @@ def identity(settings: Settings) -> dict[str, Any]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
-    source = plain["anomalies"]["source"]
+    source = plain.get("anomalies", {}).get("source")
     if isinstance(source, dict) and "folder" in source:
         source["folder"] = source["folder"].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return plain
+    return {key: value for key, value in plain.items() if value != {}}

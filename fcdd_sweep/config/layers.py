@@ -1,0 +1,108 @@
+"""Preset, file, command line, grid: layers of plain values, each laid over the one below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fcdd_sweep.config.origin import Key, Origin, Place
+from fcdd_sweep.config.schema import MODES_WITHOUT_SOURCE
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Plain nested values and the places that they were written at."""
+
+    tree: Tree
+    places: dict[Key, Place] = field(default_factory=dict)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.places)
+
+
+def _schedule_changes(lower: Tree, upper: Tree) -> bool:
+    return "type" in lower and "type" in upper and upper["type"] != lower["type"]
+
+
+def _dataset_changes(lower: Tree, upper: Tree) -> bool:
+    return "name" in lower and "name" in upper and upper["name"] != lower["name"]
+
+
+def _mode_changes(lower: Tree, upper: Tree) -> bool:
+    """Source and limit of one mode mean nothing to another, except between modes that both take a source."""
+    old, new = lower.get("mode"), upper.get("mode")
+    if old is None or new is None or old == new:
+        return False
+    return old in MODES_WITHOUT_SOURCE or new in MODES_WITHOUT_SOURCE
+
+
+def _cleared(lower: Tree, upper: Tree) -> bool:
+    return not upper
+
+
+def _never(lower: Tree, upper: Tree) -> bool:
+    return False
+
+
+def _always(lower: Tree, upper: Tree) -> bool:
+    return True
+
+
+_REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
+    ("dataset",): _dataset_changes,
+    ("dataset", "options"): _cleared,
+    ("anomalies",): _mode_changes,
+    ("anomalies", "source"): _always,
+    ("training", "schedule"): _schedule_changes,
+    ("grid",): _cleared,
+    ("variants",): _cleared,
+}
+"""Mappings that are merged key by key only while this says no: their old keys would contradict the new ones."""
+
+
+def lay(upper: Layer, over: Layer) -> Layer:
+    """`upper` laid over another layer: mappings are merged key by key, everything else is replaced."""
+    places = dict(over.places)
+    tree = _merge((), over.tree, upper.tree, places)
+    return Layer(tree, {**places, **upper.places})
+
+
+def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
+    mergeable = isinstance(lower, dict) and isinstance(upper, dict)
+    if not mergeable or _REPLACED_WHOLE.get(key, _never)(lower, upper):
+        for stale in [place for place in places if place[: len(key)] == key]:
+            del places[stale]
+        return upper
+    new = {
+        name: _merge((*key, name), lower[name], value, places) if name in lower else value
+        for name, value in upper.items()
+    }
+    return {**lower, **new}
+
+
+def nest(key: Key, value: Any) -> Tree:
+    """`{"training": {"epochs": 3}}` of `("training", "epochs")` and 3."""
+    for part in reversed(key):
+        value = {part: value}
+    return dict(value)
+
+
+def split_key(text: str) -> Key:
+    """The parts of a dotted key; `grid` and `variants.NAME` are followed by one dotted key that stays whole."""
+    parts = text.split(".")
+    whole_after = {"grid": 1, "variants": 2}.get(parts[0], len(parts))
+    rest = parts[whole_after:]
+    return (*parts[:whole_after], ".".join(rest)) if rest else tuple(parts)
+
+
+def value_at(tree: Any, key: Key) -> Any:
+    """The value at `key`, or None where there is none."""
+    for part in key:
+        if not isinstance(tree, dict) or part not in tree:
+            return None
+        tree = tree[part]
+    return tree

@@ -1,0 +1,145 @@
+"""Experiment files: preset, file and overrides become one checked `Experiment`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fcdd_sweep.config.errors import ExperimentError, Problem, closest
+from fcdd_sweep.config.expand import expand
+from fcdd_sweep.config.explain import preset_fills, validated
+from fcdd_sweep.config.layers import Layer, Tree, lay, nest, split_key
+from fcdd_sweep.config.origin import Key, Origin, Place
+from fcdd_sweep.config.presets import PRESETS
+from fcdd_sweep.config.schema import Experiment, Section, Settings
+from fcdd_sweep.config.vary import KNOWN_KEYS
+from fcdd_sweep.config.words import one_of, sections_in
+from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
+
+_OPEN_SECTIONS = ("grid", "variants", "dataset.options")
+"""Mappings whose keys the schema does not list."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An experiment file with its preset and overrides, right or wrong.
+
+    Attributes:
+        tree: plain values.
+        origin: where each was written.
+        problems: everything that is wrong with keys, types, ranges, grid and variants.
+        experiment: the experiment; None when there are problems.
+    """
+
+    tree: Tree
+    origin: Origin
+    problems: tuple[Problem, ...]
+    experiment: Experiment | None
+
+    def section(self, name: str) -> Section | None:
+        """The section `name` if it is sound by itself: other rooms can check it although its neighbours are not."""
+        kind = sections_in(Settings.model_fields[name].annotation)[0]
+        try:
+            return kind.model_validate(self.tree.get(name, {}))
+        except ValidationError:
+            return None
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment in a YAML file: its preset's values, those of the file over them, the overrides over both.
+
+    Names of data sets, classes, networks and sources are checked by `sweep.plan`.
+
+    Args:
+        path: the file.
+        overrides: `training.epochs=3`, the value read as YAML.
+    Raises:
+        ExperimentError: everything that is wrong, each problem with its file and line or its override.
+    """
+    draft = read_draft(path, overrides)
+    if draft.experiment is None:
+        raise ExperimentError(draft.problems)
+    return draft.experiment
+
+
+def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
+    """An experiment file, as far as it can be understood.
+
+    Raises:
+        ExperimentError: the file cannot be read, or is no YAML mapping.
+    """
+    above, problems = _overrides_layer(overrides)
+    try:
+        written = lay(above, _file_layer(Path(path)))
+    except ExperimentError as error:
+        raise ExperimentError([*error.problems, *problems]) from None
+    layer, unknown_preset = _over_preset(written)
+    experiment, faults = validated(Experiment, layer.tree, layer.origin)
+    if unknown_preset:
+        # What the preset would have filled is not missing: the preset's name is wrong.
+        faults = [fault for fault in faults if not (fault.missing and preset_fills(fault.key))]
+    _, varying = expand(layer)
+    problems += [*unknown_preset, *(fault.problem for fault in faults), *varying]
+    sound = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
+    return Draft(layer.tree, layer.origin, tuple(problems), sound)
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """The resolved experiment as YAML; loading it gives an equal `Experiment`."""
+    plain = experiment.model_dump(mode="json", by_alias=True)
+    first = {key: plain[key] for key in ("schema", "name", "preset")}
+    return to_yaml({**first, **plain})
+
+
+def _file_layer(path: Path) -> Layer:
+    document = read_document(path)
+    places: dict[Key, Place] = {key: Place(f"{path}:{line}") for key, line in document.lines.items()}
+    return Layer(document.tree, {(): Place(str(path)), **places})
+
+
+def _over_preset(written: Layer) -> tuple[Layer, list[Problem]]:
+    name = written.tree.get("preset")
+    if not isinstance(name, str):
+        return written, []
+    if name not in PRESETS:
+        names = list(PRESETS)
+        where = written.origin.where("preset")
+        return written, [Problem(where, f"there is no preset '{name}'", one_of(names), closest(name, names))]
+    place = Place(f"{written.places[('preset',)].text}: preset '{name}'")
+    return lay(written, Layer(PRESETS[name], dict.fromkeys(_all_keys(PRESETS[name]), place))), []
+
+
+def _all_keys(tree: Any, above: Key = ()) -> list[Key]:
+    if not isinstance(tree, dict):
+        return []
+    return [key for name, value in tree.items() for key in [(*above, name), *_all_keys(value, (*above, name))]]
+
+
+def _overrides_layer(overrides: Sequence[str]) -> tuple[Layer, list[Problem]]:
+    """All overrides as one layer; a later one wins over an earlier one."""
+    layer = Layer({})
+    problems: list[Problem] = []
+    for text in overrides:
+        try:
+            key, value = _override(text)
+        except ExperimentError as error:
+            problems += error.problems
+        else:
+            layer = lay(Layer(nest(key, value), {key: Place(f"--set {text}", names_key=True)}), layer)
+    return layer, problems
+
+
+def _override(text: str) -> tuple[Key, Any]:
+    where = f"--set {text}"
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ExperimentError(Problem(where, "this is no KEY=VALUE", next_step="Write it as `--set training.epochs=3`"))
+    if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
+        step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
+        raise ExperimentError(Problem(where, f"there is no key {key}", next_step=step))
+    return split_key(key), parse_value(value, where)
