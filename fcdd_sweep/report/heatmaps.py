@@ -1,0 +1,183 @@
+"""Heatmap pictures: which test images stand in them, and their heatmaps as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from fcdd_sweep.metrics import colour, pictured
+from fcdd_sweep.metrics.upsampling import upsample
+from fcdd_sweep.report.mosaic import ColourScale, Strip, as_black_and_white, as_colours, as_rgb
+from fcdd_sweep.results import tree
+from fcdd_sweep.results.files import read_arrays, read_table
+
+Scale = Literal["local", "global"]
+Rows = npt.NDArray[np.int64]
+LABEL_NAMES = ("nominal", "anomalous")
+
+
+@dataclass(frozen=True)
+class LeafMaps:
+    """Test images of one trial with their anomaly maps; row i of each array is the same image (`tree.MAPS`)."""
+
+    image_index: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int8]
+    score: npt.NDArray[np.float64]
+    anomaly_maps: npt.NDArray[np.float32]
+    images: npt.NDArray[np.uint8]
+    gt_maps: npt.NDArray[np.uint8] | None
+    receptive_field: tuple[int, int, float]
+    kernel_std_px: float
+    reference_quantiles: npt.NDArray[np.float32]
+
+    def rows_of(self, image_index: npt.NDArray[np.int64]) -> Rows:
+        """Where the images with these numbers lie.
+
+        Raises:
+            ValueError: an image is not among those that were kept.
+        """
+        order = np.argsort(self.image_index)
+        place = np.searchsorted(self.image_index, image_index, sorter=order).clip(max=len(order) - 1)
+        found: Rows = order[place]
+        absent = image_index[self.image_index[found] != image_index]
+        if len(absent):
+            raise ValueError(f"{tree.MAPS} does not hold test image {absent[0]} ({len(absent)} of them are missing)")
+        return found
+
+    def heatmaps(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """(n, S, S) upsampled anomaly maps, before colouring."""
+        size = (int(self.images.shape[2]), int(self.images.shape[3]))
+        return upsample(self.anomaly_maps[rows], self.receptive_field, size, self.kernel_std_px)
+
+    def coloured(self, rows: Rows, quantile: float, scale: Scale) -> npt.NDArray[np.uint8]:
+        """(n, S, S, 3); `local` by each heatmap's own range, `global` by that of the reference set."""
+        heatmaps = self.heatmaps(rows)
+        if scale == "global":
+            low, high = colour.global_range(self.reference_quantiles, quantile)
+            return as_colours(colour.normalise(heatmaps, low, high))
+        own = [colour.normalise(each, *colour.local_range(each, quantile)) for each in heatmaps]
+        return as_colours(np.array(own).reshape(heatmaps.shape))
+
+    def legend(self, quantile: float, scale: Scale) -> ColourScale:
+        """What blue and red mean."""
+        if scale == "local":
+            return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
+        low, high = colour.global_range(self.reference_quantiles, quantile)
+        return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
+
+
+def read_maps(leaf: Path) -> LeafMaps:
+    """Read `maps.npz` of a leaf."""
+    wanted = set(LeafMaps.__dataclass_fields__)
+    arrays: dict[str, Any] = read_arrays(leaf / tree.MAPS, wanted)
+    absent = wanted - arrays.keys() - {"gt_maps"}
+    if absent:
+        raise ValueError(f"{tree.MAPS} lacks {', '.join(sorted(absent))}")
+    size, jump, shift = arrays.pop("receptive_field").tolist()
+    return LeafMaps(
+        **{"gt_maps": None} | arrays | {"kernel_std_px": float(arrays["kernel_std_px"])},
+        receptive_field=(int(size), int(jump), float(shift)),
+    )
+
+
+@dataclass(frozen=True)
+class TestScores:
+    """Label and score of all test images, in the order of the test set: pictures are chosen among all of them."""
+
+    __test__ = False
+
+    image_index: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int8]
+    score: npt.NDArray[np.float64]
+
+
+def read_test_scores(leaf: Path) -> TestScores:
+    table = read_table(leaf / tree.SCORES)
+    is_test = np.array(table["split"].to_pylist()) == "test"
+    return TestScores(*(table[name].to_numpy()[is_test] for name in ("image_index", "label", "score")))
+
+
+def strip_of(maps: LeafMaps, rows: Rows, quantile: float, scale: Scale, title: str) -> Strip:
+    """Input, heatmap and, for anomalous images that have one, ground-truth map, with the scores."""
+    parts = [("input", as_rgb(maps.images[rows])), ("heatmap", maps.coloured(rows, quantile, scale))]
+    if maps.gt_maps is not None and (maps.label[rows] == 1).any():
+        parts.append(("ground\ntruth", as_black_and_white(maps.gt_maps[rows])))
+    return Strip(title, tuple(parts), tuple(f"{score:.3g}" for score in maps.score[rows]))
+
+
+def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
+    """Six test images of one label, from the most nominal to the most anomalous by score; none without images."""
+    chosen = pictured.equidistant(scores.label, scores.score, label)
+    if not len(chosen):
+        return []
+    title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colours"
+    return [strip_of(maps, maps.rows_of(scores.image_index[chosen]), quantile, scale, title)]
+
+
+def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float) -> list[Strip]:
+    """The first 20 images of each label, and the ten most nominal and most anomalous of each."""
+    chosen = {f"first {name} test images": pictured.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
+    for i, name in enumerate(LABEL_NAMES):
+        ends = pictured.extremes(scores.label, scores.score, i)
+        chosen[f"{name} test images with the lowest and the highest scores"] = ends
+    return [
+        strip_of(maps, maps.rows_of(scores.image_index[index]), quantile, "global", title)
+        for title, index in chosen.items()
+        if len(index)
+    ]
+
+
+def preview_strips(leaf: Path, columns: int = 10) -> list[Strip]:
+    """Training samples after augmentation: 20 nominal, then 20 anomalous with the maps they were trained on."""
+    arrays = read_arrays(leaf / tree.MAPS, ("preview_images", "preview_label", "preview_gt_maps"))
+    images, label, gt_maps = (arrays.get(f"preview_{name}") for name in ("images", "label", "gt_maps"))
+    if images is None or label is None:
+        return []
+    strips = []
+    for value, name in enumerate(LABEL_NAMES):
+        own = np.flatnonzero(label == value)[:20]
+        for start in range(0, len(own), columns):
+            part = own[start : start + columns]
+            rows = [("input", as_rgb(images[part]))]
+            if gt_maps is not None and value == 1:
+                rows.append(("map", as_black_and_white(gt_maps[part])))
+            title = f"{name} training samples after augmentation" if start == 0 else ""
+            strips.append(Strip(title, tuple(rows)))
+    return strips
+
+
+def class_strips(
+    leaves: Sequence[tuple[str, Path]], quantile: float, nominal: int = 2, anomalous: int = 6
+) -> list[Strip]:
+    """The same test images under every seed: input, a heatmap a seed, ground truth.
+
+    The images are those that all the seeds' leaves hold, equidistant by mean score; each seed's heatmaps have the
+    range of its own reference set.
+
+    Args:
+        leaves: name (`seed 0`) and folder of each trial of a class.
+    """
+    maps = [read_maps(leaf) for _, leaf in leaves]
+    common = maps[0].image_index
+    for each in maps[1:]:
+        common = common[np.isin(common, each.image_index)]
+    rows = [each.rows_of(common) for each in maps]
+    score = np.mean([each.score[own] for each, own in zip(maps, rows, strict=True)], axis=0)
+    label = maps[0].label[rows[0]]
+    counts = (nominal, anomalous)
+    chosen = np.concatenate([pictured.equidistant(label, score, value, counts[value]) for value in (0, 1)])
+    if not len(chosen):
+        return []
+    first = maps[0], rows[0][chosen]
+    parts = [("input", as_rgb(first[0].images[first[1]]))]
+    for (name, _), each, own in zip(leaves, maps, rows, strict=True):
+        parts.append((name, each.coloured(own[chosen], quantile, "global")))
+    if first[0].gt_maps is not None:
+        parts.append(("ground\ntruth", as_black_and_white(first[0].gt_maps[first[1]])))
+    captions = tuple(f"{LABEL_NAMES[label[i]]} {score[i]:.3g}" for i in chosen)
+    return [Strip("the same test images under every seed, with their mean score", tuple(parts), captions)]

@@ -1,0 +1,57 @@
+"""The pictures of one trial, drawn from its own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcdd_sweep.report.heatmaps import (
+    Scale,
+    overview_strips,
+    paper_strips,
+    preview_strips,
+    read_maps,
+    read_test_scores,
+)
+from fcdd_sweep.report.loss import draw_loss, read_history
+from fcdd_sweep.report.mosaic import ColourScale, Strip, draw_strips
+from fcdd_sweep.report.records import read_curves
+from fcdd_sweep.report.roc import draw_roc, trial_roc
+from fcdd_sweep.report.style import save
+
+PREVIEW, LOSS, ROC, OVERVIEW = "ds_preview.png", "loss.pdf", "roc_curve.pdf", "heatmaps_global.png"
+_SCALES: tuple[Scale, ...] = ("local", "global")
+
+
+def paper_name(scale: Scale, label: int) -> str:
+    return f"heatmaps_paper_{scale}_lbl{label}.png"
+
+
+def draw_leaf(leaf_dir: Path, quantile: float) -> None:
+    """Draw a trial's pictures into its folder; `metrics.parquet` is not needed, it comes after them.
+
+    Pictures: training samples, loss, ROC, six test images a label with local and with global colours, and an overview
+    of about 80 test images. A picture for which there is no image (a test set without anomalies) is left out.
+
+    Args:
+        leaf_dir: holds `history`, `scores`, `curves` (Parquet) and `maps.npz`.
+        quantile: share of the heatmaps' values that the colours span, in 0..1.
+    Raises:
+        OSError, ValueError: a file is missing or damaged.
+    """
+    save(draw_loss(read_history(leaf_dir)), leaf_dir / LOSS)
+    save(draw_roc(trial_roc(read_curves(leaf_dir))), leaf_dir / ROC)
+    _save_strips(preview_strips(leaf_dir), leaf_dir / PREVIEW, cell_in=0.8)
+    maps, scores = read_maps(leaf_dir), read_test_scores(leaf_dir)
+    for scale in _SCALES:
+        for label in (0, 1):
+            strips = paper_strips(maps, scores, label, quantile, scale)
+            _save_strips(strips, leaf_dir / paper_name(scale, label), maps.legend(quantile, scale))
+    legend = maps.legend(quantile, "global")
+    _save_strips(overview_strips(maps, scores, quantile), leaf_dir / OVERVIEW, legend, cell_in=0.5)
+
+
+def _save_strips(strips: list[Strip], path: Path, scale: ColourScale | None = None, cell_in: float = 1.1) -> None:
+    if strips:
+        save(draw_strips(strips, scale, cell_in), path)
+    else:
+        path.unlink(missing_ok=True)  # of an earlier drawing

@@ -1,0 +1,144 @@
+"""Rows of small pictures: the one way in which images, heatmaps and ground-truth maps are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+
+from fcdd_sweep.report.style import DPI, INK, SMALL_PT, TEXT_PT, TITLE_PT
+
+Pixels = npt.NDArray[np.uint8]
+COLOUR_MAP = "jet"
+CELL_IN = 1.1
+"""Side of a picture in inches when six stand side by side: the width of a paper's text."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures that stand side by side, in several rows: column i is one image.
+
+    Attributes:
+        title: above the strip.
+        rows: name and (n, S, S, 3) uint8 of each row; n is the same in all.
+        captions: n short texts, such as scores; or none at all.
+    """
+
+    title: str
+    rows: tuple[tuple[str, Pixels], ...]
+    captions: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> int:
+        return len(self.rows[0][1])
+
+
+@dataclass(frozen=True)
+class ColourScale:
+    """What the ends of the colour map stand for."""
+
+    low: str
+    high: str
+
+
+def as_rgb(images: npt.NDArray[Any]) -> Pixels:
+    """(n, C, S, S) uint8 with one or three channels as (n, S, S, 3)."""
+    return np.broadcast_to(images.transpose(0, 2, 3, 1), (len(images), *images.shape[2:], 3)).astype(np.uint8)
+
+
+def as_black_and_white(gt_maps: npt.NDArray[Any]) -> Pixels:
+    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective."""
+    return as_rgb((np.asarray(gt_maps)[:, None] > 0).astype(np.uint8) * np.uint8(255))
+
+
+def as_colours(values: npt.NDArray[Any]) -> Pixels:
+    """(n, S, S) in 0..1 by the colour map, as (n, S, S, 3)."""
+    return np.asarray(matplotlib.colormaps[COLOUR_MAP](values, bytes=True)[..., :3], np.uint8)
+
+
+def draw_strips(
+    strips: Sequence[Strip], scale: ColourScale | None = None, cell_in: float = CELL_IN, ax: Any = None
+) -> Figure:
+    """Draw strips below one another; `cell_in` is the side of a picture in inches when a figure is made for them."""
+    heights = [_height(strip, cell_in) for strip in strips]
+    columns = max((strip.columns for strip in strips), default=1)
+    ax = ax or _new_axes(columns, sum(heights), cell_in, with_scale=scale is not None)
+    top = 0.0
+    for strip, height in zip(strips, heights, strict=True):
+        _draw_strip(ax, strip, top, cell_in)
+        top += height
+    ax.set(xlim=(0, columns), ylim=(top, 0), aspect="equal")
+    ax.axis("off")
+    if scale:
+        _draw_scale(ax, scale, columns)
+    drawn: Figure = ax.figure
+    return drawn
+
+
+def _height(strip: Strip, cell_in: float) -> float:
+    """In cells: the title, the rows, the captions, a gap. Text has a size in inches whatever the cells have."""
+    return (_title_in(strip) + (0.16 if strip.captions else 0.0) + 0.1) / cell_in + len(strip.rows)
+
+
+def _title_in(strip: Strip) -> float:
+    return 0.3 if strip.title else 0.0
+
+
+def _new_axes(columns: int, height: float, cell_in: float, *, with_scale: bool) -> Any:
+    left, right, margin = 0.65, 0.75 if with_scale else 0.05, 0.05
+    width_in, height_in = left + columns * cell_in + right, height * cell_in + 2 * margin
+    figure = Figure(figsize=(width_in, height_in), facecolor="white")
+    place = (left / width_in, margin / height_in, columns * cell_in / width_in, height * cell_in / height_in)
+    return figure.add_axes(place)
+
+
+def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
+    ax.text(0, top + 0.2 / cell_in, strip.title, fontsize=TITLE_PT, color=INK, va="baseline")
+    y = top + _title_in(strip) / cell_in
+    for name, images in strip.rows:
+        # one array a row: an axes or an image per picture would take seconds
+        ax.imshow(_beside(images, cell_in), extent=(0, len(images), y + 1, y))
+        ax.text(-0.06 / cell_in, y + 0.5, name, fontsize=TEXT_PT, color=INK, ha="right", va="center")
+        y += 1
+    for column, caption in enumerate(strip.captions):
+        size = min(SMALL_PT, 72 * cell_in / 5)
+        ax.text(column + 0.5, y + 0.12 / cell_in, caption, fontsize=size, color=INK, ha="center", va="baseline")
+
+
+def _beside(images: Pixels, cell_in: float) -> Pixels:
+    """(n, S, S, 3) as one picture of n cells, each with a thin white edge."""
+    images = _near_size(images, round(cell_in * DPI))
+    n, height, width, _ = images.shape
+    edge = max(1, width // 60)
+    cells = np.full((n, height + 2 * edge, width + 2 * edge, 3), 255, np.uint8)
+    cells[:, edge:-edge, edge:-edge] = images
+    return cells.transpose(1, 0, 2, 3).reshape(height + 2 * edge, n * (width + 2 * edge), 3)
+
+
+def _near_size(images: Pixels, side: int) -> Pixels:
+    """About `side` pixels by whole factors: small images repeated (hard pixels, thin edges), large ones averaged."""
+    size = int(images.shape[1])
+    if size <= side:
+        factor = side // size
+        return images.repeat(factor, axis=1).repeat(factor, axis=2)
+    factor = size // side
+    kept = size // factor
+    trimmed = images[:, : kept * factor, : kept * factor]
+    # adding strided views is several times faster than a mean over short axes
+    parts = (trimmed[:, y::factor, x::factor].astype(np.uint32) for y in range(factor) for x in range(factor))
+    return (sum(parts, np.uint32(factor**2 // 2)) // factor**2).astype(np.uint8)
+
+
+def _draw_scale(ax: Any, scale: ColourScale, columns: int) -> None:
+    bar = ax.figure.colorbar(
+        ScalarMappable(cmap=COLOUR_MAP), cax=ax.inset_axes((1 + 0.12 / columns, 0.15, 0.1 / columns, 0.6))
+    )
+    bar.set_ticks([0, 1], labels=[scale.low, scale.high])
+    bar.ax.tick_params(labelsize=SMALL_PT, length=2, colors=INK)
+    bar.outline.set_linewidth(0.4)

@@ -1,0 +1,239 @@
+"""A run's files as records: what was planned, what is there, and what could not be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results.files import read_table
+
+XY = tuple[FloatArray, FloatArray]
+Row = dict[str, Any]
+UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
+"""What reading a damaged or missing file raises."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A planned trial and what it left.
+
+    Attributes:
+        plan: its row of `plan.parquet`.
+        status: `done` only if its files can be read.
+        leaf: its folder below the run; empty unless done.
+        error: last line of the last failure; empty unless failed.
+        failures: attempts that failed so far.
+        metrics: its row of `metrics.parquet`; empty unless done.
+        curves: x and y by kind (`image_roc`, ...); none where a label is missing.
+        defects: its rows of `defects.parquet`.
+    """
+
+    plan: Row
+    status: Literal["done", "failed", "missing"]
+    leaf: str = ""
+    error: str = ""
+    failures: int = 0
+    metrics: Row = field(default_factory=dict)
+    curves: dict[str, XY] = field(default_factory=dict)
+    defects: list[Row] = field(default_factory=list)
+
+    @property
+    def config(self) -> str:
+        return str(self.plan["config"])
+
+    @property
+    def normal_class(self) -> str:
+        return str(self.plan["normal_class"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.plan["seed"])
+
+    @property
+    def parameters(self) -> Row:
+        return dict(json.loads(self.plan["parameters"] or "{}"))
+
+    @property
+    def class_folder(self) -> str:
+        """Where the class's own pictures go: the planned leaf's parent."""
+        return str(self.plan["leaf"]).rpartition("/")[0]
+
+    def value(self, metric: str) -> float:
+        """A figure of the trial; NaN when undefined or not there."""
+        value = self.metrics.get(metric)
+        return np.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a report is made of.
+
+    Attributes:
+        path: the run's directory.
+        trials: in the order of the plan.
+        problems: sentences on files that could not be read.
+        unplanned: finished trials in the index that the plan no longer holds.
+        experiment: the text of `experiment.yaml`; empty when there is none.
+        environment: `environment.json`; its `notes` are sentences on the data.
+        last_published: when the last trial came in, or None.
+    """
+
+    path: Path
+    trials: tuple[Trial, ...]
+    problems: tuple[str, ...]
+    unplanned: int
+    experiment: str
+    environment: Row
+    last_published: Any = None
+
+    @property
+    def configs(self) -> list[str]:
+        return list(dict.fromkeys(trial.config for trial in self.trials))
+
+    def classes(self, config: str) -> list[str]:
+        return list(dict.fromkeys(trial.normal_class for trial in self.trials if trial.config == config))
+
+    def of(self, config: str, normal_class: str | None = None) -> list[Trial]:
+        """The trials of a config, or of one of its classes."""
+        own = [trial for trial in self.trials if trial.config == config]
+        return own if normal_class is None else [trial for trial in own if trial.normal_class == normal_class]
+
+
+def read_run(run_dir: Path) -> Run:
+    """Read a run's tree.
+
+    Raises:
+        InputError: `run_dir` is no run: it has no readable plan.
+    """
+    plan = _read_plan(run_dir)
+    problems: list[str] = []
+    index = _read_index(run_dir, problems)
+    trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"]), problems) for row in plan)
+    planned = {row["trial_id"] for row in plan}
+    return Run(
+        path=run_dir,
+        trials=trials,
+        problems=tuple(problems),
+        unplanned=sum(row["status"] == "done" and key not in planned for key, row in index.items()),
+        experiment=_read_text(run_dir / tree.EXPERIMENT),
+        environment=_read_environment(run_dir / tree.ENVIRONMENT, problems),
+        last_published=max((row["published"] for row in index.values() if row["published"]), default=None),
+    )
+
+
+def _read_plan(run_dir: Path) -> list[Row]:
+    try:
+        return _rows(run_dir / tree.PLAN, schemas.PLAN)
+    except UNREADABLE as error:
+        problem = Problem(
+            str(run_dir),
+            f"is no run's directory: {tree.PLAN} cannot be read ({_brief(error)})",
+            allowed="the directory that a sweep wrote, OUTPUT/NAME",
+        )
+        raise InputError(problem) from error
+
+
+def _read_index(run_dir: Path, problems: list[str]) -> dict[str, Row]:
+    path = run_dir / tree.INDEX
+    if not path.exists():
+        return {}
+    try:
+        return {row["trial_id"]: row for row in _rows(path, schemas.INDEX)}
+    except UNREADABLE as error:
+        problems.append(
+            f"{tree.INDEX} cannot be read ({_brief(error)}): all trials count as missing. "
+            "The sweep's command makes it again from the trials' folders."
+        )
+        return {}
+
+
+def _read_trial(run_dir: Path, plan: Row, entry: Row | None, problems: list[str]) -> Trial:
+    if entry is None:
+        return Trial(plan, "missing")
+    if entry["status"] != "done":
+        return Trial(plan, "failed", error=entry["error"], failures=entry["failures"])
+    try:
+        return _read_leaf(run_dir, plan, entry)
+    except UNREADABLE as error:
+        problems.append(
+            f"{entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: {_brief(error)}. "
+            f"Delete its {tree.METRICS} and run the same command again."
+        )
+        return Trial(plan, "missing", failures=entry["failures"])
+
+
+def _read_leaf(run_dir: Path, plan: Row, entry: Row) -> Trial:
+    folder = run_dir / entry["leaf"]
+    (metrics,) = _rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
+    if metrics["trial_id"] != plan["trial_id"]:
+        raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
+    for name in (tree.SCORES, tree.HISTORY):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(2, "No such file", str(folder / name))
+    return Trial(
+        plan,
+        "done",
+        leaf=entry["leaf"],
+        failures=entry["failures"],
+        metrics=metrics,
+        curves=read_curves(folder),
+        defects=_rows(folder / tree.DEFECTS, schemas.DEFECTS),
+    )
+
+
+def read_curves(leaf: Path) -> dict[str, XY]:
+    """x and y of each of a leaf's curves, by kind, in stored order."""
+    table = _table(leaf / tree.CURVES, schemas.CURVES)
+    kind = np.array(table["kind"].to_pylist(), dtype=object)
+    x, y = (table[name].to_numpy() for name in ("x", "y"))
+    return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
+
+
+def _rows(path: Path, schema: pa.Schema) -> list[Row]:
+    rows: list[Row] = _table(path, schema).to_pylist()
+    return rows
+
+
+def _table(path: Path, schema: pa.Schema) -> pa.Table:
+    try:
+        table = read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path.name} is damaged ({_brief(error)})") from error
+    absent = [name for name in schema.names if name not in table.column_names]
+    if absent:
+        raise ValueError(f"{path.name} lacks the columns {', '.join(absent)}")
+    return table
+
+
+def _read_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
+def _read_environment(path: Path, problems: list[str]) -> Row:
+    try:
+        return dict(json.loads(_read_text(path) or "{}"))
+    except (ValueError, TypeError) as error:
+        problems.append(f"{path.name} cannot be read ({_brief(error)})")
+        return {}
+
+
+def _brief(error: Exception) -> str:
+    """The error's own words in one line; for a missing file its name."""
+    if isinstance(error, FileNotFoundError):
+        return f"{Path(str(error.filename)).name} is missing"
+    return " ".join(str(error).split())[:200]
+
+
+def counted(trials: Iterable[Trial]) -> dict[str, int]:
+    """The ledger: planned, done, failed, missing."""
+    given = [trial.status for trial in trials]
+    return {"planned": len(given)} | {status: given.count(status) for status in ("done", "failed", "missing")}

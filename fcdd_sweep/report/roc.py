@@ -1,0 +1,166 @@
+"""ROC figures of a trial, a class, a config and a run. Curves join by trial; means are taken at equal rates."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
+from fcdd_sweep.metrics.ranking import FloatArray, area
+from fcdd_sweep.metrics.seeds import Summary, summarise
+from fcdd_sweep.report.records import XY, Run, Trial
+from fcdd_sweep.report.style import FAINT, GRID, INK, SMALL_PT, dress, line_style, new_figure
+from fcdd_sweep.report.words import figure_text, spread_text
+
+Kind = Literal["image", "pixel"]
+_LEGEND_INSIDE = 6
+"""Up to this many lines, the legend fits into the empty corner of a ROC plot."""
+
+
+@dataclass(frozen=True)
+class RocLine:
+    """One curve of a figure; `low` and `high` bound a band of one standard deviation where there is one."""
+
+    label: str
+    x: FloatArray
+    y: FloatArray
+    low: FloatArray | None = None
+    high: FloatArray | None = None
+    is_mean: bool = False
+
+
+@dataclass(frozen=True)
+class RocFigure:
+    """What a ROC plot shows: its lines, and what is not among them."""
+
+    title: str
+    lines: tuple[RocLine, ...]
+    absent: tuple[str, ...] = ()
+
+
+def trial_roc(curves: Mapping[str, XY]) -> RocFigure:
+    """The image's and, where there is one, the pixels' curve of one trial."""
+    kinds = [kind for kind in ("image", "pixel") if f"{kind}_roc" in curves]
+    lines = tuple(
+        RocLine(f"{kind}s: AUROC {figure_text(area(*curves[f'{kind}_roc']))}", *curves[f"{kind}_roc"]) for kind in kinds
+    )
+    absent = () if "image" in kinds else ("undefined: the test set holds one label only",)
+    return RocFigure("test set", lines, absent)
+
+
+def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
+    """One curve a seed of a class, and their mean with a band."""
+    drawn = [trial for trial in trials if f"{kind}_roc" in trial.curves]
+    auroc = f"{kind}_auroc"
+    lines = [
+        RocLine(f"seed {trial.seed}: {figure_text(trial.value(auroc))}", *trial.curves[f"{kind}_roc"])
+        for trial in drawn
+    ]
+    if drawn:
+        mean = mean_curve([trial.curves[f"{kind}_roc"] for trial in drawn])
+        lines.append(_mean_line("mean", mean, summarise(trial.value(auroc) for trial in drawn)))
+    return RocFigure(f"{name}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind)))
+
+
+def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
+    """One mean curve a class of a config, and the mean over classes."""
+    parts = {name: _class_mean(run.of(config, name), kind) for name in run.classes(config)}
+    found = {name: part for name, part in parts.items() if part}
+    lines = [RocLine(f"{name}: {spread_text(summary)}", mean.x, mean.mean) for name, (mean, summary) in found.items()]
+    if len(found) > 1:
+        lines.append(_over_classes(list(found.values())))
+    title = f"{kind} ROC by class, mean over seeds"
+    return RocFigure(title, tuple(lines), tuple(absent_trials(run.of(config), kind)))
+
+
+def run_roc(run: Run, kind: Kind) -> RocFigure:
+    """One curve a config, the mean over its classes."""
+    lines = []
+    for config in run.configs:
+        parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
+        if parts:
+            whole = _over_classes(parts)
+            lines.append(RocLine(f"{config}: {whole.label.removeprefix('mean of ')}", whole.x, whole.y))
+    title = f"{kind} ROC by config, mean over classes and seeds"
+    return RocFigure(title, tuple(lines), tuple(absent_trials(run.trials, kind)))
+
+
+def absent_trials(trials: Iterable[Trial], kind: Kind) -> list[str]:
+    """Which trials have no curve, and why: `missing: 2 (bottle seeds 0, 3)`."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    for trial in trials:
+        reason = trial.status if trial.status != "done" else "undefined (no curve)"
+        if f"{kind}_roc" not in trial.curves:
+            name = " ".join(filter(None, [trial.config, trial.normal_class]))
+            groups.setdefault(reason, {}).setdefault(name, []).append(trial.seed)
+    return [f"{reason}: {_named(names)}" for reason, names in groups.items()]
+
+
+def _named(names: dict[str, list[int]], at_most: int = 6) -> str:
+    total = sum(map(len, names.values()))
+    told = [f"{name} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for name, seeds in names.items()]
+    more = f"; and {len(told) - at_most} more" if len(told) > at_most else ""
+    return f"{total} trial{'s' * (total > 1)} ({'; '.join(told[:at_most])}{more})"
+
+
+def _class_mean(trials: Sequence[Trial], kind: Kind) -> tuple[MeanCurve, Summary] | None:
+    drawn = [trial for trial in trials if f"{kind}_roc" in trial.curves]
+    if not drawn:
+        return None
+    mean = mean_curve([trial.curves[f"{kind}_roc"] for trial in drawn])
+    return mean, summarise(trial.value(f"{kind}_auroc") for trial in drawn)
+
+
+def _mean_line(name: str, mean: MeanCurve, summary: Summary) -> RocLine:
+    label = f"{name}: {spread_text(summary)}"
+    if mean.n < 2:
+        return RocLine(label, mean.x, mean.mean, is_mean=True)
+    low, high = np.clip(mean.mean - mean.std, 0, 1), np.clip(mean.mean + mean.std, 0, 1)
+    return RocLine(label, mean.x, mean.mean, low, high, is_mean=True)
+
+
+def _over_classes(parts: Sequence[tuple[MeanCurve, Summary]]) -> RocLine:
+    # all class means lie on one grid of rates
+    y = np.mean([mean.mean for mean, _ in parts], axis=0)
+    auroc = np.mean([summary.mean for _, summary in parts])
+    count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
+    return RocLine(f"mean of {count}: {figure_text(float(auroc))}", parts[0][0].x, y, is_mean=True)
+
+
+def draw_roc(figure: RocFigure, ax: Any = None) -> Figure:
+    """Draw a ROC plot; beyond six lines the legend stands beside it."""
+    outside = len(figure.lines) > _LEGEND_INSIDE
+    ax = ax or new_figure(7.4 if outside else 4.6, 4.8).add_subplot()
+    dress(ax, title=figure.title, x="false-positive rate", y="true-positive rate")
+    ax.plot([0, 1], [0, 1], color=GRID, linewidth=1, zorder=1)
+    for index, line in enumerate(figure.lines):
+        _draw_line(ax, line, index)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    if figure.lines:
+        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if outside else {"loc": "lower right"}
+        ax.legend(fontsize=SMALL_PT, framealpha=0.9, edgecolor=GRID, labelcolor=INK, **place)
+    if figure.absent:
+        _draw_absent(ax, figure.absent)
+    drawn: Figure = ax.figure
+    return drawn
+
+
+def _draw_line(ax: Any, line: RocLine, index: int) -> None:
+    style = {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    ax.plot(line.x, line.y, label=line.label, **style)
+    if line.low is not None:
+        ax.fill_between(line.x, line.low, line.high, color=INK, alpha=0.12, linewidth=0, label="± 1 std. dev.")
+
+
+def _draw_absent(ax: Any, absent: Sequence[str]) -> None:
+    text = "\n".join(f"not shown, {reason}" for reason in absent)
+    ax.figure.supxlabel(_wrapped(text), fontsize=SMALL_PT, color=FAINT, x=0.02, ha="left")
+
+
+def _wrapped(text: str, width: int = 78) -> str:
+    return "\n".join("\n".join(textwrap.wrap(line, width)) for line in text.splitlines())

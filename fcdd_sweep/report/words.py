@@ -1,0 +1,27 @@
+"""Numbers as text. What is undefined is n/a, never 0 or 1."""
+
+from __future__ import annotations
+
+import math
+
+from fcdd_sweep.metrics.seeds import Summary
+
+NOT_DEFINED = "n/a"
+
+
+def figure_text(value: float | None) -> str:
+    """Three decimals, or n/a."""
+    return NOT_DEFINED if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def spread_text(summary: Summary) -> str:
+    """`0.912 ± 0.013 (n=5)`; a single value has no spread."""
+    if not summary.n:
+        return NOT_DEFINED
+    spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
+    return f"{figure_text(summary.mean)}{spread} (n={summary.n})"
+
+
+def interval_text(summary: Summary) -> str:
+    """`[0.896, 0.928]`, or nothing when there is no interval."""
+    return "" if math.isnan(summary.low) else f"[{summary.low:.3f}, {summary.high:.3f}]"

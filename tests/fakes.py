@@ -1,0 +1,196 @@
+"""Runs that no training made: folders with the real schemas, brick walls as images, and scores that are known."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import numpy as np
+from skimage import data
+
+from fcdd_sweep.config.trial import digest, slug
+from fcdd_sweep.metrics import colour, curves, pictured, ranking, upsampling
+from fcdd_sweep.results import files, schemas, tree
+
+NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+N_NOMINAL, N_ANOMALOUS = 30, 20
+FIELD = (16, 4, 1.5)
+EXPERIMENT = """\
+schema: 1
+name: fake
+dataset: {name: textures, classes: all}
+images: {raw_size: 64, size: 64}
+anomalies: {mode: malformed_normal, source: confetti}
+network: {name: FCDD_CNN28}
+training: {epochs: 5, learning_rate: 0.001}
+heatmaps: {quantile: 0.97}
+seeds: 3
+"""
+
+
+def key(config, normal_class, seed):
+    config_id = digest(config)
+    trial_id = digest([config_id, normal_class, seed])
+    return dict(trial_id=trial_id, config_id=config_id, config=config, normal_class=normal_class, seed=seed)
+
+
+def leaf_name(config, normal_class, seed):
+    return "/".join(filter(None, [config, f"normal_{slug(normal_class)}", f"it_{seed}"]))
+
+
+def known_scores(wrong, anomalous=N_ANOMALOUS):
+    """Labels and scores with `wrong` of the anomalous images below every nominal one: AUROC 1 - wrong / anomalous."""
+    label = np.array([0] * N_NOMINAL + [1] * anomalous)
+    score = np.concatenate([np.linspace(0.1, 0.5, N_NOMINAL), np.linspace(0.6, 1.0, anomalous)])
+    score[N_NOMINAL : N_NOMINAL + wrong] = np.linspace(0.01, 0.02, wrong)
+    return label, score
+
+
+def bricks(n, size, rng):
+    """(n, 3, S, S) uint8 crops of a photograph of a wall."""
+    wall = data.brick()
+    corners = rng.integers(0, len(wall) - size, (n, 2))
+    crops = np.stack([wall[y : y + size, x : x + size] for y, x in corners])
+    return np.stack([crops, (crops * 0.85).astype(np.uint8), (crops * 0.7).astype(np.uint8)], axis=1)
+
+
+def with_blobs(images, rng):
+    """Dark round stains and their maps, (n, S, S) of 0 and 1."""
+    size = images.shape[-1]
+    y, x = np.mgrid[:size, :size]
+    gt_maps = np.zeros((len(images), size, size), np.uint8)
+    for gt_map in gt_maps:
+        cy, cx, radius = rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7), rng.uniform(0.08, 0.18)
+        gt_map[:] = (y - cy * size) ** 2 + (x - cx * size) ** 2 < (radius * size) ** 2
+    return np.where(gt_maps[:, None] > 0, images // 4 + 10, images).astype(np.uint8), gt_maps
+
+
+def fake_maps(label, score, size, seed):
+    """Arrays of `maps.npz`, and the ground-truth maps of all test images."""
+    rng = np.random.default_rng(0)  # the same test images under every seed
+    images = bricks(len(label), size, rng)
+    gt_maps = np.zeros((len(label), size, size), np.uint8)
+    images[label == 1], gt_maps[label == 1] = with_blobs(images[label == 1], rng)
+    cells = size // FIELD[1]
+    noise = np.random.default_rng(seed).gamma(1.0, 0.05, (len(label), cells, cells))
+    at = np.arange(cells) * FIELD[1]
+    maps = (noise + gt_maps[:, at][:, :, at] * score[:, None, None]).astype(np.float32)
+    kept = pictured.pictured(label, score)
+    previews = bricks(40, size, rng)
+    previews[20:], preview_gt = with_blobs(previews[20:], rng)
+    arrays = {
+        "image_index": kept + 1000,
+        "label": label[kept].astype(np.int8),
+        "score": score[kept],
+        "anomaly_maps": maps[kept],
+        "images": images[kept],
+        "gt_maps": gt_maps[kept],
+        "receptive_field": np.array(FIELD),
+        "kernel_std_px": np.array(2.0),
+        "reference_quantiles": colour.reference_quantiles(upsampling.upsample(maps, FIELD, (size, size), 2.0)),
+        "preview_images": previews,
+        "preview_label": np.repeat([0, 1], 20).astype(np.int8),
+        "preview_gt_maps": np.concatenate([np.zeros_like(preview_gt), preview_gt]),
+    }
+    return arrays, gt_maps, maps
+
+
+def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS, with_maps=True):
+    """A whole leaf of a finished trial; image AUROC is `1 - wrong / anomalous`, NaN without anomalous images."""
+    label, score = known_scores(wrong, anomalous)
+    arrays, gt_maps, maps = fake_maps(label, score, size, trial["seed"])
+    mark = {"trial_id": trial["trial_id"]}
+    by_image = ranking.rank(score, label)
+    heat = upsampling.upsample(maps, FIELD, (size, size), 2.0)
+    by_pixel = ranking.rank(heat.ravel(), gt_maps.ravel().astype(int))
+    defects = np.array(["stain", "hole"], object)[np.arange(anomalous) % 2]
+    write_tables(leaf, mark, label, score, defects, by_image, by_pixel if with_maps else None)
+    if not with_maps:
+        arrays = {name: array for name, array in arrays.items() if "gt_maps" not in name}
+    files.write_arrays(leaf / tree.MAPS, arrays)
+    figures = {
+        "image_auroc": by_image.auroc(),
+        "image_ap": by_image.average_precision(),
+        "pixel_auroc": by_pixel.auroc() if with_maps else np.nan,
+        "pixel_ap": by_pixel.average_precision() if with_maps else np.nan,
+    }
+    row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
+    row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
+    files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+
+
+def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
+    epochs = [
+        mark
+        | dict(epoch=e, loss=1 / e, loss_nominal=0.5 / e, loss_anomalous=2 / e, learning_rate=0.98**e)
+        | dict(images_per_second=1e3)
+        for e in range(1, 31)
+    ]
+    files.write_rows(leaf / tree.HISTORY, epochs, schemas.HISTORY)
+    scores = [
+        mark
+        | dict(split="test", image_index=1000 + i, path=f"bricks/{i}", label=int(label[i]), score=float(score[i]))
+        | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "")
+        for i in range(len(label))
+    ]
+    held_out = mark | dict(split="validation", image_index=7, path="bricks/7", label=0, score=0.3, defect="")
+    files.write_rows(leaf / tree.SCORES, [*scores, held_out], schemas.SCORES)
+    found = {}
+    for name, result in (("image", by_image), ("pixel", by_pixel)):
+        if result is not None and result.is_defined:
+            found |= {f"{name}_roc": curves.thin_curve(*result.roc), f"{name}_pr": curves.thin_curve(*result.pr)}
+    points = [
+        mark | {"kind": kind, "x": x, "y": y, "threshold": t}
+        for kind, curve in found.items()
+        for x, y, t in zip(*(axis.tolist() for axis in curve), strict=True)
+    ]
+    files.write_rows(leaf / tree.CURVES, points, schemas.CURVES)
+    rows = []
+    for name in sorted(set(defects)):
+        own = np.concatenate([np.ones(N_NOMINAL, bool), defects == name])
+        auroc = ranking.auroc(score[own], label[own])
+        pixel = None if by_pixel is None else by_pixel.auroc()
+        rows.append(mark | dict(defect=name, n=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel))
+    files.write_rows(leaf / tree.DEFECTS, rows, schemas.DEFECTS)
+
+
+class FakeRun:
+    """A run in the making: `plan`, then `finish` or `fail` some of its trials, then `write`."""
+
+    def __init__(self, path: Path, experiment: str = EXPERIMENT) -> None:
+        self.path, self.planned, self.index = path, [], {}
+        path.mkdir(parents=True, exist_ok=True)
+        (path / tree.EXPERIMENT).write_text(experiment)
+        environment = {"python": "3.12.1", "host": "bench", "notes": ["2 independent regions stand behind the walls."]}
+        (path / tree.ENVIRONMENT).write_text(json.dumps(environment))
+
+    def plan(self, classes, seeds, configs=None):
+        """`configs`: parameters by name; one nameless config when left out."""
+        for config, parameters in (configs or {"": {}}).items():
+            for name in classes:
+                for seed in seeds:
+                    leaf = leaf_name(config, name, seed)
+                    row = key(config, name, seed) | {"leaf": leaf, "parameters": json.dumps(parameters)}
+                    self.planned.append(row)
+        return self
+
+    def finish(self, config, normal_class, seed, **leaf):
+        trial, folder = key(config, normal_class, seed), leaf_name(config, normal_class, seed)
+        write_leaf(self.path / folder, trial, **leaf)
+        self.index[trial["trial_id"]] = trial | dict(
+            status="done", leaf=folder, attempt=1, failures=0, error="", data_fingerprint="f", published=NOW
+        )
+        return self
+
+    def fail(self, config, normal_class, seed, error="RuntimeError: out of <memory>"):
+        trial = key(config, normal_class, seed)
+        self.index[trial["trial_id"]] = trial | dict(
+            status="failed", leaf="", attempt=2, failures=2, error=error, data_fingerprint="", published=NOW
+        )
+        return self
+
+    def write(self) -> Path:
+        files.write_rows(self.path / tree.PLAN, self.planned, schemas.PLAN)
+        files.write_rows(self.path / tree.INDEX, list(self.index.values()), schemas.INDEX)
+        return self.path
