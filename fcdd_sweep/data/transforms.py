@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
-
-SMALLEST_SCALE = 1e-6
-"""Divisor of an image that is constant: it becomes 0 instead of undefined. Far below that of any 8-bit image."""
 
 
 def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l1") -> Tensor:
@@ -28,4 +26,7 @@ def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l
         spread = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
     else:
         spread = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centred[0].numel()
-    return centred / spread.clamp_min(SMALLEST_SCALE)
+    # Rounding leaves a constant image a tiny spread, so constancy is asked of the images themselves.
+    low, high = images.flatten(1).aminmax(dim=1)
+    constant = (low == high).view(-1, 1, 1, 1)
+    return torch.where(constant, 0.0, centred / spread)

@@ -17,7 +17,7 @@ NORM_EPS = 1e-4
 LEAKY_SLOPE = 0.01
 
 
-class FCDDNet(nn.Module):  # type: ignore[misc]
+class FCDDNet(nn.Module):
     """A fully convolutional network whose output cells know what they see.
 
     Attributes:

@@ -1,0 +1,204 @@
+"""Synthetic anomalies, drawn for whole batches at once. Source: Liznerski et al., ICLR 2021, and their program."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fcdd_sweep.anomalies.registry import SOURCES
+from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.metrics.upsampling import gaussian_kernel
+
+Shape = tuple[int, int, int]
+"""Channels, height, width."""
+
+GAUSSIAN_STD = 64.0
+
+COLORED_STARTS, BLACK_STARTS = 1.8e-5, 1.2e-5
+"""Chance that a pixel is the centre of one of confetti's squares, in its two layers."""
+BLACK = -255
+SMALLEST_SIDE, LARGEST_SIDE = 8, 54
+LARGEST_ANGLE = math.pi / 4
+NEGLIGIBLE = 1e-9
+"""Chance that an image should have more squares than are drawn."""
+REACH = math.ceil(LARGEST_SIDE / 2 * math.sqrt(2) + 0.5)
+"""No square reaches farther than this from its pixel."""
+
+BLUR_TAPS, BLUR_STD = 25, 5.0
+BAND = 48
+"""Pixels that one product of the blur gives; a tap reaches 12 pixels, so larger ones would multiply by more zeros."""
+CPU_CHUNK = 8
+"""Images that are rendered together on a CPU; more do not stay in its cache."""
+
+
+def render(
+    source: str,
+    n: int,
+    shape: Shape,
+    generator: torch.Generator | None = None,
+    device: torch.device | str | None = None,
+) -> Tensor:
+    """Synthetic anomalies, or values to add to nominal images, in grey levels.
+
+    Args:
+        source: one of `anomalies.registry.SOURCES`.
+        n: number of images, 0 or more.
+        shape: channels, height and width.
+        generator: every draw is taken from it, so equal states give equal bits; None: torch's global generator.
+        device: where to render; None: the generator's device, or the CPU. It must be the generator's.
+
+    Returns:
+        (n, c, h, w) int16. `confetti` -511..0, `gaussian` either sign, `solid` and `uniform` 0..255.
+
+    Raises:
+        InputError: an unknown source, or confetti on images that its blur does not fit.
+    """
+    if source not in SOURCES:
+        raise InputError(
+            Problem("anomalies.source", f"unknown source '{source}'", ", ".join(SOURCES), closest(source, SOURCES))
+        )
+    place = torch.device(device or (generator.device if generator else "cpu"))
+    return _RENDERERS[source](n, shape, generator, place)
+
+
+def _solid(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    colors = torch.randint(0, 256, (n, shape[0], 1, 1), generator=generator, device=device, dtype=torch.int16)
+    return colors.expand(n, *shape).contiguous()
+
+
+def _uniform(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    return torch.randint(0, 256, (n, *shape), generator=generator, device=device, dtype=torch.int16)
+
+
+def _gaussian(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    return torch.randn((n, *shape), generator=generator, device=device).mul_(GAUSSIAN_STD).to(torch.int16)
+
+
+def _confetti(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """A layer of coloured and one of black squares, summed, blurred and cut to whole grey levels."""
+    if min(shape[1:]) <= BLUR_TAPS // 2:
+        found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
+        raise InputError(Problem("images.raw_size", found, next_step="Use larger images or another source"))
+    noise = torch.empty((n, *shape), dtype=torch.int16, device=device)
+    for part in noise.split(CPU_CHUNK if device.type == "cpu" else max(n, 1)):
+        _blur(_squares(len(part), shape, generator, device), out=part)
+    return noise
+
+
+def _squares(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Confetti before the blur, (n, c, h, w) float32: each coloured square has a colour of its own, -256..-1."""
+    channels, height, width = shape
+    top, most = _topmost(n, height, width, COLORED_STARTS, generator, device)
+    black, _ = _topmost(n, height, width, BLACK_STARTS, generator, device)
+    colors = torch.randint(-256, 0, (n, channels, most + 1), generator=generator, device=device).float()
+    colors[:, :, 0] = 0.0
+    layers = colors.gather(2, top[:, None].expand(-1, channels, -1))
+    return layers.add_(BLACK * (black > 0)[:, None]).view(n, *shape)
+
+
+def _topmost(
+    n: int, height: int, width: int, starts: float, generator: torch.Generator | None, device: torch.device
+) -> tuple[Tensor, int]:
+    """Which square lies on top of each pixel, (n, height * width): 0 for none, else its number from 1 on.
+
+    Also gives the most squares that an image can have. Later squares lie on earlier ones. The pixels are found without
+    a loop over squares: of all numbers that are sent to a pixel the largest stays, whatever their order.
+    """
+    before = _chance_of_fewer(starts * height * width, device)
+    exists = torch.rand(n, 1, generator=generator, device=device) >= before
+    drawn = torch.rand(n, len(before), 4, generator=generator, device=device)
+    image, number = _which(exists)
+    rows, columns, inside = _rasterised(drawn[image, number], height, width)
+    inside &= exists[image, number].view(-1, 1, 1)
+    pixel = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+    top = torch.zeros(n * height * width, dtype=torch.int64, device=device)
+    sent = inside * (number + 1).view(-1, 1, 1)
+    top.scatter_reduce_(0, pixel.flatten(), sent.flatten(), "amax")
+    return top.view(n, -1), len(before)
+
+
+def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
+    """Image and number of the squares to draw: those that exist on a CPU, else all, so that the host never waits."""
+    if exists.device.type == "cpu":
+        return exists.nonzero(as_tuple=True)
+    image = torch.arange(exists.shape[0], device=exists.device).repeat_interleave(exists.shape[1])
+    return image, torch.arange(exists.shape[1], device=exists.device).repeat(exists.shape[0])
+
+
+def _rasterised(drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated squares from uniform numbers.
+
+    Args:
+        drawn: (B, 4) in 0..1: centre's row, centre's column, side, angle.
+
+    Returns:
+        (B, P) rows and (B, P) columns of the pixels around each centre, moved into the image, and (B, P, P) bool,
+        which of them lie in both the square and the image.
+    """
+    row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
+    side = (SMALLEST_SIDE + drawn[:, 2] * (LARGEST_SIDE - SMALLEST_SIDE + 1)).floor().view(-1, 1, 1)
+    angle = ((2 * drawn[:, 3] - 1) * LARGEST_ANGLE).view(-1, 1, 1)
+    reach = torch.arange(-REACH, REACH + 1, device=drawn.device)
+    # A square with an even side has its middle between two pixels.
+    down, right = reach.view(1, -1, 1) - (1 - side % 2) / 2, reach.view(1, 1, -1) - (1 - side % 2) / 2
+    along, across = angle.cos() * right + angle.sin() * down, angle.cos() * down - angle.sin() * right
+    inside = torch.maximum(along.abs(), across.abs()) < side / 2
+    rows, columns = row[:, None] + reach, column[:, None] + reach
+    inside &= ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    return rows.clamp(0, height - 1), columns.clamp(0, width - 1), inside
+
+
+@lru_cache(maxsize=16)
+def _chance_of_fewer(mean: float, device: torch.device) -> Tensor:
+    """Chance of at most r squares, r = 0, 1, ..., if their number is Poisson with `mean` but never 0.
+
+    A uniform number that is not below entry r says that square r + 1 exists. Ends where a further one is negligible.
+    """
+    chances, term = [0.0], mean / math.expm1(mean)
+    while 1.0 - chances[-1] > NEGLIGIBLE:
+        chances.append(chances[-1] + term)
+        term *= mean / len(chances)
+    return torch.tensor(chances[:-1], device=device)
+
+
+def _blur(images: Tensor, out: Tensor) -> None:
+    """Gaussian blur of (n, c, h, w) float32 with reflected borders, written into `out`, cut to its whole numbers.
+
+    As products with a banded matrix, band by band: on a CPU several times faster than a convolution with the kernel.
+    """
+    down, right = (_blur_matrix(size, images.device) for size in images.shape[2:])
+    for rows, seen in _bands(images.shape[2]):
+        band = down[rows, seen] @ images[:, :, seen, :]
+        done = [band[..., seen] @ right[columns, seen].mT for columns, seen in _bands(images.shape[3])]
+        out[:, :, rows, :] = torch.cat(done, dim=3)
+
+
+def _bands(size: int) -> Iterator[tuple[slice, slice]]:
+    """Bands of pixels that cover an axis, each with the pixels that it is blurred from."""
+    for first in range(0, size, BAND):
+        last = min(first + BAND, size)
+        yield slice(first, last), slice(max(0, first - BLUR_TAPS // 2), min(size, last + BLUR_TAPS // 2))
+
+
+@lru_cache(maxsize=16)
+def _blur_matrix(size: int, device: torch.device) -> Tensor:
+    """(size, size): row y holds the weights of all pixels of an axis in the blurred pixel y, borders reflected."""
+    kernel = gaussian_kernel(BLUR_TAPS, BLUR_STD)
+    source = np.pad(np.arange(size), BLUR_TAPS // 2, mode="reflect")
+    matrix = np.zeros((size, size))
+    for tap, weight in enumerate(kernel / kernel.sum()):
+        np.add.at(matrix, (np.arange(size), source[tap : tap + size]), weight)
+    return torch.tensor(matrix, dtype=torch.float32, device=device)
+
+
+_RENDERERS: dict[str, Callable[[int, Shape, torch.Generator | None, torch.device], Tensor]] = {
+    "confetti": _confetti,
+    "solid": _solid,
+    "gaussian": _gaussian,
+    "uniform": _uniform,
+}
