@@ -40,19 +40,19 @@ class Geometry:
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         side = rows.shape[1]
-        taken = images.reshape(n, channels, -1).gather(2, flat.view(n, 1, -1).expand(-1, channels, -1))
+        taken = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(-1, channels, -1))
         return taken.view(n, channels, side, side) * inside[:, None]
 
 
 def resized(n: int, raw: int, size: int) -> Geometry:
     """Every image shrunk to size x size by nearest neighbour."""
-    index = np.broadcast_to(nearest_index(size, raw), (n, size))
+    index = np.tile(nearest_index(size, raw), (n, 1))
     return Geometry(index, index)
 
 
 def centre_cropped(n: int, raw: int, size: int) -> Geometry:
     """The central size x size pixels of every image."""
-    index = np.broadcast_to(np.arange(size) + (raw - size) // 2, (n, size))
+    index = np.tile(np.arange(size) + (raw - size) // 2, (n, 1))
     return Geometry(index, index)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
-from fcdd_sweep.metrics.colour import reference_quantiles
+from fcdd_sweep.metrics.colour import STEPS, reference_quantiles
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.pictured import pictured
 from fcdd_sweep.metrics.pixels import cell_counts
@@ -71,7 +71,7 @@ def evaluate(
     maps = detector.anomaly_maps(corpus.images[split.test])
     score = detector.scores(maps)
     held_out = detector.scores(detector.anomaly_maps(corpus.images[validation]))
-    cells = _pixel_cells(detector, corpus, split, maps) if corpus.has_maps else None
+    cells = _pixel_cells(detector, corpus, split, maps) if corpus.has_maps and len(label) else None
     metrics, curves = _metrics(label, score, cells)
     return TestResult(
         scores=_score_columns(corpus, split, label, score, validation, held_out, nominal_label),
@@ -131,18 +131,18 @@ def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor)
 def _metrics(
     label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
 ) -> tuple[dict[str, Any], dict[str, tuple[FloatArray, FloatArray, FloatArray]]]:
-    by_image = rank(score, label)
     metrics: dict[str, Any] = {
-        "image_auroc": by_image.auroc(),
-        "image_ap": by_image.average_precision(),
-        "f1_max_oracle": by_image.f1_max(),
-        "pixel_auroc": math.nan,
-        "pixel_ap": math.nan,
+        **dict.fromkeys(("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc", "pixel_ap"), math.nan),
         "n_test_nominal": int((label == 0).sum()),
         "n_test_anomalous": int((label == 1).sum()),
         "n_test_maps": 0,
     }
-    curves = _curves("image", by_image)
+    curves = {}
+    if len(label):
+        by_image = rank(score, label)
+        metrics["image_auroc"], metrics["image_ap"] = by_image.auroc(), by_image.average_precision()
+        metrics["f1_max_oracle"] = by_image.f1_max()
+        curves = _curves("image", by_image)
     if cells is not None:
         by_pixel = cells.rank()
         metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
@@ -201,7 +201,8 @@ def _kept_maps(
         "reference_quantiles": _references(detector, label, maps),
     }
     if corpus.has_maps:
-        arrays["gt_maps"] = np.stack([_shrunk(corpus.mask(i), size) for i in split.test[kept]])
+        shrunk = [_shrunk(corpus.mask(i), size) for i in split.test[kept]]
+        arrays["gt_maps"] = np.array(shrunk, dtype=np.uint8).reshape(-1, size, size)
     return arrays
 
 
@@ -214,6 +215,8 @@ def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uin
 
 def _references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> npt.NDArray[np.float32]:
     """Quantiles of the upsampled heatmaps of equally many test images of each label (of one, if there is but one)."""
+    if not len(label):
+        return np.zeros(STEPS + 1, dtype=np.float32)
     counts = [int((label == value).sum()) for value in (0, 1)]
     take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
     chosen = np.concatenate([np.flatnonzero(label == value)[:take] for value in (0, 1)])

@@ -1,0 +1,94 @@
+"""Imports go one way, and heavy packages stay in their rooms."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "fcdd_sweep"
+
+MAY_IMPORT = {
+    "config": {"config"},
+    "metrics": {"metrics", "config"},
+    "results": {"results", "config"},
+    "data": {"data", "metrics", "config"},
+    "anomalies": {"anomalies", "data", "metrics", "config"},
+    "networks": {"networks", "metrics", "config"},
+    "training": {"training", "data", "anomalies", "networks", "metrics", "config"},
+    "report": {"report", "results", "metrics", "config"},
+    "sweep": {"sweep", "report", "results", "training", "data", "anomalies", "networks", "metrics", "config"},
+    "predict": {"training", "data", "report", "results", "metrics", "config"},
+    "progress": {"sweep", "config"},
+    "cli": {"progress", "predict", "sweep", "report", "config", "data", "anomalies", "networks"},
+}
+"""Which rooms a room may import from. `predict`, `progress` and `cli` are single files."""
+
+HEAVY = {
+    "ray": ["sweep/tune"],
+    "optuna": ["sweep/search"],
+    "torch": ["training/", "networks/build", "anomalies/", "data/transforms", "sweep/trial", "predict"],
+    "torchvision": ["data/", "networks/"],
+}
+"""Where a package may be imported, by the beginning of the file's path."""
+
+
+def imports(path):
+    """Every module that a file imports, at its top or inside functions, but for type checkers only."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def files():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in ("__init__.py", "__main__.py")]
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_imports_go_one_way(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("fcdd_sweep.")}
+    assert used <= MAY_IMPORT[room], f"{room} must not import {sorted(used - MAY_IMPORT[room])}"
+
+
+@pytest.mark.parametrize("package", HEAVY)
+def test_heavy_packages_stay_in_their_rooms(package):
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in files()
+        if any(name.split(".")[0] == package for name in imports(path))
+    }
+    assert [name for name in found if not name.startswith(tuple(HEAVY[package]))] == []
+
+
+def blocked(statement, *packages):
+    """Run a statement in a fresh Python in which some packages cannot be imported."""
+    block = ";".join(f"sys.modules[{name!r}] = None" for name in packages)
+    return subprocess.run([sys.executable, "-c", f"import sys; {block}; {statement}"], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import fcdd_sweep",
+        "import fcdd_sweep.report.aggregate, fcdd_sweep.report.leaf, fcdd_sweep.report.status",
+        "import fcdd_sweep.config.loading, fcdd_sweep.sweep.plan",
+        "import fcdd_sweep.cli; fcdd_sweep.cli.main(['list'])",
+    ],
+)
+def test_reports_and_plans_need_neither_torch_nor_ray(statement):
+    result = blocked(statement, "torch", "torchvision", "ray", "optuna")
+    assert result.returncode == 0, result.stderr
+
+
+def test_training_and_sweeps_in_process_need_neither_ray_nor_optuna():
+    result = blocked("import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.predict", "ray", "optuna")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_blocked_package_really_is_blocked():
+    result = blocked("import torch", "torch")
+    assert result.returncode != 0 and "torch" in result.stderr
