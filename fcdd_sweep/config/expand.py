@@ -148,10 +148,9 @@ def _apply(layer: Layer, choices: Sequence[_Choice]) -> Layer:
 def _value_problems(layer: Layer, choice: _Choice, base_faults: list[Fault]) -> Iterator[Problem]:
     """What is wrong with these values whatever the others are; contradictions between keys come out in the product."""
     _, found = _settings(_apply(layer, [choice]))
-    known = {fault.key for fault in base_faults}
     for key in map(split_key, filter(may_vary, choice.values)):
         for fault in found:
-            if fault.key[: len(key)] == key and fault.key not in known:
+            if fault.key[: len(key)] == key and fault not in base_faults:
                 yield fault.problem
 
 

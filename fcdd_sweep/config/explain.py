@@ -48,13 +48,17 @@ _ALLOWED_BELOW: dict[str | int, str] = {
 }
 
 
+FaultKind = Literal["missing", "unknown", "value"]
+_KINDS: dict[str, FaultKind] = {"missing": "missing", "extra_forbidden": "unknown"}
+
+
 @dataclass(frozen=True)
 class Fault:
-    """A problem, the key that it is about, and whether that key is missing."""
+    """A problem, the key that it is about, and whether that key is missing, unknown, or there with a wrong value."""
 
     key: Key
     problem: Problem
-    missing: bool = False
+    kind: FaultKind
 
 
 def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
@@ -66,7 +70,9 @@ def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[
         deeper = any(len(other) > len(key) and other[: len(key)] == key for other in keys)
         # A list with one bad item is reported by the item; that it is no 'all' either is pydantic's view alone.
         if key not in found_faults and (not deeper or detail["type"] == "value_error"):
-            found_faults[key] = Fault(key, _problem(detail, key, annotation, origin), detail["type"] == "missing")
+            found_faults[key] = Fault(
+                key, _problem(detail, key, annotation, origin), _KINDS.get(detail["type"], "value")
+            )
     return list(found_faults.values())
 
 
@@ -141,7 +147,7 @@ def _preset_step(key: Key) -> str:
 
 def preset_fills(key: Key) -> list[str]:
     """Names of the presets that have this key."""
-    return [name for name, preset in PRESETS.items() if value_at(preset, key) is not None]
+    return [name for name, preset in PRESETS.items() if value_at(preset.tree, key) is not None]
 
 
 def _schema_problem(where: str, value: Any) -> Problem:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, TypeVar
 
 from fcdd_sweep.config.errors import ExperimentError, Problem, closest
 from fcdd_sweep.config.expand import expand
@@ -15,13 +13,19 @@ from fcdd_sweep.config.explain import preset_fills, validated
 from fcdd_sweep.config.layers import Layer, Tree, lay, nest, split_key
 from fcdd_sweep.config.origin import Key, Origin, Place
 from fcdd_sweep.config.presets import PRESETS
-from fcdd_sweep.config.schema import Experiment, Section, Settings
+from fcdd_sweep.config.schema import Experiment, Section
 from fcdd_sweep.config.vary import KNOWN_KEYS
-from fcdd_sweep.config.words import one_of, sections_in
+from fcdd_sweep.config.words import one_of
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
 
 _OPEN_SECTIONS = ("grid", "variants", "dataset.options")
 """Mappings whose keys the schema does not list."""
+
+_PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "output")
+"""On the command line these are taken as they stand: `2024`, `a: b` and `x #1` are folders, too."""
+
+
+S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,14 @@ class Draft:
     problems: tuple[Problem, ...]
     experiment: Experiment | None
 
-    def section(self, name: str) -> Section | None:
-        """The section `name` if it is sound by itself: other rooms can check it although its neighbours are not."""
-        kind = sections_in(Settings.model_fields[name].annotation)[0]
-        try:
-            return kind.model_validate(self.tree.get(name, {}))
-        except ValidationError:
-            return None
+    def section(self, name: str, kind: type[S]) -> S | None:
+        """The section `name` if it is sound by itself, unknown keys apart: it can be checked further."""
+        tree = self.tree.get(name, {})
+        section, faults = validated(kind, tree, self.origin)
+        if section is None and all(fault.kind == "unknown" and len(fault.key) == 1 for fault in faults):
+            unknown = {fault.key[0] for fault in faults}
+            section, _ = validated(kind, {key: value for key, value in tree.items() if key not in unknown}, self.origin)
+        return section
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -81,7 +86,7 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     experiment, faults = validated(Experiment, layer.tree, layer.origin)
     if unknown_preset:
         # What the preset would have filled is not missing: the preset's name is wrong.
-        faults = [fault for fault in faults if not (fault.missing and preset_fills(fault.key))]
+        faults = [fault for fault in faults if not (fault.kind == "missing" and preset_fills(fault.key))]
     _, varying = expand(layer)
     problems += [*unknown_preset, *(fault.problem for fault in faults), *varying]
     sound = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
@@ -110,13 +115,15 @@ def _over_preset(written: Layer) -> tuple[Layer, list[Problem]]:
         where = written.origin.where("preset")
         return written, [Problem(where, f"there is no preset '{name}'", one_of(names), closest(name, names))]
     place = Place(f"{written.places[('preset',)].text}: preset '{name}'")
-    return lay(written, Layer(PRESETS[name], dict.fromkeys(_all_keys(PRESETS[name]), place))), []
+    tree = PRESETS[name].tree
+    return lay(written, Layer(tree, dict.fromkeys(_leaves(tree), place))), []
 
 
-def _all_keys(tree: Any, above: Key = ()) -> list[Key]:
+def _leaves(tree: Any, above: Key = ()) -> list[Key]:
+    """Keys of everything but mappings: what a section lacks is for the file to give, not for the preset."""
     if not isinstance(tree, dict):
-        return []
-    return [key for name, value in tree.items() for key in [(*above, name), *_all_keys(value, (*above, name))]]
+        return [above]
+    return [key for name, value in tree.items() for key in _leaves(value, (*above, name))]
 
 
 def _overrides_layer(overrides: Sequence[str]) -> tuple[Layer, list[Problem]]:
@@ -142,4 +149,6 @@ def _override(text: str) -> tuple[Key, Any]:
     if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
         step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
         raise ExperimentError(Problem(where, f"there is no key {key}", next_step=step))
+    if key in _PATHS:
+        return split_key(key), None if value == "null" else value
     return split_key(key), parse_value(value, where)

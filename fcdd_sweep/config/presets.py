@@ -6,10 +6,25 @@ settings for small data on a CPU, chosen on selection data and never on the test
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-_ALL: dict[str, tuple[str, dict[str, Any]]] = {
-    "digits": (
+
+@dataclass(frozen=True)
+class Preset:
+    """Values below those of an experiment file.
+
+    Attributes:
+        title: one line for `list`.
+        tree: nested plain values, as in a file.
+    """
+
+    title: str
+    tree: dict[str, Any]
+
+
+PRESETS: dict[str, Preset] = {
+    "digits": Preset(
         "handwritten digits at 32 px, 32 real anomalies of other classes; minutes on two cores",
         {
             "dataset": {"name": "digits"},
@@ -28,7 +43,7 @@ _ALL: dict[str, tuple[str, dict[str, Any]]] = {
             "heatmaps": {"kernel_std_px": 1.2, "quantile": 0.85},
         },
     ),
-    "textures": (
+    "textures": Preset(
         "texture photographs at 64 px with rendered test defects, confetti in training; minutes on two cores",
         {
             "dataset": {"name": "textures"},
@@ -47,7 +62,7 @@ _ALL: dict[str, tuple[str, dict[str, Any]]] = {
             "heatmaps": {"kernel_std_px": 2.0, "quantile": 0.97},
         },
     ),
-    "solar": (
+    "solar": Preset(
         "electroluminescence images of solar cells at 128 px, confetti in training",
         {
             "dataset": {"name": "solar"},
@@ -65,7 +80,7 @@ _ALL: dict[str, tuple[str, dict[str, Any]]] = {
             "heatmaps": {"kernel_std_px": 8.0, "quantile": 0.97},
         },
     ),
-    "mvtec": (
+    "mvtec": Preset(
         "MVTec-AD as in the paper, but for the network: FCDD_CNN224, trained from scratch",
         {
             "dataset": {"name": "mvtec"},
@@ -87,7 +102,7 @@ _ALL: dict[str, tuple[str, dict[str, Any]]] = {
             "heatmaps": {"kernel_std_px": 12.0, "quantile": 0.99},
         },
     ),
-    "folder": (
+    "folder": Preset(
         "your own images at 224 px, as the paper's `custom`, but for FCDD_CNN224 and confetti: no download",
         {
             "dataset": {"name": "folder"},
@@ -106,7 +121,3 @@ _ALL: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-
-PRESETS: dict[str, dict[str, Any]] = {name: tree for name, (_, tree) in _ALL.items()}
-TITLES: dict[str, str] = {name: title for name, (title, _) in _ALL.items()}
-"""One line a preset, for `list`."""

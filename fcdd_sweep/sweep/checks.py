@@ -1,0 +1,252 @@
+"""What an experiment names against what there is: data sets, classes, networks, sources. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from fcdd_sweep.anomalies.registry import MODES, SOURCES, ModeInfo
+from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.loading import Draft
+from fcdd_sweep.config.origin import Origin
+from fcdd_sweep.config.schema import (
+    Anomalies,
+    Dataset,
+    DatasetSource,
+    FolderSource,
+    Images,
+    Network,
+    Settings,
+    Training,
+)
+from fcdd_sweep.config.trial import slug
+from fcdd_sweep.data.files import image_files
+from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.records import Discovery
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.networks.receptive_field import check_size
+from fcdd_sweep.networks.registry import NETWORKS
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The sections that name things; None where a section of a broken experiment is not sound by itself."""
+
+    dataset: Dataset | None
+    images: Images | None
+    anomalies: Anomalies | None
+    network: Network | None
+    training: Training | None
+
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Parts:
+        return cls(settings.dataset, settings.images, settings.anomalies, settings.network, settings.training)
+
+    @classmethod
+    def of_draft(cls, draft: Draft) -> Parts:
+        return cls(
+            draft.section("dataset", Dataset),
+            draft.section("images", Images),
+            draft.section("anomalies", Anomalies),
+            draft.section("network", Network),
+            draft.section("training", Training),
+        )
+
+
+def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
+    """What the data set has, or why that cannot be told."""
+    if dataset is None:
+        return None, []
+    if dataset.name not in DATA_SETS:
+        what = f"there is no data set '{dataset.name}'"
+        return None, [Problem("dataset.name", what, ", ".join(DATA_SETS), closest(dataset.name, DATA_SETS))]
+    try:
+        facts = (protocol_of(dataset), classes_of(dataset), has_maps(dataset), trains_with_anomalies(dataset))
+    except DataError as error:
+        return None, list(error.problems)
+    return Discovery(*facts), []
+
+
+def problems_of(parts: Parts, facts: Discovery | None, origin: Origin) -> list[Problem]:
+    """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
+    problems = [*_network(parts), *_anomalies(parts, facts), *_supervision(parts, facts)]
+    if parts.dataset is not None and parts.dataset.name in DATA_SETS:
+        problems += _data(parts.dataset, parts.images, facts)
+    return [located(problem, origin) for problem in dict.fromkeys(problems)]
+
+
+def located(problem: Problem, origin: Origin) -> Problem:
+    """A problem about a key of the experiment, with its file and line; a problem about a path stays as it is."""
+    is_key = problem.where.split(".")[0] in Settings.model_fields and "/" not in problem.where
+    return replace(problem, where=origin.where(problem.where)) if is_key else problem
+
+
+def chosen_classes(dataset: Dataset, facts: Discovery) -> tuple[str, ...]:
+    """Names of the normal classes to train on, in the order of the file; unknown ones are left out."""
+    if dataset.classes == "all":
+        return facts.classes
+    names = (_class_name(wanted, facts.classes) for wanted in dataset.classes)
+    return tuple(name for name in names if name is not None)
+
+
+def _class_name(wanted: str | int, classes: tuple[str, ...]) -> str | None:
+    if isinstance(wanted, str):
+        return wanted if wanted in classes else None
+    return classes[wanted] if 0 <= wanted < len(classes) else None
+
+
+def _data(dataset: Dataset, images: Images | None, facts: Discovery | None) -> Iterator[Problem]:
+    known = DATA_SETS[dataset.name]
+    if dataset.root is not None and not known.needs_root:
+        what = f"'{known.name}' needs no folder, found {dataset.root}"
+        yield Problem("dataset.root", what, next_step="Remove the key")
+    chosen = () if facts is None else chosen_classes(dataset, facts)
+    if facts is not None:
+        yield from _classes(dataset, facts)
+        yield from _folder_names(chosen)
+    if images is not None and (facts is None or chosen):
+        # Classes that do not exist are reported above; the others' files are still looked at.
+        yield from check_dataset(dataset.model_copy(update={"classes": list(chosen) or "all"}), images)
+
+
+def _classes(dataset: Dataset, facts: Discovery) -> Iterator[Problem]:
+    if dataset.classes == "all":
+        return
+    if not dataset.classes:
+        yield Problem("dataset.classes", "the list of classes is empty", f"all, or some of {', '.join(facts.classes)}")
+    for wanted in dataset.classes:
+        yield from _one_class(wanted, dataset.name, facts.classes)
+    for name, count in Counter(chosen_classes(dataset, facts)).items():
+        if count > 1:
+            yield Problem("dataset.classes", f"class '{name}' is listed {count} times", next_step="List it once")
+
+
+def _one_class(wanted: str | int, dataset: str, classes: tuple[str, ...]) -> Iterator[Problem]:
+    name = _class_name(wanted, classes)
+    if isinstance(wanted, str) and name is None:
+        step = closest(wanted, classes)
+        yield Problem("dataset.classes", f"'{dataset}' has no class '{wanted}'", ", ".join(classes), step)
+    elif name is None:
+        allowed = f"0 to {len(classes) - 1}, or names: {', '.join(classes)}"
+        yield Problem("dataset.classes", f"'{dataset}' has no class number {wanted}", allowed)
+    elif isinstance(wanted, int) and str(wanted) in classes and name != str(wanted):
+        what = f"{wanted} may mean class number {wanted}, which is '{name}', or the class named '{wanted}'"
+        yield Problem("dataset.classes", what, next_step=f"Write the name in quotes: '{name}' or '{wanted}'")
+
+
+def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
+    """Every class has a folder in the run; two may not share one, also where upper and lower case do not differ."""
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(slug(name).casefold(), name)
+        if other != name:
+            what = f"the results of classes '{other}' and '{name}' would share the folder normal_{slug(name)}"
+            yield Problem("dataset.classes", what, next_step="Rename one of them, or list only one")
+
+
+def _network(parts: Parts) -> Iterator[Problem]:
+    if parts.network is None:
+        return
+    name = parts.network.name
+    if name not in NETWORKS:
+        yield Problem("network.name", f"there is no network '{name}'", ", ".join(NETWORKS), closest(name, NETWORKS))
+    elif parts.images is not None and (misfit := check_size(name, parts.images.size)):
+        yield Problem("images.size", misfit, next_step="Choose a larger size, or a network with less pooling")
+
+
+def _anomalies(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
+    anomalies = parts.anomalies
+    if anomalies is None:
+        return
+    mode = MODES[anomalies.mode]
+    yield from _source(anomalies, mode, parts)
+    if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
+        what = f"a limit of {anomalies.limit} has no meaning here: "
+        what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
+        yield Problem("anomalies.limit", what, "all", "Remove the key, or set it to all")
+    if mode.real and facts is not None and parts.dataset is not None and not facts.trains_with_anomalies:
+        what = f"mode 'other' needs anomalies in the training split, and '{parts.dataset.name}' has none there"
+        others = [name for name, info in MODES.items() if not info.real]
+        yield Problem("anomalies.mode", what, ", ".join(others))
+
+
+def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts) -> Iterator[Problem]:
+    source, where = anomalies.source, "anomalies.source"
+    if source is None:
+        if mode.needs_source:
+            yield Problem(where, f"mode '{anomalies.mode}' needs a source", _sources_for(mode))
+    elif not mode.needs_source:
+        step = f"Remove the key, or choose another mode: {', '.join(name for name, m in MODES.items() if m.sources)}"
+        yield Problem(where, f"mode '{anomalies.mode}' takes no source", next_step=step)
+    elif isinstance(source, str):
+        if source not in SOURCES:
+            yield Problem(where, f"there is no synthetic source '{source}'", _sources_for(mode), _source_step(source))
+    elif "exposure" not in mode.sources:
+        what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
+        yield Problem(where, what, _sources_for(mode), "For outlier exposure choose anomalies.mode: noise")
+    else:
+        yield from _exposure(source, parts)
+
+
+def _sources_for(mode: ModeInfo) -> str:
+    exposure = ["{dataset: NAME}", "{folder: PATH}"] if "exposure" in mode.sources else []
+    return ", ".join([*SOURCES, *exposure])
+
+
+def _source_step(source: str) -> str:
+    if source in DATA_SETS:
+        return f"Images of a data set are written as {{dataset: {source}}}"
+    return closest(source, SOURCES)
+
+
+def _exposure(source: DatasetSource | FolderSource, parts: Parts) -> Iterator[Problem]:
+    if isinstance(source, FolderSource):
+        if not source.folder.is_dir():
+            yield Problem("anomalies.source.folder", f"there is no folder {source.folder}")
+        elif not image_files(source.folder):
+            yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
+        return
+    where = "anomalies.source.dataset"
+    if source.dataset not in DATA_SETS:
+        what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
+        yield Problem(where, what, ", ".join(DATA_SETS), step)
+    elif parts.dataset is not None and parts.dataset.name == source.dataset and parts.dataset.root == source.root:
+        what = f"'{source.dataset}' is the data set itself, and holds the normal class"
+        yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
+    elif parts.images is not None:
+        exposed = Dataset(name=source.dataset, root=source.root)
+        for problem in check_dataset(exposed, parts.images):
+            yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
+
+
+def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
+    if parts.training is None or parts.anomalies is None:
+        return
+    mode, where = parts.anomalies.mode, "training.supervision"
+    if parts.training.supervision == "maps":
+        mapless = facts is not None and not facts.maps and not MODES[mode].sources
+        if mapless and parts.dataset is not None:
+            what = f"'{parts.dataset.name}' has no ground-truth maps, and mode '{mode}' makes none"
+            yield Problem(where, what, "labels")
+    elif MODES[mode].gives_maps:
+        step = "Set training.supervision: maps, or anomalies.mode: malformed_normal"
+        yield Problem(where, f"mode '{mode}' trains on the maps of changed pixels", "maps", step)
+    elif facts is not None and facts.maps and parts.dataset is not None:
+        what = f"'{parts.dataset.name}' has ground-truth maps, and such data always trains on maps"
+        yield Problem(where, what, "maps", "Set training.supervision: maps")
+
+
+def warnings(settings: Settings, cores: int) -> Iterable[str]:
+    """Settings that are allowed and yet unlikely to be meant."""
+    training, cpus = settings.training, settings.resources.cpus
+    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 0:
+        yield f"anomalies.probability is 0: mode '{settings.anomalies.mode}' never makes an anomaly."
+    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 1:
+        yield "anomalies.probability is 1: no nominal image is ever trained on."
+    if cpus != "auto" and training.threads > cpus:
+        yield f"training.threads is {training.threads}, but a trial reserves {cpus:g} CPUs: they slow each other down."
+    if training.threads > cores:
+        yield f"training.threads is {training.threads}, but this machine has {cores} CPU cores."
+    if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
+        yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."

@@ -1,0 +1,210 @@
+"""Which trials an experiment consists of. Names are checked against the registries; nothing is decoded or trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fcdd_sweep.config.errors import ExperimentError
+from fcdd_sweep.config.expand import Config, configs_of
+from fcdd_sweep.config.loading import read_draft
+from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.words import show
+from fcdd_sweep.data.records import Discovery
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.networks.receptive_field import receptive_field
+from fcdd_sweep.sweep.checks import Parts, chosen_classes, facts_of, located, problems_of, warnings
+
+_MOST_LISTED = 20
+"""Configs that `describe` lists; the table of trials has them all."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every trial of an experiment, whether done or not.
+
+    Attributes:
+        specs: the trials in the order in which they should start.
+        configs: name, settings and parameters of each config, in the order of the file.
+        classes: names of the normal classes.
+        seeds: the integers given to the generators.
+        notes: sentences about what is allowed and yet unlikely to be meant.
+    """
+
+    specs: tuple[TrialSpec, ...]
+    configs: tuple[Config, ...]
+    classes: tuple[str, ...]
+    seeds: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row a trial, columns of `results.schemas.PLAN`."""
+        return [
+            {
+                "trial_id": spec.trial_id,
+                "config_id": spec.config_id,
+                "config": spec.config_name,
+                "normal_class": spec.normal_class,
+                "seed": spec.seed,
+                "leaf": spec.leaf,
+                "parameters": json.dumps(spec.parameters),
+            }
+            for spec in self.specs
+        ]
+
+
+def plan(experiment: Experiment) -> Plan:
+    """The trials of an experiment.
+
+    Raises:
+        ExperimentError: everything that is wrong with names, classes, paths and their combinations.
+    """
+    configs = configs_of(experiment)
+    facts, problems = facts_of(experiment.dataset)
+    problems = [located(problem, experiment.origin) for problem in problems]
+    for config in configs:
+        problems += problems_of(Parts.of_settings(config.settings), facts, config.origin)
+    if problems or facts is None:
+        raise ExperimentError(dict.fromkeys(problems))
+    classes = chosen_classes(experiment.dataset, facts)
+    configs = tuple(replace(config, settings=_settled(config.settings, facts)) for config in configs)
+    notes = [note for config in configs for note in warnings(config.settings, os.cpu_count() or 1)]
+    specs = _specs(configs, classes, experiment.seed_list)
+    return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
+
+
+def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Plan]:
+    """An experiment file and its trials; unlike loading and planning in turn, it reports the problems of both at once.
+
+    Raises:
+        ExperimentError: everything that is wrong with the file.
+    """
+    draft = read_draft(path, overrides)
+    if draft.experiment is not None:
+        return draft.experiment, plan(draft.experiment)
+    parts = Parts.of_draft(draft)
+    facts, problems = facts_of(parts.dataset)
+    problems = [located(problem, draft.origin) for problem in problems]
+    raise ExperimentError(dict.fromkeys([*draft.problems, *problems, *problems_of(parts, facts, draft.origin)]))
+
+
+def _settled(settings: Settings, facts: Discovery) -> Settings:
+    """Settings in which the same data is always written in the same way, so that a trial has one id.
+
+    A protocol that was left out is filled in, and options at their default are left out.
+    """
+    dataset = settings.dataset
+    known = DATA_SETS[dataset.name]
+    given = {name: type(known.options[name].default)(value) for name, value in dataset.options.items()}
+    options = {name: value for name, value in given.items() if value != known.options[name].default}
+    protocol = facts.protocol if known.protocol is None else None
+    return settings.model_copy(
+        update={"dataset": dataset.model_copy(update={"options": options, "protocol": protocol})}
+    )
+
+
+def _specs(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
+    """Classes vary fastest: after one round of seeds every class has a result, and a sweep that is cut short still
+    covers all of them."""
+    return tuple(
+        TrialSpec(config.settings, normal_class, seed, config.name, config.parameters)
+        for config in configs
+        for seed in seeds
+        for normal_class in classes
+    )
+
+
+def describe(plan: Plan, experiment: Experiment) -> str:
+    """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
+    counts = f"{_count(plan.configs, 'config')} x {_count(plan.classes, 'class')} x {_count(plan.seeds, 'seed')}"
+    lines = [f"{experiment.name}: {_count(plan.specs, 'trial')} = {counts}"]
+    lines += _entry("configs", _config_lines(plan.configs))
+    lines += _entry("classes", [", ".join(plan.classes)])
+    lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
+    for title, text in _SETTINGS_TEXTS.items():
+        lines += _entry(title, list(dict.fromkeys(text(config.settings) for config in plan.configs)))
+    lines += _entry("output", [str(experiment.run_dir)])
+    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def _count(things: Sequence[object], word: str) -> str:
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{len(things)} {word if len(things) == 1 else plural}"
+
+
+def _entry(title: str, texts: list[str]) -> list[str]:
+    left_out = len(texts) - _MOST_LISTED
+    shown = [*texts[:_MOST_LISTED], *([f"and {left_out} more"] if left_out > 0 else [])]
+    return [f"  {title if row == 0 else '':11}{text}" for row, text in enumerate(shown)]
+
+
+def _config_lines(configs: Sequence[Config]) -> list[str]:
+    if len(configs) == 1 and not configs[0].name:
+        return [f"one, id {configs[0].config_id}"]
+    return [
+        f"{config.name}: {', '.join(f'{key} = {show(value)}' for key, value in config.parameters.items())}"
+        for config in configs
+    ]
+
+
+def _data_text(settings: Settings) -> str:
+    dataset, images = settings.dataset, settings.images
+    place = f" in {dataset.root}" if dataset.root else ""
+    protocol = dataset.protocol or DATA_SETS[dataset.name].protocol
+    size = f"{images.raw_size} px ({images.resize}), seen at {images.size} px, {images.color}"
+    return f"{dataset.name}{place}, {protocol}; {size}; preprocessing {settings.preprocessing}"
+
+
+def _network_text(settings: Settings) -> str:
+    name = settings.network.name
+    field = receptive_field(name, settings.images.size)
+    seen = f"receptive field {field.size} px, jump {field.jump} px"
+    return f"{name}: {seen}, anomaly map {field.width}x{field.width}"
+
+
+def _anomalies_text(settings: Settings) -> str:
+    anomalies = settings.anomalies
+    if anomalies.mode == "unsupervised":
+        return "none (unsupervised)"
+    limit = "" if anomalies.limit == "all" else f", {anomalies.limit} distinct ones"
+    return f"{anomalies.mode}{_source_text(anomalies)}{limit}, in place of {anomalies.probability:.0%} of the samples"
+
+
+def _source_text(anomalies: Anomalies) -> str:
+    match anomalies.source:
+        case None:
+            return ""
+        case DatasetSource(dataset=name):
+            return f" from data set {name}"
+        case FolderSource(folder=folder):
+            return f" from {folder}"
+        case name:
+            return f" from {name}"
+
+
+def _training_text(settings: Settings) -> str:
+    training = settings.training
+    passes = "" if training.passes_per_epoch == 1 else f" of {training.passes_per_epoch} passes"
+    rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
+    return f"{training.epochs} epochs{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+
+
+def _resources_text(settings: Settings) -> str:
+    cpus = settings.training.threads if settings.resources.cpus == "auto" else settings.resources.cpus
+    shared = f"{settings.resources.trials_per_gpu} trials share a GPU if there is one"
+    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared}"
+
+
+_SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {
+    "data": _data_text,
+    "network": _network_text,
+    "anomalies": _anomalies_text,
+    "loss": lambda settings: f"{settings.method} on {settings.training.supervision}",
+    "training": _training_text,
+    "resources": _resources_text,
+}
