@@ -7,6 +7,7 @@ scratch folder that is gone afterwards, and nothing of it is left running.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -14,7 +15,6 @@ import signal
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from fcdd_sweep.training.outcome import EpochRecord
 
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -41,6 +42,9 @@ _QUIET = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
 """No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
+
+_TOKEN = secrets.token_hex(32)
+"""Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
 
 _TELL_EVERY_S = 1.0
 """A trial tells its epochs at most this often: each telling waits for the driver."""
@@ -115,10 +119,10 @@ class TuneRunner:
 def _local_ray() -> Iterator[Path]:
     """A Ray of our own on this machine, with its files in a scratch folder; all of it is gone at the end."""
     scratch = Path(tempfile.mkdtemp(prefix="fcdd-ray-"))
-    with _environment({**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}):
+    with _environment({**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}):
         import ray
 
-        with _terminated_like_interrupted():
+        with _terminated_like_interrupted(), _quiet("ray.tune", "ray.air"):
             try:
                 ray.init(
                     address="local",
@@ -135,17 +139,29 @@ def _local_ray() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """What Ray would log of a lost worker, the monitor and the ledger tell."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
+    """Sets variables; afterwards all of the environment is as before, whatever Ray added to it."""
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextlib.contextmanager
@@ -230,10 +246,7 @@ def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> An
 def _lost(spec: TrialSpec, run_dir: Path, trial: Any) -> TrialResult:
     """A trial whose workers were lost more often than `faults.retries` allows."""
     number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
-    try:
-        cause = str(trial.get_error())
-    except Exception:  # the evidence of a failure must never become one
-        cause = traceback.format_exc(limit=1)
+    cause = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "Ray gave no cause"
     files.write_text(attempt_dir / tree.ERROR, cause)
-    last = cause.strip().splitlines()[-1] if cause.strip() else "unknown cause"
-    return TrialResult(spec.trial_id, "failed", number, f"worker lost {trial.num_failures} times: {last}")
+    reason = f"worker lost {trial.num_failures} times, the last time on attempt {number - 1}"
+    return TrialResult(spec.trial_id, "failed", number, reason)

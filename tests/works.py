@@ -1,0 +1,52 @@
+"""What workers do in tests instead of training: quick, with known results, or failing on purpose."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import time
+from pathlib import Path
+
+
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.sweep.trial import TrialResult, claim_attempt, run_trial
+from fcdd_sweep.training.outcome import EpochRecord, Observer
+
+
+def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """A trial that does nothing at all."""
+    return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+
+
+def telling(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Tells three epochs more than a second apart."""
+    for epoch in (1, 2, 3):
+        time.sleep(1.1)
+        observer.epoch_done(EpochRecord(epoch, 1 / epoch, 0.0, 0.0, 0.1, 1.0), 3)
+    return TrialResult(spec.trial_id, "done", 1, image_auroc=0.75)
+
+
+def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The real thing, but with data that breaks for seed 1 of every class."""
+    if spec.seed == 1:
+        broken = dataclasses.replace(spec, normal_class="no such class")
+        object.__setattr__(broken, "trial_id", spec.trial_id)
+        return dataclasses.replace(run_trial(broken, run_dir, observer), trial_id=spec.trial_id)
+    return run_trial(spec, run_dir, observer)
+
+
+def dying_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Seed 1 kills its worker on the first attempt, as an out-of-memory killer would."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if spec.seed == 1 and number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
+def dying_always(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Seed 1 kills every worker that it gets."""
+    if spec.seed == 1:
+        claim_attempt(run_dir, spec.trial_id)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
