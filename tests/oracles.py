@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import nn
 
 
@@ -53,3 +55,47 @@ def slow_upsample(
             if 0 <= y + start < sheet.shape[0] and 0 <= x + start < sheet.shape[1]:
                 image[y, x] = sheet[y + start, x + start]
     return image
+
+
+def slow_confetti(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    *,
+    sides: tuple[int, int] = (8, 54),
+    starts: float = 1.8e-5,
+    blackest: int = -255,
+) -> tuple[np.ndarray, int]:
+    """One confetti image (c, h, w), square by square, and how many coloured squares can be seen before the blur.
+
+    The keywords change it into something that is not confetti, to show that the comparison notices.
+    """
+    colored, number = slow_layer(rng, shape, starts, sides, lambda: rng.integers(-256, 0, size=shape[0]))
+    black, _ = slow_layer(rng, shape, 1.2e-5, sides, lambda: np.full(shape[0], blackest))
+    taps = np.exp(-(np.arange(-12, 13) ** 2) / (2 * 5.0**2))
+    blurred = colored + black
+    for axis in (1, 2):
+        blurred = ndimage.correlate1d(blurred, taps / taps.sum(), axis=axis, mode="mirror")
+    return np.trunc(blurred), len(np.unique(number)) - bool((number == 0).any())
+
+
+def slow_layer(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    starts: float,
+    sides: tuple[int, int],
+    color: Callable[[], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Squares of random side and angle around every pixel that starts one; the pixels' colours and square numbers."""
+    begins = rng.random(shape[1:]) < starts
+    while not begins.any():
+        begins = rng.random(shape[1:]) < starts
+    layer, number = np.zeros(shape), np.zeros(shape[1:], dtype=int)
+    for count, (row, column) in enumerate(np.argwhere(begins), start=1):
+        side, angle = rng.integers(sides[0], sides[1] + 1), rng.uniform(-np.pi / 4, np.pi / 4)
+        turn = np.exp(-1j * angle)
+        middle = 0 if side % 2 else 0.5
+        y, x = np.ogrid[: shape[1], : shape[2]]
+        turned = ((x - column - middle) + 1j * (y - row - middle)) * turn
+        inside = (np.abs(turned.real) < side / 2) & (np.abs(turned.imag) < side / 2)
+        layer[:, inside], number[inside] = color()[:, None], count
+    return layer, number

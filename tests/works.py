@@ -8,10 +8,9 @@ import signal
 import time
 from pathlib import Path
 
-
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.sweep.trial import TrialResult, claim_attempt, run_trial
-from fcdd_sweep.training.outcome import EpochRecord, Observer
+from fcdd_sweep.training.outcome import EpochRecord, Observer, Silent
 
 
 def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
@@ -50,3 +49,7 @@ def dying_always(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialRes
         claim_attempt(run_dir, spec.trial_id)
         os.kill(os.getpid(), signal.SIGKILL)
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+
+
+SILENT = Silent()
+"""An observer for attempts made by hand."""

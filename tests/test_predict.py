@@ -1,0 +1,131 @@
+"""Prediction from a snapshot, and snapshots themselves."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fcdd_sweep.config.errors import DataError, InputError
+from fcdd_sweep.predict import predict
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.trainer import train
+from tests.specs import defects_corpus, spec
+
+CORPUS = defects_corpus()
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), CORPUS)
+
+
+@pytest.fixture
+def snapshot(outcome, tmp_path):
+    path = tmp_path / "snapshot.pt"
+    torch.save(outcome.snapshot, path)
+    return path
+
+
+@pytest.fixture
+def test_images(tmp_path):
+    """The corpus's test images as files, in the corpus's order."""
+    folder = tmp_path / "images"
+    (folder / "below").mkdir(parents=True)
+    index = np.flatnonzero(CORPUS.is_test)
+    paths = [folder / f"{i:03}.png" if i % 2 else folder / "below" / f"{i:03}.png" for i in index]
+    for i, path in zip(index, paths, strict=True):
+        Image.fromarray(CORPUS.images[i, 0]).save(path)
+    return folder, paths
+
+
+def test_predicted_scores_are_those_of_the_trial(outcome, snapshot, test_images, tmp_path):
+    folder, paths = test_images
+    result = predict(snapshot, [folder], tmp_path / "out")
+    table = files.read_table(result.scores)
+    assert table.schema.equals(schemas.PREDICTIONS, check_metadata=True)
+    found = dict(zip(table["path"].to_pylist(), table["score"].to_pylist(), strict=True))
+    scores = zip(outcome.scores["score"], outcome.scores["split"], strict=True)
+    expected = [score for score, part in scores if part == "test"]
+    assert [found[str(path)] for path in paths] == pytest.approx(expected, rel=1e-6)
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        assert [float(row["score"]) for row in csv.DictReader(file)] == table["score"].to_pylist()
+
+
+def test_decisions_follow_the_threshold(outcome, snapshot, test_images, tmp_path):
+    rows = files.read_table(predict(snapshot, [test_images[0]], tmp_path / "out").scores).to_pylist()
+    assert {row["threshold"] for row in rows} == {outcome.metrics["threshold"]}
+    assert all(row["anomalous"] == (row["score"] > row["threshold"]) for row in rows)
+
+
+def test_without_a_threshold_nothing_is_decided(test_images, tmp_path):
+    torch.save(train(spec(), CORPUS).snapshot, tmp_path / "plain.pt")
+    rows = files.read_table(predict(tmp_path / "plain.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()
+    assert {row["anomalous"] for row in rows} == {None}
+
+
+def test_each_image_gets_its_picture(snapshot, test_images, tmp_path):
+    folder, paths = test_images
+    result = predict(snapshot, [folder, paths[0]], tmp_path / "out")
+    pictures = sorted(path.relative_to(result.heatmaps) for path in result.heatmaps.rglob("*.png"))
+    assert len(pictures) == len(paths) + 1
+    assert Image.open(result.heatmaps / pictures[0]).size == (3 * 28, 28)
+
+
+def test_an_unreadable_image_is_named_and_the_others_are_scored(snapshot, test_images, tmp_path):
+    folder, paths = test_images
+    paths[3].write_bytes(b"\x89PNG not really")
+    result = predict(snapshot, [folder], tmp_path / "out")
+    assert result.count == len(paths) - 1
+    assert len(result.unreadable) == 1 and paths[3].name in result.unreadable[0]
+
+
+def test_nothing_readable_is_an_error(snapshot, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="bad.png"):
+        predict(snapshot, [tmp_path / "bad.png"], tmp_path / "out")
+    with pytest.raises(DataError, match="no such file or folder"):
+        predict(snapshot, [tmp_path / "nowhere"], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="there is no image there"):
+        predict(snapshot, [tmp_path / "empty"], tmp_path / "out")
+
+
+def test_a_snapshot_loads_without_running_code_and_gives_the_same_maps(outcome, snapshot):
+    assert torch.load(snapshot, weights_only=True)["normal_class"] == "plain"
+    detector = load_detector(snapshot, "cpu")
+    test = np.flatnonzero(CORPUS.is_test)
+    scores = detector.scores(detector.anomaly_maps(CORPUS.images[test]))
+    assert scores.tolist() == outcome.scores["score"][: len(test)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such file"),
+        (b"", "this is not a snapshot"),
+        (b"PK\x03\x04 broken", "this is not a snapshot"),
+    ],
+)
+def test_what_is_no_snapshot_is_refused(tmp_path, content, message):
+    path = tmp_path / "x.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        load_detector(path)
+
+
+def test_foreign_and_unsafe_files_are_refused(tmp_path):
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "foreign.pt")
+    torch.save(spec, tmp_path / "code.pt")
+    for name in ("foreign.pt", "code.pt"):
+        with pytest.raises(InputError, match="this is not a snapshot"):
+            load_detector(tmp_path / name)
+
+
+def test_a_snapshot_of_another_version_says_so(outcome, tmp_path):
+    torch.save(outcome.snapshot | {"snapshot_version": 99}, tmp_path / "new.pt")
+    with pytest.raises(InputError, match="the snapshot has version 99"):
+        load_detector(tmp_path / "new.pt")
