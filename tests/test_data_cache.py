@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.trees import write_class_first, write_images
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
@@ -22,6 +21,7 @@ from fcdd_sweep.data import cache, loading
 from fcdd_sweep.data.cache import cache_root, cached, is_intact
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
 from fcdd_sweep.data.store import ImageFile
+from tests.trees import write_class_first, write_images
 
 SPAWN = multiprocessing.get_context("spawn")
 IMAGES = Images(raw_size=16, size=16)

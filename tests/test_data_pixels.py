@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.trees import corrupt, pixels, truncate, write_image, write_mask
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.data.files import image_files, name_share
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.data.pixels import fit, read_image, read_mask, read_picture
+from tests.trees import corrupt, pixels, truncate, write_image, write_mask
 
 
 def test_plain_images_are_read_as_they_are(tmp_path: Path) -> None:

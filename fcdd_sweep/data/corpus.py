@@ -26,7 +26,8 @@ class Corpus:
         mask_index: (N,) int64, which of the masks belongs to the image, -1 for none.
         mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
         mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.
-        fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split.
+        fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split; in `one_vs_rest`
+            of the other classes' too, which are its anomalies.
         notes: sentences for the report, such as how many independent regions stand behind the images.
     """
 

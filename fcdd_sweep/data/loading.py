@@ -43,6 +43,7 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _Value = bool | int | float | str
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _BYTES_PER_RECORD = 500
 _SKIPPED = "skipped.json"
 
@@ -186,7 +187,7 @@ def _wrong_value(option: Option, value: _Value) -> str:
     if option.allowed:
         return "" if value in option.allowed else ", ".join(option.allowed)
     if not fits:
-        return f"a {kind.__name__}"
+        return _KINDS[kind]
     low, high = option.low, option.high
     inside = isinstance(value, str) or ((low is None or value >= low) and (high is None or value <= high))
     return "" if inside else f"{low} to {high}"

@@ -50,7 +50,7 @@ def _scan_class(root: Path, name: str) -> Scan:
         *_missing_images(folder / "train" / _GOOD),
         *_missing_images(folder / "test" / _GOOD),
         *(problem for kind in defects for problem in _missing_images(kind)),
-        *(problem for kind in defects for problem in _map_problems(kind)),
+        *(problem for kind in defects if _images(kind) for problem in _map_problems(kind)),
     ]
     if not defects:
         problems.append(Problem(str(folder / "test"), "holds no folder of a defect", next_step=_AGAIN))

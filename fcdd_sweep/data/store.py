@@ -116,7 +116,7 @@ def write_corpus(
                 table.append(record, decoded)
     if problems:
         raise DataError(problems)
-    np.savez(folder / _TABLES, allow_pickle=False, **table.arrays())
+    np.savez(folder / _TABLES, **table.arrays())
     (folder / _META).write_text(json.dumps(table.meta(protocol)), encoding="utf-8")
 
 
