@@ -42,23 +42,19 @@ _ALLOWED: dict[Key, str] = {
     ): "{type: exponential, factor: F} or {type: milestones, milestones: [EPOCH, ...], factor: F}",
 }
 """Where words made from the types would be clumsy."""
-_ALLOWED_BELOW: dict[str | int, str] = {
-    "grid": "a list of values such as training.learning_rate: [0.1, 0.01]",
-    "variants": "dotted keys and their values such as {network.bias: false}",
+_ALLOWED_BELOW: dict[Key, str] = {
+    ("grid",): "a list of values such as training.learning_rate: [0.1, 0.01]",
+    ("variants",): "dotted keys and their values such as {network.bias: false}",
 }
-
-
-FaultKind = Literal["missing", "unknown", "value"]
-_KINDS: dict[str, FaultKind] = {"missing": "missing", "extra_forbidden": "unknown"}
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A problem, the key that it is about, and whether that key is missing, unknown, or there with a wrong value."""
+    """A problem, the key that it is about, and whether that key is missing."""
 
     key: Key
     problem: Problem
-    kind: FaultKind
+    missing: bool
 
 
 def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
@@ -70,9 +66,7 @@ def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[
         deeper = any(len(other) > len(key) and other[: len(key)] == key for other in keys)
         # A list with one bad item is reported by the item; that it is no 'all' either is pydantic's view alone.
         if key not in found_faults and (not deeper or detail["type"] == "value_error"):
-            found_faults[key] = Fault(
-                key, _problem(detail, key, annotation, origin), _KINDS.get(detail["type"], "value")
-            )
+            found_faults[key] = Fault(key, _problem(detail, key, annotation, origin), detail["type"] == "missing")
     return list(found_faults.values())
 
 
@@ -135,7 +129,7 @@ def unknown_key(where: str, key: Key, section: type[Section]) -> Problem:
 
 
 def _allowed(key: Key, annotation: Any) -> str:
-    return _ALLOWED.get(key) or _ALLOWED_BELOW.get(key[0]) or allowed(annotation)
+    return _ALLOWED.get(key) or _ALLOWED_BELOW.get(key[:1]) or allowed(annotation)
 
 
 def _preset_step(key: Key) -> str:
@@ -196,3 +190,17 @@ def validated(root: type[S], tree: Tree, origin: Origin) -> tuple[S | None, list
         return root.model_validate(tree), []
     except ValidationError as error:
         return None, faults(error, root, origin)
+
+
+def sound_section(kind: type[S], tree: Any) -> S | None:
+    """The section that `tree` describes, unknown keys left out; None when anything else is wrong with it."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    unknown = {
+        detail["loc"][0] for detail in details if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
+    }
+    if len(unknown) < len(details):
+        return None
+    return kind.model_validate({key: value for key, value in tree.items() if key not in unknown})

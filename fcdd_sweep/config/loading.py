@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from fcdd_sweep.config.errors import ExperimentError, Problem, closest
 from fcdd_sweep.config.expand import expand
-from fcdd_sweep.config.explain import preset_fills, validated
+from fcdd_sweep.config.explain import preset_fills, sound_section, validated
 from fcdd_sweep.config.layers import Layer, Tree, lay, nest, split_key
 from fcdd_sweep.config.origin import Key, Origin, Place
 from fcdd_sweep.config.presets import PRESETS
@@ -46,12 +46,7 @@ class Draft:
 
     def section(self, name: str, kind: type[S]) -> S | None:
         """The section `name` if it is sound by itself, unknown keys apart: it can be checked further."""
-        tree = self.tree.get(name, {})
-        section, faults = validated(kind, tree, self.origin)
-        if section is None and all(fault.kind == "unknown" and len(fault.key) == 1 for fault in faults):
-            unknown = {fault.key[0] for fault in faults}
-            section, _ = validated(kind, {key: value for key, value in tree.items() if key not in unknown}, self.origin)
-        return section
+        return sound_section(kind, self.tree.get(name, {}))
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -86,7 +81,7 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     experiment, faults = validated(Experiment, layer.tree, layer.origin)
     if unknown_preset:
         # What the preset would have filled is not missing: the preset's name is wrong.
-        faults = [fault for fault in faults if not (fault.kind == "missing" and preset_fills(fault.key))]
+        faults = [fault for fault in faults if not (fault.missing and preset_fills(fault.key))]
     _, varying = expand(layer)
     problems += [*unknown_preset, *(fault.problem for fault in faults), *varying]
     sound = experiment.with_origin(layer.origin) if experiment is not None and not problems else None

@@ -1,0 +1,481 @@
+"""Broken experiment files: every problem is told at once, with its line, what was found, what is allowed, what is near.
+
+An expected problem is written as pieces between `|`, all of which one line of the message must hold. The number of
+problems must be the number of expectations: nothing is missing from the list, and nothing is told twice.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from fcdd_sweep.config.errors import ExperimentError
+from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.sweep.plan import plan_file
+from tests import trees
+
+HEAD = "schema: 1\nname: x\npreset: digits\n"
+"""Three lines: what a case adds begins in line 4."""
+TEXTURES = HEAD.replace("digits", "textures")
+
+JARGON = (
+    "pydantic",
+    "Input should",
+    "validation error",
+    "literal[",
+    "constrained",
+    "function-",
+    "Extra inputs",
+    "_type",
+)
+
+
+def problems_in(path, overrides=()):
+    with pytest.raises(ExperimentError) as caught:
+        plan_file(path, overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def assert_told(told, expected):
+    message = "\n".join(told)
+    for line in expected:
+        pieces = line.split("|")
+        assert any(all(piece in one for piece in pieces) for one in told), f"{line!r} is not told by:\n{message}"
+    assert len(told) == len(expected), message
+    assert not [word for word in JARGON if word in message]
+
+
+FILES = {
+    # YAML itself
+    "empty": ("", ["x.yaml: the file is empty|schema: 1"]),
+    "comments alone": ("# nothing\n", ["the file is empty"]),
+    "a list": ("- schema: 1\n", ["x.yaml:1: found a list at the top level|keys and values"]),
+    "a word": ("digits\n", ["x.yaml:1: found a single value at the top level"]),
+    "a tab": (HEAD + "training:\n\tepochs: 3\n", ["x.yaml:5:1: found a tab character|spaces"]),
+    "an open bracket": (HEAD + "seeds: [1, 2\n", ["x.yaml:5:1: not valid YAML"]),
+    "an open quote": (HEAD + "output: 'abc\n", ["not valid YAML|A quote that was opened is not closed"]),
+    "two colons": (HEAD + "output: a: b\n", ["x.yaml:4:10: not valid YAML|put quotes around text"]),
+    "two documents": (HEAD + "---\nschema: 1\n", ["x.yaml:4:1: found a second document"]),
+    "an unknown alias": (HEAD + "seeds: *many\n", ["x.yaml:4:8: not valid YAML|many"]),
+    "a value inside itself": (HEAD + "grid: &g {a: *g}\n", ["x.yaml:4: grid.a: the value refers to itself"]),
+    "keys given twice": (
+        HEAD + "training: {epochs: 3, epochs: 4}\nname: y\n",
+        [
+            "x.yaml:4: training.epochs: the key is given twice, first in line 4",
+            "x.yaml:5: name: the key is given twice, first in line 2",
+        ],
+    ),
+    "a number as a key": (HEAD + "variants: {1: {}}\n", ["x.yaml:4: variants: a key must be text, but found 1|quotes"]),
+    "a date": (HEAD + "dataset:\n  classes: [2024-01-01]\n", ["x.yaml:5: dataset.classes[0]: found the date|quotes"]),
+    "a tag": (HEAD + "output: !!python/name:os.system x\n", ["x.yaml:4: output: found a value with the tag"]),
+    # Keys
+    "no schema": ("name: x\npreset: digits\n", ["x.yaml: schema: the key is missing|Write `schema: 1`"]),
+    "another schema": (
+        "schema: 2\nname: x\npreset: digits\n",
+        ["x.yaml:1: schema: found 2|Allowed: 1|version of fcdd_sweep"],
+    ),
+    "no name": ("schema: 1\npreset: digits\n", ["x.yaml: name: the key is missing|letters, digits"]),
+    "a name with a slash": (
+        "schema: 1\nname: a/b\npreset: digits\n",
+        ["x.yaml:2: name: found the text 'a/b'|letters, digits, '.', '_' and '-'"],
+    ),
+    "an unknown preset": (
+        "schema: 1\nname: x\npreset: digit\n",
+        ["x.yaml:3: preset: there is no preset 'digit'|digits, textures, solar, mvtec or folder|Closest: 'digits'"],
+    ),
+    "no preset": (
+        "schema: 1\nname: x\nimages: {raw_size: 32, size: 32}\ntraining:\n  epochs: 3\n",
+        [
+            "x.yaml: dataset: the key is missing|preset: NAME|digits, textures",
+            "x.yaml: network: the key is missing|preset: NAME",
+            "x.yaml:4: training.learning_rate: the key is missing|a number, above 0|preset: NAME",
+            "x.yaml:4: training.schedule: the key is missing|{type: exponential, factor: F}",
+        ],
+    ),
+    "a misspelt section": (
+        HEAD + "trainng: {epochs: 3}\n",
+        ["x.yaml:4: trainng: there is no such key|Closest: 'training'"],
+    ),
+    "a misspelt key": (
+        HEAD + "training:\n  epochs: 3\n  learning_rat: 1\n",
+        ["x.yaml:6: training.learning_rat: there is no such key|epochs, passes_per_epoch|Closest: 'learning_rate'"],
+    ),
+    "a dotted key": (
+        HEAD + "training.epochs: 3\n",
+        ["x.yaml:4: training.epochs: there is no such key|Write it as `training: {epochs: ...}`"],
+    ),
+    "an empty section": (HEAD + "training:\n", ["x.yaml:4: training: found nothing|remove the key"]),
+    "a name where a section belongs": (
+        HEAD + "network: FCDD_CNN28\n",
+        ["x.yaml:4: network: found the text 'FCDD_CNN28'|Write it as `network: {name: FCDD_CNN28}`"],
+    ),
+    # Types and ranges
+    "text for a number": (
+        HEAD + "training: {epochs: '3'}\n",
+        ["x.yaml:4: training.epochs: found the text '3'|a whole number, at least 1"],
+    ),
+    "a fraction for a whole number": (
+        HEAD + "training: {epochs: 2.5}\n",
+        ["x.yaml:4: training.epochs: found 2.5|a whole number, at least 1"],
+    ),
+    "true for a number": (HEAD + "training: {learning_rate: true}\n", ["learning_rate: found true|a number, above 0"]),
+    "no is text": (HEAD + "network: {bias: no}\n", ["x.yaml:4: network.bias: found the text 'no'|true or false"]),
+    "an infinite number": (HEAD + "training: {learning_rate: .inf}\n", ["training.learning_rate: found inf|a number"]),
+    "numbers out of range": (
+        HEAD + "training:\n  epochs: 0\n  momentum: 1.0\n  batch_size: 1\nanomalies: {probability: 1.5}\n",
+        [
+            "x.yaml:5: training.epochs: found 0|at least 1",
+            "x.yaml:6: training.momentum: found 1.0|at least 0 and below 1",
+            "x.yaml:7: training.batch_size: found 1|at least 2",
+            "x.yaml:8: anomalies.probability: found 1.5|at least 0 and at most 1",
+        ],
+    ),
+    "an unknown choice": (
+        HEAD + "preprocessing: lcnaug\n",
+        ["x.yaml:4: preprocessing: found the text 'lcnaug'|'none', 'lcn', 'aug1' or 'lcnaug1'|Closest: 'lcnaug1'"],
+    ),
+    "an unknown mode": (
+        HEAD + "anomalies: {mode: nois}\n",
+        ["x.yaml:4: anomalies.mode: found the text 'nois'|'malformed_normal_gt'|Closest: 'noise'"],
+    ),
+    "an unknown schedule": (
+        HEAD + "training:\n  schedule:\n    type: milestone\n",
+        ["x.yaml:6: training.schedule.type: found the text 'milestone'|'milestones'|Closest: 'milestones'"],
+    ),
+    "a schedule without milestones": (
+        HEAD + "training:\n  schedule: {type: milestones}\n",
+        ["x.yaml:5: training.schedule.milestones: the key is missing|a list, each item a whole number, at least 1"],
+    ),
+    "milestones that go back": (
+        HEAD + "training:\n  schedule: {type: milestones, milestones: [5, 3]}\n",
+        ["x.yaml:5: training.schedule.milestones: milestones must increase, found [5, 3]"],
+    ),
+    "a size above the raw size": (
+        HEAD + "images: {raw_size: 20, size: 28}\n",
+        ["x.yaml:4: images: images.size 28 must not be larger than images.raw_size 20"],
+    ),
+    "a limit in words": (
+        HEAD + "anomalies: {limit: many}\n",
+        ["anomalies.limit: found the text 'many'|'all' or a whole"],
+    ),
+    "no seeds": (HEAD + "seeds: []\n", ["x.yaml:4: seeds: the list of seeds is empty"]),
+    "seeds twice": (HEAD + "seeds: [0, 1, 0]\n", ["x.yaml:4: seeds: the list of seeds holds 0 more than once"]),
+    "bad seeds": (
+        HEAD + "seeds:\n- 1\n- x\n- -1\n",
+        ["x.yaml:6: seeds[1]: found the text 'x'|at least 0", "x.yaml:7: seeds[2]: found -1|at least 0"],
+    ),
+    "seeds in words": (HEAD + "seeds: five\n", ["x.yaml:4: seeds: found the text 'five'|how many seeds"]),
+    # Data sets and classes
+    "an unknown data set": (
+        HEAD + "dataset: {name: digit}\n",
+        ["x.yaml:4: dataset.name: there is no data set 'digit'|digits, textures, solar|Closest: 'digits'"],
+    ),
+    "a missing root": (
+        HEAD.replace("digits", "mvtec"),
+        ["x.yaml: dataset.root: 'mvtec' needs a folder|Download MVTec-AD from https"],
+    ),
+    "a root that is not there": (
+        HEAD.replace("digits", "mvtec") + "dataset:\n  root: /no/such/folder\n",
+        ["x.yaml:5: dataset.root: there is no folder /no/such/folder|Download MVTec-AD"],
+    ),
+    "a root for nothing": (
+        HEAD + "dataset: {root: /tmp}\n",
+        ["x.yaml:4: dataset.root: 'digits' needs no folder|Remove"],
+    ),
+    "a protocol for nothing": (
+        HEAD + "dataset: {protocol: defects}\n",
+        ["x.yaml:4: dataset.protocol: 'digits' is always one_vs_rest, found defects|Remove the key"],
+    ),
+    "an unknown option": (
+        TEXTURES + "dataset:\n  options: {region: selection}\n",
+        ["x.yaml:5: dataset.options.region: 'textures' has no such option|regions|Closest: 'regions'"],
+    ),
+    "an option's value": (
+        TEXTURES + "dataset:\n  options: {regions: selected}\n",
+        ["x.yaml:5: dataset.options.regions: found 'selected'|reporting, selection|Closest: 'selection'"],
+    ),
+    "a class, not a list": (
+        HEAD + "dataset: {classes: brick}\n",
+        ["dataset.classes: found the text|Write a list: [brick]"],
+    ),
+    "unknown classes": (
+        TEXTURES + "dataset:\n  classes: [gras, 3, brick, 0]\n",
+        [
+            "x.yaml:5: dataset.classes: 'textures' has no class 'gras'|brick, grass, gravel|Closest: 'grass'",
+            "x.yaml:5: dataset.classes: 'textures' has no class number 3|0 to 2, or names: brick",
+            "x.yaml:5: dataset.classes: class 'brick' is listed 2 times",
+        ],
+    ),
+    "no classes": (HEAD + "dataset: {classes: []}\n", ["dataset.classes: the list of classes is empty"]),
+    # Networks, anomalies, supervision
+    "an unknown network": (
+        HEAD + "network: {name: FCDD_CNN32}\n",
+        ["x.yaml:4: network.name: there is no network 'FCDD_CNN32'|FCDD_CNN28_W|Closest: 'FCDD_CNN32_S'"],
+    ),
+    "a network that does not fit": (
+        HEAD + "images: {raw_size: 6, size: 6}\n",
+        ["x.yaml:4: images.size: the anomaly map of FCDD_CNN32_S would|the smallest that fit have 8 px"],
+    ),
+    "a source that is missing": (
+        HEAD + "anomalies: {mode: noise}\n",
+        ["x.yaml:4: anomalies.source: mode 'noise' needs a source|confetti|{folder: PATH}"],
+    ),
+    "a source for nothing": (
+        HEAD + "anomalies: {source: confetti}\n",
+        ["x.yaml:4: anomalies.source: mode 'other' takes no source|malformed_normal"],
+    ),
+    "an unknown source": (
+        TEXTURES + "anomalies: {source: confeti}\n",
+        ["x.yaml:4: anomalies.source: there is no synthetic source 'confeti'|solid|Closest: 'confetti'"],
+    ),
+    "a data set as a source's name": (
+        HEAD + "anomalies: {mode: noise, source: textures}\n",
+        ["x.yaml:4: anomalies.source: there is no|Images of a data set are written as {dataset: textures}"],
+    ),
+    "exposure where noise is added": (
+        TEXTURES + "anomalies: {source: {dataset: digits}}\n",
+        ["x.yaml:4: anomalies.source: mode 'malformed_normal' adds a synthetic source|choose anomalies.mode: noise"],
+    ),
+    "exposure to an unknown data set": (
+        HEAD + "anomalies: {mode: noise, source: {dataset: texture}}\n",
+        ["x.yaml:4: anomalies.source.dataset: there is no data set 'texture'|Closest: 'textures'"],
+    ),
+    "exposure to the data set itself": (
+        HEAD + "anomalies: {mode: noise, source: {dataset: digits}}\n",
+        ["x.yaml:4: anomalies.source.dataset: 'digits' is the data set itself"],
+    ),
+    "exposure without a root": (
+        HEAD + "anomalies: {mode: noise, source: {dataset: mvtec}}\n",
+        ["x.yaml:4: anomalies.source.root: 'mvtec' needs a folder"],
+    ),
+    "exposure to a folder that is not there": (
+        HEAD + "anomalies:\n  mode: noise\n  source: {folder: /no/such/folder}\n",
+        ["x.yaml:6: anomalies.source.folder: there is no folder /no/such/folder"],
+    ),
+    "a misspelt key of a source": (
+        HEAD + "anomalies: {mode: noise, source: {dataset: textures, rot: x}}\n",
+        ["x.yaml:4: anomalies.source.rot: there is no such key|dataset, root|Closest: 'root'"],
+    ),
+    "a source that is no source": (
+        TEXTURES + "anomalies: {source: 3}\n",
+        ["x.yaml:4: anomalies.source: found 3|the name of a synthetic source, {dataset: NAME} or {folder: PATH}"],
+    ),
+    "a limit of a synthetic source": (
+        TEXTURES + "anomalies: {limit: 8}\n",
+        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: a synthetic source has no end|all"],
+    ),
+    "a limit of nothing": (
+        HEAD + "anomalies: {mode: unsupervised, limit: 8}\n",
+        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: mode 'unsupervised' uses no anomalies"],
+    ),
+    "real anomalies where there are none": (
+        TEXTURES + "anomalies: {mode: other}\n",
+        ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none there"],
+    ),
+    "maps where there are none": (
+        HEAD + "training: {supervision: maps}\n",
+        ["x.yaml:4: training.supervision: 'digits' has no ground-truth maps, and mode 'other' makes none|labels"],
+    ),
+    "labels where there are maps": (
+        TEXTURES + "training: {supervision: labels}\n",
+        ["x.yaml:4: training.supervision: 'textures' has ground-truth maps|Set training.supervision: maps"],
+    ),
+    "labels where the mode makes maps": (
+        HEAD + "anomalies: {mode: malformed_normal_gt, source: confetti}\n",
+        ["x.yaml: training.supervision: mode 'malformed_normal_gt' trains on the maps|maps"],
+    ),
+    # Grid and variants
+    "an unknown grid key": (
+        HEAD + "grid:\n  training.learning_rat: [1]\n",
+        ["x.yaml:5: grid.training.learning_rat: there is no key|Closest: 'training.learning_rate'"],
+    ),
+    "grid keys that may not vary": (
+        HEAD + "grid:\n  dataset.name: [digits, textures]\n  seeds: [1, 2]\n  resources.cpus: [1, 2]\n"
+        "  heatmaps.quantile: [0.9, 0.8]\n",
+        [
+            "x.yaml:5: grid.dataset.name: dataset.name is the same for all configs|one experiment file a data set",
+            "x.yaml:6: grid.seeds: seeds is the same for all configs|Every config is trained with all of `seeds`",
+            "x.yaml:7: grid.resources.cpus: resources.cpus is the same for all configs|training",
+            "x.yaml:8: grid.heatmaps.quantile: heatmaps.quantile is the same for all configs",
+        ],
+    ),
+    "grid values": (
+        HEAD + "grid:\n  training.epochs: [3, x, 0]\n  training.momentum: []\n  training.threads: 2\n"
+        "  network.bias: [true, true]\n",
+        [
+            "x.yaml:5: grid.training.epochs[1]: found the text 'x'|a whole number, at least 1",
+            "x.yaml:5: grid.training.epochs[2]: found 0|a whole number, at least 1",
+            "x.yaml:6: grid.training.momentum: the list of values is empty",
+            "x.yaml:7: grid.training.threads: found 2|a list of values",
+            "x.yaml:8: grid.network.bias[1]: the value true is given twice",
+        ],
+    ),
+    "a list as a grid": (HEAD + "grid: [training.epochs]\n", ["x.yaml:4: grid: found the list|a list of values"]),
+    "the same config twice": (
+        HEAD + "grid:\n  training.learning_rate: [1, 1.0]\n",
+        ["x.yaml:4: grid: the configs learning_rate-1 and learning_rate-1.0 are the same|trained twice"],
+    ),
+    "variants that are the same": (
+        HEAD + "variants:\n  a: {}\n  b: {training.epochs: 40}\n",
+        ["x.yaml:4: variants: the configs a and b are the same"],
+    ),
+    "a network of the grid": (
+        HEAD + "grid:\n  network.name: [FCDD_CNN28, FCDD_CNN29]\n",
+        ["x.yaml:5: grid.network.name[1]: there is no network 'FCDD_CNN29'|Closest"],
+    ),
+    "a combination in the grid": (
+        HEAD + "grid:\n  images.raw_size: [28, 32]\n  images.size: [28, 32]\n",
+        ["images: images.size 32 must not be larger than images.raw_size 28 (config raw_size-28_size-32)"],
+    ),
+    "too many configs": (
+        HEAD + f"grid:\n  training.epochs: {list(range(1, 102))}\n  training.batch_size: {list(range(2, 102))}\n",
+        ["x.yaml:4: grid: it gives 10,100 configs|at most 10,000"],
+    ),
+    "names of variants": (
+        HEAD + "variants:\n  a b: {network.bias: false}\n  Slow: {training.epochs: 50}\n  slow: {training.epochs: 60}\n"
+        "  normal_x: {training.epochs: 70}\n",
+        [
+            "x.yaml:5: variants.a b: 'a b' cannot name a variant's folder|letters, digits|Closest: 'a-b'",
+            "x.yaml:7: variants.slow: 'Slow' and 'slow' are one folder|Rename",
+            "x.yaml:8: variants.normal_x: 'normal_x' cannot name a variant's folder|Closest: 'x'",
+        ],
+    ),
+    "a variant that is no mapping": (HEAD + "variants: {a: 3}\n", ["x.yaml:4: variants.a: found 3|dotted keys"]),
+    "a variant's value": (
+        HEAD + "variants:\n  a: {network.bias: 3}\n",
+        ["x.yaml:5: variants.a.network.bias: found 3|true or false"],
+    ),
+    "a key in a variant and in the grid": (
+        HEAD
+        + "variants:\n  a: {training.schedule.factor: 0.5}\n  b: {}\ngrid:\n  training.schedule.factor: [0.9, 0.8]\n",
+        ["x.yaml:8: grid.training.schedule.factor: it sets again what variants.a.training.schedule.factor sets"],
+    ),
+    "a section and its key in the grid": (
+        HEAD + "grid:\n  training.schedule: [{type: exponential, factor: 1.0}]\n  training.schedule.factor: [0.9]\n",
+        ["x.yaml:6: grid.training.schedule.factor: it sets again what grid.training.schedule sets"],
+    ),
+    # Everything at once, also across rooms
+    "faults of all kinds": (
+        "schema: 1\nname: x y\npreset: textures\ndataset: {name: textures, class: brick}\nimages: {color: gray}\n"
+        "network: {name: FCDD_CNN}\ntraining:\n  epochs: many\n  epoch: 3\nanomalies: {source: confeti}\n"
+        "grid: {training.epoch: [1]}\nseeds: 0\n",
+        [
+            "x.yaml:2: name: found the text 'x y'",
+            "x.yaml:4: dataset.class: there is no such key|Closest: 'classes'",
+            "x.yaml:5: images.color: found the text 'gray'|Closest: 'grey'",
+            "x.yaml:6: network.name: there is no network 'FCDD_CNN'",
+            "x.yaml:8: training.epochs: found the text 'many'",
+            "x.yaml:9: training.epoch: there is no such key|Closest: 'epochs'",
+            "x.yaml:10: anomalies.source: there is no synthetic source 'confeti'",
+            "x.yaml:11: grid.training.epoch: there is no key training.epoch",
+            "x.yaml:12: seeds: found 0|how many seeds",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), FILES.values(), ids=FILES.keys())
+def test_a_broken_file_is_answered_with_all_its_problems(tmp_path, monkeypatch, text, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    assert_told(problems_in("x.yaml"), expected)
+
+
+OVERRIDES = {
+    "no value": ("training.epochs", "--set training.epochs: this is no KEY=VALUE|--set training.epochs=3"),
+    "no key": ("=3", "--set =3: this is no KEY=VALUE"),
+    "an unknown key": (
+        "training.epoch=3",
+        "--set training.epoch=3: there is no key training.epoch|Closest: 'training.epochs'",
+    ),
+    "a key below a value": ("name.x=3", "--set name.x=3: there is no key name.x"),
+    "a wrong type": ("training.epochs=x", "--set training.epochs=x: found the text 'x'|a whole number, at least 1"),
+    "a wrong item": ("seeds=[1, x]", "--set seeds=[1, x]: seeds[1]: found the text 'x'"),
+    "bad YAML": ("seeds=[1", "--set seeds=[1: not valid YAML|quotes"),
+    "a key given twice": (
+        "network={bias: true, bias: true}",
+        "network={bias: true, bias: true}: the key is given twice",
+    ),
+    "a date": ("name=2024-01-01", "--set name=2024-01-01: found the date"),
+    "an unknown network": ("network.name=FCDD", "--set network.name=FCDD: there is no network 'FCDD'"),
+    "an unknown preset": ("preset=digit", "--set preset=digit: there is no preset 'digit'|Closest: 'digits'"),
+    "a grid value": ("grid.training.epochs=[1, x]", "epochs=[1, x]: grid.training.epochs[1]: found the text 'x'"),
+    "an empty value": ("training.epochs=", "--set training.epochs=: found nothing"),
+}
+
+
+@pytest.mark.parametrize(("override", "expected"), OVERRIDES.values(), ids=OVERRIDES.keys())
+def test_a_broken_override_is_named_as_it_was_typed(tmp_path, override, expected):
+    (tmp_path / "x.yaml").write_text(HEAD)
+    assert_told(problems_in(tmp_path / "x.yaml", [override]), [expected])
+
+
+def test_problems_of_file_and_overrides_come_together(tmp_path):
+    (tmp_path / "x.yaml").write_text(HEAD + "preprocessing: x\n")
+    told = problems_in(tmp_path / "x.yaml", ["seeds=x", "foo=1"])
+    assert_told(told, ["--set foo=1: there is no key", "x.yaml:4: preprocessing: found", "--set seeds=x: found"])
+
+
+def test_a_missing_file_is_answered_with_near_names(tmp_path):
+    (tmp_path / "digits.yaml").write_text(HEAD)
+    assert_told(problems_in(tmp_path / "digit.yaml"), [f"there is no such file|Closest: {tmp_path / 'digits.yaml'}"])
+    assert_told(problems_in(tmp_path / "zzz"), [f"Experiment files in {tmp_path}: digits.yaml"])
+    assert_told(problems_in(tmp_path / "no" / "x.yaml"), [f"{tmp_path / 'no'} holds no experiment file"])
+
+
+def test_a_folder_is_answered_with_its_experiment_files(tmp_path):
+    (tmp_path / "digits.yaml").write_text(HEAD)
+    assert_told(problems_in(tmp_path), ["this is a folder, not an experiment file|digits.yaml"])
+
+
+def test_a_file_that_is_not_utf8_is_answered_with_the_byte(tmp_path):
+    (tmp_path / "x.yaml").write_bytes("schema: 1\nname: größe\n".encode("latin-1"))
+    assert_told(
+        problems_in(tmp_path / "x.yaml"), ["the file is not UTF-8 text (byte 0xf6 at position 18)|Save it as UTF-8"]
+    )
+
+
+def test_broken_files_are_refused_without_the_registries_too(tmp_path):
+    (tmp_path / "x.yaml").write_text(HEAD + "training: {epochs: x}\nnetwork: {name: FCDD}\n")
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(tmp_path / "x.yaml")
+    assert_told([str(problem) for problem in caught.value.problems], ["x.yaml:4: training.epochs: found the text 'x'"])
+
+
+def folder_experiment(tmp_path, root, more=""):
+    path = tmp_path / "x.yaml"
+    path.write_text(HEAD.replace("digits", "folder") + f"dataset:\n  root: {root}\n{more}")
+    return path
+
+
+def test_a_number_that_is_also_a_class_name_must_be_made_clear(tmp_path):
+    trees.write_one_vs_rest(tmp_path / "data", classes=("1", "2", "3"))
+    path = folder_experiment(tmp_path, tmp_path / "data", "  classes: [1]\n")
+    assert_told(
+        problems_in(path),
+        ["x.yaml:6: dataset.classes: 1 may mean class number 1, which is '2', or the class named '1'"],
+    )
+    assert plan_file(path, ["dataset.classes=['1']"])[1].classes == ("1",)
+
+
+def test_classes_that_would_share_a_folder_are_a_problem(tmp_path):
+    trees.write_one_vs_rest(tmp_path / "data", classes=("a b", "a-b", "c"))
+    path = folder_experiment(tmp_path, tmp_path / "data")
+    assert_told(
+        problems_in(path), ["dataset.classes: the results of classes 'a b' and 'a-b' would share the folder normal_a-b"]
+    )
+    assert plan_file(path, ["dataset.classes=[a b, c]"])[1].classes == ("a b", "c")
+
+
+def test_a_folder_with_maps_must_train_on_them(tmp_path):
+    trees.write_split_first(tmp_path / "data", maps=True)
+    path = folder_experiment(tmp_path, tmp_path / "data")
+    assert_told(
+        problems_in(path), ["training.supervision: 'folder' has ground-truth maps|Set training.supervision: maps"]
+    )
+    assert plan_file(path, ["training.supervision=maps"])[1].classes == ("bolt", "nut")
+
+
+def test_a_folder_of_outlier_exposure_must_hold_images(tmp_path):
+    (tmp_path / "none").mkdir()
+    (tmp_path / "x.yaml").write_text(HEAD + f"anomalies:\n  mode: noise\n  source:\n    folder: {tmp_path / 'none'}\n")
+    assert_told(problems_in(tmp_path / "x.yaml"), ["x.yaml:7: anomalies.source.folder: there is no image below"])
