@@ -119,7 +119,7 @@ def _topmost(
     top = torch.zeros(n * height * width, dtype=torch.int64, device=device)
     sent = inside * (number + 1).view(-1, 1, 1)
     top.scatter_reduce_(0, pixel.flatten(), sent.flatten(), "amax")
-    return top.view(n, -1), len(before)
+    return top.view(n, height * width), len(before)
 
 
 def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
