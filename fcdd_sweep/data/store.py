@@ -168,7 +168,7 @@ class _Table:
         digest.update(repr((record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)).encode())
         digest.update(decoded.pixels.tobytes() + (b"" if bits is None else bits.tobytes()))
 
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, Any]:
         length = np.array(self.mask_bytes, np.int64)
         has_mask = length >= 0
         return {
