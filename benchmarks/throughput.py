@@ -1,0 +1,114 @@
+"""Training throughput against the bare network: what batches, anomalies and bookkeeping cost.
+
+Both sides run in one process on the same images, which lie on the device, in turns: an epoch of real training steps
+(order, replaced samples, augmentation, local contrast normalisation, loss, backward, optimiser, sums), then as many
+steps of the bare network (forward, loss, backward, optimiser) on one fixed batch. The ratio is of images per second.
+
+    python benchmarks/throughput.py [--rounds 7] [--device cpu] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.networks.build import FCDDNet
+from fcdd_sweep.training.batches import BatchMaker, Pool
+from fcdd_sweep.training.device import device_name, numerics
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.streams import Streams
+from fcdd_sweep.training.trainer import _epoch, make_network, make_optimizer, sample_losses
+
+BATCH = 128
+ANOMALIES = {
+    "outlier exposure": {"mode": "noise", "source": {"dataset": "digits"}},
+    "confetti": {"mode": "malformed_normal", "source": "confetti"},
+}
+
+
+def settings(network: str, anomalies: str, device: str, threads: int) -> Settings:
+    return Settings.model_validate(
+        {
+            "dataset": {"name": "digits"},
+            "images": {"raw_size": 28, "size": 28, "color": "grey"},
+            "anomalies": ANOMALIES[anomalies],
+            "network": {"name": network},
+            "preprocessing": "lcnaug1",
+            "training": {
+                "epochs": 1,
+                "batch_size": BATCH,
+                "learning_rate": 0.001,
+                "schedule": {"type": "exponential", "factor": 0.98},
+                "threads": threads,
+            },
+            "resources": {"device": device},
+        }
+    )
+
+
+def batch_maker(chosen: Settings, steps: int, device: torch.device) -> BatchMaker:
+    images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, 1, 28, 28)).astype(np.uint8)
+    nominal = torch.from_numpy(images).to(device)
+    pool = Pool(nominal[:512].clone()) if chosen.anomalies.mode == "noise" else None
+    return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(0, "bench"))
+
+
+def bare(network: FCDDNet, optimizer: torch.optim.Optimizer, batches: BatchMaker, steps: int) -> None:
+    batch = batches.batch(np.arange(BATCH), 1, 0)
+    for _ in range(steps):
+        losses = sample_losses(network, batch, batches.settings)
+        optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()
+        optimizer.step()
+
+
+def wait(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> tuple[list[float], list[float]]:
+    """Images per second of training, and its ratio to the bare network, one each a round."""
+    batches = batch_maker(chosen, steps, device)
+    network = make_network(chosen, 0).to(device).train()
+    optimizer = make_optimizer(network, chosen.training)
+    speeds, found = [], []
+    for number in range(rounds + 1):
+        start = wait(device)
+        _epoch(network, batches, optimizer, number + 1)
+        middle = wait(device)
+        bare(network, optimizer, batches, steps)
+        end = wait(device)
+        if number:  # the first round warms up
+            speeds.append(steps * BATCH / (middle - start))
+            found.append((end - middle) / (middle - start))
+    return speeds, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    print(f"{device_name(device)}, {platform.system()}, torch {torch.__version__}, {options.threads} thread(s)")
+    print(f"{'network':14} {'anomalies':18} {'images/s':>9}  ratio to the bare network: median (least to most)")
+    for network, steps in (("FCDD_CNN28", 20), ("FCDD_CNN28_W", 4)):
+        for anomalies in ANOMALIES:
+            chosen = settings(network, anomalies, options.device, options.threads)
+            with numerics(chosen, device):
+                speeds, found = ratios(chosen, options.rounds, steps, device)
+            spread = f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}), {options.rounds} rounds"
+            print(f"{network:14} {anomalies:18} {statistics.median(speeds):9.0f}  {spread}")
+
+
+if __name__ == "__main__":
+    main()
