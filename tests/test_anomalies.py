@@ -260,6 +260,11 @@ def test_noise_stays_where_negating_it_changes_no_more() -> None:
     assert malformed[0, 0, 0, :2].tolist() == [105, 96]
 
 
+def test_no_images_give_no_malformed_ones() -> None:
+    malformed, changed = malform(torch.zeros(0, 3, 20, 16, dtype=torch.uint8), render("confetti", 0, (3, 20, 16)))
+    assert malformed.shape == (0, 3, 20, 16) and changed.shape == (0, 1, 20, 16)
+
+
 def test_smaller_limits_take_a_part_of_what_larger_ones_take() -> None:
     few, more, everything = (limited(50, limit, np.random.default_rng(4)) for limit in (3, 20, "all"))
     assert len(few[0]) == 3 and len(more[0]) == 20

@@ -24,13 +24,13 @@ def malform(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """
     clean = images.to(torch.int16)
     added, subtracted = (clean + noise).clamp_(0, 255), (clean - noise).clamp_(0, 255)
-    moved, moved_back = _mean_shift(added, clean), _mean_shift(subtracted, clean)
-    negate = (moved < TOO_SLIGHT) & (moved_back > moved)
+    before = _sum(clean)
+    moved, moved_back = (_sum(added) - before).abs(), (_sum(subtracted) - before).abs()
+    negate = (moved < TOO_SLIGHT * clean.shape[1:].numel()) & (moved_back > moved)
     malformed = torch.where(negate.view(-1, 1, 1, 1), subtracted, added)
     return malformed.to(torch.uint8), (malformed != clean).any(dim=1, keepdim=True)
 
 
-def _mean_shift(changed: Tensor, clean: Tensor) -> Tensor:
-    """How far the mean of each image moved, (N,) in grey levels; the sum is exact."""
-    difference = (changed - clean).flatten(start_dim=1)
-    return difference.sum(dim=1).abs() / difference.shape[1]
+def _sum(images: Tensor) -> Tensor:
+    """(N,) int64, exact: int32, which is quicker, holds the sum of a channel of up to 2900 x 2900 pixels."""
+    return images.sum(dim=(2, 3), dtype=torch.int32).sum(dim=1)

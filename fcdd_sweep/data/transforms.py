@@ -25,7 +25,7 @@ def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l
     if scale == "l1":
         spread = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
     else:
-        spread = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centred[0].numel()
+        spread = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centred.shape[1:].numel()
     # Rounding leaves a constant image a tiny spread, so constancy is asked of the images themselves.
     low, high = images.flatten(1).aminmax(dim=1)
     constant = (low == high).view(-1, 1, 1, 1)
