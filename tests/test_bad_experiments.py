@@ -212,7 +212,7 @@ FILES = {
         ["x.yaml:4: network.name: there is no network 'FCDD_CNN32'|FCDD_CNN28_W|Closest: 'FCDD_CNN32_S'"],
     ),
     "a network that does not fit": (
-        HEAD + "images: {raw_size: 6, size: 6}\n",
+        HEAD + "images: {raw_size: 6, size: 6}\nnetwork: {name: FCDD_CNN32_S}\n",
         ["x.yaml:4: images.size: the anomaly map of FCDD_CNN32_S would|the smallest that fit have 8 px"],
     ),
     "a source that is missing": (
@@ -315,7 +315,7 @@ FILES = {
         ["x.yaml:4: grid: the configs learning_rate-1 and learning_rate-1.0 are the same|trained twice"],
     ),
     "variants that are the same": (
-        HEAD + "variants:\n  a: {}\n  b: {training.epochs: 40}\n",
+        HEAD + "variants:\n  a: {}\n  b: {network.bias: true}\n",
         ["x.yaml:4: variants: the configs a and b are the same"],
     ),
     "a network of the grid": (
