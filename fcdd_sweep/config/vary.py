@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.layers import Layer, value_at
 from fcdd_sweep.config.origin import Key, dotted
 from fcdd_sweep.config.schema import VARIANT_PATTERN, Experiment, Section, Settings
-from fcdd_sweep.config.trial import NOT_IDENTITY, canonical, slug
+from fcdd_sweep.config.trial import NOT_IDENTITY, canonical
 from fcdd_sweep.config.words import annotation_of, key_names, sections_in, show
 
 
@@ -124,4 +124,5 @@ def _name_problems(layer: Layer) -> Iterator[Problem]:
 
 
 def _as_variant(name: str) -> str:
-    return re.sub(r"^normal_", "", slug(name).replace(".", "-").strip("-_"), flags=re.IGNORECASE) or "variant"
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")
+    return re.sub(r"^normal_", "", plain, flags=re.IGNORECASE) or "variant"
