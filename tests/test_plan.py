@@ -244,3 +244,10 @@ def test_the_folder_experiment_takes_both_layouts(tmp_path):
     for name, classes in (("defects", ("bolt", "nut")), ("classes", ("cat", "dog", "owl"))):
         _, found = plan_file(EXPERIMENTS / "folder.yaml", [f"dataset.root={tmp_path / name}"])
         assert found.classes == classes
+
+
+def test_a_data_set_is_looked_at_once_however_many_configs_use_it(planned, monkeypatch):
+    looked = []
+    monkeypatch.setattr("fcdd_sweep.sweep.checks.check_dataset", lambda *data: looked.append(data) or [])
+    planned(HEAD + "grid: {training.epochs: [1, 2, 3], training.batch_size: [8, 16]}\n")
+    assert len(looked) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fcdd_sweep.anomalies.registry import MODES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import DataError, Problem, closest
@@ -54,6 +55,25 @@ class Parts:
         )
 
 
+class Looks:
+    """Looks at each data set and folder once, however many configs use it."""
+
+    def __init__(self) -> None:
+        self._data: dict[tuple[str, str], list[Problem]] = {}
+        self._images: dict[Path, bool] = {}
+
+    def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
+        key = (dataset.model_dump_json(), images.model_dump_json())
+        if key not in self._data:
+            self._data[key] = check_dataset(dataset, images)
+        return self._data[key]
+
+    def has_images(self, folder: Path) -> bool:
+        if folder not in self._images:
+            self._images[folder] = bool(image_files(folder))
+        return self._images[folder]
+
+
 def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
     """What the data set has, or why that cannot be told."""
     if dataset is None:
@@ -68,11 +88,11 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
     return Discovery(*facts), []
 
 
-def problems_of(parts: Parts, facts: Discovery | None, origin: Origin) -> list[Problem]:
+def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Looks) -> list[Problem]:
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
-    problems = [*_network(parts), *_anomalies(parts, facts), *_supervision(parts, facts)]
+    problems = [*_network(parts), *_anomalies(parts, facts, looks), *_supervision(parts, facts)]
     if parts.dataset is not None and parts.dataset.name in DATA_SETS:
-        problems += _data(parts.dataset, parts.images, facts)
+        problems += _data(parts.dataset, parts.images, facts, looks)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
 
 
@@ -96,7 +116,7 @@ def _class_name(wanted: str | int, classes: tuple[str, ...]) -> str | None:
     return classes[wanted] if 0 <= wanted < len(classes) else None
 
 
-def _data(dataset: Dataset, images: Images | None, facts: Discovery | None) -> Iterator[Problem]:
+def _data(dataset: Dataset, images: Images | None, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:
     known = DATA_SETS[dataset.name]
     if dataset.root is not None and not known.needs_root:
         what = f"'{known.name}' needs no folder, found {dataset.root}"
@@ -107,7 +127,7 @@ def _data(dataset: Dataset, images: Images | None, facts: Discovery | None) -> I
         yield from _folder_names(chosen)
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
-        yield from check_dataset(dataset.model_copy(update={"classes": list(chosen) or "all"}), images)
+        yield from looks.problems(dataset.model_copy(update={"classes": list(chosen) or "all"}), images)
 
 
 def _classes(dataset: Dataset, facts: Discovery) -> Iterator[Problem]:
@@ -155,12 +175,12 @@ def _network(parts: Parts) -> Iterator[Problem]:
         yield Problem("images.size", misfit, next_step="Choose a larger size, or a network with less pooling")
 
 
-def _anomalies(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
+def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:
     anomalies = parts.anomalies
     if anomalies is None:
         return
     mode = MODES[anomalies.mode]
-    yield from _source(anomalies, mode, parts)
+    yield from _source(anomalies, mode, parts, looks)
     if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
         what = f"a limit of {anomalies.limit} has no meaning here: "
         what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
@@ -171,7 +191,7 @@ def _anomalies(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
         yield Problem("anomalies.mode", what, ", ".join(others))
 
 
-def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts) -> Iterator[Problem]:
+def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) -> Iterator[Problem]:
     source, where = anomalies.source, "anomalies.source"
     if source is None:
         if mode.needs_source:
@@ -186,7 +206,7 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts) -> Iterator[Prob
         what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
         yield Problem(where, what, _sources_for(mode), "For outlier exposure choose anomalies.mode: noise")
     else:
-        yield from _exposure(source, parts)
+        yield from _exposure(source, parts, looks)
 
 
 def _sources_for(mode: ModeInfo) -> str:
@@ -200,11 +220,11 @@ def _source_step(source: str) -> str:
     return closest(source, SOURCES)
 
 
-def _exposure(source: DatasetSource | FolderSource, parts: Parts) -> Iterator[Problem]:
+def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) -> Iterator[Problem]:
     if isinstance(source, FolderSource):
         if not source.folder.is_dir():
             yield Problem("anomalies.source.folder", f"there is no folder {source.folder}")
-        elif not image_files(source.folder):
+        elif not looks.has_images(source.folder):
             yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
         return
     where = "anomalies.source.dataset"
@@ -216,7 +236,7 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts) -> Iterator[Pr
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
         exposed = Dataset(name=source.dataset, root=source.root)
-        for problem in check_dataset(exposed, parts.images):
+        for problem in looks.problems(exposed, parts.images):
             yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
 
 

@@ -18,7 +18,7 @@ from fcdd_sweep.config.words import show
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.receptive_field import receptive_field
-from fcdd_sweep.sweep.checks import Parts, chosen_classes, facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.checks import Looks, Parts, chosen_classes, facts_of, located, problems_of, warnings
 
 _MOST_LISTED = 20
 """Configs that `describe` lists; the table of trials has them all."""
@@ -67,8 +67,9 @@ def plan(experiment: Experiment) -> Plan:
     configs = configs_of(experiment)
     facts, problems = facts_of(experiment.dataset)
     problems = [located(problem, experiment.origin) for problem in problems]
+    looks = Looks()
     for config in configs:
-        problems += problems_of(Parts.of_settings(config.settings), facts, config.origin)
+        problems += problems_of(Parts.of_settings(config.settings), facts, config.origin, looks)
     if problems or facts is None:
         raise ExperimentError(dict.fromkeys(problems))
     classes = chosen_classes(experiment.dataset, facts)
@@ -90,7 +91,9 @@ def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experime
     parts = Parts.of_draft(draft)
     facts, problems = facts_of(parts.dataset)
     problems = [located(problem, draft.origin) for problem in problems]
-    raise ExperimentError(dict.fromkeys([*draft.problems, *problems, *problems_of(parts, facts, draft.origin)]))
+    raise ExperimentError(
+        dict.fromkeys([*draft.problems, *problems, *problems_of(parts, facts, draft.origin, Looks())])
+    )
 
 
 def _settled(settings: Settings, facts: Discovery) -> Settings:
