@@ -1,7 +1,7 @@
 """Defaults for a data set: what an experiment file need not say. All tuned values are here and nowhere else.
 
 Sources: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, for `mvtec` and `folder`; the rest are our own
-settings for small data on a CPU, chosen on selection data and never on the test sets that are reported.
+settings for small data on a CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
-        "handwritten digits at 32 px, 32 real anomalies of other classes; minutes on two cores",
+        "handwritten digits at 32 px, 32 real anomalies of other classes",
         {
             "dataset": {"name": "digits"},
             "images": {"raw_size": 32, "size": 32, "color": "grey"},
@@ -44,7 +44,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "textures": Preset(
-        "texture photographs at 64 px with rendered test defects, confetti in training; minutes on two cores",
+        "texture photographs at 64 px with rendered test defects, confetti in training",
         {
             "dataset": {"name": "textures"},
             "images": {"raw_size": 72, "size": 64, "color": "grey"},
