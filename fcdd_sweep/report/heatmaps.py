@@ -152,17 +152,17 @@ def preview_strips(leaf: Path, columns: int = 10) -> list[Strip]:
 
 
 def class_strips(
-    leaves: Sequence[tuple[str, Path]], quantile: float, nominal: int = 2, anomalous: int = 6
+    seeds: Sequence[tuple[str, LeafMaps]], quantile: float, nominal: int = 2, anomalous: int = 6
 ) -> list[Strip]:
     """The same test images under every seed: input, a heatmap a seed, ground truth.
 
-    The images are those that all the seeds' leaves hold, equidistant by mean score; each seed's heatmaps have the
-    range of its own reference set.
+    The images are those that all the seeds kept, equidistant by mean score; each seed's heatmaps have the range of
+    its own reference set. None when the seeds have no image in common.
 
     Args:
-        leaves: name (`seed 0`) and folder of each trial of a class.
+        seeds: name (`seed 0`) and maps of each trial of a class; at least one.
     """
-    maps = [read_maps(leaf) for _, leaf in leaves]
+    maps = [each for _, each in seeds]
     common = maps[0].image_index
     for each in maps[1:]:
         common = common[np.isin(common, each.image_index)]
@@ -173,11 +173,12 @@ def class_strips(
     chosen = np.concatenate([pictured.equidistant(label, score, value, counts[value]) for value in (0, 1)])
     if not len(chosen):
         return []
-    first = maps[0], rows[0][chosen]
-    parts = [("input", as_rgb(first[0].images[first[1]]))]
-    for (name, _), each, own in zip(leaves, maps, rows, strict=True):
-        parts.append((name, each.coloured(own[chosen], quantile, "global")))
-    if first[0].gt_maps is not None:
-        parts.append(("ground\ntruth", as_black_and_white(first[0].gt_maps[first[1]])))
+    shown = [(each, own[chosen]) for each, own in zip(maps, rows, strict=True)]
+    parts = [("input", as_rgb(maps[0].images[shown[0][1]]))]
+    parts += [
+        (name, each.coloured(own, quantile, "global")) for (name, _), (each, own) in zip(seeds, shown, strict=True)
+    ]
+    if maps[0].gt_maps is not None:
+        parts.append(("ground\ntruth", as_black_and_white(maps[0].gt_maps[shown[0][1]])))
     captions = tuple(f"{LABEL_NAMES[label[i]]} {score[i]:.3g}" for i in chosen)
     return [Strip("the same test images under every seed, with their mean score", tuple(parts), captions)]

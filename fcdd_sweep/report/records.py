@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from fcdd_sweep.results.files import read_table
 
 XY = tuple[FloatArray, FloatArray]
 Row = dict[str, Any]
-UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
+UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyError)
 """What reading a damaged or missing file raises."""
 
 
@@ -136,7 +137,7 @@ def _read_plan(run_dir: Path) -> list[Row]:
     except UNREADABLE as error:
         problem = Problem(
             str(run_dir),
-            f"is no run's directory: {tree.PLAN} cannot be read ({_brief(error)})",
+            f"is no run's directory: {tree.PLAN} cannot be read ({brief(error)})",
             allowed="the directory that a sweep wrote, OUTPUT/NAME",
         )
         raise InputError(problem) from error
@@ -150,7 +151,7 @@ def _read_index(run_dir: Path, problems: list[str]) -> dict[str, Row]:
         return {row["trial_id"]: row for row in _rows(path, schemas.INDEX)}
     except UNREADABLE as error:
         problems.append(
-            f"{tree.INDEX} cannot be read ({_brief(error)}): all trials count as missing. "
+            f"{tree.INDEX} cannot be read ({brief(error)}): all trials count as missing. "
             "The sweep's command makes it again from the trials' folders."
         )
         return {}
@@ -165,7 +166,7 @@ def _read_trial(run_dir: Path, plan: Row, entry: Row | None, problems: list[str]
         return _read_leaf(run_dir, plan, entry)
     except UNREADABLE as error:
         problems.append(
-            f"{entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: {_brief(error)}. "
+            f"{entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: {brief(error)}. "
             f"Delete its {tree.METRICS} and run the same command again."
         )
         return Trial(plan, "missing", failures=entry["failures"])
@@ -207,7 +208,7 @@ def _table(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = read_table(path)
     except pa.ArrowException as error:
-        raise ValueError(f"{path.name} is damaged ({_brief(error)})") from error
+        raise ValueError(f"{path.name} is damaged: it is not Parquet") from error
     absent = [name for name in schema.names if name not in table.column_names]
     if absent:
         raise ValueError(f"{path.name} lacks the columns {', '.join(absent)}")
@@ -222,11 +223,11 @@ def _read_environment(path: Path, problems: list[str]) -> Row:
     try:
         return dict(json.loads(_read_text(path) or "{}"))
     except (ValueError, TypeError) as error:
-        problems.append(f"{path.name} cannot be read ({_brief(error)})")
+        problems.append(f"{path.name} cannot be read ({brief(error)})")
         return {}
 
 
-def _brief(error: Exception) -> str:
+def brief(error: Exception) -> str:
     """The error's own words in one line; for a missing file its name."""
     if isinstance(error, FileNotFoundError):
         return f"{Path(str(error.filename)).name} is missing"

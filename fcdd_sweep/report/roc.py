@@ -84,8 +84,7 @@ def run_roc(run: Run, kind: Kind) -> RocFigure:
     for config in run.configs:
         parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
         if parts:
-            whole = _over_classes(parts)
-            lines.append(RocLine(f"{config}: {whole.label.removeprefix('mean of ')}", whole.x, whole.y))
+            lines.append(_over_classes(parts, config))
     title = f"{kind} ROC by config, mean over classes and seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.trials, kind)))
 
@@ -124,12 +123,23 @@ def _mean_line(name: str, mean: MeanCurve, summary: Summary) -> RocLine:
     return RocLine(label, mean.x, mean.mean, low, high, is_mean=True)
 
 
-def _over_classes(parts: Sequence[tuple[MeanCurve, Summary]]) -> RocLine:
+def _over_classes(parts: Sequence[tuple[MeanCurve, Summary]], config: str | None = None) -> RocLine:
+    """The mean over classes: the black line among classes, or one line a config."""
     # all class means lie on one grid of rates
     y = np.mean([mean.mean for mean, _ in parts], axis=0)
-    auroc = np.mean([summary.mean for _, summary in parts])
+    auroc = figure_text(float(np.mean([summary.mean for _, summary in parts])))
     count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
-    return RocLine(f"mean of {count}: {figure_text(float(auroc))}", parts[0][0].x, y, is_mean=True)
+    if config is None:
+        return RocLine(f"mean of {count}: {auroc}", parts[0][0].x, y, is_mean=True)
+    return RocLine(f"{config or 'no name'}: {auroc} ({count})", parts[0][0].x, y)
+
+
+def draw_beside(figures: Sequence[RocFigure]) -> Figure:
+    """Several ROC plots side by side in one figure, each with few lines."""
+    whole = new_figure(4.6 * len(figures), 4.8)
+    for ax, figure in zip(whole.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
+        draw_roc(figure, ax)
+    return whole
 
 
 def draw_roc(figure: RocFigure, ax: Any = None) -> Figure:

@@ -12,6 +12,8 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from fcdd_sweep.results.files import write_aside
 
@@ -36,6 +38,11 @@ COLOURS = (
     "#5F6B7A",
 )
 """Told apart by most colour-blind readers."""
+_OPTIONS: dict[str, dict[str, Any]] = {
+    ".pdf": {"metadata": {"CreationDate": None}},
+    # higher levels of compression take several times as long for a few percent of size
+    ".png": {"dpi": DPI, "pil_kwargs": {"compress_level": 1}},
+}
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
@@ -45,7 +52,8 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
-    return Figure(figsize=(width_in, height_in), layout="constrained", facecolor="white")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    return Figure(figsize=(width_in, height_in), layout=layout, facecolor="white")
 
 
 def dress(ax: Any, *, title: str, x: str, y: str) -> None:
@@ -60,14 +68,18 @@ def dress(ax: Any, *, title: str, x: str, y: str) -> None:
         ax.spines[side].set_visible(False)
 
 
+def settle(figure: Figure) -> Figure:
+    """Lay the figure out once: it is saved twice, and finding its margins costs as much as drawing it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    return figure
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as its ending says, without a date in it: the same files give the same picture."""
-    options: dict[str, Any] = {
-        ".pdf": {"metadata": {"CreationDate": None}},
-        # PNG's highest level takes three times as long for a few percent of size
-        ".png": {"dpi": DPI, "pil_kwargs": {"compress_level": 1}},
-    }[path.suffix]
-    return write_aside(path, lambda aside: figure.savefig(aside, **options))
+    return write_aside(path, lambda aside: figure.savefig(aside, **_OPTIONS[path.suffix]))
 
 
 def as_svg_uri(figure: Figure) -> str:
@@ -77,6 +89,11 @@ def as_svg_uri(figure: Figure) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def as_image_uri(path: Path) -> str:
-    """A PNG on disk as a `data:` address."""
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+def as_jpeg_uri(path: Path, width_px: int = 1500) -> str:
+    """A PNG on disk as a `data:` address of a smaller JPEG: a page with many of them must stay easy to send."""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((width_px, 20 * width_px))
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

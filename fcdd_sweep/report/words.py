@@ -16,8 +16,10 @@ def figure_text(value: float | None) -> str:
 
 def spread_text(summary: Summary) -> str:
     """`0.912 ± 0.013 (n=5)`; a single value has no spread."""
-    if not summary.n:
+    if math.isnan(summary.mean):
         return NOT_DEFINED
+    if not summary.n:
+        return f"{figure_text(summary.mean)} (no seed has all classes)"
     spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
     return f"{figure_text(summary.mean)}{spread} (n={summary.n})"
 

@@ -1,0 +1,32 @@
+"""From a run's files to its tables, plots and page. Needs neither torch nor Ray, and no trial's help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fcdd_sweep.report.page import report_page
+from fcdd_sweep.report.pictures import draw_run
+from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.tables import write_tables
+from fcdd_sweep.results import tree
+from fcdd_sweep.results.files import write_text
+
+
+def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT002 (part of the named interface)
+    """Sum up a run; the same files give the same report.
+
+    Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
+    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`. Trials that failed, are missing or
+    cannot be read are named; the others go on.
+
+    Args:
+        run_dir: what a sweep wrote, OUTPUT/NAME.
+        redraw: draw the pictures of every finished trial again, too.
+    Returns:
+        The path of `report.html`.
+    Raises:
+        InputError: `run_dir` is no run.
+    """
+    run = read_run(Path(run_dir))
+    write_tables(run)
+    return write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))

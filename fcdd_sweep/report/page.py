@@ -1,0 +1,265 @@
+"""`report.html`: one page that tells what was run, what came out, and what is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from fcdd_sweep.config.trial import slug
+from fcdd_sweep.metrics.seeds import Summary
+from fcdd_sweep.report import html, leaf
+from fcdd_sweep.report.html import Markup, element, section
+from fcdd_sweep.report.pictures import KINDS, ConfigPictures, Pictures
+from fcdd_sweep.report.records import Run, Trial, counted
+from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
+from fcdd_sweep.report.tables import mean_name, shown_figures
+from fcdd_sweep.report.words import figure_text, interval_text
+from fcdd_sweep.results import tree
+
+_OVERVIEW = (
+    ("data set", ("dataset.name",)),
+    ("classes", ("dataset.classes",)),
+    ("image side", ("images.size",)),
+    ("method", ("method",)),
+    ("network", ("network.name",)),
+    ("training anomalies", ("anomalies.mode", "anomalies.source")),
+    ("anomaly limit", ("anomalies.limit",)),
+    ("preprocessing", ("preprocessing",)),
+    ("epochs", ("training.epochs",)),
+    ("optimiser, learning rate", ("training.optimizer", "training.learning_rate")),
+    ("supervision", ("training.supervision",)),
+    ("seeds", ("seeds",)),
+    ("grid", ("grid",)),
+    ("variants", ("variants",)),
+)
+"""What the top of a report tells of the experiment file, where the file has it."""
+
+_HOW_TO_READ = (
+    "Figures are means over seeds ± sample standard deviation; below them the 95% interval of the mean (Student's t, "
+    "which may pass 1) and n, the number of seeds with the figure. Over classes: the mean of the classes' means; its "
+    "spread, interval and n are those of the seeds that all these classes have. n/a is undefined, for instance because "
+    "the test set holds one label only."
+)
+
+
+def report_page(run: Run, pictures: Pictures) -> str:
+    """The whole page as text, with all pictures inside."""
+    body = [_header(run), _run_section(run), _problem_section([*run.problems, *pictures.problems])]
+    if not any(trial.status == "done" for trial in run.trials):
+        body.append(section("Results", element("p", "No trial has finished yet: there are no figures to show.")))
+    elif run.configs != [""]:
+        body.append(_comparison(run, pictures))
+    for drawn in pictures.configs:
+        if any(trial.status == "done" for trial in run.of(drawn.config)):
+            body.append(_config_section(run, drawn))
+    body += [_failures(run.trials), _notes(run.environment), _environment(run.environment)]
+    return html.page(f"{run.path.name}: report", html.joined(filter(None, body)))
+
+
+def _header(run: Run) -> Markup:
+    ledger = counted(run.trials)
+    when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
+    extra = f" {run.unplanned} finished trials are no longer in the plan and not shown." if run.unplanned else ""
+    tiles = [
+        element("div", element("b", count), element("span", f"trials {name}"), cls=f"tile {name if count else 'none'}")
+        for name, count in ledger.items()
+    ]
+    parts = [
+        element("i", cls=status, style=f"width:{100 * ledger[status] / max(ledger['planned'], 1):.2f}%")
+        for status in ("done", "failed")
+    ]
+    lost = shortfalls(run)
+    again = [element("p", "Run the same command again to complete:"), html.bullets(lost)] if lost else []
+    return html.joined(
+        [
+            element("h1", run.path.name),
+            element("p", f"Deep one-class classification by class, seed and config.{when}{extra}", cls="lead"),
+            element("div", *tiles, cls="tiles"),
+            element("div", *parts, cls="bar"),
+            element("section", *again, cls="warn") if again else "",
+        ]
+    )
+
+
+def _run_section(run: Run) -> Markup:
+    rows = [(name, element("code", value)) for name, value in overview(run.experiment)]
+    shown = html.table(("setting", "value"), rows, names=2) if rows else ""
+    text = run.experiment or f"{tree.EXPERIMENT} is missing."
+    return section("What was run", shown, html.details(f"All of {tree.EXPERIMENT}", element("pre", text)))
+
+
+def overview(experiment: str) -> list[tuple[str, str]]:
+    """Name and value of the settings that tell an experiment; empty when the text is no YAML mapping."""
+    try:
+        plain = YAML(typ="safe", pure=True).load(experiment)
+    except YAMLError:
+        return []
+    found = []
+    for name, keys in _OVERVIEW:
+        values = [value for key in keys if (value := _lookup(plain, key)) not in (None, {}, [])]
+        if values:
+            found.append((name, ", ".join(value if isinstance(value, str) else json.dumps(value) for value in values)))
+    return found
+
+
+def _lookup(plain: Any, key: str) -> Any:
+    for part in key.split("."):
+        plain = plain.get(part) if isinstance(plain, Mapping) else None
+    return plain
+
+
+def _comparison(run: Run, pictures: Pictures) -> Markup:
+    rows = [mean_row(run, config) for config in run.configs]
+    links = [Markup(f'<a href="#{_anchor(row.config)}">{html.escaped(row.config or "(no name)")}</a>') for row in rows]
+    shown = _summary_table("config", links, rows)
+    plots = [html.picture(pictures.roc[kind], f"{kind} ROC by config") for kind in KINDS if kind in pictures.roc]
+    return section(
+        "Configs compared",
+        element("p", "Means over classes.", cls="note"),
+        shown,
+        _parameter_table(run, links),
+        element("div", *plots, cls="pair"),
+    )
+
+
+def _parameter_table(run: Run, links: Sequence[Markup]) -> Markup | str:
+    parameters = [run.of(config)[0].parameters for config in run.configs]
+    keys = list(dict.fromkeys(key for each in parameters for key in each))
+    rows = [(link, *(each.get(key, "") for key in keys)) for link, each in zip(links, parameters, strict=True)]
+    return html.details("Their settings", html.table(("config", *keys), rows)) if keys else ""
+
+
+def _config_section(run: Run, drawn: ConfigPictures) -> Markup:
+    rows = summary_rows(run, drawn.config)
+    names = [row.normal_class or mean_name(row, len(run.classes(drawn.config))) for row in rows]
+    plots = [html.picture(drawn.roc[kind], f"{kind} ROC curves by class") for kind in KINDS if kind in drawn.roc]
+    return section(
+        f"Config {drawn.config}" if drawn.config else "Results",
+        _summary_table("class", names, rows, last_is_mean=len(rows) > 1),
+        element("p", _HOW_TO_READ, cls="note"),
+        element("div", *plots, cls="pair"),
+        _defect_section(defect_rows(run, drawn.config)),
+        _class_section(run, drawn),
+        anchor=_anchor(drawn.config),
+    )
+
+
+def _anchor(config: str) -> str:
+    return f"config-{slug(config)}"
+
+
+def _summary_table(
+    first: str, names: Sequence[object], rows: Sequence[SummaryRow], *, last_is_mean: bool = False
+) -> Markup:
+    shown = shown_figures(rows)
+    head = (first, "done", "failed", "missing", *(FIGURES[metric] for metric in shown))
+    body = [
+        (name, *_ledger_cells(row), *(_figure_cell(row.figures[metric]) for metric in shown))
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return html.table(head, body, last_is_mean=last_is_mean)
+
+
+def _ledger_cells(row: SummaryRow) -> tuple[object, ...]:
+    ledger = row.ledger
+    return f"{ledger['done']} of {ledger['planned']}", ledger["failed"], ledger["missing"]
+
+
+def _figure_cell(summary: Summary) -> Markup:
+    """The mean over a bar of its length, the spread beside it, interval and n below."""
+    if math.isnan(summary.mean):
+        return element("span", figure_text(summary.mean))
+    spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
+    share = f"--share:{100 * min(max(summary.mean, 0.0), 1.0):.1f}%"
+    below = f"{interval_text(summary)} n={summary.n}" if summary.n else "no seed has all classes"
+    meter = element("span", figure_text(summary.mean) + spread, cls="meter", style=share)
+    return html.joined([meter, element("small", below.strip())])
+
+
+def _defect_section(rows: Sequence[DefectRow]) -> Markup | str:
+    if not rows:
+        return ""
+    body = [
+        (row.normal_class, row.defect, row.images, _figure_cell(row.image_auroc), _figure_cell(row.pixel_auroc))
+        for row in rows
+    ]
+    head = ("class", "defect, or other class", "images", "image AUROC", "pixel AUROC")
+    shown = html.table(head, body, names=2)
+    note = element("p", "Each defect type against all nominal test images, over seeds.", cls="note")
+    content = shown if len(rows) <= 30 else html.details(f"All {len(rows)} rows", shown)
+    return section("By defect type", note, content, level=3)
+
+
+def _class_section(run: Run, drawn: ConfigPictures) -> Markup:
+    parts = []
+    for each in drawn.classes:
+        roc = html.picture(each.roc, f"ROC curves of {each.normal_class} by seed") if each.roc else ""
+        grid = html.picture(
+            each.heatmaps,
+            f"heatmaps of {each.normal_class}",
+            "Colours: each seed's own range over all its reference images, blue low and red high.",
+        )
+        links = _leaf_links(run, run.of(drawn.config, each.normal_class))
+        if each.roc or each.heatmaps:
+            parts.append(section(each.normal_class, roc, grid if each.heatmaps else "", links, level=3))
+    return html.joined(parts)
+
+
+def _leaf_links(run: Run, trials: Iterable[Trial]) -> Markup:
+    names = (
+        leaf.OVERVIEW,
+        leaf.PREVIEW,
+        leaf.LOSS,
+        leaf.ROC,
+        leaf.paper_name("global", 1),
+        leaf.paper_name("local", 1),
+    )
+    lines = []
+    for trial in trials:
+        if trial.status == "done":
+            there = [name for name in names if (run.path / trial.leaf / name).is_file()]
+            lines.append(html.joined([f"seed {trial.seed}: ", *(_link(trial.leaf, name) for name in there)]))
+    return html.details("Files of its trials, beside this page", html.bullets(lines))
+
+
+def _link(folder: str, name: str) -> Markup:
+    return element("a", Path(name).stem, href=f"{folder}/{name}")
+
+
+def _problem_section(problems: Sequence[str]) -> Markup | str:
+    return section("Files that could not be read", html.bullets(problems)) if problems else ""
+
+
+def _failures(trials: Iterable[Trial]) -> Markup | str:
+    rows = [
+        (
+            f"{' '.join(filter(None, [trial.config, trial.normal_class]))}, seed {trial.seed}",
+            element("code", trial.error),
+            element("code", tree.attempts_of(Path(), trial.plan["trial_id"]).as_posix()),
+            trial.failures,
+        )
+        for trial in trials
+        if trial.status == "failed"
+    ]
+    head = ("trial", "last line of its error", "traceback below", "attempts")
+    return section("Failures", html.table(head, rows, names=3)) if rows else ""
+
+
+def _notes(environment: Mapping[str, Any]) -> Markup | str:
+    notes = environment.get("notes") or []
+    return section("Notes on the data", html.bullets(notes)) if notes else ""
+
+
+def _environment(environment: Mapping[str, Any]) -> Markup | str:
+    rows = [
+        (key, element("code", value if isinstance(value, str) else json.dumps(value)))
+        for key, value in environment.items()
+        if key != "notes"
+    ]
+    return section("Environment", html.table(("what", "value"), rows, names=2)) if rows else ""

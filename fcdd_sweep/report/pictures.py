@@ -1,0 +1,137 @@
+"""The pictures of classes, configs and the run: drawn into their folders, and kept for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.report.heatmaps import LeafMaps, class_strips, read_maps
+from fcdd_sweep.report.leaf import draw_leaf
+from fcdd_sweep.report.mosaic import draw_strips
+from fcdd_sweep.report.records import UNREADABLE, Run, Trial, brief
+from fcdd_sweep.report.roc import Kind, RocFigure, class_roc, config_roc, draw_beside, draw_roc, run_roc
+from fcdd_sweep.report.style import as_jpeg_uri, as_svg_uri, save, settle
+from fcdd_sweep.results import tree
+
+ROC, PIXEL_ROC, HEATMAPS = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
+KINDS: tuple[Kind, ...] = ("image", "pixel")
+
+
+@dataclass(frozen=True)
+class ClassPictures:
+    """`data:` addresses of a class's pictures; empty when there is nothing to show."""
+
+    normal_class: str
+    roc: str
+    heatmaps: str
+
+
+@dataclass(frozen=True)
+class ConfigPictures:
+    """`data:` addresses of a config's ROC plots by kind, and its classes' pictures."""
+
+    config: str
+    roc: dict[Kind, str]
+    classes: tuple[ClassPictures, ...]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Everything drawn for a run.
+
+    Attributes:
+        roc: by kind, one curve a config; empty when there is one config.
+        problems: sentences on trials whose pictures could not be drawn.
+    """
+
+    roc: dict[Kind, str]
+    configs: tuple[ConfigPictures, ...]
+    problems: tuple[str, ...]
+
+
+def draw_run(run: Run, *, redraw: bool) -> Pictures:
+    """Draw the root's, configs' and classes' pictures, and with `redraw` those of every finished trial."""
+    problems = _redraw_leaves(run) if redraw else []
+    configs = tuple(_draw_config(run, config, problems) for config in run.configs)
+    several = run.configs != [""]
+    roc = _draw_kinds([run_roc(run, kind) for kind in KINDS], run.path) if several else {}
+    return Pictures(roc, configs, tuple(problems))
+
+
+def leaf_quantile(leaf: Path) -> float:
+    """The share of values that colours span, from the trial's own `config.yaml`; the default when it says nothing."""
+    try:
+        plain = YAML(typ="safe", pure=True).load(leaf / tree.CONFIG)
+        return float(plain["settings"]["heatmaps"]["quantile"])
+    except (*UNREADABLE, YAMLError, TypeError):
+        return Heatmaps().quantile
+
+
+def _redraw_leaves(run: Run) -> list[str]:
+    problems = []
+    for trial in run.trials:
+        if trial.status == "done":
+            leaf = run.path / trial.leaf
+            try:
+                draw_leaf(leaf, leaf_quantile(leaf))
+            except UNREADABLE as error:
+                problems.append(f"{trial.leaf}: its pictures could not be drawn ({brief(error)})")
+    return problems
+
+
+def _draw_config(run: Run, config: str, problems: list[str]) -> ConfigPictures:
+    # the config's folder holds its classes' folders; with one config it is the run's directory
+    folder = run.path / run.of(config)[0].class_folder.rpartition("/")[0]
+    roc = _draw_kinds([config_roc(run, config, kind) for kind in KINDS], folder)
+    classes = tuple(_draw_class(run, config, name, problems) for name in run.classes(config))
+    return ConfigPictures(config, roc, classes)
+
+
+def _draw_kinds(figures: Sequence[RocFigure], folder: Path) -> dict[Kind, str]:
+    drawn: dict[Kind, str] = {}
+    for kind, figure, name in zip(KINDS, figures, (ROC, PIXEL_ROC), strict=True):
+        if figure.lines:
+            drawing = settle(draw_roc(figure))
+            save(drawing, folder / name)
+            drawn[kind] = as_svg_uri(drawing)
+        else:
+            (folder / name).unlink(missing_ok=True)  # of an earlier state of the run
+    return drawn
+
+
+def _draw_class(run: Run, config: str, name: str, problems: list[str]) -> ClassPictures:
+    trials = run.of(config, name)
+    folder = run.path / trials[0].class_folder
+    figures = [figure for kind in KINDS if (figure := class_roc(name, trials, kind)).lines]
+    roc = ""
+    if figures:
+        drawing = settle(draw_beside(figures))
+        save(drawing, folder / ROC)
+        roc = as_svg_uri(drawing)
+    else:
+        (folder / ROC).unlink(missing_ok=True)
+    return ClassPictures(name, roc, _draw_heatmaps(run, trials, folder / HEATMAPS, problems))
+
+
+def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list[str]) -> str:
+    done = [trial for trial in trials if trial.status == "done"]
+    seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := _maps_of(run, trial, problems))]
+    strips = class_strips(seeds, leaf_quantile(run.path / done[0].leaf)) if seeds else []
+    if not strips:
+        path.unlink(missing_ok=True)
+        return ""
+    save(draw_strips(strips), path)
+    return as_jpeg_uri(path)
+
+
+def _maps_of(run: Run, trial: Trial, problems: list[str]) -> LeafMaps | None:
+    try:
+        return read_maps(run.path / trial.leaf)
+    except UNREADABLE as error:
+        problems.append(f"{trial.leaf} is not in the heatmap grid: {brief(error)}")
+        return None
