@@ -98,16 +98,15 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fcdd_sweep.config.loading import dump_experiment, load_experiment
+    from fcdd_sweep.config.loading import dump_experiment
+    from fcdd_sweep.sweep.plan import describe, plan_file
 
-    experiment = load_experiment(_existing(options.experiment), _overrides(options))
+    experiment, planned = plan_file(_existing(options.experiment), _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
     if options.dry_run:
-        from fcdd_sweep.sweep.plan import describe, plan
-
-        print(describe(plan(experiment), experiment))
+        print(describe(planned, experiment))
         return DONE
     from fcdd_sweep.progress import shown
     from fcdd_sweep.sweep.sweep import run_sweep
@@ -150,10 +149,9 @@ def _console() -> Console:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from fcdd_sweep.config.loading import load_experiment
-    from fcdd_sweep.sweep.plan import plan
+    from fcdd_sweep.sweep.plan import plan_file
 
-    planned = plan(load_experiment(options.experiment, _overrides(options)))
+    _, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
     print(f"{options.experiment}: valid, {len(planned.specs)} trials")

@@ -64,10 +64,21 @@ def test_heavy_packages_stay_in_their_rooms(package):
     assert [name for name in found if not name.startswith(tuple(HEAVY[package]))] == []
 
 
+_BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {packages!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+{statement}
+"""
+
+
 def blocked(statement, *packages):
     """Run a statement in a fresh Python in which some packages cannot be imported."""
-    block = ";".join(f"sys.modules[{name!r}] = None" for name in packages)
-    return subprocess.run([sys.executable, "-c", f"import sys; {block}; {statement}"], capture_output=True, text=True)
+    program = _BLOCK.format(packages=packages, statement=statement)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

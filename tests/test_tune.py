@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ class Recording:
 
     def __init__(self):
         self.begun, self.epochs, self.results = [], [], {}
+        self.terminal = threading.RLock()  # like a console's: it cannot be pickled
 
     def started(self, spec):
         self.begun.append(spec.trial_id)

@@ -36,8 +36,9 @@ def digest(value: object) -> str:
 
 
 def slug(text: str) -> str:
-    """`text` as a file name: letters, digits, `.`, `_` and `-` alone."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "x"
+    """`text` as a file name: letters, digits, `.`, `_` and `-` alone; what had to change gets a mark of its own."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+    return plain if plain == text else f"{plain or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

@@ -223,7 +223,11 @@ def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> An
     """A Tune callback that tells the monitor. Made here since its base class needs Ray."""
     from ray.tune import Callback
 
-    class Listener(Callback):  # type: ignore[misc]
+    class Listener(Callback):
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            """Tune keeps a copy of its callbacks for restoring, which is never done; a monitor may hold a terminal."""
+            return Callback, ()
+
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             monitor.started(specs[trial.config["number"]])
 
