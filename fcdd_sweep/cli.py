@@ -16,6 +16,8 @@ from fcdd_sweep.config.errors import InputError, Problem, closest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fcdd_sweep.data.registry import DataSetInfo
+
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 _EXAMPLES = """examples:
@@ -168,19 +170,17 @@ def _list(options: argparse.Namespace) -> int:
     from fcdd_sweep.data.registry import DATA_SETS
     from fcdd_sweep.networks.registry import NETWORKS
 
-    options_of = {
-        name: "".join(
-            f"\n{'':22}option {key}: {option.meaning} (default {option.default})"
-            for key, option in info.options.items()
-        )
-        for name, info in DATA_SETS.items()
-    }
-    _print_section("data sets", {name: info.title + options_of[name] for name, info in DATA_SETS.items()})
+    _print_section("data sets", {name: _data_set_text(info) for name, info in DATA_SETS.items()})
     _print_section("networks", {name: info.title for name, info in NETWORKS.items()})
     _print_section("anomaly modes", {name: info.title for name, info in MODES.items()})
-    _print_section("anomaly sources", {name: info.title for name, info in SOURCES.items()})
+    _print_section("anomaly sources", SOURCES)
     _print_section("presets", {name: preset.title for name, preset in PRESETS.items()})
     return DONE
+
+
+def _data_set_text(info: DataSetInfo) -> str:
+    options = [f"option {name} (default {option.default}): {option.meaning}" for name, option in info.options.items()]
+    return f"\n{'':22}".join([info.title, *options])
 
 
 def _print_section(title: str, entries: dict[str, str]) -> None:

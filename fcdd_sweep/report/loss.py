@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.style import INK, SMALL_PT, dress, new_figure
@@ -51,8 +51,9 @@ def draw_loss(history: History, ax: Any = None) -> Figure:
     if below:
         dress(below, title="", x="epoch", y="learning rate")
         _draw_series(below, history.epoch, history.learning_rate, color=INK)
-        below.set_yscale("log")
-        below.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        if history.learning_rate.max() > 20 * history.learning_rate.min() > 0:
+            below.set_yscale("log")
+        # plain numbers: powers of ten would bring another font into the file
         below.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         below.yaxis.set_minor_formatter(NullFormatter())
     drawn: Figure = ax.figure

@@ -91,7 +91,7 @@ def _title_in(strip: Strip) -> float:
 
 
 def _new_axes(columns: int, height: float, cell_in: float, *, with_scale: bool) -> Any:
-    left, right, margin = 0.65, 0.75 if with_scale else 0.05, 0.05
+    left, right, margin = 0.65, 0.9 if with_scale else 0.05, 0.05
     width_in, height_in = left + columns * cell_in + right, height * cell_in + 2 * margin
     figure = Figure(figsize=(width_in, height_in), facecolor="white")
     place = (left / width_in, margin / height_in, columns * cell_in / width_in, height * cell_in / height_in)

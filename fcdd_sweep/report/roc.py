@@ -136,7 +136,7 @@ def _over_classes(parts: Sequence[tuple[MeanCurve, Summary]], config: str | None
 
 def draw_beside(figures: Sequence[RocFigure]) -> Figure:
     """Several ROC plots side by side in one figure, each with few lines."""
-    whole = new_figure(4.6 * len(figures), 4.8)
+    whole = new_figure(4.6 * len(figures), 5.0)
     for ax, figure in zip(whole.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
         draw_roc(figure, ax)
     return whole
@@ -145,12 +145,12 @@ def draw_beside(figures: Sequence[RocFigure]) -> Figure:
 def draw_roc(figure: RocFigure, ax: Any = None) -> Figure:
     """Draw a ROC plot; beyond six lines the legend stands beside it."""
     outside = len(figure.lines) > _LEGEND_INSIDE
-    ax = ax or new_figure(7.4 if outside else 4.6, 4.8).add_subplot()
+    ax = ax or new_figure(7.4 if outside else 4.6, 5.0).add_subplot()
     dress(ax, title=figure.title, x="false-positive rate", y="true-positive rate")
     ax.plot([0, 1], [0, 1], color=GRID, linewidth=1, zorder=1)
     for index, line in enumerate(figure.lines):
         _draw_line(ax, line, index)
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
     if figure.lines:
         place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if outside else {"loc": "lower right"}
         ax.legend(fontsize=SMALL_PT, framealpha=0.9, edgecolor=GRID, labelcolor=INK, **place)

@@ -99,10 +99,10 @@ def run_sweep(
     for note in planned.notes:
         progress.said(note)
     choose_device(experiment.resources.device)
-    fingerprints = prepare_data(planned.specs, progress)
+    fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
     with _alone(run_dir):
-        write_plan(experiment, planned)
+        write_plan(experiment, planned, notes)
         ledger = Ledger(run_dir)
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
@@ -121,9 +121,11 @@ def run_sweep(
         )
 
 
-def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> dict[str, str]:
-    """Decode every data set that the trials need, once, and check it; gives the fingerprint of each trial's class.
+def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[str, str], list[str]]:
+    """Decode every data set that the trials need, once, and check it.
 
+    Returns:
+        The fingerprint of its class's data by trial id, and sentences on the data for the report.
     Raises:
         DataError: images that do not decode, all of them named.
     """
@@ -131,7 +133,9 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> dict[str, st
     for each in settings.values():
         load_corpus(each.dataset, each.images, progress=_telling_decoded(each.dataset.name, progress))
         exposure_of(each)
-    return {spec.trial_id: corpus_of(spec.settings).fingerprints[spec.normal_class] for spec in specs}
+    fingerprints = {spec.trial_id: corpus_of(spec.settings).fingerprints[spec.normal_class] for spec in specs}
+    notes = dict.fromkeys(note for each in settings.values() for note in corpus_of(each).notes)
+    return fingerprints, list(notes)
 
 
 def _data_key(settings: Settings) -> str:
@@ -152,12 +156,12 @@ def _telling_decoded(name: str, progress: Progress) -> Callable[[int, int], None
     return tell
 
 
-def write_plan(experiment: Experiment, planned: Plan) -> None:
-    """The run's own files that no trial makes."""
+def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
+    """The run's own files that no trial makes; `notes` are sentences on the data."""
     run_dir = experiment.run_dir
     files.write_text(run_dir / tree.EXPERIMENT, dump_experiment(experiment))
     files.write_rows(run_dir / tree.PLAN, planned.rows(), schemas.PLAN)
-    environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count()}
+    environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
