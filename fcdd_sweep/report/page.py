@@ -18,7 +18,7 @@ from fcdd_sweep.report.html import Markup, element, section
 from fcdd_sweep.report.pictures import KINDS, ConfigPictures, Pictures
 from fcdd_sweep.report.records import Run, Trial, counted
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
-from fcdd_sweep.report.tables import mean_name, shown_figures
+from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
 from fcdd_sweep.report.words import figure_text, interval_text
 from fcdd_sweep.results import tree
 
@@ -34,7 +34,7 @@ _OVERVIEW = (
     ("epochs", ("training.epochs",)),
     ("optimiser, learning rate", ("training.optimizer", "training.learning_rate")),
     ("supervision", ("training.supervision",)),
-    ("seeds", ("seeds",)),
+    ("seeds: how many, or which", ("seeds",)),
     ("grid", ("grid",)),
     ("variants", ("variants",)),
 )
@@ -185,11 +185,12 @@ def _figure_cell(summary: Summary) -> Markup:
 def _defect_section(rows: Sequence[DefectRow]) -> Markup | str:
     if not rows:
         return ""
+    shown_metrics = defect_figures(rows)
     body = [
-        (row.normal_class, row.defect, row.images, _figure_cell(row.image_auroc), _figure_cell(row.pixel_auroc))
+        (row.normal_class, row.defect, row.images, *(_figure_cell(getattr(row, metric)) for metric in shown_metrics))
         for row in rows
     ]
-    head = ("class", "defect, or other class", "images", "image AUROC", "pixel AUROC")
+    head = ("class", "defect, or other class", "images", *(FIGURES[metric] for metric in shown_metrics))
     shown = html.table(head, body, names=2)
     note = element("p", "Each defect type against all nominal test images, over seeds.", cls="note")
     content = shown if len(rows) <= 30 else html.details(f"All {len(rows)} rows", shown)

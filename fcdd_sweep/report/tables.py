@@ -151,11 +151,17 @@ def shown_figures(rows: Sequence[SummaryRow]) -> list[str]:
 
 
 def _defect_markdown(rows: Sequence[DefectRow]) -> str:
-    lines = [["class", "defect", "images", "image AUROC", "pixel AUROC"]]
+    shown = defect_figures(rows)
+    lines = [["class", "defect", "images", *(FIGURES[metric] for metric in shown)]]
     for row in rows:
-        figures = spread_text(row.image_auroc), spread_text(row.pixel_auroc)
+        figures = (spread_text(getattr(row, metric)) for metric in shown)
         lines.append([row.normal_class, row.defect, str(row.images), *figures])
     return _markdown(lines)
+
+
+def defect_figures(rows: Sequence[DefectRow]) -> list[str]:
+    """As `shown_figures`, for defect types."""
+    return ["image_auroc", *(["pixel_auroc"] if any(row.pixel_auroc.n for row in rows) else [])]
 
 
 def _cell(summary: Summary) -> str:
