@@ -219,6 +219,10 @@ FILES = {
         HEAD + "anomalies: {mode: noise}\n",
         ["x.yaml:4: anomalies.source: mode 'noise' needs a source|confetti|{folder: PATH}"],
     ),
+    "confetti in place of images": (
+        HEAD + "anomalies: {mode: noise, source: confetti}\n",
+        ["x.yaml:4: anomalies.source: 'confetti' only darkens|malformed_normal"],
+    ),
     "a source for nothing": (
         HEAD + "anomalies: {source: confetti}\n",
         ["x.yaml:4: anomalies.source: mode 'other' takes no source|malformed_normal"],

@@ -47,3 +47,6 @@ SOURCES: dict[str, str] = {
     "uniform": "every value drawn uniformly from 0 to 255",
 }
 """Synthetic sources and what they look like. Values are in grey levels, 0 to 255, or added to such."""
+
+DARKENING = frozenset({"confetti"})
+"""Sources whose values are at most 0: they show when added to an image, and alone are a black image."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fcdd_sweep.anomalies.registry import MODES, SOURCES, ModeInfo
+from fcdd_sweep.anomalies.registry import DARKENING, MODES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import DataError, Problem, closest
 from fcdd_sweep.config.loading import Draft
 from fcdd_sweep.config.origin import Origin
@@ -202,6 +202,9 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
     elif isinstance(source, str):
         if source not in SOURCES:
             yield Problem(where, f"there is no synthetic source '{source}'", _sources_for(mode), _source_step(source))
+        elif source in DARKENING and anomalies.mode == "noise":
+            what = f"'{source}' only darkens: in place of an image it is black, and the network learns nothing else"
+            yield Problem(where, what, next_step="Choose anomalies.mode: malformed_normal, or another source")
     elif "exposure" not in mode.sources:
         what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
         yield Problem(where, what, _sources_for(mode), "For outlier exposure choose anomalies.mode: noise")
