@@ -77,7 +77,7 @@ def wait(device: torch.device) -> float:
 def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> tuple[list[float], list[float]]:
     """Images per second of training, and its ratio to the bare network, one each a round."""
     batches = batch_maker(chosen, steps, device)
-    network = make_network(chosen, 0).to(device).train()
+    network = make_network(chosen, device, 0).train()
     optimizer = make_optimizer(network, chosen.training)
     speeds, found = [], []
     for number in range(rounds + 1):

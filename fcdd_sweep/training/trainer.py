@@ -59,7 +59,7 @@ def train(
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
         prepared = prepare(spec, corpus, exposure, streams, device)
-        network = make_network(settings, streams.integer("weights")).to(device)
+        network = make_network(settings, device, streams.integer("weights"))
         preview = _preview(prepared.batches)
         history = fit(network, prepared.batches, observer or Silent())
         trained = time.perf_counter()
