@@ -1,0 +1,131 @@
+"""The command line as a user sees it: output, exit codes, no tracebacks."""
+
+import pytest
+
+from fcdd_sweep import cli
+from tests.trees import write_habits
+
+TEXT = """
+schema: 1
+name: quick
+preset: digits
+dataset: {name: digits, classes: ["3"]}
+images: {raw_size: 28, size: 28, color: grey}
+network: {name: FCDD_CNN28}
+training: {epochs: 1, passes_per_epoch: 1}
+seeds: 2
+"""
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Run a command in a folder of its own; gives exit code, output and error output."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quick.yaml").write_text(TEXT)
+
+    def run(*arguments):
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out, told.err
+
+    return run
+
+
+def test_a_run_in_process_tells_each_trial_and_the_report(call, tmp_path):
+    code, out, _ = call("quick.yaml", "--local")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "2 trials; running 2"
+    assert lines[1].startswith("done  class 3, seed 0: image AUROC 0.")
+    assert lines[-2] == f"report: {tmp_path}/results/quick/report.html"
+    assert lines[-1] == "2 of 2 trials done, 0 failed, 0 missing"
+
+
+def test_dry_run_and_show_config_start_nothing(call, tmp_path):
+    code, out, _ = call("quick.yaml", "--dry-run", "--set", "seeds=5")
+    assert code == 0 and "5 trials" in out and "FCDD_CNN28" in out
+    code, shown, _ = call("quick.yaml", "--show-config", "--set", "training.learning_rate=0.25")
+    assert code == 0 and "learning_rate: 0.25" in shown
+    assert not (tmp_path / "results").exists()
+    (tmp_path / "resolved.yaml").write_text(shown)
+    assert call("resolved.yaml", "--show-config")[1] == shown
+
+
+def test_validate_counts_the_trials(call):
+    assert call("validate", "quick.yaml") == (0, "quick.yaml: valid, 2 trials\n", "")
+
+
+def test_all_problems_are_told_with_their_lines_and_nothing_starts(call, tmp_path):
+    (tmp_path / "bad.yaml").write_text(TEXT.replace("FCDD_CNN28", "FCDD_CN28").replace("epochs: 1", "epoch: 1"))
+    code, out, err = call("bad.yaml")
+    assert code == 2 and out == ""
+    assert "bad.yaml:7" in err and "FCDD_CN28" in err and "Closest: 'FCDD_CNN28'" in err
+    assert "bad.yaml:8" in err and "epoch" in err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.yaml"], "nowhere.yaml"),
+        (["validat", "quick.yaml"], "unrecognized arguments"),
+        (["statu"], "Closest: 'status'"),
+        (["aggregate", "nowhere"], "is no run's directory"),
+        (["status", "nowhere"], "is no run's directory"),
+        (["predict", "nowhere.pt", "x.png", "--output", "out"], "there is no such file"),
+        (["quick.yaml", "--set", "training.epochs"], "--set training.epochs"),
+        (["quick.yaml", "--set", "training.epochs=many"], "--set training.epochs=many"),
+        (["quick.yaml", "--frobnicate"], "unrecognized arguments"),
+    ],
+)
+def test_bad_input_ends_with_2_and_says_why(call, arguments, message):
+    code, _, err = call(*arguments)
+    assert code == 2 and message in err
+
+
+def test_a_failed_trial_gives_1_and_status_tells_it(call, monkeypatch):
+    from fcdd_sweep.sweep import trial
+
+    real = trial.train
+
+    def broken(spec, *rest):
+        if spec.seed == 1:
+            raise RuntimeError("the lamp went out")
+        return real(spec, *rest)
+
+    monkeypatch.setattr(trial, "train", broken)
+    code, out, _ = call("quick.yaml", "--local")
+    assert code == 1
+    assert "FAILED  class 3, seed 1: RuntimeError: the lamp went out" in out
+    assert out.splitlines()[-1] == "1 of 2 trials done, 1 failed, 0 missing"
+    code, out, _ = call("status", "results/quick")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["-", "3", "2", "1", "1", "0"]
+    assert "RuntimeError: the lamp went out (.attempts/" in out
+    monkeypatch.undo()
+
+
+def test_aggregate_and_predict_work_on_a_finished_run(call, tmp_path):
+    call("quick.yaml", "--local", "--set", "seeds=1")
+    (tmp_path / "results" / "quick" / "report.html").unlink()
+    code, out, _ = call("aggregate", "results/quick", "--redraw")
+    assert code == 0 and (tmp_path / "results" / "quick" / "report.html").is_file()
+    images = write_habits(tmp_path / "images")
+    code, out, _ = call("predict", "results/quick/normal_3/it_0/snapshot.pt", images, "--output", "out")
+    assert code == 0 and "0 skipped" in out and (tmp_path / "out" / "scores.csv").is_file()
+
+
+def test_list_shows_what_there_is(call):
+    code, out, _ = call("list")
+    assert code == 0
+    for name in ("digits", "mvtec", "FCDD_CNN224", "confetti", "malformed_normal_gt", "presets"):
+        assert name in out
+
+
+def test_no_arguments_show_the_help(call):
+    code, out, _ = call()
+    assert code == 0 and "python -m fcdd_sweep experiments/digits.yaml" in out
