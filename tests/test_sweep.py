@@ -118,9 +118,7 @@ def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_one
 
 def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
     go(experiment("seeds=1"))
-    result, _ = go(
-        experiment("seeds=1", "grid={training.learning_rate: [0.01, 0.02]}", "training.learning_rate=0.01")
-    )
+    result, _ = go(experiment("seeds=1", "grid={training.learning_rate: [0.01, 0.02]}", "training.learning_rate=0.01"))
     assert result.done == 4
     index = files.read_table(result.run_dir / tree.INDEX).to_pylist()
     leaves = {row["leaf"] for row in index}

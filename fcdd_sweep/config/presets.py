@@ -31,14 +31,14 @@ PRESETS: dict[str, Preset] = {
             "images": {"raw_size": 32, "size": 32, "color": "grey"},
             "anomalies": {"mode": "other", "limit": 32},
             "network": {"name": "FCDD_CNN32_S"},
-            "preprocessing": "lcnaug1",
+            "preprocessing": "none",  # a mirrored digit is another digit
             "training": {
                 "epochs": 40,
                 "passes_per_epoch": 5,
-                "batch_size": 128,
+                "batch_size": 64,
                 "learning_rate": 0.01,
                 "weight_decay": 1e-6,
-                "schedule": {"type": "exponential", "factor": 0.98},
+                "schedule": {"type": "exponential", "factor": 0.92},
             },
             "heatmaps": {"kernel_std_px": 1.2, "quantile": 0.85},
         },
