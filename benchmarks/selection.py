@@ -1,0 +1,68 @@
+"""How the presets for the built-in data were chosen: on selection data, never on the test sets that are reported.
+
+`textures` has a selection region of its own inside the training region; for the other data sets a third of the training
+split stands in for the test set, and the real test images are taken out. One line a class, then the mean.
+
+    python benchmarks/selection.py textures training.weight_decay=0.1
+    python benchmarks/selection.py digits training.learning_rate=0.03 --classes 1 3 8
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.training.trainer import train
+
+
+def without_test_images(corpus: Corpus) -> Corpus:
+    """The training split alone, a fixed third of it in the role of the test set."""
+    kept = np.flatnonzero(~corpus.is_test)
+    chosen = np.random.default_rng(0).permutation(kept)[: len(kept) // 3]
+    return dataclasses.replace(
+        corpus,
+        images=corpus.images[kept],
+        class_index=corpus.class_index[kept],
+        is_test=np.isin(kept, chosen),
+        is_anomalous=corpus.is_anomalous[kept],
+        defect=tuple(corpus.defect[i] for i in kept),
+        path=tuple(corpus.path[i] for i in kept),
+        original_size=corpus.original_size[kept],
+        mask_index=corpus.mask_index[kept],
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--classes", nargs="*")
+    options = parser.parse_args()
+    overrides = [*options.overrides]
+    if options.preset == "textures":
+        overrides.append("dataset.options={regions: selection}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "selection.yaml"
+        path.write_text(f"schema: 1\nname: selection\npreset: {options.preset}\nseeds: 1\n")
+        _, planned = plan_file(path, overrides)
+    figures = []
+    for spec in planned.specs:
+        if options.classes and spec.normal_class not in options.classes:
+            continue
+        corpus = corpus_of(spec.settings)
+        outcome = train(spec, corpus if options.preset == "textures" else without_test_images(corpus))
+        figures.append([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]])
+        print(f"{spec.normal_class:10} image AUROC {figures[-1][0]:.3f}  pixel AUROC {figures[-1][1]:.3f}", flush=True)
+    image, pixel = np.mean(figures, axis=0)
+    print(f"{'mean':10} image AUROC {image:.3f}  pixel AUROC {pixel:.3f}")
+
+
+if __name__ == "__main__":
+    main()
