@@ -12,7 +12,8 @@ demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray'
+	$(BIN)/python -m pytest -m ray
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -27,7 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' || \
 		{ echo "fcdd_sweep needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@if $(BIN)/python -c 'import torch, torchvision' 2>/dev/null; then \
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then \
 		echo "keeping the torch in .venv"; grep -vE '^(torch|torchvision|triton)==' constraints.txt > .venv/constraints.txt; \
 	else cp constraints.txt .venv/constraints.txt; fi
 	@echo "installing; the first time takes some minutes"

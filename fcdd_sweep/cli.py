@@ -118,7 +118,7 @@ def _run(options: argparse.Namespace) -> int:
         result = run_sweep(experiment, local=options.local, changed_data=options.changed_data, progress=progress)
     summary = f"{result.done} of {result.planned} trials done, {result.failed} failed, {result.missing} missing"
     if result.interrupted:
-        print(f"interrupted: {summary}\nThe same command goes on where this one stopped.")
+        print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, the others start anew.")
         return INTERRUPTED
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts'}/TRIAL_ID/N/error.txt")

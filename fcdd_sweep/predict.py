@@ -57,8 +57,10 @@ def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "
         raise InputError(Problem(", ".join(map(str, paths)), "there is no image there"))
     rows: list[dict[str, object]] = []
     unreadable: list[str] = []
+    pictures = _pictures(found)
     for start in range(0, len(found), _BATCH):
-        rows += _batch(detector, found[start : start + _BATCH], output / "heatmaps", unreadable)
+        part = slice(start, start + _BATCH)
+        rows += _batch(detector, [file for _, file in found[part]], pictures[part], output, unreadable)
     if not rows:
         raise InputError([Problem(sentence, "not one image could be read") for sentence in unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
@@ -68,17 +70,17 @@ def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "
 
 
 def _batch(
-    detector: Detector, found: Sequence[tuple[Path, Path]], folder: Path, unreadable: list[str]
+    detector: Detector, found: Sequence[Path], pictured: Sequence[Path], output: Path, unreadable: list[str]
 ) -> list[dict[str, object]]:
     images = detector.settings.images
     decoded, names = [], []
-    for top, file in found:
+    for file, picture in zip(found, pictured, strict=True):
         try:
             decoded.append(load_image_file(file, images.raw_size, images.resize, images.color))
         except DataError as error:
             unreadable.append(str(error))
             continue
-        names.append((file, _picture(folder, top, file)))
+        names.append((file, picture))
     if not decoded:
         return []
     raw = np.stack(decoded)
@@ -86,15 +88,24 @@ def _batch(
     pictures = _side_by_side(detector, raw, detector.heatmaps(maps)[:, 0].numpy())
     rows = []
     for (file, picture), score, pixels in zip(names, detector.scores(maps), pictures, strict=True):
-        files.write_aside(picture, lambda path, pixels=pixels: Image.fromarray(pixels).save(path))  # type: ignore[misc]
-        rows.append(_row(detector, file, float(score), picture.relative_to(folder.parent)))
+        files.write_aside(output / picture, lambda path, pixels=pixels: Image.fromarray(pixels).save(path))  # type: ignore[misc]
+        rows.append(_row(detector, file, float(score), picture))
     return rows
 
 
-def _picture(folder: Path, top: Path, file: Path) -> Path:
-    """Pictures lie as their images do below the folder that was given; the ending stays in the name."""
-    inside = Path(top.name) / file.relative_to(top) if top.is_dir() else Path(file.name)
-    return folder / inside.with_name(inside.name + ".png")
+def _pictures(found: Sequence[tuple[Path, Path]]) -> list[Path]:
+    """Below the output folder, pictures lie as their images do below the folder that was given.
+
+    A name that is taken gets a number.
+    """
+    taken: dict[Path, int] = {}
+    places = []
+    for top, file in found:
+        inside = Path(top.resolve().name) / file.relative_to(top) if top.is_dir() else Path(file.name)
+        taken[inside] = taken.get(inside, 0) + 1
+        mark = f"-{taken[inside]}" if taken[inside] > 1 else ""
+        places.append("heatmaps" / inside.with_name(f"{inside.name}{mark}.png"))
+    return places
 
 
 def _side_by_side(
@@ -102,13 +113,12 @@ def _side_by_side(
 ) -> npt.NDArray[np.uint8]:
     """(N, S, 3 S, 3): input, heatmap, both blended."""
     seen = as_rgb(detector.visible(raw))
-    reference = detector.reference_quantiles
-    low, high = (
-        colour.local_range(heatmaps, detector.settings.heatmaps.quantile)
-        if reference is None
-        else colour.global_range(reference, detector.settings.heatmaps.quantile)
-    )
-    coloured = as_colours(colour.normalise(heatmaps, low, high))
+    quantile, reference = detector.settings.heatmaps.quantile, detector.reference_quantiles
+    if np.isnan(reference).any():  # the trial had no test images: each heatmap by its own range
+        normalised = np.stack([colour.normalise(each, *colour.local_range(each, quantile)) for each in heatmaps])
+    else:
+        normalised = colour.normalise(heatmaps, *colour.global_range(reference, quantile))
+    coloured = as_colours(normalised)
     blend = (seen * (1 - _BLEND) + coloured * _BLEND).astype(np.uint8)
     return np.concatenate([seen, coloured, blend], axis=2)
 

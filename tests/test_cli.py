@@ -129,3 +129,10 @@ def test_list_shows_what_there_is(call):
 def test_no_arguments_show_the_help(call):
     code, out, _ = call()
     assert code == 0 and "python -m fcdd_sweep experiments/digits.yaml" in out
+
+
+def test_a_damaged_index_is_told_without_a_traceback(call, tmp_path):
+    call("quick.yaml", "--local", "--set", "seeds=1")
+    (tmp_path / "results" / "quick" / "index.parquet").write_bytes(b"PAR1 damaged")
+    code, out, _ = call("status", "results/quick")
+    assert code == 0 and "index.parquet cannot be read" in out

@@ -1,6 +1,8 @@
 """Prediction from a snapshot, and snapshots themselves."""
 
 import csv
+import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,3 +131,26 @@ def test_a_snapshot_of_another_version_says_so(outcome, tmp_path):
     torch.save(outcome.snapshot | {"snapshot_version": 99}, tmp_path / "new.pt")
     with pytest.raises(InputError, match="the snapshot has version 99"):
         load_detector(tmp_path / "new.pt")
+
+
+def test_images_of_one_name_get_pictures_of_their_own(snapshot, tmp_path, monkeypatch):
+    for folder in ("a/parts", "b/parts"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(CORPUS.images[0, 0]).save(tmp_path / folder / "one.png")
+    result = predict(snapshot, [tmp_path / "a" / "parts", tmp_path / "b" / "parts"], tmp_path / "out")
+    rows = files.read_table(result.scores).to_pylist()
+    assert len({row["heatmap"] for row in rows}) == 2
+    assert all((tmp_path / "out" / row["heatmap"]).is_file() for row in rows)
+    monkeypatch.chdir(tmp_path / "a" / "parts")
+    result = predict(snapshot, [Path("..")], tmp_path / "up")
+    (row,) = files.read_table(result.scores).to_pylist()
+    assert row["heatmap"].startswith("heatmaps/a/")
+    assert (tmp_path / "up" / row["heatmap"]).is_file()
+
+
+def test_a_trial_without_test_images_still_gives_readable_heatmaps(tmp_path, test_images):
+    outcome = train(spec(), dataclasses.replace(CORPUS, is_test=np.zeros(64, dtype=bool)))
+    torch.save(outcome.snapshot, tmp_path / "untested.pt")
+    result = predict(tmp_path / "untested.pt", [test_images[1][0]], tmp_path / "out")
+    picture = np.asarray(Image.open(next(result.heatmaps.rglob("*.png"))))
+    assert len(np.unique(picture[:, 28:56].reshape(-1, 3), axis=0)) > 10

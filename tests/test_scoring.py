@@ -86,3 +86,14 @@ def test_each_defect_type_is_measured_against_all_nominal_images():
         part = (label == 0) | (kind == name)
         assert row["image_auroc"] == pytest.approx(roc_auc_score(label[part], score[part]))
         assert row["n"] == (kind == name).sum()
+
+
+def test_a_test_set_without_nominal_images_or_maps_has_undefined_figures():
+    corpus = defects_corpus()
+    anomalous = dataclasses.replace(
+        corpus, is_test=corpus.is_test & corpus.is_anomalous, mask_index=np.full(64, -1, dtype=np.int64)
+    )
+    anomalous.mask_index[0] = 0  # another image has a map, so the data set has maps
+    outcome = train(spec(), anomalous)
+    assert np.isnan([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]]).all()
+    assert np.isnan([outcome.defects[0]["image_auroc"], outcome.defects[0]["pixel_auroc"]]).all()

@@ -14,10 +14,11 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep import sweep as sweeping
+from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.sweep import Progress, run_sweep
-from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.sweep.trial import TrialResult, run_trial
 from tests import works
-from tests.trees import write_mvtec
+from tests.trees import write_class_first, write_image, write_images, write_mvtec
 
 EXPERIMENT = """
 schema: 1
@@ -301,7 +302,7 @@ def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_go_on(tmp_path):
     output, _ = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "interrupted: 0 of 4 trials done, 0 failed, 4 missing" in output
-    assert "The same command goes on where this one stopped." in output
+    assert "The same command goes on: finished trials are kept" in output
     assert "Traceback" not in output
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert "fcdd-ray-" not in listed
@@ -316,3 +317,61 @@ def test_results_do_not_depend_on_the_order_of_trials(experiment, tmp_path):
         assert result.status == "done"
     go(backward)
     assert numbers(backward.run_dir) == numbers(forward.run_dir)
+
+
+def test_data_that_changes_within_one_process_is_noticed(experiment, tmp_path):
+    root = write_class_first(tmp_path / "parts")
+    text = f"""
+schema: 1
+name: parts
+preset: folder
+dataset: {{name: folder, root: {root}, classes: [bolt]}}
+images: {{raw_size: 32, size: 32}}
+network: {{name: FCDD_CNN32_S}}
+training: {{epochs: 1, batch_size: 4}}
+seeds: 1
+"""
+    assert go(experiment(text=text))[0].done == 1
+    image = sorted((root / "bolt" / "train").rglob("*.png"))[0]
+    write_image(image, seed=99)
+    with pytest.raises(InputError, match="data of class bolt has changed"):
+        go(experiment(text=text))
+
+
+def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
+    write_images(tmp_path / "others", 4)
+    exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}}}"
+    assert go(experiment("seeds=1", exposed))[0].done == 2
+    write_images(tmp_path / "others", 5, seed=3)
+    with pytest.raises(InputError, match="has changed since 2 finished trials"):
+        go(experiment("seeds=1", exposed))
+
+
+def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
+    def broken(leaf, quantile):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("fcdd_sweep.report.leaf.draw_leaf", broken)
+    result, _ = go(experiment("seeds=1"))
+    assert result.done == 2
+    assert "no ink" in (result.run_dir / "normal_3" / "it_0" / tree.LOG).read_text()
+
+
+def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment):
+    result, _ = go(experiment("seeds=1"))
+    ledger = Ledger(result.run_dir)
+    spec = sweeping.plan(experiment("seeds=1")).specs[0]
+    late = sweeping._Publishing(ledger, Heard())
+    late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
+    assert ledger.done(spec.trial_id)
+
+
+def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
+    go(experiment("seeds=1"))
+    run = experiment().run_dir
+    rows = files.read_table(run / tree.INDEX).to_pylist()
+    files.write_rows(run / tree.INDEX, [row | {"data_fingerprint": "0"} for row in rows], schemas.INDEX)
+    plan = (run / tree.PLAN).read_bytes()
+    with pytest.raises(InputError):
+        go(experiment("seeds=4"))
+    assert (run / tree.PLAN).read_bytes() == plan

@@ -183,7 +183,7 @@ class Evaluation(Section):
 
 
 class Resources(Section):
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     cpus: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
     """CPU cores that a trial reserves; auto: as many as `training.threads`."""
     trials_per_gpu: int = Field(4, ge=1)

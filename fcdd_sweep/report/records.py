@@ -115,9 +115,9 @@ def read_run(run_dir: Path) -> Run:
     Raises:
         InputError: `run_dir` is no run: it has no readable plan.
     """
-    plan = _read_plan(run_dir)
+    plan = read_plan(run_dir)
     problems: list[str] = []
-    index = _read_index(run_dir, problems)
+    index = read_index(run_dir, problems)
     trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"]), problems) for row in plan)
     planned = {row["trial_id"] for row in plan}
     return Run(
@@ -131,7 +131,8 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def _read_plan(run_dir: Path) -> list[Row]:
+def read_plan(run_dir: Path) -> list[Row]:
+    """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
     try:
         return _rows(run_dir / tree.PLAN, schemas.PLAN)
     except UNREADABLE as error:
@@ -143,7 +144,8 @@ def _read_plan(run_dir: Path) -> list[Row]:
         raise InputError(problem) from error
 
 
-def _read_index(run_dir: Path, problems: list[str]) -> dict[str, Row]:
+def read_index(run_dir: Path, problems: list[str]) -> dict[str, Row]:
+    """The rows of `index.parquet` by trial id; empty when there is none, with a sentence when it is damaged."""
     path = run_dir / tree.INDEX
     if not path.exists():
         return {}

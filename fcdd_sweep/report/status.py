@@ -6,9 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.report.records import read_index, read_plan
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.files import read_table
 
 _STATES = ("planned", "done", "failed", "missing")
 
@@ -19,21 +18,15 @@ def status_text(run_dir: Path) -> str:
     Raises:
         InputError: `run_dir` is no run.
     """
-    if not (run_dir / tree.PLAN).is_file():
-        raise InputError(
-            Problem(str(run_dir), f"is no run's directory: it has no {tree.PLAN}", "a directory OUTPUT/NAME of a sweep")
-        )
-    plan = read_table(run_dir / tree.PLAN).to_pylist()
-    index = {}
-    if (run_dir / tree.INDEX).is_file():
-        index = {row["trial_id"]: row for row in read_table(run_dir / tree.INDEX).to_pylist()}
+    problems: list[str] = []
+    plan, index = read_plan(run_dir), read_index(run_dir, problems)
     counts = _counts(plan, {key: row["status"] for key, row in index.items()})
     rows = [(*key, *(str(count[state]) for state in _STATES)) for key, count in counts.items()]
     total = sum(counts.values(), Counter())
     rows.append(("all", "", *(str(total[state]) for state in _STATES)))
     lines = _table([("config", "class", *_STATES), *rows])
     failures = [index[row["trial_id"]] for row in plan if index.get(row["trial_id"], {}).get("status") == "failed"]
-    return "\n".join([*lines, *(_failure(row) for row in failures)])
+    return "\n".join([*lines, *(_failure(row) for row in failures), *problems])
 
 
 def _counts(plan: list[dict[str, Any]], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:

@@ -69,7 +69,7 @@ _RESULTS = (
     ("n_test_nominal", INT, "nominal test images"),
     ("n_test_anomalous", INT, "anomalous test images"),
     ("n_test_maps", INT, "test images that took part in the pixel metrics"),
-    ("data_fingerprint", TEXT, "digest of the class's decoded images, maps and labels"),
+    ("data_fingerprint", TEXT, "digest of all images, maps and labels that the trial saw, outlier exposure included"),
     ("train_time_s", REAL, "seconds of training"),
     ("test_time_s", REAL, "seconds of scoring and metrics"),
     ("wall_time_s", REAL, "seconds from the trial's start to its files"),

@@ -44,7 +44,8 @@ class Ledger:
         if not path.exists():
             return
         try:
-            self.rows = {row["trial_id"]: row for row in files.read_table(path).to_pylist()}
+            table = files.read_table(path).select(schemas.INDEX.names)
+            self.rows = {row["trial_id"]: row for row in table.to_pylist()}
         except (pa.ArrowException, OSError, KeyError) as error:
             self.repaired.append(f"{path} could not be read ({error}); it is made again from the leaves")
 

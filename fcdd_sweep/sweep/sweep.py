@@ -23,7 +23,8 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import run_in_process
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, plan
-from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, run_trial, versions
+from fcdd_sweep.sweep.signals import terminated_like_interrupted
+from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
 _TELL_DECODING_EVERY_S = 3.0
@@ -37,7 +38,7 @@ class SweepResult:
 
     Attributes:
         run_dir: the run.
-        report: the page to open.
+        report: the page to open; after an interruption it may be missing or old.
         planned, done, failed: numbers of trials, counting those of earlier starts.
         kept: trials that were done before this start.
         interrupted: Ctrl-C or SIGTERM ended it.
@@ -102,10 +103,10 @@ def run_sweep(
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
     with _alone(run_dir):
-        write_plan(experiment, planned, notes)
         ledger = Ledger(run_dir)
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
+        write_plan(experiment, planned, notes)
         for sentence in ledger.repaired:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
@@ -129,11 +130,12 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[s
     Raises:
         DataError: images that do not decode, all of them named.
     """
+    forget_data()
     settings = {_data_key(spec.settings): spec.settings for spec in specs}
     for each in settings.values():
         load_corpus(each.dataset, each.images, progress=_telling_decoded(each.dataset.name, progress))
         exposure_of(each)
-    fingerprints = {spec.trial_id: corpus_of(spec.settings).fingerprints[spec.normal_class] for spec in specs}
+    fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
     notes = dict.fromkeys(note for each in settings.values() for note in corpus_of(each).notes)
     return fingerprints, list(notes)
 
@@ -239,7 +241,8 @@ def _run(
         return False
     runner = run_in_process if local else _tune(experiment)
     try:
-        runner(missing, experiment.run_dir, _Publishing(ledger, progress), work)
+        with terminated_like_interrupted():
+            runner(missing, experiment.run_dir, _Publishing(ledger, progress), work)
     except KeyboardInterrupt:
         return True
     finally:
@@ -267,6 +270,8 @@ class _Publishing:
         self.progress.epoch_done(spec, epoch, epochs, loss)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        if self.ledger.done(spec.trial_id):
+            return  # a worker that was lost after its trial was published changes nothing
         try:
             if result.status == "done":
                 self.ledger.publish(spec, result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import json
 import logging
 import math
@@ -22,7 +23,7 @@ import numpy.typing as npt
 import torch
 
 from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images, Settings
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
 from fcdd_sweep.results import files, schemas, tree
@@ -39,7 +40,7 @@ class TrialResult:
     Attributes:
         trial_id: the trial.
         status: `done` when its files are whole, `failed`, or `stopped` when it was asked to.
-        attempt: which try this was, 1 for the first.
+        attempt: which try this was, 1 for the first; 0 if none could be begun.
         error: last line of the traceback; empty when done.
         image_auroc: of a finished trial; None when undefined.
         data_fingerprint: of a finished trial.
@@ -61,7 +62,10 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult
         run_dir: the run; the attempt works in `.attempts/TRIAL_ID/N/` alone.
         observer: told of every epoch.
     """
-    number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+    try:
+        number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+    except OSError as error:
+        return TrialResult(spec.trial_id, "failed", 0, f"no attempt could be begun: {error}")
     leaf = attempt_dir / "leaf"
     try:
         with _logging_to(leaf / tree.LOG):
@@ -155,6 +159,11 @@ def config_text(spec: TrialSpec) -> str:
     return json.dumps(plain, indent=2) + "\n"
 
 
+def forget_data() -> None:
+    """Look at the data again: a new sweep of the same process must see what has changed."""
+    _open_corpus.cache_clear()
+
+
 def corpus_of(settings: Settings) -> Corpus:
     """The decoded data set, memory-mapped; opened once a process."""
     return _open_corpus(settings.dataset.model_dump_json(), settings.images.model_dump_json())
@@ -175,6 +184,13 @@ def exposure_of(settings: Settings) -> npt.NDArray[np.uint8] | None:
         corpus = _open_corpus(dataset.model_dump_json(), settings.images.model_dump_json())
         return corpus.images[~corpus.is_test]
     return None
+
+
+def fingerprint_of(spec: TrialSpec) -> str:
+    """Digest of all images that a trial sees: those of its class, and those of its outlier-exposure source."""
+    own = corpus_of(spec.settings).fingerprints[spec.normal_class]
+    exposure = exposure_of(spec.settings)
+    return own if exposure is None else digest([own, hashlib.sha256(np.ascontiguousarray(exposure).data).hexdigest()])
 
 
 def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
@@ -198,9 +214,17 @@ def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
     if spec.settings.keep.snapshots == "all":
         files.write_aside(leaf / tree.SNAPSHOT, lambda path: torch.save(outcome.snapshot, path))
     if spec.settings.keep.pictures == "leaf":
-        from fcdd_sweep.report.leaf import draw_leaf  # matplotlib loads only where pictures are drawn
+        _draw(spec, leaf)
 
+
+def _draw(spec: TrialSpec, leaf: Path) -> None:
+    """Pictures can be drawn later from the same files: a failure to draw loses no training."""
+    from fcdd_sweep.report.leaf import draw_leaf  # matplotlib loads only where pictures are drawn
+
+    try:
         draw_leaf(leaf, spec.settings.heatmaps.quantile)
+    except Exception:
+        logger.exception("the pictures were not drawn; `aggregate --redraw` tries again")
 
 
 def metrics_row(
@@ -211,6 +235,7 @@ def metrics_row(
         **key_of(spec),
         "attempt": number,
         **outcome.metrics,
+        "data_fingerprint": fingerprint_of(spec),
         "started": started,
         "finished": dt.datetime.now(dt.UTC),
         "wall_time_s": wall_time_s,

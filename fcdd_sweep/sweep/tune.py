@@ -11,9 +11,7 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +23,7 @@ from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep.monitor import Monitor, Work
+from fcdd_sweep.sweep.signals import terminated_like_interrupted, undisturbed
 from fcdd_sweep.sweep.trial import TrialResult, claim_attempt
 from fcdd_sweep.training.outcome import EpochRecord
 
@@ -42,6 +41,8 @@ _QUIET = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
 """No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
+
+logger = logging.getLogger("fcdd_sweep.tune")
 
 _TOKEN = secrets.token_hex(32)
 """Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
@@ -122,7 +123,7 @@ def _local_ray() -> Iterator[Path]:
     with _environment({**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}):
         import ray
 
-        with _terminated_like_interrupted(), _quiet("ray.tune", "ray.air"):
+        with _quiet("ray.tune", "ray.air"):
             try:
                 ray.init(
                     address="local",
@@ -131,9 +132,10 @@ def _local_ray() -> Iterator[Path]:
                     logging_level="ERROR",
                     _temp_dir=str(scratch),
                 )
-                yield scratch
+                with terminated_like_interrupted():  # Ray has just set a handler of its own
+                    yield scratch
             finally:
-                with _undisturbed():
+                with undisturbed():
                     ray.shutdown()
                     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -162,36 +164,6 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends a sweep as Ctrl-C does. Signals can only be set in the main thread; elsewhere nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A second Ctrl-C must not stop the cleaning up that the first one started."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @dataclass
@@ -249,8 +221,12 @@ def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> An
 
 def _lost(spec: TrialSpec, run_dir: Path, trial: Any) -> TrialResult:
     """A trial whose workers were lost more often than `faults.retries` allows."""
-    number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
-    cause = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "Ray gave no cause"
-    files.write_text(attempt_dir / tree.ERROR, cause)
-    reason = f"worker lost {trial.num_failures} times, the last time on attempt {number - 1}"
+    number = 0
+    try:
+        number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+        cause = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "Ray gave no cause"
+        files.write_text(attempt_dir / tree.ERROR, cause)
+    except OSError as unwritten:  # a full disk must not end the sweep
+        logger.warning("could not keep the evidence of trial %s: %s", spec.trial_id, unwritten)
+    reason = f"worker lost {trial.num_failures} times; {tree.ERROR} of attempt {number} says how"
     return TrialResult(spec.trial_id, "failed", number, reason)

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.training.device import to_device
+
 _LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a grey value (ITU-R 601), as torchvision's jitter uses them."""
 
@@ -36,7 +38,7 @@ class Geometry:
     def apply(self, images: Tensor) -> Tensor:
         """(N, C, H, W) of any type to (N, C, S, S) of that type, in one gather."""
         n, channels, height, width = images.shape
-        rows, columns = (torch.from_numpy(index).to(images.device) for index in (self.rows, self.columns))
+        rows, columns = (to_device(index, images.device) for index in (self.rows, self.columns))
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         side = rows.shape[1]
@@ -95,7 +97,7 @@ def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter
     """
     n = len(images)
     strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
-    amounts = torch.from_numpy(rng.uniform(-1, 1, (n, 4)) * strength).to(images.device, images.dtype)
+    amounts = to_device((rng.uniform(-1, 1, (n, 4)) * strength).astype(np.float32), images.device)
     brightness, contrast, saturation, hue = amounts.view(n, 4, 1, 1, 1).unbind(1)
     images = (images * (1 + brightness)).clamp(0, 1)
     mean = _grey(images).mean((1, 2, 3), keepdim=True)
@@ -109,8 +111,8 @@ def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter
 def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
-    weights = images.new_tensor(_LUMA).view(1, 3, 1, 1)
-    return (images * weights).sum(1, keepdim=True)
+    red, green, blue = images.split(1, 1)
+    return red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
@@ -144,6 +146,6 @@ def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tens
 
 def noise_on_half(rng: np.random.Generator, generator: torch.Generator, images: Tensor, share: float) -> Tensor:
     """On half of the images, noise of `share` times the image's own standard deviation, clamped to 0..1."""
-    chosen = torch.from_numpy(rng.random(len(images)) < 0.5).to(images.device)
+    chosen = to_device(rng.random(len(images)) < 0.5, images.device)
     std = images.flatten(1).std(1) * share * chosen
     return gaussian_noise(generator, images, std.view(-1, 1, 1, 1)).clamp(0, 1)

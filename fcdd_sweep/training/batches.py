@@ -12,6 +12,7 @@ from torch import Tensor
 from fcdd_sweep.anomalies.online import malform
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.streams import Stream, Streams
 
@@ -97,25 +98,25 @@ class BatchMaker:
         step: int,
     ) -> Batch:
         device = self.nominal.device
-        raw = self.nominal[torch.from_numpy(chosen).to(device)]
+        raw = self.nominal[to_device(chosen, device)]
         label = replaced ^ bool(self.settings.images.nominal_label)
         on_maps = self.settings.training.supervision == "maps"
         gt_maps = self._blank_maps(label) if on_maps else None
         if replaced.any():
-            where = torch.from_numpy(np.flatnonzero(replaced)).to(device)
+            where = to_device(np.flatnonzero(replaced), device)
             generator = self.streams.torch(stream, epoch, step, device)
             anomalies, changed = self._anomalies(raw[where], rng, generator)
             raw[where] = anomalies
             if gt_maps is not None and changed is not None and not self.settings.images.nominal_label:
                 gt_maps[where] = changed
         prepared = self.preprocessor.train(raw, gt_maps, self.streams, epoch, step)
-        labels = torch.from_numpy(label.astype(np.int64)).to(device)
+        labels = to_device(label.astype(np.int64), device)
         return Batch(prepared[0], labels, prepared[1] if on_maps else None)
 
     def _blank_maps(self, label: npt.NDArray[np.bool_]) -> Tensor:
         """Maps of samples that have none of their own: all ones where the label is 1."""
         raw = self.preprocessor.recipe.raw_size
-        ones = torch.from_numpy(label.astype(np.uint8)).to(self.nominal.device)
+        ones = to_device(label.astype(np.uint8), self.nominal.device)
         return ones.view(-1, 1, 1, 1).repeat(1, 1, raw, raw)
 
     def _anomalies(
@@ -123,7 +124,7 @@ class BatchMaker:
     ) -> tuple[Tensor, Tensor | None]:
         """What takes the place of `nominal`, uint8, and maps of what is anomalous in it where the mode knows."""
         if self.pool is not None:
-            drawn = torch.from_numpy(rng.integers(len(self.pool.images), size=len(nominal))).to(nominal.device)
+            drawn = to_device(rng.integers(len(self.pool.images), size=len(nominal)), nominal.device)
             return self.pool.images[drawn], None if self.pool.gt_maps is None else self.pool.gt_maps[drawn]
         mode, source = self.settings.anomalies.mode, str(self.settings.anomalies.source)
         noise = render(source, len(nominal), tuple(nominal.shape[1:]), generator, nominal.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.metrics.colour import STEPS
 from fcdd_sweep.networks.build import FCDDNet, build_network
 from fcdd_sweep.training.device import choose_device
 from fcdd_sweep.training.losses import image_scores, pseudo_huber
@@ -33,7 +34,7 @@ class Detector:
         network: in evaluation mode, on the device that it was made or loaded on.
         preprocessor: with the statistics of its nominal training images.
         threshold: score above which an image is called anomalous; NaN when nothing was held out.
-        reference_quantiles: (1001,) float32 of upsampled heatmaps, for colours; see `results.tree.MAPS`.
+        reference_quantiles: (1001,) float32 of upsampled heatmaps, for colours; NaN when the trial had no test images.
     """
 
     settings: Settings
@@ -41,7 +42,7 @@ class Detector:
     network: FCDDNet
     preprocessor: Preprocessor
     threshold: float = float("nan")
-    reference_quantiles: npt.NDArray[np.float32] | None = None
+    reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
 
     @property
     def device(self) -> torch.device:

@@ -6,8 +6,12 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Settings
@@ -28,6 +32,11 @@ def choose_device(wanted: str) -> torch.device:
             Problem("resources.device", f"found '{wanted}', which torch does not see here", f"auto, {have}")
         )
     return torch.device(wanted)
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """A small array for the device that nobody waits for: it is staged at once, so the caller may forget it."""
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
 
 def device_name(device: torch.device) -> str:

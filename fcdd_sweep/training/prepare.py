@@ -61,7 +61,7 @@ def prepare(
 
 def _hold_out(split: Split, fraction: float, streams: Streams) -> tuple[Split, npt.NDArray[np.int64]]:
     """Take a share of the nominal training images away before anything is fitted to them."""
-    count = round(len(split.train_nominal) * fraction)
+    count = min(round(len(split.train_nominal) * fraction), max(len(split.train_nominal) - 1, 0))
     order = streams.numpy("split").permutation(len(split.train_nominal))
     held_out, kept = np.sort(order[:count]), np.sort(order[count:])
     return replace(split, train_nominal=split.train_nominal[kept]), split.train_nominal[held_out]

@@ -43,13 +43,13 @@ class PixelCells:
     Attributes:
         image: (P,) which test image.
         heat: (P, S * S) float32.
-        positive, negative: (P, S * S) int64, anomalous and defect-free original pixels.
+        positive, negative: (P, S * S) int32, anomalous and defect-free original pixels.
     """
 
     image: npt.NDArray[np.int64]
     heat: npt.NDArray[np.float32]
-    positive: npt.NDArray[np.int64]
-    negative: npt.NDArray[np.int64]
+    positive: npt.NDArray[np.int32]
+    negative: npt.NDArray[np.int32]
 
     def rank(self, part: npt.NDArray[np.bool_] | slice = slice(None)) -> Ranking:
         """All cells of all images, or of the images in `part`, (P,) bool."""
@@ -71,12 +71,13 @@ def evaluate(
     maps = detector.anomaly_maps(corpus.images[split.test])
     score = detector.scores(maps)
     held_out = detector.scores(detector.anomaly_maps(corpus.images[validation]))
-    cells = _pixel_cells(detector, corpus, split, maps) if corpus.has_maps and len(label) else None
+    measured = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
+    cells = _pixel_cells(detector, corpus, split, maps) if measured else None
     metrics, curves = _metrics(label, score, cells)
     return TestResult(
         scores=_score_columns(corpus, split, label, score, validation, held_out, nominal_label),
         curves=curves,
-        metrics=metrics | _threshold(detector, held_out),
+        metrics=metrics | _threshold(detector, held_out if not nominal_label else held_out[:0]),
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
     )
@@ -110,20 +111,25 @@ def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
     return {"threshold": float(np.quantile(held_out, quantile)), "threshold_source": source}
 
 
-def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells:
-    """Nominal images, whose maps are empty, and anomalous images that have a map."""
+def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells | None:
+    """Nominal images, whose maps are empty, and anomalous images that have a map; None when there are neither.
+
+    In one-vs-rest an image of the normal class counts as free of defects, whatever map it has.
+    """
     size = detector.settings.images.size
     masked = corpus.mask_index[split.test] >= 0
     image = np.flatnonzero(masked | (split.test_label == 0))
+    if not len(image):
+        return None
     counts = []
     for i in image:
-        mask = corpus.mask(split.test[i])
+        mask = corpus.mask(split.test[i]) if split.test_label[i] else None
         if mask is None:
             height, width = corpus.original_size[split.test[i]]
             mask = np.zeros((int(height), int(width)), dtype=bool)
         counts.append(cell_counts(mask, size))
-    positive = np.stack([positive.ravel() for positive, _ in counts])
-    total = np.stack([total.ravel() for _, total in counts])
+    positive = np.stack([positive.ravel().astype(np.int32) for positive, _ in counts])
+    total = np.stack([total.ravel().astype(np.int32) for _, total in counts])
     heat = detector.heatmaps(maps[image]).flatten(1).numpy()
     return PixelCells(image, heat, positive, total - positive)
 
@@ -166,12 +172,13 @@ def _by_defect(
     rows = []
     for name in sorted(set(split.test_defect) - {""}):
         part = (split.test_label == 0) | (defect == name)
+        seen = None if cells is None else part[cells.image]
         rows.append(
             {
                 "defect": name,
                 "n": int((defect == name).sum()),
                 "image_auroc": rank(score[part], label[part]).auroc(),
-                "pixel_auroc": math.nan if cells is None else cells.rank(part[cells.image]).auroc(),
+                "pixel_auroc": cells.rank(seen).auroc() if cells and seen is not None and seen.any() else math.nan,
             }
         )
     return rows
@@ -214,9 +221,12 @@ def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uin
 
 
 def _references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> npt.NDArray[np.float32]:
-    """Quantiles of the upsampled heatmaps of equally many test images of each label (of one, if there is but one)."""
+    """Quantiles of the upsampled heatmaps of equally many test images of each label; NaN without test images.
+
+    Where one label is missing, the other stands alone.
+    """
     if not len(label):
-        return np.zeros(STEPS + 1, dtype=np.float32)
+        return np.full(STEPS + 1, np.nan, dtype=np.float32)
     counts = [int((label == value).sum()) for value in (0, 1)]
     take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
     chosen = np.concatenate([np.flatnonzero(label == value)[:take] for value in (0, 1)])

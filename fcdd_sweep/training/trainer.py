@@ -61,21 +61,20 @@ def train(
         prepared = prepare(spec, corpus, exposure, streams, device)
         network = make_network(settings, device, streams.integer("weights"))
         preview = _preview(prepared.batches)
-        history = fit(network, prepared.batches, observer or Silent())
+        history, state = fit(network, prepared.batches, observer or Silent())
         trained = time.perf_counter()
         detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
         tested = evaluate(detector, corpus, prepared.split, prepared.validation, settings.images.nominal_label)
         detector = replace(
             detector,
             threshold=tested.metrics["threshold"],
-            reference_quantiles=tested.maps.get("reference_quantiles"),
+            reference_quantiles=tested.maps["reference_quantiles"],
         )
         facts = {
             **_sizes(prepared),
             "selection_source": "none: fixed epochs",
             "final_loss": history[-1].loss,
             "epochs": len(history),
-            "data_fingerprint": corpus.fingerprints[spec.normal_class],
             "train_time_s": trained - started,
             "test_time_s": time.perf_counter() - trained,
             "device": device_name(device),
@@ -87,13 +86,17 @@ def train(
             metrics=tested.metrics | facts,
             defects=tested.defects,
             maps=tested.maps | preview,
-            snapshot=detector.snapshot() | {"seed": spec.seed, "trial_id": spec.trial_id, "epoch": len(history)},
+            snapshot=detector.snapshot() | state | {"seed": spec.seed, "trial_id": spec.trial_id},
             notes=prepared.notes,
         )
 
 
-def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> list[EpochRecord]:
-    """Train for the configured epochs; the device is waited for once an epoch, never within one."""
+def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> tuple[list[EpochRecord], dict[str, Any]]:
+    """Train for the configured epochs; the device is waited for once an epoch, never within one.
+
+    Returns:
+        One record an epoch; and the states of optimiser and schedule with the number of epochs, for the snapshot.
+    """
     settings = batches.settings
     optimizer = make_optimizer(network, settings.training)
     schedule = make_schedule(optimizer, settings.training)
@@ -108,13 +111,17 @@ def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> list[Epoch
         schedule.step()
         history.append(record)
         observer.epoch_done(record, settings.training.epochs)
-    return history
+    return history, {
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "epoch": len(history),
+    }
 
 
 def _epoch(network: FCDDNet, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
     """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
     order = batches.order(epoch)
-    sums = torch.zeros(4, dtype=torch.float64, device=batches.nominal.device)
+    sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     for step, chosen in enumerate(_slices(order, batches.settings.training.batch_size)):
         batch = batches.batch(chosen, epoch, step)
         losses = sample_losses(network, batch, batches.settings)
