@@ -16,6 +16,8 @@ from fcdd_sweep.report.style import DPI, INK, SMALL_PT, TEXT_PT, TITLE_PT
 
 Pixels = npt.NDArray[np.uint8]
 COLOUR_MAP = "jet"
+FRAME = 190
+"""Grey level of the frame around each picture."""
 CELL_IN = 1.1
 """Side of a picture in inches when six stand side by side: the width of a paper's text."""
 
@@ -112,11 +114,12 @@ def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
 
 
 def _beside(images: Pixels, cell_in: float) -> Pixels:
-    """(n, S, S, 3) as one picture of n cells, each with a thin white edge."""
+    """(n, S, S, 3) as one picture of n cells with white edges; a thin grey frame shows where a white map ends."""
     images = _near_size(images, round(cell_in * DPI))
     n, height, width, _ = images.shape
-    edge = max(1, width // 60)
+    edge = max(2, width // 60)
     cells = np.full((n, height + 2 * edge, width + 2 * edge, 3), 255, np.uint8)
+    cells[:, edge - 1 : 1 - edge, edge - 1 : 1 - edge] = FRAME
     cells[:, edge:-edge, edge:-edge] = images
     return cells.transpose(1, 0, 2, 3).reshape(height + 2 * edge, n * (width + 2 * edge), 3)
 
