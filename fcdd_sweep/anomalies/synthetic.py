@@ -32,8 +32,8 @@ REACH = math.ceil(LARGEST_SIDE / 2 * math.sqrt(2) + 0.5)
 BLUR_TAPS, BLUR_STD = 25, 5.0
 BAND = 48
 """Pixels that one product of the blur gives; a tap reaches 12 pixels, so larger ones would multiply by more zeros."""
-CPU_CHUNK = 8
-"""Images that are rendered together on a CPU; more do not stay in its cache."""
+CPU_CHUNK = 8 * 240 * 240
+"""Pixels that are rendered together on a CPU, 8 of the paper's images; more do not stay in its cache."""
 
 
 def render(
@@ -85,7 +85,8 @@ def _confetti(n: int, shape: Shape, generator: torch.Generator | None, device: t
         found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
         raise InputError(Problem("images.raw_size", found, next_step="Use larger images or another source"))
     noise = torch.empty((n, *shape), dtype=torch.int16, device=device)
-    for part in noise.split(CPU_CHUNK if device.type == "cpu" else max(n, 1)):
+    together = max(1, CPU_CHUNK // math.prod(shape[1:])) if device.type == "cpu" else max(n, 1)
+    for part in noise.split(together):
         _blur(_squares(len(part), shape, generator, device), out=part)
     return noise
 
@@ -137,20 +138,27 @@ def _rasterised(drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor,
         drawn: (B, 4) in 0..1: centre's row, centre's column, side, angle.
 
     Returns:
-        (B, P) rows and (B, P) columns of the pixels around each centre, moved into the image, and (B, P, P) bool,
+        (B, P) rows and (B, Q) columns of the pixels around each centre, moved into the image, and (B, P, Q) bool,
         which of them lie in both the square and the image.
     """
     row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
     side = (SMALLEST_SIDE + drawn[:, 2] * (LARGEST_SIDE - SMALLEST_SIDE + 1)).floor().view(-1, 1, 1)
     angle = ((2 * drawn[:, 3] - 1) * LARGEST_ANGLE).view(-1, 1, 1)
-    reach = torch.arange(-REACH, REACH + 1, device=drawn.device)
+    rows, columns = _around(row, height), _around(column, width)
     # A square with an even side has its middle between two pixels.
-    down, right = reach.view(1, -1, 1) - (1 - side % 2) / 2, reach.view(1, 1, -1) - (1 - side % 2) / 2
+    down = (rows - row[:, None])[:, :, None] - (1 - side % 2) / 2
+    right = (columns - column[:, None])[:, None, :] - (1 - side % 2) / 2
     along, across = angle.cos() * right + angle.sin() * down, angle.cos() * down - angle.sin() * right
     inside = torch.maximum(along.abs(), across.abs()) < side / 2
-    rows, columns = row[:, None] + reach, column[:, None] + reach
     inside &= ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     return rows.clamp(0, height - 1), columns.clamp(0, width - 1), inside
+
+
+def _around(centre: Tensor, size: int) -> Tensor:
+    """(B,) centres to (B, P) pixels of an axis that a square can reach: all of the axis where it is short."""
+    if size <= 2 * REACH + 1:
+        return torch.arange(size, device=centre.device).expand(len(centre), -1)
+    return centre[:, None] + torch.arange(-REACH, REACH + 1, device=centre.device)
 
 
 @lru_cache(maxsize=16)
