@@ -3,10 +3,13 @@
 import re
 from pathlib import Path
 
+import duckdb
 import pytest
 
-from fcdd_sweep import cli
+from fcdd_sweep import cli, load_experiment, run_sweep
 from fcdd_sweep.results import schemas
+from fcdd_sweep.sweep.plan import plan_file
+from tests.trees import write_class_first
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -50,3 +53,49 @@ def test_commands_are_commands(page):
 def test_experiment_files_that_are_named_exist(page):
     for name in re.findall(r"experiments/[\w.-]+\.yaml", page.read_text()):
         assert (ROOT / name).is_file(), name
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A folder in which `results/digits` is a finished run."""
+    folder = tmp_path_factory.mktemp("readme")
+    experiment = load_experiment(
+        ROOT / "experiments" / "digits.yaml",
+        [f"output={folder / 'results'}", "dataset.classes=['3', '8']", "seeds=1", "training.epochs=1"],
+    )
+    assert run_sweep(experiment, local=True).done == 2
+    return folder
+
+
+def code_blocks(language):
+    return re.findall(rf"```{language}\n(.+?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_the_query_of_the_readme_runs(digits_run, monkeypatch):
+    monkeypatch.chdir(digits_run)
+    rows = [duckdb.sql(query).fetchall() for query in code_blocks("sql")]
+    assert [sorted(row[0] for row in answer) for answer in rows] == [["3", "8"]]
+
+
+def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
+    monkeypatch.chdir(digits_run)
+    blocks = [block for block in code_blocks("python") if "run_sweep" not in block]
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(block, {})
+    printed = capsys.readouterr().out
+    assert "count" in printed and "trial_id" in printed
+
+
+def test_the_names_of_the_readme_are_there():
+    (block,) = [block for block in code_blocks("python") if "run_sweep" in block]
+    exec(block.splitlines()[0], {})
+    exec("from fcdd_sweep.networks import build_network; from fcdd_sweep.anomalies import render", {})
+
+
+def test_the_experiment_of_the_readme_is_valid(tmp_path):
+    (text,) = code_blocks("yaml")
+    (tmp_path / "my-parts.yaml").write_text(text)
+    parts = write_class_first(tmp_path / "parts")
+    _, planned = plan_file(tmp_path / "my-parts.yaml", [f"dataset.root={parts}"])
+    assert len(planned.configs) == 2

@@ -16,7 +16,6 @@ from fcdd_sweep.report.mosaic import draw_strips
 from fcdd_sweep.report.records import UNREADABLE, Run, Trial, brief
 from fcdd_sweep.report.roc import Kind, RocFigure, class_roc, config_roc, draw_beside, draw_roc, run_roc
 from fcdd_sweep.report.style import as_jpeg_uri, as_svg_uri, save, settle
-from fcdd_sweep.results import tree
 
 ROC, PIXEL_ROC, HEATMAPS = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
 KINDS: tuple[Kind, ...] = ("image", "pixel")
@@ -63,12 +62,11 @@ def draw_run(run: Run, *, redraw: bool) -> Pictures:
     return Pictures(roc, configs, tuple(problems))
 
 
-def leaf_quantile(leaf: Path) -> float:
-    """The share of values that colours span, from the trial's own `config.yaml`; the default when it says nothing."""
+def run_quantile(run: Run) -> float:
+    """The share of values that colours span, from `experiment.yaml`: it is drawing, and no part of a trial."""
     try:
-        plain = YAML(typ="safe", pure=True).load(leaf / tree.CONFIG)
-        return float(plain["settings"]["heatmaps"]["quantile"])
-    except (*UNREADABLE, YAMLError, TypeError):
+        return float(YAML(typ="safe", pure=True).load(run.experiment)["heatmaps"]["quantile"])
+    except (YAMLError, KeyError, TypeError, ValueError):
         return Heatmaps().quantile
 
 
@@ -76,9 +74,8 @@ def _redraw_leaves(run: Run) -> list[str]:
     problems = []
     for trial in run.trials:
         if trial.status == "done":
-            leaf = run.path / trial.leaf
             try:
-                draw_leaf(leaf, leaf_quantile(leaf))
+                draw_leaf(run.path / trial.leaf, run_quantile(run))
             except UNREADABLE as error:
                 problems.append(f"{trial.leaf}: its pictures could not be drawn ({brief(error)})")
     return problems
@@ -121,7 +118,7 @@ def _draw_class(run: Run, config: str, name: str, problems: list[str]) -> ClassP
 def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list[str]) -> str:
     done = [trial for trial in trials if trial.status == "done"]
     seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := _maps_of(run, trial, problems))]
-    strips = class_strips(seeds, leaf_quantile(run.path / done[0].leaf)) if seeds else []
+    strips = class_strips(seeds, run_quantile(run)) if seeds else []
     if not strips:
         path.unlink(missing_ok=True)
         return ""
