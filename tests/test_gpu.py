@@ -1,0 +1,34 @@
+"""Training on a CUDA device; skipped where there is none."""
+
+import pytest
+import torch
+
+from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.trainer import train
+from tests.specs import defects_corpus, spec
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+
+def on_gpu(**sections):
+    return spec(resources={"device": "cuda"}, **sections)
+
+
+@pytest.mark.parametrize("mode", ["malformed_normal", "malformed_normal_gt"])
+def test_the_same_trial_twice_gives_the_same_bits(mode):
+    anomalies = {"mode": mode, "source": "confetti"}
+    first, second = (train(on_gpu(anomalies=anomalies), defects_corpus()) for _ in range(2))
+    assert first.scores == second.scores
+    assert [record.loss for record in first.history] == [record.loss for record in second.history]
+
+
+def test_a_snapshot_made_on_a_gpu_scores_the_same_on_a_cpu(tmp_path):
+    corpus = defects_corpus()
+    outcome = train(on_gpu(), corpus)
+    torch.save(outcome.snapshot, tmp_path / "snapshot.pt")
+    detector = load_detector(tmp_path / "snapshot.pt", "cpu")
+    scores = detector.scores(detector.anomaly_maps(corpus.images[corpus.is_test]))
+    assert scores.tolist() == pytest.approx(outcome.scores["score"], rel=1e-3)

@@ -1,0 +1,96 @@
+"""What a sweep shows: lines where the output is no terminal, a live display where it is."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fcdd_sweep.progress import LiveProgress, PlainProgress, Tally, clock, shown
+from fcdd_sweep.sweep.trial import TrialResult
+from tests.specs import spec
+
+
+@pytest.fixture
+def out():
+    return io.StringIO()
+
+
+def done(which, score):
+    return TrialResult(which.trial_id, "done", 1, image_auroc=score)
+
+
+def failed(which, error):
+    return TrialResult(which.trial_id, "failed", 1, error)
+
+
+def run_two(progress):
+    first, second = spec(seed=0), spec(seed=1)
+    progress.begun(5, 2, 3)
+    progress.started(first)
+    progress.started(second)
+    progress.epoch_done(first, 1, 2, 0.25)
+    progress.ended(first, done(first, 0.875))
+    progress.ended(second, failed(second, "ValueError: bad"))
+
+
+def test_plain_lines_tell_each_trial_and_the_tally(out):
+    run_two(PlainProgress(Console(file=out, width=80)))
+    lines = out.getvalue().splitlines()
+    assert lines[0] == "5 trials, 2 of them done already; running 3"
+    assert lines[1].startswith("done  class plain, seed 0: image AUROC 0.8750   [3/5 done, 1 running | ")
+    assert "image AUROC mean 0.875, best 0.875" in lines[1] and "about" in lines[1]
+    assert lines[2].startswith("FAILED  class plain, seed 1: ValueError: bad   [3/5 done, 1 failed | ")
+    assert len(lines) == 3
+
+
+def test_a_heartbeat_tells_of_long_trials(out):
+    progress = PlainProgress(Console(file=out, width=80), heartbeat_s=0.0)
+    progress.begun(1, 0, 1)
+    progress.started(spec())
+    progress.epoch_done(spec(), 5, 10, 0.5)
+    assert "0/1 done, 1 running" in out.getvalue().splitlines()[-1]
+
+
+def test_the_live_display_shows_running_trials_and_prints_failures_alone(out):
+    console = Console(file=out, width=100, force_terminal=True, color_system=None)
+    progress = LiveProgress(console)
+    run_two(progress)
+    progress.started(spec(seed=2))
+    progress.epoch_done(spec(seed=2), 1, 2, 0.25)
+    console.print(progress)
+    text = out.getvalue()
+    assert "class plain, seed 2" in text and "epoch 1/2, loss 0.2500" in text
+    assert "FAILED  class plain, seed 1: ValueError: bad" in text
+    assert "done  class" not in text
+
+
+def test_many_running_trials_are_summed_up(out):
+    console = Console(file=out, width=100)
+    progress = LiveProgress(console)
+    progress.begun(40, 0, 40)
+    for seed in range(20):
+        progress.started(spec(seed=seed))
+    console.print(progress)
+    assert "and 8 more" in out.getvalue()
+
+
+def test_the_display_fits_the_output(out):
+    with shown(Console(file=out)) as progress:
+        assert type(progress) is PlainProgress
+    with shown(Console(file=out, force_terminal=True)) as progress:
+        assert type(progress) is LiveProgress
+
+
+def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
+    monkeypatch.setattr("fcdd_sweep.progress.time.monotonic", lambda: 100.0)
+    tally = Tally(planned=4, missing=4, since=0.0)
+    assert tally.eta_s() is None
+    tally.running = {"a": (spec(), 1, 2, 0.1)}
+    assert tally.eta_s() == pytest.approx(700)
+    tally.done = 1
+    assert tally.eta_s() == pytest.approx(100 / 1.5 * 2.5)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")])
+def test_clock(seconds, text):
+    assert clock(seconds) == text
