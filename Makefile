@@ -28,9 +28,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' || \
 		{ echo "fcdd_sweep needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@if $(BIN)/python -c 'import torch' 2>/dev/null; then \
-		echo "keeping the torch in .venv"; grep -vE '^(torch|torchvision|triton)==' constraints.txt > .venv/constraints.txt; \
-	else cp constraints.txt .venv/constraints.txt; fi
+	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e '.[dev]'
 	touch $@
