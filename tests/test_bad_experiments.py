@@ -131,7 +131,7 @@ FILES = {
     ),
     "an unknown choice": (
         HEAD + "preprocessing: lcnaug\n",
-        ["x.yaml:4: preprocessing: found the text 'lcnaug'|'none', 'lcn', 'aug1' or 'lcnaug1'|Closest: 'lcnaug1'"],
+        ["x.yaml:4: preprocessing: found the text 'lcnaug'|'none', 'lcn', 'aug1', 'lcnaug1'|Closest: 'lcnaug1'"],
     ),
     "an unknown mode": (
         HEAD + "anomalies: {mode: nois}\n",

@@ -136,7 +136,7 @@ def test_what_belongs_to_a_mode_goes_with_it(load):
 def test_another_data_set_takes_nothing_from_the_old_one(load):
     experiment = load(HEAD.replace("digits", "mvtec") + "dataset: {name: digits}\n")
     assert experiment.dataset.model_dump() == {
-        "name": "digits", "root": None, "classes": "all", "protocol": None, "options": {},
+        "name": "digits", "root": None, "classes": "all", "protocol": None, "options": {}, "download": False,
     }  # fmt: skip
     text = HEAD.replace("digits", "mvtec") + "dataset: {name: mvtec, root: /data, classes: [bottle]}\n"
     assert load(text, "dataset.name=digits").dataset == experiment.dataset
@@ -259,6 +259,7 @@ def test_a_values_order_in_the_file_does_not_matter(load):
 # Identity
 
 CHANGES = {
+    "method": "hsc",
     "dataset.name": "textures",
     "dataset.protocol": "defects",
     "dataset.options": {"threshold": 0.2},
@@ -271,8 +272,10 @@ CHANGES = {
     "anomalies.source": "solid",
     "anomalies.limit": 9,
     "anomalies.probability": 0.4,
+    "anomalies.online": False,
     "network.name": "FCDD_CNN32_S",
     "network.bias": False,
+    "network.weights": "imagenet",
     "preprocessing": "lcn",
     "training.epochs": 4,
     "training.passes_per_epoch": 2,
@@ -292,7 +295,9 @@ CHANGES = {
 KEEPS = {
     "dataset.root": "/elsewhere",
     "dataset.classes": ["3"],
+    "dataset.download": True,
     "heatmaps.quantile": 0.5,
+    "heatmaps.blur": True,
     "resources.device": "cpu",
     "resources.cpus": 2.0,
     "resources.trials_per_gpu": 1,
@@ -310,7 +315,7 @@ def changed(key, value):
 def test_every_setting_is_known_to_change_the_id_or_not():
     fields = {key for key in KNOWN_KEYS if key.split(".")[0] in Settings.model_fields and key.count(".") <= 1}
     whole = {key for key in fields if any(other.startswith(f"{key}.") for other in fields)}
-    assert fields - whole - {"method"} == CHANGES.keys() | KEEPS.keys()
+    assert fields - whole - {"network.backbone", "network.node"} == CHANGES.keys() | KEEPS.keys()
 
 
 @pytest.mark.parametrize("key", CHANGES)
@@ -328,6 +333,15 @@ def test_a_folder_of_outlier_exposure_counts_by_its_name():
         return config_id(settings(anomalies={"mode": "noise", "source": {"folder": folder}}))
 
     assert of("/a/birds") == of("/b/birds/") != of("/a/fish")
+
+
+def test_a_backbone_is_another_network_and_its_weights_count_by_their_name():
+    def of(**network):
+        return config_id(Settings.model_validate({**settings().model_dump(mode="json"), "network": network}))
+
+    ids = {of(backbone="resnet18", node=node, weights=weights) for node in ("layer1", "layer2") for weights in "ab"}
+    assert len(ids) == 4
+    assert of(name="X", weights="/a/w.pt") == of(name="X", weights="/b/w.pt") != of(name="X")
 
 
 def test_the_root_of_an_exposed_data_set_leaves_the_id():
@@ -352,7 +366,7 @@ def test_ids_are_the_same_for_ever():
 
 def test_defaults_do_not_change_unnoticed():
     """Defaults are left out of ids: whoever changes one must raise NUMERICS_VERSION, and then this digest."""
-    assert digest(settings().model_dump(mode="json")) == "74a898e01510"
+    assert digest(settings().model_dump(mode="json")) == "338767f7d722"
 
 
 def test_class_and_seed_make_the_trial():

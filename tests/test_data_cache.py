@@ -220,7 +220,7 @@ def test_outlier_images_of_a_folder_are_cached_and_unreadable_ones_counted(
     (tmp_path / "pool" / "bad.png").write_bytes(b"no image")
     for _ in range(2):
         pool = load_folder_images(tmp_path / "pool", IMAGES, tmp_path / "cache")
-        assert pool.shape == (5, 3, 16, 16) and isinstance(pool, np.memmap)
+        assert pool.images.shape == (5, 3, 16, 16) and isinstance(pool.images, np.memmap)
         assert "1 of 6 images do not decode and are left out: bad.png" in caplog.text
         caplog.clear()
 

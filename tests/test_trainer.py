@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from fcdd_sweep.data.corpus import split_for
+from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.training.outcome import Silent
 from fcdd_sweep.training.prepare import TrainingError, prepare
 from fcdd_sweep.training.streams import Streams
@@ -120,7 +121,7 @@ def test_without_held_out_images_the_threshold_is_undefined():
 
 
 def test_limits_are_nested_and_drawn_once_a_seed():
-    exposure = np.random.default_rng(0).integers(0, 255, (50, 1, 32, 32)).astype(np.uint8)
+    exposure = ArrayPool(np.random.default_rng(0).integers(0, 255, (50, 1, 32, 32)).astype(np.uint8))
 
     def pool(limit, seed=0):
         trial = spec(seed=seed, anomalies={"mode": "noise", "source": {"folder": "x"}, "limit": limit})

@@ -32,6 +32,11 @@ def _dataset_changes(lower: Tree, upper: Tree) -> bool:
     return "name" in lower and "name" in upper and upper["name"] != lower["name"]
 
 
+def _network_changes(lower: Tree, upper: Tree) -> bool:
+    """A network of the table, or a backbone: naming one takes back the other."""
+    return ("backbone" in upper and "name" in lower) or ("name" in upper and "backbone" in lower)
+
+
 def _mode_changes(lower: Tree, upper: Tree) -> bool:
     """Source and limit of one mode mean nothing to another, except between modes that both take a source."""
     old, new = lower.get("mode"), upper.get("mode")
@@ -55,6 +60,7 @@ def _always(lower: Tree, upper: Tree) -> bool:
 _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("dataset",): _dataset_changes,
     ("dataset", "options"): _cleared,
+    ("network",): _network_changes,
     ("anomalies",): _mode_changes,
     ("anomalies", "source"): _always,
     ("training", "schedule"): _schedule_changes,

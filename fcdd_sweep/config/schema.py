@@ -37,6 +37,8 @@ class Dataset(Section):
     """`folder` only: which layout; found from the folders when left out."""
     options: dict[str, bool | int | float | str] = {}
     """Settings that belong to one data set alone; `list` shows them."""
+    download: bool = False
+    """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
     @field_validator("root")
     @classmethod
@@ -72,6 +74,8 @@ class DatasetSource(Section):
     """Outlier exposure: training images of this data set."""
     root: Annotated[Path, Field(strict=False)] | None = None
     """Where that data set lies, if it needs a folder."""
+    download: bool = False
+    """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
 
 class FolderSource(Section):
@@ -104,14 +108,41 @@ class Anomalies(Section):
     limit: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     """How many distinct outlier-exposure or real anomalies are used, drawn once per seed."""
     probability: float = Field(0.5, ge=0.0, le=1.0)
-    """Chance that a nominal training sample is replaced, drawn freshly every time."""
+    """Chance that a nominal training sample is replaced, drawn freshly every time (`online` alone)."""
+    online: bool = True
+    """False: one anomaly for each nominal training sample is made once, before training, and appended."""
 
 
 class Network(Section):
-    name: str
+    name: str | None = None
     """Which network; `python -m fcdd_sweep list` shows them."""
+    backbone: str | None = None
+    """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
+    node: str | None = None
+    """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
+    weights: Literal["auto", "imagenet", "none"] | Annotated[Path, Field(strict=False)] = "auto"
+    """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
+    network's name says, and ImageNet's for a backbone."""
     bias: bool = True
     """Biases in convolutions and affine batch norms."""
+
+    @field_validator("weights")
+    @classmethod
+    def absolute(cls, weights: str | Path) -> str | Path:
+        return weights.expanduser().absolute() if isinstance(weights, Path) else weights
+
+    @model_validator(mode="after")
+    def one_network(self) -> Network:
+        if (self.name is None) == (self.backbone is None):
+            raise ValueError("network needs either a name, or a backbone and a node")
+        if (self.backbone is None) != (self.node is None):
+            raise ValueError("network.backbone and network.node go together")
+        return self
+
+    @property
+    def title(self) -> str:
+        """What the network is called in texts."""
+        return self.name or f"{self.backbone} up to {self.node}"
 
 
 class ExponentialSchedule(Section):
@@ -169,6 +200,8 @@ class Heatmaps(Section):
     """Standard deviation in pixels of the upsampling Gaussian; left out: by the receptive field's size."""
     quantile: float = Field(0.99, gt=0.0, le=1.0)
     """Share of the reference values that the colours span; drawing only."""
+    blur: bool = False
+    """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
 
 class Validation(Section):
@@ -208,12 +241,13 @@ class Keep(Section):
 class Settings(Section):
     """Everything that a single trial needs to know, apart from its class and seed."""
 
-    method: Literal["fcdd"] = "fcdd"
+    method: Literal["fcdd", "hsc", "ae"] = "fcdd"
+    """FCDD, or a baseline: the hypersphere classifier, or the autoencoder."""
     dataset: Dataset
     images: Images
     anomalies: Anomalies = Anomalies()
     network: Network
-    preprocessing: Literal["none", "lcn", "aug1", "lcnaug1"] = "none"
+    preprocessing: Literal["none", "lcn", "aug1", "lcnaug1", "aug1_blackcenter", "aug1_blackcenter_inverted"] = "none"
     training: Training
     heatmaps: Heatmaps = Heatmaps()
     evaluation: Evaluation = Evaluation()

@@ -17,8 +17,11 @@ NUMERICS_VERSION = 1
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",
+    "dataset.download",
     "anomalies.source.root",
+    "anomalies.source.download",
     "heatmaps.quantile",
+    "heatmaps.blur",
     "resources",
     "keep",
 )
@@ -94,9 +97,9 @@ def config_id(settings: Settings) -> str:
 def identity(settings: Settings) -> dict[str, Any]:
     """The part of the settings that changes a trial's numbers, as plain values.
 
-    A folder of outlier exposure counts by its last name: where it lies does not matter. Values at their default are
-    left out, so that a new key with a default leaves the ids of finished trials alone; a default that changes must
-    therefore raise `NUMERICS_VERSION`.
+    A folder of outlier exposure and a file of weights count by their last name: where they lie does not matter.
+    Values at their default are left out, so that a new key with a default leaves the ids of finished trials alone; a
+    default that changes must therefore raise `NUMERICS_VERSION`.
     """
     plain = settings.model_dump(mode="json", include=set(Settings.model_fields), exclude_defaults=True)
     for key in NOT_IDENTITY:
@@ -106,7 +109,7 @@ def identity(settings: Settings) -> dict[str, Any]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
-    source = plain.get("anomalies", {}).get("source")
-    if isinstance(source, dict) and "folder" in source:
-        source["folder"] = source["folder"].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    for named, key in ((plain.get("anomalies", {}).get("source"), "folder"), (plain.get("network"), "weights")):
+        if isinstance(named, dict) and key in named:
+            named[key] = named[key].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     return {key: value for key, value in plain.items() if value != {}}

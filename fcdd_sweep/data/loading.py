@@ -7,6 +7,7 @@ single new image in the same way.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import logging
@@ -14,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
-import numpy as np
-import numpy.typing as npt
 from PIL import __version__ as PILLOW_VERSION
 
 from fcdd_sweep.config.errors import DataError, Problem, closest
@@ -25,6 +24,7 @@ from fcdd_sweep.data.cache import cache_root, cached
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.files import file_record, image_files
 from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
+from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.data.records import Discovery, Record, Scan, wanted_classes
 from fcdd_sweep.data.registry import Option, info
 from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
@@ -45,7 +45,7 @@ _LOG = logging.getLogger(__name__)
 _Value = bool | int | float | str
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _BYTES_PER_RECORD = 500
-_SKIPPED = "skipped.json"
+_POOL = "pool.json"
 
 
 def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:
@@ -82,8 +82,8 @@ def load_corpus(
     return read_corpus(entry, dataset.name, protocol, kept, scan.notes)
 
 
-def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> npt.NDArray[np.uint8]:
-    """All images below a folder, for outlier exposure: (M, C, H, W) uint8, memory-mapped and read-only.
+def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> ArrayPool:
+    """All images below a folder, for outlier exposure, memory-mapped.
 
     Images that do not decode are left out, and the log says how many.
 
@@ -95,16 +95,18 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
     ]
     if not records:
         raise _no_images(folder)
+    key = _key({"folder": str(folder.absolute())}, records, images)
     entry = cached(
         cache_root(cache_dir),
-        f"images-{_key({'folder': str(folder.absolute())}, records, images)}",
+        f"pool-{key}",
         _size_bytes(records, images),
         lambda target: _write_images(target, folder, records, images),
     )
-    if skipped := json.loads((entry / _SKIPPED).read_text(encoding="utf-8")):
+    facts = json.loads((entry / _POOL).read_text(encoding="utf-8"))
+    if skipped := facts["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
         _LOG.warning("%s: %s: %s", folder, counts, shortened(skipped))
-    return read_images(entry)
+    return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"])
 
 
 def load_image_file(path: Path, raw_size: int, resize: Resize, color: Color) -> Pixels:
@@ -206,15 +208,18 @@ def _size_bytes(records: Sequence[Record], images: Images) -> int:
 
 def _write_images(target: Path, folder: Path, records: list[Record], images: Images) -> None:
     skipped: list[str] = []
+    pixels = hashlib.sha256()
     with ImageFile(target, images.channels, images.raw_size) as file:
         for record, decoded in decode_all(records, images, None):
             if isinstance(decoded, DataError):
                 skipped.append(record.path)
             else:
                 file.append(decoded.pixels)
+                pixels.update(decoded.pixels.tobytes())
     if len(skipped) == len(records):
         raise _no_images(folder)
-    (target / _SKIPPED).write_text(json.dumps(skipped), encoding="utf-8")
+    facts = {"skipped": skipped, "fingerprint": pixels.hexdigest()[:12]}
+    (target / _POOL).write_text(json.dumps(facts), encoding="utf-8")
 
 
 def _no_images(folder: Path) -> DataError:

@@ -168,7 +168,7 @@ def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
 def _network(parts: Parts) -> Iterator[Problem]:
     if parts.network is None:
         return
-    name = parts.network.name
+    name = parts.network.title
     if name not in NETWORKS:
         yield Problem("network.name", f"there is no network '{name}'", ", ".join(NETWORKS), closest(name, NETWORKS))
     elif parts.images is not None and (misfit := check_size(name, parts.images.size)):

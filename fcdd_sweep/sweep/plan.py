@@ -164,7 +164,7 @@ def _data_text(settings: Settings) -> str:
 
 
 def _network_text(settings: Settings) -> str:
-    name = settings.network.name
+    name = settings.network.title
     field = receptive_field(name, settings.images.size)
     seen = f"receptive field {field.size} px, jump {field.jump} px"
     return f"{name}: {seen}, anomaly map {field.width}x{field.width}"

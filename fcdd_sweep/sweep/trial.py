@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import logging
 import math
@@ -19,13 +18,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images, Settings
 from fcdd_sweep.config.trial import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
+from fcdd_sweep.data.pools import ArrayPool, ImagePool
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
@@ -174,15 +173,15 @@ def _open_corpus(dataset: str, images: str) -> Corpus:
     return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
 
 
-def exposure_of(settings: Settings) -> npt.NDArray[np.uint8] | None:
-    """(M, C, R, R) images of the outlier-exposure source, or None when the config names none."""
+def exposure_of(settings: Settings) -> ImagePool | None:
+    """Images of the outlier-exposure source, or None when the config names none."""
     source = settings.anomalies.source
     if isinstance(source, FolderSource):
         return load_folder_images(source.folder, settings.images)
     if isinstance(source, DatasetSource):
-        dataset = Dataset(name=source.dataset, root=source.root)
+        dataset = Dataset(name=source.dataset, root=source.root, download=source.download)
         corpus = _open_corpus(dataset.model_dump_json(), settings.images.model_dump_json())
-        return corpus.images[~corpus.is_test]
+        return ArrayPool(corpus.images, np.flatnonzero(~corpus.is_test), digest(corpus.fingerprints))
     return None
 
 
@@ -190,7 +189,7 @@ def fingerprint_of(spec: TrialSpec) -> str:
     """Digest of all images that a trial sees: those of its class, and those of its outlier-exposure source."""
     own = corpus_of(spec.settings).fingerprints[spec.normal_class]
     exposure = exposure_of(spec.settings)
-    return own if exposure is None else digest([own, hashlib.sha256(np.ascontiguousarray(exposure).data).hexdigest()])
+    return own if exposure is None else digest([own, exposure.fingerprint])
 
 
 def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:

@@ -103,7 +103,7 @@ def make_network(settings: Settings, device: torch.device, seed: int | None = No
     """
     images = settings.images
     shape = (images.channels, images.size, images.size)
-    network = build_network(settings.network.name, shape, bias=settings.network.bias, seed=seed)
+    network = build_network(settings.network.title, shape, bias=settings.network.bias, seed=seed)
     return network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
 
 

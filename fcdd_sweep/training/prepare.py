@@ -13,6 +13,7 @@ from fcdd_sweep.anomalies.exposure import limited
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus, Split, split_for
+from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker, Pool
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
@@ -43,7 +44,7 @@ class Prepared:
 def prepare(
     spec: TrialSpec,
     corpus: Corpus,
-    exposure: npt.NDArray[np.uint8] | None,
+    exposure: ImagePool | None,
     streams: Streams,
     device: torch.device,
 ) -> Prepared:
@@ -71,7 +72,7 @@ def _pool(
     settings: Settings,
     corpus: Corpus,
     split: Split,
-    exposure: npt.NDArray[np.uint8] | None,
+    exposure: ImagePool | None,
     streams: Streams,
     device: torch.device,
 ) -> tuple[Pool | None, list[str]]:
@@ -87,8 +88,8 @@ def _pool(
         raise TrainingError(f"there are no training anomalies to draw from for anomalies.mode '{mode}'")
     chosen, note = limited(size, limit, streams.numpy("limit"))
     notes = [note] if note else []
-    if mode != "other":
-        return Pool(_on(device, np.asarray(exposure)[chosen])), notes
+    if mode != "other" and exposure is not None:
+        return Pool(_on(device, exposure.read(chosen)[0])), notes
     index = split.train_anomalous[chosen]
     gt_maps = _raw_maps(corpus, index, settings.images.raw_size) if corpus.has_maps else None
     return Pool(_on(device, corpus.images[index]), None if gt_maps is None else _on(device, gt_maps)), notes

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
 from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.build import FCDDNet
 from fcdd_sweep.training.batches import Batch, BatchMaker
 from fcdd_sweep.training.detector import Detector, make_network
@@ -37,7 +38,7 @@ class Stopped(Exception):
 def train(
     spec: TrialSpec,
     corpus: Corpus,
-    exposure: npt.NDArray[np.uint8] | None = None,
+    exposure: ImagePool | None = None,
     observer: Observer | None = None,
 ) -> Outcome:
     """Train and test one trial.
@@ -47,7 +48,7 @@ def train(
     Args:
         spec: config, normal class and seed.
         corpus: the decoded data set.
-        exposure: (M, C, R, R) uint8, the images of the outlier-exposure source when the config names one.
+        exposure: the images of the outlier-exposure source when the config names one.
         observer: told of every epoch; may ask to stop.
     Raises:
         TrainingError: no nominal training images, or the loss is not finite.
