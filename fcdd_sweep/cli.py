@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.sweep.sweep import SweepResult
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -113,9 +114,13 @@ def _run(options: argparse.Namespace) -> int:
     from fcdd_sweep.progress import shown
     from fcdd_sweep.sweep.sweep import run_sweep
 
-    console = _console()
-    with shown(console) as progress:
+    with shown(_console()) as progress:
         result = run_sweep(experiment, local=options.local, changed_data=options.changed_data, progress=progress)
+    return _ended(result)
+
+
+def _ended(result: SweepResult, page: Path | None = None) -> int:
+    """Tell how a sweep ended; `page` is to be opened beside its report."""
     summary = f"{result.done} of {result.planned} trials done, {result.failed} failed, {result.missing} missing"
     if result.interrupted:
         print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, the others start anew.")
@@ -123,6 +128,8 @@ def _run(options: argparse.Namespace) -> int:
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts'}/TRIAL_ID/N/error.txt")
     print(f"report: {result.report}")
+    if page:
+        print(f"comparison: {page}")
     print(summary)
     return SOME_FAILED if result.failed or result.missing else DONE
 
@@ -190,6 +197,27 @@ def _print_section(title: str, entries: dict[str, str]) -> None:
     print()
 
 
+def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a run of FCDD")
+    parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+
+
+def _baselines(options: argparse.Namespace) -> int:
+    from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
+    from fcdd_sweep.sweep.plan import describe, plan
+
+    if options.dry_run:
+        experiment = baselines_of(options.run_dir)
+        print(describe(plan(experiment), experiment))
+        return DONE
+    from fcdd_sweep.progress import shown
+
+    with shown(_console()) as progress:
+        result = run_baselines(options.run_dir, local=options.local, progress=progress)
+    return _ended(result.sweep, result.comparison)
+
+
 def _aggregate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a run's folder, such as results/digits")
     parser.add_argument("--redraw", action="store_true", help="draw every trial's pictures again, too")
@@ -218,12 +246,21 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and heatmaps go")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    parser.add_argument("--batch-size", type=_at_least_one, default=64, metavar="N", help="images at a time (64)")
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed is a whole number, at least 1")
+    return int(text)
 
 
 def _predict(options: argparse.Namespace) -> int:
     from fcdd_sweep.predict import predict
 
-    result = predict(options.snapshot, options.images, options.output, device=options.device)
+    result = predict(
+        options.snapshot, options.images, options.output, device=options.device, batch_size=options.batch_size
+    )
     for problem in result.unreadable:
         print(f"skipped {problem}", file=sys.stderr)
     print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
@@ -239,5 +276,6 @@ COMMANDS: dict[str, Command] = {
     "list": (_no_arguments, _list, "show data sets, networks, anomaly modes and sources, presets"),
     "status": (_status_arguments, _status, "show what is planned, done, failed and missing, by class and config"),
     "aggregate": (_aggregate_arguments, _aggregate, "build the report again from a run's files"),
+    "baselines": (_baselines_arguments, _baselines, "run HSC and AE on a run's classes and seeds, and compare"),
     "predict": (_predict_arguments, _predict, "score new images with a trained snapshot, and draw heatmaps"),
 }

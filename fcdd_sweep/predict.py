@@ -15,11 +15,13 @@ from PIL import Image
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.loading import image_files, load_image_file
 from fcdd_sweep.metrics import colour
+from fcdd_sweep.metrics.upsampling import blur
 from fcdd_sweep.report.mosaic import as_colours, as_rgb
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import Detector, load_detector
+from fcdd_sweep.training.methods import Detection
 
-_BATCH = 64
+BATCH = 64
 _BLEND = 0.5
 
 
@@ -40,7 +42,9 @@ class Prediction:
     unreadable: tuple[str, ...]
 
 
-def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "auto") -> Prediction:
+def predict(
+    snapshot: Path, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
+) -> Prediction:
     """Score images and draw their heatmaps. All pictures share the colours of the trial's test set.
 
     Args:
@@ -48,6 +52,7 @@ def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "
         paths: images, or folders that are searched for images.
         output: gets `scores.parquet`, `scores.csv` and `heatmaps/`.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        batch_size: images that are decoded and scored together, at least 1.
     Raises:
         InputError: no such snapshot or image, or not one image that can be read.
     """
@@ -58,8 +63,8 @@ def predict(snapshot: Path, paths: Sequence[Path], output: Path, device: str = "
     rows: list[dict[str, object]] = []
     unreadable: list[str] = []
     pictures = _pictures(found)
-    for start in range(0, len(found), _BATCH):
-        part = slice(start, start + _BATCH)
+    for start in range(0, len(found), batch_size):
+        part = slice(start, start + batch_size)
         rows += _batch(detector, [file for _, file in found[part]], pictures[part], output, unreadable)
     if not rows:
         raise InputError([Problem(sentence, "not one image could be read") for sentence in unreadable])
@@ -84,10 +89,10 @@ def _batch(
     if not decoded:
         return []
     raw = np.stack(decoded)
-    maps = detector.anomaly_maps(raw)
-    pictures = _side_by_side(detector, raw, detector.heatmaps(maps)[:, 0].numpy())
+    detection = detector.detect(raw, batch_size=len(raw))
+    pictures = _side_by_side(detector, raw, _shown(detector, detection))
     rows = []
-    for (file, picture), score, pixels in zip(names, detector.scores(maps), pictures, strict=True):
+    for (file, picture), score, pixels in zip(names, detection.scores.tolist(), pictures, strict=True):
         files.write_aside(output / picture, lambda path, pixels=pixels: Image.fromarray(pixels).save(path))  # type: ignore[misc]
         rows.append(_row(detector, file, float(score), picture))
     return rows
@@ -106,6 +111,13 @@ def _pictures(found: Sequence[tuple[Path, Path]]) -> list[Path]:
         mark = f"-{taken[inside]}" if taken[inside] > 1 else ""
         places.append("heatmaps" / inside.with_name(f"{inside.name}{mark}.png"))
     return places
+
+
+def _shown(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
+    """(N, S, S) heatmaps, blurred where the experiment wants its pictures so."""
+    heatmaps: npt.NDArray[np.float32] = detector.heatmaps(detection.maps)[:, 0].numpy()
+    place = detector.place
+    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmaps.blur else heatmaps
 
 
 def _side_by_side(

@@ -11,6 +11,7 @@ from skimage import data
 
 from fcdd_sweep.config.trial import digest, slug
 from fcdd_sweep.metrics import colour, curves, pictured, ranking, upsampling
+from fcdd_sweep.metrics.upsampling import MapPlace
 from fcdd_sweep.results import files, schemas, tree
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -79,6 +80,7 @@ def fake_maps(label, score, size, seed):
     kept = pictured.pictured(label, score)
     previews = bricks(40, size, rng)
     previews[20:], preview_gt = with_blobs(previews[20:], rng)
+    place = MapPlace(FIELD, (size, size), 2.0, FIELD[0])
     arrays = {
         "image_index": kept + 1000,
         "label": label[kept].astype(np.int8),
@@ -89,9 +91,15 @@ def fake_maps(label, score, size, seed):
         "receptive_field": np.array(FIELD),
         "kernel_std_px": np.array(2.0),
         "reference_quantiles": colour.reference_quantiles(upsampling.upsample(maps, FIELD, (size, size), 2.0)),
-        "preview_images": previews,
-        "preview_label": np.repeat([0, 1], 20).astype(np.int8),
-        "preview_gt_maps": np.concatenate([np.zeros_like(preview_gt), preview_gt]),
+        "blurred_quantiles": colour.reference_quantiles(place.heatmaps(maps, blurred=True)),
+        "blur_size_px": np.array(FIELD[0]),
+        "train_images": previews,
+        "train_label": np.repeat([0, 1], 20).astype(np.int8),
+        "train_score": np.linspace(0.1, 0.9, 40),
+        "train_anomaly_maps": np.resize(maps, (40, *maps.shape[1:])),
+        "train_gt_maps": np.concatenate([np.zeros_like(preview_gt), preview_gt]),
+        "train_reference_quantiles": colour.reference_quantiles(maps[:40]),
+        "train_blurred_quantiles": colour.reference_quantiles(maps[:40]),
     }
     return arrays, gt_maps, maps
 

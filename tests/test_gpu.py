@@ -30,5 +30,5 @@ def test_a_snapshot_made_on_a_gpu_scores_the_same_on_a_cpu(tmp_path):
     outcome = train(on_gpu(), corpus)
     torch.save(outcome.snapshot, tmp_path / "snapshot.pt")
     detector = load_detector(tmp_path / "snapshot.pt", "cpu")
-    scores = detector.scores(detector.anomaly_maps(corpus.images[corpus.is_test]))
+    scores = detector.detect(corpus.images[corpus.is_test]).scores.numpy()
     assert scores.tolist() == pytest.approx(outcome.scores["score"], rel=1e-3)

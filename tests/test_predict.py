@@ -99,7 +99,7 @@ def test_a_snapshot_loads_without_running_code_and_gives_the_same_maps(outcome, 
     assert torch.load(snapshot, weights_only=True)["normal_class"] == "plain"
     detector = load_detector(snapshot, "cpu")
     test = np.flatnonzero(CORPUS.is_test)
-    scores = detector.scores(detector.anomaly_maps(CORPUS.images[test]))
+    scores = detector.detect(CORPUS.images[test]).scores.numpy()
     assert scores.tolist() == outcome.scores["score"][: len(test)]
 
 

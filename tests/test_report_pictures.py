@@ -11,7 +11,7 @@ from PIL import Image
 
 from fcdd_sweep.metrics import colour, pictured
 from fcdd_sweep.metrics.seeds import summarise
-from fcdd_sweep.metrics.upsampling import upsample
+from fcdd_sweep.metrics.upsampling import gaussian_kernel, upsample
 from fcdd_sweep.report import heatmaps, mosaic, roc, style, words
 from fcdd_sweep.report.leaf import draw_leaf
 from fcdd_sweep.report.loss import draw_loss, read_history
@@ -25,6 +25,7 @@ PICTURES = {
     "loss.pdf",
     "roc_curve.pdf",
     "heatmaps_global.png",
+    "train_heatmaps_global.png",
     *(f"heatmaps_paper_{scale}_lbl{label}.png" for scale in ("local", "global") for label in (0, 1)),
 }
 
@@ -69,19 +70,31 @@ def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
     assert {path.name for path in tmp_path.iterdir() if path.suffix == ".png"} == {
         "ds_preview.png",
         "heatmaps_global.png",
+        "train_heatmaps_global.png",
         "heatmaps_paper_local_lbl0.png",
         "heatmaps_paper_global_lbl0.png",
     }
     assert roc.trial_roc({}).absent == ("undefined: the test set holds one label only",)
 
 
-def test_grey_images_without_maps_and_previews_are_drawn(tmp_path):
+def test_grey_images_without_maps_are_drawn(tmp_path):
     fakes.write_leaf(tmp_path, fakes.key("", "brick", 0), with_maps=False)
     arrays = read_arrays(tmp_path / tree.MAPS)
-    arrays = {name: array for name, array in arrays.items() if not name.startswith("preview")}
-    write_arrays(tmp_path / tree.MAPS, arrays | {"images": arrays["images"][:, :1]})
+    grey = {name: arrays[name][:, :1] for name in ("images", "train_images")}
+    write_arrays(tmp_path / tree.MAPS, arrays | grey)
     draw_leaf(tmp_path, 0.97)
-    assert not (tmp_path / "ds_preview.png").exists() and (tmp_path / "heatmaps_global.png").exists()
+    assert {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")} == PICTURES
+
+
+def test_blurred_pictures_show_smoothed_heatmaps_with_the_colours_of_blurred_references(leaf):
+    plain, blurred = heatmaps.read_maps(leaf), heatmaps.read_maps(leaf, blurred=True)
+    rows = np.arange(len(plain.label))
+    smooth = blurred.heatmaps(rows)
+    kernel = gaussian_kernel(15, 2.0)  # a receptive field of 16 px, an even size counting as one less
+    inner = np.einsum("i,j,nij->n", kernel, kernel, plain.heatmaps(rows)[:, 8:23, 8:23]) / kernel.sum() ** 2
+    np.testing.assert_allclose(smooth[:, 15, 15], inner, rtol=1e-4)
+    assert blurred.reference_quantiles[-1] < plain.reference_quantiles[-1]
+    assert not np.array_equal(plain.coloured(rows, 0.97, "global"), blurred.coloured(rows, 0.97, "global"))
 
 
 def test_paper_pictures_choose_among_all_test_images(leaf):
@@ -132,7 +145,7 @@ def test_the_overview_shows_first_and_extreme_images_of_each_label(leaf):
 
 
 def test_preview_shows_twenty_of_each_label_with_maps_for_anomalous_ones(leaf):
-    strips = heatmaps.preview_strips(leaf)
+    strips = heatmaps.preview_strips(heatmaps.read_training_maps(leaf))
     assert [strip.columns for strip in strips] == [10] * 4
     assert [len(strip.rows) for strip in strips] == [1, 1, 2, 2]
     assert strips[2].rows[1][1].max() == 255

@@ -1,7 +1,7 @@
 """Defaults for a data set: what an experiment file need not say. All tuned values are here and nowhere else.
 
-Sources: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, for `mvtec` and `folder`; the rest are our own
-settings for small data on a CPU.
+Sources: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, for `fmnist`, `cifar10`, `imagenet`, `mvtec`,
+`pascalvoc` and `custom`; the rest are our own settings, for small data on a CPU and for images without any download.
 """
 
 from __future__ import annotations
@@ -22,6 +22,22 @@ class Preset:
     title: str
     tree: dict[str, Any]
 
+
+def _decay(factor: float) -> dict[str, Any]:
+    """The learning rate times `factor` after every epoch."""
+    return {"type": "exponential", "factor": factor}
+
+
+_SGD: dict[str, Any] = {"batch_size": 128, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-6}
+_ADAM: dict[str, Any] = {
+    "epochs": 600,
+    "batch_size": 200,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "weight_decay": 1e-6,
+    "schedule": {"type": "milestones", "milestones": [400, 500], "factor": 0.1},
+}
+"""The paper's training of CIFAR-10, ImageNet and VOC."""
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
@@ -81,26 +97,89 @@ PRESETS: dict[str, Preset] = {
             "heatmaps": {"kernel_std_px": 5.0, "quantile": 0.97},
         },
     ),
+    "fmnist": Preset(
+        "Fashion-MNIST as in the paper, outlier exposure with CIFAR-100",
+        {
+            "dataset": {"name": "fmnist"},
+            "images": {"raw_size": 28, "size": 28, "color": "grey"},
+            "anomalies": {"mode": "noise", "source": {"dataset": "cifar100"}},
+            "network": {"name": "FCDD_CNN28_W"},
+            "preprocessing": "lcnaug1",
+            "training": {**_SGD, "epochs": 400, "learning_rate": 0.01, "schedule": _decay(0.98)},
+            "heatmaps": {"kernel_std_px": 1.2, "quantile": 0.85},
+        },
+    ),
+    "cifar10": Preset(
+        "CIFAR-10 as in the paper, outlier exposure with CIFAR-100",
+        {
+            "dataset": {"name": "cifar10"},
+            "images": {"raw_size": 32, "size": 32, "color": "rgb"},
+            "anomalies": {"mode": "noise", "source": {"dataset": "cifar100"}},
+            "network": {"name": "FCDD_CNN32_LW3K"},
+            "preprocessing": "aug1",
+            "training": _ADAM,
+            "heatmaps": {"kernel_std_px": 1.2, "quantile": 0.85},
+        },
+    ),
+    "imagenet": Preset(
+        "ImageNet-30 as in the paper, outlier exposure with ImageNet22k",
+        {
+            "dataset": {"name": "imagenet"},
+            "images": {"raw_size": 256, "size": 224, "color": "rgb"},
+            "anomalies": {"mode": "noise", "source": {"dataset": "imagenet22k"}},
+            "network": {"name": "FCDD_CNN224_VGG_NOPT"},
+            "preprocessing": "aug1",
+            "training": _ADAM,
+            "heatmaps": {"kernel_std_px": 8.0, "quantile": 0.97},
+        },
+    ),
     "mvtec": Preset(
-        "MVTec-AD as in the paper, but for the network: FCDD_CNN224, trained from scratch",
+        "MVTec-AD as in the paper, confetti",
         {
             "dataset": {"name": "mvtec"},
             "images": {"raw_size": 240, "size": 224, "resize": "nearest", "color": "rgb"},
             "anomalies": {"mode": "malformed_normal", "source": "confetti"},
-            "network": {"name": "FCDD_CNN224"},
+            "network": {"name": "FCDD_CNN224_VGG_F"},
             "preprocessing": "lcnaug1",
             "training": {
+                **_SGD,
                 "epochs": 200,
                 "passes_per_epoch": 10,
-                "batch_size": 128,
                 "supervision": "maps",
-                "optimizer": "sgd",
-                "momentum": 0.9,
                 "learning_rate": 0.001,
                 "weight_decay": 1e-4,
-                "schedule": {"type": "exponential", "factor": 0.985},
+                "schedule": _decay(0.985),
             },
             "heatmaps": {"kernel_std_px": 12.0, "quantile": 0.99},
+        },
+    ),
+    "pascalvoc": Preset(
+        "VOC2007 horses against a watermark as in the paper: horses are pushed away, outlier exposure is pulled in",
+        {
+            "dataset": {"name": "pascalvoc", "classes": ["horse"]},
+            "images": {"raw_size": 224, "size": 224, "color": "rgb", "nominal_label": 1},
+            "anomalies": {"mode": "noise", "source": {"dataset": "imagenet"}},
+            "network": {"name": "FCDD_CNN224_VGG_NOPT"},
+            "preprocessing": "aug1",
+            "training": _ADAM,
+            "heatmaps": {"kernel_std_px": 8.0, "quantile": 0.99},
+        },
+    ),
+    "custom": Preset(
+        "your own images as the paper trains them, outlier exposure with ImageNet22k",
+        {
+            "dataset": {"name": "folder"},
+            "images": {"raw_size": 248, "size": 224, "color": "rgb"},
+            "anomalies": {"mode": "noise", "source": {"dataset": "imagenet22k"}},
+            "network": {"name": "FCDD_CNN224_VGG_F"},
+            "preprocessing": "aug1",
+            "training": {
+                **_SGD,
+                "epochs": 200,
+                "learning_rate": 0.001,
+                "schedule": _decay(0.985),
+            },
+            "heatmaps": {"kernel_std_px": 10.0, "quantile": 0.97},
         },
     ),
     "folder": Preset(
@@ -111,13 +190,7 @@ PRESETS: dict[str, Preset] = {
             "anomalies": {"mode": "malformed_normal", "source": "confetti"},
             "network": {"name": "FCDD_CNN224"},
             "preprocessing": "aug1",
-            "training": {
-                "epochs": 200,
-                "batch_size": 128,
-                "learning_rate": 0.001,
-                "weight_decay": 1e-6,
-                "schedule": {"type": "exponential", "factor": 0.985},
-            },
+            "training": {**_SGD, "epochs": 200, "learning_rate": 0.001, "schedule": _decay(0.985)},
             "heatmaps": {"kernel_std_px": 10.0, "quantile": 0.97},
         },
     ),

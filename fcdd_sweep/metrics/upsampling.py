@@ -2,12 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MapPlace:
+    """How anomaly maps become heatmaps.
+
+    Attributes:
+        receptive_field: size, jump and shift of a map's cells in input pixels; (1, 1, 0) where cells are pixels.
+        out_size: height and width of the heatmaps, those of the network's input.
+        std: standard deviation in pixels of the Gaussian that upsamples, and of the one that blurs.
+        blur_size: side in pixels of the Gaussian that blurs: the network's receptive field.
+    """
+
+    receptive_field: tuple[int, int, float]
+    out_size: tuple[int, int]
+    std: float
+    blur_size: int
+
+    def heatmaps(self, maps: npt.ArrayLike, *, blurred: bool = False) -> FloatArray:
+        """(..., U, V) maps to (..., H, W) float32."""
+        heatmaps = upsample(maps, self.receptive_field, self.out_size, self.std)
+        return blur(heatmaps, self.blur_size, self.std) if blurred else heatmaps
+
+
+def blur(heatmaps: FloatArray, size: int, std: float) -> FloatArray:
+    """Gaussian blur with a normalised kernel of `size` pixels (an even size counts as one less), borders mirrored.
+
+    Args:
+        heatmaps: (..., H, W).
+    """
+    radius = min((size - 1) // 2, min(heatmaps.shape[-2:]) - 1)
+    blurred: FloatArray = ndimage.gaussian_filter(
+        heatmaps, std, mode="mirror", radius=radius, axes=(-2, -1), output=np.float32
+    )
+    return blurred
 
 
 def default_std(size: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fcdd_sweep.report.comparison import combine
 from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import draw_run
 from fcdd_sweep.report.records import read_run
@@ -16,7 +17,8 @@ def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
-    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`. Trials that failed, are missing or
+    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`; where the run has baselines, also
+    what `report.comparison` makes of both. Trials that failed, are missing or
     cannot be read are named; the others go on.
 
     Args:
@@ -29,4 +31,6 @@ def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT
     """
     run = read_run(Path(run_dir))
     write_tables(run)
+    if (run.path / tree.BASELINES_DIR / tree.PLAN).is_file():
+        combine(run.path)
     return write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))

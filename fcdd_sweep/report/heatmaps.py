@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.metrics import colour, pictured
-from fcdd_sweep.metrics.upsampling import upsample
+from fcdd_sweep.metrics.upsampling import MapPlace
 from fcdd_sweep.report.mosaic import ColourScale, Strip, as_black_and_white, as_colours, as_rgb
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
@@ -23,7 +23,7 @@ LABEL_NAMES = ("nominal", "anomalous")
 
 @dataclass(frozen=True)
 class LeafMaps:
-    """Test images of one trial with their anomaly maps; row i of each array is the same image (`tree.MAPS`)."""
+    """Images of one trial with their anomaly maps; row i of each array is the same image (`tree.MAPS`)."""
 
     image_index: npt.NDArray[np.int64]
     label: npt.NDArray[np.int8]
@@ -31,9 +31,9 @@ class LeafMaps:
     anomaly_maps: npt.NDArray[np.float32]
     images: npt.NDArray[np.uint8]
     gt_maps: npt.NDArray[np.uint8] | None
-    receptive_field: tuple[int, int, float]
-    kernel_std_px: float
+    place: MapPlace
     reference_quantiles: npt.NDArray[np.float32]
+    blurred: bool = False
 
     def rows_of(self, image_index: npt.NDArray[np.int64]) -> Rows:
         """Where the images with these numbers lie.
@@ -51,8 +51,7 @@ class LeafMaps:
 
     def heatmaps(self, rows: Rows) -> npt.NDArray[np.float32]:
         """(n, S, S) upsampled anomaly maps, before colouring."""
-        size = (int(self.images.shape[2]), int(self.images.shape[3]))
-        return upsample(self.anomaly_maps[rows], self.receptive_field, size, self.kernel_std_px)
+        return self.place.heatmaps(self.anomaly_maps[rows], blurred=self.blurred)
 
     def coloured(self, rows: Rows, quantile: float, scale: Scale) -> npt.NDArray[np.uint8]:
         """(n, S, S, 3); `local` by each heatmap's own range, `global` by that of the reference set."""
@@ -71,18 +70,38 @@ class LeafMaps:
         return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
-def read_maps(leaf: Path) -> LeafMaps:
-    """Read `maps.npz` of a leaf."""
-    wanted = set(LeafMaps.__dataclass_fields__)
+_ARRAYS = ("image_index", "label", "score", "anomaly_maps", "images", "gt_maps")
+_PLACE = ("receptive_field", "kernel_std_px", "blur_size_px")
+
+
+def read_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
+    """The test images in `maps.npz` of a leaf; `blurred` says whether their heatmaps are shown blurred."""
+    return _maps(leaf, "", _ARRAYS, blurred=blurred)
+
+
+def read_training_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
+    """The training samples in `maps.npz` of a leaf, numbered from 0."""
+    return _maps(leaf, "train_", _ARRAYS[1:], blurred=blurred)
+
+
+def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> LeafMaps:
+    quantiles = "blurred_quantiles" if blurred else "reference_quantiles"
+    wanted = [*_PLACE, *(prefix + name for name in (*names, quantiles))]
     arrays: dict[str, Any] = read_arrays(leaf / tree.MAPS, wanted)
-    absent = wanted - arrays.keys() - {"gt_maps"}
+    absent = set(wanted) - arrays.keys() - {f"{prefix}gt_maps"}
     if absent:
         raise ValueError(f"{tree.MAPS} lacks {', '.join(sorted(absent))}")
-    size, jump, shift = arrays.pop("receptive_field").tolist()
-    return LeafMaps(
-        **{"gt_maps": None} | arrays | {"kernel_std_px": float(arrays["kernel_std_px"])},
-        receptive_field=(int(size), int(jump), float(shift)),
+    size, jump, shift = arrays["receptive_field"].tolist()
+    images = arrays[f"{prefix}images"]
+    place = MapPlace(
+        (int(size), int(jump), float(shift)),
+        (int(images.shape[2]), int(images.shape[3])),
+        float(arrays["kernel_std_px"]),
+        int(arrays["blur_size_px"]),
     )
+    given: dict[str, Any] = {name: arrays.get(prefix + name) for name in names}
+    numbered = {"image_index": np.arange(len(images)), **given}
+    return LeafMaps(**numbered, place=place, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
 
 
 @dataclass(frozen=True)
@@ -119,12 +138,12 @@ def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float
     return [strip_of(maps, maps.rows_of(scores.image_index[chosen]), quantile, scale, title)]
 
 
-def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float) -> list[Strip]:
+def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: str = "test images") -> list[Strip]:
     """The first 20 images of each label, and the ten most nominal and most anomalous of each."""
-    chosen = {f"first {name} test images": pictured.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
+    chosen = {f"first {name} {what}": pictured.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
     for i, name in enumerate(LABEL_NAMES):
         ends = pictured.extremes(scores.label, scores.score, i)
-        chosen[f"{name} test images with the lowest and the highest scores"] = ends
+        chosen[f"{name} {what} with the lowest and the highest scores"] = ends
     return [
         strip_of(maps, maps.rows_of(scores.image_index[index]), quantile, "global", title)
         for title, index in chosen.items()
@@ -132,20 +151,22 @@ def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float) -> list
     ]
 
 
-def preview_strips(leaf: Path, columns: int = 10) -> list[Strip]:
+def training_strips(maps: LeafMaps, quantile: float) -> list[Strip]:
+    """The overview of training samples after augmentation."""
+    samples = TestScores(maps.image_index, maps.label, maps.score)
+    return overview_strips(maps, samples, quantile, "training samples")
+
+
+def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
     """Training samples after augmentation: 20 nominal, then 20 anomalous with the maps they were trained on."""
-    arrays = read_arrays(leaf / tree.MAPS, ("preview_images", "preview_label", "preview_gt_maps"))
-    images, label, gt_maps = (arrays.get(f"preview_{name}") for name in ("images", "label", "gt_maps"))
-    if images is None or label is None:
-        return []
     strips = []
     for value, name in enumerate(LABEL_NAMES):
-        own = np.flatnonzero(label == value)[:20]
+        own = pictured.first(maps.label, value)
         for start in range(0, len(own), columns):
             part = own[start : start + columns]
-            rows = [("input", as_rgb(images[part]))]
-            if gt_maps is not None and value == 1:
-                rows.append(("map", as_black_and_white(gt_maps[part])))
+            rows = [("input", as_rgb(maps.images[part]))]
+            if maps.gt_maps is not None and value == 1:
+                rows.append(("map", as_black_and_white(maps.gt_maps[part])))
             title = f"{name} training samples after augmentation" if start == 0 else ""
             strips.append(Strip(title, tuple(rows)))
     return strips

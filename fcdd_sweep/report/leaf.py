@@ -11,6 +11,8 @@ from fcdd_sweep.report.heatmaps import (
     preview_strips,
     read_maps,
     read_test_scores,
+    read_training_maps,
+    training_strips,
 )
 from fcdd_sweep.report.loss import draw_loss, read_history
 from fcdd_sweep.report.mosaic import ColourScale, Strip, draw_strips
@@ -18,7 +20,8 @@ from fcdd_sweep.report.records import read_curves
 from fcdd_sweep.report.roc import draw_roc, trial_roc
 from fcdd_sweep.report.style import save
 
-PREVIEW, LOSS, ROC, OVERVIEW = "ds_preview.png", "loss.pdf", "roc_curve.pdf", "heatmaps_global.png"
+PREVIEW, LOSS, ROC = "ds_preview.png", "loss.pdf", "roc_curve.pdf"
+OVERVIEW, TRAINING = "heatmaps_global.png", "train_heatmaps_global.png"
 _SCALES: tuple[Scale, ...] = ("local", "global")
 
 
@@ -26,22 +29,27 @@ def paper_name(scale: Scale, label: int) -> str:
     return f"heatmaps_paper_{scale}_lbl{label}.png"
 
 
-def draw_leaf(leaf_dir: Path, quantile: float) -> None:
+def draw_leaf(leaf_dir: Path, quantile: float, *, blurred: bool = False) -> None:
     """Draw a trial's pictures into its folder; `metrics.parquet` is not needed, it comes after them.
 
     Pictures: training samples, loss, ROC, six test images a label with local and with global colours, and an overview
-    of about 80 test images. A picture for which there is no image (a test set without anomalies) is left out.
+    of about 80 test images and one of as many training samples. A picture for which there is no image (a test set
+    without anomalies) is left out.
 
     Args:
         leaf_dir: holds `history`, `scores`, `curves` (Parquet) and `maps.npz`.
         quantile: share of the heatmaps' values that the colours span, in 0..1.
+        blurred: whether heatmaps are shown blurred.
     Raises:
         OSError, ValueError: a file is missing or damaged.
     """
     save(draw_loss(read_history(leaf_dir)), leaf_dir / LOSS)
     save(draw_roc(trial_roc(read_curves(leaf_dir))), leaf_dir / ROC)
-    _save_strips(preview_strips(leaf_dir), leaf_dir / PREVIEW, cell_in=0.8)
-    maps, scores = read_maps(leaf_dir), read_test_scores(leaf_dir)
+    trained = read_training_maps(leaf_dir, blurred=blurred)
+    _save_strips(preview_strips(trained), leaf_dir / PREVIEW, cell_in=0.8)
+    legend = trained.legend(quantile, "global")
+    _save_strips(training_strips(trained, quantile), leaf_dir / TRAINING, legend, cell_in=0.5)
+    maps, scores = read_maps(leaf_dir, blurred=blurred), read_test_scores(leaf_dir)
     for scale in _SCALES:
         for label in (0, 1):
             strips = paper_strips(maps, scores, label, quantile, scale)

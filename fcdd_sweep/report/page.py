@@ -215,6 +215,7 @@ def _class_section(run: Run, drawn: ConfigPictures) -> Markup:
 def _leaf_links(run: Run, trials: Iterable[Trial]) -> Markup:
     names = (
         leaf.OVERVIEW,
+        leaf.TRAINING,
         leaf.PREVIEW,
         leaf.LOSS,
         leaf.ROC,

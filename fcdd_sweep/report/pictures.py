@@ -62,12 +62,12 @@ def draw_run(run: Run, *, redraw: bool) -> Pictures:
     return Pictures(roc, configs, tuple(problems))
 
 
-def run_quantile(run: Run) -> float:
-    """The share of values that colours span, from `experiment.yaml`: it is drawing, and no part of a trial."""
+def shown_as(run: Run) -> Heatmaps:
+    """How heatmaps are shown, from `experiment.yaml`: `quantile` and `blur` are drawing, and no part of a trial."""
     try:
-        return float(YAML(typ="safe", pure=True).load(run.experiment)["heatmaps"]["quantile"])
+        return Heatmaps.model_validate(YAML(typ="safe", pure=True).load(run.experiment)["heatmaps"])
     except (YAMLError, KeyError, TypeError, ValueError):
-        return Heatmaps().quantile
+        return Heatmaps()
 
 
 def _redraw_leaves(run: Run) -> list[str]:
@@ -75,7 +75,7 @@ def _redraw_leaves(run: Run) -> list[str]:
     for trial in run.trials:
         if trial.status == "done":
             try:
-                draw_leaf(run.path / trial.leaf, run_quantile(run))
+                draw_leaf(run.path / trial.leaf, shown_as(run).quantile, blurred=shown_as(run).blur)
             except UNREADABLE as error:
                 problems.append(f"{trial.leaf}: its pictures could not be drawn ({brief(error)})")
     return problems
@@ -117,8 +117,8 @@ def _draw_class(run: Run, config: str, name: str, problems: list[str]) -> ClassP
 
 def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list[str]) -> str:
     done = [trial for trial in trials if trial.status == "done"]
-    seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := _maps_of(run, trial, problems))]
-    strips = class_strips(seeds, run_quantile(run)) if seeds else []
+    seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := maps_of(run, trial, problems))]
+    strips = class_strips(seeds, shown_as(run).quantile) if seeds else []
     if not strips:
         path.unlink(missing_ok=True)
         return ""
@@ -126,9 +126,9 @@ def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list
     return as_jpeg_uri(path)
 
 
-def _maps_of(run: Run, trial: Trial, problems: list[str]) -> LeafMaps | None:
+def maps_of(run: Run, trial: Trial, problems: list[str]) -> LeafMaps | None:
     try:
-        return read_maps(run.path / trial.leaf)
+        return read_maps(run.path / trial.leaf, blurred=shown_as(run).blur)
     except UNREADABLE as error:
         problems.append(f"{trial.leaf} is not in the heatmap grid: {brief(error)}")
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 EXPERIMENT = "experiment.yaml"
@@ -11,6 +13,10 @@ ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
 REPORT = "report.html"
 ATTEMPTS = ".attempts"
+BASELINES_DIR = "baselines"
+"""Below a run: the run of its baselines, and pictures of all methods beside each other."""
+BASELINES = ("hsc", "ae")
+"""The methods that FCDD is compared with, in the order of pictures and tables."""
 
 CONFIG = "config.yaml"
 HISTORY = "history.parquet"
@@ -30,15 +36,25 @@ MAPS = "maps.npz"
 
 and beside them
 
-- `receptive_field` (3,) float64: size, jump, shift in input pixels; `kernel_std_px` () float64
+- `receptive_field` (3,) float64: size, jump, shift of the maps' cells in input pixels; 1, 1, 0 where cells are pixels
+  (`hsc` and `ae`); `kernel_std_px` () float64; `blur_size_px` () int64, side of the Gaussian that `heatmaps.blur` uses
 - `reference_quantiles` (1001,) float32: k-th smallest value, k = int(q * n), q = 0, 0.001, ..., 1, of the upsampled
-  heatmaps of a label-balanced set of test images; row 0 is the minimum
-- `preview_images` (P, C, S, S) uint8, training samples after augmentation, each scaled to its own range;
-  `preview_label` (P,) int8; `preview_gt_maps` (P, S, S) uint8, only when trained on maps
+  heatmaps of a label-balanced set of test images; row 0 is the minimum; `blurred_quantiles`, the same of blurred ones
+- `train_images`, `train_label`, `train_score`, `train_anomaly_maps`, `train_gt_maps`, `train_reference_quantiles`,
+  `train_blurred_quantiles`: the same of training samples after augmentation, each image scaled to its own range; maps
+  only when trained on maps
 """
 SNAPSHOT = "snapshot.pt"
 LOG = "log.txt"
 ERROR = "error.txt"
+
+
+def baseline_config(config: str, method: str) -> str:
+    """What the config of a baseline is called: `hsc`, or `hsc_learning_rate-0_001-5f3a09` where the run has several."""
+    if not config:
+        return method
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", config)[:80]
+    return f"{method}_{plain}-{hashlib.sha256(config.encode()).hexdigest()[:6]}"
 
 
 def attempts_of(run_dir: Path, trial_id: str) -> Path:

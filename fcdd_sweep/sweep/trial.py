@@ -221,7 +221,7 @@ def _draw(spec: TrialSpec, leaf: Path) -> None:
     from fcdd_sweep.report.leaf import draw_leaf  # matplotlib loads only where pictures are drawn
 
     try:
-        draw_leaf(leaf, spec.settings.heatmaps.quantile)
+        draw_leaf(leaf, spec.settings.heatmaps.quantile, blurred=spec.settings.heatmaps.blur)
     except Exception:
         logger.exception("the pictures were not drawn; `aggregate --redraw` tries again")
 

@@ -1,4 +1,4 @@
-"""FCDD's loss and score as pure functions.
+"""Losses and scores of FCDD and its baselines as pure functions.
 
 Source: Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021 (arXiv:2007.01760), sections 3 and 4.
 """
@@ -32,8 +32,19 @@ def anomalous_loss(distance: Tensor) -> Tensor:
     return -torch.log(-torch.expm1(-distance) + FLOOR)
 
 
+def hypersphere_distance(outputs: Tensor) -> Tensor:
+    """(N, D) outputs of a hypersphere classifier to (N,) distances from the centre: sqrt(|f|^2 + 1) - 1."""
+    square = outputs.square().sum(1)
+    return square / ((square + 1).sqrt() + 1)
+
+
+def reconstruction_error(rebuilt: Tensor, images: Tensor) -> Tensor:
+    """(N, C, H, W) twice to (N, 1, H, W): each pixel's squared error, averaged over channels."""
+    return (rebuilt - images).square().mean(1, keepdim=True)
+
+
 def image_scores(anomaly_maps: Tensor) -> Tensor:
-    """(N, 1, U, V) distances to (N,) anomaly scores: the mean distance; higher is more anomalous."""
+    """(N, 1, U, V) anomaly maps to (N,) anomaly scores: the mean; higher is more anomalous."""
     return anomaly_maps.flatten(1).mean(1)
 
 

@@ -16,7 +16,7 @@ from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.pictured import pictured
 from fcdd_sweep.metrics.pixels import cell_counts
 from fcdd_sweep.metrics.ranking import Ranking, rank
-from fcdd_sweep.metrics.upsampling import default_std
+from fcdd_sweep.metrics.upsampling import blur
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.outcome import FloatArray
@@ -68,9 +68,9 @@ def evaluate(
         nominal_label: label that the normal class has (1 only in the paper's watermark experiment).
     """
     label = (split.test_label ^ nominal_label).astype(np.int8)
-    maps = detector.anomaly_maps(corpus.images[split.test])
-    score = detector.scores(maps)
-    held_out = detector.scores(detector.anomaly_maps(corpus.images[validation]))
+    found = detector.detect(corpus.images[split.test])
+    maps, score = found.maps, found.scores.numpy()
+    held_out = detector.detect(corpus.images[validation]).scores.numpy()
     measured = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if measured else None
     metrics, curves = _metrics(label, score, cells)
@@ -195,17 +195,17 @@ def _kept_maps(
     """The arrays of `maps.npz` that come from the test set."""
     kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else pictured(label, score)
     size = detector.settings.images.size
-    field = detector.network.receptive_field
-    std = detector.settings.heatmaps.kernel_std_px or default_std(field.size)
+    place = detector.place
     arrays: dict[str, npt.NDArray[Any]] = {
         "image_index": split.test[kept],
         "label": label[kept],
         "score": score[kept],
         "anomaly_maps": maps[kept, 0].numpy(),
         "images": detector.visible(corpus.images[split.test[kept]]),
-        "receptive_field": np.array([field.size, field.jump, field.shift], dtype=np.float64),
-        "kernel_std_px": np.array(std),
-        "reference_quantiles": _references(detector, label, maps),
+        "receptive_field": np.array(place.receptive_field, dtype=np.float64),
+        "kernel_std_px": np.array(place.std),
+        "blur_size_px": np.array(place.blur_size),
+        **references(detector, label, maps),
     }
     if corpus.has_maps:
         shrunk = [_shrunk(corpus.mask(i), size) for i in split.test[kept]]
@@ -220,14 +220,18 @@ def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uin
     return mask[rows][:, columns].astype(np.uint8)
 
 
-def _references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> npt.NDArray[np.float32]:
-    """Quantiles of the upsampled heatmaps of equally many test images of each label; NaN without test images.
+def references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+    """Quantiles of the heatmaps of equally many images of each label, as they are and blurred; NaN without images.
 
     Where one label is missing, the other stands alone.
     """
+    names = ("reference_quantiles", "blurred_quantiles")
     if not len(label):
-        return np.full(STEPS + 1, np.nan, dtype=np.float32)
+        return dict.fromkeys(names, np.full(STEPS + 1, np.nan, dtype=np.float32))
     counts = [int((label == value).sum()) for value in (0, 1)]
     take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
     chosen = np.concatenate([np.flatnonzero(label == value)[:take] for value in (0, 1)])
-    return reference_quantiles(detector.heatmaps(maps[chosen]).numpy())
+    place = detector.place
+    heatmaps = detector.heatmaps(maps[chosen]).numpy()
+    shown = (heatmaps, blur(heatmaps, place.blur_size, place.std))
+    return {name: reference_quantiles(each) for name, each in zip(names, shown, strict=True)}

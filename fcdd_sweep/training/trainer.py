@@ -18,17 +18,15 @@ from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pools import ImagePool
-from fcdd_sweep.networks.build import FCDDNet
 from fcdd_sweep.training.batches import Batch, BatchMaker
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
-from fcdd_sweep.training.losses import fcdd_label_loss, fcdd_map_loss, pseudo_huber
+from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome, Silent
+from fcdd_sweep.training.pictures import training_pictures
 from fcdd_sweep.training.prepare import Prepared, TrainingError, prepare
 from fcdd_sweep.training.scoring import evaluate
 from fcdd_sweep.training.streams import Streams
-
-_PREVIEWED = 20
 
 
 class Stopped(Exception):
@@ -61,7 +59,6 @@ def train(
         streams = Streams(spec.seed, spec.normal_class)
         prepared = prepare(spec, corpus, exposure, streams, device)
         network = make_network(settings, device, streams.integer("weights"))
-        preview = _preview(prepared.batches)
         history, state = fit(network, prepared.batches, observer or Silent())
         trained = time.perf_counter()
         detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
@@ -69,7 +66,7 @@ def train(
         detector = replace(
             detector,
             threshold=tested.metrics["threshold"],
-            reference_quantiles=tested.maps["reference_quantiles"],
+            reference_quantiles=tested.maps["blurred_quantiles" if settings.heatmaps.blur else "reference_quantiles"],
         )
         facts = {
             **_sizes(prepared),
@@ -86,13 +83,13 @@ def train(
             curves=tested.curves,
             metrics=tested.metrics | facts,
             defects=tested.defects,
-            maps=tested.maps | preview,
+            maps=tested.maps | training_pictures(detector, prepared.batches),
             snapshot=detector.snapshot() | state | {"seed": spec.seed, "trial_id": spec.trial_id},
             notes=prepared.notes,
         )
 
 
-def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> tuple[list[EpochRecord], dict[str, Any]]:
+def fit(network: Any, batches: BatchMaker, observer: Observer) -> tuple[list[EpochRecord], dict[str, Any]]:
     """Train for the configured epochs; the device is waited for once an epoch, never within one.
 
     Returns:
@@ -119,7 +116,7 @@ def fit(network: FCDDNet, batches: BatchMaker, observer: Observer) -> tuple[list
     }
 
 
-def _epoch(network: FCDDNet, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
+def _epoch(network: Any, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
     """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
     order = batches.order(epoch)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
@@ -165,19 +162,18 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
     )
 
 
-def sample_losses(network: FCDDNet, batch: Batch, settings: Settings) -> Tensor:
+def sample_losses(network: Any, batch: Batch, settings: Settings) -> Tensor:
     """(N,) float32 losses of a batch, unreduced."""
     half = settings.training.precision == "bf16"
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
         outputs = network(batch.inputs)
-    anomaly_maps = pseudo_huber(outputs.float())
-    if batch.gt_maps is None:
-        return fcdd_label_loss(anomaly_maps, batch.labels)
-    return fcdd_map_loss(network.upsample(anomaly_maps, settings.heatmaps.kernel_std_px), batch.gt_maps)
+    losses: Tensor = METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)
+    return losses
 
 
-def make_optimizer(network: FCDDNet, training: Training) -> Optimizer:
-    parameters, rate, decay = network.parameters(), training.learning_rate, training.weight_decay
+def make_optimizer(network: Any, training: Training) -> Optimizer:
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "adam":
         return Adam(parameters, lr=rate, weight_decay=decay)
     momentum = training.momentum
@@ -189,20 +185,6 @@ def make_schedule(optimizer: Optimizer, training: Training) -> LRScheduler:
     if isinstance(schedule, ExponentialSchedule):
         return ExponentialLR(optimizer, schedule.factor)
     return MultiStepLR(optimizer, schedule.milestones, schedule.factor)
-
-
-def _preview(batches: BatchMaker) -> dict[str, npt.NDArray[Any]]:
-    """Training samples after augmentation, each scaled to its own range, for `ds_preview.png`."""
-    batch = batches.preview(_PREVIEWED)
-    low, high = batch.inputs.amin((1, 2, 3), keepdim=True), batch.inputs.amax((1, 2, 3), keepdim=True)
-    scaled = (batch.inputs - low) / (high - low).clamp_min(1e-6) * 255
-    arrays = {
-        "preview_images": scaled.round().to(torch.uint8).cpu().numpy(),
-        "preview_label": batch.labels.to(torch.int8).cpu().numpy(),
-    }
-    if batch.gt_maps is not None:
-        arrays["preview_gt_maps"] = batch.gt_maps[:, 0].cpu().numpy()
-    return arrays
 
 
 def _sizes(prepared: Prepared) -> dict[str, Any]:

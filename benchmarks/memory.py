@@ -1,0 +1,101 @@
+"""Peak memory of the paper's MVTec-AD experiment: two training steps at its batch size, and a test set.
+
+The data is a tree in MVTec-AD's layout, cut from a photograph that scikit-image brings, and the network starts from
+random weights: neither changes how much memory is taken. A program of its own measures each network, since memory that
+was taken once counts for ever.
+
+    python benchmarks/memory.py [--networks FCDD_CNN224_VGG_F FCDD_CNN224] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.training.trainer import train
+
+EXPERIMENT = Path(__file__).parent.parent / "experiments" / "mvtec.yaml"
+BATCH, TEST = 128, 20
+NETWORKS = ("FCDD_CNN224_VGG_F", "FCDD_CNN224_VGG_NOPT", "FCDD_CNN224")
+
+
+def write_tree(root: Path) -> None:
+    """Two batches of training images of class bottle, and a test set with one kind of defect."""
+    wall, rng = data.brick(), np.random.default_rng(0)
+
+    def write(path: Path) -> None:
+        top, left = rng.integers(0, len(wall) - 240, 2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.repeat(wall[top : top + 240, left : left + 240, None], 3, axis=2)).save(path)
+
+    for i in range(2 * BATCH):
+        write(root / "bottle" / "train" / "good" / f"{i:03}.png")
+    for i in range(TEST):
+        write(root / "bottle" / "test" / "good" / f"{i:03}.png")
+        write(root / "bottle" / "test" / "crack" / f"{i:03}.png")
+        mask = np.zeros((240, 240), np.uint8)
+        mask[50:90, 60:150] = 255
+        path = root / "bottle" / "ground_truth" / "crack" / f"{i:03}_mask.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(path)
+
+
+def peak_gib() -> float:
+    """The most memory that this program ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
+
+
+def measure(network: str, root: Path, threads: int) -> None:
+    overrides = [
+        f"dataset.root={root}",
+        "dataset.classes=[bottle]",
+        "seeds=1",
+        f"network.name={network}",
+        "network.weights=none",
+        "training.epochs=1",
+        "training.passes_per_epoch=1",
+        f"training.threads={threads}",
+    ]
+    _, planned = plan_file(EXPERIMENT, overrides)
+    (spec,) = planned.specs
+    corpus, before = corpus_of(spec.settings), peak_gib()
+    started = time.perf_counter()
+    outcome = train(spec, corpus)
+    seconds = time.perf_counter() - started
+    parts = f"{outcome.metrics['train_time_s']:6.0f} s for 2 steps of {BATCH}, {seconds:6.0f} s in all"
+    print(f"{network:22} {peak_gib():6.2f} GiB at its peak ({before:.2f} before training), {parts}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--measure", nargs=2, metavar=("NETWORK", "TREE"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        measure(options.measure[0], Path(options.measure[1]), options.threads)
+        return
+    print(f"{platform.machine()}, {options.threads} threads")
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(Path(folder) / "mvtec")
+        for network in options.networks:
+            command = [sys.executable, __file__, "--threads", str(options.threads)]
+            environment = {**os.environ, "FCDD_SWEEP_CACHE": f"{folder}/cache"}
+            subprocess.run([*command, "--measure", network, f"{folder}/mvtec"], check=True, env=environment)
+
+
+if __name__ == "__main__":
+    main()

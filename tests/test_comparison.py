@@ -1,0 +1,94 @@
+"""FCDD and its baselines beside each other, from the files of two runs."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.report import comparison
+from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.heatmaps import read_maps
+from fcdd_sweep.results import tree
+from tests import fakes
+
+SEEDS = (0, 3)
+BASELINES = {name: {"variant": name, "method": name} for name in tree.BASELINES}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two classes, two seeds; the AE of seed 3 of `tile` is missing."""
+    path = tmp_path / "run"
+    own = fakes.FakeRun(path).plan(["brick", "tile"], SEEDS)
+    others = fakes.FakeRun(path / tree.BASELINES_DIR).plan(["brick", "tile"], SEEDS, BASELINES)
+    for name in ("brick", "tile"):
+        for seed in SEEDS:
+            own.finish("", name, seed, wrong=1)
+            others.finish("hsc", name, seed, wrong=4)
+            if (name, seed) != ("tile", 3):
+                others.finish("ae", name, seed, wrong=10)
+    own.write()
+    others.write()
+    return path
+
+
+def test_one_picture_a_seed_and_one_a_class_show_all_methods(run):
+    page = comparison.combine(run)
+    folder = run / "baselines" / "combined"
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*.png")}
+    pictures = ("it_0.png", "it_3.png", "heatmaps.png")
+    assert found == {f"normal_{name}/{picture}" for name in ("brick", "tile") for picture in pictures}
+    text = page.read_text()
+    assert "tile, seed 3: no trial of ae is done" in text
+    assert text.count("data:image/jpeg") == 2
+
+
+def test_rows_are_methods_and_all_show_the_same_images(run):
+    maps = {
+        method: read_maps(run / place / "normal_brick" / "it_0")
+        for method, place in {"fcdd": ".", "hsc": "baselines/hsc", "ae": "baselines/ae"}.items()
+    }
+    chosen = comparison.common_images(list(maps.values()))
+    strip = comparison.method_strip(maps, chosen, "seed 0", 0.97)
+    assert [name for name, _ in strip.rows] == ["input", "FCDD", "HSC", "AE", "ground\ntruth"]
+    label = maps["fcdd"].label[maps["fcdd"].rows_of(chosen)]
+    assert [(label == value).sum() for value in (0, 1)] == [3, 6]
+    rows = maps["ae"].rows_of(chosen)
+    np.testing.assert_array_equal(strip.rows[3][1], maps["ae"].coloured(rows, 0.97, "global"))
+
+
+def test_images_that_one_method_did_not_keep_are_not_chosen(run):
+    maps = read_maps(run / "normal_brick" / "it_0")
+    part = np.arange(len(maps.label)) % 2 == 0
+    names = ("image_index", "label", "score")
+    fewer = type(maps)(**{**vars(maps), **{name: getattr(maps, name)[part] for name in names}})
+    chosen = comparison.common_images([maps, fewer])
+    assert len(chosen) and np.isin(chosen, fewer.image_index).all()
+
+
+def test_the_table_has_a_row_a_method_and_class(run):
+    comparison.combine(run)
+    rows = list(csv.DictReader((run / "baselines" / "comparison.csv").open()))
+    found = {(row["method"], row["normal_class"]): row["image_auroc_mean"] for row in rows}
+    assert len(found) == 9
+    assert float(found["fcdd", "brick"]) == pytest.approx(0.95)
+    assert float(found["hsc", "mean"]) == pytest.approx(0.8)
+    assert float(found["ae", "tile"]) == pytest.approx(0.5)
+
+
+def test_aggregate_makes_the_comparison_again(run):
+    aggregate(run)
+    assert (run / "baselines" / "comparison.html").is_file()
+
+
+def test_a_run_without_baselines_cannot_be_compared(tmp_path):
+    fakes.FakeRun(tmp_path).plan(["brick"], [0]).finish("", "brick", 0).write()
+    with pytest.raises(InputError, match="is no run's directory"):
+        comparison.combine(tmp_path)
+
+
+def test_configs_of_baselines_have_names_that_are_folders_and_stay_apart():
+    names = [tree.baseline_config(config, "hsc") for config in ("", "rate-0.1", "rate-0_1", "x" * 200)]
+    assert len(set(names)) == 4 and names[0] == "hsc"
+    assert all(len(name) < 100 and "." not in name for name in names)
