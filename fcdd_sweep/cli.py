@@ -178,7 +178,9 @@ def _list(options: argparse.Namespace) -> int:
     from fcdd_sweep.networks.registry import NETWORKS
 
     _print_section("data sets", {name: _data_set_text(info) for name, info in DATA_SETS.items()})
-    _print_section("networks", {name: info.title for name, info in NETWORKS.items()})
+    for method in ("fcdd", "hsc", "ae"):
+        titles = {name: info.title for name, info in NETWORKS.items() if info.method == method}
+        _print_section(f"networks of method {method}", titles)
     _print_section("anomaly modes", {name: info.title for name, info in MODES.items()})
     _print_section("anomaly sources", SOURCES)
     _print_section("presets", {name: preset.title for name, preset in PRESETS.items()})
@@ -187,13 +189,13 @@ def _list(options: argparse.Namespace) -> int:
 
 def _data_set_text(info: DataSetInfo) -> str:
     options = [f"option {name} (default {option.default}): {option.meaning}" for name, option in info.options.items()]
-    return f"\n{'':22}".join([info.title, *options])
+    return f"\n{'':24}".join([info.title, *options])
 
 
 def _print_section(title: str, entries: dict[str, str]) -> None:
     print(title)
     for name, text in entries.items():
-        print(f"  {name:19} {text}")
+        print(f"  {name:21} {text}")
     print()
 
 

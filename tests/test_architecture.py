@@ -28,8 +28,11 @@ MAY_IMPORT = {
 HEAVY = {
     "ray": ["sweep/tune"],
     "optuna": ["sweep/search"],
-    "torch": ["training/", "networks/build", "anomalies/", "data/transforms", "sweep/trial", "predict"],
-    "torchvision": ["data/", "networks/"],
+    "torch": [
+        *("training/", "networks/build", "networks/backbones", "networks/pretrained", "anomalies/"),
+        *("data/transforms", "sweep/trial", "predict"),
+    ],
+    "torchvision": ["data/", "networks/backbones", "networks/pretrained"],
 }
 """Where a package may be imported, by the beginning of the file's path."""
 

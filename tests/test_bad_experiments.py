@@ -208,8 +208,8 @@ FILES = {
     "no classes": (HEAD + "dataset: {classes: []}\n", ["dataset.classes: the list of classes is empty"]),
     # Networks, anomalies, supervision
     "an unknown network": (
-        HEAD + "network: {name: FCDD_CNN32}\n",
-        ["x.yaml:4: network.name: there is no network 'FCDD_CNN32'|FCDD_CNN28_W|Closest: 'FCDD_CNN32_S'"],
+        HEAD + "network: {name: FCDD_CNN32_X}\n",
+        ["x.yaml:4: network.name: there is no network 'FCDD_CNN32_X'|FCDD_CNN28_W|Closest: 'FCDD_CNN32"],
     ),
     "a network that does not fit": (
         HEAD + "images: {raw_size: 6, size: 6}\nnetwork: {name: FCDD_CNN32_S}\n",

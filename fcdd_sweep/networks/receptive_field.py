@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fcdd_sweep.networks.registry import NETWORKS, Conv, Pool
-
-MIN_MAP_WIDTH = 2
-"""An anomaly map of one cell shows no place, so a network needs an image that leaves more."""
+from fcdd_sweep.networks.layers import Conv, Layer, Pool
+from fcdd_sweep.networks.registry import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,17 @@ class ReceptiveField:
             width=(self.width + 2 * padding - kernel) // stride + 1,
         )
 
+    def united(self, other: ReceptiveField) -> ReceptiveField:
+        """What a cell sees through two branches of the same jump that meet: from the first pixel to the last."""
+        ends = [(field.shift - (field.size - 1) / 2, field.shift + (field.size - 1) / 2) for field in (self, other)]
+        first, last = min(end[0] for end in ends), max(end[1] for end in ends)
+        return ReceptiveField(int(last - first) + 1, self.jump, (first + last) / 2, min(self.width, other.width))
 
-def receptive_field(name: str, size: int) -> ReceptiveField:
-    """The receptive field of the network `name` for images that are `size` pixels wide.
 
-    Its width is below 1 where the map vanishes; `check_size` says so in words.
-    """
+def field_behind(layers: tuple[Layer, ...], size: int) -> ReceptiveField:
+    """The receptive field behind convolutional layers for images that are `size` pixels wide; width 0: no map left."""
     field = ReceptiveField.of_input(size)
-    for layer in NETWORKS[name].layers:
+    for layer in layers:
         match layer:
             case Conv(kernel):
                 field = field.after(kernel, stride=1, padding=kernel // 2)
@@ -58,13 +59,9 @@ def receptive_field(name: str, size: int) -> ReceptiveField:
     return field
 
 
-def check_size(name: str, size: int) -> str | None:
-    """Why images of `size` pixels do not fit the network `name`, or None when they do."""
-    width = receptive_field(name, size).width
-    if width >= MIN_MAP_WIDTH:
-        return None
-    smallest = size + 1
-    while receptive_field(name, smallest).width < MIN_MAP_WIDTH:
-        smallest += 1
-    left = "vanish" if width < 1 else "have a single cell and show no place"
-    return f"the anomaly map of {name} would {left} for images of {size} px; the smallest that fit have {smallest} px"
+def receptive_field(name: str, size: int) -> ReceptiveField:
+    """The receptive field of the named network, of its convolutional part for `hsc` and `ae`.
+
+    Its width is below 1 where the map vanishes; `networks.describe` says so in words.
+    """
+    return field_behind(NETWORKS[name].layers, size)

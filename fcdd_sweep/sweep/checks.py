@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from fcdd_sweep.anomalies.registry import DARKENING, MODES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import DataError, Problem, closest
@@ -26,8 +27,7 @@ from fcdd_sweep.data.files import image_files
 from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.networks.receptive_field import check_size
-from fcdd_sweep.networks.registry import NETWORKS
+from fcdd_sweep.networks.describe import problems_of_network
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ class Parts:
     anomalies: Anomalies | None
     network: Network | None
     training: Training | None
+    method: str | None
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Parts:
-        return cls(settings.dataset, settings.images, settings.anomalies, settings.network, settings.training)
+        named = (settings.dataset, settings.images, settings.anomalies, settings.network, settings.training)
+        return cls(*named, settings.method)
 
     @classmethod
     def of_draft(cls, draft: Draft) -> Parts:
@@ -52,21 +54,35 @@ class Parts:
             draft.section("anomalies", Anomalies),
             draft.section("network", Network),
             draft.section("training", Training),
+            _sound_method(draft),
         )
 
 
+def _sound_method(draft: Draft) -> str | None:
+    method = draft.tree.get("method", "fcdd")
+    return method if method in get_args(Settings.model_fields["method"].annotation) else None
+
+
 class Looks:
-    """Looks at each data set and folder once, however many configs use it."""
+    """Looks at each data set, folder and network once, however many configs use it."""
 
     def __init__(self) -> None:
         self._data: dict[tuple[str, str], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
+        self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
         key = (dataset.model_dump_json(), images.model_dump_json())
         if key not in self._data:
             self._data[key] = check_dataset(dataset, images)
         return self._data[key]
+
+    def network(self, network: Network, method: str, images: Images | None) -> list[Problem]:
+        channels, size = (None, None) if images is None else (images.channels, images.size)
+        key = (network.model_dump_json(), method, channels, size)
+        if key not in self._networks:
+            self._networks[key] = list(problems_of_network(network, method, channels, size))
+        return self._networks[key]
 
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
@@ -90,7 +106,7 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
 
 def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Looks) -> list[Problem]:
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
-    problems = [*_network(parts), *_anomalies(parts, facts, looks), *_supervision(parts, facts)]
+    problems = [*_network(parts, looks), *_anomalies(parts, facts, looks), *_supervision(parts, facts)]
     if parts.dataset is not None and parts.dataset.name in DATA_SETS:
         problems += _data(parts.dataset, parts.images, facts, looks)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
@@ -165,14 +181,10 @@ def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
             yield Problem("dataset.classes", what, next_step="Rename one of them, or list only one")
 
 
-def _network(parts: Parts) -> Iterator[Problem]:
-    if parts.network is None:
-        return
-    name = parts.network.title
-    if name not in NETWORKS:
-        yield Problem("network.name", f"there is no network '{name}'", ", ".join(NETWORKS), closest(name, NETWORKS))
-    elif parts.images is not None and (misfit := check_size(name, parts.images.size)):
-        yield Problem("images.size", misfit, next_step="Choose a larger size, or a network with less pooling")
+def _network(parts: Parts, looks: Looks) -> list[Problem]:
+    if parts.network is None or parts.method is None:
+        return []
+    return looks.network(parts.network, parts.method, parts.images)
 
 
 def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import show
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.networks.receptive_field import receptive_field
+from fcdd_sweep.networks.describe import field_of
 from fcdd_sweep.sweep.checks import Looks, Parts, chosen_classes, facts_of, located, problems_of, warnings
 
 _MOST_LISTED = 20
@@ -164,10 +164,10 @@ def _data_text(settings: Settings) -> str:
 
 
 def _network_text(settings: Settings) -> str:
-    name = settings.network.title
-    field = receptive_field(name, settings.images.size)
+    field = field_of(settings.network, settings.method, settings.images.size)
     seen = f"receptive field {field.size} px, jump {field.jump} px"
-    return f"{name}: {seen}, anomaly map {field.width}x{field.width}"
+    map_ = "anomaly map" if settings.method == "fcdd" else "map before the dense layers"
+    return f"{settings.network.title}: {seen}, {map_} {field.width}x{field.width}"
 
 
 def _anomalies_text(settings: Settings) -> str:

@@ -1,0 +1,218 @@
+"""What a network of an experiment is, sees and starts from, and what is wrong with it.
+
+Needs torch only where a backbone or a file of weights is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.schema import Network
+from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
+from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, Method, NetworkInfo
+
+SMALLEST_MAP: dict[Method, int] = {"fcdd": 2, "hsc": 1, "ae": 1}
+"""Cells along an axis of the map: an anomaly map of one cell shows no place, while dense layers take any map."""
+
+
+def field_of(network: Network, method: str, size: int) -> ReceptiveField:
+    """What a cell of the network's map sees in images of `size` pixels; before the dense layers for `hsc` and `ae`.
+
+    Raises:
+        InputError: no such network, backbone or node, or a network of another method.
+    """
+    if problems := list(_identity(network, method)):
+        raise InputError(problems)
+    return _field(network, size)
+
+
+def _field(network: Network, size: int) -> ReceptiveField:
+    if network.name is not None:
+        return receptive_field(network.name, size)
+    from fcdd_sweep.networks.backbones import field_at
+
+    return field_at(*cut_of(network), size)
+
+
+def counterpart(network: Network, method: str) -> Network:
+    """The network that stands for an FCDD network in a baseline, from the same weights; itself for its own method.
+
+    Raises:
+        InputError: no such network, or one that belongs to another baseline.
+    """
+    if network.name is None:
+        return network
+    if network.name not in NETWORKS:
+        raise InputError(_unknown(network.name))
+    if NETWORKS[network.name].method == method:
+        return network
+    name = {"hsc": NETWORKS[network.name].hsc, "ae": NETWORKS[network.name].ae}.get(method, "")
+    if not name:
+        raise InputError(_of_another_method(network.name, method))
+    return network.model_copy(update={"name": name})
+
+
+def starting_weights(network: Network) -> Literal["none", "imagenet"] | Path:
+    """What training starts from, `auto` resolved."""
+    if network.weights != "auto":
+        return network.weights
+    return "imagenet" if network.name is None or NETWORKS[network.name].pretrained else "none"
+
+
+def weights_fingerprint(network: Network) -> str:
+    """Which weights training starts from.
+
+    Returns:
+        An empty string for random ones; `imagenet:` and the name of torchvision's entry; or the first 12 hex digits
+        of the SHA-256 of a file.
+    Raises:
+        OSError: the file cannot be read.
+    """
+    start = starting_weights(network)
+    if isinstance(start, Path):
+        with start.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    if start == "none":
+        return ""
+    if network.backbone is None:
+        return f"imagenet:{VGG_WEIGHTS}"
+    from fcdd_sweep.networks.pretrained import imagenet_weights
+
+    return f"imagenet:{imagenet_weights(network.backbone)}"
+
+
+def problems_of_network(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
+    """Everything that keeps a network from being built.
+
+    Args:
+        network: as in an experiment.
+        method: `fcdd`, `hsc` or `ae`.
+        channels: those of the images; None: not known, not checked.
+        size: side of the images in pixels; None: not known, not checked.
+    """
+    problems = list(problems_before_reading(network, method, channels, size))
+    yield from problems
+    if not problems and isinstance(start := starting_weights(network), Path):
+        from fcdd_sweep.networks.build import problem_of_file
+
+        if problem := problem_of_file(network, method, channels or 3, start):
+            yield problem
+
+
+def problems_before_reading(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
+    """`problems_of_network`, apart from what a file of weights holds."""
+    problems = list(_identity(network, method))
+    yield from problems
+    if problems:
+        return
+    if size is not None:
+        yield from _size(network, method, size)
+    if not network.bias and (network.name is None or NETWORKS[network.name].vgg):
+        what = f"the layers of {network.title} are torchvision's, which have biases"
+        yield Problem("network.bias", what, "true", "Remove the key")
+    yield from _weights(network, channels)
+
+
+def _identity(network: Network, method: str) -> Iterator[Problem]:
+    """Whether there is such a network, and for the method."""
+    if network.name is None:
+        yield from _backbone(*cut_of(network))
+    elif network.name not in NETWORKS:
+        yield _unknown(network.name)
+    elif NETWORKS[network.name].method != method:
+        yield _of_another_method(network.name, method)
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("network.name", f"there is no network '{name}'", ", ".join(NETWORKS), closest(name, NETWORKS))
+
+
+def _of_another_method(name: str, method: str) -> Problem:
+    found = NETWORKS[name].method
+    allowed = ", ".join(other for other, info in NETWORKS.items() if info.method == method)
+    step = f"Set network.name: {related}" if (related := _related(name, method)) else ""
+    what = f"'{name}' is a network of method '{found}', and the method is '{method}'"
+    return Problem("network.name", what, allowed, f"{step}, its counterpart, or method: {found}")
+
+
+def _related(name: str, method: str) -> str:
+    """The network of another method that belongs to `name`: the first FCDD network with both, or their counterpart."""
+    for fcdd, info in NETWORKS.items():
+        family = {"fcdd": fcdd, "hsc": info.hsc, "ae": info.ae}
+        if info.method == "fcdd" and name in family.values():
+            return family[method]
+    return ""
+
+
+def cut_of(network: Network) -> tuple[str, str]:
+    """A backbone and the node where it is cut."""
+    assert network.backbone is not None and network.node is not None  # the schema has them together
+    return network.backbone, network.node
+
+
+def _backbone(backbone: str, node: str) -> Iterator[Problem]:
+    from fcdd_sweep.networks.backbones import backbone_names, has_node, usable_nodes, why_unusable
+
+    names = backbone_names()
+    if backbone not in names:
+        what = f"torchvision has no classification network '{backbone}'"
+        yield Problem("network.backbone", what, ", ".join(names), closest(backbone, names))
+    elif not has_node(backbone, node):
+        nodes = usable_nodes(backbone)
+        allowed = f"{', '.join(nodes)}, and what lies within them"
+        yield Problem("network.node", f"{backbone} has no node '{node}'", allowed, closest(node, nodes))
+    elif reason := why_unusable(backbone, node):
+        what = f"{backbone} cannot be cut at '{node}': {reason}"
+        yield Problem("network.node", what, ", ".join(usable_nodes(backbone)), "Cut it further to the front")
+
+
+def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
+    info = NETWORKS[network.name] if network.name is not None else None
+    if info is not None and info.decoder:
+        if size != info.input_size:
+            what = f"{network.name} gives images of {info.input_size} px back, and takes no others than those"
+            step = f"Set images.size: {info.input_size}, or cut a backbone, whose decoder follows the image"
+            yield Problem("images.size", f"{what}; found {size} px", str(info.input_size), step)
+        return
+    least = SMALLEST_MAP[_method(method)]
+
+    def width(of: int) -> int:
+        return _field(network, of).width
+
+    if width(size) < least:
+        left = "would vanish" if width(size) < 1 else "would have a single cell and show no place"
+        map_ = "the anomaly map" if method == "fcdd" else "the map before the dense layers"
+        fits = f"the smallest that fit have {_smallest(width, size, least)} px"
+        step = "Choose a larger size, or a network with less pooling"
+        yield Problem("images.size", f"{map_} of {network.title} {left} for images of {size} px; {fits}", "", step)
+
+
+def _method(method: str) -> Method:
+    return "fcdd" if method == "fcdd" else "hsc" if method == "hsc" else "ae"
+
+
+def _smallest(width: Callable[[int], int], size: int, least: int) -> int:
+    while width(size) < least:
+        size += 1
+    return size
+
+
+def _weights(network: Network, channels: int | None) -> Iterator[Problem]:
+    start = starting_weights(network)
+    if start == "none":
+        return
+    info: NetworkInfo | None = NETWORKS[network.name] if network.name is not None else None
+    if info is not None and not info.vgg:
+        what = f"{network.name} starts from random weights; there are no others for it, found {network.weights}"
+        vgg = [name for name, other in NETWORKS.items() if other.pretrained and other.method == info.method]
+        yield Problem("network.weights", what, "auto, none", f"ImageNet's weights have {', '.join(vgg)} and backbones")
+    elif isinstance(start, Path):
+        if not start.is_file():
+            yield Problem("network.weights", f"there is no file {start}", "auto, imagenet, none, or a file")
+    elif channels not in (None, 3):
+        what = f"ImageNet's weights, from which {network.title} starts, are for 3 channels; the images have {channels}"
+        yield Problem("images.color", what, "rgb", "Or set network.weights: none")
