@@ -201,6 +201,13 @@ def _print_section(title: str, entries: dict[str, str]) -> None:
 
 def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a run of FCDD")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of both baselines, or of one: ae.training.learning_rate=0.001",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
 
@@ -210,13 +217,13 @@ def _baselines(options: argparse.Namespace) -> int:
     from fcdd_sweep.sweep.plan import describe, plan
 
     if options.dry_run:
-        experiment = baselines_of(options.run_dir)
+        experiment = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
         return DONE
     from fcdd_sweep.progress import shown
 
     with shown(_console()) as progress:
-        result = run_baselines(options.run_dir, local=options.local, progress=progress)
+        result = run_baselines(options.run_dir, options.set, local=options.local, progress=progress)
     return _ended(result.sweep, result.comparison)
 
 

@@ -80,7 +80,7 @@ FILES = {
     ),
     "an unknown preset": (
         "schema: 1\nname: x\npreset: digit\n",
-        ["x.yaml:3: preset: there is no preset 'digit'|digits, textures, solar, mvtec or folder|Closest: 'digits'"],
+        ["x.yaml:3: preset: there is no preset 'digit'|digits, textures, solar, fmnist|Closest: 'digits'"],
     ),
     "no preset": (
         "schema: 1\nname: x\nimages: {raw_size: 32, size: 32}\ntraining:\n  epochs: 3\n",
@@ -226,6 +226,18 @@ FILES = {
     "a source for nothing": (
         HEAD + "anomalies: {source: confetti}\n",
         ["x.yaml:4: anomalies.source: mode 'other' takes no source|malformed_normal"],
+    ),
+    "a baseline that would be trained on maps": (
+        TEXTURES + "method: hsc\nnetwork: {name: CNN32}\n",
+        ["x.yaml:3: preset 'textures': training.supervision: method 'hsc' trains from labels alone|Allowed: labels"],
+    ),
+    "an autoencoder that would learn anomalies": (
+        HEAD + "method: ae\nnetwork: {name: AE32}\n",
+        ["x.yaml:3: preset 'digits': anomalies.mode: method 'ae' rebuilds whatever it is trained on|unsupervised"],
+    ),
+    "a network of another method": (
+        HEAD + "method: hsc\n",
+        ["x.yaml:3: preset 'digits': network.name: |'FCDD_CNN32_S'|CNN32"],
     ),
     "an unknown source": (
         TEXTURES + "anomalies: {source: confeti}\n",

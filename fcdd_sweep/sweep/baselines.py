@@ -6,6 +6,7 @@ methods. It resumes, reports and is predicted from like any other.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from typing import Any
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.vary import may_vary
+from fcdd_sweep.config.yaml_text import parse_value
 from fcdd_sweep.networks.describe import counterpart
 from fcdd_sweep.report.comparison import combine
 from fcdd_sweep.report.records import read_plan
@@ -21,6 +25,8 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.sweep.monitor import Work
 from fcdd_sweep.sweep.sweep import Progress, SweepResult, run_sweep
 from fcdd_sweep.sweep.trial import run_trial
+
+METHODS = tree.BASELINES
 
 
 @dataclass(frozen=True)
@@ -36,12 +42,17 @@ class Baselines:
     comparison: Path | None
 
 
-def baselines_of(run_dir: Path) -> Experiment:
+def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a run's baselines.
 
+    Args:
+        run_dir: a run of FCDD.
+        overrides: `training.epochs=3` for both baselines, `ae.training.learning_rate=0.001` for one of them.
     Raises:
-        InputError: `run_dir` is no run, is itself one of baselines, or its experiment is not FCDD's.
+        InputError: `run_dir` is no run, is itself one of baselines, or its experiment is not FCDD's; an override that
+            cannot be read.
     """
+    given = {method: dict(_override(text, method) for text in overrides if _meant(text, method)) for method in METHODS}
     read_plan(run_dir)  # says in words what is wrong when this is no run
     original = load_experiment(run_dir / tree.EXPERIMENT)
     configs = configs_of(original)
@@ -50,9 +61,9 @@ def baselines_of(run_dir: Path) -> Experiment:
         what = f"the run trains {', '.join(others)}, and baselines are made for runs of fcdd alone"
         raise InputError(Problem(str(run_dir), what, next_step="Name the run that the baselines belong to"))
     variants = {
-        tree.baseline_config(config.name, method): _overrides(config, method)
+        tree.baseline_config(config.name, method): _changes(config, method) | given[method]
         for config in configs
-        for method in tree.BASELINES
+        for method in METHODS
     }
     return original.model_copy(
         update={
@@ -63,10 +74,23 @@ def baselines_of(run_dir: Path) -> Experiment:
             "variants": variants,
             "heatmaps": original.heatmaps.model_copy(update={"blur": True}),
         }
-    ).with_origin(original.origin)
+    ).with_origin(Origin())
 
 
-def _overrides(config: Config, method: str) -> dict[str, Any]:
+def _meant(text: str, method: str) -> bool:
+    """Whether an override is for this method: its key begins with the method's name, or with no method's."""
+    return text.partition(".")[0] not in set(METHODS) - {method}
+
+
+def _override(text: str, method: str) -> tuple[str, Any]:
+    key, equals, value = text.removeprefix(f"{method}.").partition("=")
+    if not equals or not may_vary(key):
+        allowed = "KEY=VALUE, hsc.KEY=VALUE or ae.KEY=VALUE, with a key that configs may differ in"
+        raise InputError(Problem(f"--set {text}", "this sets nothing of a baseline", allowed))
+    return key, parse_value(value, f"--set {text}")
+
+
+def _changes(config: Config, method: str) -> dict[str, Any]:
     """What makes the counterpart of a config: its own values, the method, its network, and labels alone.
 
     The hypersphere classifier sees the config's anomalies, the autoencoder none.
@@ -90,15 +114,21 @@ def _overrides(config: Config, method: str) -> dict[str, Any]:
 
 
 def run_baselines(
-    run_dir: Path, *, local: bool = False, progress: Progress | None = None, work: Work = run_trial
+    run_dir: Path,
+    overrides: Sequence[str] = (),
+    *,
+    local: bool = False,
+    progress: Progress | None = None,
+    work: Work = run_trial,
 ) -> Baselines:
     """Do what is missing of a run's baselines, then draw all methods beside each other.
 
     Args:
         run_dir: a run of FCDD; trials of it that are not done are not compared.
+        overrides: see `baselines_of`.
         local, progress, work: see `run_sweep`.
     Raises:
         InputError: as `baselines_of` and `run_sweep`.
     """
-    result = run_sweep(baselines_of(run_dir), local=local, progress=progress, work=work)
+    result = run_sweep(baselines_of(run_dir, overrides), local=local, progress=progress, work=work)
     return Baselines(result, None if result.interrupted else combine(run_dir))

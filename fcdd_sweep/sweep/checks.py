@@ -106,7 +106,8 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
 
 def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Looks) -> list[Problem]:
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
-    problems = [*_network(parts, looks), *_anomalies(parts, facts, looks), *_supervision(parts, facts)]
+    problems = [*_network(parts, looks), *_anomalies(parts, facts, looks)]
+    problems += _baseline(parts) if parts.method != "fcdd" else _supervision(parts, facts)
     if parts.dataset is not None and parts.dataset.name in DATA_SETS:
         problems += _data(parts.dataset, parts.images, facts, looks)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
@@ -253,6 +254,15 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
         exposed = Dataset(name=source.dataset, root=source.root)
         for problem in looks.problems(exposed, parts.images):
             yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
+
+
+def _baseline(parts: Parts) -> Iterator[Problem]:
+    """The baselines know no maps, and the autoencoder no anomalies: it would learn to rebuild them, too."""
+    if parts.training is not None and parts.training.supervision == "maps":
+        yield Problem("training.supervision", f"method '{parts.method}' trains from labels alone", "labels")
+    if parts.method == "ae" and parts.anomalies is not None and parts.anomalies.mode != "unsupervised":
+        what = f"method 'ae' rebuilds whatever it is trained on, so mode '{parts.anomalies.mode}' would hide anomalies"
+        yield Problem("anomalies.mode", what, "unsupervised")
 
 
 def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
