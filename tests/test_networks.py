@@ -5,49 +5,192 @@ import sys
 
 import pytest
 import torch
+import torchvision
+from torch import nn
 
-from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
-from fcdd_sweep.networks.receptive_field import ReceptiveField, check_size, receptive_field
+from fcdd_sweep.networks.build import network_of, torchvision_tensors
+from fcdd_sweep.networks.build_layers import modules_of
+from fcdd_sweep.networks.describe import field_of
+from fcdd_sweep.networks.layers import AveragePool
+from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS
-from tests.oracles import seen_pixels
 
-PAPER = {
+FCDD = {
     "FCDD_CNN28": ((1, 28, 28), 3_457, ReceptiveField(16, 4, 1.5, 7)),
     "FCDD_CNN28_W": ((1, 28, 28), 413_441, ReceptiveField(16, 4, 1.5, 7)),
+    "FCDD_CNN32": ((3, 32, 32), 259_201, ReceptiveField(32, 4, 1.5, 8)),
     "FCDD_CNN32_S": ((3, 32, 32), 93_569, ReceptiveField(18, 4, 1.5, 8)),
+    "FCDD_CNN32_LW3K": ((3, 32, 32), 1_185_537, ReceptiveField(22, 4, 1.5, 8)),
+    **{
+        f"FCDD_CNN32_{k}K": ((3, 32, 32), 591_233 + 3 * 128 * k * k, ReceptiveField(15 + k, 4, 1.5, 8))
+        for k in (3, 5, 7, 9, 11, 13, 15, 17)
+    },
     "FCDD_CNN224": ((3, 224, 224), 247_569, ReceptiveField(59, 8, 0.0, 28)),
+    "FCDD_CNN224_W": ((3, 224, 224), 1_286_721, ReceptiveField(59, 8, 0.0, 28)),
+    **{
+        f"FCDD_CNN224_{k}K": ((3, 224, 224), 2_273 + 135_264 * k * k, ReceptiveField(size, 8, 0.0, 28))
+        for k, size in ((3, 53), (5, 91), (7, 129), (9, 167), (11, 205), (13, 243))
+    },
+    "FCDD_CNN224_VGG_NOPT": ((3, 224, 224), 4_504_833, ReceptiveField(62, 8, 3.5, 28)),
+    "FCDD_CNN224_VGG": ((3, 224, 224), 4_504_833, ReceptiveField(62, 8, 3.5, 28)),
+    "FCDD_CNN224_VGG_F": ((3, 224, 224), 4_504_833, ReceptiveField(62, 8, 3.5, 28)),
 }
+"""Images, number of parameters and receptive field of each network; the paper's where it has them."""
+
+BASELINES = {
+    "CNN28": ((1, 28, 28), (48,)),
+    "CNN28_W": ((1, 28, 28), (48,)),
+    "CNN32": ((3, 32, 32), (64,)),
+    "CNN32_LW3K": ((3, 32, 32), (64,)),
+    "CNN224": ((3, 224, 224), (784,)),
+    "CNN224_VGG_NOPT": ((3, 224, 224), (4096,)),
+    "CNN224_VGG_NOPT_1000": ((3, 224, 224), (1000,)),
+    "CNN224_VGG": ((3, 224, 224), (4096,)),
+    "CNN224_VGG_F": ((3, 224, 224), (4096,)),
+    **{name: ((1, 28, 28), (1, 28, 28)) for name in ("AE28", "AE28_W")},
+    **{name: ((3, 32, 32), (3, 32, 32)) for name in ("AE32", "AE32_LW3K")},
+    **{name: ((3, 224, 224), (3, 224, 224)) for name in ("AE224", "AE224_VGG_NOPT", "AE224_VGG", "AE224_VGG_F")},
+}
+"""Images and outputs of the networks of the other methods."""
 
 
-def test_every_network_of_the_table_is_tested_here() -> None:
-    assert PAPER.keys() == NETWORKS.keys()
+def without_numbers(name: str, in_shape: tuple[int, int, int]) -> nn.Module:
+    """A network whose tensors have shapes alone: the largest has 240 million parameters."""
+    with torch.device("meta"):
+        return network_of(Network(name=name), NETWORKS[name].method, in_shape, None, pretrained=False)
 
 
-@pytest.mark.parametrize("name", PAPER)
+def test_every_network_is_tested_here() -> None:
+    assert {*FCDD, *BASELINES} == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", FCDD)
 def test_networks_have_the_papers_sizes(name: str) -> None:
-    in_shape, parameters, field = PAPER[name]
-    network = build_network(name, in_shape, seed=0)
+    in_shape, parameters, field = FCDD[name]
+    network = without_numbers(name, in_shape)
     assert sum(p.numel() for p in network.parameters()) == parameters
-    assert network.receptive_field == field
+    assert (network.receptive_field, network.method) == (field, "fcdd")
+    assert field_of(Network(name=name), "fcdd", in_shape[2]) == field
     assert NETWORKS[name].input_size == in_shape[1]
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_give_codes_and_reconstructions(name: str) -> None:
+    in_shape, out_shape = BASELINES[name]
+    network = without_numbers(name, in_shape)
+    assert network.method == NETWORKS[name].method == ("ae" if name.startswith("AE") else "hsc")
+    assert network(torch.empty(2, *in_shape, device="meta")).shape == (2, *out_shape)
+    assert network.in_shape == in_shape and NETWORKS[name].input_size == in_shape[1]
+
+
+@pytest.mark.parametrize(("name", "features"), [("CNN28", 196), ("CNN28_W", 3136), ("CNN32", 2048), ("CNN224", 3136)])
+def test_dense_layers_take_the_papers_features_and_others_at_other_sizes(name: str, features: int) -> None:
+    in_shape = BASELINES[name][0]
+    assert without_numbers(name, in_shape).head[1].in_features == features
+    larger = without_numbers(name, (in_shape[0], in_shape[1] + 40, in_shape[2] + 40))
+    assert larger.head[1].in_features > features
+
+
+def test_vgg_has_torchvisions_layers_and_parameters() -> None:
+    with torch.device("meta"):
+        published = torchvision.models.vgg11_bn(weights=None).state_dict()
+    ours = torchvision_tensors(without_numbers("CNN224_VGG_NOPT_1000", (3, 224, 224)))
+    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in published.items()}
+    encoder = torchvision_tensors(without_numbers("AE224_VGG", (3, 224, 224)))
+    assert encoder.keys() == {name for name in published if "classifier.6" not in name}
+
+
+def test_vgg_for_smaller_images_spreads_its_map_as_torchvision() -> None:
+    maps = torch.rand(2, 3, 10, 17)
+    pool, _ = modules_of((AveragePool(7),), maps.shape[1:], 3, bias=True)
+    torch.testing.assert_close(pool(maps), nn.AdaptiveAvgPool2d(7)(maps))
+
+
+def test_dropout_alone_draws() -> None:
+    drawing = {name for name, (in_shape, _) in BASELINES.items() if without_numbers(name, in_shape).draws}
+    assert drawing == {name for name in BASELINES if "VGG" in name}
 
 
 def test_parameters_are_registered_in_the_order_of_the_layers() -> None:
     shapes = [tuple(p.shape) for p in build_network("FCDD_CNN28", (1, 28, 28), seed=0).parameters()]
     assert shapes == [(8, 1, 5, 5), (8,), (8,), (8,), (16, 8, 5, 5), (16,), (1, 16, 1, 1), (1,)]
+    names = list(build_network("AE28", (1, 28, 28), seed=0).state_dict())
+    order = ["encoder.features.0.weight", "encoder.features.4.weight", "encoder.head.1.weight", "decoder.3.weight"]
+    assert [name for name in names if name in order] == order
+
+
+@pytest.mark.parametrize(("name", "layer", "before"), [("FCDD_CNN32", 9, 128), ("FCDD_CNN32_LW3K", 12, 128)])
+def test_a_batch_norm_is_registered_and_never_used(name: str, layer: int, before: int) -> None:
+    network = build_network(name, (3, 32, 32), seed=0)
+    norm = network.layers[layer]
+    assert norm.weight.shape == (before,)
+    network(torch.rand(2, 3, 32, 32)).sum().backward()
+    assert norm.weight.grad is None and not norm.running_mean.any()
+    assert all(p.grad is not None for n, p in network.named_parameters() if not n.startswith(f"layers.{layer}."))
 
 
 def test_without_bias_nothing_is_added() -> None:
     network = build_network("FCDD_CNN32_S", (3, 32, 32), bias=False, seed=0)
     assert [p.ndim for p in network.parameters()] == [4, 4, 4, 4]
     assert not network.eval()(torch.zeros(1, 3, 32, 32)).any()
+    coder = build_network("AE32", (3, 32, 32), bias=False, seed=0)
+    assert {p.ndim for p in coder.parameters()} == {2, 4}
+    assert not coder.eval()(torch.zeros(1, 3, 32, 32)).any()
 
 
-def test_norm_and_activation_have_the_papers_constants() -> None:
-    modules = list(build_network("FCDD_CNN28", (1, 28, 28), seed=0).modules())
-    assert [m.eps for m in modules if isinstance(m, torch.nn.BatchNorm2d)] == [1e-4]
-    assert [m.negative_slope for m in modules if isinstance(m, torch.nn.LeakyReLU)] == [0.01]
+@pytest.mark.parametrize(
+    ("name", "channels", "eps", "activation"),
+    [
+        ("FCDD_CNN28", 1, {1e-4}, nn.LeakyReLU),
+        ("AE32", 3, {1e-4}, nn.LeakyReLU),
+        ("FCDD_CNN224_VGG", 3, {1e-5}, nn.ReLU),
+        ("AE224_VGG", 3, {1e-5}, nn.ReLU),
+    ],
+)
+def test_norms_and_activations_have_the_papers_constants(
+    name: str, channels: int, eps: set[float], activation: type[nn.Module]
+) -> None:
+    size = NETWORKS[name].input_size
+    modules = list(without_numbers(name, (channels, size, size)).modules())
+    assert {m.eps for m in modules if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)} == eps
+    assert {type(m) for m in modules if isinstance(m, nn.LeakyReLU | nn.ReLU)} == {activation}
+    assert {m.negative_slope for m in modules if isinstance(m, nn.LeakyReLU)} <= {0.01}
+
+
+@pytest.mark.parametrize(("name", "ends"), [("AE28", True), ("AE28_W", True), ("AE32", False), ("AE32_LW3K", False)])
+def test_reconstructions_end_in_a_sigmoid_where_the_paper_has_one(name: str, ends: bool) -> None:
+    in_shape, _ = BASELINES[name]
+    network = build_network(name, in_shape, seed=0)
+    assert isinstance(network.decoder[-1], nn.Sigmoid) == ends
+    assert network(torch.rand(3, *in_shape)).shape == (3, *in_shape)
+
+
+def test_decoders_start_from_xavier_weights_where_the_paper_has_them() -> None:
+    """The largest weight of a uniform draw is close to its bound."""
+    for name, bound in (("AE28", (6 / (25 * 12)) ** 0.5 * nn.init.calculate_gain("leaky_relu", 0.01)), ("AE28_W", 0)):
+        weight = build_network(name, (1, 28, 28), seed=0).decoder[7].weight.detach().abs().max().item()
+        bound = bound or (1 / (25 * 128)) ** 0.5  # torch's default goes by what a kernel gives
+        assert 0.98 * bound < weight <= bound, name
+
+
+def test_vgg_starts_from_torchvisions_random_weights() -> None:
+    layers = build_network("FCDD_CNN224_VGG_NOPT", (3, 32, 32), seed=0).layers
+    for conv in (layers[4], layers[18]):
+        assert conv.weight.std().item() == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.02)
+        assert not conv.bias.any()
+    assert layers[21].bias.any()
+
+
+def test_frozen_layers_get_no_gradient_and_their_batch_norms_still_follow_the_data() -> None:
+    network = network_of(Network(name="FCDD_CNN224_VGG_F"), "fcdd", (3, 32, 32), 0, pretrained=False)
+    network.train()(torch.rand(2, 3, 32, 32)).sum().backward()
+    assert all(p.grad is None for p in network.layers[:15].parameters())
+    assert all(p.grad is not None for p in network.layers[15:].parameters())
+    assert all(network.layers[at].running_mean.any() for at in (1, 5, 9, 12))
+    free = network_of(Network(name="FCDD_CNN224_VGG"), "fcdd", (3, 32, 32), 0, pretrained=False)
+    assert all(p.requires_grad for p in free.parameters())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -62,6 +205,8 @@ def test_norm_and_activation_have_the_papers_constants() -> None:
         ("FCDD_CNN224", 96, 96),
         ("FCDD_CNN224", 75, 121),
         ("FCDD_CNN224", 224, 224),
+        ("FCDD_CNN224_VGG_NOPT", 75, 97),
+        ("FCDD_CNN32_17K", 33, 41),
     ],
 )
 def test_maps_have_the_width_that_the_arithmetic_says(name: str, height: int, width: int, channels: int) -> None:
@@ -69,33 +214,6 @@ def test_maps_have_the_width_that_the_arithmetic_says(name: str, height: int, wi
     maps = network(torch.rand(2, channels, height, width))
     assert maps.shape == (2, 1, receptive_field(name, height).width, network.receptive_field.width)
     assert network.upsample(maps).shape == (2, 1, height, width)
-
-
-@pytest.mark.parametrize(
-    ("name", "in_shape"),
-    [
-        ("FCDD_CNN28", (1, 28, 28)),
-        ("FCDD_CNN28", (3, 30, 30)),
-        ("FCDD_CNN32_S", (1, 32, 32)),
-        ("FCDD_CNN32_S", (3, 43, 43)),
-        ("FCDD_CNN224", (3, 96, 96)),
-        ("FCDD_CNN224", (1, 101, 101)),
-    ],
-)
-def test_gradient_reaches_exactly_the_pixels_of_the_receptive_field(name: str, in_shape: tuple[int, int, int]) -> None:
-    torch.manual_seed(0)
-    network = build_network(name, in_shape, seed=0)
-    field = network.receptive_field
-    row, column = field.width // 2, field.width // 2 - 1
-    rows, columns = seen_pixels(network, in_shape, row, column)
-    assert (rows, columns) == (span(field, row, in_shape[1]), span(field, column, in_shape[2]))
-
-
-def span(field: ReceptiveField, cell: int, pixels: int) -> range:
-    """The pixels of one axis that a cell sees, cut at the image's border."""
-    centre = field.shift + cell * field.jump
-    first = int(centre - (field.size - 1) / 2)
-    return range(max(0, first), min(pixels, first + field.size))
 
 
 def test_same_seed_gives_same_weights_and_leaves_the_global_stream_alone() -> None:
@@ -116,26 +234,12 @@ def test_without_seed_weights_come_from_the_global_stream() -> None:
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
 
 
-def test_unknown_network_is_told_with_all_names_and_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"unknown network 'FCDD_CNN29'.*FCDD_CNN224.*Closest: 'FCDD_CNN28'"):
-        build_network("FCDD_CNN29", (1, 28, 28))
-
-
-@pytest.mark.parametrize(("name", "smallest"), [("FCDD_CNN28", 8), ("FCDD_CNN32_S", 8), ("FCDD_CNN224", 9)])
-def test_images_too_small_are_refused_with_the_smallest_that_fit(name: str, smallest: int) -> None:
-    assert check_size(name, smallest) is None
-    assert f"the smallest that fit have {smallest} px" in str(check_size(name, smallest - 1))
-    with pytest.raises(InputError, match=r"images\.size: the anomaly map .* would have a single cell"):
-        build_network(name, (3, 64, smallest - 1))
-
-
-def test_a_map_that_vanishes_is_called_so() -> None:
-    assert "would vanish for images of 3 px" in str(check_size("FCDD_CNN28", 3))
-
-
 def test_registries_and_receptive_fields_need_no_torch() -> None:
     code = (
         "import sys, fcdd_sweep.networks.registry, fcdd_sweep.networks.receptive_field, "
-        "fcdd_sweep.anomalies.registry, fcdd_sweep.anomalies.exposure; sys.exit('torch' in sys.modules)"
+        "fcdd_sweep.anomalies.registry, fcdd_sweep.anomalies.exposure, fcdd_sweep.networks.describe as describe\n"
+        "from fcdd_sweep.config.schema import Network\n"
+        "list(describe.problems_of_network(Network(name='FCDD_CNN224_VGG'), 'fcdd', 3, 224))\n"
+        "describe.weights_fingerprint(Network(name='FCDD_CNN224_VGG')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -134,9 +134,10 @@ def _unknown(name: str) -> Problem:
 def _of_another_method(name: str, method: str) -> Problem:
     found = NETWORKS[name].method
     allowed = ", ".join(other for other, info in NETWORKS.items() if info.method == method)
-    step = f"Set network.name: {related}" if (related := _related(name, method)) else ""
+    related = _related(name, method)
+    step = f"Set network.name: {related}, its counterpart, or method: {found}" if related else f"Set method: {found}"
     what = f"'{name}' is a network of method '{found}', and the method is '{method}'"
-    return Problem("network.name", what, allowed, f"{step}, its counterpart, or method: {found}")
+    return Problem("network.name", what, allowed, step)
 
 
 def _related(name: str, method: str) -> str:
@@ -174,8 +175,8 @@ def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
     info = NETWORKS[network.name] if network.name is not None else None
     if info is not None and info.decoder:
         if size != info.input_size:
-            what = f"{network.name} gives images of {info.input_size} px back, and takes no others than those"
-            step = f"Set images.size: {info.input_size}, or cut a backbone, whose decoder follows the image"
+            what = f"{network.name} gives images of {info.input_size} px back, and takes no others"
+            step = f"Set images.size: {info.input_size}, or take a backbone, whose decoder fits every size"
             yield Problem("images.size", f"{what}; found {size} px", str(info.input_size), step)
         return
     least = SMALLEST_MAP[_method(method)]

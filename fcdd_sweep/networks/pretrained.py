@@ -39,7 +39,7 @@ def load_imagenet(backbone: str | None) -> dict[str, Tensor]:
     """
     weights = imagenet_weights(backbone)
     try:
-        return _modern(weights.get_state_dict(progress=False, check_hash=True))
+        return _modern(weights.get_state_dict(progress=False, check_hash=True, map_location="cpu"))
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         name = weights.url.rsplit("/", 1)[-1]
         folder = Path(torch.hub.get_dir()) / "checkpoints"
