@@ -78,12 +78,42 @@ def slow_confetti(
     return np.trunc(blurred), len(np.unique(number)) - bool((number == 0).any())
 
 
+def slow_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
+    """White straight squares around the pixels that start one, (c, h, w); an image without any gets one somewhere."""
+    begins = rng.random(shape[1:]) < starts
+    if not begins.any():
+        begins[rng.integers(shape[1]), rng.integers(shape[2])] = True
+    image = np.zeros(shape)
+    for row, column in np.argwhere(begins):
+        top, left = row - (side - 1) // 2, column - (side - 1) // 2
+        image[:, max(top, 0) : top + side, max(left, 0) : left + side] = 255
+    return image
+
+
+def slow_mixed_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
+    """White and coloured straight squares, each starting with chance `starts`; later ones lie on earlier ones, and an
+    image without any begins again."""
+    is_white = []
+
+    def marked() -> np.ndarray:
+        is_white.append(rng.random() < 0.5)
+        return np.ones(shape[0])
+
+    _, number = slow_layer(rng, shape, 2 * starts, (side, side), marked, largest_angle=0.0)
+    image = np.zeros(shape)
+    for row, column in np.argwhere(number > 0):
+        white = is_white[number[row, column] - 1]
+        image[:, row, column] = 255 if white else rng.integers(0, 256, size=shape[0])
+    return image
+
+
 def slow_layer(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     starts: float,
     sides: tuple[int, int],
     color: Callable[[], np.ndarray],
+    largest_angle: float = math.pi / 4,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squares of random side and angle around every pixel that starts one; the pixels' colours and square numbers."""
     begins = rng.random(shape[1:]) < starts
@@ -91,7 +121,7 @@ def slow_layer(
         begins = rng.random(shape[1:]) < starts
     layer, number = np.zeros(shape), np.zeros(shape[1:], dtype=int)
     for count, (row, column) in enumerate(np.argwhere(begins), start=1):
-        side, angle = rng.integers(sides[0], sides[1] + 1), rng.uniform(-np.pi / 4, np.pi / 4)
+        side, angle = rng.integers(sides[0], sides[1] + 1), rng.uniform(-largest_angle, largest_angle)
         turn = np.exp(-1j * angle)
         middle = 0 if side % 2 else 0.5
         y, x = np.ogrid[: shape[1], : shape[2]]

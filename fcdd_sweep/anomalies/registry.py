@@ -45,6 +45,8 @@ SOURCES: dict[str, str] = {
     "solid": "one random colour over the whole image",
     "gaussian": "every value drawn from a normal distribution, mean 0, standard deviation 64",
     "uniform": "every value drawn uniformly from 0 to 255",
+    "blob": "many small white squares on black, 6 px",
+    "mixed_blob": "a few squares of 34 px on black, white or with a random colour in every pixel",
 }
 """Synthetic sources and what they look like. Values are in grey levels, 0 to 255, or added to such."""
 
