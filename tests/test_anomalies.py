@@ -320,14 +320,14 @@ def test_no_images_give_no_malformed_ones() -> None:
 
 def test_smaller_limits_take_a_part_of_what_larger_ones_take() -> None:
     few, more, everything = (limited(50, limit, np.random.default_rng(4)) for limit in (3, 20, "all"))
-    assert len(few[0]) == 3 and len(more[0]) == 20
-    np.testing.assert_array_equal(few[0], more[0][:3])
-    np.testing.assert_array_equal(more[0], everything[0][:20])
-    assert sorted(everything[0]) == list(range(50))
-    assert few[1] == more[1] == everything[1] == ""
+    assert (few.wanted, more.wanted, everything.wanted) == (3, 20, 50)
+    np.testing.assert_array_equal(few.order, more.order)
+    np.testing.assert_array_equal(more.order, everything.order)
+    assert sorted(everything.order) == list(range(50))
+    assert few.note == more.note == everything.note == ""
 
 
 def test_a_limit_beyond_the_pool_takes_all_and_says_both_numbers() -> None:
-    chosen, note = limited(5, 8, np.random.default_rng(0))
-    assert sorted(chosen) == list(range(5))
+    order, wanted, note = limited(5, 8, np.random.default_rng(0))
+    assert sorted(order) == list(range(5)) and wanted == 5
     assert "8 images" in note and "there are 5" in note

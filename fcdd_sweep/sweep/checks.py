@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fcdd_sweep.anomalies.registry import DARKENING, MODES, SOURCES, ModeInfo
+from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import DataError, Problem, closest
 from fcdd_sweep.config.loading import Draft
 from fcdd_sweep.config.origin import Origin
@@ -15,6 +15,7 @@ from fcdd_sweep.config.schema import (
     Anomalies,
     Dataset,
     DatasetSource,
+    Evaluation,
     FolderSource,
     Images,
     Network,
@@ -23,11 +24,19 @@ from fcdd_sweep.config.schema import (
 )
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.loading import (
+    check_dataset,
+    classes_of,
+    defects_in_test,
+    has_maps,
+    protocol_of,
+    trains_with_anomalies,
+)
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.receptive_field import check_size
 from fcdd_sweep.networks.registry import NETWORKS
+from fcdd_sweep.sweep.set_aside import Counts, real_problems
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,18 @@ class Parts:
     anomalies: Anomalies | None
     network: Network | None
     training: Training | None
+    evaluation: Evaluation | None
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Parts:
-        return cls(settings.dataset, settings.images, settings.anomalies, settings.network, settings.training)
+        return cls(
+            settings.dataset,
+            settings.images,
+            settings.anomalies,
+            settings.network,
+            settings.training,
+            settings.evaluation,
+        )
 
     @classmethod
     def of_draft(cls, draft: Draft) -> Parts:
@@ -52,6 +69,7 @@ class Parts:
             draft.section("anomalies", Anomalies),
             draft.section("network", Network),
             draft.section("training", Training),
+            draft.section("evaluation", Evaluation),
         )
 
 
@@ -61,12 +79,20 @@ class Looks:
     def __init__(self) -> None:
         self._data: dict[tuple[str, str], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
+        self._defects: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
         key = (dataset.model_dump_json(), images.model_dump_json())
         if key not in self._data:
             self._data[key] = check_dataset(dataset, images)
         return self._data[key]
+
+    def defects(self, dataset: Dataset, images: Images) -> dict[str, dict[str, int]]:
+        """By class, how many test images of each defect type there are; empty where the data cannot be read."""
+        key = (dataset.model_dump_json(), images.model_dump_json())
+        if key not in self._defects:
+            self._defects[key] = defects_in_test(dataset, images)
+        return self._defects[key]
 
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
@@ -181,6 +207,12 @@ def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[
         return
     mode = MODES[anomalies.mode]
     yield from _source(anomalies, mode, parts, looks)
+    yield from _real(parts, facts, looks)
+    if anomalies.mode == "unsupervised" and not anomalies.online:
+        what = "mode 'unsupervised' makes no anomalies, neither before training nor in it"
+        yield Problem("anomalies.online", what, "true", "Remove the key, or choose another anomalies.mode")
+    if anomalies.source in REAL_SOURCES:
+        return
     if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
         what = f"a limit of {anomalies.limit} has no meaning here: "
         what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
@@ -199,6 +231,10 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
     elif not mode.needs_source:
         step = f"Remove the key, or choose another mode: {', '.join(name for name, m in MODES.items() if m.sources)}"
         yield Problem(where, f"mode '{anomalies.mode}' takes no source", next_step=step)
+    elif isinstance(source, str) and source in REAL_SOURCES:
+        if "real" not in mode.sources:
+            what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
+            yield Problem(where, what, _sources_for(mode), "For real anomalies choose anomalies.mode: noise")
     elif isinstance(source, str):
         if source not in SOURCES:
             yield Problem(where, f"there is no synthetic source '{source}'", _sources_for(mode), _source_step(source))
@@ -213,8 +249,28 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
 
 
 def _sources_for(mode: ModeInfo) -> str:
+    real = REAL_SOURCES if "real" in mode.sources else ()
     exposure = ["{dataset: NAME}", "{folder: PATH}"] if "exposure" in mode.sources else []
-    return ", ".join([*SOURCES, *exposure])
+    return ", ".join([*SOURCES, *real, *exposure])
+
+
+def _real(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:
+    dataset, images, evaluation = parts.dataset, parts.images, parts.evaluation
+    if dataset is None or facts is None:
+        return
+    aside = 0 if evaluation is None else evaluation.real_anomalies_set_aside
+
+    def counted() -> Counts:
+        return {} if images is None else counts_of(dataset, images, facts, looks)
+
+    yield from real_problems(parts.anomalies, aside, dataset, facts, counted)
+
+
+def counts_of(dataset: Dataset, images: Images, facts: Discovery, looks: Looks) -> Counts:
+    """Test images of each defect type, of every chosen class that can be read."""
+    chosen = chosen_classes(dataset, facts)
+    found = looks.defects(dataset.model_copy(update={"classes": list(chosen)}), images) if chosen else {}
+    return {name: found[name] for name in chosen if name in found}
 
 
 def _source_step(source: str) -> str:
@@ -263,13 +319,22 @@ def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
 def warnings(settings: Settings, cores: int) -> Iterable[str]:
     """Settings that are allowed and yet unlikely to be meant."""
     training, cpus = settings.training, settings.resources.cpus
-    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 0:
-        yield f"anomalies.probability is 0: mode '{settings.anomalies.mode}' never makes an anomaly."
-    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 1:
-        yield "anomalies.probability is 1: no nominal image is ever trained on."
+    yield from _probability(settings.anomalies)
     if cpus != "auto" and training.threads > cpus:
         yield f"training.threads is {training.threads}, but a trial reserves {cpus:g} CPUs: they slow each other down."
     if training.threads > cores:
         yield f"training.threads is {training.threads}, but this machine has {cores} CPU cores."
     if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
         yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."
+
+
+def _probability(anomalies: Anomalies) -> Iterator[str]:
+    if anomalies.mode == "unsupervised":
+        return
+    if not anomalies.online:
+        if anomalies.probability != Anomalies.model_fields["probability"].default:
+            yield "anomalies.probability has no meaning where anomalies.online is false: every anomaly is trained on."
+    elif anomalies.probability == 0:
+        yield f"anomalies.probability is 0: mode '{anomalies.mode}' never makes an anomaly."
+    elif anomalies.probability == 1:
+        yield "anomalies.probability is 1: no nominal image is ever trained on."
