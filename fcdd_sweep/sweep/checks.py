@@ -320,6 +320,7 @@ def warnings(settings: Settings, cores: int) -> Iterable[str]:
     """Settings that are allowed and yet unlikely to be meant."""
     training, cpus = settings.training, settings.resources.cpus
     yield from _probability(settings.anomalies)
+    yield from _shrinking(settings)
     if cpus != "auto" and training.threads > cpus:
         yield f"training.threads is {training.threads}, but a trial reserves {cpus:g} CPUs: they slow each other down."
     if training.threads > cores:
@@ -338,3 +339,14 @@ def _probability(anomalies: Anomalies) -> Iterator[str]:
         yield f"anomalies.probability is 0: mode '{anomalies.mode}' never makes an anomaly."
     elif anomalies.probability == 1:
         yield "anomalies.probability is 1: no nominal image is ever trained on."
+
+
+def _shrinking(settings: Settings) -> Iterator[str]:
+    images, kind = settings.images, DATA_SETS[settings.dataset.name].augmentation
+    photo = kind in ("photo", "imagenet", "watermark")
+    whole = kind == "watermark" or "aug1" not in settings.preprocessing
+    if photo and whole and images.raw_size != images.size:
+        yield (
+            f"preprocessing '{settings.preprocessing}' shows whole images: they are reduced from {images.raw_size} to "
+            f"{images.size} px by nearest neighbour. Set images.raw_size to {images.size}, then images.resize does it."
+        )
