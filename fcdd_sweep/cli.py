@@ -172,7 +172,7 @@ def _no_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from fcdd_sweep.anomalies.registry import MODES, SOURCES
+    from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
     from fcdd_sweep.config.presets import PRESETS
     from fcdd_sweep.data.registry import DATA_SETS
     from fcdd_sweep.networks.registry import NETWORKS
@@ -182,7 +182,7 @@ def _list(options: argparse.Namespace) -> int:
         titles = {name: info.title for name, info in NETWORKS.items() if info.method == method}
         _print_section(f"networks of method {method}", titles)
     _print_section("anomaly modes", {name: info.title for name, info in MODES.items()})
-    _print_section("anomaly sources", SOURCES)
+    _print_section("anomaly sources", SOURCES | REAL_SOURCES)
     _print_section("presets", {name: preset.title for name, preset in PRESETS.items()})
     return DONE
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torchvision.transforms.v2.functional as tv
 from scipy import ndimage
 from torch import nn
 
@@ -78,12 +79,42 @@ def slow_confetti(
     return np.trunc(blurred), len(np.unique(number)) - bool((number == 0).any())
 
 
+def slow_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
+    """White straight squares around the pixels that start one, (c, h, w); an image without any gets one somewhere."""
+    begins = rng.random(shape[1:]) < starts
+    if not begins.any():
+        begins[rng.integers(shape[1]), rng.integers(shape[2])] = True
+    image = np.zeros(shape)
+    for row, column in np.argwhere(begins):
+        top, left = row - (side - 1) // 2, column - (side - 1) // 2
+        image[:, max(top, 0) : top + side, max(left, 0) : left + side] = 255
+    return image
+
+
+def slow_mixed_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
+    """White and coloured straight squares, each starting with chance `starts`; later ones lie on earlier ones, and an
+    image without any begins again."""
+    is_white = []
+
+    def marked() -> np.ndarray:
+        is_white.append(rng.random() < 0.5)
+        return np.ones(shape[0])
+
+    _, number = slow_layer(rng, shape, 2 * starts, (side, side), marked, largest_angle=0.0)
+    image = np.zeros(shape)
+    for row, column in np.argwhere(number > 0):
+        white = is_white[number[row, column] - 1]
+        image[:, row, column] = 255 if white else rng.integers(0, 256, size=shape[0])
+    return image
+
+
 def slow_layer(
     rng: np.random.Generator,
     shape: tuple[int, int, int],
     starts: float,
     sides: tuple[int, int],
     color: Callable[[], np.ndarray],
+    largest_angle: float = math.pi / 4,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Squares of random side and angle around every pixel that starts one; the pixels' colours and square numbers."""
     begins = rng.random(shape[1:]) < starts
@@ -91,7 +122,7 @@ def slow_layer(
         begins = rng.random(shape[1:]) < starts
     layer, number = np.zeros(shape), np.zeros(shape[1:], dtype=int)
     for count, (row, column) in enumerate(np.argwhere(begins), start=1):
-        side, angle = rng.integers(sides[0], sides[1] + 1), rng.uniform(-np.pi / 4, np.pi / 4)
+        side, angle = rng.integers(sides[0], sides[1] + 1), rng.uniform(-largest_angle, largest_angle)
         turn = np.exp(-1j * angle)
         middle = 0 if side % 2 else 0.5
         y, x = np.ogrid[: shape[1], : shape[2]]
@@ -99,3 +130,73 @@ def slow_layer(
         inside = (np.abs(turned.real) < side / 2) & (np.abs(turned.imag) < side / 2)
         layer[:, inside], number[inside] = color()[:, None], count
     return layer, number
+
+
+def slow_recipe(
+    name: str,
+    kind: str,
+    size: int,
+    raw: torch.Tensor,
+    gt_maps: torch.Tensor,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+    *,
+    maps: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Training input before it is scaled, (N, C, S, S) float64, and maps: the recipes of the paper, image by image.
+
+    Draws are taken in the order in which the package takes them: places, flips, jitter, noise.
+    """
+    n, side, augments, lcn = len(raw), raw.shape[2], "aug1" in name, "lcn" in name
+    crops, flips = augments and kind != "watermark", augments and kind not in ("watermark", "texture")
+    padding = 0 if kind != "small" else 2 if lcn else 3 if size < 32 else 4
+    mixes = crops and kind != "small" and (kind == "texture" or maps)
+    places = rng.integers(-padding, side + padding - size + 1, size=(2, n, 1))[:, :, 0] if crops else None
+    cropped = rng.random((n, 1))[:, 0] < 0.5 if mixes else np.full(n, crops)
+    flipped = rng.random((n, 1))[:, 0] < 0.5 if flips else np.zeros(n, dtype=bool)
+    plain = augments and not (kind == "small" and lcn)
+    strength = 0.1 if kind == "small" and size < 32 else 0.01
+    choices = [[strength] * 4] if kind != "texture" else [[0.04] * 4, [0.005, 0.0005, 0.0005, 0.0005]]
+    which = rng.integers(len(choices), size=n) if plain else None
+    amounts = rng.uniform(-1, 1, (n, 4)) if plain else None
+
+    def placed(image: torch.Tensor, i: int) -> torch.Tensor:
+        if not cropped[i]:
+            image = torch.nn.functional.interpolate(image[None].double(), size=(size, size), mode="nearest")[0]
+        else:
+            padded = torch.nn.functional.pad(image, (padding,) * 4)
+            top, left = places[:, i] + padding
+            image = padded[:, top : top + size, left : left + size]
+        return image.flip(2) if flipped[i] else image
+
+    def jittered(image: torch.Tensor, i: int) -> torch.Tensor:
+        if not plain:
+            return image
+        brightness, contrast, saturation, hue = amounts[i] * choices[which[i]]
+        image = tv.adjust_contrast(tv.adjust_brightness(image, 1 + brightness), 1 + contrast)
+        if len(image) == 1:
+            return image
+        return tv.adjust_hue(tv.adjust_saturation(image, 1 + saturation), hue)
+
+    images, seen_maps = [], []
+    for i, image in enumerate(raw.double() / 255):
+        image = placed(jittered(image, i), i) if kind == "small" else jittered(placed(image, i), i)
+        images.append(image)
+        seen_maps.append(placed(gt_maps[i], i).to(torch.uint8))
+    noisy = rng.random(n) < 0.5 if plain and kind == "texture" else np.full(n, plain)
+    noise = torch.empty((n, *images[0].shape)).normal_(generator=generator) if plain else torch.zeros(n)
+    for i, image in enumerate(images):
+        if noisy[i] and kind == "texture":
+            image = (image + noise[i] * 0.1 * image.std()).clamp(0, 1)
+        elif noisy[i]:
+            image = image + noise[i] * (0.01 if strength == 0.1 else 0.001)
+        if "blackcenter" in name:
+            centre = torch.zeros(size, size, dtype=torch.bool)
+            margin = int(0.2 * size)
+            centre[margin : size - margin, margin : size - margin] = True
+            image = torch.where(centre == name.endswith("_inverted"), image, 0.0)
+        if lcn:
+            image = image - image.mean()
+            image = image / image.abs().mean()
+        images[i] = image
+    return torch.stack(images), torch.stack(seen_maps)

@@ -13,7 +13,7 @@ from fcdd_sweep.anomalies.online import malform
 from fcdd_sweep.anomalies.registry import MODES, SOURCES
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Anomalies
-from tests.oracles import slow_confetti
+from tests.oracles import slow_blobs, slow_confetti, slow_mixed_blobs
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -64,6 +64,59 @@ def test_simple_sources_have_their_distributions() -> None:
     colors = solid[:, :, 0].double()
     assert colors.mean().item() == pytest.approx(127.5, abs=6)
     assert abs(np.corrcoef(colors.T.numpy())[0, 1]) < 0.15
+
+
+def blob_measures(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Figures of each image of (n, c, h, w): how much is covered, how bright, how long its edges, how even."""
+    covered = (images != 0).any(axis=1)
+    coloured = (images != 0).any(axis=1) & ~(images == 255).all(axis=1)
+    return {
+        "coverage": covered.mean(axis=(1, 2)),
+        "mean": images.mean(axis=(1, 2, 3)),
+        "not white": coloured.mean(axis=(1, 2)) + covered[:, 5, 5],  # blobs have no colour: alone it would not vary
+        "edges": np.abs(np.diff(covered.astype(float), axis=2)).mean(axis=(1, 2)),
+        "corner": covered[:, 0, 0].astype(float) + covered[:, -1, -1] + covered[:, 0, -1] + covered[:, -1, 0],
+    }
+
+
+BLOBS = {
+    "blob": (slow_blobs, 0.002, 6, (3, 32, 32), 1500),
+    "mixed_blob": (slow_mixed_blobs, 1e-5, 34, (3, 64, 60), 250),
+}
+
+
+@pytest.mark.parametrize("source", BLOBS)
+def test_blobs_cannot_be_told_from_blobs_made_square_by_square(source: str) -> None:
+    slow, starts, side, shape, n = BLOBS[source]
+    rendered = blob_measures(render(source, 2 * n, shape, seeded()).numpy().astype(float))
+
+    def slow_measures(starts: float, side: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(0)
+        return blob_measures(np.stack([slow(rng, shape, starts, side) for _ in range(n)]))
+
+    assert largest_difference(rendered, slow_measures(starts, side)) < NOTICEABLE
+    assert largest_difference(rendered, slow_measures(starts, side - 2)) > NOTICEABLE
+    assert largest_difference(rendered, slow_measures(20 * starts, side)) > NOTICEABLE
+
+
+def test_a_blob_is_a_white_square_of_six_pixels() -> None:
+    blobs = render("blob", 2000, (3, 28, 28), seeded())
+    assert set(blobs.unique().tolist()) == {0, 255}
+    assert torch.equal(blobs, blobs[:, :1].expand_as(blobs))
+    counts = (blobs[:, 0] > 0).flatten(1).sum(dim=1)
+    assert counts.min() == 9 and (counts == 36).sum() > 100  # three by three pixels of a square in the lower corner
+    lone = blobs[counts == 36, 0] > 0
+    rows, columns = lone.any(dim=2).sum(dim=1), lone.any(dim=1).sum(dim=1)
+    assert (rows * columns == 36).double().mean() > 0.98  # else two that lie across a border
+
+
+def test_mixed_blobs_are_as_often_white_as_coloured() -> None:
+    images = render("mixed_blob", 600, (3, 100, 100), seeded())
+    covered = (images > 0).any(dim=1)
+    white = (images == 255).all(dim=1)
+    assert (white.sum() / covered.sum()).item() == pytest.approx(0.5, abs=0.06)
+    values = images.transpose(0, 1)[:, covered & ~white].double()
+    assert values.mean().item() == pytest.approx(127.5, abs=2) and abs(np.corrcoef(values.numpy())[0, 1]) < 0.02
 
 
 def test_confetti_has_the_measured_statistics_of_the_paper() -> None:
@@ -267,14 +320,14 @@ def test_no_images_give_no_malformed_ones() -> None:
 
 def test_smaller_limits_take_a_part_of_what_larger_ones_take() -> None:
     few, more, everything = (limited(50, limit, np.random.default_rng(4)) for limit in (3, 20, "all"))
-    assert len(few[0]) == 3 and len(more[0]) == 20
-    np.testing.assert_array_equal(few[0], more[0][:3])
-    np.testing.assert_array_equal(more[0], everything[0][:20])
-    assert sorted(everything[0]) == list(range(50))
-    assert few[1] == more[1] == everything[1] == ""
+    assert (few.wanted, more.wanted, everything.wanted) == (3, 20, 50)
+    np.testing.assert_array_equal(few.order, more.order)
+    np.testing.assert_array_equal(more.order, everything.order)
+    assert sorted(everything.order) == list(range(50))
+    assert few.note == more.note == everything.note == ""
 
 
 def test_a_limit_beyond_the_pool_takes_all_and_says_both_numbers() -> None:
-    chosen, note = limited(5, 8, np.random.default_rng(0))
-    assert sorted(chosen) == list(range(5))
+    order, wanted, note = limited(5, 8, np.random.default_rng(0))
+    assert sorted(order) == list(range(5)) and wanted == 5
     assert "8 images" in note and "there are 5" in note

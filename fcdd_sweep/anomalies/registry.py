@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-SourceKind = Literal["synthetic", "exposure"]
-"""Rendered from random numbers, or outlier exposure: images of another data set or of a folder."""
+SourceKind = Literal["synthetic", "exposure", "real"]
+"""Rendered from random numbers; outlier exposure: images of another data set or of a folder; real anomalies of the
+normal class, taken out of the test set."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ModeInfo:
 MODES: dict[str, ModeInfo] = {
     "unsupervised": ModeInfo("nominal images alone"),
     "other": ModeInfo("real anomalies of the training split", real=True),
-    "noise": ModeInfo("the image is replaced by one of the source", sources=("synthetic", "exposure")),
+    "noise": ModeInfo("the image is replaced by one of the source", sources=("synthetic", "exposure", "real")),
     "malformed_normal": ModeInfo("the source is added to the nominal image", sources=("synthetic",)),
     "malformed_normal_gt": ModeInfo(
         "the same, trained on the map of changed pixels", sources=("synthetic",), gives_maps=True
@@ -45,8 +46,17 @@ SOURCES: dict[str, str] = {
     "solid": "one random colour over the whole image",
     "gaussian": "every value drawn from a normal distribution, mean 0, standard deviation 64",
     "uniform": "every value drawn uniformly from 0 to 255",
+    "blob": "many small white squares on black, 6 px",
+    "mixed_blob": "a few squares of 34 px on black, white or with a random colour in every pixel",
 }
 """Synthetic sources and what they look like. Values are in grey levels, 0 to 255, or added to such."""
+
+REAL_SOURCES: dict[str, str] = {
+    "mvtec": "real anomalies of the normal class, taken out of the test set; `limit` of each defect type",
+    "mvtec_gt": "the same, trained on their ground-truth maps",
+}
+"""Real anomalies as sources. Their names are the paper's: MVTec-AD is where it takes them; any data set of protocol
+`defects` has them too."""
 
 DARKENING = frozenset({"confetti"})
 """Sources whose values are at most 0: they show when added to an image, and alone are a black image."""

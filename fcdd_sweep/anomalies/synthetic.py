@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.config.errors import InputError, Problem, closest
@@ -18,6 +19,11 @@ Shape = tuple[int, int, int]
 """Channels, height, width."""
 
 GAUSSIAN_STD = 64.0
+
+WHITE = 255
+BLOB_STARTS, BLOB_SIDE = 0.002, 6
+MIXED_STARTS, MIXED_SIDE = 1e-5, 34
+"""Chance that a pixel is the centre of a square, for mixed blobs that of a white one and that of a coloured one."""
 
 COLORED_STARTS, BLACK_STARTS = 1.8e-5, 1.2e-5
 """Chance that a pixel is the centre of one of confetti's squares, in its two layers."""
@@ -53,7 +59,8 @@ def render(
         device: where to render; None: the generator's device, or the CPU. It must be the generator's.
 
     Returns:
-        (n, c, h, w) int16. `confetti` -511..0, `gaussian` either sign, `solid` and `uniform` 0..255.
+        (n, c, h, w) int16. `confetti` -511..0, `gaussian` either sign, all others 0..255. Every image of `confetti`,
+        `blob` and `mixed_blob` has at least one square.
 
     Raises:
         InputError: an unknown source, or confetti on images that its blur does not fit.
@@ -63,7 +70,7 @@ def render(
             Problem("anomalies.source", f"unknown source '{source}'", ", ".join(SOURCES), closest(source, SOURCES))
         )
     place = torch.device(device or (generator.device if generator else "cpu"))
-    return _RENDERERS[source](n, shape, generator, place)
+    return RENDERERS[source](n, shape, generator, place)
 
 
 def _solid(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -77,6 +84,26 @@ def _uniform(n: int, shape: Shape, generator: torch.Generator | None, device: to
 
 def _gaussian(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     return torch.randn((n, *shape), generator=generator, device=device).mul_(GAUSSIAN_STD).to(torch.int16)
+
+
+def _blob(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """White squares. There are so many that every pixel is asked, and all of them grow at once."""
+    drawn = torch.rand((n, 1, *shape[1:]), generator=generator, device=device)
+    starts = (drawn < BLOB_STARTS) | (drawn == drawn.amin(dim=(2, 3), keepdim=True))
+    # a square with an even side reaches one pixel farther down and right than up and left, as confetti's do
+    seen_before, seen_after = BLOB_SIDE // 2, (BLOB_SIDE - 1) // 2
+    padded = functional.pad(starts.float(), (seen_before, seen_after, seen_before, seen_after))
+    return (functional.max_pool2d(padded, BLOB_SIDE, stride=1) * WHITE).to(torch.int16).repeat(1, shape[0], 1, 1)
+
+
+def _mixed_blob(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Squares that are white or have a colour of its own in every pixel, as many of one as of the other."""
+    sides = (MIXED_SIDE, MIXED_SIDE)
+    top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, generator, device, sides, largest_angle=0.0)
+    is_white = torch.rand(n, most + 1, generator=generator, device=device) < 0.5
+    colors = torch.randint(0, 256, (n, *shape), generator=generator, device=device, dtype=torch.int16)
+    white, square = (flags.view(n, 1, *shape[1:]) for flags in (is_white.gather(1, top), top > 0))
+    return colors.masked_fill_(white, WHITE).mul_(square)
 
 
 def _confetti(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -103,7 +130,14 @@ def _squares(n: int, shape: Shape, generator: torch.Generator | None, device: to
 
 
 def _topmost(
-    n: int, height: int, width: int, starts: float, generator: torch.Generator | None, device: torch.device
+    n: int,
+    height: int,
+    width: int,
+    starts: float,
+    generator: torch.Generator | None,
+    device: torch.device,
+    sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
+    largest_angle: float = LARGEST_ANGLE,
 ) -> tuple[Tensor, int]:
     """Which square lies on top of each pixel, (n, height * width): 0 for none, else its number from 1 on.
 
@@ -114,7 +148,7 @@ def _topmost(
     exists = torch.rand(n, 1, generator=generator, device=device) >= before
     drawn = torch.rand(n, len(before), 4, generator=generator, device=device)
     image, number = _which(exists)
-    rows, columns, inside = _rasterised(drawn[image, number], height, width)
+    rows, columns, inside = _rasterised(drawn[image, number], height, width, sides, largest_angle)
     inside &= exists[image, number].view(-1, 1, 1)
     pixel = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
     top = torch.zeros(n * height * width, dtype=torch.int64, device=device)
@@ -131,19 +165,27 @@ def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
     return image, torch.arange(exists.shape[1], device=exists.device).repeat(exists.shape[0])
 
 
-def _rasterised(drawn: Tensor, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def _rasterised(
+    drawn: Tensor,
+    height: int,
+    width: int,
+    sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
+    largest_angle: float = LARGEST_ANGLE,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated squares from uniform numbers.
 
     Args:
         drawn: (B, 4) in 0..1: centre's row, centre's column, side, angle.
+        sides: smallest and largest side in pixels; confetti's are the largest there may be.
+        largest_angle: in radians, either way.
 
     Returns:
         (B, P) rows and (B, Q) columns of the pixels around each centre, moved into the image, and (B, P, Q) bool,
         which of them lie in both the square and the image.
     """
     row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
-    side = (SMALLEST_SIDE + drawn[:, 2] * (LARGEST_SIDE - SMALLEST_SIDE + 1)).floor().view(-1, 1, 1)
-    angle = ((2 * drawn[:, 3] - 1) * LARGEST_ANGLE).view(-1, 1, 1)
+    side = (sides[0] + drawn[:, 2] * (sides[1] - sides[0] + 1)).floor().clamp(max=sides[1]).view(-1, 1, 1)
+    angle = ((2 * drawn[:, 3] - 1) * largest_angle).view(-1, 1, 1)
     rows, columns = _around(row, height), _around(column, width)
     # A square with an even side has its middle between two pixels.
     down = (rows - row[:, None])[:, :, None] - (1 - side % 2) / 2
@@ -204,9 +246,15 @@ def _blur_matrix(size: int, device: torch.device) -> Tensor:
     return torch.tensor(matrix, dtype=torch.float32, device=device)
 
 
-_RENDERERS: dict[str, Callable[[int, Shape, torch.Generator | None, torch.device], Tensor]] = {
+Renderer = Callable[[int, Shape, torch.Generator | None, torch.device], Tensor]
+"""n, shape, generator, device to (n, c, h, w) int16."""
+
+RENDERERS: dict[str, Renderer] = {
     "confetti": _confetti,
     "solid": _solid,
     "gaussian": _gaussian,
     "uniform": _uniform,
+    "blob": _blob,
+    "mixed_blob": _mixed_blob,
 }
+"""One a source of `anomalies.registry.SOURCES`."""

@@ -104,9 +104,10 @@ class Anomalies(Section):
     """Where training anomalies come from: none; an image replaced by noise or by outlier exposure; noise added to
     the nominal image, without or with the map of changed pixels; real anomalies of the training split."""
     source: Source | None = None
-    """A synthetic source by name, `{dataset: NAME}` or `{folder: PATH}`."""
+    """A synthetic source by name, `{dataset: NAME}`, `{folder: PATH}`, or real test anomalies: `mvtec`, `mvtec_gt`."""
     limit: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
-    """How many distinct outlier-exposure or real anomalies are used, drawn once per seed."""
+    """How many distinct outlier-exposure or real anomalies are used, drawn once per seed; from `mvtec` and `mvtec_gt`,
+    how many of each defect type."""
     probability: float = Field(0.5, ge=0.0, le=1.0)
     """Chance that a nominal training sample is replaced, drawn freshly every time (`online` alone)."""
     online: bool = True
@@ -213,6 +214,9 @@ class Evaluation(Section):
     validation: Validation = Validation()
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
+    real_anomalies_set_aside: int = Field(0, ge=0)
+    """How many test anomalies of each defect type leave the test set of every config, to train on them (sources `mvtec`
+    and `mvtec_gt`); raised to the experiment's largest limit of such a source. One of each type stays."""
 
 
 class Resources(Section):

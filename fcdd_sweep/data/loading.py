@@ -32,6 +32,7 @@ from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, 
 __all__ = [
     "check_dataset",
     "classes_of",
+    "defects_in_test",
     "has_maps",
     "image_files",
     "load_corpus",
@@ -136,6 +137,16 @@ def has_maps(dataset: Dataset) -> bool:
 def trains_with_anomalies(dataset: Dataset) -> bool:
     """Whether the training split holds real anomalies, which mode `other` needs."""
     return _facts(dataset).trains_with_anomalies
+
+
+def defects_in_test(dataset: Dataset, images: Images) -> dict[str, dict[str, int]]:
+    """By class, how many test images of each defect type there are; empty where the data cannot be read."""
+    found: dict[str, dict[str, int]] = {}
+    for record in _scan(dataset, images).records:
+        of_class = found.setdefault(record.class_name, {})
+        if record.is_test and record.is_anomalous:
+            of_class[record.defect] = of_class.get(record.defect, 0) + 1
+    return found
 
 
 def _scan(dataset: Dataset, images: Images) -> Scan:

@@ -29,7 +29,8 @@ class DataSetInfo:
         protocol: `one_vs_rest`, `defects`, or None when the folders tell.
         classes: names in order, or None when the folders tell.
         maps: whether test anomalies have ground-truth maps; None when the folders tell.
-        augmentation: which of the paper's augmentations fits: `small`, `texture` (MVTec-AD's) or `photo`.
+        augmentation: which of the paper's augmentations fits: `small`, `texture` (MVTec-AD's), `photo`, `imagenet` (as
+            `photo`, normalised by ImageNet's constants) or `watermark` (VOC's: never cropped, never mirrored).
         needs_root: whether `dataset.root` must be given.
         get: how to get the data, one or two sentences.
         options: settings of this data set alone.
@@ -42,7 +43,7 @@ class DataSetInfo:
     protocol: Literal["one_vs_rest", "defects"] | None
     classes: tuple[str, ...] | None
     maps: bool | None
-    augmentation: Literal["small", "texture", "photo"]
+    augmentation: Literal["small", "texture", "photo", "imagenet", "watermark"]
     needs_root: bool
     get: str
     options: dict[str, Option] = field(default_factory=dict)

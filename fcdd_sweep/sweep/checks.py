@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
-from fcdd_sweep.anomalies.registry import DARKENING, MODES, SOURCES, ModeInfo
+from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import DataError, Problem, closest
 from fcdd_sweep.config.loading import Draft
 from fcdd_sweep.config.origin import Origin
@@ -16,6 +16,7 @@ from fcdd_sweep.config.schema import (
     Anomalies,
     Dataset,
     DatasetSource,
+    Evaluation,
     FolderSource,
     Images,
     Network,
@@ -24,10 +25,18 @@ from fcdd_sweep.config.schema import (
 )
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.loading import (
+    check_dataset,
+    classes_of,
+    defects_in_test,
+    has_maps,
+    protocol_of,
+    trains_with_anomalies,
+)
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import problems_of_network
+from fcdd_sweep.sweep.set_aside import Counts, real_problems
 
 
 @dataclass(frozen=True)
@@ -39,12 +48,12 @@ class Parts:
     anomalies: Anomalies | None
     network: Network | None
     training: Training | None
+    evaluation: Evaluation | None
     method: str | None
 
     @classmethod
     def of_settings(cls, settings: Settings) -> Parts:
-        named = (settings.dataset, settings.images, settings.anomalies, settings.network, settings.training)
-        return cls(*named, settings.method)
+        return cls(*(getattr(settings, part.name) for part in fields(cls)))
 
     @classmethod
     def of_draft(cls, draft: Draft) -> Parts:
@@ -54,6 +63,7 @@ class Parts:
             draft.section("anomalies", Anomalies),
             draft.section("network", Network),
             draft.section("training", Training),
+            draft.section("evaluation", Evaluation),
             _sound_method(draft),
         )
 
@@ -70,6 +80,7 @@ class Looks:
         self._data: dict[tuple[str, str], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
+        self._defects: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
         key = (dataset.model_dump_json(), images.model_dump_json())
@@ -83,6 +94,13 @@ class Looks:
         if key not in self._networks:
             self._networks[key] = list(problems_of_network(network, method, channels, size))
         return self._networks[key]
+
+    def defects(self, dataset: Dataset, images: Images) -> dict[str, dict[str, int]]:
+        """By class, how many test images of each defect type there are; empty where the data cannot be read."""
+        key = (dataset.model_dump_json(), images.model_dump_json())
+        if key not in self._defects:
+            self._defects[key] = defects_in_test(dataset, images)
+        return self._defects[key]
 
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
@@ -194,6 +212,12 @@ def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[
         return
     mode = MODES[anomalies.mode]
     yield from _source(anomalies, mode, parts, looks)
+    yield from _real(parts, facts, looks)
+    if anomalies.mode == "unsupervised" and not anomalies.online:
+        what = "mode 'unsupervised' makes no anomalies, neither before training nor in it"
+        yield Problem("anomalies.online", what, "true", "Remove the key, or choose another anomalies.mode")
+    if anomalies.source in REAL_SOURCES:
+        return
     if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
         what = f"a limit of {anomalies.limit} has no meaning here: "
         what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
@@ -212,6 +236,10 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
     elif not mode.needs_source:
         step = f"Remove the key, or choose another mode: {', '.join(name for name, m in MODES.items() if m.sources)}"
         yield Problem(where, f"mode '{anomalies.mode}' takes no source", next_step=step)
+    elif isinstance(source, str) and source in REAL_SOURCES:
+        if "real" not in mode.sources:
+            what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
+            yield Problem(where, what, _sources_for(mode), "For real anomalies choose anomalies.mode: noise")
     elif isinstance(source, str):
         if source not in SOURCES:
             yield Problem(where, f"there is no synthetic source '{source}'", _sources_for(mode), _source_step(source))
@@ -226,8 +254,28 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
 
 
 def _sources_for(mode: ModeInfo) -> str:
+    real = REAL_SOURCES if "real" in mode.sources else ()
     exposure = ["{dataset: NAME}", "{folder: PATH}"] if "exposure" in mode.sources else []
-    return ", ".join([*SOURCES, *exposure])
+    return ", ".join([*SOURCES, *real, *exposure])
+
+
+def _real(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:
+    dataset, images, evaluation = parts.dataset, parts.images, parts.evaluation
+    if dataset is None or facts is None:
+        return
+    aside = 0 if evaluation is None else evaluation.real_anomalies_set_aside
+
+    def counted() -> Counts:
+        return {} if images is None else counts_of(dataset, images, facts, looks)
+
+    yield from real_problems(parts.anomalies, aside, dataset, facts, counted)
+
+
+def counts_of(dataset: Dataset, images: Images, facts: Discovery, looks: Looks) -> Counts:
+    """Test images of each defect type, of every chosen class that can be read."""
+    chosen = chosen_classes(dataset, facts)
+    found = looks.defects(dataset.model_copy(update={"classes": list(chosen)}), images) if chosen else {}
+    return {name: found[name] for name in chosen if name in found}
 
 
 def _source_step(source: str) -> str:
@@ -285,13 +333,34 @@ def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
 def warnings(settings: Settings, cores: int) -> Iterable[str]:
     """Settings that are allowed and yet unlikely to be meant."""
     training, cpus = settings.training, settings.resources.cpus
-    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 0:
-        yield f"anomalies.probability is 0: mode '{settings.anomalies.mode}' never makes an anomaly."
-    if settings.anomalies.mode != "unsupervised" and settings.anomalies.probability == 1:
-        yield "anomalies.probability is 1: no nominal image is ever trained on."
+    yield from _probability(settings.anomalies)
+    yield from _shrinking(settings)
     if cpus != "auto" and training.threads > cpus:
         yield f"training.threads is {training.threads}, but a trial reserves {cpus:g} CPUs: they slow each other down."
     if training.threads > cores:
         yield f"training.threads is {training.threads}, but this machine has {cores} CPU cores."
     if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
         yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."
+
+
+def _probability(anomalies: Anomalies) -> Iterator[str]:
+    if anomalies.mode == "unsupervised":
+        return
+    if not anomalies.online:
+        if anomalies.probability != Anomalies.model_fields["probability"].default:
+            yield "anomalies.probability has no meaning where anomalies.online is false: every anomaly is trained on."
+    elif anomalies.probability == 0:
+        yield f"anomalies.probability is 0: mode '{anomalies.mode}' never makes an anomaly."
+    elif anomalies.probability == 1:
+        yield "anomalies.probability is 1: no nominal image is ever trained on."
+
+
+def _shrinking(settings: Settings) -> Iterator[str]:
+    images, kind = settings.images, DATA_SETS[settings.dataset.name].augmentation
+    photo = kind in ("photo", "imagenet", "watermark")
+    whole = kind == "watermark" or "aug1" not in settings.preprocessing
+    if photo and whole and images.raw_size != images.size:
+        yield (
+            f"preprocessing '{settings.preprocessing}' shows whole images: they are reduced from {images.raw_size} to "
+            f"{images.size} px by nearest neighbour. Set images.raw_size to {images.size}, then images.resize does it."
+        )

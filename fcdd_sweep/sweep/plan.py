@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
@@ -18,7 +19,17 @@ from fcdd_sweep.config.words import show
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of
-from fcdd_sweep.sweep.checks import Looks, Parts, chosen_classes, facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.checks import (
+    Looks,
+    Parts,
+    chosen_classes,
+    counts_of,
+    facts_of,
+    located,
+    problems_of,
+    warnings,
+)
+from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
 _MOST_LISTED = 20
 """Configs that `describe` lists; the table of trials has them all."""
@@ -73,8 +84,12 @@ def plan(experiment: Experiment) -> Plan:
     if problems or facts is None:
         raise ExperimentError(dict.fromkeys(problems))
     classes = chosen_classes(experiment.dataset, facts)
-    configs = tuple(replace(config, settings=_settled(config.settings, facts)) for config in configs)
+    aside = max(set_aside(config.settings) for config in configs)
+    configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
     notes = [note for config in configs for note in warnings(config.settings, os.cpu_count() or 1)]
+    if aside:
+        settings = configs[0].settings
+        notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
     specs = _specs(configs, classes, experiment.seed_list)
     return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
 
@@ -96,10 +111,11 @@ def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experime
     )
 
 
-def _settled(settings: Settings, facts: Discovery) -> Settings:
+def _settled(settings: Settings, facts: Discovery, aside: int) -> Settings:
     """Settings in which the same data is always written in the same way, so that a trial has one id.
 
-    A protocol that was left out is filled in, and options at their default are left out.
+    A protocol that was left out is filled in, and options at their default are left out. As many real anomalies leave
+    the test set as any config of the experiment needs, so that all are tested on the same images.
     """
     dataset = settings.dataset
     known = DATA_SETS[dataset.name]
@@ -107,7 +123,10 @@ def _settled(settings: Settings, facts: Discovery) -> Settings:
     options = {name: value for name, value in given.items() if value != known.options[name].default}
     protocol = facts.protocol if known.protocol is None else None
     return settings.model_copy(
-        update={"dataset": dataset.model_copy(update={"options": options, "protocol": protocol})}
+        update={
+            "dataset": dataset.model_copy(update={"options": options, "protocol": protocol}),
+            "evaluation": settings.evaluation.model_copy(update={"real_anomalies_set_aside": aside}),
+        }
     )
 
 
@@ -171,11 +190,19 @@ def _network_text(settings: Settings) -> str:
 
 
 def _anomalies_text(settings: Settings) -> str:
-    anomalies = settings.anomalies
+    anomalies, aside = settings.anomalies, settings.evaluation.real_anomalies_set_aside
+    left = f"; {aside} test images of each defect type are left out of the test set" if aside else ""
     if anomalies.mode == "unsupervised":
-        return "none (unsupervised)"
-    limit = "" if anomalies.limit == "all" else f", {anomalies.limit} distinct ones"
-    return f"{anomalies.mode}{_source_text(anomalies)}{limit}, in place of {anomalies.probability:.0%} of the samples"
+        return f"none (unsupervised){left}"
+    counted = "of each defect type" if anomalies.source in REAL_SOURCES else "distinct ones"
+    limit = "" if anomalies.limit == "all" else f", {anomalies.limit} {counted}"
+    return f"{anomalies.mode}{_source_text(anomalies)}{limit}, {_use_text(anomalies)}{left}"
+
+
+def _use_text(anomalies: Anomalies) -> str:
+    if anomalies.online:
+        return f"in place of {anomalies.probability:.0%} of the samples"
+    return "each once besides the nominal ones" if MODES[anomalies.mode].real else "one besides each nominal sample"
 
 
 def _source_text(anomalies: Anomalies) -> str:

@@ -138,6 +138,15 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     return torch.stack(channels, 1)
 
 
+def blackened(images: Tensor, *, inverted: bool) -> Tensor:
+    """Images with their central square, 60% of either side, set to 0; inverted, with all but that square."""
+    height, width = images.shape[2:]
+    top, left = height * 2 // 10, width * 2 // 10
+    centre = torch.zeros((height, width), dtype=torch.bool, device=images.device)
+    centre[top : height - top, left : width - left] = True
+    return images * (centre if inverted else ~centre)
+
+
 def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tensor) -> Tensor:
     """Independent Gaussian noise on every value; `std` in units of the images, or a tensor that broadcasts."""
     noise = torch.empty_like(images).normal_(generator=generator)

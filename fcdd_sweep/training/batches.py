@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,24 +13,15 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.anomalies.online import malform
+from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.training.anomaly_pools import AnomalyPool, Pool, StreamedPool, read_ahead
 from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.streams import Stream, Streams
 
-
-@dataclass(frozen=True)
-class Pool:
-    """Distinct anomalies to draw from: outlier exposure, or real ones of the training split.
-
-    Attributes:
-        images: (M, C, R, R) uint8 on the training device.
-        gt_maps: (M, 1, R, R) uint8 of 0 and 1, or None where the data has no maps.
-    """
-
-    images: Tensor
-    gt_maps: Tensor | None = None
+__all__ = ["Batch", "BatchMaker", "Decisions", "Pool", "in_batches"]
 
 
 @dataclass(frozen=True)
@@ -45,67 +39,106 @@ class Batch:
     gt_maps: Tensor | None
 
 
+class Decisions(NamedTuple):
+    """What the host decides of a batch before the device makes it.
+
+    Attributes:
+        replaced: (N,) bool, which samples are anomalies.
+        drawn: what the pool needs to give as many as are replaced; None without a pool.
+    """
+
+    replaced: npt.NDArray[np.bool_]
+    drawn: npt.NDArray[Any] | None
+
+
 @dataclass(frozen=True)
 class BatchMaker:
     """Makes the batches of one trial from data that lies on the training device.
 
+    A sample is a number below `len(nominal) + appended`: first the nominal images, then, offline, the anomalies.
+
     Attributes:
         settings: the trial's settings.
         nominal: (N, C, R, R) uint8.
-        pool: anomalies to draw from, when the mode draws from any.
+        pool: anomalies to draw from; None where they are rendered while training or there are none.
         preprocessor: fitted on `nominal`.
         streams: the trial's random streams.
+        appended: offline, how many anomalies follow the nominal images: the pool's in turn. 0 online.
     """
 
     settings: Settings
     nominal: Tensor
-    pool: Pool | None
+    pool: AnomalyPool | None
     preprocessor: Preprocessor
     streams: Streams
+    appended: int = 0
 
     @property
     def makes_anomalies(self) -> bool:
         return self.settings.anomalies.mode != "unsupervised"
 
+    @property
+    def distinct_anomalies(self) -> int | None:
+        """Distinct real or outlier-exposure anomalies that are used; None for synthetic ones and for none."""
+        return None if self.pool is None or self.settings.anomalies.source in SOURCES else len(self.pool)
+
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Indices into the nominal images in the order of an epoch, each `passes_per_epoch` times."""
-        n, passes = len(self.nominal), self.settings.training.passes_per_epoch
+        """Samples in the order of an epoch, each `passes_per_epoch` times."""
+        n, passes = len(self.nominal) + self.appended, self.settings.training.passes_per_epoch
         return self.streams.numpy("order", epoch).permutation(n * passes) % n
 
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch; images that lie elsewhere are read some steps before they are needed."""
+        steps = in_batches(self.order(epoch), self.settings.training.batch_size)
+        decisions = (partial(self._decided, chosen, epoch, step) for step, chosen in enumerate(steps))
+        streamed = isinstance(self.pool, StreamedPool)
+        decided = read_ahead(decisions) if streamed else (decide() for decide in decisions)
+        for step, (chosen, made) in enumerate(zip(steps, decided, strict=True)):
+            yield self._composed(chosen, made, "anomalies", epoch, step)
+
     def batch(self, chosen: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
-        """Online supervision: each of the chosen nominal images is replaced with the given probability."""
-        rng = self.streams.numpy("anomalies", epoch, step)
-        probability = self.settings.anomalies.probability if self.makes_anomalies else 0.0
-        replaced = rng.random(len(chosen)) < probability
-        return self._composed(chosen, replaced, rng, "anomalies", epoch, step)
+        """A single batch: the samples `chosen`, under the draws of that epoch and step."""
+        return self._composed(chosen, self._decided(chosen, epoch, step), "anomalies", epoch, step)
 
     def preview(self, count: int) -> Batch:
         """`count` nominal and, where the mode makes any, `count` anomalous samples, from a stream of their own."""
-        rng = self.streams.numpy("preview")
         chosen = np.arange(count) % len(self.nominal)
+        if self.appended:
+            chosen = np.concatenate([chosen, len(self.nominal) + np.arange(count) % self.appended])
+            return self._composed(chosen, self._by_number(chosen), "preview", 0, 0)
         replaced = np.zeros(count, dtype=bool)
         if self.makes_anomalies:
             chosen, replaced = np.tile(chosen, 2), np.repeat([False, True], count)
-        return self._composed(chosen, replaced, rng, "preview", 0, 0)
+        decided = self._drawn(replaced, self.streams.numpy("preview"))
+        return self._composed(chosen, decided, "preview", 0, 0)
+
+    def _decided(self, chosen: npt.NDArray[np.int64], epoch: int, step: int) -> Decisions:
+        """Online each of the chosen nominal images is replaced with the given probability; offline labels are fixed."""
+        if self.appended:
+            return self._by_number(chosen)
+        rng = self.streams.numpy("anomalies", epoch, step)
+        probability = self.settings.anomalies.probability if self.makes_anomalies else 0.0
+        return self._drawn(rng.random(len(chosen)) < probability, rng)
+
+    def _by_number(self, chosen: npt.NDArray[np.int64]) -> Decisions:
+        replaced = chosen >= len(self.nominal)
+        return Decisions(replaced, (chosen[replaced] - len(self.nominal)) % len(self.pool or ()))
+
+    def _drawn(self, replaced: npt.NDArray[np.bool_], rng: np.random.Generator) -> Decisions:
+        drawn = self.pool.draw(rng, int(replaced.sum())) if self.pool is not None and replaced.any() else None
+        return Decisions(replaced, drawn)
 
     def _composed(
-        self,
-        chosen: npt.NDArray[np.int64],
-        replaced: npt.NDArray[np.bool_],
-        rng: np.random.Generator,
-        stream: Stream,
-        epoch: int,
-        step: int,
+        self, chosen: npt.NDArray[np.int64], decided: Decisions, stream: Stream, epoch: int, step: int
     ) -> Batch:
-        device = self.nominal.device
-        raw = self.nominal[to_device(chosen, device)]
+        device, replaced = self.nominal.device, decided.replaced
+        raw = self.nominal[to_device(chosen % len(self.nominal), device)]
         label = replaced ^ bool(self.settings.images.nominal_label)
         on_maps = self.settings.training.supervision == "maps"
         gt_maps = self._blank_maps(label) if on_maps else None
         if replaced.any():
             where = to_device(np.flatnonzero(replaced), device)
-            generator = self.streams.torch(stream, epoch, step, device)
-            anomalies, changed = self._anomalies(raw[where], rng, generator)
+            anomalies, changed = self._anomalies(raw, where, decided.drawn, stream, epoch, step)
             raw[where] = anomalies
             if gt_maps is not None and changed is not None and not self.settings.images.nominal_label:
                 gt_maps[where] = changed
@@ -120,15 +153,23 @@ class BatchMaker:
         return ones.view(-1, 1, 1, 1).repeat(1, 1, raw, raw)
 
     def _anomalies(
-        self, nominal: Tensor, rng: np.random.Generator, generator: torch.Generator
+        self, raw: Tensor, where: Tensor, drawn: npt.NDArray[Any] | None, stream: Stream, epoch: int, step: int
     ) -> tuple[Tensor, Tensor | None]:
-        """What takes the place of `nominal`, uint8, and maps of what is anomalous in it where the mode knows."""
-        if self.pool is not None:
-            drawn = to_device(rng.integers(len(self.pool.images), size=len(nominal)), nominal.device)
-            return self.pool.images[drawn], None if self.pool.gt_maps is None else self.pool.gt_maps[drawn]
+        """What takes the place of `raw[where]`, uint8, and maps of what is anomalous in it where the mode knows."""
+        if self.pool is not None and drawn is not None:
+            return self.pool.take(drawn, raw.device)
         mode, source = self.settings.anomalies.mode, str(self.settings.anomalies.source)
-        noise = render(source, len(nominal), tuple(nominal.shape[1:]), generator, nominal.device)
+        generator = self.streams.torch(stream, epoch, step, raw.device)
+        noise = render(source, len(where), tuple(raw.shape[1:]), generator, raw.device)
         if mode == "noise":
             return noise.clamp(0, 255).to(torch.uint8), None
-        malformed, changed = malform(nominal, noise)
-        return malformed.to(torch.uint8), changed.to(torch.uint8) if mode == "malformed_normal_gt" else None
+        malformed, changed = malform(raw[where], noise)
+        return malformed, changed.to(torch.uint8) if mode == "malformed_normal_gt" else None
+
+
+def in_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of `size`; a single sample left over joins the batch before it, as batch norm needs company."""
+    starts = list(range(0, len(order), size))
+    if len(starts) > 1 and len(order) - starts[-1] == 1:
+        starts.pop()
+    return np.split(order, starts[1:])

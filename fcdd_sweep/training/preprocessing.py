@@ -5,10 +5,18 @@ Source: section 7 of the paper's appendix as its published system runs it. What 
 - `small` (28 and 32 px): `aug1` jitters, crops with padding, flips, adds noise; `lcnaug1` crops with padding 2 and
   flips. The paper has no `lcnaug1` at 32 px; the same recipe serves there.
 - `texture` (MVTec-AD): a random crop or the whole image shrunk; strong or weak jitter; noise on half of the images.
-- `photo` (ImageNet, own images): jitter, flip, random crop, noise; trained on maps, a crop or the whole image shrunk.
+- `photo` (own images) and `imagenet`: flip, random crop, jitter, noise; trained on maps, a crop or the whole image
+  shrunk. Tested on the central crop, or trained on maps on the whole image.
+- `watermark` (VOC): the whole image shrunk, never cropped or flipped, so that the mark stays; jitter, noise.
 
-`none` and `lcn` do not augment; `lcn` and `lcnaug1` normalise by local contrast, then to the range of the nominal
-training images; `none` and `aug1` by their mean and standard deviation per channel.
+`none` and `lcn` do not augment and show the whole image shrunk to `images.size`; `lcn` and `lcnaug1` normalise by local
+contrast, then to the range of the nominal training images; the others by their mean and standard deviation per channel,
+`imagenet` by constants. `aug1_blackcenter` is `aug1` with the central 60% of every side black, in training only, and
+`aug1_blackcenter_inverted` with all but that: black is 0 on the images' scale of 0..1, set after the noise and before
+the images are normalised.
+
+Departure: the paper jitters `photo` and `imagenet` before cropping. At its strength of 0.01 the order matters to less
+than a grey level, as it does in `augment.color_jitter`; only with padding, in `small`, do we keep it.
 """
 
 from __future__ import annotations
@@ -28,6 +36,8 @@ from fcdd_sweep.training.augment import Geometry, Jitter
 from fcdd_sweep.training.streams import Streams
 
 _TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, over images in 0..1, as torchvision's networks are trained."""
 _CHUNK = 256
 
 
@@ -53,7 +63,7 @@ class Recipe:
 
     @property
     def augments(self) -> bool:
-        return self.name.endswith("aug1")
+        return "aug1" in self.name
 
     @property
     def local_contrast(self) -> bool:
@@ -61,13 +71,13 @@ class Recipe:
 
     def test_geometry(self, n: int) -> Geometry:
         """Photographs that are trained by random crops alone are seen by their central crop; others whole."""
-        if self.kind == "photo" and self.augments and not self.maps:
+        if self.kind in ("photo", "imagenet") and self.augments and not self.maps:
             return augment.centre_cropped(n, self.raw_size, self.size)
         return augment.resized(n, self.raw_size, self.size)
 
     def train_geometry(self, rng: np.random.Generator, n: int) -> Geometry:
         raw, size = self.raw_size, self.size
-        if not self.augments:
+        if not self.augments or self.kind == "watermark":
             return self.test_geometry(n)
         if self.kind == "small":
             padding = 2 if self.local_contrast else 3 if size < 32 else 4
@@ -77,17 +87,40 @@ class Recipe:
             geometry = augment.one_of(rng, geometry, augment.resized(n, raw, size))
         return geometry if self.kind == "texture" else augment.randomly_flipped(rng, geometry)
 
-    def augmented_values(self, rng: np.random.Generator, generator: torch.Generator, images: Tensor) -> Tensor:
-        """Jitter and noise on images in 0..1."""
-        if not self.augments or (self.kind == "small" and self.local_contrast):
+    @property
+    def _changes_values(self) -> bool:
+        return self.augments and not (self.kind == "small" and self.local_contrast)
+
+    @property
+    def _strong(self) -> bool:
+        return self.kind == "small" and self.size < 32
+
+    def _jittered(self, rng: np.random.Generator, images: Tensor) -> Tensor:
+        if not self._changes_values:
+            return images
+        jitter = 0.1 if self._strong else 0.01
+        plain = (Jitter(jitter, jitter, jitter, jitter),)
+        return augment.color_jitter(rng, images, _TEXTURE_JITTER if self.kind == "texture" else plain)
+
+    def _noisy(self, rng: np.random.Generator, generator: torch.Generator, images: Tensor) -> Tensor:
+        if not self._changes_values:
             return images
         if self.kind == "texture":
-            images = augment.color_jitter(rng, images, _TEXTURE_JITTER)
             return augment.noise_on_half(rng, generator, images, 0.1)
-        strong = self.kind == "small" and self.size < 32
-        jitter, noise = (0.1, 0.01) if strong else (0.01, 0.001)
-        images = augment.color_jitter(rng, images, (Jitter(jitter, jitter, jitter, jitter),))
-        return augment.gaussian_noise(generator, images, noise)
+        return augment.gaussian_noise(generator, images, 0.01 if self._strong else 0.001)
+
+    def augmented(
+        self, rng: np.random.Generator, generator: torch.Generator, geometry: Geometry, raw: Tensor
+    ) -> Tensor:
+        """(N, C, R, R) uint8 to (N, C, S, S) float32 in about 0..1: geometry, jitter, noise, and black squares."""
+        if self.kind == "small" and self._changes_values:  # the padding around an image stays black
+            images = geometry.apply(self._jittered(rng, raw.float() / 255))
+        else:
+            images = self._jittered(rng, geometry.apply(raw).float() / 255)
+        images = self._noisy(rng, generator, images)
+        if self.name.startswith("aug1_blackcenter"):
+            images = augment.blackened(images, inverted=self.name.endswith("_inverted"))
+        return images
 
 
 @dataclass(frozen=True)
@@ -107,6 +140,8 @@ class Preprocessor:
     def fit(cls, recipe: Recipe, raw: Tensor) -> Preprocessor:
         """Statistics of `raw`, the (N, C, R, R) uint8 nominal training images, on their device."""
         plain = cls(recipe, torch.zeros(1, device=raw.device), torch.ones(1, device=raw.device))
+        if recipe.kind == "imagenet" and not recipe.local_contrast:
+            return cls(recipe, *(_constants(values, raw) for values in (_IMAGENET_MEAN, _IMAGENET_STD)))
         chunks = (plain.test(raw[i : i + _CHUNK]) for i in range(0, len(raw), _CHUNK))
         shift, scale = _range(chunks, recipe.kind) if recipe.local_contrast else _mean_and_std(chunks)
         return cls(recipe, shift, scale)
@@ -123,11 +158,8 @@ class Preprocessor:
         """
         rng = streams.numpy("augmentation", epoch, step)
         geometry = self.recipe.train_geometry(rng, len(raw))
-        images = geometry.apply(raw).float() / 255
-        if self.recipe.augments:
-            generator = streams.torch("augmentation", epoch, step, raw.device)
-            images = self.recipe.augmented_values(rng, generator, images)
-        inputs = self._normalised(images)
+        generator = streams.torch("augmentation", epoch, step, raw.device)
+        inputs = self._normalised(self.recipe.augmented(rng, generator, geometry, raw))
         return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
 
     def visible(self, raw: Tensor) -> Tensor:
@@ -142,6 +174,12 @@ class Preprocessor:
         if self.recipe.local_contrast:
             images = local_contrast_normalization(images, "l1")
         return (images - self.shift) / self.scale
+
+
+def _constants(values: tuple[float, ...], raw: Tensor) -> Tensor:
+    """(1, C, 1, 1) of values a colour channel; grey images get their mean."""
+    of_channel = torch.tensor(values, dtype=torch.float32, device=raw.device).view(1, -1, 1, 1)
+    return of_channel if raw.shape[1] == len(values) else of_channel.mean(dim=1, keepdim=True)
 
 
 def _mean_and_std(chunks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:

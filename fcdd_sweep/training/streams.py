@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-Stream = Literal["weights", "order", "augmentation", "anomalies", "limit", "split", "preview"]
+Stream = Literal["weights", "order", "augmentation", "anomalies", "limit", "split", "preview", "offline", "set_aside"]
 _NUMBER: dict[Stream, int] = {
     "weights": 0,
     "order": 1,
@@ -21,6 +21,8 @@ _NUMBER: dict[Stream, int] = {
     "limit": 4,
     "split": 5,
     "preview": 6,
+    "offline": 7,
+    "set_aside": 8,
 }
 
 

@@ -7,8 +7,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, Optimizer
@@ -118,24 +116,14 @@ def fit(network: Any, batches: BatchMaker, observer: Observer) -> tuple[list[Epo
 
 def _epoch(network: Any, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
     """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
-    order = batches.order(epoch)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
-    for step, chosen in enumerate(_slices(order, batches.settings.training.batch_size)):
-        batch = batches.batch(chosen, epoch, step)
+    for batch in batches.epoch(epoch):
         losses = sample_losses(network, batch, batches.settings)
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
         optimizer.step()
         sums += _sums(losses.detach(), batch.labels)
     return sums.tolist()
-
-
-def _slices(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
-    """Batches of `size`; a single image left over joins the batch before it, as batch norm needs company."""
-    starts = list(range(0, len(order), size))
-    if len(starts) > 1 and len(order) - starts[-1] == 1:
-        starts.pop()
-    return np.split(order, starts[1:])
 
 
 def _sums(losses: Tensor, labels: Tensor) -> Tensor:
@@ -188,9 +176,8 @@ def make_schedule(optimizer: Optimizer, training: Training) -> LRScheduler:
 
 
 def _sizes(prepared: Prepared) -> dict[str, Any]:
-    pool = prepared.batches.pool
     return {
         "n_train": len(prepared.split.train_nominal),
-        "n_train_anomalous": None if pool is None else len(pool.images),
+        "n_train_anomalous": prepared.batches.distinct_anomalies,
         "n_validation": len(prepared.validation),
     }

@@ -1,0 +1,95 @@
+"""Confetti against the blur that is a part of it: what a batch of the paper's anomalies costs.
+
+All run in one process on the same device, in turns: `render("confetti", ...)` for a batch of 3 x 240 x 240, and two
+separable Gaussian blurs of 25 taps of a batch of that shape: two convolutions, as one would write it, and the banded
+products that confetti itself is blurred by, which are quicker. The ratios are of times.
+
+    python benchmarks/confetti.py [--images 64] [--rounds 9] [--device cpu] [--threads 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fcdd_sweep.anomalies import render, synthetic
+from fcdd_sweep.anomalies.synthetic import BLUR_STD, BLUR_TAPS
+from fcdd_sweep.metrics.upsampling import gaussian_kernel
+from fcdd_sweep.training.device import device_name
+
+SHAPE = (3, 240, 240)
+
+
+def convolved(images: Tensor, taps: Tensor) -> Tensor:
+    """Separable Gaussian blur of (N, C, H, W) float32 with reflected borders, as two convolutions."""
+    n, channels, height, width = images.shape
+    planes = images.view(n * channels, 1, height, width)
+    reach = len(taps) // 2
+    planes = functional.conv2d(functional.pad(planes, (0, 0, reach, reach), mode="reflect"), taps.view(1, 1, -1, 1))
+    planes = functional.conv2d(functional.pad(planes, (reach, reach, 0, 0), mode="reflect"), taps.view(1, 1, 1, -1))
+    return planes.view(images.shape)
+
+
+def seconds(work: Callable[[], Tensor], device: torch.device) -> float:
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def banded(images: Tensor) -> Tensor:
+    out = torch.empty_like(images)
+    synthetic._blur(images, out=out)
+    return out
+
+
+def measure(images: int, rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each, one a round; a first round warms up."""
+    generator = torch.Generator(device).manual_seed(0)
+    kernel = gaussian_kernel(BLUR_TAPS, BLUR_STD)
+    taps = torch.tensor(kernel / kernel.sum(), dtype=torch.float32, device=device)
+    batch = torch.rand((images, *SHAPE), generator=generator, device=device)
+    works: dict[str, Callable[[], Tensor]] = {
+        "confetti": lambda: render("confetti", images, SHAPE, generator),
+        "two convolutions": lambda: convolved(batch, taps),
+        "banded products": lambda: banded(batch),
+    }
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            spent = seconds(work, device)
+            if number:
+                times[name].append(spent)
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = torch.device(options.device)
+    print(f"{device_name(device)}, {platform.system()}, torch {torch.__version__}, {options.threads} thread(s)")
+    times = measure(options.images, options.rounds, device)
+    for name, spent in times.items():
+        each = [1e3 * second / options.images for second in spent]
+        line = f"{name:17} {statistics.median(each):6.2f} ms an image ({min(each):.2f} to {max(each):.2f})"
+        if name != "confetti":
+            ratios = [a / b for a, b in zip(times["confetti"], spent, strict=True)]
+            line += f"; confetti takes {statistics.median(ratios):.2f} of it ({min(ratios):.2f} to {max(ratios):.2f})"
+        print(line)
+
+
+if __name__ == "__main__":
+    main()

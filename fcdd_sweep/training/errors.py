@@ -1,0 +1,5 @@
+"""What stops a training."""
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on: the loss is no longer finite, or there is nothing to train on."""
