@@ -23,8 +23,8 @@ from fcdd_sweep.config.schema import (
 )
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
-from fcdd_sweep.data.records import Discovery
+from fcdd_sweep.data.loading import classes_of, has_maps, protocol_of, scan_dataset, trains_with_anomalies
+from fcdd_sweep.data.records import Discovery, Scan
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.receptive_field import check_size
 from fcdd_sweep.networks.registry import NETWORKS
@@ -59,14 +59,19 @@ class Looks:
     """Looks at each data set and folder once, however many configs use it."""
 
     def __init__(self) -> None:
-        self._data: dict[tuple[str, str], list[Problem]] = {}
+        self._data: dict[tuple[str, str], Scan] = {}
         self._images: dict[Path, bool] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
         key = (dataset.model_dump_json(), images.model_dump_json())
         if key not in self._data:
-            self._data[key] = check_dataset(dataset, images)
-        return self._data[key]
+            self._data[key] = scan_dataset(dataset, images)
+        return list(self._data[key].problems)
+
+    @property
+    def notes(self) -> list[str]:
+        """What will be fetched before the first trial."""
+        return [scan.to_fetch for scan in self._data.values() if scan.to_fetch]
 
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
@@ -238,9 +243,18 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
-        exposed = Dataset(name=source.dataset, root=source.root)
+        exposed = Dataset(name=source.dataset, root=source.root, download=source.download)
         for problem in looks.problems(exposed, parts.images):
-            yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
+            yield _of_source(problem)
+
+
+def _of_source(problem: Problem) -> Problem:
+    """A problem of a data set that is the source of anomalies, in the keys of the source."""
+    where, step = (
+        text.replace("dataset.root", "anomalies.source.root").replace("dataset.download", "anomalies.source.download")
+        for text in (problem.where, problem.next_step)
+    )
+    return replace(problem, where=where, next_step=step)
 
 
 def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:

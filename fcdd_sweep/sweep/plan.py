@@ -75,6 +75,7 @@ def plan(experiment: Experiment) -> Plan:
     classes = chosen_classes(experiment.dataset, facts)
     configs = tuple(replace(config, settings=_settled(config.settings, facts)) for config in configs)
     notes = [note for config in configs for note in warnings(config.settings, os.cpu_count() or 1)]
+    notes += looks.notes
     specs = _specs(configs, classes, experiment.seed_list)
     return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
 
