@@ -63,10 +63,13 @@ class Looks:
         self._images: dict[Path, bool] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
+        return list(self.scan(dataset, images).problems)
+
+    def scan(self, dataset: Dataset, images: Images) -> Scan:
         key = (dataset.model_dump_json(), images.model_dump_json())
         if key not in self._data:
             self._data[key] = scan_dataset(dataset, images)
-        return list(self._data[key].problems)
+        return self._data[key]
 
     @property
     def notes(self) -> list[str]:
@@ -132,7 +135,11 @@ def _data(dataset: Dataset, images: Images | None, facts: Discovery | None, look
         yield from _folder_names(chosen)
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
-        yield from looks.problems(dataset.model_copy(update={"classes": list(chosen) or "all"}), images)
+        yield from looks.problems(_only(chosen, dataset), images)
+
+
+def _only(chosen: tuple[str, ...], dataset: Dataset) -> Dataset:
+    return dataset.model_copy(update={"classes": list(chosen) or "all"})
 
 
 def _classes(dataset: Dataset, facts: Discovery) -> Iterator[Problem]:
@@ -194,6 +201,20 @@ def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[
         what = f"mode 'other' needs anomalies in the training split, and '{parts.dataset.name}' has none there"
         others = [name for name, info in MODES.items() if not info.real]
         yield Problem("anomalies.mode", what, ", ".join(others))
+    elif mode.real and facts is not None and facts.protocol == "defects":
+        yield from _classes_without_anomalies(parts, facts, looks)
+
+
+def _classes_without_anomalies(parts: Parts, facts: Discovery, looks: Looks) -> Iterator[Problem]:
+    """Mode `other` trains each class on its own anomalies, and not every class need have some."""
+    if parts.dataset is None or parts.images is None or not (chosen := chosen_classes(parts.dataset, facts)):
+        return
+    scan = looks.scan(_only(chosen, parts.dataset), parts.images)
+    having = {record.class_name for record in scan.records if record.is_anomalous and not record.is_test}
+    without = [name for name in chosen if name not in having]
+    if without and not (scan.problems or scan.to_fetch):
+        what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
+        yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
 def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) -> Iterator[Problem]:
