@@ -111,6 +111,8 @@ EVIL: dict[str, tuple[list[tuple[object, ...]], str]] = {
     ),
     "absolute path": ([member("/tmp/fcdd_sweep_evil")], "which leads out of the folder"),
     "windows path": ([member("C:\\evil")], "which leads out of the folder"),
+    "windows drive": ([member("C:evil")], "which leads out of the folder"),
+    "windows root": ([member("\\evil")], "which leads out of the folder"),
     "windows path upwards": ([member("bottle\\..\\..\\evil")], "which leads out of the folder"),
     "symbolic link": (
         [member("bottle", tarfile.SYMTYPE, "/tmp"), member("bottle/evil")],
@@ -138,9 +140,9 @@ def test_archives_that_lead_elsewhere_are_refused_whole(case: str, tmp_path: Pat
     assert not list(tmp_path.rglob("evil*")) and not Path("/tmp/fcdd_sweep_evil").exists()
 
 
-def damaged(path: Path) -> None:
+def damaged(path: Path, share: float) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[int(len(content) * share)] ^= 0xFF
     path.write_bytes(content)
 
 
@@ -152,15 +154,36 @@ def damaged(path: Path) -> None:
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"<html>no archive</html>"),
         lambda path: path.write_bytes(lzma.compress(b"no archive inside" * 99)),
-        damaged,
+        lambda path: damaged(path, 0.3),
+        lambda path: damaged(path, 0.5),
+        lambda path: damaged(path, 0.8),
     ],
-    ids=["truncated", "barely begun", "empty", "a web page", "no tar", "damaged"],
+    ids=["truncated", "barely begun", "empty", "a web page", "no tar", "damaged early", "damaged", "damaged late"],
 )
 def test_broken_archives_leave_nothing(damage: Callable[[Path], object], published: Path, tmp_path: Path) -> None:
     damage(published)
     with pytest.raises(DataError, match=f"{mvtec.ARCHIVE}: is not a whole archive .*Delete it and download it again"):
         load_corpus(data(published.parent), IMAGES, tmp_path / "cache")
     assert left(published.parent) == [mvtec.ARCHIVE]
+
+
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    tree, plain = write_mvtec(tmp_path / "tree"), io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as tar:
+        tar.add(tree / "bottle", arcname="bottle")
+        second = plain.tell()
+        tar.add(tree / "carpet", arcname="carpet")
+    content = bytearray(plain.getvalue())
+    content[second] ^= 0xFF
+    packed = bytearray(lzma.compress(bytes(content), preset=0))
+    index_size = 4 * (int.from_bytes(packed[-8:-4], "little") + 1)
+    packed[-12 - index_size - 1] ^= 0xFF  # the checksum of the data, before the index and the footer of 12 bytes
+    archive = tmp_path / "root" / mvtec.ARCHIVE
+    archive.parent.mkdir()
+    archive.write_bytes(packed)
+    with pytest.raises(DataError, match="is not a whole archive"):
+        load_corpus(data(archive.parent), IMAGES, tmp_path / "cache")
+    assert left(archive.parent) == [mvtec.ARCHIVE]
 
 
 def test_an_archive_without_the_wanted_classes_is_told(tmp_path: Path) -> None:

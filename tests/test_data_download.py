@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.error import URLError
 
@@ -79,6 +81,22 @@ def test_missing_files_are_fetched_by_the_run_and_not_by_a_look(
     assert said == [f"downloading '{name}' into {tmp_path / 'root'}"]
     load_corpus(dataset, IMAGES, tmp_path / "cache")
     assert len(calls) == len(DOWNLOADERS[name][2])
+
+
+def test_of_two_that_need_the_files_one_fetches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def slow(root: str, **settings: object) -> None:
+        calls.append(root)
+        time.sleep(0.3)
+        write_cifar10(Path(root))
+
+    monkeypatch.setattr(datasets, "CIFAR10", slow)
+    dataset = Dataset(name="cifar10", root=tmp_path / "root", download=True)
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(load_corpus, dataset, IMAGES, tmp_path / "cache") for _ in range(2)]
+        assert [len(each.result().images) for each in asked] == [18, 18]
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

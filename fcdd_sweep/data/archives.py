@@ -97,10 +97,13 @@ def unpack(archive: Path, folder: Path, say: Say) -> None:
 def _unpack_members(archive: Path, aside: Path, say: Say) -> None:
     tell = _now_and_then(say)
     try:
-        with tarfile.open(archive, "r:xz") as tar:
-            for count, member in enumerate(tar, 1):
-                _unpack_member(archive, tar, member, aside)
-                tell(f"unpacking {archive.name}: {count} files")
+        with lzma.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                for count, member in enumerate(tar, 1):
+                    _unpack_member(archive, tar, member, aside)
+                    tell(f"unpacking {archive.name}: {count} files")
+            while stream.read(_BLOCK):  # tarfile takes a damaged header for the end: the checksum is at the very end
+                pass
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         what = f"is not a whole archive ({type(error).__name__}: {error})"
         raise DataError(Problem(str(archive), what, next_step="Delete it and download it again")) from error
