@@ -1,8 +1,10 @@
 """Whole runs on data that users place: their own folders with people's habits, and MVTec-AD's layout."""
 
 import shutil
+from pathlib import Path
 
 import pytest
+from torchvision import datasets
 
 from fcdd_sweep import cli
 from fcdd_sweep.results import files, tree
@@ -93,6 +95,17 @@ def test_clothes_are_trained_with_photographs_and_letters_as_outlier_exposure(ru
         rows = run("digits", root, "dataset.name=fmnist", "dataset.classes=[t-shirt/top]", exposed, f"name={source}")
         assert rows["t-shirt/top"]["n_train_anomalous"] == 3
         assert (rows["t-shirt/top"]["n_test_nominal"], rows["t-shirt/top"]["n_test_anomalous"]) == (2, 2)
+
+
+def test_a_run_downloads_what_is_missing_and_says_so(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets, "MNIST", lambda root, **settings: write_mnist(Path(root)))
+    root = tmp_path / "new"
+    rows = run(
+        "digits", root, "dataset.name=mnist", "dataset.download=true", "dataset.classes=['0']", "anomalies.limit=2"
+    )
+    assert rows["0"]["n_train"] == 3 and rows["0"]["n_train_anomalous"] == 2
+    printed = capsys.readouterr().out
+    assert "will be downloaded into that folder" in printed and f"downloading 'mnist' into {root}" in printed
 
 
 def test_horses_are_trained_on_the_images_with_any_horse(run, tmp_path):
