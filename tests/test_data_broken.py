@@ -74,7 +74,7 @@ FOUND_BY_LOOKING = {
         MVTEC,
         write_mvtec,
         remove("carpet"),
-        "ROOT/carpet: class 'carpet' has no folder. Unpack the class there, or leave it out of dataset.classes.",
+        "ROOT/carpet: class 'carpet' has no folder. Unpack the class there, place its archive beside, or leave it",
     ),
     "mvtec training folder is missing": (
         MVTEC,

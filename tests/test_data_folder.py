@@ -201,6 +201,7 @@ def test_the_test_half_may_be_missing(tmp_path: Path) -> None:
 def test_a_single_class_one_vs_rest_has_no_test_anomalies(tmp_path: Path) -> None:
     corpus = load(folder(write_one_vs_rest(tmp_path / "data", ("cat",))))
     assert sizes(corpus, "cat") == (4, 0, 2, 0) and corpus.notes == ("Class 'cat' has no test anomalies.",)
+    assert not trains_with_anomalies(folder(tmp_path / "data"))
 
 
 def test_what_is_not_read_is_told(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """The documentation says what the code does."""
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import duckdb
 import pytest
 
 from fcdd_sweep import cli, load_experiment, run_sweep
-from fcdd_sweep.results import schemas
+from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
+from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.plan import plan_file
 from tests.trees import write_class_first
 
@@ -67,8 +70,8 @@ def digits_run(tmp_path_factory):
     return folder
 
 
-def code_blocks(language):
-    return re.findall(rf"```{language}\n(.+?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def code_blocks(language, page="README.md"):
+    return re.findall(rf"```{language}\n(.+?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
 def test_the_query_of_the_readme_runs(digits_run, monkeypatch):
@@ -99,3 +102,26 @@ def test_the_experiment_of_the_readme_is_valid(tmp_path):
     parts = write_class_first(tmp_path / "parts")
     _, planned = plan_file(tmp_path / "my-parts.yaml", [f"dataset.root={parts}"])
     assert len(planned.configs) == 2
+
+
+def test_the_data_set_of_the_documentation_can_be_added(tmp_path, monkeypatch):
+    module_text, entry_text = code_blocks("python", "docs/data.md")
+    entry = eval(entry_text, {"DataSetInfo": DataSetInfo})
+    module = ModuleType(entry.module)
+    exec(module_text, module.__dict__)
+    monkeypatch.setitem(sys.modules, entry.module, module)
+    monkeypatch.setitem(DATA_SETS, entry.name, entry)
+    experiment = load_experiment(
+        ROOT / "experiments" / "digits.yaml",
+        [
+            f"output={tmp_path}",
+            "dataset.name=stripes",
+            "dataset.classes=all",
+            "anomalies={mode: noise, source: solid, limit: all}",
+            "seeds=1",
+            "training.epochs=1",
+        ],
+    )
+    assert run_sweep(experiment, local=True).done == 1
+    (row,) = files.read_table(experiment.run_dir / tree.TRIALS).to_pylist()
+    assert (row["normal_class"], row["n_test_nominal"], row["n_test_anomalous"]) == ("stripes", 10, 10)

@@ -1,10 +1,22 @@
 """Whole runs on data that users place: their own folders with people's habits, and MVTec-AD's layout."""
 
+import shutil
+from pathlib import Path
+
 import pytest
+from torchvision import datasets
 
 from fcdd_sweep import cli
 from fcdd_sweep.results import files, tree
-from tests.trees import write_class_first, write_habits, write_mvtec, write_one_vs_rest, write_split_first
+from tests.formats import write_cifar100, write_emnist, write_mnist, write_voc
+from tests.trees import (
+    write_class_first,
+    write_habits,
+    write_mask,
+    write_mvtec,
+    write_one_vs_rest,
+    write_split_first,
+)
 
 SMALL = ["images.raw_size=40", "images.size=32", "network.name=FCDD_CNN32_S", "training.epochs=1", "seeds=1"]
 
@@ -20,7 +32,9 @@ def run(tmp_path, capsys):
         arguments = [str(path), "--local", "--output", str(tmp_path / "results")]
         code = cli.main([*arguments, *(part for each in settings for part in ("--set", each))])
         assert code == 0, capsys.readouterr().err
-        rows = files.read_table(tmp_path / "results" / "own" / tree.TRIALS).to_pylist()
+        (trials,) = (tmp_path / "results").glob(f"*/{tree.TRIALS}")
+        rows = files.read_table(trials).to_pylist()
+        shutil.rmtree(tmp_path / "results")
         return {row["normal_class"]: row for row in rows}
 
     return go
@@ -44,6 +58,61 @@ def test_one_folder_a_class_is_one_vs_rest(run, tmp_path):
     rows = run("folder", write_one_vs_rest(tmp_path / "animals", split=False), "anomalies={mode: other, limit: 2}")
     assert {"cat", "dog", "owl"} == set(rows)
     assert all(row["n_train_anomalous"] == 2 for row in rows.values())
+
+
+def test_training_anomalies_of_each_class_are_trained_on(run, tmp_path):
+    rows = run("folder", write_class_first(tmp_path / "parts"), "anomalies={mode: other}")
+    assert {name: row["n_train_anomalous"] for name, row in rows.items()} == {"bolt": 1, "nut": 1}
+
+
+def test_training_anomalies_with_maps_are_trained_on_by_pixel(run, tmp_path):
+    root = write_class_first(tmp_path / "parts", ("bolt",))
+    write_mask(root / "bolt" / "train_maps" / "anomalous" / "000.png")
+    rows = run("folder", root, "anomalies={mode: other}", "training.supervision=maps")
+    assert rows["bolt"]["n_train_anomalous"] == 1 and rows["bolt"]["n_test_maps"] == 2
+
+
+def test_a_class_without_training_anomalies_is_told_before_any_trial(tmp_path, capsys):
+    root = write_class_first(tmp_path / "parts")
+    shutil.rmtree(root / "nut" / "train" / "anomalous")
+    (tmp_path / "own.yaml").write_text("schema: 1\nname: own\npreset: folder\n")
+    wanted = ["--set", f"dataset.root={root}", "--set", "anomalies={mode: other}"]
+    assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted]) == 2
+    told = capsys.readouterr().err
+    assert "mode 'other' needs anomalies in the training split, and there are none of nut. Add some, or" in told
+    assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted, "--set", "dataset.classes=[bolt]"]) == 0
+
+
+def test_one_class_alone_is_trained_without_anomalies(run, tmp_path):
+    rows = run("folder", write_one_vs_rest(tmp_path / "animals", ("cat",)), "anomalies={mode: unsupervised}")
+    assert rows["cat"]["status"] == "done" and rows["cat"]["image_auroc"] is None
+
+
+def test_clothes_are_trained_with_photographs_and_letters_as_outlier_exposure(run, tmp_path):
+    root = write_cifar100(write_emnist(write_mnist(tmp_path / "data", "FashionMNIST")))
+    for source in ("cifar100", "emnist"):
+        exposed = f"anomalies={{mode: noise, limit: 3, source: {{dataset: {source}, root: {root}}}}}"
+        rows = run("digits", root, "dataset.name=fmnist", "dataset.classes=[t-shirt/top]", exposed, f"name={source}")
+        assert rows["t-shirt/top"]["n_train_anomalous"] == 3
+        assert (rows["t-shirt/top"]["n_test_nominal"], rows["t-shirt/top"]["n_test_anomalous"]) == (2, 2)
+
+
+def test_a_run_downloads_what_is_missing_and_says_so(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(datasets, "MNIST", lambda root, **settings: write_mnist(Path(root)))
+    root = tmp_path / "new"
+    rows = run(
+        "digits", root, "dataset.name=mnist", "dataset.download=true", "dataset.classes=['0']", "anomalies.limit=2"
+    )
+    assert rows["0"]["n_train"] == 3 and rows["0"]["n_train_anomalous"] == 2
+    printed = capsys.readouterr().out
+    assert "will be downloaded into that folder" in printed and f"downloading 'mnist' into {root}" in printed
+
+
+def test_horses_are_trained_on_the_images_with_any_horse(run, tmp_path):
+    root = write_voc(tmp_path / "data")
+    rows = run("folder", root, "dataset.name=pascalvoc", "dataset.classes=[horse]")
+    assert rows["horse"]["n_train"] == 2
+    assert (rows["horse"]["n_test_nominal"], rows["horse"]["n_test_anomalous"]) == (2, 1)
 
 
 def test_outlier_exposure_from_another_data_set(run, tmp_path):

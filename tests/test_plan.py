@@ -11,6 +11,7 @@ from fcdd_sweep.anomalies.registry import MODES
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.schema import MODES_WITHOUT_SOURCE, Experiment
+from fcdd_sweep.data.records import Scan
 from fcdd_sweep.data.registry import MVTEC_CLASSES
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import table_from_rows
@@ -248,6 +249,6 @@ def test_the_folder_experiment_takes_both_layouts(tmp_path):
 
 def test_a_data_set_is_looked_at_once_however_many_configs_use_it(planned, monkeypatch):
     looked = []
-    monkeypatch.setattr("fcdd_sweep.sweep.checks.check_dataset", lambda *data: looked.append(data) or [])
+    monkeypatch.setattr("fcdd_sweep.sweep.checks.scan_dataset", lambda *data: looked.append(data) or Scan())
     planned(HEAD + "grid: {training.epochs: [1, 2, 3], training.batch_size: [8, 16]}\n")
     assert len(looked) == 1

@@ -29,6 +29,7 @@ class Corpus:
         fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split; in `one_vs_rest`
             of the other classes' too, which are its anomalies.
         notes: sentences for the report, such as how many independent regions stand behind the images.
+        membership: (N, classes) bool, where images may belong to several classes; `class_index` then names the first.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Corpus:
     mask_offset: npt.NDArray[np.int64]
     fingerprints: dict[str, str]
     notes: tuple[str, ...] = ()
+    membership: npt.NDArray[np.bool_] | None = None
 
     @property
     def has_maps(self) -> bool:
@@ -82,7 +84,8 @@ class Split:
 
 def split_for(corpus: Corpus, normal_class: str) -> Split:
     """Divide a corpus for one normal class by its protocol."""
-    own = corpus.class_index == corpus.classes.index(normal_class)
+    number = corpus.classes.index(normal_class)
+    own = corpus.class_index == number if corpus.membership is None else corpus.membership[:, number]
     if corpus.protocol == "one_vs_rest":
         anomalous, relevant = ~own, np.ones_like(own)
         kind = tuple(corpus.classes[i] for i in corpus.class_index)

@@ -70,9 +70,9 @@ def file_record(
     mask: Path | None = None,
 ) -> Record:
     """A record of an image file below `root`; it is anomalous within its class when it has a defect."""
-    stamp = _stamp(path) if mask is None else f"{_stamp(path)}+{_stamp(mask)}"
+    mark = stamp(path) if mask is None else f"{stamp(path)}+{stamp(mask)}"
     name = path.relative_to(root).as_posix()
-    return Record(name, class_name, is_test, bool(defect), defect, stamp, partial(read_picture, path, mask))
+    return Record(name, class_name, is_test, bool(defect), defect, mark, partial(read_picture, path, mask))
 
 
 def _walk(top: Path) -> Iterator[Path]:
@@ -91,6 +91,7 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def _stamp(path: Path) -> str:
+def stamp(path: Path) -> str:
+    """Size and time of a file: it changes when the file does."""
     found = path.stat()
     return f"{found.st_size}:{found.st_mtime_ns}"

@@ -54,7 +54,9 @@ def discover(dataset: Dataset) -> Discovery:
         protocol=layout.protocol,
         classes=layout.classes,
         maps=any(images_below(place.maps) for place in layout.places),
-        trains_with_anomalies=layout.protocol == "one_vs_rest" or any(images_below(label) for label in anomalies),
+        trains_with_anomalies=any(images_below(label) for label in anomalies)
+        if layout.protocol == "defects"
+        else len(layout.classes) > 1,
     )
 
 

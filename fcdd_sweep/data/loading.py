@@ -1,6 +1,6 @@
 """The door to all data: what a data set has, whether it can be read, and its images.
 
-`sweep.plan` asks `check_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
+`sweep.plan` asks `scan_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
 nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.cache`. `load_image_file` reads a
 single new image in the same way.
 """
@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
 
+from filelock import FileLock
 from PIL import __version__ as PILLOW_VERSION
 
 from fcdd_sweep.config.errors import DataError, Problem, closest
@@ -25,7 +26,7 @@ from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.files import file_record, image_files
 from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
 from fcdd_sweep.data.pools import ArrayPool
-from fcdd_sweep.data.records import Discovery, Record, Scan, wanted_classes
+from fcdd_sweep.data.records import Discovery, Record, Say, Scan, wanted_classes
 from fcdd_sweep.data.registry import Option, info
 from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
 
@@ -39,6 +40,7 @@ __all__ = [
     "load_folder_images",
     "load_image_file",
     "protocol_of",
+    "scan_dataset",
     "trains_with_anomalies",
 ]
 
@@ -51,23 +53,31 @@ _POOL = "pool.json"
 
 def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:
     """Everything that is wrong with a data set and can be found without decoding; empty when it can be read."""
-    return list(_scan(dataset, images).problems)
+    return list(scan_dataset(dataset, images).problems)
 
 
 def load_corpus(
-    dataset: Dataset, images: Images, cache_dir: Path | None = None, progress: Progress | None = None
+    dataset: Dataset,
+    images: Images,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    say: Say = _LOG.info,
 ) -> Corpus:
     """All images of a data set at `images.raw_size`, memory-mapped; decoded if this machine has not done so yet.
 
-    In `defects` it holds the classes that `dataset.classes` names, in `one_vs_rest` always all of them.
+    In `defects` it holds the classes that `dataset.classes` names, in `one_vs_rest` always all of them. Files that are
+    missing are fetched first where `dataset.download`, or an archive in the root, allows it.
 
     Args:
         cache_dir: where decoded images are kept; see `cache.cache_root`.
         progress: called while images are decoded; not at all when they already are.
+        say: told of files that are fetched or unpacked.
     Raises:
         DataError: all that `check_dataset` finds, or every image that does not decode, or a cache that cannot be kept.
     """
-    scan = _scan(dataset, images)
+    scan = scan_dataset(dataset, images)
+    if scan.to_fetch and not scan.problems:
+        scan = _fetched(dataset, images, cache_root(cache_dir), say)
     if scan.problems:
         raise DataError(scan.problems)
     facts = _facts(dataset)
@@ -139,24 +149,45 @@ def trains_with_anomalies(dataset: Dataset) -> bool:
     return _facts(dataset).trains_with_anomalies
 
 
-def defects_in_test(dataset: Dataset, images: Images) -> dict[str, dict[str, int]]:
-    """By class, how many test images of each defect type there are; empty where the data cannot be read."""
+def defects_in_test(scan: Scan) -> dict[str, dict[str, int]]:
+    """By class, how many test images of each defect type a scan found."""
     found: dict[str, dict[str, int]] = {}
-    for record in _scan(dataset, images).records:
+    for record in scan.records:
         of_class = found.setdefault(record.class_name, {})
         if record.is_test and record.is_anomalous:
             of_class[record.defect] = of_class.get(record.defect, 0) + 1
     return found
 
 
-def _scan(dataset: Dataset, images: Images) -> Scan:
+def scan_dataset(dataset: Dataset, images: Images) -> Scan:
+    """All images of a data set, everything that is wrong with it, and what would be fetched; decodes nothing."""
     problems = _settings_problems(dataset)
     if problems:
         return Scan(problems=tuple(problems))
     scan: Scan = importlib.import_module(info(dataset.name).module).scan(dataset, images)
-    if not scan.records and not scan.problems:
+    if not (scan.records or scan.problems or scan.to_fetch):
         problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", ", ".join(classes_of(dataset)))
         return Scan(problems=(problem,))
+    return scan
+
+
+def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Scan:
+    """What a data set holds once its missing files are there: one process fetches, others on this machine wait."""
+    root = dataset.root
+    assert root is not None  # only data sets with a root have anything to fetch
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"fetch-{digest([dataset.name, str(root)])}.lock"):
+            if scan_dataset(dataset, images).to_fetch:
+                importlib.import_module(info(dataset.name).module).fetch(dataset, say)
+    except OSError as error:
+        what = f"the files of '{dataset.name}' cannot be put there ({error})"
+        raise DataError(Problem(str(root), what, next_step=info(dataset.name).get)) from error
+    scan = scan_dataset(dataset, images)
+    if scan.to_fetch:
+        what = f"files of '{dataset.name}' are still missing after they were fetched"
+        return Scan(problems=(Problem(str(root), what, next_step=info(dataset.name).get),))
     return scan
 
 
@@ -176,11 +207,18 @@ def _settings_problems(dataset: Dataset) -> list[Problem]:
     if known.protocol is not None and dataset.protocol not in (None, known.protocol):
         what = f"'{known.name}' is always {known.protocol}, found {dataset.protocol}"
         problems.append(Problem("dataset.protocol", what, next_step="Remove the key"))
+    if dataset.download and known.needs_root and not known.downloads:
+        what = f"'{known.name}' cannot be downloaded"
+        problems.append(Problem("dataset.download", what, "false", known.get))
     if known.needs_root and dataset.root is None:
         problems.append(Problem("dataset.root", f"'{known.name}' needs a folder", next_step=known.get))
-    elif known.needs_root and dataset.root is not None and not dataset.root.is_dir():
+    elif known.needs_root and dataset.root is not None and not _may_be_root(dataset.root, download=dataset.download):
         problems.append(Problem("dataset.root", f"there is no folder {dataset.root}", next_step=known.get))
     return problems
+
+
+def _may_be_root(root: Path, *, download: bool) -> bool:
+    return root.is_dir() or (download and not root.exists())
 
 
 def _option_problems(dataset: Dataset, name: str) -> list[Problem]:

@@ -1,6 +1,6 @@
 """What the module of a data set offers, so that one loader serves them all.
 
-A module named in `data.registry` has one function, and a second one where the registry leaves something to the folders:
+A module named in `data.registry` has one function, and others where the registry leaves something to them:
 
     scan(dataset: Dataset, images: Images) -> Scan
         Every image of the data set, in an order that is the same on every machine, with all problems that can be
@@ -10,7 +10,11 @@ A module named in `data.registry` has one function, and a second one where the r
     discover(dataset: Dataset) -> Discovery
         Only where protocol, classes or maps are None in the registry. Raises `DataError` when there is nothing to find.
 
-Neither imports torch.
+    fetch(dataset: Dataset, say: Say) -> None
+        Only where `scan` may give `to_fetch`: brings those files. Never called by `--dry-run`, and by one process of a
+        machine at a time. Raises `DataError` when that fails, and leaves nothing half done.
+
+None of them imports torch, but for `fetch`, which may use torchvision's downloaders.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ import numpy.typing as npt
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset
+
+Say = Callable[[str], None]
+"""Called with sentences about what takes long."""
 
 
 class Picture(NamedTuple):
@@ -52,6 +59,7 @@ class Record:
         stamp: changes when the pixels may have changed: sizes and times of files, or the version of a renderer.
         load: gives the picture. It may run in a thread, in any order, and must give the same pixels every time. It
             raises `DataError` for what a user must mend, such as a file that does not decode.
+        also: other classes that the image belongs to, in `one_vs_rest`.
     """
 
     path: str
@@ -61,6 +69,20 @@ class Record:
     defect: str
     stamp: str
     load: Callable[[], Picture]
+    also: tuple[str, ...] = ()
+
+
+def one_vs_rest_record(
+    path: str,
+    class_name: str,
+    *,
+    is_test: bool,
+    stamp: str,
+    load: Callable[[], Picture],
+    also: tuple[str, ...] = (),
+) -> Record:
+    """A record of a `one_vs_rest` data set: no image is anomalous by itself."""
+    return Record(path, class_name, is_test, is_anomalous=False, defect="", stamp=stamp, load=load, also=also)
 
 
 @dataclass(frozen=True)
@@ -71,11 +93,14 @@ class Scan:
         records: all images, in a fixed order; incomplete where there are problems.
         problems: everything that is wrong, all at once; empty when the data can be read.
         notes: sentences for the report, such as how many independent regions stand behind the images.
+        to_fetch: what `fetch` will do about missing files, a sentence; empty when nothing is missing or nothing can be
+            done about it.
     """
 
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    to_fetch: str = ""
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,12 @@ class DataSetInfo:
         classes: names in order, or None when the folders tell.
         maps: whether test anomalies have ground-truth maps; None when the folders tell.
         augmentation: which of the paper's augmentations fits: `small`, `texture` (MVTec-AD's), `photo`, `imagenet` (as
-            `photo`, normalised by ImageNet's constants) or `watermark` (VOC's: never cropped, never mirrored).
+            `photo`, normalised by ImageNet's constants) or `watermark` (Pascal VOC's: never cropped
+            or mirrored, so that a watermark stays).
         needs_root: whether `dataset.root` must be given.
         get: how to get the data, one or two sentences.
         options: settings of this data set alone.
+        downloads: whether `dataset.download: true` fetches it.
         trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: folders tell.
     """
 
@@ -48,12 +50,49 @@ class DataSetInfo:
     get: str
     options: dict[str, Option] = field(default_factory=dict)
     trains_with_anomalies: bool | None = None
+    downloads: bool = False
 
 
 MVTEC_CLASSES = (
     "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
     "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
+
+_FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CIFAR100 = tuple(
+    """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
+    caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant
+    flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree
+    motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate
+    poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider
+    squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle
+    wardrobe whale willow_tree wolf woman worm
+    """.split()
+)
+_PASCAL_VOC = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def _small(name: str, title: str, module: str, classes: tuple[str, ...], place: str) -> DataSetInfo:
+    """A data set of small images that torchvision downloads; `place` lies below the root."""
+    return DataSetInfo(
+        name=name,
+        title=title,
+        module=f"fcdd_sweep.data.{module}",
+        protocol="one_vs_rest",
+        classes=classes,
+        maps=False,
+        augmentation="small",
+        needs_root=True,
+        get=f"Set dataset.root to a folder that holds {place}, or to an empty one and dataset.download to true.",
+        trains_with_anomalies=True,
+        downloads=True,
+    )
+
 
 _ALL = (
     DataSetInfo(
@@ -130,9 +169,59 @@ _ALL = (
         maps=True,
         augmentation="texture",
         needs_root=True,
-        get="Download MVTec-AD from https://www.mvtec.com/company/research/datasets/mvtec-ad, unpack it, and set "
-        "dataset.root to the folder that holds CLASS/{train,test,ground_truth}.",
+        get="Download MVTec-AD from https://www.mvtec.com/company/research/datasets/mvtec-ad, and set dataset.root to "
+        "the folder that holds its archive or CLASS/{train,test,ground_truth}, or set dataset.download: true.",
         trains_with_anomalies=False,
+        downloads=True,
+    ),
+    _small(
+        "mnist",
+        "MNIST, 70,000 handwritten digits, grey, 28x28",
+        "idx",
+        tuple("0123456789"),
+        "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte",
+    ),
+    _small(
+        "fmnist",
+        "Fashion-MNIST, 70,000 pieces of clothing, grey, 28x28",
+        "idx",
+        _FASHION,
+        "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte",
+    ),
+    _small(
+        "emnist",
+        "EMNIST letters, 145,600 handwritten letters, grey, 28x28",
+        "idx",
+        tuple("abcdefghijklmnopqrstuvwxyz"),
+        "EMNIST/raw/emnist-letters-{train,test}-{images-idx3,labels-idx1}-ubyte",
+    ),
+    _small(
+        "cifar10",
+        "CIFAR-10, 60,000 photographs, 32x32",
+        "cifar",
+        _CIFAR10,
+        "cifar-10-batches-py/{data_batch_1..5,test_batch}",
+    ),
+    _small(
+        "cifar100",
+        "CIFAR-100, 60,000 photographs, 32x32",
+        "cifar",
+        _CIFAR100,
+        "cifar-100-python/{train,test}",
+    ),
+    DataSetInfo(
+        name="pascalvoc",
+        title="Pascal VOC 2007, 5,011 photographs; an image belongs to the class of every object in it",
+        module="fcdd_sweep.data.pascalvoc",
+        protocol="one_vs_rest",
+        classes=_PASCAL_VOC,
+        maps=False,
+        augmentation="watermark",
+        needs_root=True,
+        get="Set dataset.root to a folder that holds VOCdevkit/VOC2007/{Annotations,ImageSets,JPEGImages}, or to an "
+        "empty one and dataset.download to true.",
+        trains_with_anomalies=True,
+        downloads=True,
     ),
 )
 

@@ -115,7 +115,7 @@ def write_corpus(
                 masks.write(b"" if decoded.mask_bits is None else decoded.mask_bits.tobytes())
                 table.append(record, decoded)
     if problems:
-        raise DataError(problems)
+        raise DataError(dict.fromkeys(problems))  # many images may lie in one file
     np.savez(folder / _TABLES, **table.arrays())
     (folder / _META).write_text(json.dumps(table.meta(protocol)), encoding="utf-8")
 
@@ -165,13 +165,16 @@ class _Table:
         if record.is_anomalous and bits is not None and not bits.any():
             self.empty_maps.append(record.path)
         digest = self.digests[record.class_name]
-        digest.update(repr((record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)).encode())
+        facts = (record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)
+        digest.update(repr((*facts, record.also) if record.also else facts).encode())
         digest.update(decoded.pixels.tobytes() + (b"" if bits is None else bits.tobytes()))
 
     def arrays(self) -> dict[str, Any]:
         length = np.array(self.mask_bytes, np.int64)
         has_mask = length >= 0
+        membership = {"membership": self._membership()} if any(record.also for record in self.records) else {}
         return {
+            **membership,
             "class_index": np.array([self.number[record.class_name] for record in self.records], np.int64),
             "is_test": np.array([record.is_test for record in self.records], np.bool_),
             "is_anomalous": np.array([record.is_anomalous for record in self.records], np.bool_),
@@ -179,6 +182,12 @@ class _Table:
             "mask_index": np.where(has_mask, np.cumsum(has_mask) - 1, -1),
             "mask_offset": np.concatenate([[0], np.cumsum(length[has_mask])]).astype(np.int64),
         }
+
+    def _membership(self) -> npt.NDArray[np.bool_]:
+        rows = [(i, name) for i, record in enumerate(self.records) for name in (record.class_name, *record.also)]
+        member = np.zeros((len(self.records), len(self.classes)), np.bool_)
+        member[[i for i, _ in rows], [self.number[name] for _, name in rows]] = True
+        return member
 
     def meta(self, protocol: str) -> dict[str, Any]:
         return {

@@ -26,14 +26,14 @@ from fcdd_sweep.config.schema import (
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
 from fcdd_sweep.data.loading import (
-    check_dataset,
     classes_of,
     defects_in_test,
     has_maps,
     protocol_of,
+    scan_dataset,
     trains_with_anomalies,
 )
-from fcdd_sweep.data.records import Discovery
+from fcdd_sweep.data.records import Discovery, Scan
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import problems_of_network
 from fcdd_sweep.sweep.set_aside import Counts, real_problems
@@ -77,16 +77,23 @@ class Looks:
     """Looks at each data set, folder and network once, however many configs use it."""
 
     def __init__(self) -> None:
-        self._data: dict[tuple[str, str], list[Problem]] = {}
+        self._data: dict[tuple[str, str], Scan] = {}
         self._images: dict[Path, bool] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
-        self._defects: dict[tuple[str, str], dict[str, dict[str, int]]] = {}
 
     def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
+        return list(self.scan(dataset, images).problems)
+
+    def scan(self, dataset: Dataset, images: Images) -> Scan:
         key = (dataset.model_dump_json(), images.model_dump_json())
         if key not in self._data:
-            self._data[key] = check_dataset(dataset, images)
+            self._data[key] = scan_dataset(dataset, images)
         return self._data[key]
+
+    @property
+    def notes(self) -> list[str]:
+        """What will be fetched before the first trial."""
+        return [scan.to_fetch for scan in self._data.values() if scan.to_fetch]
 
     def network(self, network: Network, method: str, images: Images | None) -> list[Problem]:
         channels, size = (None, None) if images is None else (images.channels, images.size)
@@ -94,13 +101,6 @@ class Looks:
         if key not in self._networks:
             self._networks[key] = list(problems_of_network(network, method, channels, size))
         return self._networks[key]
-
-    def defects(self, dataset: Dataset, images: Images) -> dict[str, dict[str, int]]:
-        """By class, how many test images of each defect type there are; empty where the data cannot be read."""
-        key = (dataset.model_dump_json(), images.model_dump_json())
-        if key not in self._defects:
-            self._defects[key] = defects_in_test(dataset, images)
-        return self._defects[key]
 
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
@@ -162,7 +162,11 @@ def _data(dataset: Dataset, images: Images | None, facts: Discovery | None, look
         yield from _folder_names(chosen)
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
-        yield from looks.problems(dataset.model_copy(update={"classes": list(chosen) or "all"}), images)
+        yield from looks.problems(_only(chosen, dataset), images)
+
+
+def _only(chosen: tuple[str, ...], dataset: Dataset) -> Dataset:
+    return dataset.model_copy(update={"classes": list(chosen) or "all"})
 
 
 def _classes(dataset: Dataset, facts: Discovery) -> Iterator[Problem]:
@@ -226,6 +230,20 @@ def _anomalies(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[
         what = f"mode 'other' needs anomalies in the training split, and '{parts.dataset.name}' has none there"
         others = [name for name, info in MODES.items() if not info.real]
         yield Problem("anomalies.mode", what, ", ".join(others))
+    elif mode.real and facts is not None and facts.protocol == "defects":
+        yield from _classes_without_anomalies(parts, facts, looks)
+
+
+def _classes_without_anomalies(parts: Parts, facts: Discovery, looks: Looks) -> Iterator[Problem]:
+    """Mode `other` trains each class on its own anomalies, and not every class need have some."""
+    if parts.dataset is None or parts.images is None or not (chosen := chosen_classes(parts.dataset, facts)):
+        return
+    scan = looks.scan(_only(chosen, parts.dataset), parts.images)
+    having = {record.class_name for record in scan.records if record.is_anomalous and not record.is_test}
+    without = [name for name in chosen if name not in having]
+    if without and not (scan.problems or scan.to_fetch):
+        what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
+        yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
 def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) -> Iterator[Problem]:
@@ -274,7 +292,7 @@ def _real(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Probl
 def counts_of(dataset: Dataset, images: Images, facts: Discovery, looks: Looks) -> Counts:
     """Test images of each defect type, of every chosen class that can be read."""
     chosen = chosen_classes(dataset, facts)
-    found = looks.defects(dataset.model_copy(update={"classes": list(chosen)}), images) if chosen else {}
+    found = defects_in_test(looks.scan(dataset.model_copy(update={"classes": list(chosen)}), images)) if chosen else {}
     return {name: found[name] for name in chosen if name in found}
 
 
@@ -299,9 +317,18 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
-        exposed = Dataset(name=source.dataset, root=source.root)
+        exposed = Dataset(name=source.dataset, root=source.root, download=source.download)
         for problem in looks.problems(exposed, parts.images):
-            yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
+            yield _of_source(problem)
+
+
+def _of_source(problem: Problem) -> Problem:
+    """A problem of a data set that is the source of anomalies, in the keys of the source."""
+    where, step = (
+        text.replace("dataset.root", "anomalies.source.root").replace("dataset.download", "anomalies.source.download")
+        for text in (problem.where, problem.next_step)
+    )
+    return replace(problem, where=where, next_step=step)
 
 
 def _baseline(parts: Parts) -> Iterator[Problem]:

@@ -90,6 +90,7 @@ def plan(experiment: Experiment) -> Plan:
     if aside:
         settings = configs[0].settings
         notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
+    notes += looks.notes
     specs = _specs(configs, classes, experiment.seed_list)
     return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
 

@@ -133,7 +133,8 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[s
     forget_data()
     settings = {_data_key(spec.settings): spec.settings for spec in specs}
     for each in settings.values():
-        load_corpus(each.dataset, each.images, progress=_telling_decoded(each.dataset.name, progress))
+        telling = _telling_decoded(each.dataset.name, progress)
+        load_corpus(each.dataset, each.images, progress=telling, say=progress.said)
         exposure_of(each)
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
     notes = dict.fromkeys(note for each in settings.values() for note in corpus_of(each).notes)
