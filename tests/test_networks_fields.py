@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 import pytest
 import torch
-from torch import nn
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.metrics.upsampling import default_std
-from fcdd_sweep.networks import build_network
+from fcdd_sweep.networks import backbones, build_network
 from fcdd_sweep.networks.backbones import Trunk, field_at, usable_nodes
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.networks.receptive_field import ReceptiveField
@@ -75,6 +79,60 @@ def test_gradient_reaches_exactly_the_field_of_a_backbones_node(
     monkeypatch.setattr(nn.AdaptiveAvgPool2d, "forward", lambda _, maps: maps.mean((2, 3), keepdim=True).detach())
     network = Network(backbone=backbone, node=node, weights="none")
     check_by_gradients(network_of(network, "fcdd", (3, size, size), 0))
+
+
+@pytest.fixture
+def forgetful() -> Iterator[None]:
+    """What is remembered of torchvision's networks is forgotten before and after."""
+    remembered = (backbones._traced, backbones._walk)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("forgetful")
+def test_dilation_spreads_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No network of torchvision is dilated as it comes, so one is made so."""
+
+    def dilated(_: str) -> nn.Module:
+        return torchvision.models.resnet50(weights=None, replace_stride_with_dilation=[True, False, False])
+
+    monkeypatch.setattr(backbones, "_model", dilated)
+    network = network_of(Network(backbone="resnet50", node="layer2.1", weights="none"), "fcdd", (3, 90, 90), 0)
+    assert (network.receptive_field.size, network.receptive_field.jump) == (59, 4)
+    check_by_gradients(network)
+
+
+class Odd(nn.Module):
+    """A network whose maps meet or are cut in ways that no field describes."""
+
+    def __init__(self, how: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.how = how
+        self.last = nn.ReLU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(self.how(images))
+
+
+@pytest.mark.usefixtures("forgetful")
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        (lambda maps: maps[:, :, ::2, ::2], "getitem"),
+        (lambda maps: maps + maps.permute(0, 1, 3, 2), "add"),
+        (lambda maps: maps + functional.max_pool2d(maps, 200), "add"),
+        (lambda maps: torch.cat([maps, maps], dim=2), "cat"),
+        (lambda maps: maps.chunk(2, dim=3)[0], "chunk"),
+    ],
+)
+def test_maps_that_are_cut_or_joined_otherwise_have_no_field(
+    how: Callable[[Tensor], Tensor], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "_model", lambda _: Odd(how))
+    assert f"'{named}' ({named})" in backbones.why_unusable("odd", "last")
 
 
 @pytest.mark.parametrize(

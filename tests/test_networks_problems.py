@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.errors import ExperimentError, InputError
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.networks.describe import counterpart, field_of, problems_of_network
 from fcdd_sweep.networks.registry import NETWORKS
+from fcdd_sweep.sweep import checks, plan
+from fcdd_sweep.sweep.plan import plan_file
 
 
 def cut(backbone: str, node: str, **keys: object) -> Network:
@@ -222,3 +224,52 @@ def test_a_backbone_serves_every_method_at_any_size(backbone: tuple[str, str], i
 def test_stochastic_depth_draws_and_plain_convolutions_do_not() -> None:
     drawing = {b: network_of(cut(b, "features.2"), "fcdd", (3, 64, 64), 0).draws for b in ("efficientnet_b0", "vgg11")}
     assert drawing == {"efficientnet_b0": True, "vgg11": False}
+
+
+HEAD = "schema: 1\nname: x\npreset: digits\nimages: {raw_size: 64, size: 64, color: rgb}\n"
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "text"),
+    [
+        ("name: FCDD_CNN28", "fcdd", "FCDD_CNN28: receptive field 16 px, jump 4 px, anomaly map 16x16"),
+        ("name: CNN32", "hsc", "CNN32: receptive field 36 px, jump 8 px, map before the dense layers 8x8"),
+        (
+            "backbone: resnet18, node: layer2",
+            "fcdd",
+            "resnet18 up to layer2: receptive field 99 px, jump 8 px, anomaly map 8x8",
+        ),
+    ],
+)
+def test_the_plan_says_what_a_network_sees(network: str, method: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(f"{HEAD}method: {method}\nnetwork: {{{network}}}\n")
+    experiment, planned = plan_file(tmp_path / "x.yaml")
+    assert text in plan.describe(planned, experiment)
+
+
+@pytest.mark.parametrize("more", ["", "training: {epochs: many}\n"])
+def test_the_plan_names_the_line_of_a_network_that_cannot_be_built(more: str, tmp_path: Path) -> None:
+    """Also where the rest of the file is broken."""
+    (tmp_path / "x.yaml").write_text(f"{HEAD}method: ae\nnetwork: {{backbone: resnet18, node: avgpool}}\n{more}")
+    with pytest.raises(ExperimentError) as caught:
+        plan_file(tmp_path / "x.yaml")
+    (problem,) = (problem for problem in caught.value.problems if "network" in problem.where)
+    assert problem.where.endswith("x.yaml:6: network.node") and "cannot be cut at 'avgpool'" in problem.what
+
+
+def test_an_unknown_method_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(f"{HEAD}method: svdd\nnetwork: {{name: FCDD_CNN28}}\n")
+    with pytest.raises(ExperimentError) as caught:
+        plan_file(tmp_path / "x.yaml")
+    (problem,) = caught.value.problems
+    assert problem.where.endswith("x.yaml:5: method")
+
+
+def test_a_network_is_looked_at_once_however_many_configs_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Network] = []
+    monkeypatch.setattr(checks, "problems_of_network", lambda network, *_: looks.append(network) or [])
+    (tmp_path / "x.yaml").write_text(f"{HEAD}grid: {{training.epochs: [1, 2, 3]}}\nnetwork: {{name: FCDD_CNN28}}\n")
+    plan_file(tmp_path / "x.yaml")
+    assert looks == [Network(name="FCDD_CNN28")]

@@ -13,10 +13,10 @@ from typing import Literal
 from fcdd_sweep.config.errors import InputError, Problem, closest
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
-from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, Method, NetworkInfo
+from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, NetworkInfo
 
-SMALLEST_MAP: dict[Method, int] = {"fcdd": 2, "hsc": 1, "ae": 1}
-"""Cells along an axis of the map: an anomaly map of one cell shows no place, while dense layers take any map."""
+MIN_MAP_WIDTH = 2
+"""An anomaly map of one cell shows no place, so FCDD needs an image that leaves more; dense layers take any map."""
 
 
 def field_of(network: Network, method: str, size: int) -> ReceptiveField:
@@ -179,7 +179,7 @@ def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
             step = f"Set images.size: {info.input_size}, or take a backbone, whose decoder fits every size"
             yield Problem("images.size", f"{what}; found {size} px", str(info.input_size), step)
         return
-    least = SMALLEST_MAP[_method(method)]
+    least = MIN_MAP_WIDTH if method == "fcdd" else 1
 
     def width(of: int) -> int:
         return _field(network, of).width
@@ -190,10 +190,6 @@ def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
         fits = f"the smallest that fit have {_smallest(width, size, least)} px"
         step = "Choose a larger size, or a network with less pooling"
         yield Problem("images.size", f"{map_} of {network.title} {left} for images of {size} px; {fits}", "", step)
-
-
-def _method(method: str) -> Method:
-    return "fcdd" if method == "fcdd" else "hsc" if method == "hsc" else "ae"
 
 
 def _smallest(width: Callable[[int], int], size: int, least: int) -> int:
