@@ -10,7 +10,15 @@ A module named in `data.registry` has one function, and a second one where the r
     discover(dataset: Dataset) -> Discovery
         Only where protocol, classes or maps are None in the registry. Raises `DataError` when there is nothing to find.
 
-Neither imports torch.
+A streamed collection, which serves as outlier exposure image by image, has two others (it may have the first as well):
+
+    expose(root: Path, target: str, images: Images, cache: Path, tell: Tell | None) -> FilePool
+        Its images, without those that data set `target` calls nominal. Raises `DataError`.
+
+    exposure_problems(root: Path, target: str | None) -> list[Problem]
+        Why it would raise, as far as a quick look tells.
+
+None of them imports torch.
 """
 
 from __future__ import annotations
@@ -24,6 +32,9 @@ import numpy.typing as npt
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset
+
+Tell = Callable[[str], None]
+"""Called with a sentence on what takes a while."""
 
 
 class Picture(NamedTuple):
@@ -71,11 +82,14 @@ class Scan:
         records: all images, in a fixed order; incomplete where there are problems.
         problems: everything that is wrong, all at once; empty when the data can be read.
         notes: sentences for the report, such as how many independent regions stand behind the images.
+        skips_unreadable: whether images that do not decode are left out and counted, as a collection of a million
+            has some; otherwise they are errors.
     """
 
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    skips_unreadable: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,16 @@ from fcdd_sweep.config.schema import (
 )
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.loading import (
+    check_dataset,
+    check_exposure,
+    classes_of,
+    has_maps,
+    protocol_of,
+    trains_with_anomalies,
+)
 from fcdd_sweep.data.records import Discovery
-from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.data.registry import DATA_SETS, SWEPT
 from fcdd_sweep.networks.receptive_field import check_size
 from fcdd_sweep.networks.registry import NETWORKS
 
@@ -68,6 +75,13 @@ class Looks:
             self._data[key] = check_dataset(dataset, images)
         return self._data[key]
 
+    def exposure_problems(self, source: DatasetSource, target: Dataset | None, images: Images) -> list[Problem]:
+        name = None if target is None else target.name
+        key = (f"{source.model_dump_json()} for {name}", images.model_dump_json())
+        if key not in self._data:
+            self._data[key] = check_exposure(source, name, images)
+        return self._data[key]
+
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
             self._images[folder] = bool(image_files(folder))
@@ -80,7 +94,11 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
         return None, []
     if dataset.name not in DATA_SETS:
         what = f"there is no data set '{dataset.name}'"
-        return None, [Problem("dataset.name", what, ", ".join(DATA_SETS), closest(dataset.name, DATA_SETS))]
+        return None, [Problem("dataset.name", what, ", ".join(SWEPT), closest(dataset.name, SWEPT))]
+    if dataset.name not in SWEPT:
+        what = f"'{dataset.name}' serves as outlier exposure alone: it has no classes to train on"
+        step = f"Name it in anomalies.source: {{dataset: {dataset.name}, root: DIR}}"
+        return None, [Problem("dataset.name", what, ", ".join(SWEPT), step)]
     try:
         facts = (protocol_of(dataset), classes_of(dataset), has_maps(dataset), trains_with_anomalies(dataset))
     except DataError as error:
@@ -91,7 +109,7 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
 def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Looks) -> list[Problem]:
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
     problems = [*_network(parts), *_anomalies(parts, facts, looks), *_supervision(parts, facts)]
-    if parts.dataset is not None and parts.dataset.name in DATA_SETS:
+    if parts.dataset is not None and parts.dataset.name in SWEPT:
         problems += _data(parts.dataset, parts.images, facts, looks)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
 
@@ -234,13 +252,17 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
         yield Problem(where, what, ", ".join(DATA_SETS), step)
-    elif parts.dataset is not None and parts.dataset.name == source.dataset and parts.dataset.root == source.root:
+    elif _holds_normal_class(source, parts.dataset):
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
-        exposed = Dataset(name=source.dataset, root=source.root)
-        for problem in looks.problems(exposed, parts.images):
-            yield replace(problem, where=problem.where.replace("dataset.root", "anomalies.source.root"))
+        yield from looks.exposure_problems(source, parts.dataset, parts.images)
+
+
+def _holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
+    """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
+    same = dataset is not None and dataset.name == source.dataset and dataset.root == source.root
+    return same and not DATA_SETS[source.dataset].streamed
 
 
 def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:
