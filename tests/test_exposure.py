@@ -105,6 +105,7 @@ def test_pascal_voc_is_never_exposed_to_classes_with_its_names(tmp_path: Path) -
         ("pot, flowerpot", "pottedplant"),
         ("birdhouse", None),
         ("scarf", None),
+        ("polecat, fitch", None),
         ("cardigan", None),
         ("catamaran", None),
         ("hamster", None),
@@ -142,6 +143,19 @@ def test_pascal_voc_and_imagenet22k_go_by_words(tmp_path: Path) -> None:
         exposure("imagenet22k", root, "pascalvoc")
     left = shown(exposure("imagenet22k", write_words(root), "pascalvoc"))
     assert left == all_but("n02389026", "n04273569", "n02690373", "n07697537", n=3)
+
+
+def test_words_that_come_later_are_read(tmp_path: Path) -> None:
+    root = write_extracted(tmp_path / "data")
+    with pytest.raises(DataError, match="left out by name"):
+        exposure("imagenet", root, "pascalvoc")
+    assert "n02389026" not in shown(exposure("imagenet", write_words(root), "pascalvoc"))
+
+
+def test_names_of_all_kinds_are_found(tmp_path: Path) -> None:
+    names = ("a.JPEG", "Größe 1.jpg", "a much longer name.png", ".hidden.png")
+    write_folders(tmp_path / "data", {"n07753592": dict.fromkeys(names, jpeg("n07753592"))})
+    assert shown(exposure("imagenet22k", tmp_path / "data")) == {"n07753592": 3}
 
 
 def test_numbers_do_not_depend_on_the_layout(tmp_path: Path) -> None:
