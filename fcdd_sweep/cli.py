@@ -189,7 +189,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _data_set_text(info: DataSetInfo) -> str:
     options = [f"option {name} (default {option.default}): {option.meaning}" for name, option in info.options.items()]
-    return f"\n{'':24}".join([info.title, *options])
+    title = f"{info.title}; for outlier exposure alone" if info.exposure_only else info.title
+    return f"\n{'':24}".join([title, *options])
 
 
 def _print_section(title: str, entries: dict[str, str]) -> None:

@@ -27,7 +27,8 @@ class Corpus:
         mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
         mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.
         fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split; in `one_vs_rest`
-            of the other classes' too, which are its anomalies.
+            of the other classes' too, which are its anomalies: those of the test split and, where mode `other` may
+            train on them, those of the training split.
         notes: sentences for the report, such as how many independent regions stand behind the images.
         membership: (N, classes) bool, where images may belong to several classes; `class_index` then names the first.
     """

@@ -45,7 +45,7 @@ def visible_folders(path: Path) -> list[Path]:
 
 def images_directly_in(path: Path) -> list[Path]:
     """The images in a folder that lie in no folder below it, sorted."""
-    found = [child for child in path.iterdir() if _is_image(child.name) and child.is_file()]
+    found = [child for child in path.iterdir() if is_image(child.name) and child.is_file()]
     return sorted(found, key=lambda file: normal_form(file.name))
 
 
@@ -60,6 +60,17 @@ def name_share(name: str) -> float:
     return int.from_bytes(head, "big") / 2**64
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+
+
+def stamp(path: Path) -> str:
+    """Changes when the file's content may have changed."""
+    found = path.stat()
+    return f"{found.st_size}:{found.st_mtime_ns}"
+
+
 def file_record(
     root: Path,
     path: Path,
@@ -70,9 +81,9 @@ def file_record(
     mask: Path | None = None,
 ) -> Record:
     """A record of an image file below `root`; it is anomalous within its class when it has a defect."""
-    mark = stamp(path) if mask is None else f"{stamp(path)}+{stamp(mask)}"
+    both = stamp(path) if mask is None else f"{stamp(path)}+{stamp(mask)}"
     name = path.relative_to(root).as_posix()
-    return Record(name, class_name, is_test, bool(defect), defect, mark, partial(read_picture, path, mask))
+    return Record(name, class_name, is_test, bool(defect), defect, both, partial(read_picture, path, mask))
 
 
 def _walk(top: Path) -> Iterator[Path]:
@@ -84,14 +95,4 @@ def _walk(top: Path) -> Iterator[Path]:
             continue
         seen.add(place)
         below[:] = [name for name in below if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names if _is_image(name))
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-
-
-def stamp(path: Path) -> str:
-    """Size and time of a file: it changes when the file does."""
-    found = path.stat()
-    return f"{found.st_size}:{found.st_mtime_ns}"
+        yield from (Path(folder, name) for name in names if is_image(name))

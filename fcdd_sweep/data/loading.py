@@ -1,8 +1,8 @@
 """The door to all data: what a data set has, whether it can be read, and its images.
 
 `sweep.plan` asks `scan_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
-nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.cache`. `load_image_file` reads a
-single new image in the same way.
+nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.cache`. `load_exposure` opens the
+images that training draws anomalies from. `load_image_file` reads a single new image in the same way.
 """
 
 from __future__ import annotations
@@ -12,31 +12,35 @@ import importlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 from filelock import FileLock
 from PIL import __version__ as PILLOW_VERSION
 
 from fcdd_sweep.config.errors import DataError, Problem, closest
-from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images
 from fcdd_sweep.config.trial import digest
 from fcdd_sweep.data.cache import cache_root, cached
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.files import file_record, image_files
 from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
-from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.data.pools import ArrayPool, ImagePool
 from fcdd_sweep.data.records import Discovery, Record, Say, Scan, wanted_classes
 from fcdd_sweep.data.registry import Option, info
 from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
 
 __all__ = [
     "check_dataset",
+    "check_exposure",
     "classes_of",
     "defects_in_test",
     "has_maps",
     "image_files",
     "load_corpus",
+    "load_exposure",
     "load_folder_images",
     "load_image_file",
     "protocol_of",
@@ -88,9 +92,56 @@ def load_corpus(
         cache_root(cache_dir),
         f"{dataset.name}-{_key(key, scan.records, images)}",
         _size_bytes(scan.records, images),
-        lambda folder: write_corpus(folder, scan.records, images, kept, protocol, progress),
+        lambda folder: write_corpus(folder, scan, images, kept, facts, progress),
     )
     return read_corpus(entry, dataset.name, protocol, kept, scan.notes)
+
+
+def check_exposure(source: DatasetSource, target: str | None, images: Images) -> list[Problem]:
+    """What is wrong with a data set as outlier exposure, as far as it can be found without decoding.
+
+    Args:
+        source: names an entry of `DATA_SETS`.
+        target: the name of the data set that is trained on; None where that is not known yet.
+    """
+    dataset, known = dataset_of(source), info(source.dataset)
+    if not known.streamed:
+        return told_of_source(check_dataset(dataset, images))
+    problems = _settings_problems(dataset)
+    if not problems and source.root is not None:
+        problems = importlib.import_module(known.module).exposure_problems(source.root, target)
+    return told_of_source(problems)
+
+
+def load_exposure(
+    source: DatasetSource | FolderSource,
+    target: Dataset,
+    images: Images,
+    cache_dir: Path | None = None,
+    say: Say = _LOG.info,
+) -> ImagePool:
+    """The images that training draws anomalies from, at `images.raw_size`.
+
+    A folder, or the training images of a data set, are decoded once per machine. ImageNet is read image by image,
+    without the classes that `target` has too; `notes` of the pool names them.
+
+    Args:
+        source: where they come from.
+        target: the data set that is trained on.
+        say: told of what takes a while.
+    Raises:
+        DataError: all that `check_exposure` finds, or what only decoding can find.
+    """
+    if isinstance(source, FolderSource):
+        return load_folder_images(source.folder, images, cache_dir)
+    known = info(source.dataset)
+    if not known.streamed:
+        corpus = load_corpus(dataset_of(source), images, cache_dir, say=say)
+        return ArrayPool(corpus.images, np.flatnonzero(~corpus.is_test), digest(corpus.fingerprints), corpus.notes)
+    if problems := _settings_problems(dataset_of(source)):
+        raise DataError(told_of_source(problems))
+    module = importlib.import_module(known.module)
+    return cast(ImagePool, module.expose(source.root, target.name, images, cache_root(cache_dir), say))
 
 
 def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> ArrayPool:
@@ -114,10 +165,12 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
         lambda target: _write_images(target, folder, records, images),
     )
     facts = json.loads((entry / _POOL).read_text(encoding="utf-8"))
+    notes = []
     if skipped := facts["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
-        _LOG.warning("%s: %s: %s", folder, counts, shortened(skipped))
-    return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"])
+        notes.append(f"{folder}: {counts}: {shortened(skipped)}")
+        _LOG.warning(notes[0])
+    return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"], notes=tuple(notes))
 
 
 def load_image_file(path: Path, raw_size: int, resize: Resize, color: Color) -> Pixels:
@@ -147,6 +200,21 @@ def has_maps(dataset: Dataset) -> bool:
 def trains_with_anomalies(dataset: Dataset) -> bool:
     """Whether the training split holds real anomalies, which mode `other` needs."""
     return _facts(dataset).trains_with_anomalies
+
+
+def dataset_of(source: DatasetSource) -> Dataset:
+    return Dataset(name=source.dataset, root=source.root, download=source.download)
+
+
+def told_of_source(problems: Sequence[Problem]) -> list[Problem]:
+    """Problems of a data set that `anomalies.source` names, in the keys of the source."""
+    return [replace(each, where=_in_source(each.where), next_step=_in_source(each.next_step)) for each in problems]
+
+
+def _in_source(text: str) -> str:
+    for key in ("root", "download"):
+        text = text.replace(f"dataset.{key}", f"anomalies.source.{key}")
+    return text
 
 
 def defects_in_test(scan: Scan) -> dict[str, dict[str, int]]:

@@ -10,6 +10,7 @@ What is done to files that are not plain 8-bit RGB:
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +36,16 @@ def read_image(path: Path) -> Pixels:
     Raises:
         DataError: the file is missing, truncated, or no image; names the path.
     """
-    image = _open(path)
-    if image.mode.startswith("I"):
-        return _from_16_bit(np.asarray(image))
-    if _is_transparent(image):
-        image = _over_white(image)
-    return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
+    return _pixels_of(_open(path, path))
+
+
+def decode_image(content: bytes, name: str) -> Pixels:
+    """The image in a file's content, as `read_image` gives it; `name` is what an error calls the file.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return _pixels_of(_open(io.BytesIO(content), name))
 
 
 def read_mask(path: Path) -> Mask:
@@ -49,7 +54,7 @@ def read_mask(path: Path) -> Mask:
     Raises:
         DataError: as `read_image`.
     """
-    image = _open(path)
+    image = _open(path, path)
     values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
     return np.asarray(values > values.max() / 2)
 
@@ -88,16 +93,24 @@ def _filter(resize: Resize, size: tuple[int, int], raw_size: int) -> Image.Resam
     return Image.Resampling.BOX if resize == "area" and shrinks else Image.Resampling.BILINEAR
 
 
-def _open(path: Path) -> Image.Image:
+def _pixels_of(image: Image.Image) -> Pixels:
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image))
+    if _is_transparent(image):
+        image = _over_white(image)
+    return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
+
+
+def _open(source: Path | io.BytesIO, name: object) -> Image.Image:
     try:
-        with Image.open(path) as file:
+        with Image.open(source) as file:
             image = ImageOps.exif_transpose(file)
     except Exception as error:  # Pillow's readers raise many types; whichever it is, the file must be mended
         what = f"does not decode as an image ({type(error).__name__}: {error})"
-        raise DataError(Problem(str(path), what, next_step="Replace the file or remove it")) from error
+        raise DataError(Problem(str(name), what, next_step="Replace the file or remove it")) from error
     if image.mode == "F":
         what = "is a floating-point image, whose range is unknown"
-        raise DataError(Problem(str(path), what, allowed="8 or 16 bits a channel", next_step="Convert the file"))
+        raise DataError(Problem(str(name), what, allowed="8 or 16 bits a channel", next_step="Convert the file"))
     return image
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-Pixels = npt.NDArray[np.uint8]
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.schema import Images
+from fcdd_sweep.config.trial import digest
+from fcdd_sweep.data.filetable import FileTable
+from fcdd_sweep.data.pixels import DECODER_VERSION, Pixels, decode_image, fit
+
 Flags = npt.NDArray[np.bool_]
+
+_LOG = logging.getLogger(__name__)
+_THREADS = 8
+_LOGGED, _NAMED = 10, 1000
+"""How many unreadable images a pool writes to the log, and how many it can name."""
 
 
 class ImagePool(Protocol):
@@ -18,6 +33,21 @@ class ImagePool(Protocol):
     @property
     def fingerprint(self) -> str:
         """A digest of what the images are, or where that costs too much, of the files that hold them."""
+        ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the report, such as which classes are left out."""
+        ...
+
+    @property
+    def bytes_each(self) -> int:
+        """What a decoded image takes in memory."""
+        ...
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Names of images that turned out unreadable when they were read, the first 1,000 in the pool's order."""
         ...
 
     def __len__(self) -> int: ...
@@ -37,12 +67,21 @@ class ArrayPool:
     Attributes:
         images: (M, C, R, R) uint8, usually memory-mapped.
         rows: (n,) which of them are in the pool, or None for all.
-        fingerprint: see `ImagePool`.
+        fingerprint, notes: see `ImagePool`.
     """
 
     images: Pixels
     rows: npt.NDArray[np.int64] | None = None
     fingerprint: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bytes_each(self) -> int:
+        return int(np.prod(self.images.shape[1:]))
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        return ()  # they were left out when the images were decoded
 
     def __len__(self) -> int:
         return len(self.images if self.rows is None else self.rows)
@@ -50,3 +89,92 @@ class ArrayPool:
     def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
         rows = index if self.rows is None else self.rows[index]
         return np.asarray(self.images[rows]), np.ones(len(index), np.bool_)
+
+
+class FilePool:
+    """Images in files or tars, decoded when they are read: for collections that no cache can hold.
+
+    It keeps no image and no open file, and may be read from several threads at once.
+
+    Attributes:
+        fingerprint: a digest of the files' names, and in tars of their sizes; see `FileTable`.
+        notes: see `ImagePool`.
+        bytes_each: see `ImagePool`.
+    """
+
+    def __init__(self, table: FileTable, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
+        """The images of some of a table's groups, `groups` in increasing order, brought to the size of `images`."""
+        self.notes = notes
+        self.bytes_each = images.channels * images.raw_size**2
+        self.fingerprint = digest([table.fingerprint, [table.groups[i] for i in groups], DECODER_VERSION])
+        self._table, self._images = table, images
+        self._first = table.begin[:-1][list(groups)]
+        self._end = np.cumsum(np.diff(table.begin)[list(groups)])
+        self._unreadable: set[int] = set()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return int(self._end[-1]) if len(self._end) else 0
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        with self._lock:
+            rows = sorted(self._unreadable)[:_NAMED]
+        return tuple(self._table.label(row) for row in rows)
+
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+        """See `ImagePool`.
+
+        Raises:
+            IndexError: a number outside of the pool.
+            DataError: a whole folder or tar is gone.
+        """
+        rows, side = self._rows(index), self._images.raw_size
+        pixels = np.zeros((len(rows), self._images.channels, side, side), np.uint8)
+        readable = np.zeros(len(rows), np.bool_)
+
+        def decode(place: int) -> None:
+            image = self._decoded(int(rows[place]))
+            if image is not None:
+                pixels[place], readable[place] = image, True
+
+        # Pillow decodes without holding Python's lock
+        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+            list(threads.map(decode, range(len(rows))))
+        return pixels, readable
+
+    def _rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers in the pool to rows of the table."""
+        if len(index) and not 0 <= index.min() <= index.max() < len(self):
+            raise IndexError(f"the pool has {len(self)} images, found {index.min()} to {index.max()}")
+        group = np.searchsorted(self._end, index, side="right")
+        behind: npt.NDArray[np.int64] = self._end[group] - index
+        count = np.diff(self._end, prepend=0)[group]
+        return np.asarray(self._first[group] + count - behind)
+
+    def _decoded(self, row: int) -> Pixels | None:
+        try:
+            content = self._table.content(row)
+            return fit(
+                decode_image(content, self._table.label(row)),
+                self._images.raw_size,
+                self._images.resize,
+                self._images.color,
+            )
+        except DataError as error:
+            self._skip(row, error.problems[0].what)
+        except OSError as error:
+            holder = self._table.holder(row)
+            if not holder.exists():
+                raise DataError(Problem(str(holder), "is gone; outlier exposure reads images from it")) from error
+            self._skip(row, f"cannot be read ({error.strerror or error})")
+        return None
+
+    def _skip(self, row: int, reason: str) -> None:
+        with self._lock:
+            known = row in self._unreadable
+            self._unreadable.add(row)
+            count = len(self._unreadable)
+        if not known and count <= _LOGGED:
+            last = "; further ones are not logged" if count == _LOGGED else ""
+            _LOG.warning("%s: %s: %s; it is skipped%s", self._table.root, self._table.label(row), reason, last)

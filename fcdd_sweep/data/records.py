@@ -14,6 +14,14 @@ A module named in `data.registry` has one function, and others where the registr
         Only where `scan` may give `to_fetch`: brings those files. Never called by `--dry-run`, and by one process of a
         machine at a time. Raises `DataError` when that fails, and leaves nothing half done.
 
+A streamed collection, which serves as outlier exposure image by image, has two others beside the first or in its place:
+
+    expose(root: Path, target: str, images: Images, cache: Path, say: Say) -> FilePool
+        Its images, without those that data set `target` calls nominal. Raises `DataError`.
+
+    exposure_problems(root: Path, target: str | None) -> list[Problem]
+        Why it would raise, as far as a quick look tells.
+
 None of them imports torch, but for `fetch`, which may use torchvision's downloaders.
 """
 
@@ -95,12 +103,15 @@ class Scan:
         notes: sentences for the report, such as how many independent regions stand behind the images.
         to_fetch: what `fetch` will do about missing files, a sentence; empty when nothing is missing or nothing can be
             done about it.
+        skips_unreadable: whether images that do not decode are left out and counted, as a collection of a million
+            has some; otherwise they are errors.
     """
 
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     to_fetch: str = ""
+    skips_unreadable: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fcdd_sweep.data.synsets import IMAGENET30
+
 
 @dataclass(frozen=True)
 class Option:
@@ -37,6 +39,8 @@ class DataSetInfo:
         options: settings of this data set alone.
         downloads: whether `dataset.download: true` fetches it.
         trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: folders tell.
+        exposure_only: whether it serves as outlier exposure alone, and cannot be swept.
+        streamed: whether outlier exposure reads it image by image instead of its decoded training images.
     """
 
     name: str
@@ -51,6 +55,8 @@ class DataSetInfo:
     options: dict[str, Option] = field(default_factory=dict)
     trains_with_anomalies: bool | None = None
     downloads: bool = False
+    exposure_only: bool = False
+    streamed: bool = False
 
 
 MVTEC_CLASSES = (
@@ -223,9 +229,43 @@ _ALL = (
         trains_with_anomalies=True,
         downloads=True,
     ),
+    DataSetInfo(
+        name="imagenet",
+        title="ImageNet-30: 30 classes of ILSVRC2012; as outlier exposure the validation images of all 1,000",
+        module="fcdd_sweep.data.imagenet",
+        protocol="one_vs_rest",
+        classes=tuple(IMAGENET30),
+        maps=False,
+        augmentation="imagenet",
+        needs_root=True,
+        get="Register at https://image-net.org and download ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and "
+        "ILSVRC2012_devkit_t12.tar.gz into one folder; nothing needs to be extracted.",
+        trains_with_anomalies=False,
+        streamed=True,
+    ),
+    DataSetInfo(
+        name="imagenet22k",
+        title="all of ImageNet, 21,841 classes with 14 million images",
+        module="fcdd_sweep.data.imagenet22k",
+        protocol="one_vs_rest",
+        classes=(),
+        maps=False,
+        augmentation="imagenet",
+        needs_root=True,
+        get="Register at https://image-net.org, download the tars by WordNet id, and place them in one folder, as "
+        "n########.tar or extracted to n########/*.JPEG.",
+        trains_with_anomalies=False,
+        exposure_only=True,
+        streamed=True,
+    ),
 )
 
 DATA_SETS: dict[str, DataSetInfo] = {entry.name: entry for entry in _ALL}
+
+
+def swept() -> list[str]:
+    """What `dataset.name` can be."""
+    return [name for name, entry in DATA_SETS.items() if not entry.exposure_only]
 
 
 def info(name: str) -> DataSetInfo:

@@ -1,7 +1,7 @@
 """Decoded images as files: written one after the other, opened without reading them.
 
 An entry of the cache holds `images.npy` (N, C, H, W) uint8; an entry of a data set also holds `tables.npz`,
-`masks.bin` (packed maps, one after the other) and `meta.json`.
+`masks.bin` (packed maps, one after the other), `meta.json`, and `skipped.txt` where unreadable images were left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,15 @@ from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.schema import Images
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pixels import Pixels, fit
-from fcdd_sweep.data.records import Picture, Record
+from fcdd_sweep.data.records import Discovery, Picture, Record, Scan
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
 
+AnyNumber = TypeVar("AnyNumber", bound=np.generic)
+
 IMAGES = "images.npy"
+SKIPPED = "skipped.txt"
 _TABLES, _MASKS, _META = "tables.npz", "masks.bin", "meta.json"
 _BATCH = 64
 
@@ -93,36 +96,55 @@ def decode_all(
 
 def write_corpus(
     folder: Path,
-    records: Sequence[Record],
+    scan: Scan,
     images: Images,
     classes: tuple[str, ...],
-    protocol: str,
+    facts: Discovery,
     progress: Progress | None,
 ) -> None:
-    """Decode the records into the files of a corpus.
+    """Decode the records of a scan into the files of a corpus.
 
     Raises:
-        DataError: names every image and map that cannot be read.
+        DataError: names every image and map that cannot be read, or where a scan skips those, every class that has
+            none left to train on.
     """
     table = _Table(classes)
     problems: list[Problem] = []
     with ImageFile(folder, images.channels, images.raw_size) as file, (folder / _MASKS).open("wb") as masks:
-        for record, decoded in decode_all(records, images, progress):
+        for record, decoded in decode_all(scan.records, images, progress):
             if isinstance(decoded, DataError):
                 problems.extend(decoded.problems)
-            elif not problems:  # with the first unreadable image the files are lost, but all others are still tried
+                table.skipped.append(record.path)
+            elif scan.skips_unreadable or not problems:
+                # with the first unreadable image the files are lost, but all others are still tried
                 file.append(decoded.pixels)
                 masks.write(b"" if decoded.mask_bits is None else decoded.mask_bits.tobytes())
                 table.append(record, decoded)
+    if scan.skips_unreadable:
+        (folder / SKIPPED).write_text("".join(f"{problem}\n" for problem in problems), encoding="utf-8")
+        problems = _classes_left_empty(scan.records, table.records)
     if problems:
         raise DataError(dict.fromkeys(problems))  # many images may lie in one file
     np.savez(folder / _TABLES, **table.arrays())
-    (folder / _META).write_text(json.dumps(table.meta(protocol)), encoding="utf-8")
+    (folder / _META).write_text(json.dumps(table.meta(facts)), encoding="utf-8")
+
+
+def _classes_left_empty(found: Iterable[Record], read: Iterable[Record]) -> list[Problem]:
+    """Classes that had nominal training images, none of which could be read."""
+    before, after = (
+        {r.class_name: r.path for r in records if not r.is_test and not r.is_anomalous} for records in (found, read)
+    )
+    return [
+        Problem(before[name], f"no training image of class '{name}' can be read", "", "Copy the data set again")
+        for name in before
+        if name not in after
+    ]
 
 
 def read_corpus(folder: Path, name: str, protocol: str, classes: tuple[str, ...], notes: Iterable[str]) -> Corpus:
     """The corpus that `write_corpus` left; its images stay on disk until they are used."""
     meta = json.loads((folder / _META).read_text(encoding="utf-8"))
+    skipped = meta.get("skipped", [])  # caches of earlier versions do not have it
     with np.load(folder / _TABLES) as tables:
         arrays = {key: tables[key] for key in tables.files}
     return Corpus(
@@ -130,13 +152,18 @@ def read_corpus(folder: Path, name: str, protocol: str, classes: tuple[str, ...]
         protocol=protocol,
         classes=classes,
         images=read_images(folder),
-        mask_bits=_mapped(folder / _MASKS),
+        mask_bits=mapped(folder / _MASKS, np.uint8),
         defect=tuple(meta["defect"]),
         path=tuple(meta["path"]),
         fingerprints=meta["fingerprints"],
-        notes=(*notes, *meta["notes"]),
+        notes=(*notes, *meta["notes"], *_skipped_note(folder, skipped, len(meta["path"]))),
         **arrays,
     )
+
+
+def _skipped_note(folder: Path, skipped: list[str], read: int) -> tuple[str, ...]:
+    counts = f"{len(skipped)} of {len(skipped) + read} images do not decode and are left out"
+    return (f"{counts}: {shortened(skipped)}. All of them: {folder / SKIPPED}.",) if skipped else ()
 
 
 def read_images(folder: Path) -> npt.NDArray[np.uint8]:
@@ -155,7 +182,9 @@ class _Table:
         self.sizes: list[tuple[int, int]] = []
         self.mask_bytes: list[int] = []
         self.empty_maps: list[str] = []
+        self.skipped: list[str] = []
         self.digests = {name: hashlib.sha256() for name in classes}
+        self.test_digests = {name: hashlib.sha256() for name in classes}
 
     def append(self, record: Record, decoded: Decoded) -> None:
         bits = decoded.mask_bits
@@ -164,10 +193,12 @@ class _Table:
         self.mask_bytes.append(-1 if bits is None else bits.nbytes)
         if record.is_anomalous and bits is not None and not bits.any():
             self.empty_maps.append(record.path)
-        digest = self.digests[record.class_name]
         facts = (record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)
-        digest.update(repr((*facts, record.also) if record.also else facts).encode())
-        digest.update(decoded.pixels.tobytes() + (b"" if bits is None else bits.tobytes()))
+        content = repr((*facts, record.also) if record.also else facts).encode() + decoded.pixels.tobytes()
+        content += b"" if bits is None else bits.tobytes()
+        self.digests[record.class_name].update(content)
+        if record.is_test:
+            self.test_digests[record.class_name].update(content)
 
     def arrays(self) -> dict[str, Any]:
         length = np.array(self.mask_bytes, np.int64)
@@ -189,18 +220,20 @@ class _Table:
         member[[i for i, _ in rows], [self.number[name] for _, name in rows]] = True
         return member
 
-    def meta(self, protocol: str) -> dict[str, Any]:
+    def meta(self, facts: Discovery) -> dict[str, Any]:
         return {
             "path": [record.path for record in self.records],
             "defect": [record.defect for record in self.records],
-            "fingerprints": self._fingerprints(protocol),
+            "fingerprints": self._fingerprints(facts),
             "notes": self._notes(),
+            "skipped": self.skipped,
         }
 
-    def _fingerprints(self, protocol: str) -> dict[str, str]:
+    def _fingerprints(self, facts: Discovery) -> dict[str, str]:
         own = {name: digest.hexdigest() for name, digest in self.digests.items()}
-        if protocol == "one_vs_rest":  # all other classes are the anomalies of a class, and so part of its data
-            everything = "".join(own.values())
+        if facts.protocol == "one_vs_rest":  # all other classes are the anomalies of a class, and so part of its data
+            others = self.digests if facts.trains_with_anomalies else self.test_digests
+            everything = "".join(digest.hexdigest() for digest in others.values())
             own = {name: hashlib.sha256((mine + everything).encode()).hexdigest() for name, mine in own.items()}
         return {name: digest[:12] for name, digest in own.items()}
 
@@ -228,7 +261,8 @@ def _decoded(picture: Picture, images: Images) -> Decoded:
     return Decoded(fit(picture.image, images.raw_size, images.resize, images.color), (height, width), bits)
 
 
-def _mapped(path: Path) -> npt.NDArray[np.uint8]:
+def mapped(path: Path, kind: type[AnyNumber]) -> npt.NDArray[AnyNumber]:
+    """The numbers in a file, memory-mapped and read-only."""
     if path.stat().st_size == 0:
-        return np.zeros(0, np.uint8)  # an empty file cannot be mapped
-    return np.memmap(path, np.uint8, mode="r")
+        return np.zeros(0, kind)  # an empty file cannot be mapped
+    return np.memmap(path, kind, mode="r")

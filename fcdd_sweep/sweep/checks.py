@@ -26,15 +26,18 @@ from fcdd_sweep.config.schema import (
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.data.files import image_files
 from fcdd_sweep.data.loading import (
+    check_exposure,
     classes_of,
+    dataset_of,
     defects_in_test,
     has_maps,
     protocol_of,
     scan_dataset,
+    told_of_source,
     trains_with_anomalies,
 )
 from fcdd_sweep.data.records import Discovery, Scan
-from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.data.registry import DATA_SETS, swept
 from fcdd_sweep.networks.describe import problems_of_network
 from fcdd_sweep.sweep.set_aside import Counts, real_problems
 
@@ -78,6 +81,7 @@ class Looks:
 
     def __init__(self) -> None:
         self._data: dict[tuple[str, str], Scan] = {}
+        self._streamed: dict[tuple[str, str | None], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
@@ -102,6 +106,15 @@ class Looks:
             self._networks[key] = list(problems_of_network(network, method, channels, size))
         return self._networks[key]
 
+    def exposure_problems(self, source: DatasetSource, target: Dataset | None, images: Images) -> list[Problem]:
+        if not DATA_SETS[source.dataset].streamed:
+            return told_of_source(self.problems(dataset_of(source), images))
+        name = None if target is None else target.name
+        key = (source.model_dump_json(), name)
+        if key not in self._streamed:
+            self._streamed[key] = check_exposure(source, name, images)
+        return self._streamed[key]
+
     def has_images(self, folder: Path) -> bool:
         if folder not in self._images:
             self._images[folder] = bool(image_files(folder))
@@ -114,7 +127,11 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
         return None, []
     if dataset.name not in DATA_SETS:
         what = f"there is no data set '{dataset.name}'"
-        return None, [Problem("dataset.name", what, ", ".join(DATA_SETS), closest(dataset.name, DATA_SETS))]
+        return None, [Problem("dataset.name", what, ", ".join(swept()), closest(dataset.name, swept()))]
+    if DATA_SETS[dataset.name].exposure_only:
+        what = f"'{dataset.name}' serves as outlier exposure alone: it has no classes to train on"
+        step = f"Name it in anomalies.source: {{dataset: {dataset.name}, root: DIR}}"
+        return None, [Problem("dataset.name", what, ", ".join(swept()), step)]
     try:
         facts = (protocol_of(dataset), classes_of(dataset), has_maps(dataset), trains_with_anomalies(dataset))
     except DataError as error:
@@ -126,7 +143,7 @@ def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Lo
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
     problems = [*_network(parts, looks), *_anomalies(parts, facts, looks)]
     problems += _baseline(parts) if parts.method != "fcdd" else _supervision(parts, facts)
-    if parts.dataset is not None and parts.dataset.name in DATA_SETS:
+    if parts.dataset is not None and parts.dataset.name in swept():
         problems += _data(parts.dataset, parts.images, facts, looks)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
 
@@ -313,22 +330,17 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
         yield Problem(where, what, ", ".join(DATA_SETS), step)
-    elif parts.dataset is not None and parts.dataset.name == source.dataset and parts.dataset.root == source.root:
+    elif _holds_normal_class(source, parts.dataset):
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
-        exposed = Dataset(name=source.dataset, root=source.root, download=source.download)
-        for problem in looks.problems(exposed, parts.images):
-            yield _of_source(problem)
+        yield from looks.exposure_problems(source, parts.dataset, parts.images)
 
 
-def _of_source(problem: Problem) -> Problem:
-    """A problem of a data set that is the source of anomalies, in the keys of the source."""
-    where, step = (
-        text.replace("dataset.root", "anomalies.source.root").replace("dataset.download", "anomalies.source.download")
-        for text in (problem.where, problem.next_step)
-    )
-    return replace(problem, where=where, next_step=step)
+def _holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
+    """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
+    same = dataset is not None and dataset.name == source.dataset and dataset.root == source.root
+    return same and not DATA_SETS[source.dataset].streamed
 
 
 def _baseline(parts: Parts) -> Iterator[Problem]:

@@ -16,7 +16,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.loading import dump_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.ledger import Ledger
@@ -24,7 +24,7 @@ from fcdd_sweep.sweep.local import run_in_process
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, plan
 from fcdd_sweep.sweep.signals import terminated_like_interrupted
-from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, fingerprint_of, forget_data, run_trial, versions
+from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
 _TELL_DECODING_EVERY_S = 3.0
@@ -132,13 +132,16 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[s
     """
     forget_data()
     settings = {_data_key(spec.settings): spec.settings for spec in specs}
+    notes: list[str] = []
     for each in settings.values():
         telling = _telling_decoded(each.dataset.name, progress)
-        load_corpus(each.dataset, each.images, progress=telling, say=progress.said)
-        exposure_of(each)
+        corpus = load_corpus(each.dataset, each.images, progress=telling, say=progress.said)
+        notes += corpus.notes
+        source = each.anomalies.source
+        if source is not None and not isinstance(source, str):
+            notes += load_exposure(source, each.dataset, each.images, say=progress.said).notes
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
-    notes = dict.fromkeys(note for each in settings.values() for note in corpus_of(each).notes)
-    return fingerprints, list(notes)
+    return fingerprints, list(dict.fromkeys(notes))
 
 
 def _data_key(settings: Settings) -> str:

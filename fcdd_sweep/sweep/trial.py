@@ -20,11 +20,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images, Settings
+from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Settings
 from fcdd_sweep.config.trial import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.loading import load_corpus, load_folder_images
-from fcdd_sweep.data.pools import ArrayPool, ImagePool
+from fcdd_sweep.data.loading import load_corpus, load_exposure
+from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
@@ -161,6 +161,7 @@ def config_text(spec: TrialSpec) -> str:
 def forget_data() -> None:
     """Look at the data again: a new sweep of the same process must see what has changed."""
     _open_corpus.cache_clear()
+    _open_exposure.cache_clear()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -174,15 +175,19 @@ def _open_corpus(dataset: str, images: str) -> Corpus:
 
 
 def exposure_of(settings: Settings) -> ImagePool | None:
-    """Images of the outlier-exposure source, or None when the config names none."""
-    source = settings.anomalies.source
-    if isinstance(source, FolderSource):
-        return load_folder_images(source.folder, settings.images)
-    if isinstance(source, DatasetSource):
-        dataset = Dataset(name=source.dataset, root=source.root, download=source.download)
-        corpus = _open_corpus(dataset.model_dump_json(), settings.images.model_dump_json())
-        return ArrayPool(corpus.images, np.flatnonzero(~corpus.is_test), digest(corpus.fingerprints))
-    return None
+    """Images of the outlier-exposure source, or None when the config names none; opened once a process."""
+    if settings.anomalies.source is None or isinstance(settings.anomalies.source, str):
+        return None
+    target = Dataset(name=settings.dataset.name)  # where it lies makes no difference
+    source = Anomalies(source=settings.anomalies.source)
+    return _open_exposure(source.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
+    source = Anomalies.model_validate_json(anomalies).source
+    assert source is not None and not isinstance(source, str)
+    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
