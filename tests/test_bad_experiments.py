@@ -534,3 +534,10 @@ def test_real_anomalies_need_maps_for_mvtec_gt_and_two_images_of_a_type(tmp_path
     assert_told(
         told, ["--set anomalies.source=mvtec: class 'nut' has no defect type with two test images|dataset.classes"]
     )
+
+
+def test_configs_that_differ_in_what_all_share_are_the_same(tmp_path):
+    values = "[{real_anomalies_set_aside: 1}, {real_anomalies_set_aside: 2}]"
+    (tmp_path / "x.yaml").write_text(TEXTURES + f"grid:\n  evaluation: {values}\n")
+    told = problems_in(tmp_path / "x.yaml")
+    assert_told(told, ["x.yaml:5: grid.evaluation|are the same and would be trained twice|set it outside of grid"])
