@@ -287,6 +287,40 @@ FILES = {
         TEXTURES + "anomalies: {mode: other}\n",
         ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none there"],
     ),
+    "offline without anomalies": (
+        HEAD + "anomalies: {mode: unsupervised, online: false}\n",
+        ["x.yaml:4: anomalies.online: mode 'unsupervised' makes no anomalies|Remove the key, or choose another"],
+    ),
+    "test anomalies of other classes": (
+        HEAD + "anomalies: {mode: noise, source: mvtec, limit: 1}\n",
+        [
+            "x.yaml:4: anomalies.source: 'mvtec' takes test anomalies by defect type, but those of 'digits'"
+            "|For images of that data set write {dataset: mvtec}"
+        ],
+    ),
+    "test anomalies of other classes, set aside": (
+        HEAD + "evaluation: {real_anomalies_set_aside: 2}\n",
+        ["x.yaml:4: evaluation.real_anomalies_set_aside: 2 takes test anomalies by defect type"],
+    ),
+    "all test anomalies": (
+        TEXTURES + "anomalies: {mode: noise, source: mvtec_gt}\n",
+        ["x.yaml:4: anomalies.limit: 'mvtec_gt' takes its images out of the test set|a whole number, how many of each"],
+    ),
+    "test anomalies where noise is added": (
+        TEXTURES + "anomalies: {source: mvtec, limit: 1}\n",
+        ["x.yaml:4: anomalies.source: mode 'malformed_normal' adds a|For real anomalies choose anomalies.mode"],
+    ),
+    "a source that is nearly a real one": (
+        TEXTURES + "anomalies: {mode: noise, source: mvtec_gd, limit: 1}\n",
+        [
+            "x.yaml:4: anomalies.source: there is no source 'mvtec_gd'|mvtec_gt, {dataset: NAME}|Closest: 'mvtec_gt'",
+            "x.yaml:4: anomalies.limit: a limit of 1 has no meaning here",
+        ],
+    ),
+    "set aside in the grid": (
+        TEXTURES + "grid:\n  evaluation.real_anomalies_set_aside: [1, 2]\n",
+        ["x.yaml:5: grid.evaluation.real_anomalies_set_aside: |is the same for all configs|Set it once"],
+    ),
     "maps where there are none": (
         HEAD + "training: {supervision: maps}\n",
         ["x.yaml:4: training.supervision: 'digits' has no ground-truth maps, and mode 'other' makes none|labels"],
@@ -494,3 +528,28 @@ def test_a_folder_of_outlier_exposure_must_hold_images(tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "x.yaml").write_text(HEAD + f"anomalies:\n  mode: noise\n  source:\n    folder: {tmp_path / 'none'}\n")
     assert_told(problems_in(tmp_path / "x.yaml"), ["x.yaml:7: anomalies.source.folder: there is no image below"])
+
+
+def test_real_anomalies_need_maps_for_mvtec_gt_and_two_images_of_a_type(tmp_path):
+    trees.write_class_first(tmp_path / "data")
+    (tmp_path / "x.yaml").write_text(
+        HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
+        "anomalies: {mode: noise, source: mvtec_gt, limit: 1}\n"
+    )
+    told = problems_in(tmp_path / "x.yaml")
+    assert_told(
+        told, ["x.yaml:5: anomalies.source: 'mvtec_gt' trains on ground-truth maps, and 'folder' has none|mvtec"]
+    )
+    for image in [*(tmp_path / "data" / "nut" / "test" / "anomalous" / "bent").iterdir()][1:]:
+        image.unlink()
+    told = problems_in(tmp_path / "x.yaml", ["anomalies.source=mvtec"])
+    assert_told(
+        told, ["--set anomalies.source=mvtec: class 'nut' has no defect type with two test images|dataset.classes"]
+    )
+
+
+def test_configs_that_differ_in_what_all_share_are_the_same(tmp_path):
+    values = "[{real_anomalies_set_aside: 1}, {real_anomalies_set_aside: 2}]"
+    (tmp_path / "x.yaml").write_text(TEXTURES + f"grid:\n  evaluation: {values}\n")
+    told = problems_in(tmp_path / "x.yaml")
+    assert_told(told, ["x.yaml:5: grid.evaluation|are the same and would be trained twice|set it outside of grid"])

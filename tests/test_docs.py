@@ -7,8 +7,10 @@ from types import ModuleType
 
 import duckdb
 import pytest
+import torch
 
 from fcdd_sweep import cli, load_experiment, run_sweep
+from fcdd_sweep.anomalies import registry, render, synthetic
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.plan import plan_file
@@ -125,3 +127,47 @@ def test_the_data_set_of_the_documentation_can_be_added(tmp_path, monkeypatch):
     assert run_sweep(experiment, local=True).done == 1
     (row,) = files.read_table(experiment.run_dir / tree.TRIALS).to_pylist()
     assert (row["normal_class"], row["n_test_nominal"], row["n_test_anomalous"]) == ("stripes", 10, 10)
+
+
+@pytest.fixture
+def documented_source():
+    """Runs the example of a new anomaly source, and takes it out of the tables again."""
+    before = dict(registry.SOURCES), dict(synthetic.RENDERERS)
+    (block,) = code_blocks("python", "docs/anomalies.md")
+    exec(block, {})
+    yield
+    for table, entries in zip((registry.SOURCES, synthetic.RENDERERS), before, strict=True):
+        table.clear()
+        table.update(entries)
+
+
+@pytest.mark.usefixtures("documented_source")
+@pytest.mark.parametrize("online", ["true", "false"])
+def test_the_documented_anomaly_source_trains(tmp_path, online):
+    noise = render("stripes", 50, (3, 40, 30), torch.Generator().manual_seed(0))
+    assert noise.shape == (50, 3, 40, 30) and set(noise.unique().tolist()) == {-120, 0}
+    experiment = load_experiment(
+        ROOT / "experiments" / "digits.yaml",
+        [
+            f"output={tmp_path}",
+            "dataset.classes=['3']",
+            "seeds=1",
+            "training.epochs=1",
+            "anomalies={mode: malformed_normal, source: stripes}",
+            f"anomalies.online={online}",
+        ],
+    )
+    assert run_sweep(experiment, local=True).done == 1
+
+
+def test_every_mode_and_source_is_documented():
+    text = (ROOT / "docs" / "anomalies.md").read_text()
+    for name in [*registry.MODES, *registry.SOURCES, *registry.REAL_SOURCES]:
+        assert f"`{name}`" in text
+
+
+def test_the_documented_real_anomalies_can_be_planned(tmp_path):
+    (text,) = code_blocks("yaml", "docs/anomalies.md")
+    (tmp_path / "x.yaml").write_text(f"schema: 1\nname: x\npreset: textures\nseeds: 1\n{text}")
+    _, planned = plan_file(tmp_path / "x.yaml")
+    assert planned.specs[0].settings.evaluation.real_anomalies_set_aside == 4

@@ -1,8 +1,11 @@
 """Training on a CUDA device; skipped where there is none."""
 
+import numpy as np
 import pytest
 import torch
 
+from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
@@ -23,6 +26,23 @@ def test_the_same_trial_twice_gives_the_same_bits(mode):
     first, second = (train(on_gpu(anomalies=anomalies), defects_corpus()) for _ in range(2))
     assert first.scores == second.scores
     assert [record.loss for record in first.history] == [record.loss for record in second.history]
+
+
+@pytest.mark.parametrize(
+    "anomalies",
+    [
+        {"mode": "malformed_normal_gt", "source": "confetti", "online": False},
+        {"mode": "noise", "source": "mixed_blob", "online": False},
+        {"mode": "noise", "source": {"folder": "x"}},
+        {"mode": "noise", "source": "mvtec_gt", "limit": 2},
+    ],
+)
+def test_anomalies_made_read_or_taken_give_the_same_bits(anomalies, monkeypatch):
+    monkeypatch.setattr(anomaly_pools, "RESIDENT_BYTES", 1000)
+    exposure = ArrayPool(np.random.default_rng(0).integers(0, 255, (50, 1, 32, 32)).astype(np.uint8))
+    trial = on_gpu(anomalies=anomalies, evaluation={"real_anomalies_set_aside": 2})
+    first, second = (train(trial, defects_corpus(), exposure) for _ in range(2))
+    assert first.scores == second.scores
 
 
 def test_a_snapshot_made_on_a_gpu_scores_the_same_on_a_cpu(tmp_path):

@@ -119,14 +119,24 @@ def test_an_experiment_made_in_python_is_answered_with_its_keys():
     [
         ("anomalies.probability=0", "anomalies.probability is 0: mode 'other' never makes an anomaly."),
         ("anomalies.probability=1", "anomalies.probability is 1: no nominal image is ever trained on."),
+        ("anomalies.online=false", "anomalies.probability has no meaning where anomalies.online is false"),
         ("training.threads=4096", "training.threads is 4096, but this machine has"),
         ("resources.cpus=0.5", "training.threads is 1, but a trial reserves 0.5 CPUs"),
         ("training.schedule={type: milestones, milestones: [2000]}", "training.schedule.milestones: those from"),
     ],
 )
 def test_what_is_unlikely_to_be_meant_is_noted_once(planned, override, note):
-    found = planned(HEAD + "grid: {anomalies.limit: [8, 16]}\n", override)
-    assert [note in one for one in found.notes] == [True]
+    text = HEAD + "anomalies: {probability: 0.3}\ngrid: {anomalies.limit: [8, 16]}\n"
+    assert [note in one for one in planned(text, override).notes] == [True]
+
+
+def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
+    trees.write_one_vs_rest(tmp_path / "data")
+    text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
+    assert planned(text).notes == ()
+    (note,) = planned(text, "preprocessing=none").notes
+    assert "reduced from 248 to 224 px by nearest neighbour. Set images.raw_size to 224" in note
+    assert planned(text, "preprocessing=none", "images.raw_size=224").notes == ()
 
 
 def test_an_ordinary_experiment_has_no_notes(planned):
@@ -189,6 +199,53 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
     path.write_text(HEAD + f"anomalies: {anomalies}\n")
     experiment, found = plan_file(path)
     assert expected in describe(found, experiment)
+
+
+@pytest.mark.parametrize(
+    ("anomalies", "expected"),
+    [
+        ("{mode: noise, source: blob, online: false}", "noise from blob, one besides each nominal sample"),
+        ("{mode: noise, source: mvtec_gt, limit: 2}", "noise from mvtec_gt, 2 of each defect type, in place of 50%"),
+        ("{mode: noise, source: mvtec_gt, limit: 2}", "; 2 test images of each defect type are left out of the test"),
+    ],
+)
+def test_the_description_tells_offline_and_real_anomalies(tmp_path, anomalies, expected):
+    path = tmp_path / "x.yaml"
+    path.write_text(HEAD.replace("digits", "textures") + f"anomalies: {anomalies}\n")
+    experiment, found = plan_file(path, ["anomalies.probability=0.5"])
+    assert expected in describe(found, experiment)
+    assert found.notes == ()
+
+
+def test_all_configs_leave_the_images_of_the_largest_limit_out_of_the_test_set(planned):
+    text = HEAD.replace("digits", "textures") + "anomalies: {mode: noise, source: mvtec, limit: 1}\n"
+
+    def aside(found):
+        return [spec.settings.evaluation.real_anomalies_set_aside for spec in found.specs]
+
+    one = planned(text)
+    assert set(aside(one)) == {1}
+    more = planned(text + "grid: {anomalies.limit: [1, 3]}\n")
+    assert set(aside(more)) == {3} and len({spec.trial_id for spec in more.specs}) == 12
+    assert not {spec.trial_id for spec in one.specs} & {spec.trial_id for spec in more.specs}
+    beside = (
+        "variants: {real: {}, none: {anomalies.mode: unsupervised, anomalies.source: null, anomalies.limit: all}}\n"
+    )
+    assert set(aside(planned(text + beside))) == {1}
+    kept = planned(text, "evaluation.real_anomalies_set_aside=3")
+    assert {spec.trial_id for spec in kept.specs} < {spec.trial_id for spec in more.specs}
+    assert set(aside(planned(HEAD.replace("digits", "textures")))) == {0}
+
+
+def test_defect_types_with_few_images_are_noted(planned, tmp_path):
+    trees.write_mvtec(tmp_path / "data", test=3, defects=("crack", "hole"))
+    (tmp_path / "data" / "carpet" / "test" / "hole" / "002.png").unlink()
+    (tmp_path / "data" / "carpet" / "ground_truth" / "hole" / "002_mask.png").unlink()
+    text = HEAD.replace("digits", "mvtec") + f"dataset: {{root: {tmp_path / 'data'}, classes: [bottle, carpet]}}\n"
+    found = planned(text + "anomalies: {mode: noise, source: mvtec_gt, limit: 2}\n")
+    assert found.notes == (
+        "class 'carpet': 2 test images a defect type were to be set aside, but one stays: 1 of 2 'hole'",
+    )
 
 
 # The experiments that come with the project

@@ -293,6 +293,12 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
 
 
 @pytest.mark.usefixtures("small_budget")
+def test_what_could_not_be_read_is_in_the_trial_s_notes():
+    (note,) = train(spec(anomalies=FOLDER), CORPUS, Patchy(pixels(), broken=range(10))).notes
+    assert "of 50 outlier-exposure images were drawn and cannot be read; others took their places" in note
+
+
+@pytest.mark.usefixtures("small_budget")
 def test_a_pool_that_cannot_be_read_at_all_is_an_error():
     found = prepared(exposure=Patchy(pixels(), broken=range(50)), anomalies=FOLDER)
     with pytest.raises(TrainingError, match=r"of the 50 outlier-exposure images were drawn and cannot be read.*source"):

@@ -277,7 +277,8 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: Parts, looks: Looks) ->
             yield Problem(where, what, _sources_for(mode), "For real anomalies choose anomalies.mode: noise")
     elif isinstance(source, str):
         if source not in SOURCES:
-            yield Problem(where, f"there is no synthetic source '{source}'", _sources_for(mode), _source_step(source))
+            kind = "source" if "real" in mode.sources else "synthetic source"
+            yield Problem(where, f"there is no {kind} '{source}'", _sources_for(mode), _source_step(source))
         elif source in DARKENING and anomalies.mode == "noise":
             what = f"'{source}' only darkens: in place of an image it is black, and the network learns nothing else"
             yield Problem(where, what, next_step="Choose anomalies.mode: malformed_normal, or another source")
@@ -316,7 +317,7 @@ def counts_of(dataset: Dataset, images: Images, facts: Discovery, looks: Looks) 
 def _source_step(source: str) -> str:
     if source in DATA_SETS:
         return f"Images of a data set are written as {{dataset: {source}}}"
-    return closest(source, SOURCES)
+    return closest(source, [*SOURCES, *REAL_SOURCES])
 
 
 def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) -> Iterator[Problem]:

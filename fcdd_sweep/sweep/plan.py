@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES
-from fcdd_sweep.config.errors import ExperimentError
+from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
@@ -88,11 +88,25 @@ def plan(experiment: Experiment) -> Plan:
     configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
     notes = [note for config in configs for note in warnings(config.settings, os.cpu_count() or 1)]
     if aside:
+        _check_distinct(configs)
         settings = configs[0].settings
         notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
     notes += looks.notes
     specs = _specs(configs, classes, experiment.seed_list)
     return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
+
+
+def _check_distinct(configs: Sequence[Config]) -> None:
+    """Configs that differed only in what is the same for all by now would be trained twice."""
+    first: dict[str, str] = {}
+    for config in configs:
+        other = first.setdefault(config.config_id, config.name)
+        if other != config.name:
+            what = f"the configs {other} and {config.name} are the same and would be trained twice"
+            step = (
+                "evaluation.real_anomalies_set_aside is the same for all configs: set it outside of grid and variants"
+            )
+            raise ExperimentError([Problem(config.origin.where("evaluation"), what, next_step=step)])
 
 
 def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Plan]:
