@@ -251,11 +251,6 @@ def test_defect_types_with_few_images_are_noted(planned, tmp_path):
 # The experiments that come with the project
 
 
-def test_every_experiment_file_is_tested():
-    named = {"digits", "textures", "demo", "solar", "mvtec", "folder"}
-    assert {path.stem for path in EXPERIMENTS.glob("*.yaml")} == named
-
-
 @pytest.mark.parametrize(
     ("name", "classes", "seeds"),
     [
@@ -283,7 +278,8 @@ def test_the_demo_is_a_cut_of_the_textures():
 
 def test_the_mvtec_experiment_has_the_papers_settings(tmp_path):
     trees.write_mvtec(tmp_path, classes=MVTEC_CLASSES, train=1, test=1, defects=("crack",))
-    experiment, found = plan_file(EXPERIMENTS / "mvtec.yaml", [f"dataset.root={tmp_path}"])
+    told = [f"dataset.root={tmp_path}", "network.weights=none"]
+    experiment, found = plan_file(EXPERIMENTS / "mvtec.yaml", told)
     assert (found.classes, found.seeds) == (MVTEC_CLASSES, (0, 1, 2, 3, 4))
     training = experiment.training
     assert (training.epochs, training.passes_per_epoch, training.batch_size) == (200, 10, 128)

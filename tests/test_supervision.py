@@ -61,6 +61,10 @@ class Patchy:
     def __len__(self):
         return len(self.images)
 
+    @property
+    def skipped(self):
+        return tuple(f"image {i}" for i in sorted(set(self.asked) & set(self.broken)))
+
     def read(self, index):
         self.asked += index.tolist()
         self.threads.add(threading.current_thread().name)
@@ -226,7 +230,13 @@ def test_an_anomaly_that_trains_is_never_scored():
     anomalies = {"mode": "noise", "source": "mvtec_gt", "limit": 1}
     outcome = train(spec(anomalies=anomalies, evaluation=evaluation), typed())
     reserved = real(1, aside=2).set_aside.reserved
-    assert len(outcome.scores["path"]) == 24 - len(reserved) and set(outcome.scores["image_index"]).isdisjoint(reserved)
+    rows = list(zip(outcome.scores["split"], outcome.scores["image_index"], outcome.scores["score"], strict=True))
+    tested = {index for split, index, _ in rows if split == "test"}
+    assert len(tested) == 24 - len(reserved) and tested.isdisjoint(reserved)
+    left = {index: (split, score) for split, index, score in rows if split != "test"}
+    assert left.keys() == set(reserved.tolist())
+    assert {split for split, _ in left.values()} == {"used_in_training", "set_aside"}
+    assert all(score is None for _, score in left.values())
     assert outcome.metrics["n_train_anomalous"] == 3
 
 
@@ -289,7 +299,10 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
     assert seen <= {images[i].tobytes() for i in range(50) if i not in broken}
     (note,) = found.notes
     count = len(set(source.asked) & broken)
-    assert f"{count} of 50 outlier-exposure images were drawn and cannot be read" in note and "numbers 0, 3, 6" in note
+    assert (
+        f"{count} of 50 outlier-exposure images were drawn and cannot be read" in note
+        and "image 0, image 3, image 6, ..." in note
+    )
 
 
 @pytest.mark.usefixtures("small_budget")
@@ -315,14 +328,17 @@ def test_resident_pools_have_as_many_readable_images_as_the_limit_says():
     whole = prepared(exposure=Patchy(np.maximum(pixels(), 1)), anomalies={**FOLDER, "limit": 50}).batches.pool.images
     kept = [image for image in whole if image.numpy().tobytes() not in {source.images[i].tobytes() for i in broken}]
     assert torch.equal(pool.images, torch.stack(kept[:30]))
-    assert len(found.notes) == 1 and "cannot be read and were passed over: numbers" in found.notes[0]
+    assert (
+        len(found.notes) == 1
+        and "cannot be read and were passed over: image 0, image 4, image 8, ..." in found.notes[0]
+    )
 
 
 def test_a_limit_that_readable_images_do_not_reach_is_told_with_both_numbers():
     found = prepared(exposure=Patchy(pixels(9), broken=[1, 2, 5, 7]), anomalies={**FOLDER, "limit": 8})
     assert len(found.batches.pool) == 5
     assert found.notes == [
-        "4 outlier-exposure images cannot be read and were passed over: numbers 1, 2, 5, 7",
+        "4 outlier-exposure images cannot be read and were passed over: image 1, image 2, image 5, ...",
         "8 outlier-exposure images were to be used, but only 5 of 9 can be read",
     ]
     beyond = prepared(exposure=Patchy(pixels(9)), anomalies={**FOLDER, "limit": 12})

@@ -11,7 +11,7 @@ from typing import Any
 
 from fcdd_sweep.config.schema import Settings
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised by hand when code changes the numbers that a trial gives."""
 
 NOT_IDENTITY = (

@@ -36,12 +36,17 @@ HISTORY = _schema(
 
 SCORES = _schema(
     ("trial_id", TEXT, "the trial"),
-    ("split", TEXT, "`test`, or `validation` for held-out nominal training images"),
+    (
+        "split",
+        TEXT,
+        "`test`; `validation`, held-out nominal training images; real anomalies that left the test set: "
+        "`used_in_training`, or `set_aside` for other configs",
+    ),
     ("image_index", INT, "row of the image in the decoded data set"),
     ("path", TEXT, "path below the data set's root, or a label such as `digits/17`"),
     ("label", pa.int8(), "0 nominal, 1 anomalous"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest; empty for nominal images"),
-    ("score", REAL, "anomaly score; higher is more anomalous"),
+    ("score", REAL, "anomaly score; higher is more anomalous; null for images that were set aside"),
 )
 
 CURVES = _schema(
@@ -69,7 +74,11 @@ _RESULTS = (
     ("n_test_nominal", INT, "nominal test images"),
     ("n_test_anomalous", INT, "anomalous test images"),
     ("n_test_maps", INT, "test images that took part in the pixel metrics"),
-    ("data_fingerprint", TEXT, "digest of all images, maps and labels that the trial saw, outlier exposure included"),
+    (
+        "data_fingerprint",
+        TEXT,
+        "digest of what the trial was given: images, maps, labels, exposure, pretrained weights",
+    ),
     ("train_time_s", REAL, "seconds of training"),
     ("test_time_s", REAL, "seconds of scoring and metrics"),
     ("wall_time_s", REAL, "seconds from the trial's start to its files"),

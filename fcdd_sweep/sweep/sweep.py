@@ -17,6 +17,7 @@ from fcdd_sweep.config.loading import dump_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.loading import load_corpus, load_exposure
+from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.ledger import Ledger
@@ -123,12 +124,12 @@ def run_sweep(
 
 
 def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[str, str], list[str]]:
-    """Decode every data set that the trials need, once, and check it.
+    """Decode every data set that the trials need, once, and check it; bring the weights they start from.
 
     Returns:
         The fingerprint of its class's data by trial id, and sentences on the data for the report.
     Raises:
-        DataError: images that do not decode, all of them named.
+        InputError: images that do not decode, all of them named; weights that cannot be had.
     """
     forget_data()
     settings = {_data_key(spec.settings): spec.settings for spec in specs}
@@ -140,8 +141,21 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[s
         source = each.anomalies.source
         if source is not None and not isinstance(source, str):
             notes += load_exposure(source, each.dataset, each.images, say=progress.said).notes
+    _fetch_weights(specs, progress)
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
     return fingerprints, list(dict.fromkeys(notes))
+
+
+def _fetch_weights(specs: Sequence[TrialSpec], progress: Progress) -> None:
+    """Bring ImageNet's weights onto this machine once, before any trial asks for them."""
+    networks = {spec.settings.network.model_dump_json(): spec.settings.network for spec in specs}
+    backbones = {network.backbone for network in networks.values() if starting_weights(network) == "imagenet"}
+    if backbones:
+        from fcdd_sweep.networks.pretrained import load_imagenet  # brings torchvision, which few sweeps need
+
+        progress.said("looking for ImageNet's weights, and fetching them if they are not on this machine yet")
+        for backbone in backbones:
+            load_imagenet(backbone)
 
 
 def _data_key(settings: Settings) -> str:

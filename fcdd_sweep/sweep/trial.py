@@ -20,11 +20,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Settings
+from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
 from fcdd_sweep.config.trial import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
+from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
@@ -162,6 +163,7 @@ def forget_data() -> None:
     """Look at the data again: a new sweep of the same process must see what has changed."""
     _open_corpus.cache_clear()
     _open_exposure.cache_clear()
+    _weights.cache_clear()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -191,10 +193,18 @@ def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
-    """Digest of all images that a trial sees: those of its class, and those of its outlier-exposure source."""
+    """Digest of all that a trial is given: images of its class and of outlier exposure, weights to start from."""
     own = corpus_of(spec.settings).fingerprints[spec.normal_class]
     exposure = exposure_of(spec.settings)
-    return own if exposure is None else digest([own, exposure.fingerprint])
+    weights = _weights(spec.settings.network.model_dump_json())
+    others = [exposure.fingerprint if exposure is not None else "", weights]
+    return digest([own, *others]) if any(others) else own
+
+
+@lru_cache(maxsize=8)
+def _weights(network: str) -> str:
+    """What training starts from; a file of weights is read once a process."""
+    return weights_fingerprint(Network.model_validate_json(network))
 
 
 def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.data.pools import ImagePool
+from fcdd_sweep.data.store import shortened
 from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.errors import TrainingError
 
@@ -33,7 +34,6 @@ CHUNK = 64
 MOST_TRIES = 100
 """How often an unreadable image is replaced by a further draw before training gives up."""
 
-_LISTED = 10
 _Result = TypeVar("_Result")
 
 
@@ -130,14 +130,7 @@ class StreamedPool:
         if not self.unreadable:
             return []
         counts = f"{len(self.unreadable)} of {len(self.chosen)} outlier-exposure images were drawn and cannot be read"
-        return [f"{counts}; others took their places: {listed(self.unreadable)}"]
-
-
-def listed(numbers: Iterable[int]) -> str:
-    """The first few of the images' numbers in their source."""
-    ordered = sorted(numbers)
-    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
-    return f"numbers {', '.join(map(str, ordered[:_LISTED]))}{more}"
+        return [f"{counts}; others took their places: {shortened(self.source.skipped)}"]
 
 
 def read_first(

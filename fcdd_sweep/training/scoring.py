@@ -20,6 +20,7 @@ from fcdd_sweep.metrics.upsampling import blur
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.outcome import FloatArray
+from fcdd_sweep.training.prepare import Prepared
 
 _REFERENCES_PER_LABEL = 100
 """Images of each label behind the colours of the globally scaled heatmaps."""
@@ -56,17 +57,15 @@ class PixelCells:
         return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
 
 
-def evaluate(
-    detector: Detector, corpus: Corpus, split: Split, validation: npt.NDArray[np.int64], nominal_label: int
-) -> TestResult:
+def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
     """Score the test set and the held-out nominal images, and measure.
 
     Args:
         detector: trained.
-        corpus, split: the data and how the normal class divides it.
-        validation: indices of held-out nominal training images; may be empty.
-        nominal_label: label that the normal class has (1 only in the paper's watermark experiment).
+        corpus, prepared: the data, how the normal class divides it, and what was held out and set aside.
     """
+    split, validation = prepared.split, prepared.validation
+    nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
     found = detector.detect(corpus.images[split.test])
     maps, score = found.maps, found.scores.numpy()
@@ -75,7 +74,7 @@ def evaluate(
     cells = _pixel_cells(detector, corpus, split, maps) if measured else None
     metrics, curves = _metrics(label, score, cells)
     return TestResult(
-        scores=_score_columns(corpus, split, label, score, validation, held_out, nominal_label),
+        scores=_score_columns(corpus, prepared, label, score, held_out, nominal_label),
         curves=curves,
         metrics=metrics | _threshold(detector, held_out if not nominal_label else held_out[:0]),
         defects=_by_defect(split, label, score, cells),
@@ -85,21 +84,24 @@ def evaluate(
 
 def _score_columns(
     corpus: Corpus,
-    split: Split,
+    prepared: Prepared,
     label: npt.NDArray[np.int8],
     score: FloatArray,
-    validation: npt.NDArray[np.int64],
     held_out: FloatArray,
     nominal_label: int,
 ) -> dict[str, list[Any]]:
-    index = [*split.test.tolist(), *validation.tolist()]
+    """Test images, held-out images, and without a score the real anomalies that left the test set."""
+    split, validation, aside = prepared.split, prepared.validation, prepared.set_aside
+    index = [*split.test.tolist(), *validation.tolist(), *aside.reserved.tolist()]
+    trained = set(aside.used.tolist())
+    left = ["used_in_training" if i in trained else "set_aside" for i in aside.reserved.tolist()]
     return {
-        "split": ["test"] * len(split.test) + ["validation"] * len(validation),
+        "split": ["test"] * len(split.test) + ["validation"] * len(validation) + left,
         "image_index": index,
         "path": [corpus.path[i] for i in index],
-        "label": [*label.tolist(), *[nominal_label] * len(validation)],
-        "defect": [*split.test_defect, *[""] * len(validation)],
-        "score": [*score.tolist(), *held_out.tolist()],
+        "label": [*label.tolist(), *[nominal_label] * len(validation), *[1 - nominal_label] * len(left)],
+        "defect": [*split.test_defect, *[""] * len(validation), *[corpus.defect[i] for i in aside.reserved]],
+        "score": [*score.tolist(), *held_out.tolist(), *[None] * len(left)],
     }
 
 

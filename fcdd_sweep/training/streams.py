@@ -12,7 +12,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-Stream = Literal["weights", "order", "augmentation", "anomalies", "limit", "split", "preview", "offline", "set_aside"]
+Stream = Literal[
+    "weights", "order", "augmentation", "anomalies", "limit", "split", "preview", "offline", "set_aside", "dropout"
+]
 _NUMBER: dict[Stream, int] = {
     "weights": 0,
     "order": 1,
@@ -23,6 +25,7 @@ _NUMBER: dict[Stream, int] = {
     "preview": 6,
     "offline": 7,
     "set_aside": 8,
+    "dropout": 9,
 }
 
 

@@ -16,8 +16,9 @@ from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.data.pools import ImagePool
+from fcdd_sweep.data.store import shortened
 from fcdd_sweep.training import anomaly_pools
-from fcdd_sweep.training.anomaly_pools import AnomalyPool, Pool, StreamedPool, listed, read_first
+from fcdd_sweep.training.anomaly_pools import AnomalyPool, Pool, StreamedPool, read_first
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.errors import TrainingError
 from fcdd_sweep.training.streams import Streams
@@ -151,7 +152,7 @@ def _exposure_pool(
     _some(len(pixels), settings, f"none of the {size} outlier-exposure images can be read")
     if unreadable:
         counts = f"{len(unreadable)} outlier-exposure images cannot be read and were passed over"
-        notes.append(f"{counts}: {listed(unreadable)}")
+        notes.append(f"{counts}: {shortened(exposure.skipped)}")
     if len(pixels) < needed:
         notes.append(f"{needed} outlier-exposure images were to be used, but only {len(pixels)} of {size} can be read")
     return Pool(torch.from_numpy(pixels).to(device)), notes

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -60,7 +62,7 @@ def train(
         history, state = fit(network, prepared.batches, observer or Silent())
         trained = time.perf_counter()
         detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
-        tested = evaluate(detector, corpus, prepared.split, prepared.validation, settings.images.nominal_label)
+        tested = evaluate(detector, corpus, prepared)
         detector = replace(
             detector,
             threshold=tested.metrics["threshold"],
@@ -117,13 +119,29 @@ def fit(network: Any, batches: BatchMaker, observer: Observer) -> tuple[list[Epo
 def _epoch(network: Any, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
     """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
-    for batch in batches.epoch(epoch):
-        losses = sample_losses(network, batch, batches.settings)
+    for step, batch in enumerate(batches.epoch(epoch)):
+        with _own_draws(network, batches, epoch, step):
+            losses = sample_losses(network, batch, batches.settings)
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
         optimizer.step()
         sums += _sums(losses.detach(), batch.labels)
     return sums.tolist()
+
+
+@contextlib.contextmanager
+def _own_draws(network: Any, batches: BatchMaker, epoch: int, step: int) -> Iterator[None]:
+    """Dropout draws from torch's global generators: they get a state of this step's own, then their old one back."""
+    if not network.draws:
+        yield
+        return
+    device, seed = batches.nominal.device, batches.streams.integer("dropout", epoch, step)
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def _sums(losses: Tensor, labels: Tensor) -> Tensor:
