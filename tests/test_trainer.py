@@ -12,7 +12,7 @@ from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.training.outcome import Silent
 from fcdd_sweep.training.prepare import TrainingError, prepare
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, train
+from fcdd_sweep.training.trainer import Stopped, _epoch, make_optimizer, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -199,3 +199,38 @@ def test_the_observer_hears_every_epoch_and_may_stop():
 def test_one_image_left_over_joins_the_batch_before_it():
     outcome = train(spec(training={"batch_size": 13}), CORPUS)  # 40 = 3 * 13 + 1
     assert math.isfinite(outcome.history[-1].loss)
+
+
+class Dropping(torch.nn.Module):
+    """A network that draws from torch's global generator while it trains."""
+
+    draws = True
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 1, 3)
+        torch.nn.init.ones_(self.conv.weight)
+        torch.nn.init.ones_(self.conv.bias)
+
+    def forward(self, images):
+        return self.conv(torch.nn.functional.dropout(images, 0.5, self.training))
+
+
+def dropped(epochs, seed=0, before=0):
+    """Losses of an untrained network's epochs, after somebody else used the global generator."""
+    trial = spec(seed=seed, training={"supervision": "labels", "learning_rate": 1e-9})
+    batches = prepare(trial, CORPUS, None, Streams(seed, "plain"), torch.device("cpu")).batches
+    network = Dropping()
+    torch.manual_seed(before)
+    state = torch.get_rng_state()
+    optimizer = make_optimizer(network, trial.settings.training)
+    losses = [_epoch(network, batches, optimizer, epoch) for epoch in epochs]
+    assert torch.equal(torch.get_rng_state(), state)
+    return losses
+
+
+def test_dropout_draws_from_the_trial_s_streams_by_epoch_and_step():
+    first = dropped([1, 2])
+    assert dropped([1, 2], before=9) == first
+    assert dropped([2])[0] == pytest.approx(first[1], rel=1e-6)
+    assert first[0] != first[1] and dropped([1], seed=1)[0] != first[0]
