@@ -243,3 +243,26 @@ def test_registries_and_receptive_fields_need_no_torch() -> None:
         "describe.weights_fingerprint(Network(name='FCDD_CNN224_VGG')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "in_shape", "start", "cut"),
+    [
+        ("AE32", (3, 32, 32), (4, 4, 4), False),
+        ("AE32", (1, 72, 72), (4, 9, 9), False),
+        ("AE32_LW3K", (3, 33, 48), (4, 5, 6), True),
+        ("AE28", (1, 28, 28), (3, 4, 4), False),
+        ("AE28_W", (1, 36, 36), (3, 5, 5), False),
+        ("AE28", (1, 30, 30), (3, 5, 5), True),
+        ("AE224", (3, 96, 96), (16, 3, 3), False),
+        ("AE224_VGG_NOPT", (3, 64, 64), (512, 2, 2), False),
+    ],
+)
+def test_autoencoders_give_images_of_any_size_back(name, in_shape, start, cut):
+    with torch.device("meta"):
+        network = build_network(name, in_shape, weights="none").eval()
+        assert network(torch.zeros(2, *in_shape)).shape == (2, *in_shape)
+    view = next(module for module in network.decoder if isinstance(module, torch.nn.Unflatten))
+    assert tuple(view.unflattened_size) == start
+    enlarged = [module for module in network.decoder if isinstance(module, torch.nn.Upsample) and module.size]
+    assert len(enlarged) == cut

@@ -1,10 +1,10 @@
-"""Dense layers and decoders of the baselines on a backbone, in the style of the hand-made ones. Needs no torch."""
+"""Dense layers and decoders of the baselines: on a backbone, and the table's at other image sizes. Needs no torch."""
 
 from __future__ import annotations
 
 from math import ceil
 
-from fcdd_sweep.networks.layers import AveragePool, Deconv, Dense, Enlarge, Flatten, Layer, Leaky, Norm, View
+from fcdd_sweep.networks.layers import AveragePool, Deconv, Dense, Double, Enlarge, Flatten, Layer, Leaky, Norm, View
 
 CODE = 64
 _LARGEST_SIDE = 7  # of the map before the first, and after the last dense layer, as in CNN224 and AE224
@@ -37,3 +37,47 @@ def _halved(height: int, width: int) -> list[tuple[int, int]]:
     while len(sizes) < 2 or max(sizes[0]) > _LARGEST_SIDE:
         sizes.insert(0, (ceil(sizes[0][0] / 2), ceil(sizes[0][1] / 2)))
     return sizes
+
+
+def fitted(
+    head: tuple[Layer, ...], decoder: tuple[Layer, ...], height: int, width: int
+) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    """The dense layers and the decoder of an autoencoder of the table, for images of any size.
+
+    The map that the decoder starts from has as few cells as give the image back, and the dense layer before it as many
+    features as that map. Where the doublings overshoot, the result is cut down by nearest neighbour. Images of the
+    size that the network was designed for get the layers of the table.
+    """
+    start = next(i for i, layer in enumerate(decoder) if isinstance(layer, View))
+    view = decoder[start]
+    assert isinstance(view, View)  # the search was for one
+    ups = decoder[start + 1 :]
+    rows, columns = _least_start(ups, height), _least_start(ups, width)
+    cells = View(view.channels, rows, columns)
+    before = _with_features((*head, *decoder[:start]), view.channels * rows * columns)
+    exact = (_side_after(ups, rows), _side_after(ups, columns)) == (height, width)
+    ending = () if exact else (Enlarge(height, width),)
+    return before[: len(head)], (*before[len(head) :], cells, *ups, *ending)
+
+
+def _with_features(layers: tuple[Layer, ...], features: int) -> tuple[Layer, ...]:
+    """The layers, the last dense one of which gives `features`."""
+    last = max(i for i, layer in enumerate(layers) if isinstance(layer, Dense))
+    return (*layers[:last], Dense(features), *layers[last + 1 :])
+
+
+def _least_start(ups: tuple[Layer, ...], side: int) -> int:
+    start = 1
+    while _side_after(ups, start) < side:
+        start += 1
+    return start
+
+
+def _side_after(ups: tuple[Layer, ...], side: int) -> int:
+    """How wide a map of `side` cells is behind doublings and transposed convolutions."""
+    for layer in ups:
+        if isinstance(layer, Double):
+            side *= 2
+        elif isinstance(layer, Deconv) and layer.padding is not None:
+            side += layer.kernel - 1 - 2 * layer.padding
+    return side

@@ -13,7 +13,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.metrics.upsampling import upsampling_weights
 from fcdd_sweep.networks.backbones import Trunk
-from fcdd_sweep.networks.baseline_layers import decoder_to, dense_layers
+from fcdd_sweep.networks.baseline_layers import decoder_to, dense_layers, fitted
 from fcdd_sweep.networks.build_layers import draw_as_vgg, modules_of
 from fcdd_sweep.networks.describe import cut_of, field_of, problems_before_reading, starting_weights
 from fcdd_sweep.networks.layers import Layer
@@ -247,4 +247,5 @@ def _behind_front(
     """The dense layers and the decoder of a baseline."""
     if network.name is None:
         return dense_layers(*shape[1:]), decoder_to(*in_shape[1:])
-    return NETWORKS[network.name].head, NETWORKS[network.name].decoder
+    info = NETWORKS[network.name]
+    return fitted(info.head, info.decoder, *in_shape[1:]) if info.decoder else (info.head, ())

@@ -172,13 +172,6 @@ def _backbone(backbone: str, node: str) -> Iterator[Problem]:
 
 
 def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
-    info = NETWORKS[network.name] if network.name is not None else None
-    if info is not None and info.decoder:
-        if size != info.input_size:
-            what = f"{network.name} gives images of {info.input_size} px back, and takes no others"
-            step = f"Set images.size: {info.input_size}, or take a backbone, whose decoder fits every size"
-            yield Problem("images.size", f"{what}; found {size} px", str(info.input_size), step)
-        return
     least = MIN_MAP_WIDTH if method == "fcdd" else 1
 
     def width(of: int) -> int:
