@@ -75,6 +75,7 @@ LEAF = {
     "loss.pdf",
     "roc_curve.pdf",
     "heatmaps_global.png",
+    "train_heatmaps_global.png",
     "heatmaps_paper_local_lbl0.png",
     "heatmaps_paper_local_lbl1.png",
     "heatmaps_paper_global_lbl0.png",
@@ -348,7 +349,7 @@ def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
 
 
 def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
-    def broken(leaf, quantile):
+    def broken(leaf, quantile, *, blurred):
         raise RuntimeError("no ink")
 
     monkeypatch.setattr("fcdd_sweep.report.leaf.draw_leaf", broken)
