@@ -91,6 +91,10 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
+    _running_arguments(parser)
+
+
+def _running_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
     parser.add_argument(
         "--changed-data",
@@ -210,7 +214,7 @@ def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
         help="override a key of both baselines, or of one: ae.training.learning_rate=0.001",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
-    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    _running_arguments(parser)
 
 
 def _baselines(options: argparse.Namespace) -> int:
@@ -218,13 +222,15 @@ def _baselines(options: argparse.Namespace) -> int:
     from fcdd_sweep.sweep.plan import describe, plan
 
     if options.dry_run:
-        experiment = baselines_of(options.run_dir, options.set)
+        experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
         return DONE
     from fcdd_sweep.progress import shown
 
     with shown(_console()) as progress:
-        result = run_baselines(options.run_dir, options.set, local=options.local, progress=progress)
+        result = run_baselines(
+            options.run_dir, options.set, local=options.local, changed_data=options.changed_data, progress=progress
+        )
     return _ended(result.sweep, result.comparison)
 
 

@@ -83,6 +83,7 @@ def fake_maps(label, score, size, seed):
     place = MapPlace(FIELD, (size, size), 2.0, FIELD[0])
     arrays = {
         "image_index": kept + 1000,
+        "path": np.array([f"bricks/{i}" for i in kept]),
         "label": label[kept].astype(np.int8),
         "score": score[kept],
         "anomaly_maps": maps[kept],
@@ -142,7 +143,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "")
         for i in range(len(label))
     ]
-    held_out = mark | dict(split="validation", image_index=7, path="bricks/7", label=0, score=0.3, defect="")
+    held_out = mark | dict(split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="")
     files.write_rows(leaf / tree.SCORES, [*scores, held_out], schemas.SCORES)
     found = {}
     for name, result in (("image", by_image), ("pixel", by_pixel)):

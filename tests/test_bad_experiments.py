@@ -227,6 +227,14 @@ FILES = {
         HEAD + "anomalies: {source: confetti}\n",
         ["x.yaml:4: anomalies.source: mode 'other' takes no source|malformed_normal"],
     ),
+    "a variant in the place of the baselines": (
+        HEAD + "variants: {Baselines: {training.epochs: 3}}\n",
+        ["x.yaml:4: variants.Baselines: the folder `baselines` of a run is for what the command `baselines` makes"],
+    ),
+    "an autoencoder that would be read backwards": (
+        HEAD + "method: ae\nnetwork: {name: AE32}\nanomalies: {mode: unsupervised}\nimages: {nominal_label: 1}\n",
+        ["x.yaml:7: images.nominal_label: method 'ae' rebuilds the normal class|Allowed: 0"],
+    ),
     "a baseline that would be trained on maps": (
         TEXTURES + "method: hsc\nnetwork: {name: CNN32}\n",
         ["x.yaml:3: preset 'textures': training.supervision: method 'hsc' trains from labels alone|Allowed: labels"],

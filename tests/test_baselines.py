@@ -79,7 +79,7 @@ def test_snapshots_of_baselines_predict(finished, method, tmp_path):
 def test_every_config_of_a_grid_gets_its_baselines(tmp_path):
     text = EXPERIMENT + "grid: {training.learning_rate: [0.1, 0.01], network.name: [FCDD_CNN28, FCDD_CNN28_W]}\n"
     run_dir = planned(load(tmp_path, text))
-    configs = plan(baselines_of(run_dir)).configs
+    configs = plan(baselines_of(run_dir)[0]).configs
     found = {
         (config.settings.method, config.settings.network.name, config.settings.training.learning_rate)
         for config in configs
@@ -95,7 +95,7 @@ def test_anomalies_of_fcdd_serve_hsc_from_labels_and_the_autoencoder_sees_none(t
     text = EXPERIMENT.replace("preset: digits\n", "preset: textures\n").replace('["3", "8"]', "[brick]")
     text += "anomalies: {mode: malformed_normal_gt, source: confetti}\n"
     run_dir = planned(load(tmp_path, text))
-    hsc, ae = (config.settings for config in plan(baselines_of(run_dir)).configs)
+    hsc, ae = (config.settings for config in plan(baselines_of(run_dir)[0]).configs)
     assert (hsc.anomalies.mode, hsc.anomalies.source) == ("malformed_normal", "confetti")
     assert (ae.anomalies.mode, ae.anomalies.source) == ("unsupervised", None)
     assert hsc.training.supervision == ae.training.supervision == "labels"
@@ -104,12 +104,52 @@ def test_anomalies_of_fcdd_serve_hsc_from_labels_and_the_autoencoder_sees_none(t
 def test_one_baseline_or_both_can_be_told_otherwise(tmp_path):
     run_dir = planned(load(tmp_path))
     told = ["training.epochs=2", "ae.training.learning_rate=0.005"]
-    hsc, ae = (config.settings.training for config in plan(baselines_of(run_dir, told)).configs)
+    hsc, ae = (config.settings.training for config in plan(baselines_of(run_dir, told)[0]).configs)
     assert (hsc.epochs, hsc.learning_rate) == (2, 0.001)
     assert (ae.epochs, ae.learning_rate) == (2, 0.005)
-    for wrong in ("training.epoch=3", "ae.epochs", "dataset.root=x"):
-        with pytest.raises(InputError, match="sets nothing of a baseline"):
+    for wrong in ("training.epoch=3", "ae.epochs", "dataset.root=x", "images.size=16", "method=fcdd"):
+        with pytest.raises(InputError, match="nothing that a baseline may have of its own"):
             baselines_of(run_dir, [wrong])
+
+
+def test_configs_with_the_same_baseline_share_it(tmp_path):
+    text = EXPERIMENT + "grid: {anomalies.limit: [1, 8], network.name: [FCDD_CNN32_S, FCDD_CNN32]}\n"
+    experiment, counterparts = baselines_of(planned(load(tmp_path, text.replace("28", "32"))))
+    found = [config.settings for config in plan(experiment).configs]
+    assert [settings.method for settings in found].count("ae") == 1
+    assert sorted(s.anomalies.limit for s in found if s.method == "hsc") == [1, 8]
+    assert len(counterparts) == 4 and len({names["ae"] for names in counterparts.values()}) == 1
+    assert len({names["hsc"] for names in counterparts.values()}) == 2
+
+
+def test_networks_and_anomalies_of_a_baseline_can_be_told_key_by_key(tmp_path):
+    told = ["hsc.anomalies.limit=2", "ae.network.name=AE28_W", "hsc.network.bias=false", "ae.training.optimizer=adam"]
+    experiment, _ = baselines_of(planned(load(tmp_path)), told)
+    hsc, ae = (config.settings for config in plan(experiment).configs)
+    assert (hsc.anomalies.limit, hsc.network.name, hsc.network.bias) == (2, "CNN28", False)
+    assert (ae.network.name, ae.training.optimizer, ae.anomalies.mode) == ("AE28_W", "adam", "unsupervised")
+
+
+def test_baselines_keep_biases_and_take_images_of_any_size(tmp_path):
+    text = EXPERIMENT.replace("preset: digits\n", "preset: textures\n").replace('["3", "8"]', "[brick]")
+    text = "\n".join(line for line in text.splitlines() if not line.startswith(("images", "network"))) + "\n"
+    for config in plan(baselines_of(planned(load(tmp_path, text)))[0]).configs:
+        assert (config.settings.images.size, config.settings.network.bias) == (72, False)
+
+
+def test_all_methods_are_tested_on_the_same_images(tmp_path):
+    text = EXPERIMENT.replace("preset: digits\n", "preset: textures\n").replace('["3", "8"]', "[brick]")
+    text += "anomalies: {mode: noise, source: mvtec, limit: 3}\n"
+    experiment, _ = baselines_of(planned(load(tmp_path, text)), ["hsc.anomalies.limit=1"])
+    aside = [config.settings.evaluation.real_anomalies_set_aside for config in plan(experiment).configs]
+    assert aside == [3, 3]
+
+
+def test_the_autoencoder_is_left_out_where_the_normal_class_is_pushed_away(tmp_path):
+    text = EXPERIMENT.replace("color: grey}", "color: grey, nominal_label: 1}")
+    experiment, counterparts = baselines_of(planned(load(tmp_path, text)))
+    assert [config.settings.method for config in plan(experiment).configs] == ["hsc"]
+    assert counterparts == {"": {"hsc": "hsc"}}
 
 
 def test_a_run_of_baselines_has_none_of_its_own(finished):

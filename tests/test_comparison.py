@@ -1,6 +1,7 @@
 """FCDD and its baselines beside each other, from the files of two runs."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def run(tmp_path):
                 others.finish("ae", name, seed, wrong=10)
     own.write()
     others.write()
+    (path / tree.BASELINES_DIR / tree.COUNTERPARTS).write_text(json.dumps({"": {"hsc": "hsc", "ae": "ae"}}))
     return path
 
 
@@ -49,7 +51,7 @@ def test_rows_are_methods_and_all_show_the_same_images(run):
         method: read_maps(run / place / "normal_brick" / "it_0")
         for method, place in {"fcdd": ".", "hsc": "baselines/hsc", "ae": "baselines/ae"}.items()
     }
-    chosen = comparison.common_images(list(maps.values()))
+    chosen = comparison.shown_images(list(maps.values()))
     strip = comparison.method_strip(maps, chosen, "seed 0", 0.97)
     assert [name for name, _ in strip.rows] == ["input", "FCDD", "HSC", "AE", "ground\ntruth"]
     label = maps["fcdd"].label[maps["fcdd"].rows_of(chosen)]
@@ -61,10 +63,10 @@ def test_rows_are_methods_and_all_show_the_same_images(run):
 def test_images_that_one_method_did_not_keep_are_not_chosen(run):
     maps = read_maps(run / "normal_brick" / "it_0")
     part = np.arange(len(maps.label)) % 2 == 0
-    names = ("image_index", "label", "score")
+    names = ("path", "label", "score")
     fewer = type(maps)(**{**vars(maps), **{name: getattr(maps, name)[part] for name in names}})
-    chosen = comparison.common_images([maps, fewer])
-    assert len(chosen) and np.isin(chosen, fewer.image_index).all()
+    chosen = comparison.shown_images([maps, fewer])
+    assert len(chosen) and np.isin(chosen, fewer.path).all()
 
 
 def test_the_table_has_a_row_a_method_and_class(run):
@@ -80,6 +82,12 @@ def test_the_table_has_a_row_a_method_and_class(run):
 def test_aggregate_makes_the_comparison_again(run):
     aggregate(run)
     assert (run / "baselines" / "comparison.html").is_file()
+
+
+def test_damaged_baselines_do_not_keep_the_report_back(run):
+    (run / "baselines" / tree.COUNTERPARTS).write_text("{")
+    text = aggregate(run).read_text()
+    assert "not compared with its baselines" in text and "counterparts.json" in text
 
 
 def test_a_run_without_baselines_cannot_be_compared(tmp_path):

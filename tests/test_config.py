@@ -256,6 +256,30 @@ def test_a_values_order_in_the_file_does_not_matter(load):
     assert [c.config_id for c in configs_of(one)] == [c.config_id for c in configs_of(other)]
 
 
+def test_a_grid_of_networks_keeps_bias_and_weights(load):
+    text = HEAD + "network: {bias: false, weights: none}\ngrid: {network.name: [FCDD_CNN28, FCDD_CNN32_S]}\n"
+    networks = [config.settings.network for config in configs_of(load(text))]
+    assert [(network.name, network.bias, network.weights) for network in networks] == [
+        ("FCDD_CNN28", False, "none"),
+        ("FCDD_CNN32_S", False, "none"),
+    ]
+
+
+def test_a_backbone_takes_the_place_of_a_presets_network(load):
+    network = load(HEAD, "network.backbone=resnet18", "network.node=layer1").network
+    assert (network.name, network.backbone, network.node) == (None, "resnet18", "layer1")
+
+
+def test_where_a_source_lies_can_be_told_alone(load, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = HEAD.replace("digits", "cifar10") + "dataset: {root: ~/data}\n"
+    source = load(text, "anomalies.source.root=~/exposure").anomalies.source
+    assert (source.dataset, source.root) == ("cifar100", tmp_path / "exposure")
+    told = load(text, "anomalies.source.dataset=emnist", "anomalies.source.root=/e").anomalies.source
+    assert (told.dataset, told.root) == ("emnist", Path("/e"))
+    assert load(text, f"anomalies.source={{folder: {tmp_path}}}").anomalies.source.folder == tmp_path
+
+
 # Identity
 
 CHANGES = {

@@ -15,6 +15,7 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images
+from fcdd_sweep.data import loading
 from fcdd_sweep.data.loading import check_exposure, load_corpus, load_exposure
 from fcdd_sweep.data.pixels import fit, read_image
 from fcdd_sweep.data.pools import ArrayPool, ImagePool
@@ -43,6 +44,7 @@ IMAGES = Images(raw_size=16, size=16)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FCDD_SWEEP_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loading, "DECODED_BYTES", 0)  # these few images would not be streamed
     return tmp_path / "cache"
 
 
@@ -69,7 +71,7 @@ def everything(n: int = 3) -> dict[str, dict[str, bytes]]:
 
 def test_imagenet_exposes_the_validation_images_of_all_classes(tmp_path: Path) -> None:
     pool = exposure("imagenet", write_ilsvrc(tmp_path / "data"))
-    assert shown(pool) == all_but() and pool.notes == () and pool.bytes_each == 3 * 16 * 16
+    assert shown(pool) == all_but() and pool.notes == ()
 
 
 @pytest.mark.parametrize("write", [write_ilsvrc, write_extracted])
@@ -202,11 +204,10 @@ def test_unreadable_images_are_flagged_named_and_logged_once(
     groups = everything()
     groups["n07753592"]["n07753592_1.JPEG"] = BROKEN
     pool = exposure("imagenet22k", write(tmp_path / "data", groups))
-    assert pool.skipped == ()
     for _ in range(2):
         pixels, readable = pool.read(np.arange(len(pool)))
         assert (~readable).sum() == 1 and not pixels[~readable].any() and pixels[readable].min() > 30
-    assert pool.skipped == ("n07753592/n07753592_1.JPEG",)
+    assert pool.names(np.flatnonzero(~readable)) == ["n07753592/n07753592_1.JPEG"]
     assert caplog.text.count("n07753592/n07753592_1.JPEG: does not decode") == 1
 
 
@@ -216,7 +217,22 @@ def test_many_unreadable_images_do_not_fill_the_log(tmp_path: Path, caplog: pyte
     assert not pool.read(np.arange(30))[1].any()
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 10 and sum("further ones are not logged" in w.getMessage() for w in warnings) == 1
-    assert len(pool.skipped) == 30
+
+
+def test_small_collections_are_decoded_once_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = everything()
+    groups["n07753592"]["n07753592_1.JPEG"] = BROKEN
+    root = write_tars(tmp_path / "data", groups)
+    streamed = exposure("imagenet22k", root)
+    monkeypatch.setattr(loading, "DECODED_BYTES", 2**20)
+    decoded = exposure("imagenet22k", root)
+    assert isinstance(decoded, ArrayPool) and len(decoded) == len(streamed) - 1
+    pixels, readable = streamed.read(np.arange(len(streamed)))
+    np.testing.assert_array_equal(decoded.images, pixels[readable])
+    assert decoded.fingerprint == streamed.fingerprint
+    assert "imagenet22k: 1 of 102 outlier-exposure images do not decode" in decoded.notes[-1]
+    monkeypatch.setattr("fcdd_sweep.data.pools.decode_image", None)
+    np.testing.assert_array_equal(exposure("imagenet22k", root).images, decoded.images)
 
 
 def test_a_file_that_went_is_unreadable_and_a_folder_that_went_is_an_error(tmp_path: Path) -> None:
@@ -265,7 +281,7 @@ def test_other_data_sets_expose_their_training_images(tmp_path: Path) -> None:
     pool = load_exposure(DatasetSource(dataset="digits"), Dataset(name="folder"), IMAGES)
     corpus = load_corpus(Dataset(name="digits"), IMAGES)
     assert isinstance(pool, ArrayPool) and len(pool) == (~corpus.is_test).sum()
-    assert pool.notes == corpus.notes and pool.bytes_each == 768 and pool.skipped == ()
+    assert pool.notes == corpus.notes
     np.testing.assert_array_equal(pool.read(np.arange(9))[0], corpus.images[~corpus.is_test][:9])
 
 

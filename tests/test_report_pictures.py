@@ -107,16 +107,16 @@ def test_paper_pictures_choose_among_all_test_images(leaf):
 
 
 def test_held_out_scores_do_not_enter_the_pictures(leaf):
-    assert 7 not in heatmaps.read_test_scores(leaf).image_index
+    assert "bricks/7000" not in heatmaps.read_test_scores(leaf).path
 
 
 def test_maps_join_scores_by_image_number_not_by_position(leaf):
     maps = heatmaps.read_maps(leaf)
-    turned = replace(maps, **{name: getattr(maps, name)[::-1] for name in ("image_index", "score", "images", "label")})
-    wanted = maps.image_index[[4, 0, 9]]
+    turned = replace(maps, **{name: getattr(maps, name)[::-1] for name in ("path", "score", "images", "label")})
+    wanted = maps.path[[4, 0, 9]]
     np.testing.assert_array_equal(turned.score[turned.rows_of(wanted)], maps.score[[4, 0, 9]])
-    with pytest.raises(ValueError, match=r"does not hold test image 99999 \(1 of them"):
-        maps.rows_of(np.array([wanted[0], 99999]))
+    with pytest.raises(ValueError, match=r"does not hold test image bricks/99999 \(1 of them"):
+        maps.rows_of(np.array([wanted[0], "bricks/99999"]))
 
 
 def test_global_colours_share_a_range_and_local_ones_do_not(leaf):
@@ -154,13 +154,13 @@ def test_preview_shows_twenty_of_each_label_with_maps_for_anomalous_ones(leaf):
 def test_class_grids_show_images_that_all_seeds_kept(leaf):
     maps = heatmaps.read_maps(leaf)
     part = np.flatnonzero(np.arange(len(maps.label)) % 2 == 0)
-    names = ("image_index", "label", "score", "anomaly_maps", "images", "gt_maps")
+    names = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
     other = replace(maps, **{name: getattr(maps, name)[part] for name in names})
     (strip,) = heatmaps.class_strips([("seed 0", maps), ("seed 4", other)], 0.97)
     assert [name for name, _ in strip.rows] == ["input", "seed 0", "seed 4", "ground\ntruth"]
     assert strip.columns == 8
     np.testing.assert_array_equal(strip.rows[1][1], strip.rows[2][1])
-    nothing = replace(maps, image_index=maps.image_index + 5000)
+    nothing = replace(maps, path=np.char.add(maps.path, "x"))
     assert heatmaps.class_strips([("seed 0", maps), ("seed 1", nothing)], 0.97) == []
 
 

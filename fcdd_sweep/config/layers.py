@@ -25,16 +25,17 @@ class Layer:
 
 
 def _schedule_changes(lower: Tree, upper: Tree) -> bool:
-    return "type" in lower and "type" in upper and upper["type"] != lower["type"]
+    return _is_another(lower, upper, "type")
 
 
 def _dataset_changes(lower: Tree, upper: Tree) -> bool:
-    return "name" in lower and "name" in upper and upper["name"] != lower["name"]
+    return _is_another(lower, upper, "name")
 
 
 def _network_changes(lower: Tree, upper: Tree) -> bool:
     """A network of the table, or a backbone: naming one takes back the other."""
-    return ("backbone" in upper and "name" in lower) or ("name" in upper and "backbone" in lower)
+    kinds = [{key for key in ("name", "backbone") if layer.get(key) is not None} for layer in (lower, upper)]
+    return bool(kinds[0] and kinds[1] and kinds[0] != kinds[1])
 
 
 def _mode_changes(lower: Tree, upper: Tree) -> bool:
@@ -49,12 +50,17 @@ def _cleared(lower: Tree, upper: Tree) -> bool:
     return not upper
 
 
+def _source_changes(lower: Tree, upper: Tree) -> bool:
+    """A folder and a data set, or two data sets; where one of them lies is a key that can be set alone."""
+    return "folder" in lower or "folder" in upper or _is_another(lower, upper, "dataset")
+
+
+def _is_another(lower: Tree, upper: Tree, key: str) -> bool:
+    return key in lower and key in upper and upper[key] != lower[key]
+
+
 def _never(lower: Tree, upper: Tree) -> bool:
     return False
-
-
-def _always(lower: Tree, upper: Tree) -> bool:
-    return True
 
 
 _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
@@ -62,7 +68,7 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("dataset", "options"): _cleared,
     ("network",): _network_changes,
     ("anomalies",): _mode_changes,
-    ("anomalies", "source"): _always,
+    ("anomalies", "source"): _source_changes,
     ("training", "schedule"): _schedule_changes,
     ("grid",): _cleared,
     ("variants",): _cleared,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from fcdd_sweep.config.origin import Origin
 
@@ -26,10 +36,18 @@ class Section(BaseModel):
     )
 
 
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+"""A path that no longer depends on where the program was started; `~` is the home folder."""
+
+
 class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
-    root: Annotated[Path, Field(strict=False)] | None = None
+    root: Place | None = None
     """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
@@ -39,11 +57,6 @@ class Dataset(Section):
     """Settings that belong to one data set alone; `list` shows them."""
     download: bool = False
     """Whether what is missing below `root` may be fetched from where its authors publish it."""
-
-    @field_validator("root")
-    @classmethod
-    def absolute(cls, root: Path | None) -> Path | None:
-        return None if root is None else root.expanduser().absolute()
 
 
 class Images(Section):
@@ -72,14 +85,14 @@ class Images(Section):
 class DatasetSource(Section):
     dataset: str
     """Outlier exposure: training images of this data set."""
-    root: Annotated[Path, Field(strict=False)] | None = None
+    root: Place | None = None
     """Where that data set lies, if it needs a folder."""
     download: bool = False
     """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
 
 class FolderSource(Section):
-    folder: Annotated[Path, Field(strict=False)]
+    folder: Place
     """Outlier exposure: all images below this folder."""
 
 
@@ -121,16 +134,11 @@ class Network(Section):
     """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
-    weights: Literal["auto", "imagenet", "none"] | Annotated[Path, Field(strict=False)] = "auto"
+    weights: Literal["auto", "imagenet", "none"] | Place = "auto"
     """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
     network's name says, and ImageNet's for a backbone."""
     bias: bool = True
     """Biases in convolutions and affine batch norms."""
-
-    @field_validator("weights")
-    @classmethod
-    def absolute(cls, weights: str | Path) -> str | Path:
-        return weights.expanduser().absolute() if isinstance(weights, Path) else weights
 
     @model_validator(mode="after")
     def one_network(self) -> Network:
@@ -278,7 +286,7 @@ class Experiment(Settings):
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
     faults: Faults = Faults()
-    output: Annotated[Path, Field(strict=False)] = Field(Path("results"), validate_default=True)
+    output: Place = Field(Path("results"), validate_default=True)
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property
@@ -302,11 +310,6 @@ class Experiment(Settings):
         if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             raise ValueError(f"the list of seeds holds {', '.join(map(str, twice))} more than once")
         return seeds
-
-    @field_validator("output")
-    @classmethod
-    def absolute(cls, output: Path) -> Path:
-        return output.expanduser().absolute()
 
     @property
     def run_dir(self) -> Path:

@@ -116,6 +116,9 @@ def _name_problems(layer: Layer) -> Iterator[Problem]:
     first: dict[str, str] = {}
     for name in variants_of(layer):
         where = layer.origin.where(("variants", name))
+        if name.casefold() == "baselines":
+            what = "the folder `baselines` of a run is for what the command `baselines` makes"
+            yield Problem(where, what, "any other name")
         if not re.fullmatch(VARIANT_PATTERN, name) or name.casefold().startswith("normal_"):
             yield Problem(where, f"'{name}' cannot name a variant's folder", allowed, f"Closest: '{_as_variant(name)}'")
         other = first.setdefault(name.casefold(), name)

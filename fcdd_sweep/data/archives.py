@@ -48,18 +48,24 @@ def _copied(url: str, write: Callable[[bytes], object], say: Say) -> str:
     """Hand the blocks behind `url` to `write`; gives their SHA-256."""
     digest, done = hashlib.sha256(), 0
     tell = _now_and_then(say)
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-            size = int(answer.headers.get("Content-Length") or 0)
-            say(f"downloading {url}" + (f", {size / 1e9:.1f} GB" if size else ""))
-            while block := _block(answer):
-                write(block)
-                digest.update(block)
-                done += len(block)
-                tell(f"downloading: {done / 1e9:.1f} of {size / 1e9:.1f} GB")
-    except urllib.error.URLError as error:
-        raise DownloadError(f"{url} cannot be reached: {error}") from error
+    with _opened(url) as answer:
+        size = int(answer.headers.get("Content-Length") or 0)
+        say(f"downloading {url}" + (f", {size / 1e9:.1f} GB" if size else ""))
+        while block := _block(answer):
+            write(block)
+            digest.update(block)
+            done += len(block)
+            tell(f"downloading: {done / 1e9:.1f} of {size / 1e9:.1f} GB")
+    if done < size:
+        raise DownloadError(f"the connection broke off after {done} of {size} bytes")
     return digest.hexdigest()
+
+
+def _opened(url: str) -> Any:
+    try:
+        return urllib.request.urlopen(url, timeout=_TIMEOUT_S)
+    except (OSError, HTTPException) as error:
+        raise DownloadError(f"{url} cannot be reached: {error}") from error
 
 
 def _block(answer: Any) -> bytes:

@@ -11,7 +11,9 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
@@ -27,7 +29,7 @@ from fcdd_sweep.data.cache import cache_root, cached
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.files import file_record, image_files
 from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
-from fcdd_sweep.data.pools import ArrayPool, ImagePool
+from fcdd_sweep.data.pools import ArrayPool, FilePool, ImagePool
 from fcdd_sweep.data.records import Discovery, Record, Say, Scan, wanted_classes
 from fcdd_sweep.data.registry import Option, info
 from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
@@ -53,6 +55,10 @@ _Value = bool | int | float | str
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 _BYTES_PER_RECORD = 500
 _POOL = "pool.json"
+DECODED_BYTES = 2**30
+"""Streamed collections up to this size, decoded, are kept in the cache."""
+_PART, _TOGETHER = 256, 16
+"""Images that one thread decodes at a time, and how many such parts are in memory together."""
 
 
 def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:
@@ -122,8 +128,8 @@ def load_exposure(
 ) -> ImagePool:
     """The images that training draws anomalies from, at `images.raw_size`.
 
-    A folder, or the training images of a data set, are decoded once per machine. ImageNet is read image by image,
-    without the classes that `target` has too; `notes` of the pool names them.
+    A folder, or the training images of a data set, are decoded once per machine, and so is ImageNet where the images
+    are small. Otherwise it is read image by image. Classes that `target` has too are left out; `notes` names them.
 
     Args:
         source: where they come from.
@@ -141,7 +147,41 @@ def load_exposure(
     if problems := _settings_problems(dataset_of(source)):
         raise DataError(told_of_source(problems))
     module = importlib.import_module(known.module)
-    return cast(ImagePool, module.expose(source.root, target.name, images, cache_root(cache_dir), say))
+    pool = cast(FilePool, module.expose(source.root, target.name, images, cache_root(cache_dir), say))
+    if len(pool) * pool.bytes_each > DECODED_BYTES:
+        return pool
+    return _decoded_once(pool, source.dataset, images, cache_root(cache_dir), say)
+
+
+def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: Say) -> ArrayPool:
+    """The images of a streamed pool that is small: decoded once per machine, not in every trial again."""
+
+    def build(target: Path) -> None:
+        say(f"decoding {len(pool)} images of {name} for outlier exposure; they are kept")
+        parts = [np.arange(start, min(start + _PART, len(pool))) for start in range(0, len(pool), _PART)]
+        unreadable: list[str] = []
+        with (
+            ImageFile(target, images.channels, images.raw_size) as file,
+            ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads,
+        ):
+            for start in range(0, len(parts), _TOGETHER):  # a few parts at a time: all of them may not fit in memory
+                some = parts[start : start + _TOGETHER]
+                for part, (pixels, readable) in zip(some, threads.map(pool.read, some), strict=True):
+                    unreadable += pool.names(part[~readable].tolist())
+                    for image in pixels[readable]:
+                        file.append(image)
+        if len(unreadable) == len(pool):
+            raise _no_images(Path(name))
+        (target / _POOL).write_text(json.dumps({"skipped": unreadable}), encoding="utf-8")
+
+    key = digest([pool.fingerprint, images.raw_size, images.resize, images.color, PILLOW_VERSION])
+    entry = cached(cache, f"pool-{key}", len(pool) * pool.bytes_each, build)
+    skipped = json.loads((entry / _POOL).read_text(encoding="utf-8"))["skipped"]
+    notes = list(pool.notes)
+    if skipped:
+        counts = f"{len(skipped)} of {len(pool)} outlier-exposure images do not decode and are left out"
+        notes.append(f"{name}: {counts}: {shortened(skipped)}.")
+    return ArrayPool(read_images(entry), fingerprint=pool.fingerprint, notes=tuple(notes))
 
 
 def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> ArrayPool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,9 +20,8 @@ from fcdd_sweep.data.pixels import DECODER_VERSION, Pixels, decode_image, fit
 Flags = npt.NDArray[np.bool_]
 
 _LOG = logging.getLogger(__name__)
-_THREADS = 8
-_LOGGED, _NAMED = 10, 1000
-"""How many unreadable images a pool writes to the log, and how many it can name."""
+_LOGGED = 10
+"""How many unreadable images a pool writes to the log."""
 
 
 class ImagePool(Protocol):
@@ -40,14 +37,8 @@ class ImagePool(Protocol):
         """Sentences for the report, such as which classes are left out."""
         ...
 
-    @property
-    def bytes_each(self) -> int:
-        """What a decoded image takes in memory."""
-        ...
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """Names of images that turned out unreadable when they were read, the first 1,000 in the pool's order."""
+    def names(self, index: Sequence[int]) -> list[str]:
+        """What the log calls images `index`."""
         ...
 
     def __len__(self) -> int: ...
@@ -75,13 +66,8 @@ class ArrayPool:
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
 
-    @property
-    def bytes_each(self) -> int:
-        return int(np.prod(self.images.shape[1:]))
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        return ()  # they were left out when the images were decoded
+    def names(self, index: Sequence[int]) -> list[str]:
+        return [f"image {i}" for i in index]
 
     def __len__(self) -> int:
         return len(self.images if self.rows is None else self.rows)
@@ -94,12 +80,13 @@ class ArrayPool:
 class FilePool:
     """Images in files or tars, decoded when they are read: for collections that no cache can hold.
 
-    It keeps no image and no open file, and may be read from several threads at once.
+    It keeps no image and no open file, and may be read from several threads at once: Pillow decodes without holding
+    Python's lock, and whoever wants speed calls `read` from a few threads.
 
     Attributes:
         fingerprint: a digest of the files' names, and in tars of their sizes; see `FileTable`.
         notes: see `ImagePool`.
-        bytes_each: see `ImagePool`.
+        bytes_each: what a decoded image takes in memory.
     """
 
     def __init__(self, table: FileTable, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
@@ -116,11 +103,9 @@ class FilePool:
     def __len__(self) -> int:
         return int(self._end[-1]) if len(self._end) else 0
 
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        with self._lock:
-            rows = sorted(self._unreadable)[:_NAMED]
-        return tuple(self._table.label(row) for row in rows)
+    def names(self, index: Sequence[int]) -> list[str]:
+        rows = self._rows(np.asarray(index, np.int64))
+        return [self._table.label(int(row)) for row in rows]
 
     def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
         """See `ImagePool`.
@@ -133,14 +118,10 @@ class FilePool:
         pixels = np.zeros((len(rows), self._images.channels, side, side), np.uint8)
         readable = np.zeros(len(rows), np.bool_)
 
-        def decode(place: int) -> None:
-            image = self._decoded(int(rows[place]))
+        for place, row in enumerate(rows):
+            image = self._decoded(int(row))
             if image is not None:
                 pixels[place], readable[place] = image, True
-
-        # Pillow decodes without holding Python's lock
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-            list(threads.map(decode, range(len(rows))))
         return pixels, readable
 
     def _rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

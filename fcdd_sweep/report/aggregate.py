@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report.comparison import combine
 from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import draw_run
-from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.records import Run, read_run
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
+
+
+def _compared(run: Run) -> Run:
+    """Compare a run with its baselines, if it has any; the run, with a sentence where that fails."""
+    try:
+        if (run.path / tree.BASELINES_DIR / tree.PLAN).is_file():
+            combine(run.path)
+    except InputError as error:
+        return replace(run, problems=(*run.problems, f"not compared with its baselines: {error}"))
+    return run
 
 
 def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT002 (part of the named interface)
@@ -31,6 +43,5 @@ def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT
     """
     run = read_run(Path(run_dir))
     write_tables(run)
-    if (run.path / tree.BASELINES_DIR / tree.PLAN).is_file():
-        combine(run.path)
+    run = _compared(run)
     return write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.metrics import pictured
 from fcdd_sweep.report import html
-from fcdd_sweep.report.heatmaps import LABEL_NAMES, LeafMaps
+from fcdd_sweep.report.heatmaps import LABEL_NAMES, LeafMaps, common_paths
 from fcdd_sweep.report.mosaic import Strip, as_black_and_white, as_rgb, draw_strips
 from fcdd_sweep.report.pictures import maps_of, shown_as
-from fcdd_sweep.report.records import Run, Trial, read_run
+from fcdd_sweep.report.records import Run, Trial, brief, read_run
 from fcdd_sweep.report.style import as_jpeg_uri, save
 from fcdd_sweep.report.summary import FIGURES, SummaryRow, summary_rows
 from fcdd_sweep.report.words import figure_text, interval_text, spread_text
@@ -24,6 +27,7 @@ from fcdd_sweep.results.files import write_text
 
 COMPARISON_HTML, COMPARISON_CSV, COMBINED = "comparison.html", "comparison.csv", "combined"
 METHODS = ("fcdd", *tree.BASELINES)
+Paths = npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,17 @@ class Runs:
     Attributes:
         fcdd: the run.
         others: the run of its baselines.
+        counterparts: by config of the run and method, the baseline's config; several configs may share one.
     """
 
     fcdd: Run
     others: Run
+    counterparts: dict[str, dict[str, str]]
 
     def trials(self, config: str, normal_class: str, seed: int) -> dict[str, Trial]:
         """The finished trials of one config, class and seed, by method."""
         wanted = {"fcdd": (self.fcdd, config)}
-        wanted |= {method: (self.others, tree.baseline_config(config, method)) for method in tree.BASELINES}
+        wanted |= {method: (self.others, name) for method, name in self.counterparts.get(config, {}).items()}
         return {
             method: trial
             for method, (run, name) in wanted.items()
@@ -62,8 +68,8 @@ def combine(run_dir: Path) -> Path:
     Raises:
         InputError: `run_dir` is no run, or has no run of baselines.
     """
-    runs = Runs(read_run(run_dir), read_run(run_dir / tree.BASELINES_DIR))
     folder = run_dir / tree.BASELINES_DIR
+    runs = Runs(read_run(run_dir), read_run(folder), _counterparts(folder))
     problems: list[str] = []
     parts = [_config_section(runs, config, folder / COMBINED, problems) for config in runs.fcdd.configs]
     head = html.element("h1", f"{runs.fcdd.path.name}: FCDD and its baselines")
@@ -77,6 +83,15 @@ def combine(run_dir: Path) -> Path:
     write_text(folder / COMPARISON_CSV, _csv(runs))
     page = html.page(f"{runs.fcdd.path.name}: comparison", html.joined([head, lead, *parts, lost]))
     return write_text(folder / COMPARISON_HTML, page)
+
+
+def _counterparts(folder: Path) -> dict[str, dict[str, str]]:
+    path = folder / tree.COUNTERPARTS
+    try:
+        return {config: dict(names) for config, names in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        what = f"says which baseline belongs to which config, and cannot be read ({brief(error)})"
+        raise InputError(Problem(str(path), what, next_step="Run `baselines` again, which writes it anew")) from error
 
 
 def _config_section(runs: Runs, config: str, folder: Path, problems: list[str]) -> html.Markup:
@@ -99,7 +114,7 @@ def _draw_class(runs: Runs, config: str, name: str, folder: Path, problems: list
         for seed, maps in by_seed.items()
         if (absent := [method for method in METHODS if method not in maps])
     )
-    chosen = common_images([each for maps in complete.values() for each in maps.values()])
+    chosen = shown_images([each for maps in complete.values() for each in maps.values()])
     strips = {
         seed: method_strip(maps, chosen, f"seed {seed}", shown_as(runs.fcdd).quantile)
         for seed, maps in complete.items()
@@ -122,23 +137,18 @@ def _maps(runs: Runs, config: str, name: str, seed: int, problems: list[str]) ->
     return found
 
 
-def common_images(maps: Sequence[LeafMaps], nominal: int = 3, anomalous: int = 6) -> np.ndarray:
-    """Numbers of test images that all of them kept: of each label equidistant by the score of the first.
-
-    The first 20 test images of each label are kept by every trial, so that there are such.
-    """
+def shown_images(maps: Sequence[LeafMaps], nominal: int = 3, anomalous: int = 6) -> Paths:
+    """Paths of test images that all of them kept: of each label equidistant by the score of the first."""
     if not maps:
-        return np.zeros(0, np.int64)
-    common = maps[0].image_index
-    for each in maps[1:]:
-        common = common[np.isin(common, each.image_index)]
+        return np.zeros(0, np.str_)
+    common = common_paths(maps)
     rows = maps[0].rows_of(common)
     label, score = maps[0].label[rows], maps[0].score[rows]
     counts = (nominal, anomalous)
     return common[np.concatenate([pictured.equidistant(label, score, value, counts[value]) for value in (0, 1)])]
 
 
-def method_strip(maps: dict[str, LeafMaps], images: np.ndarray, title: str, quantile: float) -> Strip:
+def method_strip(maps: dict[str, LeafMaps], images: Paths, title: str, quantile: float) -> Strip:
     """Input, a row of heatmaps a method, each in the colours of its own reference set, and ground truth."""
     first = maps["fcdd"]
     rows = first.rows_of(images)
@@ -155,9 +165,9 @@ def method_strip(maps: dict[str, LeafMaps], images: np.ndarray, title: str, quan
 def _rows(runs: Runs, config: str) -> dict[str, list[SummaryRow]]:
     """By method, a row a class and one for their mean; a method without trials is left out."""
     found = {"fcdd": summary_rows(runs.fcdd, config)}
-    for method in tree.BASELINES:
-        if runs.others.of(tree.baseline_config(config, method)):
-            found[method] = summary_rows(runs.others, tree.baseline_config(config, method))
+    for method, name in runs.counterparts.get(config, {}).items():
+        if runs.others.of(name):
+            found[method] = summary_rows(runs.others, name)
     return found
 
 

@@ -25,7 +25,7 @@ LABEL_NAMES = ("nominal", "anomalous")
 class LeafMaps:
     """Images of one trial with their anomaly maps; row i of each array is the same image (`tree.MAPS`)."""
 
-    image_index: npt.NDArray[np.int64]
+    path: npt.NDArray[np.str_]
     label: npt.NDArray[np.int8]
     score: npt.NDArray[np.float64]
     anomaly_maps: npt.NDArray[np.float32]
@@ -35,19 +35,17 @@ class LeafMaps:
     reference_quantiles: npt.NDArray[np.float32]
     blurred: bool = False
 
-    def rows_of(self, image_index: npt.NDArray[np.int64]) -> Rows:
-        """Where the images with these numbers lie.
+    def rows_of(self, path: npt.NDArray[np.str_]) -> Rows:
+        """Where the images of these paths lie.
 
         Raises:
             ValueError: an image is not among those that were kept.
         """
-        order = np.argsort(self.image_index)
-        place = np.searchsorted(self.image_index, image_index, sorter=order).clip(max=len(order) - 1)
-        found: Rows = order[place]
-        absent = image_index[self.image_index[found] != image_index]
-        if len(absent):
+        row = {name: i for i, name in enumerate(self.path.tolist())}
+        absent = [name for name in path.tolist() if name not in row]
+        if absent:
             raise ValueError(f"{tree.MAPS} does not hold test image {absent[0]} ({len(absent)} of them are missing)")
-        return found
+        return np.array([row[name] for name in path.tolist()], dtype=np.int64)
 
     def heatmaps(self, rows: Rows) -> npt.NDArray[np.float32]:
         """(n, S, S) upsampled anomaly maps, before colouring."""
@@ -70,7 +68,7 @@ class LeafMaps:
         return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
-_ARRAYS = ("image_index", "label", "score", "anomaly_maps", "images", "gt_maps")
+_ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
 _PLACE = ("receptive_field", "kernel_std_px", "blur_size_px")
 
 
@@ -80,7 +78,7 @@ def read_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
 
 
 def read_training_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
-    """The training samples in `maps.npz` of a leaf, numbered from 0."""
+    """The training samples in `maps.npz` of a leaf; their paths are numbers from 0."""
     return _maps(leaf, "train_", _ARRAYS[1:], blurred=blurred)
 
 
@@ -100,8 +98,8 @@ def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> 
         int(arrays["blur_size_px"]),
     )
     given: dict[str, Any] = {name: arrays.get(prefix + name) for name in names}
-    numbered = {"image_index": np.arange(len(images)), **given}
-    return LeafMaps(**numbered, place=place, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
+    named = {"path": np.arange(len(images)).astype(str), **given}
+    return LeafMaps(**named, place=place, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class TestScores:
 
     __test__ = False
 
-    image_index: npt.NDArray[np.int64]
+    path: npt.NDArray[np.str_]
     label: npt.NDArray[np.int8]
     score: npt.NDArray[np.float64]
 
@@ -118,7 +116,8 @@ class TestScores:
 def read_test_scores(leaf: Path) -> TestScores:
     table = read_table(leaf / tree.SCORES)
     is_test = np.array(table["split"].to_pylist()) == "test"
-    return TestScores(*(table[name].to_numpy()[is_test] for name in ("image_index", "label", "score")))
+    path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
+    return TestScores(path, *(table[name].to_numpy()[is_test] for name in ("label", "score")))
 
 
 def strip_of(maps: LeafMaps, rows: Rows, quantile: float, scale: Scale, title: str) -> Strip:
@@ -135,7 +134,7 @@ def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float
     if not len(chosen):
         return []
     title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colours"
-    return [strip_of(maps, maps.rows_of(scores.image_index[chosen]), quantile, scale, title)]
+    return [strip_of(maps, maps.rows_of(scores.path[chosen]), quantile, scale, title)]
 
 
 def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: str = "test images") -> list[Strip]:
@@ -145,7 +144,7 @@ def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: s
         ends = pictured.extremes(scores.label, scores.score, i)
         chosen[f"{name} {what} with the lowest and the highest scores"] = ends
     return [
-        strip_of(maps, maps.rows_of(scores.image_index[index]), quantile, "global", title)
+        strip_of(maps, maps.rows_of(scores.path[index]), quantile, "global", title)
         for title, index in chosen.items()
         if len(index)
     ]
@@ -153,7 +152,7 @@ def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: s
 
 def training_strips(maps: LeafMaps, quantile: float) -> list[Strip]:
     """The overview of training samples after augmentation."""
-    samples = TestScores(maps.image_index, maps.label, maps.score)
+    samples = TestScores(maps.path, maps.label, maps.score)
     return overview_strips(maps, samples, quantile, "training samples")
 
 
@@ -172,6 +171,18 @@ def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
     return strips
 
 
+def common_paths(maps: Sequence[LeafMaps]) -> npt.NDArray[np.str_]:
+    """The images that all of them kept, in the order of the first.
+
+    Images join by path: their numbers in the decoded data set depend on which classes the experiment names. The first
+    20 test images of each label are kept by every trial, so that there are some.
+    """
+    common = maps[0].path
+    for each in maps[1:]:
+        common = common[np.isin(common, each.path)]
+    return common
+
+
 def class_strips(
     seeds: Sequence[tuple[str, LeafMaps]], quantile: float, nominal: int = 2, anomalous: int = 6
 ) -> list[Strip]:
@@ -184,9 +195,7 @@ def class_strips(
         seeds: name (`seed 0`) and maps of each trial of a class; at least one.
     """
     maps = [each for _, each in seeds]
-    common = maps[0].image_index
-    for each in maps[1:]:
-        common = common[np.isin(common, each.image_index)]
+    common = common_paths(maps)
     rows = [each.rows_of(common) for each in maps]
     score = np.mean([each.score[own] for each, own in zip(maps, rows, strict=True)], axis=0)
     label = maps[0].label[rows[0]]

@@ -15,6 +15,8 @@ REPORT = "report.html"
 ATTEMPTS = ".attempts"
 BASELINES_DIR = "baselines"
 """Below a run: the run of its baselines, and pictures of all methods beside each other."""
+COUNTERPARTS = "counterparts.json"
+"""In the run of baselines: by config of the run and method, the name of the baseline's config."""
 BASELINES = ("hsc", "ae")
 """The methods that FCDD is compared with, in the order of pictures and tables."""
 
@@ -28,7 +30,7 @@ METRICS = "metrics.parquet"
 MAPS = "maps.npz"
 """Arrays of M test images (those in the pictures, or all; `keep.maps`), row i of each being the same image:
 
-- `image_index` (M,) int64, row in the decoded data set; joins with `scores.parquet`
+- `image_index` (M,) int64 and `path` (M,) text, as in `scores.parquet`; only paths are the same in every trial
 - `label` (M,) int8, `score` (M,) float64
 - `anomaly_maps` (M, U, V) float32, as the network gives them
 - `images` (M, C, S, S) uint8, what the network saw, before normalisation

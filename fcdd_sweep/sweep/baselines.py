@@ -6,27 +6,37 @@ methods. It resumes, reports and is predicted from like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
+from fcdd_sweep.config.layers import Layer, lay, nest, split_key
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.trial import canonical
 from fcdd_sweep.config.vary import may_vary
 from fcdd_sweep.config.yaml_text import parse_value
 from fcdd_sweep.networks.describe import counterpart
 from fcdd_sweep.report.comparison import combine
 from fcdd_sweep.report.records import read_plan
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.files import write_text
 from fcdd_sweep.sweep.monitor import Work
-from fcdd_sweep.sweep.sweep import Progress, SweepResult, run_sweep
+from fcdd_sweep.sweep.plan import plan
+from fcdd_sweep.sweep.set_aside import set_aside
+from fcdd_sweep.sweep.sweep import OnChangedData, Progress, SweepResult, run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 
 METHODS = tree.BASELINES
+_OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
+"""What a baseline may be told apart from the run; images and tests must be the same."""
+Counterparts = dict[str, dict[str, str]]
+"""By config and method, the name of the baseline's config."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +52,10 @@ class Baselines:
     comparison: Path | None
 
 
-def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment of a run's baselines.
+def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
+    """The experiment of a run's baselines, and which of its variants stands beside which config.
+
+    Configs whose baseline is the same share one: the autoencoder sees no anomalies, so a grid over them gives one.
 
     Args:
         run_dir: a run of FCDD.
@@ -52,7 +64,7 @@ def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> Experiment:
         InputError: `run_dir` is no run, is itself one of baselines, or its experiment is not FCDD's; an override that
             cannot be read.
     """
-    given = {method: dict(_override(text, method) for text in overrides if _meant(text, method)) for method in METHODS}
+    given = {method: [_override(text, method) for text in overrides if _meant(text, method)] for method in METHODS}
     read_plan(run_dir)  # says in words what is wrong when this is no run
     original = load_experiment(run_dir / tree.EXPERIMENT)
     configs = configs_of(original)
@@ -60,12 +72,19 @@ def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> Experiment:
     if others:
         what = f"the run trains {', '.join(others)}, and baselines are made for runs of fcdd alone"
         raise InputError(Problem(str(run_dir), what, next_step="Name the run that the baselines belong to"))
-    variants = {
-        tree.baseline_config(config.name, method): _changes(config, method) | given[method]
-        for config in configs
-        for method in METHODS
-    }
-    return original.model_copy(
+    variants: dict[str, dict[str, Any]] = {}
+    counterparts: Counterparts = {}
+    first: dict[str, str] = {}
+    for config in configs:
+        for method in METHODS:
+            if method == "ae" and config.settings.images.nominal_label:
+                continue  # it rebuilds the normal class and cannot push it away
+            changes = _changes(config, method, given[method])
+            name = first.setdefault(canonical(changes), tree.baseline_config(config.name, method))
+            variants[name] = changes
+            counterparts.setdefault(config.name, {})[method] = name
+    aside = max(set_aside(config.settings) for config in configs)  # all methods are tested on the same images
+    baselines = original.model_copy(
         update={
             "name": tree.BASELINES_DIR,
             "output": run_dir.absolute(),
@@ -73,8 +92,10 @@ def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> Experiment:
             "grid": {},
             "variants": variants,
             "heatmaps": original.heatmaps.model_copy(update={"blur": True}),
+            "evaluation": original.evaluation.model_copy(update={"real_anomalies_set_aside": aside}),
         }
-    ).with_origin(Origin())
+    )
+    return baselines.with_origin(Origin()), counterparts
 
 
 def _meant(text: str, method: str) -> bool:
@@ -84,33 +105,46 @@ def _meant(text: str, method: str) -> bool:
 
 def _override(text: str, method: str) -> tuple[str, Any]:
     key, equals, value = text.removeprefix(f"{method}.").partition("=")
-    if not equals or not may_vary(key):
-        allowed = "KEY=VALUE, hsc.KEY=VALUE or ae.KEY=VALUE, with a key that configs may differ in"
-        raise InputError(Problem(f"--set {text}", "this sets nothing of a baseline", allowed))
+    if not equals or not may_vary(key) or key.split(".")[0] not in _OWN_SECTIONS:
+        allowed = f"KEY=VALUE, hsc.KEY=VALUE or ae.KEY=VALUE, with a key of {', '.join(_OWN_SECTIONS)}"
+        raise InputError(Problem(f"--set {text}", "this is nothing that a baseline may have of its own", allowed))
     return key, parse_value(value, f"--set {text}")
 
 
-def _changes(config: Config, method: str) -> dict[str, Any]:
+def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """What makes the counterpart of a config: its own values, the method, its network, and labels alone.
 
-    The hypersphere classifier sees the config's anomalies, the autoencoder none.
+    The hypersphere classifier sees the config's anomalies, the autoencoder none. Overrides come last.
     """
-    own = {key: value for key, value in config.parameters.items() if key != "variant"}
-    network = counterpart(config.settings.network, method)
     changed: dict[str, Any] = {
         "method": method,
-        "network": network.model_dump(mode="json", exclude_none=True),
-        "training.supervision": "labels",
+        "network": counterpart(config.settings.network, method).model_dump(mode="json", exclude_none=True),
+        "training": {"supervision": "labels"},
     }
     anomalies = config.settings.anomalies
     if method == "ae":
         changed["anomalies"] = {"mode": "unsupervised"}
     elif anomalies.mode == "malformed_normal_gt":
-        changed["anomalies.mode"] = "malformed_normal"
+        changed["anomalies"] = {"mode": "malformed_normal"}
     elif anomalies.source == "mvtec_gt":
-        changed["anomalies.source"] = "mvtec"
-    sections = {key.split(".")[0] for key in changed if "." not in key}
-    return {key: value for key, value in own.items() if key.split(".")[0] not in sections} | changed
+        changed["anomalies"] = {"source": "mvtec"}
+    own = Layer({})
+    for key, value in config.parameters.items():
+        if key != "variant" and not key.startswith("network") and not (method == "ae" and key.startswith("anomalies")):
+            own = lay(Layer(nest(split_key(key), value)), own)
+    layer = lay(Layer(changed), own)
+    for key, value in overrides:
+        layer = lay(Layer(nest(split_key(key), value)), layer)
+    return dict(_dotted(layer.tree))
+
+
+def _dotted(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A tree as a variant writes it: network and anomalies whole, other sections key by key."""
+    for section, value in plain.items():
+        if isinstance(value, dict) and section not in ("network", "anomalies"):
+            yield from ((f"{section}.{key}", item) for key, item in value.items())
+        else:
+            yield section, value
 
 
 def run_baselines(
@@ -118,6 +152,7 @@ def run_baselines(
     overrides: Sequence[str] = (),
     *,
     local: bool = False,
+    changed_data: OnChangedData = "stop",
     progress: Progress | None = None,
     work: Work = run_trial,
 ) -> Baselines:
@@ -126,9 +161,12 @@ def run_baselines(
     Args:
         run_dir: a run of FCDD; trials of it that are not done are not compared.
         overrides: see `baselines_of`.
-        local, progress, work: see `run_sweep`.
+        local, changed_data, progress, work: see `run_sweep`.
     Raises:
         InputError: as `baselines_of` and `run_sweep`.
     """
-    result = run_sweep(baselines_of(run_dir, overrides), local=local, progress=progress, work=work)
+    experiment, counterparts = baselines_of(run_dir, overrides)
+    plan(experiment)  # bad input leaves no folder
+    write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
+    result = run_sweep(experiment, local=local, changed_data=changed_data, progress=progress, work=work)
     return Baselines(result, None if result.interrupted else combine(run_dir))

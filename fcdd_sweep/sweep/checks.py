@@ -338,9 +338,13 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
         yield from looks.exposure_problems(source, parts.dataset, parts.images)
 
 
+def _place(root: Path | None) -> Path | None:
+    return None if root is None else root.resolve()  # links may lead to one folder
+
+
 def _holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
     """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
-    same = dataset is not None and dataset.name == source.dataset and dataset.root == source.root
+    same = dataset is not None and dataset.name == source.dataset and _place(dataset.root) == _place(source.root)
     return same and not DATA_SETS[source.dataset].streamed
 
 
@@ -351,6 +355,9 @@ def _baseline(parts: Parts) -> Iterator[Problem]:
     if parts.method == "ae" and parts.anomalies is not None and parts.anomalies.mode != "unsupervised":
         what = f"method 'ae' rebuilds whatever it is trained on, so mode '{parts.anomalies.mode}' would hide anomalies"
         yield Problem("anomalies.mode", what, "unsupervised")
+    if parts.method == "ae" and parts.images is not None and parts.images.nominal_label:
+        what = "method 'ae' rebuilds the normal class and cannot push it away: its scores would be read backwards"
+        yield Problem("images.nominal_label", what, "0")
 
 
 def _supervision(parts: Parts, facts: Discovery | None) -> Iterator[Problem]:

@@ -130,7 +130,7 @@ class StreamedPool:
         if not self.unreadable:
             return []
         counts = f"{len(self.unreadable)} of {len(self.chosen)} outlier-exposure images were drawn and cannot be read"
-        return [f"{counts}; others took their places: {shortened(self.source.skipped)}"]
+        return [f"{counts}; others took their places: {shortened(self.source.names(sorted(self.unreadable)))}"]
 
 
 def read_first(

@@ -66,13 +66,22 @@ class Detector:
         cells = (field.size, field.jump, field.shift) if self.method.by_cells else (1, 1, 0.0)
         return MapPlace(cells, (size, size), std, field.size)
 
-    def detect(self, raw: npt.NDArray[np.uint8], batch_size: int | None = None) -> Detection:
-        """(N, C, R, R) uint8 images at the raw size to maps and scores on the CPU, batch by batch."""
+    def detect(
+        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+    ) -> Detection:
+        """Maps and scores of images on the CPU, batch by batch.
+
+        Args:
+            raw: (M, C, R, R) uint8 at the raw size; may be memory-mapped, a batch of it is read at a time.
+            rows: (N,) which of them; None for all.
+            batch_size: images at a time; None: by their size.
+        """
+        rows = np.arange(len(raw)) if rows is None else rows
         side = self.settings.images.size
         together = batch_size or max(1, min(_MOST_TOGETHER, _PIXELS_TOGETHER // side**2))
         batches = (
-            self.preprocessor.test(torch.from_numpy(np.array(raw[start : start + together])).to(self.device))
-            for start in range(0, len(raw), together)
+            self.preprocessor.test(torch.from_numpy(np.asarray(raw[rows[start : start + together]])).to(self.device))
+            for start in range(0, len(rows), together)
         )
         return self.detect_inputs(batches)
 

@@ -58,9 +58,9 @@ def prepare(
     split, validation = _hold_out(split, settings.evaluation.validation.nominal_fraction, streams)
     if not len(split.train_nominal):
         raise TrainingError(f"class '{spec.normal_class}' of '{corpus.name}' has no nominal training images")
-    nominal = torch.from_numpy(np.array(corpus.images[split.train_nominal])).to(device)
+    nominal = torch.from_numpy(np.asarray(corpus.images[split.train_nominal])).to(device)
     supervision = supervise(settings, corpus, split, real.used, exposure, nominal, streams)
-    preprocessor = Preprocessor.fit(Recipe.of(settings), nominal)
+    preprocessor = Preprocessor.fit(Recipe.of(settings, has_maps=corpus.has_maps), nominal)
     batches = BatchMaker(settings, nominal, supervision.pool, preprocessor, streams, supervision.appended)
     return Prepared(batches, split, validation, real, supervision.notes)
 

@@ -52,13 +52,14 @@ class Recipe:
     maps: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> Recipe:
+    def of(cls, settings: Settings, *, has_maps: bool = False) -> Recipe:
+        """Photographs of data with maps are seen whole, whatever the loss: pixels must be where their maps are."""
         return cls(
             name=settings.preprocessing,
             kind=DATA_SETS[settings.dataset.name].augmentation,
             raw_size=settings.images.raw_size,
             size=settings.images.size,
-            maps=settings.training.supervision == "maps",
+            maps=has_maps or settings.training.supervision == "maps",
         )
 
     @property

@@ -67,9 +67,9 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     split, validation = prepared.split, prepared.validation
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
-    found = detector.detect(corpus.images[split.test])
+    found = detector.detect(corpus.images, split.test)
     maps, score = found.maps, found.scores.numpy()
-    held_out = detector.detect(corpus.images[validation]).scores.numpy()
+    held_out = detector.detect(corpus.images, validation).scores.numpy()
     measured = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if measured else None
     metrics, curves = _metrics(label, score, cells)
@@ -200,6 +200,7 @@ def _kept_maps(
     place = detector.place
     arrays: dict[str, npt.NDArray[Any]] = {
         "image_index": split.test[kept],
+        "path": np.array([corpus.path[i] for i in split.test[kept]], dtype=str),
         "label": label[kept],
         "score": score[kept],
         "anomaly_maps": maps[kept, 0].numpy(),

@@ -152,7 +152,7 @@ def _exposure_pool(
     _some(len(pixels), settings, f"none of the {size} outlier-exposure images can be read")
     if unreadable:
         counts = f"{len(unreadable)} outlier-exposure images cannot be read and were passed over"
-        notes.append(f"{counts}: {shortened(exposure.skipped)}")
+        notes.append(f"{counts}: {shortened(exposure.names(sorted(unreadable)))}")
     if len(pixels) < needed:
         notes.append(f"{needed} outlier-exposure images were to be used, but only {len(pixels)} of {size} can be read")
     return Pool(torch.from_numpy(pixels).to(device)), notes
@@ -165,7 +165,7 @@ def _real_pool(
     gt_maps = None
     if with_maps and corpus.has_maps:
         gt_maps = torch.from_numpy(_raw_maps(corpus, index, settings.images.raw_size)).to(device)
-    return Pool(torch.from_numpy(np.array(corpus.images[index])).to(device), gt_maps)
+    return Pool(torch.from_numpy(np.asarray(corpus.images[index])).to(device), gt_maps)
 
 
 def _raw_maps(corpus: Corpus, index: npt.NDArray[np.int64], raw_size: int) -> npt.NDArray[np.uint8]:
