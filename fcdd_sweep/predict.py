@@ -81,7 +81,7 @@ def _batch(
     decoded, names = [], []
     for file, picture in zip(found, pictured, strict=True):
         try:
-            decoded.append(load_image_file(file, images.raw_size, images.resize, images.color))
+            decoded.append(load_image_file(file, images))
         except DataError as error:
             unreadable.append(str(error))
             continue

@@ -227,6 +227,10 @@ FILES = {
         HEAD + "anomalies: {source: confetti}\n",
         ["x.yaml:4: anomalies.source: mode 'other' takes no source|malformed_normal"],
     ),
+    "cropped images with maps": (
+        TEXTURES + "images: {aspect: crop}\n",
+        ["x.yaml:4: images.aspect: 'textures' has ground-truth maps|Allowed: stretch"],
+    ),
     "a variant in the place of the baselines": (
         HEAD + "variants: {Baselines: {training.epochs: 3}}\n",
         ["x.yaml:4: variants.Baselines: the folder `baselines` of a run is for what the command `baselines` makes"],

@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.schema import Images
 from fcdd_sweep.data.files import image_files, name_share
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.data.pixels import fit, read_image, read_mask, read_picture
+from fcdd_sweep.training.augment import nearest_index
 from tests.trees import corrupt, pixels, truncate, write_image, write_mask
 
 
@@ -125,9 +127,10 @@ def test_area_is_the_mean_of_the_covered_pixels() -> None:
     assert np.abs(fit(image, 4, "area", "grey")[0] - means).max() <= 1
 
 
-def test_nearest_takes_pixel_centres_and_invents_no_value() -> None:
-    image = pixels((12, 12), "L")
-    np.testing.assert_array_equal(fit(image, 4, "nearest", "grey")[0], image[1::3, 1::3])
+def test_nearest_invents_no_value_and_reads_the_pixels_that_maps_read() -> None:
+    image = pixels((103, 77), "L")
+    rows, columns = (nearest_index(24, side) for side in image.shape)
+    np.testing.assert_array_equal(fit(image, 24, "nearest", "grey")[0], image[rows][:, columns])
 
 
 def test_area_is_smooth_where_the_image_must_grow() -> None:
@@ -142,7 +145,8 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
 
 def test_a_new_image_is_decoded_as_a_data_set_is(tmp_path: Path) -> None:
     path = write_image(tmp_path / "new.png", (30, 40))
-    np.testing.assert_array_equal(load_image_file(path, 16, "area", "rgb"), fit(read_image(path), 16, "area", "rgb"))
+    images = Images(raw_size=16, size=16, resize="area")
+    np.testing.assert_array_equal(load_image_file(path, images), fit(read_image(path), 16, "area", "rgb"))
 
 
 def test_image_files_are_found_sorted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
@@ -171,3 +175,12 @@ def test_images_of_nothing_are_an_error(tmp_path: Path) -> None:
 def test_the_share_of_a_name_is_fixed_and_the_same_in_both_ways_to_write_an_umlaut() -> None:
     assert name_share("cell0001.png") == pytest.approx(0.5903378, abs=1e-7)
     assert name_share("gr\u00fcn.png") == name_share("gru\u0308n.png")
+
+
+def test_cropped_images_keep_their_proportions_and_show_the_middle() -> None:
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 200  # the middle square
+    assert (fit(wide, 5, "bilinear", "rgb", "crop") == 200).all()
+    assert (fit(wide, 5, "bilinear", "rgb") == 0).any()
+    tall = wide.transpose(1, 0, 2).copy()
+    assert (fit(tall, 10, "nearest", "grey", "crop") == 200).all()

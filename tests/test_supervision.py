@@ -299,7 +299,7 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
     (note,) = found.notes
     count = len(set(source.asked) & broken)
     assert (
-        f"{count} of 50 outlier-exposure images were drawn and cannot be read" in note
+        f"{count} outlier-exposure images of 50 were drawn and cannot be read" in note
         and "image 0, image 3, image 6, ..." in note
     )
 
@@ -307,13 +307,22 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
 @pytest.mark.usefixtures("small_budget")
 def test_what_could_not_be_read_is_in_the_trial_s_notes():
     (note,) = train(spec(anomalies=FOLDER), CORPUS, Patchy(pixels(), broken=range(10))).notes
-    assert "of 50 outlier-exposure images were drawn and cannot be read; others took their places" in note
+    assert "outlier-exposure images of 50 were drawn and cannot be read; others took their places" in note
+
+
+@pytest.mark.usefixtures("small_budget")
+def test_a_limit_keeps_its_number_of_distinct_images_when_some_cannot_be_read():
+    source = Patchy(np.maximum(pixels(), 1), broken=set(range(0, 50, 2)))
+    found = prepared(exposure=source, anomalies={**FOLDER, "limit": 8, "probability": 1.0})
+    assert isinstance(found.batches.pool, StreamedPool) and len(found.batches.pool) == 8
+    drawn = np.concatenate([found.batches._decided(np.arange(40), epoch, 0).drawn for epoch in range(6)])
+    assert len({image.tobytes() for image in drawn}) == 8
 
 
 @pytest.mark.usefixtures("small_budget")
 def test_a_pool_that_cannot_be_read_at_all_is_an_error():
     found = prepared(exposure=Patchy(pixels(), broken=range(50)), anomalies=FOLDER)
-    with pytest.raises(TrainingError, match=r"of the 50 outlier-exposure images were drawn and cannot be read.*source"):
+    with pytest.raises(TrainingError, match=r"outlier-exposure images of 50 were drawn and cannot be read.*source"):
         batches_of(found)
 
 
@@ -329,7 +338,7 @@ def test_resident_pools_have_as_many_readable_images_as_the_limit_says():
     assert torch.equal(pool.images, torch.stack(kept[:30]))
     assert (
         len(found.notes) == 1
-        and "cannot be read and were passed over: image 0, image 8, image 20, ..." in found.notes[0]
+        and "cannot be read and were passed over: image 0, image 4, image 8, ..." in found.notes[0]
     )
 
 

@@ -125,7 +125,7 @@ PRESETS: dict[str, Preset] = {
         "ImageNet-30 as in the paper, outlier exposure with ImageNet22k",
         {
             "dataset": {"name": "imagenet"},
-            "images": {"raw_size": 256, "size": 224, "color": "rgb"},
+            "images": {"raw_size": 256, "size": 224, "aspect": "crop", "color": "rgb"},
             "anomalies": {"mode": "noise", "source": {"dataset": "imagenet22k"}},
             "network": {"name": "FCDD_CNN224_VGG_NOPT"},
             "preprocessing": "aug1",
@@ -169,7 +169,7 @@ PRESETS: dict[str, Preset] = {
         "your own images as the paper trains them, outlier exposure with ImageNet22k",
         {
             "dataset": {"name": "folder"},
-            "images": {"raw_size": 248, "size": 224, "color": "rgb"},
+            "images": {"raw_size": 248, "size": 224, "aspect": "crop", "color": "rgb"},
             "anomalies": {"mode": "noise", "source": {"dataset": "imagenet22k"}},
             "network": {"name": "FCDD_CNN224_VGG_F"},
             "preprocessing": "aug1",

@@ -66,6 +66,8 @@ class Images(Section):
     """Side in pixels of what the network sees; at most `raw_size`."""
     resize: Literal["nearest", "bilinear", "area"] = "bilinear"
     """How `raw_size` is reached; `area` averages when it shrinks (no aliasing)."""
+    aspect: Literal["stretch", "crop"] = "stretch"
+    """Of images that are no squares: `stretch` shows all of them, `crop` keeps proportions and shows the middle."""
     color: Literal["grey", "rgb"] = "rgb"
     """Channels of the network's input."""
     nominal_label: Literal[0, 1] = 0

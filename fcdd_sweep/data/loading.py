@@ -28,7 +28,7 @@ from fcdd_sweep.config.trial import digest
 from fcdd_sweep.data.cache import cache_root, cached
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.files import file_record, image_files
-from fcdd_sweep.data.pixels import DECODER_VERSION, Color, Pixels, Resize, fit, read_image
+from fcdd_sweep.data.pixels import DECODER_VERSION, Pixels, fit, read_image
 from fcdd_sweep.data.pools import ArrayPool, FilePool, ImagePool
 from fcdd_sweep.data.records import Discovery, Record, Say, Scan, wanted_classes
 from fcdd_sweep.data.registry import Option, info
@@ -174,7 +174,7 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
             raise _no_images(Path(name))
         (target / _POOL).write_text(json.dumps({"skipped": unreadable}), encoding="utf-8")
 
-    key = digest([pool.fingerprint, images.raw_size, images.resize, images.color, PILLOW_VERSION])
+    key = digest([pool.fingerprint, _shape_of(images), PILLOW_VERSION])
     entry = cached(cache, f"pool-{key}", len(pool) * pool.bytes_each, build)
     skipped = json.loads((entry / _POOL).read_text(encoding="utf-8"))["skipped"]
     notes = list(pool.notes)
@@ -213,13 +213,13 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
     return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"], notes=tuple(notes))
 
 
-def load_image_file(path: Path, raw_size: int, resize: Resize, color: Color) -> Pixels:
+def load_image_file(path: Path, images: Images) -> Pixels:
     """One image, decoded as those of a data set are: (C, raw_size, raw_size) uint8.
 
     Raises:
         DataError: it does not decode; names the path.
     """
-    return fit(read_image(path), raw_size, resize, color)
+    return fit(read_image(path), images.raw_size, images.resize, images.color, images.aspect)
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -355,8 +355,12 @@ def _wrong_value(option: Option, value: _Value) -> str:
 def _key(what: Mapping[str, object], records: Sequence[Record], images: Images) -> str:
     """A digest of all that the decoded images depend on."""
     files = [[r.path, r.class_name, r.is_test, r.is_anomalous, r.defect, r.stamp] for r in records]
-    size = [images.raw_size, images.resize, images.color]
-    return digest({**what, "images": size, "files": files, "decoder": [DECODER_VERSION, PILLOW_VERSION]})
+    return digest({**what, "images": _shape_of(images), "files": files, "decoder": [DECODER_VERSION, PILLOW_VERSION]})
+
+
+def _shape_of(images: Images) -> list[int | str]:
+    """What decoding needs to know of the images."""
+    return [images.raw_size, images.resize, images.color, images.aspect]
 
 
 def _size_bytes(records: Sequence[Record], images: Images) -> int:

@@ -21,11 +21,12 @@ from PIL import Image, ImageOps
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.data.records import Picture
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Raised by hand when this module gives other pixels for the same file."""
 
 Resize = Literal["nearest", "bilinear", "area"]
 Color = Literal["grey", "rgb"]
+Aspect = Literal["stretch", "crop"]
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
@@ -73,22 +74,35 @@ def read_picture(path: Path, mask_path: Path | None = None) -> Picture:
     return Picture(image, mask)
 
 
-def fit(image: Pixels, raw_size: int, resize: Resize, color: Color) -> Pixels:
-    """`image`, (H, W) or (H, W, 3) uint8, as (C, raw_size, raw_size) uint8; the aspect ratio is not kept.
+def fit(image: Pixels, raw_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch") -> Pixels:
+    """`image`, (H, W) or (H, W, 3) uint8, as (C, raw_size, raw_size) uint8.
 
-    Nearest neighbour reads pixel centres. Bilinear widens its filter when it shrinks (Pillow's way). Area is the mean
-    of the covered pixels, and bilinear where the image must grow.
+    `stretch` shows all of the image and does not keep its proportions; `crop` keeps them and shows the middle, as large
+    as the shorter side allows. Nearest neighbour reads pixel floor(i * side / raw_size), as maps do. Bilinear widens
+    its filter when it shrinks (Pillow's way). Area is the mean of the covered pixels, and bilinear where the image must
+    grow.
     """
+    if aspect == "crop":
+        image = _middle(image)
     picture = Image.fromarray(image).convert("L" if color == "grey" else "RGB")
-    if picture.size != (raw_size, raw_size):
+    if picture.size != (raw_size, raw_size) and resize != "nearest":
         picture = picture.resize((raw_size, raw_size), _filter(resize, picture.size, raw_size))
     array = np.asarray(picture)
+    if resize == "nearest":
+        rows, columns = (np.arange(raw_size) * side // raw_size for side in array.shape[:2])
+        array = array[rows][:, columns]
     return np.ascontiguousarray(array[None] if color == "grey" else array.transpose(2, 0, 1))
 
 
+def _middle(image: Pixels) -> Pixels:
+    """The largest square in the middle."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
 def _filter(resize: Resize, size: tuple[int, int], raw_size: int) -> Image.Resampling:
-    if resize == "nearest":
-        return Image.Resampling.NEAREST
     shrinks = min(size) >= raw_size
     return Image.Resampling.BOX if resize == "area" and shrinks else Image.Resampling.BILINEAR
 

@@ -141,6 +141,7 @@ class FilePool:
                 self._images.raw_size,
                 self._images.resize,
                 self._images.color,
+                self._images.aspect,
             )
         except DataError as error:
             self._skip(row, error.problems[0].what)

@@ -258,7 +258,8 @@ def shortened(names: Sequence[str], shown: int = 3) -> str:
 def _decoded(picture: Picture, images: Images) -> Decoded:
     height, width = picture.image.shape[:2]
     bits = None if picture.mask is None else np.packbits(picture.mask)
-    return Decoded(fit(picture.image, images.raw_size, images.resize, images.color), (height, width), bits)
+    pixels = fit(picture.image, images.raw_size, images.resize, images.color, images.aspect)
+    return Decoded(pixels, (height, width), bits)
 
 
 def mapped(path: Path, kind: type[AnyNumber]) -> npt.NDArray[AnyNumber]:

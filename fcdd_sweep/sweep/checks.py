@@ -177,6 +177,9 @@ def _data(dataset: Dataset, images: Images | None, facts: Discovery | None, look
     if facts is not None:
         yield from _classes(dataset, facts)
         yield from _folder_names(chosen)
+    if images is not None and images.aspect == "crop" and facts is not None and facts.maps:
+        what = f"'{dataset.name}' has ground-truth maps, which are those of whole images"
+        yield Problem("images.aspect", what, "stretch", "Set images.aspect: stretch")
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
         yield from looks.problems(_only(chosen, dataset), images)

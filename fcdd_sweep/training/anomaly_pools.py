@@ -90,37 +90,50 @@ class StreamedPool:
 
     Attributes:
         source: the images.
-        chosen: (M,) int64, which of them a limit leaves.
+        order: (n,) int64, all of them, permuted.
+        wanted: how many of them, from the first on, a limit leaves; 1 to n.
         unreadable: numbers of those that were drawn and could not be read.
     """
 
     source: ImagePool
-    chosen: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+    wanted: int
     unreadable: set[int] = field(default_factory=set)
 
     def __len__(self) -> int:
-        return len(self.chosen)
+        return self.wanted
 
     def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.uint8]:
-        """(count, C, R, R) uint8. In place of an image that cannot be read comes the next draw that can.
+        """(count, C, R, R) uint8.
+
+        An image beyond the limit stands in for one that cannot be read, always the same for the same, so that a limit
+        keeps its number of distinct images; without a limit there is none, and another one is drawn.
 
         Raises:
             TrainingError: hardly any image of the pool can be read.
         """
-        drawn = self.chosen[rng.integers(len(self.chosen), size=count)]
+        place = rng.integers(self.wanted, size=count)
+        drawn = self.order[place]
         pixels, readable = self.source.read(drawn)
-        for _ in range(MOST_TRIES):
+        for turn in range(MOST_TRIES):
             if readable.all():
                 return pixels
             missing = np.flatnonzero(~readable)
             self.unreadable.update(drawn[missing].tolist())
-            drawn[missing] = self.chosen[rng.integers(len(self.chosen), size=len(missing))]
+            drawn[missing] = self._instead(place[missing], turn, rng)
             pixels, readable = np.array(pixels), np.array(readable)
             pixels[missing], readable[missing] = self.source.read(drawn[missing])
         raise TrainingError(
-            f"{len(self.unreadable)} of the {len(self.chosen)} outlier-exposure images were drawn and cannot be read, "
-            f"and {MOST_TRIES} further draws gave none in their place; check anomalies.source"
+            f"{len(self.unreadable)} outlier-exposure images of {len(self.order)} were drawn and cannot be read, "
+            f"and {MOST_TRIES} others gave none in their place; check anomalies.source"
         )
+
+    def _instead(self, place: npt.NDArray[np.int64], turn: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """For unreadable images at `place` of the order, what stands in for them in the turn-th try."""
+        others = self.order[self.wanted :]
+        if len(others):
+            return others[(place + turn * self.wanted) % len(others)]
+        return self.order[rng.integers(self.wanted, size=len(place))]
 
     def take(self, drawn: npt.NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor | None]:
         return to_device(drawn, device), None
@@ -129,7 +142,7 @@ class StreamedPool:
     def notes(self) -> list[str]:
         if not self.unreadable:
             return []
-        counts = f"{len(self.unreadable)} of {len(self.chosen)} outlier-exposure images were drawn and cannot be read"
+        counts = f"{len(self.unreadable)} outlier-exposure images of {len(self.order)} were drawn and cannot be read"
         return [f"{counts}; others took their places: {shortened(self.source.names(sorted(self.unreadable)))}"]
 
 

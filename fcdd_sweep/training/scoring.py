@@ -223,6 +223,11 @@ def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uin
     return mask[rows][:, columns].astype(np.uint8)
 
 
+def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """`count` of them at equal distances: test sets are in the order of defect types or classes."""
+    return rows[np.arange(min(count, len(rows))) * len(rows) // max(min(count, len(rows)), 1)]
+
+
 def references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> dict[str, npt.NDArray[np.float32]]:
     """Quantiles of the heatmaps of equally many images of each label, as they are and blurred; NaN without images.
 
@@ -233,7 +238,7 @@ def references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) ->
         return dict.fromkeys(names, np.full(STEPS + 1, np.nan, dtype=np.float32))
     counts = [int((label == value).sum()) for value in (0, 1)]
     take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
-    chosen = np.concatenate([np.flatnonzero(label == value)[:take] for value in (0, 1)])
+    chosen = np.concatenate([_spread(np.flatnonzero(label == value), take) for value in (0, 1)])
     place = detector.place
     heatmaps = detector.heatmaps(maps[chosen]).numpy()
     shown = (heatmaps, blur(heatmaps, place.blur_size, place.std))

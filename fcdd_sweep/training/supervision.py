@@ -146,7 +146,7 @@ def _exposure_pool(
     order, wanted, note = limited(size, settings.anomalies.limit, streams.numpy("limit"))
     notes = [note] if note else []
     if not appended and wanted * int(np.prod(shape)) > anomaly_pools.RESIDENT_BYTES:
-        return StreamedPool(exposure, order[:wanted]), notes
+        return StreamedPool(exposure, order, wanted), notes
     needed = min(wanted, appended) if appended else wanted
     pixels, unreadable = read_first(exposure, order, needed, shape)
     _some(len(pixels), settings, f"none of the {size} outlier-exposure images can be read")
