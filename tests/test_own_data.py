@@ -3,11 +3,16 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from torchvision import datasets
 
 from fcdd_sweep import cli
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.training.trainer import train
 from tests.formats import write_cifar100, write_emnist, write_mnist, write_voc
 from tests.trees import (
     write_class_first,
@@ -52,6 +57,26 @@ def test_own_maps_give_pixel_figures(run, tmp_path):
     root = write_split_first(tmp_path / "parts", maps=True)
     rows = run("folder", root, "training.supervision=maps")
     assert all(row["pixel_auroc"] is not None and row["n_test_maps"] > 0 for row in rows.values())
+
+
+@pytest.mark.parametrize(("method", "network"), [("hsc", "CNN32"), ("ae", "AE32")])
+def test_baselines_see_all_of_the_images_whose_maps_they_are_measured_by(tmp_path, method, network):
+    """The preset's photographs are cropped without maps; the defect lies at the rim, which a crop would leave out."""
+    root = write_split_first(tmp_path / "parts", ("bolt",))
+    for path in sorted((root / "test" / "bolt" / "anomalous").iterdir()):
+        picture = np.zeros((40, 40), np.uint8)
+        picture[:4] = 255
+        Image.fromarray(picture).save(path)
+        mask = root / "test_maps" / "bolt" / "anomalous" / path.name
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(mask)
+    told = [f"method={method}", f"network.name={network}", "anomalies={mode: unsupervised}", "images.resize=nearest"]
+    path = tmp_path / "own.yaml"
+    path.write_text("schema: 1\nname: own\npreset: folder\n")
+    (spec,) = plan_file(path, [*SMALL, "training.batch_size=8", f"dataset.root={root}", *told])[1].specs
+    maps = train(spec, corpus_of(spec.settings)).maps
+    anomalous = maps["label"] == 1
+    np.testing.assert_array_equal(maps["images"][anomalous, 0] > 0, maps["gt_maps"][anomalous] > 0)
 
 
 def test_one_folder_a_class_is_one_vs_rest(run, tmp_path):

@@ -1,11 +1,14 @@
 """A sweep from an experiment to its files, in this process and on Ray."""
 
 import html
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -346,6 +349,15 @@ def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
     write_images(tmp_path / "others", 5, seed=3)
     with pytest.raises(InputError, match="has changed since 2 finished trials"):
         go(experiment("seeds=1", exposed))
+
+
+def test_a_run_keeps_the_program_that_made_it(experiment):
+    result, _ = go(experiment("seeds=1"))
+    rows = files.read_table(result.run_dir / tree.TRIALS).to_pylist()
+    (digest,) = {json.loads(row["versions"])["source"] for row in rows}
+    with zipfile.ZipFile(result.run_dir / tree.SOURCE / f"{digest}.zip") as archive:
+        text = archive.read("fcdd_sweep/sweep/sweep.py").decode()
+    assert text == Path(sweeping.__file__).read_text()
 
 
 def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):

@@ -25,6 +25,7 @@ from fcdd_sweep.report.words import figure_text, interval_text, spread_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 
+_PARTS = ("mean", "std", "n", "low", "high")
 COMPARISON_HTML, COMPARISON_CSV, COMBINED = "comparison.html", "comparison.csv", "combined"
 METHODS = ("fcdd", *tree.BASELINES)
 Paths = npt.NDArray[np.str_]
@@ -193,13 +194,13 @@ def _cell(row: SummaryRow | None, metric: str) -> html.Markup:
 def _csv(runs: Runs) -> str:
     """A row a config, method and class (or the mean over classes); undefined figures are empty."""
     text = io.StringIO()
-    figures = [f"{metric}_{part}" for metric in FIGURES for part in ("mean", "std", "n")]
+    figures = [f"{metric}_{part}" for metric in FIGURES for part in _PARTS]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["config", "method", "normal_class", *figures])
     for config in runs.fcdd.configs:
         for method, rows in _rows(runs, config).items():
             for row in rows:
-                values = [getattr(row.figures[metric], part) for metric in FIGURES for part in ("mean", "std", "n")]
+                values = [getattr(row.figures[metric], part) for metric in FIGURES for part in _PARTS]
                 shown = ["" if np.isnan(value) else value for value in values]
                 writer.writerow([config, method, row.normal_class or "mean", *shown])
     return text.getvalue()

@@ -86,7 +86,7 @@ _RESULTS = (
     ("finished", TIME, "when its files were complete"),
     ("device", TEXT, "device name"),
     ("host", TEXT, "machine name"),
-    ("versions", TEXT, "JSON: fcdd_sweep, python, torch, numpy"),
+    ("versions", TEXT, "JSON: fcdd_sweep, source (which file of `source/`), python, torch, numpy"),
 )
 
 METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first"), *_RESULTS)

@@ -20,6 +20,7 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import run_in_process
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
@@ -179,6 +180,7 @@ def _telling_decoded(name: str, progress: Progress) -> Callable[[int, int], None
 def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     """The run's own files that no trial makes; `notes` are sentences on the data."""
     run_dir = experiment.run_dir
+    keep_source(run_dir)
     files.write_text(run_dir / tree.EXPERIMENT, dump_experiment(experiment))
     files.write_rows(run_dir / tree.PLAN, planned.rows(), schemas.PLAN)
     environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}

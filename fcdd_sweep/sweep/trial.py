@@ -27,6 +27,7 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
 
@@ -279,6 +280,7 @@ def versions() -> dict[str, str]:
     """What made the numbers."""
     return {
         "fcdd_sweep": version("fcdd_sweep"),
+        "source": source_digest(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
