@@ -302,6 +302,6 @@ def test_the_folder_experiment_takes_both_layouts(tmp_path):
 
 def test_a_data_set_is_looked_at_once_however_many_configs_use_it(planned, monkeypatch):
     looked = []
-    monkeypatch.setattr("fcdd_sweep.sweep.checks.scan_dataset", lambda *data: looked.append(data) or Scan())
+    monkeypatch.setattr("fcdd_sweep.sweep.parts.scan_dataset", lambda *data: looked.append(data) or Scan())
     planned(HEAD + "grid: {training.epochs: [1, 2, 3], training.batch_size: [8, 16]}\n")
     assert len(looked) == 1

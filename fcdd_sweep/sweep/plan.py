@@ -19,16 +19,9 @@ from fcdd_sweep.config.words import show
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of
-from fcdd_sweep.sweep.checks import (
-    Looks,
-    Parts,
-    chosen_classes,
-    counts_of,
-    facts_of,
-    located,
-    problems_of,
-    warnings,
-)
+from fcdd_sweep.sweep.anomaly_checks import counts_of
+from fcdd_sweep.sweep.checks import facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
 _MOST_LISTED = 20
