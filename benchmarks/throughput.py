@@ -19,7 +19,8 @@ import torch
 
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.build import FCDDNet
-from fcdd_sweep.training.batches import BatchMaker, Pool
+from fcdd_sweep.training.anomaly_pools import Pool
+from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.device import device_name, numerics
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.streams import Streams

@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage, stats
 
 from fcdd_sweep.anomalies import render, synthetic
-from fcdd_sweep.anomalies.exposure import limited
+from fcdd_sweep.anomalies.limits import limited
 from fcdd_sweep.anomalies.online import malform
 from fcdd_sweep.anomalies.registry import MODES, SOURCES
 from fcdd_sweep.config.errors import InputError

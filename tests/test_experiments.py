@@ -124,7 +124,7 @@ def n_training(path, told):
     return len(split_for(corpus_of(spec.settings), spec.normal_class).train_nominal)
 
 
-def test_the_papers_numbers_are_in_the_files(data, weights):
+def test_the_papers_numbers_are_in_the_files():
     """Section by section of the paper's appendix: network, batch, epochs, optimiser, rate, decay, quantile, std."""
     found = {}
     for name in ("fmnist", "cifar10", "mvtec", "imagenet", "pascalvoc", "custom"):

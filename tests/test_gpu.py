@@ -45,6 +45,32 @@ def test_anomalies_made_read_or_taken_give_the_same_bits(anomalies, monkeypatch)
     assert first.scores == second.scores
 
 
+METHODS = {
+    "hsc": {"method": "hsc", "network": {"name": "CNN28"}},
+    "hsc with dropout and frozen layers": {
+        "method": "hsc",
+        "network": {"name": "CNN224_VGG_F", "weights": "none"},
+        "images": {"raw_size": 64, "size": 64, "color": "rgb"},
+    },
+    "ae": {"method": "ae", "network": {"name": "AE28"}, "anomalies": {"mode": "unsupervised", "source": None}},
+    "a backbone": {
+        "network": {"name": None, "backbone": "resnet18", "node": "layer1", "weights": "none"},
+        "images": {"raw_size": 64, "size": 64, "color": "rgb"},
+    },
+    "bf16": {"training": {"precision": "bf16"}},
+}
+
+
+@pytest.mark.parametrize("sections", METHODS.values(), ids=METHODS.keys())
+def test_every_method_gives_the_same_bits_twice(sections):
+    training = {"supervision": "labels", "learning_rate": 0.001, **sections.get("training", {})}
+    trial = on_gpu(**{**sections, "training": training})
+    images = trial.settings.images
+    corpus = defects_corpus(raw=images.raw_size, channels=images.channels, maps=False)
+    first, second = (train(trial, corpus) for _ in range(2))
+    assert first.scores == second.scores
+
+
 def test_a_snapshot_made_on_a_gpu_scores_the_same_on_a_cpu(tmp_path):
     corpus = defects_corpus()
     outcome = train(on_gpu(), corpus)

@@ -237,7 +237,7 @@ def test_without_seed_weights_come_from_the_global_stream() -> None:
 def test_registries_and_receptive_fields_need_no_torch() -> None:
     code = (
         "import sys, fcdd_sweep.networks.registry, fcdd_sweep.networks.receptive_field, "
-        "fcdd_sweep.anomalies.registry, fcdd_sweep.anomalies.exposure, fcdd_sweep.networks.describe as describe\n"
+        "fcdd_sweep.anomalies.registry, fcdd_sweep.anomalies.limits, fcdd_sweep.networks.describe as describe\n"
         "from fcdd_sweep.config.schema import Network\n"
         "list(describe.problems_of_network(Network(name='FCDD_CNN224_VGG'), 'fcdd', 3, 224))\n"
         "describe.weights_fingerprint(Network(name='FCDD_CNN224_VGG')); sys.exit('torch' in sys.modules)"

@@ -32,6 +32,13 @@ MODES = {
     "malformed_normal_gt": {"anomalies": {"mode": "malformed_normal_gt", "source": "confetti"}},
     "noise": {"anomalies": {"mode": "noise", "source": "uniform"}},
     "unsupervised": {"anomalies": {"mode": "unsupervised", "source": None}},
+    "hsc": {"method": "hsc", "network": {"name": "CNN28"}, "training": {"supervision": "labels"}},
+    "ae": {
+        "method": "ae",
+        "network": {"name": "AE28"},
+        "anomalies": {"mode": "unsupervised", "source": None},
+        "training": {"supervision": "labels", "learning_rate": 0.001},
+    },
     "adam on labels": {
         "training": {
             "optimizer": "adam",

@@ -1,4 +1,4 @@
-"""Where training anomalies come from. `registry` and `exposure` need no torch."""
+"""Where training anomalies come from. `registry` and `limits` need no torch."""
 
 from __future__ import annotations
 

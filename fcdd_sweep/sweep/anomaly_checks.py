@@ -7,16 +7,8 @@ from pathlib import Path
 
 from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import Problem, closest
-from fcdd_sweep.config.schema import (
-    Anomalies,
-    Dataset,
-    DatasetSource,
-    FolderSource,
-    Images,
-)
-from fcdd_sweep.data.loading import (
-    defects_in_test,
-)
+from fcdd_sweep.config.schema import Anomalies, Dataset, DatasetSource, FolderSource, Images
+from fcdd_sweep.data.loading import defects_in_test
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, only
@@ -24,6 +16,7 @@ from fcdd_sweep.sweep.set_aside import Counts, real_problems
 
 
 def anomaly_problems(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[Problem]:
+    """Mode, source, limit and data that do not fit each other."""
     anomalies = parts.anomalies
     if anomalies is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fcdd_sweep.anomalies.exposure import set_aside_of
+from fcdd_sweep.anomalies.limits import set_aside_of
 from fcdd_sweep.anomalies.registry import REAL_SOURCES
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Anomalies, Dataset, Settings

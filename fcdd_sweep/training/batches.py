@@ -16,12 +16,10 @@ from fcdd_sweep.anomalies.online import malform
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.training.anomaly_pools import AnomalyPool, Pool, StreamedPool, read_ahead
+from fcdd_sweep.training.anomaly_pools import AnomalyPool, StreamedPool, read_ahead
 from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.streams import Stream, Streams
-
-__all__ = ["Batch", "BatchMaker", "Decisions", "Pool", "in_batches"]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.anomalies.exposure import drawn_by_type, limited
+from fcdd_sweep.anomalies.limits import drawn_by_type, limited
 from fcdd_sweep.anomalies.offline import malform_once
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
 from fcdd_sweep.anomalies.synthetic import render

@@ -1,4 +1,4 @@
-"""Which of the images of a pool serve as anomalies. Needs no torch."""
+"""Which anomalies a limit leaves, and which leave the test set. Needs no torch."""
 
 from __future__ import annotations
 
