@@ -14,7 +14,7 @@ from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.networks.describe import counterpart, field_of, problems_of_network
 from fcdd_sweep.networks.registry import NETWORKS
-from fcdd_sweep.sweep import checks, plan
+from fcdd_sweep.sweep import plan
 from fcdd_sweep.sweep.plan import plan_file
 
 
@@ -267,7 +267,7 @@ def test_a_network_is_looked_at_once_however_many_configs_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Network] = []
-    monkeypatch.setattr(checks, "problems_of_network", lambda network, *_: looks.append(network) or [])
+    monkeypatch.setattr(parts, "problems_of_network", lambda network, *_: looks.append(network) or [])
     (tmp_path / "x.yaml").write_text(f"{HEAD}grid: {{training.epochs: [1, 2, 3]}}\nnetwork: {{name: FCDD_CNN28}}\n")
     plan_file(tmp_path / "x.yaml")
     assert looks == [Network(name="FCDD_CNN28")]
