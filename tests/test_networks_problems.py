@@ -14,7 +14,7 @@ from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.networks.describe import counterpart, field_of, problems_of_network
 from fcdd_sweep.networks.registry import NETWORKS
-from fcdd_sweep.sweep import plan
+from fcdd_sweep.sweep import parts, plan
 from fcdd_sweep.sweep.plan import plan_file
 
 
