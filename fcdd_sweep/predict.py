@@ -60,6 +60,7 @@ def predict(
     found = [(path, file) for path in paths for file in image_files(path)]
     if not found:
         raise InputError(Problem(", ".join(map(str, paths)), "there is no image there"))
+    _make(output / "heatmaps")
     rows: list[dict[str, object]] = []
     unreadable: list[str] = []
     pictures = _pictures(found)
@@ -72,6 +73,14 @@ def predict(
     files.write_aside(output / "scores.csv", lambda path: pyarrow.csv.write_csv(table, path))
     scores = files.write_table(output / "scores.parquet", table)
     return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"predictions cannot be written there ({error.strerror})"
+        raise InputError(Problem(str(folder.parent), what, next_step="Choose another --output")) from error
 
 
 def _batch(

@@ -11,6 +11,8 @@ import torch
 
 from fcdd_sweep import cli, load_experiment, run_sweep
 from fcdd_sweep.anomalies import registry, render, synthetic
+from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.words import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.plan import plan_file
@@ -37,6 +39,23 @@ def test_every_column_is_documented_with_its_meaning(name):
     for field in SCHEMAS[name]:
         assert f"| `{field.name}` |" in text
         assert field.metadata[b"meaning"].decode() in text
+
+
+def settings_of(section, above=""):
+    """Keys and meanings that the schema declares."""
+    for name, field in key_names(section).items():
+        yield above + name, " ".join((field.description or "").split())
+        for inner in sections_in(annotation_of(field)):
+            yield from settings_of(inner, f"{above}{name}.")
+
+
+def test_every_setting_is_documented_with_its_meaning():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    settings = list(settings_of(Experiment))
+    sections = {key.rpartition(".")[0] for key, _ in settings}
+    for key, meaning in settings:
+        assert key in sections or (meaning and f"| `{key}` |" in text), key
+        assert meaning.replace("|", "\\|") in text, key
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

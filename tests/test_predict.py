@@ -43,6 +43,12 @@ def test_images(tmp_path):
     return folder, paths
 
 
+def test_an_output_that_cannot_be_made_is_told_before_anything_is_scored(snapshot, test_images, tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match=r"taken: predictions cannot be written there.*Choose another --output"):
+        predict(snapshot, [test_images[0]], tmp_path / "taken")
+
+
 def test_predicted_scores_are_those_of_the_trial(outcome, snapshot, test_images, tmp_path):
     folder, paths = test_images
     result = predict(snapshot, [folder], tmp_path / "out")

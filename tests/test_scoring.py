@@ -61,8 +61,7 @@ def test_scores_are_means_of_the_kept_maps():
 
 def test_reference_quantiles_come_from_as_many_nominal_as_anomalous_images():
     maps = train(spec(keep={"maps": "all"}), defects_corpus()).maps
-    field = tuple(maps["receptive_field"])
-    heat = upsample(maps["anomaly_maps"], field, (28, 28), float(maps["kernel_std_px"]))
+    heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), maps["kernel_std_px"])
     assert maps["reference_quantiles"] == pytest.approx(reference_quantiles(heat), rel=1e-4, abs=1e-6)
 
 

@@ -158,15 +158,18 @@ class Network(Section):
 
 class ExponentialSchedule(Section):
     type: Literal["exponential"] = "exponential"
+    """`exponential` has a `factor`, `milestones` has `milestones` and a `factor`, 0.1 where it is left out."""
     factor: float = Field(gt=0.0, le=1.0)
-    """The learning rate is multiplied by this after every epoch."""
+    """The learning rate is multiplied by this: after every epoch, or after each of the milestones."""
 
 
 class MilestoneSchedule(Section):
     type: Literal["milestones"] = "milestones"
+    """`exponential` has a `factor`, `milestones` has `milestones` and a `factor`, 0.1 where it is left out."""
     milestones: list[Annotated[int, Field(ge=1)]]
     """After this many epochs the learning rate is multiplied by `factor`."""
     factor: float = Field(0.1, gt=0.0, le=1.0)
+    """The learning rate is multiplied by this: after every epoch, or after each of the milestones."""
 
     @field_validator("milestones")
     @classmethod
@@ -189,17 +192,23 @@ Schedule = Annotated[
 
 class Training(Section):
     epochs: int = Field(ge=1)
+    """How often training goes through the data, `passes_per_epoch` times each."""
     passes_per_epoch: int = Field(1, ge=1)
     """How often an epoch goes through the nominal training images."""
     batch_size: int = Field(128, ge=2)
+    """Images of a training step."""
     supervision: Literal["labels", "maps"] = "labels"
     """Loss on image labels or on ground-truth maps (data with maps always the latter)."""
     optimizer: Literal["sgd", "adam"] = "sgd"
+    """`sgd` has Nesterov momentum."""
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
     """Nesterov momentum of SGD."""
     learning_rate: float = Field(gt=0.0)
+    """That of the first epoch."""
     weight_decay: float = Field(0.0, ge=0.0)
+    """L2 penalty, as torch's optimisers add it to gradients."""
     schedule: Schedule
+    """How the learning rate changes: `type: exponential`, or `type: milestones`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs convolutions in bfloat16; it changes numbers and so is part of the config."""
     threads: int = Field(1, ge=1)
@@ -231,6 +240,7 @@ class Evaluation(Section):
 
 class Resources(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where trials run; auto: on a GPU where there is one."""
     cpus: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
     """CPU cores that a trial reserves; auto: as many as `training.threads`."""
     trials_per_gpu: int = Field(4, ge=1)
@@ -246,6 +256,7 @@ class Faults(Section):
 
 class Keep(Section):
     snapshots: Literal["all", "none"] = "all"
+    """Whether trials leave a `snapshot.pt`, which `predict` needs."""
     maps: Literal["pictured", "all"] = "pictured"
     """Which anomaly maps and images a leaf keeps: those in its pictures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
@@ -262,6 +273,8 @@ class Settings(Section):
     anomalies: Anomalies = Anomalies()
     network: Network
     preprocessing: Literal["none", "lcn", "aug1", "lcnaug1", "aug1_blackcenter", "aug1_blackcenter_inverted"] = "none"
+    """The paper's recipes: `aug1` augments, `lcn` normalises each image by its local contrast, `lcnaug1` does both;
+    the others are `aug1` with the centre, or all but the centre, of training images black."""
     training: Training
     heatmaps: Heatmaps = Heatmaps()
     evaluation: Evaluation = Evaluation()
@@ -277,6 +290,7 @@ class Experiment(Settings):
     """An experiment file, presets and overrides applied."""
 
     schema_: Literal[1] = Field(alias="schema")
+    """Version of this list."""
     name: str = Field(pattern=NAME_PATTERN)
     """The run's directory is `output`/`name`."""
     preset: str | None = None
@@ -289,6 +303,7 @@ class Experiment(Settings):
     """Named configs, crossed with the grid."""
     faults: Faults = Faults()
     output: Place = Field(Path("results"), validate_default=True)
+    """Folder that holds the runs."""
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property

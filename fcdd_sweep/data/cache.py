@@ -24,7 +24,7 @@ SEAL = "seal.json"
 _BLOCK = 1 << 16
 _BLOCKS = 256
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+_UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT})
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:

@@ -93,7 +93,7 @@ def upsample(
 
     Args:
         maps: (..., U, V), raw distances.
-        receptive_field: size, jump and shift in input pixels.
+        receptive_field: size, jump and shift in input pixels, as in `maps.npz`.
         out_size: height and width of the heatmaps in pixels, those of the network's input.
         std: standard deviation of the Gaussian in pixels; None: by the receptive field's size.
 
@@ -101,7 +101,9 @@ def upsample(
         (..., H, W) float32.
     """
     given = np.asarray(maps, dtype=np.float32)
-    rows = upsampling_weights(receptive_field, given.shape[-2], out_size[0], std)
-    columns = upsampling_weights(receptive_field, given.shape[-1], out_size[1], std)
+    size, jump, shift = receptive_field
+    field, width = (int(size), int(jump), float(shift)), None if std is None else float(std)  # arrays of a file, too
+    rows = upsampling_weights(field, given.shape[-2], out_size[0], width)
+    columns = upsampling_weights(field, given.shape[-1], out_size[1], width)
     heatmaps: FloatArray = rows.astype(np.float32) @ (given @ columns.T.astype(np.float32))
     return heatmaps
