@@ -342,6 +342,14 @@ seeds: 1
         go(experiment(text=text))
 
 
+def test_a_limit_beyond_the_exposure_is_told_with_both_numbers(experiment, tmp_path):
+    write_images(tmp_path / "others", 4)
+    exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}, limit: 50}}"
+    result, heard = go(experiment("seeds=1", exposed))
+    told = "anomalies.limit asks for 50 outlier-exposure images, but there are 4: all are used."
+    assert heard.sentences.count(told) == 1 and told in html.unescape(result.report.read_text())
+
+
 def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
     write_images(tmp_path / "others", 4)
     exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}}}"

@@ -141,10 +141,20 @@ def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[s
         notes += corpus.notes
         source = each.anomalies.source
         if source is not None and not isinstance(source, str):
-            notes += load_exposure(source, each.dataset, each.images, say=progress.said).notes
+            pool = load_exposure(source, each.dataset, each.images, say=progress.said)
+            notes += [*pool.notes, *_limit_notes(each, len(pool), progress)]
     _fetch_weights(specs, progress)
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
     return fingerprints, list(dict.fromkeys(notes))
+
+
+def _limit_notes(settings: Settings, there: int, progress: Progress) -> list[str]:
+    limit = settings.anomalies.limit
+    if limit == "all" or limit <= there:
+        return []
+    note = f"anomalies.limit asks for {limit} outlier-exposure images, but there are {there}: all are used."
+    progress.said(note)
+    return [note]
 
 
 def _fetch_weights(specs: Sequence[TrialSpec], progress: Progress) -> None:
@@ -161,7 +171,7 @@ def _fetch_weights(specs: Sequence[TrialSpec], progress: Progress) -> None:
 
 def _data_key(settings: Settings) -> str:
     """Equal for settings that read the same images."""
-    return settings.model_dump_json(include={"dataset": True, "images": True, "anomalies": {"source"}})
+    return settings.model_dump_json(include={"dataset": True, "images": True, "anomalies": {"source", "limit"}})
 
 
 def _telling_decoded(name: str, progress: Progress) -> Callable[[int, int], None]:
