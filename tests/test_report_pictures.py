@@ -16,6 +16,7 @@ from fcdd_sweep.report import heatmaps, mosaic, roc, style, words
 from fcdd_sweep.report.leaf import draw_leaf
 from fcdd_sweep.report.loss import draw_loss, read_history
 from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.words import score_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_arrays, read_table, write_arrays, write_rows
 from tests import fakes
@@ -257,3 +258,28 @@ def test_stored_curves_come_back_in_order(leaf):
     assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
     assert (np.diff(found["pixel_roc"][0]) >= 0).all()
     assert read_table(leaf / tree.CURVES).num_rows == sum(len(x) for x, _ in found.values())
+
+
+def test_an_anomaly_without_a_map_is_grey_not_black():
+    maps = np.stack([np.zeros((4, 4)), np.ones((4, 4)), np.full((4, 4), 2)]).astype(np.uint8)
+    assert mosaic.as_black_and_white(maps)[:, 0, 0, 0].tolist() == [0, 255, 128]
+
+
+@pytest.mark.parametrize(
+    ("score", "text"), [(0.000237, "2.4e-4"), (0.5, "0.5"), (12.3456, "12.3"), (0.0, "0"), (12345.0, "1.2e4")]
+)
+def test_scores_below_pictures_are_short(score, text):
+    assert score_text(score) == text
+
+
+def test_titles_and_captions_have_room_below_few_pictures():
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    strip = mosaic.Strip(
+        "nominal test images with the lowest and the highest scores", (("input", pixels),), ("x" * 20,)
+    )
+    figure = mosaic.draw_strips([strip], mosaic.ColourScale("0", "1"), cell_in=0.5)
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    title, _, caption = ax.texts
+    assert title.get_window_extent().x1 < ax.get_window_extent().x1
+    assert caption.get_window_extent().width <= 0.5 * figure.dpi

@@ -96,3 +96,15 @@ def test_a_test_set_without_nominal_images_or_maps_has_undefined_figures():
     outcome = train(spec(), anomalous)
     assert np.isnan([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]]).all()
     assert np.isnan([outcome.defects[0]["image_auroc"], outcome.defects[0]["pixel_auroc"]]).all()
+
+
+def test_pictures_tell_an_anomaly_without_a_map_from_one_with_an_empty_map():
+    corpus = defects_corpus()
+    first = int(np.flatnonzero(corpus.is_test & corpus.is_anomalous)[0])
+    index = corpus.mask_index.copy()
+    index[first] = -1
+    maps = train(spec(keep={"maps": "all"}), dataclasses.replace(corpus, mask_index=index)).maps
+    found = {
+        number: set(np.unique(gt)) for number, gt in zip(maps["image_index"].tolist(), maps["gt_maps"], strict=True)
+    }
+    assert found[first] == {2} and all(values <= {0, 1} for number, values in found.items() if number != first)

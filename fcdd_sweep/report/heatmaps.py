@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fcdd_sweep.metrics import colour, pictured
 from fcdd_sweep.metrics.upsampling import MapPlace
 from fcdd_sweep.report.mosaic import ColourScale, Strip, as_black_and_white, as_colours, as_rgb
+from fcdd_sweep.report.words import score_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
 
@@ -125,7 +126,7 @@ def strip_of(maps: LeafMaps, rows: Rows, quantile: float, scale: Scale, title: s
     parts = [("input", as_rgb(maps.images[rows])), ("heatmap", maps.coloured(rows, quantile, scale))]
     if maps.gt_maps is not None and (maps.label[rows] == 1).any():
         parts.append(("ground\ntruth", as_black_and_white(maps.gt_maps[rows])))
-    return Strip(title, tuple(parts), tuple(f"{score:.3g}" for score in maps.score[rows]))
+    return Strip(title, tuple(parts), tuple(map(score_text, maps.score[rows].tolist())))
 
 
 def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
@@ -210,5 +211,5 @@ def class_strips(
     ]
     if maps[0].gt_maps is not None:
         parts.append(("ground\ntruth", as_black_and_white(maps[0].gt_maps[shown[0][1]])))
-    captions = tuple(f"{LABEL_NAMES[label[i]]} {score[i]:.3g}" for i in chosen)
+    captions = tuple(f"{LABEL_NAMES[label[i]]} {score_text(float(score[i]))}" for i in chosen)
     return [Strip("the same test images under every seed, with their mean score", tuple(parts), captions)]

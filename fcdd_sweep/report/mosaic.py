@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import matplotlib
@@ -20,6 +21,16 @@ FRAME = 190
 """Grey level of the frame around each picture."""
 CELL_IN = 1.1
 """Side of a picture in inches when six stand side by side: the width of a paper's text."""
+
+
+TITLE_IN = 4.8
+"""Room for the longest title, however few pictures stand below it."""
+CHARACTER = 0.63
+"""Width of a character as a share of the size of the text, with a little air."""
+NO_MAP = 2
+"""Stands in ground-truth maps for "nobody drew one"."""
+UNKNOWN = 128
+"""Grey level of a map that is not there."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,9 @@ def as_rgb(images: npt.NDArray[Any]) -> Pixels:
 
 
 def as_black_and_white(gt_maps: npt.NDArray[Any]) -> Pixels:
-    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective."""
-    return as_rgb((np.asarray(gt_maps)[:, None] > 0).astype(np.uint8) * np.uint8(255))
+    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective, grey where the image has no map (`NO_MAP`)."""
+    shades = np.array([0, 255, UNKNOWN], np.uint8)
+    return as_rgb(shades[np.asarray(gt_maps, np.uint8)[:, None].clip(max=NO_MAP)])
 
 
 def as_colours(values: npt.NDArray[Any]) -> Pixels:
@@ -69,7 +81,7 @@ def draw_strips(
 ) -> Figure:
     """Draw strips below one another; `cell_in` is the side of a picture in inches when a figure is made for them."""
     heights = [_height(strip, cell_in) for strip in strips]
-    columns = max((strip.columns for strip in strips), default=1)
+    columns = max(ceil(TITLE_IN / cell_in), *(strip.columns for strip in strips), 1)
     ax = ax or _new_axes(columns, sum(heights), cell_in, with_scale=scale is not None)
     top = 0.0
     for strip, height in zip(strips, heights, strict=True):
@@ -108,8 +120,9 @@ def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
         ax.imshow(_beside(images, cell_in), extent=(0, len(images), y + 1, y))
         ax.text(-0.06 / cell_in, y + 0.5, name, fontsize=TEXT_PT, color=INK, ha="right", va="center")
         y += 1
+    longest = max(map(len, strip.captions), default=1)
+    size = min(SMALL_PT, 72 * cell_in / (CHARACTER * longest))  # neighbours must not run into one another
     for column, caption in enumerate(strip.captions):
-        size = min(SMALL_PT, 72 * cell_in / 5)
         ax.text(column + 0.5, y + 0.12 / cell_in, caption, fontsize=size, color=INK, ha="center", va="baseline")
 
 

@@ -14,6 +14,13 @@ def figure_text(value: float | None) -> str:
     return NOT_DEFINED if value is None or math.isnan(value) else f"{value:.3f}"
 
 
+def score_text(score: float) -> str:
+    """Three digits, and few characters: it stands below a small picture."""
+    if score and not 0.001 <= abs(score) < 1000:
+        return f"{score:.1e}".replace("e-0", "e-").replace("e+0", "e")
+    return f"{score:.3g}"
+
+
 def spread_text(summary: Summary) -> str:
     """`0.912 ± 0.013 (n=5)`; a single value has no spread."""
     if math.isnan(summary.mean):

@@ -35,7 +35,7 @@ MAPS = "maps.npz"
 - `label` (M,) int8, `score` (M,) float64
 - `anomaly_maps` (M, U, V) float32, as the network gives them
 - `images` (M, C, S, S) uint8, what the network saw, before normalisation
-- `gt_maps` (M, S, S) uint8 of 0 and 1, absent when the data has no maps
+- `gt_maps` (M, S, S) uint8, 1 where anomalous, 2 throughout for an anomaly without a map; absent when the data has none
 
 and beside them
 

@@ -211,14 +211,15 @@ def _kept_maps(
         **references(detector, label, maps),
     }
     if corpus.has_maps:
-        shrunk = [_shrunk(corpus.mask(i), size) for i in split.test[kept]]
+        shrunk = [_shrunk(corpus.mask(split.test[i]), size, split.test_label[i]) for i in kept]
         arrays["gt_maps"] = np.array(shrunk, dtype=np.uint8).reshape(-1, size, size)
     return arrays
 
 
-def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int) -> npt.NDArray[np.uint8]:
+def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int, anomalous: int) -> npt.NDArray[np.uint8]:
+    """A map at the network's size: nothing is marked in a nominal image; 2 for an anomaly that nobody marked."""
     if mask is None:
-        return np.zeros((size, size), dtype=np.uint8)
+        return np.full((size, size), 2 if anomalous else 0, dtype=np.uint8)
     rows, columns = (nearest_index(size, side) for side in mask.shape)
     return mask[rows][:, columns].astype(np.uint8)
 
