@@ -226,7 +226,8 @@ def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int, anomalous: int) -> np
 
 def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
     """`count` of them at equal distances: test sets are in the order of defect types or classes."""
-    return rows[np.arange(min(count, len(rows))) * len(rows) // max(min(count, len(rows)), 1)]
+    count = min(count, len(rows))
+    return rows[np.arange(count) * len(rows) // max(count, 1)]
 
 
 def references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> dict[str, npt.NDArray[np.float32]]:
