@@ -20,6 +20,7 @@ from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.monitor import Monitor
+from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, claim_attempt, config_text, key_of
 from fcdd_sweep.sweep.tune import TuneRunner
 from fcdd_sweep.training.outcome import Observer
@@ -41,7 +42,11 @@ class Deaf(Monitor):
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
 
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None: ...
+
     def ended(self, spec: TrialSpec, result: TrialResult) -> None: ...
+
+    def said(self, sentence: str) -> None: ...
 
 
 class Publishing(Deaf):
@@ -74,7 +79,7 @@ def seconds(count: int, *, bare: bool) -> float:
         run_dir = Path(folder)
         monitor = Deaf() if bare else Publishing(run_dir)
         started = time.perf_counter()
-        TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf)
+        TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf, Stop())
         return time.perf_counter() - started
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some trials failed, 2 bad input, 130 interrupted.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,7 +96,14 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _running_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    place.add_argument(
+        "--address",
+        default=os.environ.get("RAY_ADDRESS"),
+        metavar="ADDRESS",
+        help="run on a Ray cluster: auto, or HOST:PORT of its head (default: $RAY_ADDRESS, else a Ray of our own)",
+    )
     parser.add_argument(
         "--changed-data",
         choices=("stop", "keep", "redo"),
@@ -119,7 +127,13 @@ def _run(options: argparse.Namespace) -> int:
     from fcdd_sweep.sweep.sweep import run_sweep
 
     with shown(_console()) as progress:
-        result = run_sweep(experiment, local=options.local, changed_data=options.changed_data, progress=progress)
+        result = run_sweep(
+            experiment,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
+        )
     return _ended(result)
 
 
@@ -127,7 +141,7 @@ def _ended(result: SweepResult, page: Path | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
     summary = f"{result.done} of {result.planned} trials done, {result.failed} failed, {result.missing} missing"
     if result.interrupted:
-        print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, the others start anew.")
+        print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, others from checkpoints.")
         return INTERRUPTED
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts'}/TRIAL_ID/N/error.txt")

@@ -125,6 +125,10 @@ class PlainProgress(Progress):
         if time.monotonic() - self._last > self._heartbeat_s:
             self._print(self.tally.line())
 
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        self.tally.running.pop(spec.trial_id, None)
+        self._print(f"{label(spec)}: {result.error}; {decision}", "yellow")
+
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
         tally = self.tally
         tally.running.pop(spec.trial_id, None)

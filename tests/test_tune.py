@@ -9,7 +9,7 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Faults, Resources
-from fcdd_sweep.results import tree
+from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.tune import TuneRunner
 from tests import works
 from tests.specs import spec
@@ -21,7 +21,7 @@ class Recording:
     """A monitor that writes down what it hears."""
 
     def __init__(self):
-        self.begun, self.epochs, self.results = [], [], {}
+        self.begun, self.epochs, self.results, self.again = [], [], {}, []
         self.terminal = threading.RLock()  # like a console's: it cannot be pickled
 
     def started(self, spec):
@@ -30,6 +30,9 @@ class Recording:
     def epoch_done(self, spec, epoch, epochs, loss):
         self.epochs.append((spec.trial_id, epoch, epochs, loss))
 
+    def retried(self, spec, result, decision):
+        self.again.append((spec.trial_id, result, decision))
+
     def ended(self, spec, result):
         assert spec.trial_id not in self.results
         self.results[spec.trial_id] = result
@@ -37,7 +40,7 @@ class Recording:
 
 def run(work, specs, run_dir, **faults):
     monitor = Recording()
-    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work)
+    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, Stop())
     return monitor
 
 
@@ -53,6 +56,7 @@ def test_every_trial_runs_once_and_nothing_is_left(tmp_path):
     specs = [spec(seed=seed) for seed in range(4)]
     monitor = run(works.empty, specs, tmp_path)
     assert {each.trial_id for each in specs} == set(monitor.results) == set(monitor.begun)
+    assert len(monitor.begun) == 4
     assert all(result.status == "done" and result.image_auroc == 0.5 for result in monitor.results.values())
     assert left_behind() == []
     assert dict(os.environ) == before
@@ -63,9 +67,9 @@ def test_every_trial_runs_once_and_nothing_is_left(tmp_path):
 def test_epochs_are_heard_while_a_trial_runs(tmp_path):
     only = spec()
     monitor = run(works.telling, [only], tmp_path)
-    assert [(trial, epoch, epochs) for trial, epoch, epochs, _ in monitor.epochs] == [
-        (only.trial_id, epoch, 3) for epoch in (1, 2, 3)
-    ]
+    heard = [epoch for _, epoch, _, _ in monitor.epochs]
+    assert heard and heard == sorted(set(heard)) and set(heard) <= {1, 2, 3}
+    assert all((trial, epochs) == (only.trial_id, 3) for trial, _, epochs, _ in monitor.epochs)
 
 
 def test_a_lost_worker_is_started_again(tmp_path):
@@ -80,18 +84,74 @@ def test_a_trial_that_loses_every_worker_fails_alone_and_keeps_the_evidence(tmp_
     monitor = run(works.dying_always, specs, tmp_path, retries=1)
     assert [monitor.results[each.trial_id].status for each in specs] == ["done", "failed", "done"]
     lost = monitor.results[specs[1].trial_id]
-    assert lost.error.startswith("worker lost 2 times")
-    error = tree.attempts_of(tmp_path, lost.trial_id) / str(lost.attempt) / tree.ERROR
-    assert error.read_text().count("worker process has died") == 2
+    assert (lost.kind, lost.status) == ("worker_lost", "failed")
+    ((trial_id, first, decision),) = monitor.again
+    assert (trial_id, first.kind, decision) == (lost.trial_id, "worker_lost", "it is tried again")
+    assert "worker process has died" in first.traceback and "worker process has died" in lost.traceback
 
 
 def test_more_cores_than_there_are_is_refused_before_anything_waits(tmp_path):
     with pytest.raises(InputError, match=r"resources.cpus: a trial asks for 999 CPU cores, this machine has \d+"):
-        TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty)
+        TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty, Stop())
     assert left_behind() == []
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray sees no GPU"):
-        TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty)
+        TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty, Stop())
+
+
+def test_a_trial_without_progress_is_ended_with_its_stack_and_tried_again(tmp_path):
+    specs = [spec(seed=seed) for seed in range(2)]
+    monitor = run(works.hanging_once, specs, tmp_path, progress_timeout="2s")
+    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 2
+    ((trial_id, hung, _),) = monitor.again
+    assert (trial_id, hung.kind) == (specs[1].trial_id, "hung")
+    assert "no progress for" in hung.error and "hanging_once" in hung.traceback
+
+
+def test_a_frozen_worker_is_ended_by_the_driver(tmp_path):
+    specs = [spec(seed=seed) for seed in range(2)]
+    monitor = run(works.frozen_once, specs, tmp_path, progress_timeout="2s")
+    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 2
+    ((trial_id, hung, _),) = monitor.again
+    assert (trial_id, hung.kind) == (specs[1].trial_id, "hung") and "did not answer" in hung.error
+
+
+def test_a_preempted_worker_gives_its_trial_back_without_a_retry_being_counted(tmp_path):
+    only = spec()
+    monitor = run(works.preempted_once, [only], tmp_path, retries=0)
+    assert monitor.results[only.trial_id].status == "done"
+    ((_, result, _),) = monitor.again
+    assert result.kind == "preempted"
+
+
+def test_out_of_memory_is_tried_again_with_more_room(tmp_path):
+    only = spec()
+    monitor = run(works.short_of_memory_once, [only], tmp_path)
+    assert monitor.results[only.trial_id].status == "done"
+    ((_, result, decision),) = monitor.again
+    assert result.kind == "out_of_memory" and decision == "it is tried again with 2 shares of a machine"
+
+
+def test_asked_to_stop_running_trials_end_as_stopped_and_nothing_new_starts(tmp_path):
+    specs = [spec(seed=seed) for seed in range(30)]
+    monitor, stop = Recording(), Stop()
+
+    def begun(spec):
+        Recording.started(monitor, spec)
+        if not stop.asked:
+            stop.ask()
+
+    monitor.started = begun
+    TuneRunner(Resources(device="cpu"), Faults())(specs, tmp_path, monitor, works.waiting_to_be_stopped, stop)
+    assert monitor.results and {result.status for result in monitor.results.values()} == {"stopped"}
+    assert len(monitor.results) < 10
+
+
+def test_waves_do_every_trial_once(tmp_path):
+    specs = [spec(seed=seed) for seed in range(7)]
+    monitor = Recording()
+    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, Stop())
+    assert len(monitor.results) == 7 and len(monitor.begun) == 7

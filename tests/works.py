@@ -51,5 +51,46 @@ def dying_always(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialRes
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
 
 
+def hanging_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Seed 1 stands still on its first attempt."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if spec.seed == 1 and number == 1:
+        time.sleep(600)
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
+def frozen_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Seed 1 freezes its whole process on the first attempt."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if spec.seed == 1 and number == 1:
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
+def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Goes on until it is asked to stop."""
+    while not observer.stop_asked():
+        time.sleep(0.05)
+    return TrialResult(spec.trial_id, "stopped", 1, "stopped")
+
+
+def preempted_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Its machine tells it to stop on the first attempt."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return waiting_to_be_stopped(spec, run_dir, observer)
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
+def short_of_memory_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Does not fit on the first attempt."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if number == 1:
+        return TrialResult(spec.trial_id, "failed", number, "MemoryError", kind="out_of_memory")
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
 SILENT = Silent()
 """An observer for attempts made by hand."""

@@ -253,6 +253,12 @@ class Faults(Section):
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
 
+    progress_timeout: str = "1800s"
+
+    @property
+    def progress_timeout_s(self) -> float:
+        return float(self.progress_timeout[:-1])
+
 
 class Keep(Section):
     snapshots: Literal["all", "none"] = "all"

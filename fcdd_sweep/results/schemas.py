@@ -115,6 +115,23 @@ INDEX = _schema(
     ("published", TIME, "when the row was written"),
 )
 
+FAILURES = _schema(
+    *_KEY,
+    ("attempt", INT, "which try it was; 0 when the worker was lost and nobody knows"),
+    (
+        "kind",
+        TEXT,
+        "`error`, `diverged`, `out_of_memory`, `worker_lost`, `node_lost`, `node_unfit`, `hung`, `storage`"
+        " or `preempted`",
+    ),
+    ("error", TEXT, "what happened, in a line"),
+    ("traceback", TEXT, "where; for a lost worker what Ray knew"),
+    ("decision", TEXT, "what followed: another attempt, or none in this start"),
+    ("host", TEXT, "machine name; empty when nobody knows"),
+    ("ended", TIME, "when the driver heard of it"),
+)
+"""One row for every attempt that ended without a result, over all starts; newest last."""
+
 PREDICTIONS = _schema(
     ("path", TEXT, "the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),

@@ -9,6 +9,7 @@ from pathlib import Path
 EXPERIMENT = "experiment.yaml"
 PLAN = "plan.parquet"
 INDEX = "index.parquet"
+FAILURES = "failures.parquet"
 ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
 REPORT = "report.html"

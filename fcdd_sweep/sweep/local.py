@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.sweep.monitor import Monitor, Work
+from fcdd_sweep.sweep.queue import JobQueue, told
+from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.training.outcome import EpochRecord
+
+_NAP_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -17,16 +23,33 @@ class _Passing:
 
     spec: TrialSpec
     monitor: Monitor
+    stop: Stop
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
         self.monitor.epoch_done(self.spec, record.epoch, epochs, record.loss)
 
     def stop_asked(self) -> bool:
-        return False
+        return self.stop.asked
 
 
-def run_in_process(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None:
-    """See `sweep.monitor.Runner`."""
-    for spec in specs:
-        monitor.started(spec)
-        monitor.ended(spec, work(spec, run_dir, _Passing(spec, monitor)))
+@dataclass(frozen=True)
+class LocalRunner:
+    """See `sweep.monitor.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
+
+    faults: Faults
+
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None:
+        queue = JobQueue(specs, self.faults.retries)
+        with stop.listening():
+            while not queue.empty and not stop.asked:
+                job = queue.next()
+                if job is None:
+                    time.sleep(_NAP_S)  # a retry waits
+                    continue
+                monitor.started(job.spec)
+                result = work(job.spec, run_dir, _Passing(job.spec, monitor, stop))
+                again = queue.ended(result)
+                if again is not None:
+                    monitor.retried(job.spec, result, told(again, job))
+                else:
+                    monitor.ended(job.spec, result)

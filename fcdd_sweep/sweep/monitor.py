@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import Observer
 
@@ -21,10 +22,19 @@ class Monitor(Protocol):
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
 
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """An attempt ended without a result, and there will be another one; `decision` says when and how."""
+
     def ended(self, spec: TrialSpec, result: TrialResult) -> None: ...
+
+    def said(self, sentence: str) -> None:
+        """Something worth knowing about what trials run on."""
 
 
 class Runner(Protocol):
-    """Gets trials done, in any order, and tells a monitor; returns when none is left."""
+    """Gets trials done, in any order, and tells a monitor.
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None: ...
+    Returns when none is left, or when the sweep was asked to stop and what ran has saved itself.
+    """
+
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None: ...

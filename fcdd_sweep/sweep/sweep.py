@@ -21,11 +21,12 @@ from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.source import keep_source
+from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.local import run_in_process
+from fcdd_sweep.sweep.local import LocalRunner
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, plan
-from fcdd_sweep.sweep.signals import terminated_like_interrupted
+from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
@@ -74,6 +75,9 @@ class Progress(Monitor):
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         """See `Monitor`."""
 
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """See `Monitor`."""
+
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
         """See `Monitor`."""
 
@@ -82,6 +86,7 @@ def run_sweep(
     experiment: Experiment,
     *,
     local: bool = False,
+    address: str | None = None,
     changed_data: OnChangedData = "stop",
     progress: Progress | None = None,
     work: Work = run_trial,
@@ -91,6 +96,7 @@ def run_sweep(
     Args:
         experiment: from `load_experiment`.
         local: run in this process, one trial after the other, instead of on Ray Tune.
+        address: of a Ray cluster to run on, `auto` or HOST:PORT; None for a Ray of our own on this machine.
         changed_data: what happens to finished trials whose data has changed since.
         progress: told of everything that happens.
         work: what a worker does with a trial; another one in tests and benchmarks.
@@ -114,7 +120,8 @@ def run_sweep(
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
         progress.begun(len(planned.specs), len(kept), len(missing))
-        interrupted = _run(missing, experiment, ledger, progress, work, local=local)
+        runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
+        interrupted = _run(missing, run_dir, ledger, progress, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -258,32 +265,25 @@ def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) 
 
 
 def _run(
-    missing: Sequence[TrialSpec],
-    experiment: Experiment,
-    ledger: Ledger,
-    progress: Progress,
-    work: Work,
-    *,
-    local: bool,
+    missing: Sequence[TrialSpec], run_dir: Path, ledger: Ledger, progress: Progress, work: Work, runner: Runner
 ) -> bool:
-    """Run the missing trials; gives whether Ctrl-C ended it."""
+    """Run the missing trials; gives whether a signal ended it."""
     if not missing:
         return False
-    runner = run_in_process if local else _tune(experiment)
+    stop = Stop(lambda: progress.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        with terminated_like_interrupted():
-            runner(missing, experiment.run_dir, _Publishing(ledger, progress), work)
+        runner(missing, run_dir, _Publishing(ledger, progress, FailureLog(run_dir)), work, stop)
     except KeyboardInterrupt:
         return True
     finally:
         ledger.save()
-    return False
+    return stop.asked
 
 
-def _tune(experiment: Experiment) -> Runner:
+def _tune(experiment: Experiment, address: str | None) -> Runner:
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
-    return TuneRunner(experiment.resources, experiment.faults)
+    return TuneRunner(experiment.resources, experiment.faults, address)
 
 
 @dataclass(frozen=True)
@@ -292,12 +292,20 @@ class _Publishing:
 
     ledger: Ledger
     progress: Progress
+    failures: FailureLog
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+
+    def said(self, sentence: str) -> None:
+        self.progress.said(sentence)
+
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        self._log(spec, result, decision)
+        self.progress.retried(spec, result, decision)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
         if self.ledger.done(spec.trial_id):
@@ -307,6 +315,13 @@ class _Publishing:
                 self.ledger.publish(spec, result)
             elif result.status == "failed":
                 self.ledger.fail(spec, result)
+                self._log(spec, result, "given up in this start")
         except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
             self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
         self.progress.ended(spec, result)
+
+    def _log(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        try:
+            self.failures.add(spec, result, decision)
+        except OSError as error:
+            self.progress.said(f"could not keep the failure of {spec.leaf}: {error}")

@@ -28,6 +28,7 @@ from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.source import source_digest
+from fcdd_sweep.sweep.failures import FailureKind, kind_of
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
 
@@ -43,6 +44,9 @@ class TrialResult:
         status: `done` when its files are whole, `failed`, or `stopped` when it was asked to.
         attempt: which try this was, 1 for the first; 0 if none could be begun.
         error: last line of the traceback; empty when done.
+        kind: what kind of failure it was; None when it was none.
+        traceback: of a failure.
+        host: machine that ran it; empty when nobody knows.
         image_auroc: of a finished trial; None when undefined.
         data_fingerprint: of a finished trial.
     """
@@ -53,6 +57,9 @@ class TrialResult:
     error: str = ""
     image_auroc: float | None = None
     data_fingerprint: str = ""
+    kind: FailureKind | None = None
+    traceback: str = ""
+    host: str = ""
 
 
 def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
@@ -66,7 +73,7 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
     except OSError as error:
-        return TrialResult(spec.trial_id, "failed", 0, f"no attempt could be begun: {error}")
+        return _failed(spec, 0, None, error)
     leaf = attempt_dir / "leaf"
     try:
         with _logging_to(leaf / tree.LOG):
@@ -74,8 +81,22 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
-        return TrialResult(spec.trial_id, "failed", number, write_error(attempt_dir, error))
+        return _failed(spec, number, attempt_dir, error)
     return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
+
+
+def _failed(spec: TrialSpec, number: int, attempt_dir: Path | None, error: BaseException) -> TrialResult:
+    """What an exception made of an attempt; without a folder none could be begun."""
+    text = "".join(traceback.format_exception(error))
+    words = text.strip().splitlines()[-1]
+    if attempt_dir is None:
+        words = f"no attempt could be begun: {words}"
+    else:
+        write_error(attempt_dir, text)
+    kind = kind_of(error)
+    if kind == "out_of_memory" and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # the process lives on, and others share its GPU
+    return TrialResult(spec.trial_id, "failed", number, words, kind=kind, traceback=text, host=platform.node())
 
 
 def claim_attempt(run_dir: Path, trial_id: str) -> tuple[int, Path]:
@@ -91,14 +112,12 @@ def claim_attempt(run_dir: Path, trial_id: str) -> tuple[int, Path]:
             number += 1
 
 
-def write_error(attempt_dir: Path, error: BaseException) -> str:
-    """Keep the traceback; gives its last line. A full disk must not hide the first error."""
-    text = "".join(traceback.format_exception(error))
+def write_error(attempt_dir: Path, text: str) -> None:
+    """Keep a traceback. A full disk must not hide the first error."""
     try:
         files.write_text(attempt_dir / tree.ERROR, text)
     except OSError as unwritten:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
-    return text.strip().splitlines()[-1]
 
 
 @contextmanager

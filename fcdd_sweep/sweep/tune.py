@@ -1,54 +1,31 @@
-"""Trials on Ray Tune, which places them, gives them resources, hears their epochs and starts lost ones again.
+"""Trials on Ray Tune, which places them, gives them resources, and hears their epochs.
 
-Every start gets a fresh Tuner with what is missing: Tune is not the memory of the sweep. Its own files live in a
-scratch folder that is gone afterwards, and nothing of it is left running.
+Every start gets fresh Tuners with what is missing, wave after wave, since Tune's own bookkeeping grows with the number
+of its trials: Tune is not the memory of the sweep. What follows a failure, our own queue decides.
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import secrets
-import shutil
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.signals import terminated_like_interrupted, undisturbed
-from fcdd_sweep.sweep.trial import TrialResult, claim_attempt
-from fcdd_sweep.training.outcome import EpochRecord
+from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.stopping import Stop
+from fcdd_sweep.sweep.tune_cluster import connected
 
-_QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "600",
-    "TUNE_RESULT_BUFFER_LENGTH": "1",
-}
-"""No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
-
-logger = logging.getLogger("fcdd_sweep.tune")
-
-_TOKEN = secrets.token_hex(32)
-"""Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
-
-_TELL_EVERY_S = 1.0
-"""A trial tells its epochs at most this often: each telling waits for the driver."""
+WAVE = 1000
+"""Jobs that one Tuner is given."""
+_TELLINGS_A_S = 50.0
+"""Tellings that the driver hears in a second at most, all running trials together."""
+_GRACE_S = 60.0
+"""How long running trials have to save themselves when the sweep is to end."""
 
 
 @dataclass(frozen=True)
@@ -57,176 +34,119 @@ class TuneRunner:
 
     Attributes:
         resources: what a trial gets.
-        faults: how often a trial whose worker was lost is started again.
+        faults: how often a trial that was lost is tried again, and when it counts as hung.
+        address: of a Ray cluster; None for a Ray of our own on this machine.
+        wave: jobs that one Tuner is given.
     """
 
     resources: Resources
     faults: Faults = field(default_factory=Faults)
+    address: str | None = None
+    wave: int = WAVE
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None:
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
-        InputError: the machine has fewer CPU cores than one trial asks for, or no GPU where one is asked for.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; workers are gone by then.
+        InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for.
+        KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
         """
-        with _local_ray() as scratch:
-            self._run(specs, run_dir, monitor, work, scratch)
+        with connected(self.address, stop) as scratch:
+            shares = Shares.of_cluster(self.resources, max(spec.settings.training.threads for spec in specs))
+            queue = JobQueue(specs, self.faults.retries)
+            while not queue.empty:
+                self._run_wave(queue, tuple(specs), run_dir, monitor, work, stop, scratch, shares)
 
-    def _run(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, scratch: Path) -> None:
+    def _run_wave(
+        self,
+        queue: JobQueue,
+        specs: tuple[TrialSpec, ...],
+        run_dir: Path,
+        monitor: Monitor,
+        work: Work,
+        stop: Stop,
+        scratch: Path,
+        shares: Shares,
+    ) -> None:
         from ray import tune
 
-        share = self._share(max(spec.settings.training.threads for spec in specs))
-        trainable = tune.with_parameters(_train, specs=tuple(specs), run_dir=run_dir, work=work)
+        from fcdd_sweep.sweep.tune_driver import Listener, NextJob, Wave
+        from fcdd_sweep.sweep.tune_worker import Orders, Worker
+
+        tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
+        still_after_s = self.faults.progress_timeout_s
+        orders = Orders(specs, run_dir, work, tell_every_s, still_after_s)
+        wave = Wave(queue, specs, self.wave)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(shares.slots, 64))
         tuner = tune.Tuner(
-            tune.with_resources(trainable, tune.PlacementGroupFactory([share])),
-            param_space={"number": tune.grid_search(list(range(len(specs))))},
+            tune.with_resources(
+                tune.with_parameters(Worker, orders=orders),
+                lambda config: tune.PlacementGroupFactory([shares.for_room(config["room"])]),
+            ),
             tune_config=tune.TuneConfig(
-                reuse_actors=True, trial_dirname_creator=lambda trial: str(trial.config["number"])
+                search_alg=NextJob(wave, stop),
+                num_samples=-1,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(scratch / "tune"),
                 verbose=0,
                 log_to_file=False,
-                failure_config=tune.FailureConfig(max_failures=self.faults.retries),
-                callbacks=[_listener(specs, run_dir, monitor)],
+                callbacks=[
+                    Listener(wave, monitor, stop, silent_after_s=still_after_s + 10 * tell_every_s, grace_s=_GRACE_S)
+                ],
             ),
         )
         tuner.fit()
 
-    def _share(self, threads: int) -> dict[str, float]:
-        """What one trial takes of the machine; refuses what would wait for ever. Cores are as many as threads."""
+
+@dataclass(frozen=True)
+class Shares:
+    """What of a machine a trial takes.
+
+    Attributes:
+        cpus: CPU cores.
+        most_cpus: cores of the largest machine.
+        trials_per_gpu: how many trials share a GPU; 0 where trials run on CPUs.
+        slots: trials that run at once, all machines together.
+    """
+
+    cpus: float
+    most_cpus: float
+    trials_per_gpu: int
+    slots: int
+
+    @classmethod
+    def of_cluster(cls, resources: Resources, threads: int) -> Shares:
+        """Raises InputError for what would wait for ever. Cores are as many as threads unless the user says more."""
         import ray
 
-        there = ray.cluster_resources()
-        cpus = float(threads if self.resources.cpus == "auto" else self.resources.cpus)
-        if cpus > there.get("CPU", 0):
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        most = max((machine.get("CPU", 0.0) for machine in machines), default=0.0)
+        cpus = float(threads if resources.cpus == "auto" else resources.cpus)
+        if cpus > most:
             raise InputError(
                 Problem(
                     "resources.cpus",
-                    f"a trial asks for {cpus:g} CPU cores, this machine has {there.get('CPU', 0):g}",
-                    f"at most {there.get('CPU', 0):g}",
+                    f"a trial asks for {cpus:g} CPU cores, {_largest(machines)} has {most:g}",
+                    f"at most {most:g}",
                     "Lower resources.cpus, or training.threads when it is 'auto'",
                 )
             )
-        gpus = there.get("GPU", 0)
-        if self.resources.device == "cuda" and not gpus:
+        gpus = sum(machine.get("GPU", 0.0) for machine in machines)
+        if resources.device == "cuda" and not gpus:
             raise InputError(Problem("resources.device", "found 'cuda', but Ray sees no GPU here", "auto, cpu"))
-        if gpus and self.resources.device in ("auto", "cuda"):
-            return {"CPU": cpus, "GPU": 1 / self.resources.trials_per_gpu}
-        return {"CPU": cpus}
+        by_cores = sum(int(machine.get("CPU", 0.0) // cpus) for machine in machines)
+        if gpus and resources.device in ("auto", "cuda"):
+            return cls(cpus, most, resources.trials_per_gpu, min(by_cores, int(gpus * resources.trials_per_gpu)))
+        return cls(cpus, most, 0, by_cores)
+
+    def for_room(self, room: int) -> dict[str, float]:
+        """Resources of a job with `room` shares. Of a GPU a share is 1/k: other fractions make Ray miscount."""
+        if self.trials_per_gpu:
+            return {"CPU": self.cpus, "GPU": 1 / max(1, self.trials_per_gpu // room)}
+        return {"CPU": min(self.cpus * room, self.most_cpus)}
 
 
-@contextlib.contextmanager
-def _local_ray() -> Iterator[Path]:
-    """A Ray of our own on this machine, with its files in a scratch folder; all of it is gone at the end."""
-    scratch = Path(tempfile.mkdtemp(prefix="fcdd-ray-"))
-    with _environment({**_QUIET, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}):
-        import ray
-
-        with _quiet("ray.tune", "ray.air"):
-            try:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    _temp_dir=str(scratch),
-                )
-                with terminated_like_interrupted():  # Ray has just set a handler of its own
-                    yield scratch
-            finally:
-                with undisturbed():
-                    ray.shutdown()
-                    shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    """What Ray would log of a lost worker, the monitor and the ledger tell."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Sets variables; afterwards all of the environment is as before, whatever Ray added to it."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@dataclass
-class _Telling:
-    """Tells Tune of epochs, now and then."""
-
-    told: float = field(default_factory=time.monotonic)
-
-    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        from ray import tune
-
-        if time.monotonic() - self.told >= _TELL_EVERY_S:
-            tune.report({"epoch": record.epoch, "epochs": epochs, "loss": record.loss})
-            self.told = time.monotonic()
-
-    def stop_asked(self) -> bool:
-        return False
-
-
-def _train(config: dict[str, Any], specs: tuple[TrialSpec, ...], run_dir: Path, work: Work) -> None:
-    """What runs in a worker. Failures of a trial are results; only a lost worker is a failure for Tune."""
-    from ray import tune
-
-    result = work(specs[config["number"]], run_dir, _Telling())
-    tune.report({"result": asdict(result)})
-
-
-def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> Any:
-    """A Tune callback that tells the monitor. Made here since its base class needs Ray."""
-    from ray.tune import Callback
-
-    class Listener(Callback):
-        def __reduce__(self) -> tuple[type, tuple[()]]:
-            """Tune keeps a copy of its callbacks for restoring, which is never done; a monitor may hold a terminal."""
-            return Callback, ()
-
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            monitor.started(specs[trial.config["number"]])
-
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-        ) -> None:
-            spec = specs[trial.config["number"]]
-            if "result" in result:
-                monitor.ended(spec, TrialResult(**result["result"]))
-            elif "epoch" in result:
-                monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
-
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            spec = specs[trial.config["number"]]
-            monitor.ended(spec, _lost(spec, run_dir, trial))
-
-    return Listener()
-
-
-def _lost(spec: TrialSpec, run_dir: Path, trial: Any) -> TrialResult:
-    """A trial whose workers were lost more often than `faults.retries` allows."""
-    number = 0
-    try:
-        number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
-        cause = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else "Ray gave no cause"
-        files.write_text(attempt_dir / tree.ERROR, cause)
-    except OSError as unwritten:  # a full disk must not end the sweep
-        logger.warning("could not keep the evidence of trial %s: %s", spec.trial_id, unwritten)
-    reason = f"worker lost {trial.num_failures} times; {tree.ERROR} of attempt {number} says how"
-    return TrialResult(spec.trial_id, "failed", number, reason)
+def _largest(machines: list[dict[str, Any]]) -> str:
+    return "this machine" if len(machines) == 1 else "the largest machine"

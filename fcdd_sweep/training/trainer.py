@@ -21,10 +21,11 @@ from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
+from fcdd_sweep.training.errors import DivergedError
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome, Silent
 from fcdd_sweep.training.pictures import training_pictures
-from fcdd_sweep.training.prepare import Prepared, TrainingError, prepare
+from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.scoring import evaluate
 from fcdd_sweep.training.streams import Streams
 
@@ -154,7 +155,7 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
     nominal, anomalous, n_nominal, n_anomalous = sums
     loss = (nominal + anomalous) / (n_nominal + n_anomalous)
     if not math.isfinite(loss):
-        raise TrainingError(
+        raise DivergedError(
             f"the loss of epoch {epoch} is {loss}: training diverged at learning rate {learning_rate:g}; "
             "lower training.learning_rate"
         )

@@ -1,0 +1,45 @@
+"""Every attempt of a run that ended without a result, with its traceback: `failures.parquet`. The driver writes it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.sweep.trial import TrialResult, key_of
+
+_MOST_CHARACTERS = 20_000
+"""Of a traceback; its end says most."""
+
+
+class FailureLog:
+    """Failures are few: the file is written again with each one."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / tree.FAILURES
+        self._rows: list[dict[str, Any]] = []
+        if self._path.exists():
+            try:
+                self._rows = files.read_table(self._path).select(schemas.FAILURES.names).to_pylist()
+            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep
+                self._path.replace(self._path.with_name(f"damaged-{tree.FAILURES}"))
+
+    def add(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """Keep a failed attempt, and what was decided about its trial."""
+        self._rows.append(
+            {
+                **key_of(spec),
+                "attempt": result.attempt,
+                "kind": result.kind or "error",
+                "error": result.error,
+                "traceback": result.traceback[-_MOST_CHARACTERS:],
+                "decision": decision,
+                "host": result.host,
+                "ended": dt.datetime.now(dt.UTC),
+            }
+        )
+        files.write_rows(self._path, self._rows, schemas.FAILURES)

@@ -1,0 +1,106 @@
+"""Trials that wait for a worker: first all once, then those whose attempt was lost, after a while. Knows no Ray."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.sweep.failures import POLICIES, wait_s
+from fcdd_sweep.sweep.trial import TrialResult
+
+_MOST_UNCOUNTED = 100
+"""Retries that use up none of `faults.retries`, such as preemptions; a machine that only preempts must end some day."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An attempt to be made.
+
+    Attributes:
+        spec: the trial.
+        room: how many shares of a machine it gets, 1 unless earlier attempts ran out of memory.
+        counted, uncounted: retries so far that use up, or do not use up, `faults.retries`.
+        not_before: earliest start on the queue's clock.
+    """
+
+    spec: TrialSpec
+    room: int = 1
+    counted: int = 0
+    uncounted: int = 0
+    not_before: float = 0.0
+
+
+class JobQueue:
+    """Gives jobs out and decides what follows their results.
+
+    Attributes:
+        stopped: nothing more is given out; what is out may end.
+    """
+
+    def __init__(self, specs: Sequence[TrialSpec], retries: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._retries, self._clock = retries, clock
+        self._fresh = deque(Job(spec) for spec in specs)
+        self._again: list[Job] = []
+        self._out: dict[str, Job] = {}
+        self.stopped = False
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is out, and nothing will be given out any more."""
+        return not self._out and (self.stopped or not (self._fresh or self._again))
+
+    @property
+    def anything_out(self) -> bool:
+        return bool(self._out)
+
+    def next(self) -> Job | None:
+        """A job that may start now."""
+        if self.stopped:
+            return None
+        job = self._due() or (self._fresh.popleft() if self._fresh else None)
+        if job is not None:
+            self._out[job.spec.trial_id] = job
+        return job
+
+    def _due(self) -> Job | None:
+        """A retry whose wait is over; retries of a big sweep do not wait for all that is fresh."""
+        due = [job for job in self._again if job.not_before <= self._clock()]
+        if not due:
+            return None
+        job = min(due, key=lambda job: job.not_before)
+        self._again.remove(job)
+        return job
+
+    def ended(self, result: TrialResult) -> Job | None:
+        """Take a result in; gives the next attempt's job where there will be one."""
+        job = self._out.pop(result.trial_id)
+        again = None if result.kind is None else self._retry(job, result)
+        if again is not None:
+            self._again.append(again)
+        return again
+
+    def _retry(self, job: Job, result: TrialResult) -> Job | None:
+        assert result.kind is not None
+        policy = POLICIES[result.kind]
+        spent = job.counted >= self._retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
+        if not policy.again or spent:
+            return None
+        earlier = job.counted if policy.counts else 0
+        return Job(
+            job.spec,
+            room=job.room * 2 if policy.more_room else job.room,
+            counted=job.counted + policy.counts,
+            uncounted=job.uncounted + (not policy.counts),
+            not_before=self._clock() + wait_s(result.kind, earlier),
+        )
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def told(again: Job, job: Job) -> str:
+    """What will be done, for people."""
+    return f"it is tried again with {again.room} shares of a machine" if again.room != job.room else "it is tried again"

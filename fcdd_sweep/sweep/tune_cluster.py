@@ -1,0 +1,119 @@
+"""The Ray that a sweep runs on: one of our own on this machine, or a cluster that is there already."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.sweep.stopping import Stop, undisturbed
+
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_GLOBAL_CHECKPOINT_S": "600",
+    "TUNE_RESULT_BUFFER_LENGTH": "1",
+}
+"""No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
+
+_TOKEN = secrets.token_hex(32)
+"""Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None, stop: Stop) -> Iterator[Path]:
+    """Ray, and a scratch folder for Tune on this machine; both are let go at the end.
+
+    Args:
+        address: `auto` or HOST:PORT of a cluster's head; None for a Ray of our own, which ends with us.
+        stop: hears the signals that Ray would take for itself.
+    Raises:
+        InputError: no cluster answers there.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix="fcdd-ray-"))
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if address is None else {}
+    with _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
+        import ray
+
+        try:
+            if address is None:
+                ray.init(
+                    address="local",
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level="ERROR",
+                    _temp_dir=str(scratch),
+                )
+            else:
+                _join(address)
+            with stop.listening():  # Ray has just set a handler of its own
+                yield scratch
+        finally:
+            with undisturbed():
+                ray.shutdown()
+                shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _join(address: str) -> None:
+    import ray
+
+    if address.startswith("ray://"):
+        raise InputError(
+            Problem(
+                "--address",
+                f"found {address!r}, but Ray's client cannot drive a sweep: its callbacks would run elsewhere",
+                "auto, HOST:PORT",
+                "Run on the cluster's head with --address auto, or through `ray job submit` (docs/clusters.md)",
+            )
+        )
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            Problem(
+                "--address",
+                f"no Ray cluster answers at {address!r} ({reason})",
+                "auto on a machine of the cluster, HOST:PORT of its head",
+                "Start it with `ray up` or `ray start --head`, see docs/clusters.md",
+            )
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """What Ray would log of a lost worker, the monitor and the ledger tell."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Sets variables; afterwards all of the environment is as before, whatever Ray added to it."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
