@@ -85,6 +85,7 @@ class Listener(Callback):
         self._process: dict[str, tuple[str, int]] = {}
         self._told_to_stop: set[str] = set()
         self._killed: set[str] = set()
+        self._over: set[str] = set()
         self._stop_until: float | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -108,7 +109,7 @@ class Listener(Callback):
             self._monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if trial.trial_id in self._heard:  # otherwise its worker ended itself after the result
+        if trial.trial_id not in self._over:  # otherwise its worker ended itself after the result
             self._ended(trial, self._loss(trial))
 
     def _loss(self, trial: Any) -> TrialResult:
@@ -123,6 +124,7 @@ class Listener(Callback):
 
     def _ended(self, trial: Any, result: TrialResult) -> None:
         self._heard.pop(trial.trial_id, None)
+        self._over.add(trial.trial_id)
         job = self._wave.job(trial.trial_id)
         again = self._wave.queue.ended(result)
         if again is not None:
