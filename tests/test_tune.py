@@ -30,6 +30,9 @@ class Recording:
     def epoch_done(self, spec, epoch, epochs, loss):
         self.epochs.append((spec.trial_id, epoch, epochs, loss))
 
+    def stopping(self):
+        """Bound to the terminal, as a sweep's is."""
+
     def retried(self, spec, result, decision):
         self.again.append((spec.trial_id, result, decision))
 
@@ -40,7 +43,7 @@ class Recording:
 
 def run(work, specs, run_dir, **faults):
     monitor = Recording()
-    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, Stop())
+    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, Stop(monitor.stopping))
     return monitor
 
 

@@ -107,7 +107,8 @@ def run_sweep(
     planned = plan(experiment)
     for note in planned.notes:
         progress.said(note)
-    choose_device(experiment.resources.device)
+    if address is None:  # a cluster's head need not have what its workers have
+        choose_device(experiment.resources.device)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
     with _alone(run_dir):

@@ -50,7 +50,13 @@ class TuneRunner:
         KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
         """
         with connected(self.address, stop) as scratch:
-            shares = Shares.of_cluster(self.resources, max(spec.settings.training.threads for spec in specs))
+            if self.address is not None:
+                from fcdd_sweep.sweep.tune_nodes import check_machines
+
+                monitor.said("looking at the machines of the cluster: code, results' folder, data")
+                monitor.said(f"machines: {', '.join(check_machines(run_dir, specs)) or 'none yet'}")
+            threads = max(spec.settings.training.threads for spec in specs)
+            shares = Shares.of_cluster(self.resources, threads, may_grow=self.address is not None)
             queue = JobQueue(specs, self.faults.retries)
             while not queue.empty:
                 self._run_wave(queue, tuple(specs), run_dir, monitor, work, stop, scratch, shares)
@@ -117,14 +123,21 @@ class Shares:
     slots: int
 
     @classmethod
-    def of_cluster(cls, resources: Resources, threads: int) -> Shares:
-        """Raises InputError for what would wait for ever. Cores are as many as threads unless the user says more."""
+    def of_cluster(cls, resources: Resources, threads: int, *, may_grow: bool = False) -> Shares:
+        """The shares of what Ray sees. Cores are as many as threads unless the user says more.
+
+        Args:
+            may_grow: machines may join; then nothing that is missing is an error as long as no machine runs trials.
+        Raises:
+            InputError: a trial would wait for ever.
+        """
         import ray
 
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        most = max((machine.get("CPU", 0.0) for machine in machines), default=0.0)
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+        waits = may_grow and not machines
+        most = max((machine["CPU"] for machine in machines), default=0.0)
         cpus = float(threads if resources.cpus == "auto" else resources.cpus)
-        if cpus > most:
+        if cpus > most and not waits:
             raise InputError(
                 Problem(
                     "resources.cpus",
@@ -134,12 +147,13 @@ class Shares:
                 )
             )
         gpus = sum(machine.get("GPU", 0.0) for machine in machines)
-        if resources.device == "cuda" and not gpus:
+        if resources.device == "cuda" and not gpus and not waits:
             raise InputError(Problem("resources.device", "found 'cuda', but Ray sees no GPU here", "auto, cpu"))
-        by_cores = sum(int(machine.get("CPU", 0.0) // cpus) for machine in machines)
-        if gpus and resources.device in ("auto", "cuda"):
-            return cls(cpus, most, resources.trials_per_gpu, min(by_cores, int(gpus * resources.trials_per_gpu)))
-        return cls(cpus, most, 0, by_cores)
+        slots = max(1, sum(int(machine["CPU"] // cpus) for machine in machines))
+        if resources.device == "cuda" or (gpus and resources.device == "auto"):
+            on_gpus = int(gpus * resources.trials_per_gpu) or slots
+            return cls(cpus, max(most, cpus), resources.trials_per_gpu, min(slots, on_gpus))
+        return cls(cpus, max(most, cpus), 0, slots)
 
     def for_room(self, room: int) -> dict[str, float]:
         """Resources of a job with `room` shares. Of a GPU a share is 1/k: other fractions make Ray miscount."""

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,8 +81,9 @@ def _join(address: str) -> None:
             )
         )
     try:
+        _answers(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             Problem(
@@ -91,6 +93,14 @@ def _join(address: str) -> None:
                 "Start it with `ray up` or `ray start --head`, see docs/clusters.md",
             )
         ) from error
+
+
+def _answers(address: str) -> None:
+    """Ray itself would wait for minutes for a head that is not there."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=10.0):
+            pass
 
 
 @contextlib.contextmanager

@@ -60,6 +60,10 @@ class NextJob(Searcher):
         super().__init__()
         self._wave, self._stop = wave, stop
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Tune keeps a copy for restoring, which is never done; a stop may hold a terminal."""
+        return Searcher, ()
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._stop.asked:
             self._wave.queue.stop()
