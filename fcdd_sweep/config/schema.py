@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
 
 SCHEMA_VERSION = 1
@@ -252,6 +253,10 @@ class Faults(Section):
     """How often a trial whose worker was lost is started again within one run."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
+    checkpoint_every: EveryText = "5m"
+    """How often a trial keeps its state, from which it goes on when it was interrupted: a duration, or `10 epochs`."""
+    progress_timeout: Duration = "30m"
+    """How long a trial may show no progress before its worker counts as lost."""
 
 
 class Keep(Section):
