@@ -21,10 +21,12 @@ from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.build import FCDDNet
 from fcdd_sweep.training.anomaly_pools import Pool
 from fcdd_sweep.training.batches import BatchMaker
+from fcdd_sweep.training.checkpoint import KeepsNothing
 from fcdd_sweep.training.device import device_name, numerics
+from fcdd_sweep.training.outcome import Silent
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import _epoch, make_network, make_optimizer, sample_losses
+from fcdd_sweep.training.trainer import begin, make_network, run_epoch, sample_losses
 
 BATCH = 128
 ANOMALIES = {
@@ -79,13 +81,14 @@ def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> t
     """Images per second of training, and its ratio to the bare network, one each a round."""
     batches = batch_maker(chosen, steps, device)
     network = make_network(chosen, device, 0).train()
-    optimizer = make_optimizer(network, chosen.training)
+    course = begin(network, batches, time.perf_counter())
     speeds, found = [], []
     for number in range(rounds + 1):
         start = wait(device)
-        _epoch(network, batches, optimizer, number + 1)
+        course.epoch, course.step = number + 1, 0
+        run_epoch(course, batches, Silent(), KeepsNothing())
         middle = wait(device)
-        bare(network, optimizer, batches, steps)
+        bare(network, course.optimizer, batches, steps)
         end = wait(device)
         if number:  # the first round warms up
             speeds.append(steps * BATCH / (middle - start))

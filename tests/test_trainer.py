@@ -9,10 +9,11 @@ import torch
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.training.checkpoint import KeepsNothing
 from fcdd_sweep.training.outcome import Silent
 from fcdd_sweep.training.prepare import TrainingError, prepare
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, _epoch, make_optimizer, train
+from fcdd_sweep.training.trainer import Stopped, begin, run_epoch, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -198,7 +199,7 @@ def test_the_observer_hears_every_epoch_and_may_stop():
             return self.heard == 1
 
     observer = Listening()
-    with pytest.raises(Stopped, match="before epoch 2 of 2"):
+    with pytest.raises(Stopped, match="stopped after epoch 1"):
         train(spec(), CORPUS, observer=observer)
     assert observer.heard == 1
 
@@ -230,8 +231,12 @@ def dropped(epochs, seed=0, before=0):
     network = Dropping()
     torch.manual_seed(before)
     state = torch.get_rng_state()
-    optimizer = make_optimizer(network, trial.settings.training)
-    losses = [_epoch(network, batches, optimizer, epoch) for epoch in epochs]
+    losses = []
+    for epoch in epochs:
+        course = begin(network, batches, 0.0)
+        course.epoch = epoch
+        run_epoch(course, batches, Silent(), KeepsNothing())
+        losses.append(course.sums.tolist())
     assert torch.equal(torch.get_rng_state(), state)
     return losses
 

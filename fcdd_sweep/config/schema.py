@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
 
 SCHEMA_VERSION = 1
@@ -249,15 +250,14 @@ class Resources(Section):
 
 class Faults(Section):
     retries: int = Field(3, ge=0)
-    """How often a trial whose worker was lost is started again within one run."""
+    """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
+    could not write its files."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
-
-    progress_timeout: str = "1800s"
-
-    @property
-    def progress_timeout_s(self) -> float:
-        return float(self.progress_timeout[:-1])
+    checkpoint_every: EveryText = "5m"
+    """How often a trial keeps its state, from which it goes on when it was interrupted: a duration, or `10 epochs`."""
+    progress_timeout: Duration = "30m"
+    """How long a trial may make no training step before it counts as hung and is tried again. Scoring counts, too."""
 
 
 class Keep(Section):

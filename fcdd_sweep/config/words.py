@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from fcdd_sweep.config.durations import DURATION_PATTERN, EVERY_PATTERN
 from fcdd_sweep.config.schema import NAME_PATTERN, Section
 
 _SIMPLE: dict[Any, str] = {
@@ -21,7 +22,11 @@ _SIMPLE: dict[Any, str] = {
     type(None): "null",
     Any: "any value",
 }
-_PATTERNS = {NAME_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit"}
+_PATTERNS = {
+    NAME_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    DURATION_PATTERN: "a duration such as '90s', '5m' or '2h'",
+    EVERY_PATTERN: "a duration such as '90s', '5m' or '2h', or a number of epochs such as '10 epochs'",
+}
 
 
 def annotation_of(field: FieldInfo) -> Any:

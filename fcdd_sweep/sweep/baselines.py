@@ -30,7 +30,6 @@ from fcdd_sweep.sweep.monitor import Work
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.set_aside import set_aside
 from fcdd_sweep.sweep.sweep import OnChangedData, Progress, SweepResult, run_sweep
-from fcdd_sweep.sweep.trial import run_trial
 
 METHODS = tree.BASELINES
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
@@ -154,7 +153,7 @@ def run_baselines(
     local: bool = False,
     changed_data: OnChangedData = "stop",
     progress: Progress | None = None,
-    work: Work = run_trial,
+    work: Work | None = None,
 ) -> Baselines:
     """Do what is missing of a run's baselines, then draw all methods beside each other.
 

@@ -9,6 +9,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -89,7 +90,7 @@ def run_sweep(
     address: str | None = None,
     changed_data: OnChangedData = "stop",
     progress: Progress | None = None,
-    work: Work = run_trial,
+    work: Work | None = None,
 ) -> SweepResult:
     """Do what is missing of an experiment, and build its report.
 
@@ -99,7 +100,7 @@ def run_sweep(
         address: of a Ray cluster to run on, `auto` or HOST:PORT; None for a Ray of our own on this machine.
         changed_data: what happens to finished trials whose data has changed since.
         progress: told of everything that happens.
-        work: what a worker does with a trial; another one in tests and benchmarks.
+        work: what a worker does with a trial; `run_trial` outside of tests and benchmarks.
     Raises:
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
     """
@@ -122,6 +123,7 @@ def run_sweep(
         missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
         progress.begun(len(planned.specs), len(kept), len(missing))
         runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
+        work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
         interrupted = _run(missing, run_dir, ledger, progress, work, runner)
         if not interrupted:
             progress.said("building the report")

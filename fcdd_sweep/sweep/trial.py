@@ -20,15 +20,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from fcdd_sweep.config.durations import Every
 from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
-from fcdd_sweep.config.trial import TrialSpec, digest
+from fcdd_sweep.config.trial import NUMERICS_VERSION, TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.source import source_digest
+from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
+from fcdd_sweep.training.checkpoint import StateError
+from fcdd_sweep.training.device import choose_device, device_name
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
 
@@ -62,13 +66,16 @@ class TrialResult:
     host: str = ""
 
 
-def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
     """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
+
+    It goes on from the furthest whole state that an earlier attempt kept.
 
     Args:
         spec: the trial.
-        run_dir: the run; the attempt works in `.attempts/TRIAL_ID/N/` alone.
-        observer: told of every epoch.
+        run_dir: the run; the attempt works in `.attempts/TRIAL_ID/N/` alone, and tidies up older checkpoints there.
+        observer: told of every epoch; may ask to stop.
+        checkpoint_every: see `faults.checkpoint_every`.
     """
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
@@ -77,7 +84,7 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult
     leaf = attempt_dir / "leaf"
     try:
         with _logging_to(leaf / tree.LOG):
-            row = _make_leaf(spec, number, leaf, observer)
+            row = _make_leaf(spec, number, leaf, observer, Every.of(checkpoint_every))
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
@@ -137,17 +144,42 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _make_leaf(spec: TrialSpec, number: int, leaf: Path, observer: Observer) -> dict[str, Any]:
+def _make_leaf(spec: TrialSpec, number: int, leaf: Path, observer: Observer, every: Every) -> dict[str, Any]:
     """Train and write; `metrics.parquet` comes last and makes the leaf whole. Gives its row."""
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     files.write_text(leaf / tree.CONFIG, config_text(spec))
     logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    corpus, exposure = corpus_of(spec.settings), exposure_of(spec.settings)
-    outcome = train(spec, corpus, exposure, _Logging(observer))
+    outcome = _trained(spec, _checkpoints(spec, leaf.parent, every), _Logging(observer))
     write_outcome(spec, outcome, leaf)
     row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
     files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
     return row
+
+
+def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> Outcome:
+    """Train on from the furthest state that fits, or from the start."""
+    corpus, exposure = corpus_of(spec.settings), exposure_of(spec.settings)
+    for state in checkpoints.found():
+        try:
+            return train(spec, corpus, exposure, observer, checkpoints, state)
+        except StateError as misfit:
+            checkpoints.passed_over(misfit)
+    return train(spec, corpus, exposure, observer, checkpoints)
+
+
+def _checkpoints(spec: TrialSpec, attempt_dir: Path, every: Every) -> Checkpoints:
+    device = choose_device(spec.settings.resources.device)
+    identity = {
+        "trial_id": spec.trial_id,
+        "data_fingerprint": fingerprint_of(spec),
+        "numerics": NUMERICS_VERSION,
+    }
+    made_with = {
+        "torch": str(torch.__version__),
+        "device": f"{device.type} ({device_name(device)})",
+        "source": source_digest(),
+    }
+    return Checkpoints(attempt_dir, every, identity, made_with)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fcdd_sweep.config.durations import seconds
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial import TrialSpec
@@ -78,7 +79,7 @@ class TuneRunner:
         from fcdd_sweep.sweep.tune_worker import Orders, Worker
 
         tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
-        still_after_s = self.faults.progress_timeout_s
+        still_after_s = seconds(self.faults.progress_timeout)
         orders = Orders(specs, run_dir, work, tell_every_s, still_after_s)
         wave = Wave(queue, specs, self.wave)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(shares.slots, 64))

@@ -85,13 +85,21 @@ class BatchMaker:
         n, passes = len(self.nominal) + self.appended, self.settings.training.passes_per_epoch
         return self.streams.numpy("order", epoch).permutation(n * passes) % n
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch; images that lie elsewhere are read some steps before they are needed."""
-        steps = in_batches(self.order(epoch), self.settings.training.batch_size)
-        decisions = (partial(self._decided, chosen, epoch, step) for step, chosen in enumerate(steps))
+    @property
+    def unreadable(self) -> set[int]:
+        """Numbers of exposure images that were drawn and could not be read; grows while images are read."""
+        return self.pool.unreadable if isinstance(self.pool, StreamedPool) else set()
+
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch but the first `done`, which are not made, either.
+
+        Images that lie elsewhere are read some steps before they are needed.
+        """
+        steps = list(enumerate(in_batches(self.order(epoch), self.settings.training.batch_size)))[done:]
+        decisions = (partial(self._decided, chosen, epoch, step) for step, chosen in steps)
         streamed = isinstance(self.pool, StreamedPool)
         decided = read_ahead(decisions) if streamed else (decide() for decide in decisions)
-        for step, (chosen, made) in enumerate(zip(steps, decided, strict=True)):
+        for (step, chosen), made in zip(steps, decided, strict=True):
             yield self._composed(chosen, made, "anomalies", epoch, step)
 
     def batch(self, chosen: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:

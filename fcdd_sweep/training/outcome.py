@@ -49,11 +49,15 @@ class Outcome:
 
 
 class Observer(Protocol):
-    """How training tells the outside; the default does nothing."""
+    """How training tells the outside, and asks it; the default does nothing."""
 
-    def epoch_done(self, record: EpochRecord, epochs: int) -> None: ...
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        """An epoch is done; after an interruption those from before it are not told again."""
+        ...
 
-    def stop_asked(self) -> bool: ...
+    def stop_asked(self) -> bool:
+        """Whether training shall stop here. Asked before every step, so it must cost next to nothing."""
+        ...
 
 
 class Silent:

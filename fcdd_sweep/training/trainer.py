@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
+from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, place_of
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.errors import DivergedError
@@ -31,7 +32,7 @@ from fcdd_sweep.training.streams import Streams
 
 
 class Stopped(Exception):
-    """The observer asked training to stop before its last epoch."""
+    """The observer asked training to stop."""
 
 
 def train(
@@ -39,19 +40,25 @@ def train(
     corpus: Corpus,
     exposure: ImagePool | None = None,
     observer: Observer | None = None,
+    keeper: Keeper | None = None,
+    resume: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train and test one trial.
 
-    The same spec and data give the same numbers on the same kind of device, alone or beside others.
+    The same spec and data give the same numbers on the same kind of device, alone or beside others, in one go or going
+    on from a state that was kept. Times are those of all attempts together.
 
     Args:
         spec: config, normal class and seed.
         corpus: the decoded data set.
         exposure: the images of the outlier-exposure source when the config names one.
         observer: told of every epoch; may ask to stop.
+        keeper: keeps states to go on from; one is given to it before training stops.
+        resume: a state that a keeper of the same trial was given; None: from the start.
     Raises:
         TrainingError: no nominal training images, or the loss is not finite.
         Stopped: the observer asked for it.
+        StateError: `resume` is of another network.
     """
     settings = spec.settings
     device = choose_device(settings.resources.device)
@@ -60,7 +67,10 @@ def train(
         streams = Streams(spec.seed, spec.normal_class)
         prepared = prepare(spec, corpus, exposure, streams, device)
         network = make_network(settings, device, streams.integer("weights"))
-        history, state = fit(network, prepared.batches, observer or Silent())
+        course = begin(network, prepared.batches, started)
+        if resume is not None:
+            course.restore(resume)
+        fit(course, prepared.batches, observer or Silent(), keeper or KeepsNothing())
         trained = time.perf_counter()
         detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
         tested = evaluate(detector, corpus, prepared)
@@ -72,62 +82,79 @@ def train(
         facts = {
             **_sizes(prepared),
             "selection_source": "none: fixed epochs",
-            "final_loss": history[-1].loss,
-            "epochs": len(history),
-            "train_time_s": trained - started,
+            "final_loss": course.history[-1].loss,
+            "epochs": len(course.history),
+            "train_time_s": trained - course.started,
             "test_time_s": time.perf_counter() - trained,
             "device": device_name(device),
         }
         return Outcome(
-            history=history,
+            history=course.history,
             scores=tested.scores,
             curves=tested.curves,
             metrics=tested.metrics | facts,
             defects=tested.defects,
             maps=tested.maps | training_pictures(detector, prepared.batches),
-            snapshot=detector.snapshot() | state | {"seed": spec.seed, "trial_id": spec.trial_id},
+            snapshot=detector.snapshot() | _ending(course) | {"seed": spec.seed, "trial_id": spec.trial_id},
             notes=prepared.notes,
         )
 
 
-def fit(network: Any, batches: BatchMaker, observer: Observer) -> tuple[list[EpochRecord], dict[str, Any]]:
-    """Train for the configured epochs; the device is waited for once an epoch, never within one.
-
-    Returns:
-        One record an epoch; and the states of optimiser and schedule with the number of epochs, for the snapshot.
-    """
-    settings = batches.settings
-    optimizer = make_optimizer(network, settings.training)
-    schedule = make_schedule(optimizer, settings.training)
-    history: list[EpochRecord] = []
-    for epoch in range(1, settings.training.epochs + 1):
-        if observer.stop_asked():
-            raise Stopped(f"stopped before epoch {epoch} of {settings.training.epochs}")
-        network.train()
-        started = time.perf_counter()
-        sums = _epoch(network, batches, optimizer, epoch)
-        record = _record(epoch, sums, float(optimizer.param_groups[0]["lr"]), time.perf_counter() - started)
-        schedule.step()
-        history.append(record)
-        observer.epoch_done(record, settings.training.epochs)
-    return history, {
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "epoch": len(history),
-    }
-
-
-def _epoch(network: Any, batches: BatchMaker, optimizer: Optimizer, epoch: int) -> list[float]:
-    """One epoch; gives the sums of losses and the numbers of samples, nominal before anomalous."""
+def begin(network: Any, batches: BatchMaker, started: float) -> Course:
+    """A training before its first step; `started` is when it began, in seconds of `perf_counter`."""
+    optimizer = make_optimizer(network, batches.settings.training)
+    schedule = make_schedule(optimizer, batches.settings.training)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
-    for step, batch in enumerate(batches.epoch(epoch)):
-        with _own_draws(network, batches, epoch, step):
+    return Course(network, optimizer, schedule, sums, batches.unreadable, started)
+
+
+def fit(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper) -> None:
+    """Train to the last of the configured epochs; the device is waited for once an epoch, never within one.
+
+    Raises:
+        Stopped: the observer asked for it; the keeper has the state by then.
+    """
+    epochs = batches.settings.training.epochs
+    while course.epoch <= epochs:
+        run_epoch(course, batches, observer, keeper)
+        sums, rate = course.sums.tolist(), float(course.optimizer.param_groups[0]["lr"])
+        record = _record(course.epoch, sums, rate, time.perf_counter() - course.epoch_started)
+        course.close_epoch(record)
+        observer.epoch_done(record, epochs)
+    _pause(course, observer, keeper)
+
+
+def run_epoch(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper) -> None:
+    """The steps of the course's epoch that are not done yet; adds up losses and numbers of samples."""
+    network, optimizer = course.network, course.optimizer
+    network.train()
+    for batch in batches.epoch(course.epoch, course.step):
+        _pause(course, observer, keeper)
+        with _own_draws(network, batches, course.epoch, course.step):
             losses = sample_losses(network, batch, batches.settings)
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
         optimizer.step()
-        sums += _sums(losses.detach(), batch.labels)
-    return sums.tolist()
+        course.sums += _sums(losses.detach(), batch.labels)
+        course.step += 1
+
+
+def _pause(course: Course, observer: Observer, keeper: Keeper) -> None:
+    """Between two steps: keep the state where that is due, and stop where that is asked."""
+    stop = observer.stop_asked()
+    if stop or keeper.due(course.epoch, course.step):
+        keeper.keep(course.state())
+    if stop:
+        raise Stopped(f"stopped {place_of(course.epoch, course.step)}")
+
+
+def _ending(course: Course) -> dict[str, Any]:
+    """What a snapshot holds of the training: the states of optimiser and schedule, and the number of epochs."""
+    return {
+        "optimizer": course.optimizer.state_dict(),
+        "schedule": course.schedule.state_dict(),
+        "epoch": len(course.history),
+    }
 
 
 @contextlib.contextmanager
