@@ -17,6 +17,7 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep import sweep as sweeping
+from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.sweep import Progress, run_sweep
 from fcdd_sweep.sweep.trial import TrialResult, run_trial
@@ -224,10 +225,13 @@ def test_a_full_disk_fails_the_trial_and_not_the_sweep(experiment, monkeypatch):
         return write(path, arrays)
 
     monkeypatch.setattr(files, "write_arrays", full)
-    result, _ = go(experiment("seeds=1"))
+    result, _ = go(experiment("seeds=1", "faults.retries=0"))
     assert result.failed == 2 and result.done == 0
     row = files.read_table(result.run_dir / tree.INDEX).to_pylist()[0]
     assert "No space left on device" in row["error"]
+    kept = files.read_table(result.run_dir / tree.FAILURES).to_pylist()
+    assert [(each["kind"], each["attempt"]) for each in kept] == [("storage", 1)] * 2
+    assert all("Traceback" in each["traceback"] and each["host"] for each in kept)
     monkeypatch.undo()
     assert go(experiment("seeds=1"))[0].done == 2
 
@@ -382,7 +386,7 @@ def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment)
     result, _ = go(experiment("seeds=1"))
     ledger = Ledger(result.run_dir)
     spec = sweeping.plan(experiment("seeds=1")).specs[0]
-    late = sweeping._Publishing(ledger, Heard())
+    late = sweeping._Publishing(ledger, Heard(), FailureLog(result.run_dir))
     late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
     assert ledger.done(spec.trial_id)
 

@@ -1,0 +1,132 @@
+"""What is tried again, when, with how much room, and when it is given up."""
+
+import errno
+
+import pytest
+
+from fcdd_sweep.sweep.failures import MOST_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
+from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.training.errors import DivergedError, TrainingError
+from tests.specs import spec
+
+SPECS = [spec(seed=seed) for seed in range(3)]
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def failed(job, kind):
+    return TrialResult(job.spec.trial_id, "failed", 1, "told", kind=kind)
+
+
+def test_every_trial_is_given_once_and_the_queue_ends_with_the_last_result():
+    queue = JobQueue(SPECS, retries=3)
+    jobs = [queue.next() for _ in SPECS]
+    assert [job.spec for job in jobs] == SPECS and queue.next() is None and not queue.empty
+    for job in jobs:
+        assert queue.ended(TrialResult(job.spec.trial_id, "done", 1)) is None
+    assert queue.empty
+
+
+@pytest.mark.parametrize("kind", ["error", "diverged"])
+def test_a_failure_of_the_trial_itself_is_an_answer(kind):
+    queue = JobQueue(SPECS[:1], retries=3)
+    assert queue.ended(failed(queue.next(), kind)) is None
+    assert queue.empty
+
+
+def test_a_lost_worker_is_tried_again_after_a_wait_that_doubles_until_retries_are_spent():
+    clock = Clock()
+    queue = JobQueue(SPECS[:1], retries=2, clock=clock)
+    for earlier in range(2):
+        again = queue.ended(failed(queue.next(), "worker_lost"))
+        assert again.not_before == clock.now + wait_s("worker_lost", earlier)
+        assert queue.next() is None and not queue.empty
+        clock.now = again.not_before
+    assert queue.ended(failed(queue.next(), "worker_lost")) is None and queue.empty
+
+
+def test_a_retry_that_is_due_goes_before_fresh_trials_and_one_that_waits_holds_up_nobody():
+    clock = Clock()
+    queue = JobQueue(SPECS, retries=1, clock=clock)
+    first = queue.next()
+    queue.ended(failed(first, "worker_lost"))
+    assert queue.next().spec == SPECS[1]
+    clock.now = 10.0
+    assert queue.next().spec == first.spec
+
+
+def test_out_of_memory_gets_more_room_each_time():
+    clock = Clock()
+    queue = JobQueue(SPECS[:1], retries=3, clock=clock)
+    rooms = [queue.ended(failed(queue.next(), "out_of_memory")).room for _ in range(3)]
+    assert rooms == [2, 4, 8]
+
+
+def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
+    clock = Clock()
+    queue = JobQueue(SPECS[:1], retries=0, clock=clock)
+    count = 0
+    while (job := queue.next()) is not None:
+        again = queue.ended(failed(job, "preempted"))
+        clock.now += MOST_WAIT_S
+        count += 1
+        assert count < 1000
+    assert again is None and count == 101
+
+
+def test_a_stopped_queue_gives_nothing_and_is_empty_when_all_have_come_back():
+    queue = JobQueue(SPECS, retries=3)
+    job = queue.next()
+    queue.stop()
+    assert queue.next() is None and not queue.empty
+    queue.ended(TrialResult(job.spec.trial_id, "stopped", 1))
+    assert queue.empty
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch names its own."""
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ValueError("x"), "error"),
+        (TrainingError("x"), "error"),
+        (DivergedError("x"), "diverged"),
+        (MemoryError(), "out_of_memory"),
+        (OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "storage"),
+        (OSError(errno.ENOENT, "No such file"), "error"),
+        (caused(RuntimeError("writing"), OSError(errno.ESTALE, "Stale file handle")), "storage"),
+    ],
+)
+def test_kinds_of_exceptions(error, kind):
+    assert kind_of(error) == kind
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("The actor died unexpectedly before finishing this task. worker process has died", "worker_lost"),
+        ("The actor died because its node has died. Node Id: ab", "node_lost"),
+        ("Task was killed due to the node running low on memory.", "out_of_memory"),
+    ],
+)
+def test_kinds_of_losses(words, kind):
+    assert kind_of_loss(words) == kind
+
+
+def test_waits_are_bounded():
+    assert all(wait_s(kind, 30) <= MOST_WAIT_S for kind in POLICIES)
