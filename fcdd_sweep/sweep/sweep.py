@@ -24,7 +24,7 @@ from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import run_in_process
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
-from fcdd_sweep.sweep.plan import Plan, plan
+from fcdd_sweep.sweep.plan import Plan, left_out, plan
 from fcdd_sweep.sweep.signals import terminated_like_interrupted
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
@@ -109,7 +109,7 @@ def run_sweep(
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
-        for sentence in ledger.repaired:
+        for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
