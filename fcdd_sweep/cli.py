@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.words import number_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,9 +34,8 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    parser = make_parser()
-    options = parser.parse_args(_with_command(given))
     try:
+        options = make_parser().parse_args(_with_command(given))
         return int(options.command(options))
     except InputError as error:
         print(_told(error), file=sys.stderr)
@@ -49,6 +49,7 @@ def _with_command(given: list[str]) -> list[str]:
     """`run` is the command when none is named: `python -m fcdd_sweep experiments/x.yaml`."""
     if not given or given[0] in COMMANDS or given[0] in ("-h", "--help", "--version"):
         return given or ["--help"]
+    _refuse_misspelt(given[0])
     return ["run", *given]
 
 
@@ -116,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     from fcdd_sweep.config.loading import dump_experiment
     from fcdd_sweep.sweep.plan import describe, plan_file
 
-    experiment, planned = plan_file(_existing(options.experiment), _overrides(options))
+    experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
@@ -139,7 +140,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _ended(result: SweepResult, page: Path | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
-    summary = f"{result.done} of {result.planned} trials done, {result.failed} failed, {result.missing} missing"
+    summary = (
+        f"{result.done} of {number_of(result.planned, 'trial')} done, {result.failed} failed, {result.missing} missing"
+    )
     if result.interrupted:
         print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, others from checkpoints.")
         return INTERRUPTED
@@ -152,16 +155,11 @@ def _ended(result: SweepResult, page: Path | None = None) -> int:
     return SOME_FAILED if result.failed or result.missing else DONE
 
 
-def _existing(path: Path) -> Path:
-    """A word that is neither a file nor a command is more likely a misspelt command."""
-    word = str(path)
-    if not path.exists() and path.suffix == "" and len(path.parts) == 1 and closest(word, COMMANDS):
-        raise InputError(
-            Problem(
-                word, "this is neither an experiment file nor a command", ", ".join(COMMANDS), closest(word, COMMANDS)
-            )
-        )
-    return path
+def _refuse_misspelt(word: str) -> None:
+    """A first word that is neither a file nor a command is more likely a misspelt command, whatever follows it."""
+    path, near = Path(word), closest(word, COMMANDS)
+    if near and not path.exists() and path.suffix == "" and len(path.parts) == 1:
+        raise InputError(Problem(word, "this is neither an experiment file nor a command", ", ".join(COMMANDS), near))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -181,7 +179,7 @@ def _validate(options: argparse.Namespace) -> int:
     _, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
-    print(f"{options.experiment}: valid, {len(planned.specs)} trials")
+    print(f"{options.experiment}: valid, {number_of(len(planned.specs), 'trial')}")
     return DONE
 
 
@@ -294,7 +292,7 @@ def _predict(options: argparse.Namespace) -> int:
     for problem in result.unreadable:
         print(f"skipped {problem}", file=sys.stderr)
     print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
-    print(f"{result.count} images scored, {len(result.unreadable)} skipped")
+    print(f"{number_of(result.count, 'image')} scored, {len(result.unreadable)} skipped")
     return SOME_FAILED if result.unreadable else DONE
 
 

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.words import number_of
 from fcdd_sweep.sweep.sweep import Progress
 from fcdd_sweep.sweep.trial import TrialResult
 
@@ -101,6 +102,7 @@ class PlainProgress(Progress):
         self.tally = Tally()
         self._heartbeat_s = heartbeat_s
         self._last = time.monotonic()
+        self._said: set[str] = set()
 
     def _print(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style), soft_wrap=True)
@@ -109,10 +111,13 @@ class PlainProgress(Progress):
     def begun(self, planned: int, kept: int, missing: int) -> None:
         self.tally = Tally(planned, kept, missing)
         known = f", {kept} of them done already" if kept else ""
-        self._print(f"{planned} trials{known}; running {missing}")
+        self._print(f"{number_of(planned, 'trial')}{known}; running {missing}")
 
     def said(self, sentence: str) -> None:
-        self._print(sentence)
+        """Once, however many configs it is true of."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self._print(sentence)
 
     def started(self, spec: TrialSpec) -> None:
         self.tally.running[spec.trial_id] = (spec, 0, spec.settings.training.epochs, float("nan"))

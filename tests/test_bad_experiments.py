@@ -129,6 +129,10 @@ FILES = {
             "x.yaml:8: anomalies.probability: found 1.5|at least 0 and at most 1",
         ],
     ),
+    "an optional number out of range": (
+        HEAD + "heatmaps: {kernel_std_px: 0}\n",
+        ["x.yaml:4: heatmaps.kernel_std_px: found 0|Allowed: a number, above 0 or null"],
+    ),
     "an unknown choice": (
         HEAD + "preprocessing: lcnaug\n",
         ["x.yaml:4: preprocessing: found the text 'lcnaug'|'none', 'lcn', 'aug1', 'lcnaug1'|Closest: 'lcnaug1'"],

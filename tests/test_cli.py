@@ -57,6 +57,7 @@ def test_dry_run_and_show_config_start_nothing(call, tmp_path):
 
 def test_validate_counts_the_trials(call):
     assert call("validate", "quick.yaml") == (0, "quick.yaml: valid, 2 trials\n", "")
+    assert call("validate", "quick.yaml", "--set", "seeds=1") == (0, "quick.yaml: valid, 1 trial\n", "")
 
 
 def test_all_problems_are_told_with_their_lines_and_nothing_starts(call, tmp_path):
@@ -72,7 +73,9 @@ def test_all_problems_are_told_with_their_lines_and_nothing_starts(call, tmp_pat
     ("arguments", "message"),
     [
         (["nowhere.yaml"], "nowhere.yaml"),
-        (["validat", "quick.yaml"], "unrecognized arguments"),
+        (["validat", "quick.yaml"], "this is neither an experiment file nor a command"),
+        (["agregate", "results/x", "--redraw"], "Closest: 'aggregate'"),
+        (["nowhere", "quick.yaml"], "unrecognized arguments"),
         (["statu"], "Closest: 'status'"),
         (["aggregate", "nowhere"], "is no run's directory"),
         (["status", "nowhere"], "is no run's directory"),

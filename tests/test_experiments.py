@@ -18,7 +18,16 @@ from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import corpus_of
 from tests import imagenet_trees, trees
-from tests.formats import write_cifar10, write_cifar100, write_emnist, write_mnist, write_voc
+from tests.formats import (
+    numbered,
+    write_batch,
+    write_cifar10,
+    write_cifar100,
+    write_emnist,
+    write_idx,
+    write_mnist,
+    write_voc,
+)
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 BUILT_IN = {"digits", "textures", "demo", "solar", "folder"}
@@ -30,8 +39,10 @@ def data(tmp_path_factory):
     """Each data set in its own format, small."""
     root = tmp_path_factory.mktemp("data")
     write_mnist(root, "FashionMNIST")
+    write_idx(root / "FashionMNIST" / "raw", "train", numbered(12), [*range(10), 0, 1])  # plans want every class
     write_emnist(root)
     write_cifar10(root)
+    write_batch(root / "cifar-10-batches-py" / "data_batch_1", numbered(10, (3072,)), range(10))
     write_cifar100(root)
     write_voc(root / "voc")
     trees.write_mvtec(root / "mvtec", classes=MVTEC_CLASSES, train=4, test=2)

@@ -19,7 +19,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.networks.describe import problems_of_network, weights_fingerprint
+from fcdd_sweep.networks.describe import imagenet_of, problems_of_network, start_text, to_fetch, weights_fingerprint
 from fcdd_sweep.networks.pretrained import read_weights
 
 SMALL = (3, 32, 32)
@@ -42,6 +42,40 @@ def vgg_state() -> dict[str, Tensor]:
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever asks for ImageNet's weights fails the test."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: pytest.fail(f"{self} was asked for"))
+
+
+@pytest.mark.parametrize("variables", [{}, {"XDG_CACHE_HOME": "/cache"}, {"TORCH_HOME": "~/torches"}])
+def test_the_place_of_the_weights_is_torchs_own(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for network, entry in (
+        (Network(name="FCDD_CNN224_VGG"), VGG11_BN_Weights.IMAGENET1K_V1),
+        (RESNET, ResNet18_Weights.DEFAULT),
+    ):
+        weights = imagenet_of(network)
+        assert weights is not None
+        assert (weights.name, weights.url) == (str(entry), entry.url)
+        assert weights.file == Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+
+
+def test_a_plan_tells_which_weights_will_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    network = Network(name="FCDD_CNN224_VGG")
+    for piece in (
+        "FCDD_CNN224_VGG starts from ImageNet's weights: VGG11_BN_Weights.IMAGENET1K_V1",
+        f"fetched from https://download.pytorch.org/models/vgg11_bn-6002323d.pth to {tmp_path}/hub/checkpoints/vgg11",
+    ):
+        assert piece in to_fetch(network)
+    assert start_text(network) == "from VGG11_BN_Weights.IMAGENET1K_V1, to be fetched"
+    file = tmp_path / "hub" / "checkpoints" / "vgg11_bn-6002323d.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert to_fetch(network) == ""
+    assert start_text(network) == "from VGG11_BN_Weights.IMAGENET1K_V1, in the cache of torch"
+    assert start_text(network.model_copy(update={"weights": "none"})) == "from random weights"
+    assert to_fetch(Network(name="FCDD_CNN28")) == ""
 
 
 @pytest.mark.parametrize("name", ["FCDD_CNN224_VGG", "FCDD_CNN224_VGG_F"])

@@ -46,10 +46,16 @@ def bare(annotation: Any) -> tuple[Any, list[Any]]:
 
 def choices(annotation: Any) -> tuple[Any, ...]:
     """The types of a union, flattened; a type that is no union is its only choice."""
-    inner, _ = bare(annotation)
+    inner, limits = bare(annotation)
     if get_origin(inner) in (Union, types.UnionType):
-        return tuple(choice for part in get_args(inner) for choice in choices(part))
+        numeric = [limit for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
+        return tuple(choice for part in get_args(inner) for choice in choices(_limited(part, numeric)))
     return (annotation,)
+
+
+def _limited(choice: Any, limits: list[Any]) -> Any:
+    """A choice of a union under the limits of the union, which are those of its numbers."""
+    return Annotated[choice, *limits] if limits and bare(choice)[0] in (int, float) else choice
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:
@@ -96,6 +102,12 @@ def _range(limits: Iterable[Any]) -> str:
 def key_names(section: type[Section]) -> dict[str, FieldInfo]:
     """A section's fields by the names that a file uses."""
     return {field.alias or name: field for name, field in section.model_fields.items()}
+
+
+def number_of(count: float, word: str) -> str:
+    """`1 trial`, `3 trials`, `2 classes`."""
+    plural = f"{word}es" if word.endswith("s") else f"{word}s"
+    return f"{count:{',d' if isinstance(count, int) else 'g'}} {word if count == 1 else plural}"
 
 
 def one_of(words: list[str]) -> str:

@@ -64,6 +64,11 @@ class Corpus:
         return np.unpackbits(bits, count=int(height * width)).astype(bool).reshape(height, width)
 
 
+def held_out_of(count: int, fraction: float) -> int:
+    """How many of `count` nominal training images are held out: at least one stays to train on."""
+    return min(round(count * fraction), max(count - 1, 0))
+
+
 @dataclass(frozen=True)
 class Split:
     """What a normal class trains and is tested on: indices into a corpus.

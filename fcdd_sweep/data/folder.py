@@ -72,7 +72,7 @@ def scan(dataset: Dataset, images: Images) -> Scan:
     problems = [problem for place in places for problem in _place_problems(place, labelled=labelled)]
     records = tuple(record for place in places for record in _records(root, place, labelled=labelled))
     problems += _untrained(root, records, wanted)
-    return Scan(records, tuple(problems), (*layout.notes, *_gaps(layout.protocol, records, wanted)))
+    return Scan(records, tuple(problems), layout.notes, _gaps(layout.protocol, records, wanted))
 
 
 def _root(dataset: Dataset) -> Path:

@@ -100,7 +100,10 @@ def load_corpus(
         _size_bytes(scan.records, images),
         lambda folder: write_corpus(folder, scan, images, kept, facts, progress),
     )
-    return read_corpus(entry, dataset.name, protocol, kept, scan.notes)
+    corpus = read_corpus(entry, dataset.name, protocol, kept, (*scan.notes, *scan.gaps))
+    for note in corpus.notes[len(scan.notes) + len(scan.gaps) :]:
+        say(note)  # what only decoding can tell; the plan has told the gaps
+    return corpus
 
 
 def check_exposure(source: DatasetSource, target: str | None, images: Images) -> list[Problem]:
@@ -139,7 +142,7 @@ def load_exposure(
         DataError: all that `check_exposure` finds, or what only decoding can find.
     """
     if isinstance(source, FolderSource):
-        return load_folder_images(source.folder, images, cache_dir)
+        return load_folder_images(source.folder, images, cache_dir, say)
     known = info(source.dataset)
     if not known.streamed:
         corpus = load_corpus(dataset_of(source), images, cache_dir, say=say)
@@ -181,13 +184,14 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
     if skipped:
         counts = f"{len(skipped)} of {len(pool)} outlier-exposure images do not decode and are left out"
         notes.append(f"{name}: {counts}: {shortened(skipped)}.")
+        say(notes[-1])
     return ArrayPool(read_images(entry), fingerprint=pool.fingerprint, notes=tuple(notes))
 
 
-def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None) -> ArrayPool:
+def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None, say: Say = _LOG.info) -> ArrayPool:
     """All images below a folder, for outlier exposure, memory-mapped.
 
-    Images that do not decode are left out, and the log says how many.
+    Images that do not decode are left out; `say` and the notes tell how many.
 
     Raises:
         DataError: there is no such folder, or no readable image below it.
@@ -209,7 +213,7 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
     if skipped := facts["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
         notes.append(f"{folder}: {counts}: {shortened(skipped)}")
-        _LOG.warning(notes[0])
+        say(notes[0])
     return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"], notes=tuple(notes))
 
 

@@ -27,8 +27,10 @@ None of them imports torch, but for `fetch`, which may use torchvision's downloa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -101,6 +103,7 @@ class Scan:
         records: all images, in a fixed order; incomplete where there are problems.
         problems: everything that is wrong, all at once; empty when the data can be read.
         notes: sentences for the report, such as how many independent regions stand behind the images.
+        gaps: sentences for report and plan on what the data lacks, such as test anomalies of a class.
         to_fetch: what `fetch` will do about missing files, a sentence; empty when nothing is missing or nothing can be
             done about it.
         skips_unreadable: whether images that do not decode are left out and counted, as a collection of a million
@@ -110,8 +113,25 @@ class Scan:
     records: tuple[Record, ...] = ()
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
     to_fetch: str = ""
     skips_unreadable: bool = False
+
+    @cached_property
+    def nominal_in_training(self) -> Counter[str]:
+        """By class, how many training images are nominal for it."""
+        records = (record for record in self.records if not record.is_test and not record.is_anomalous)
+        return Counter(name for record in records for name in (record.class_name, *record.also))
+
+    @cached_property
+    def anomalous_in_training(self) -> Counter[str]:
+        """By class, how many training images are anomalies of it; none in `one_vs_rest`, see `Record`."""
+        return Counter(record.class_name for record in self.records if record.is_anomalous and not record.is_test)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its records are all that there will be."""
+        return bool(self.records) and not self.problems and not self.to_fetch
 
 
 @dataclass(frozen=True)

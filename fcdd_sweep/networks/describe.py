@@ -6,14 +6,16 @@ Needs torch only where a backbone or a file of weights is named.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
-from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, NetworkInfo
+from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, VGG_WEIGHTS_URL, NetworkInfo
 
 MIN_MAP_WIDTH = 2
 """An anomaly map of one cell shows no place, so FCDD needs an image that leaves more; dense layers take any map."""
@@ -76,13 +78,61 @@ def weights_fingerprint(network: Network) -> str:
     if isinstance(start, Path):
         with start.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    if start == "none":
-        return ""
-    if network.backbone is None:
-        return f"imagenet:{VGG_WEIGHTS}"
-    from fcdd_sweep.networks.pretrained import imagenet_weights
+    weights = imagenet_of(network)
+    return f"imagenet:{weights.name}" if weights else ""
 
-    return f"imagenet:{imagenet_weights(network.backbone)}"
+
+@dataclass(frozen=True)
+class Weights:
+    """ImageNet's weights as torchvision publishes them.
+
+    Attributes:
+        name: torchvision's: `VGG11_BN_Weights.IMAGENET1K_V1`.
+        url: where they are fetched.
+        file: where they are kept on this machine, whether they are there yet or not.
+    """
+
+    name: str
+    url: str
+    file: Path
+
+
+def imagenet_of(network: Network) -> Weights | None:
+    """ImageNet's weights if training starts from them."""
+    if starting_weights(network) != "imagenet":
+        return None
+    name, url = VGG_WEIGHTS, VGG_WEIGHTS_URL
+    if network.backbone is not None:
+        from fcdd_sweep.networks.pretrained import imagenet_weights
+
+        entry = imagenet_weights(network.backbone)
+        name, url = str(entry), str(entry.url)
+    return Weights(name, url, _torch_home() / "hub" / "checkpoints" / url.rsplit("/", 1)[-1])
+
+
+def _torch_home() -> Path:
+    """Torch's cache, by torch's own rule."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+
+
+def to_fetch(network: Network) -> str:
+    """What will be fetched before the first trial, a sentence; empty where that is nothing."""
+    weights = imagenet_of(network)
+    if weights is None or weights.file.is_file():
+        return ""
+    return (
+        f"{network.title} starts from ImageNet's weights: {weights.name} is not in torch's cache yet and will be "
+        f"fetched from {weights.url} to {weights.file}."
+    )
+
+
+def start_text(network: Network) -> str:
+    """What training starts from, in the few words of a plan."""
+    if weights := imagenet_of(network):
+        return f"from {weights.name}, {'in the cache of torch' if weights.file.is_file() else 'to be fetched'}"
+    start = starting_weights(network)
+    return f"from {start}" if isinstance(start, Path) else "from random weights"
 
 
 def problems_of_network(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:

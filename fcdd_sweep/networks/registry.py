@@ -70,6 +70,8 @@ HALVE_WIDE = Pool(3, stride=2, padding=1)
 TO_MAP = Conv(1, 1)
 VGG_WEIGHTS = "VGG11_BN_Weights.IMAGENET1K_V1"
 """Of torchvision; the weights that every network with `vgg` starts from when it is pretrained."""
+VGG_WEIGHTS_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
+"""Where torchvision fetches them; written out here so that a plan can tell without torch."""
 _VGG_FROZEN = 15  # layers up to and with the third pool
 _TORCH_EPS = 1e-5
 

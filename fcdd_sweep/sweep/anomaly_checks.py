@@ -45,9 +45,8 @@ def _classes_without_anomalies(parts: Parts, facts: Discovery, looks: Looks) -> 
     if parts.dataset is None or parts.images is None or not (chosen := chosen_classes(parts.dataset, facts)):
         return
     scan = looks.scan(only(chosen, parts.dataset), parts.images)
-    having = {record.class_name for record in scan.records if record.is_anomalous and not record.is_test}
-    without = [name for name in chosen if name not in having]
-    if without and not (scan.problems or scan.to_fetch):
+    without = [name for name in chosen if not scan.anomalous_in_training[name]]
+    if without and scan.is_whole:
         what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
         yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
 

@@ -15,6 +15,7 @@ from fcdd_sweep.config.schema import (
     Settings,
 )
 from fcdd_sweep.config.trial import slug
+from fcdd_sweep.config.words import number_of
 from fcdd_sweep.data.loading import (
     classes_of,
     has_maps,
@@ -23,8 +24,14 @@ from fcdd_sweep.data.loading import (
 )
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS, swept
+from fcdd_sweep.networks.describe import field_of, to_fetch
 from fcdd_sweep.sweep.anomaly_checks import anomaly_problems, baseline_problems, supervision_problems
+from fcdd_sweep.sweep.machine import Machine
+from fcdd_sweep.sweep.numbers import untrained
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name, only
+
+_WIDEST_STD = 1 / 3
+"""Of the upsampling Gaussian, as a share of the receptive field: at its edge the Gaussian is at a third of its peak."""
 
 
 def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
@@ -74,7 +81,9 @@ def _data(dataset: Dataset, images: Images | None, facts: Discovery | None, look
         yield Problem("images.aspect", what, "stretch", "Set images.aspect: stretch")
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
-        yield from looks.problems(only(chosen, dataset), images)
+        scan = looks.scan(only(chosen, dataset), images)
+        yield from scan.problems
+        yield from untrained(scan, dataset.name, chosen)
 
 
 def _classes(dataset: Dataset, facts: Discovery) -> Iterator[Problem]:
@@ -118,17 +127,43 @@ def _network(parts: Parts, looks: Looks) -> list[Problem]:
     return looks.network(parts.network, parts.method, parts.images)
 
 
-def warnings(settings: Settings, cores: int) -> Iterable[str]:
+def warnings(settings: Settings, machine: Machine) -> Iterable[str]:
     """Settings that are allowed and yet unlikely to be meant."""
-    training, cpus = settings.training, settings.resources.cpus
+    training = settings.training
     yield from _probability(settings.anomalies)
     yield from _shrinking(settings)
-    if cpus != "auto" and training.threads > cpus:
-        yield f"training.threads is {training.threads}, but a trial reserves {cpus:g} CPUs: they slow each other down."
-    if training.threads > cores:
-        yield f"training.threads is {training.threads}, but this machine has {cores} CPU cores."
+    yield from _tiling(settings)
+    yield from filter(None, [to_fetch(settings.network)])
+    yield from _resources(settings, machine)
     if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
         yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."
+
+
+def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
+    """What is asked of a machine. It may not be this one that runs the trials, so none of it is an error."""
+    training, cpus, cores = settings.training, settings.resources.cpus, machine.cores
+    if cpus != "auto" and training.threads > cpus:
+        reserved = number_of(cpus, "CPU")
+        yield f"training.threads is {training.threads}, but a trial reserves {reserved}: they slow each other down."
+    if training.threads > cores:
+        yield f"training.threads is {training.threads}, but this machine has {number_of(cores, 'CPU core')}."
+    if cpus != "auto" and cpus > cores:
+        yield f"resources.cpus is {cpus:g}, but this machine has {number_of(cores, 'CPU core')}: no trial starts on it."
+    if settings.resources.device == "cuda" and not machine.gpu:
+        yield "resources.device is cuda, but no GPU is seen on this machine: no trial starts on it."
+
+
+def _tiling(settings: Settings) -> Iterator[str]:
+    """A cell's Gaussian ends with its receptive field; one that is still high there leaves edges in heatmaps."""
+    std = settings.heatmaps.kernel_std_px
+    if settings.method != "fcdd" or std is None:
+        return
+    size = field_of(settings.network, settings.method, settings.images.size).size
+    if std > _WIDEST_STD * size:
+        yield (
+            f"heatmaps.kernel_std_px is {std:g}, wide for a receptive field of {size} px: heatmaps show the edges of "
+            f"the fields as tiles. Set it to {size / 5:.2g} or less, or leave it out."
+        )
 
 
 def _probability(anomalies: Anomalies) -> Iterator[str]:

@@ -84,8 +84,8 @@ class Looks:
 
     @property
     def notes(self) -> list[str]:
-        """What will be fetched before the first trial."""
-        return [scan.to_fetch for scan in self._data.values() if scan.to_fetch]
+        """What will be fetched before the first trial, and what the data lacks."""
+        return [note for scan in self._data.values() for note in (scan.to_fetch, *scan.gaps) if note]
 
     def network(self, network: Network, method: str, images: Images | None) -> list[Problem]:
         channels, size = (None, None) if images is None else (images.channels, images.size)

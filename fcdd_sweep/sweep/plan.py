@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,14 @@ from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.config.words import show
+from fcdd_sweep.config.words import number_of, show
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.networks.describe import field_of
+from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.sweep.anomaly_checks import counts_of
 from fcdd_sweep.sweep.checks import facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.machine import this_machine
+from fcdd_sweep.sweep.numbers import few_notes
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
@@ -79,7 +80,9 @@ def plan(experiment: Experiment) -> Plan:
     classes = chosen_classes(experiment.dataset, facts)
     aside = max(set_aside(config.settings) for config in configs)
     configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
-    notes = [note for config in configs for note in warnings(config.settings, os.cpu_count() or 1)]
+    machine = this_machine()
+    notes = [note for config in configs for note in warnings(config.settings, machine)]
+    notes += [note for config in configs for note in few_notes(config.settings, facts, looks)]
     if aside:
         _check_distinct(configs)
         settings = configs[0].settings
@@ -87,6 +90,19 @@ def plan(experiment: Experiment) -> Plan:
     notes += looks.notes
     specs = _specs(configs, classes, experiment.seed_list)
     return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
+
+
+def left_out(specs: Sequence[TrialSpec], index: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A sentence on finished trials of the run that the plan no longer holds; `index` has their rows by trial id."""
+    planned = {spec.trial_id for spec in specs}
+    count = sum(row["status"] == "done" and trial_id not in planned for trial_id, row in index.items())
+    if not count:
+        return []
+    trials, have = number_of(count, "finished trial"), "has" if count == 1 else "have"
+    return [
+        f"{trials} of earlier settings {have} no place in the plan any more: kept in the run, left out of its report. "
+        "To keep both in view, give the run another name"
+    ]
 
 
 def _check_distinct(configs: Sequence[Config]) -> None:
@@ -151,8 +167,9 @@ def _specs(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[in
 
 def describe(plan: Plan, experiment: Experiment) -> str:
     """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
-    counts = f"{_count(plan.configs, 'config')} x {_count(plan.classes, 'class')} x {_count(plan.seeds, 'seed')}"
-    lines = [f"{experiment.name}: {_count(plan.specs, 'trial')} = {counts}"]
+    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
+    counts = " x ".join(number_of(len(things), word) for things, word in parts)
+    lines = [f"{experiment.name}: {number_of(len(plan.specs), 'trial')} = {counts}"]
     lines += _entry("configs", _config_lines(plan.configs))
     lines += _entry("classes", [", ".join(plan.classes)])
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
@@ -160,11 +177,6 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         lines += _entry(title, list(dict.fromkeys(text(config.settings) for config in plan.configs)))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
-
-
-def _count(things: Sequence[object], word: str) -> str:
-    plural = f"{word}es" if word.endswith("s") else f"{word}s"
-    return f"{len(things)} {word if len(things) == 1 else plural}"
 
 
 def _entry(title: str, texts: list[str]) -> list[str]:
@@ -194,7 +206,8 @@ def _network_text(settings: Settings) -> str:
     field = field_of(settings.network, settings.method, settings.images.size)
     seen = f"receptive field {field.size} px, jump {field.jump} px"
     map_ = "anomaly map" if settings.method == "fcdd" else "map before the dense layers"
-    return f"{settings.network.title}: {seen}, {map_} {field.width}x{field.width}"
+    start = start_text(settings.network)
+    return f"{settings.network.title}: {seen}, {map_} {field.width}x{field.width}; starts {start}"
 
 
 def _anomalies_text(settings: Settings) -> str:
@@ -229,13 +242,18 @@ def _training_text(settings: Settings) -> str:
     training = settings.training
     passes = "" if training.passes_per_epoch == 1 else f" of {training.passes_per_epoch} passes"
     rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
-    return f"{training.epochs} epochs{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+    return (
+        f"{number_of(training.epochs, 'epoch')}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+    )
 
 
 def _resources_text(settings: Settings) -> str:
     cpus = settings.training.threads if settings.resources.cpus == "auto" else settings.resources.cpus
-    shared = f"{settings.resources.trials_per_gpu} trials share a GPU if there is one"
-    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared}"
+    on_gpu = settings.resources.trials_per_gpu
+    shared = (
+        f"{on_gpu} trials share a GPU if there is one" if on_gpu > 1 else "each has a GPU to itself if there is one"
+    )
+    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared} if there is one"
 
 
 _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {

@@ -26,7 +26,7 @@ from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import LocalRunner
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
-from fcdd_sweep.sweep.plan import Plan, plan
+from fcdd_sweep.sweep.plan import Plan, left_out, plan
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
@@ -117,7 +117,7 @@ def run_sweep(
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
-        for sentence in ledger.repaired:
+        for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)

@@ -169,15 +169,24 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    made = "a snapshot.pt that a finished trial left"
+    made = "the snapshot.pt of a finished trial, such as results/RUN/normal_CLASS/it_0/snapshot.pt"
+    kept = "It holds network, preprocessing and threshold; trials leave one unless keep.snapshots is none"
     if not path.is_file():
         raise InputError(Problem(str(path), "there is no such file", made))
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
-        made_as = plain["snapshot_version"]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(Problem(str(path), f"this is not a snapshot ({first[:120]})", made)) from error
+        made_as = plain["snapshot_version"]  # a state dict or another file of torch has none
+    except (
+        RuntimeError,
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise InputError(Problem(str(path), "this is no snapshot of a trial", made, kept)) from error
     if made_as != SNAPSHOT_VERSION:
         raise InputError(
             Problem(str(path), f"the snapshot has version {made_as}", f"version {SNAPSHOT_VERSION}", "Train it again")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.data.corpus import Corpus, Split, split_for
+from fcdd_sweep.data.corpus import Corpus, Split, held_out_of, split_for
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.errors import TrainingError
@@ -67,7 +67,7 @@ def prepare(
 
 def _hold_out(split: Split, fraction: float, streams: Streams) -> tuple[Split, npt.NDArray[np.int64]]:
     """Take a share of the nominal training images away before anything is fitted to them."""
-    count = min(round(len(split.train_nominal) * fraction), max(len(split.train_nominal) - 1, 0))
+    count = held_out_of(len(split.train_nominal), fraction)
     order = streams.numpy("split").permutation(len(split.train_nominal))
     held_out, kept = np.sort(order[:count]), np.sort(order[count:])
     return replace(split, train_nominal=split.train_nominal[kept]), split.train_nominal[held_out]
