@@ -68,9 +68,18 @@ class LeafMaps:
     def legend(self, quantile: float, scale: Scale) -> ColourScale:
         """What blue and red mean."""
         if scale == "local":
-            return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
-        low, high = colour.global_range(self.reference_quantiles, quantile)
-        return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
+            return local_scale(quantile)
+        return global_scale(*colour.global_range(self.reference_quantiles, quantile))
+
+
+def local_scale(quantile: float) -> ColourScale:
+    """The ends of the colours where each heatmap has its own range."""
+    return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
+
+
+def global_scale(low: float, high: float) -> ColourScale:
+    """The ends of the colours of a range that heatmaps share."""
+    return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
 _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
