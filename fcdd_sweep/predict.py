@@ -10,19 +10,23 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.csv
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.loading import image_files, load_image_file
 from fcdd_sweep.metrics import colour
 from fcdd_sweep.metrics.upsampling import blur
-from fcdd_sweep.report.mosaic import as_colours, as_rgb
+from fcdd_sweep.report.heatmaps import global_scale, local_scale
+from fcdd_sweep.report.mosaic import ColourScale, as_rgb
+from fcdd_sweep.report.prediction import Said, draw_prediction
+from fcdd_sweep.report.style import save_picture
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
-_BLEND = 0.5
+_TURNED = 5
+"""From this value on, EXIF's orientation swaps width and height."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Prediction:
 
     Attributes:
         scores: `scores.parquet`, with `scores.csv` of the same rows beside it.
-        heatmaps: the folder of pictures: input, heatmap, and the heatmap over the input, side by side.
+        heatmaps: the folder of pictures: input, heatmap, and the heatmap over the input, with score and legend.
         count: images scored.
         unreadable: a sentence for each image that did not decode.
     """
@@ -99,12 +103,14 @@ def _batch(
         return []
     raw = np.stack(decoded)
     detection = detector.detect(raw, batch_size=len(raw))
-    pictures = _side_by_side(detector, raw, _shown(detector, detection))
-    rows = []
-    for (file, picture), score, pixels in zip(names, detection.scores.tolist(), pictures, strict=True):
-        files.write_aside(output / picture, lambda path, pixels=pixels: Image.fromarray(pixels).save(path))  # type: ignore[misc]
-        rows.append(_row(detector, file, float(score), picture))
-    return rows
+    values, scale, told = _coloured(detector, _shown(detector, detection))
+    scores = [float(score) for score in detection.scores.tolist()]
+    for (file, place), score, seen, heatmap in zip(names, scores, as_rgb(detector.visible(raw)), values, strict=True):
+        proportions, squeezed = _proportions(file, images.aspect)
+        notes = tuple(filter(None, (told, squeezed)))
+        said = Said(file.name, score, detector.threshold, scale, notes)
+        save_picture(draw_prediction(seen, heatmap, said, proportions), output / place)
+    return [_row(detector, file, score, place) for (file, place), score in zip(names, scores, strict=True)]
 
 
 def _pictures(found: Sequence[tuple[Path, Path]]) -> list[Path]:
@@ -129,19 +135,31 @@ def _shown(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
     return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmaps.blur else heatmaps
 
 
-def _side_by_side(
-    detector: Detector, raw: npt.NDArray[np.uint8], heatmaps: npt.NDArray[np.float32]
-) -> npt.NDArray[np.uint8]:
-    """(N, S, 3 S, 3): input, heatmap, both blended."""
-    seen = as_rgb(detector.visible(raw))
+def _coloured(
+    detector: Detector, heatmaps: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.float32], ColourScale, str]:
+    """(N, S, S) heatmaps in 0..1, the ends of their colours, and a sentence on them."""
     quantile, reference = detector.settings.heatmaps.quantile, detector.reference_quantiles
-    if np.isnan(reference).any():  # the trial had no test images: each heatmap by its own range
-        normalised = np.stack([colour.normalise(each, *colour.local_range(each, quantile)) for each in heatmaps])
-    else:
-        normalised = colour.normalise(heatmaps, *colour.global_range(reference, quantile))
-    coloured = as_colours(normalised)
-    blend = (seen * (1 - _BLEND) + coloured * _BLEND).astype(np.uint8)
-    return np.concatenate([seen, coloured, blend], axis=2)
+    if np.isnan(reference).any():
+        own = np.stack([colour.normalise(each, *colour.local_range(each, quantile)) for each in heatmaps])
+        told = "Colours: this image's own range, as the trial had no test images; not comparable between images."
+        return own, local_scale(quantile), told
+    low, high = colour.global_range(reference, quantile)
+    told = f"Colours: from the minimum to the {quantile:g} quantile of the heatmaps of the trial's test images."
+    return colour.normalise(heatmaps, low, high), global_scale(low, high), told
+
+
+def _proportions(file: Path, aspect: str) -> tuple[float, str]:
+    """Width by height of the part of a file that is used, and a sentence where the network saw it in others."""
+    with Image.open(file) as picture:
+        width, height = picture.size
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED:
+            width, height = height, width
+    if width == height:
+        return 1.0, ""
+    if aspect == "crop":
+        return 1.0, f"Only the middle square of the file's {width}x{height} px was looked at."
+    return width / height, f"Shown in the file's proportions, {width}x{height} px; the network saw it as a square."
 
 
 def _row(detector: Detector, file: Path, score: float, picture: Path) -> dict[str, object]:

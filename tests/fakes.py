@@ -95,6 +95,7 @@ def fake_maps(label, score, size, seed):
         "blurred_quantiles": colour.reference_quantiles(place.heatmaps(maps, blurred=True)),
         "blur_size_px": np.array(FIELD[0]),
         "train_images": previews,
+        "train_shared_range": np.array(False),
         "train_label": np.repeat([0, 1], 20).astype(np.int8),
         "train_score": np.linspace(0.1, 0.9, 40),
         "train_anomaly_maps": np.resize(maps, (40, *maps.shape[1:])),

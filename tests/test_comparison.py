@@ -10,6 +10,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report import comparison
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.heatmaps import read_maps
+from fcdd_sweep.report.records import read_run
 from fcdd_sweep.results import tree
 from tests import fakes
 
@@ -42,7 +43,7 @@ def test_one_picture_a_seed_and_one_a_class_show_all_methods(run):
     pictures = ("it_0.png", "it_3.png", "heatmaps.png")
     assert found == {f"normal_{name}/{picture}" for name in ("brick", "tile") for picture in pictures}
     text = page.read_text()
-    assert "tile, seed 3: no trial of ae is done" in text
+    assert "tile, seed 3: AE is missing" in text
     assert text.count("data:image/jpeg") == 2
 
 
@@ -53,11 +54,55 @@ def test_rows_are_methods_and_all_show_the_same_images(run):
     }
     chosen = comparison.shown_images(list(maps.values()))
     strip = comparison.method_strip(maps, chosen, "seed 0", 0.97)
-    assert [name for name, _ in strip.rows] == ["input", "FCDD", "HSC", "AE", "ground\ntruth"]
+    assert [row.name for row in strip.rows] == ["input", "FCDD", "HSC", "AE", "ground\ntruth"]
     label = maps["fcdd"].label[maps["fcdd"].rows_of(chosen)]
     assert [(label == value).sum() for value in (0, 1)] == [3, 6]
     rows = maps["ae"].rows_of(chosen)
-    np.testing.assert_array_equal(strip.rows[3][1], maps["ae"].coloured(rows, 0.97, "global"))
+    np.testing.assert_array_equal(strip.rows[3].images, maps["ae"].coloured(rows, 0.97, "global"))
+
+
+def test_a_method_that_is_not_there_has_an_empty_row_that_says_why(run):
+    maps = read_maps(run / "normal_brick" / "it_0")
+    chosen = comparison.shown_images([maps])
+    strip = comparison.method_strip({"fcdd": maps, "hsc": "failed", "ae": maps}, chosen, "", 0.97)
+    assert [row.name for row in strip.rows] == ["input", "FCDD", "HSC:\nfailed", "AE", "ground\ntruth"]
+    assert len(np.unique(strip.rows[2].images)) == 1 and strip.rows[2].images.shape == strip.rows[0].images.shape
+    with pytest.raises(ValueError, match="FCDD is missing"):
+        comparison.method_strip({"fcdd": "missing", "ae": maps}, chosen, "", 0.97)
+
+
+def test_failed_unplanned_and_unreadable_trials_are_told_apart(run):
+    (run / "baselines" / "hsc" / "normal_brick" / "it_0" / tree.MAPS).unlink()
+    runs = comparison.Runs(read_run(run), read_run(run / "baselines"), {"": {"hsc": "hsc", "ae": "ae"}})
+    found = comparison._maps(runs, "", "brick", 0, problems := [])
+    assert found["hsc"] == "unreadable" and problems == [
+        "hsc/normal_brick/it_0 is not in the heatmap grid: maps.npz is missing"
+    ]
+    assert comparison._maps(runs, "", "tile", 3, [])["ae"] == "missing"
+    assert comparison._maps(runs, "", "tile", 8, []) == dict.fromkeys(("fcdd", "hsc", "ae"), "missing")
+
+
+VARIANTS = """schema: 1
+method: fcdd
+images: {size: 28}
+network: {name: FCDD_CNN28}
+training: {epochs: 30, optimizer: sgd, learning_rate: 0.01}
+variants:
+  hsc: {method: hsc, network: {name: CNN28}, training.learning_rate: 0.001}
+  ae: {method: ae, network: {name: AE28}}
+"""
+
+
+def test_both_pages_name_networks_sizes_and_learning_rates_of_the_methods(run):
+    (run / "baselines" / tree.EXPERIMENT).write_text(VARIANTS)
+    aggregate(run / "baselines")
+    page = (run / "baselines" / tree.REPORT).read_text()
+    assert "<code>CNN28 (hsc); AE28 (ae)</code>" in page and "FCDD_CNN28</code>" not in page
+    assert "<code>sgd, 0.001 (hsc); sgd, 0.01 (ae)</code>" in page
+    assert "<h1>run: baselines</h1>" in page and 'href="../report.html"' in page
+    text = comparison.combine(run).read_text().replace("\n", "")
+    row = "<td>network</td><td><code>FCDD_CNN28</code></td><td><code>CNN28</code></td><td><code>AE28</code></td>"
+    assert row in text and "<code>sgd, 0.001</code>" in text and "<td>image side</td>" in text
 
 
 def test_images_that_one_method_did_not_keep_are_not_chosen(run):

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError
-from fcdd_sweep.predict import predict
+from fcdd_sweep.predict import _proportions, predict
+from fcdd_sweep.report.prediction import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.trainer import train
@@ -79,7 +80,27 @@ def test_each_image_gets_its_picture(snapshot, test_images, tmp_path):
     result = predict(snapshot, [folder, paths[0]], tmp_path / "out")
     pictures = sorted(path.relative_to(result.heatmaps) for path in result.heatmaps.rglob("*.png"))
     assert len(pictures) == len(paths) + 1
-    assert Image.open(result.heatmaps / pictures[0]).size == (3 * 28, 28)
+    width, height = Image.open(result.heatmaps / pictures[0]).size
+    assert width > 3 * LEAST_SIDE and height > LEAST_SIDE
+
+
+@pytest.mark.parametrize(
+    ("size", "orientation", "aspect", "expected"),
+    [
+        ((40, 20), None, "stretch", (2.0, "40x20 px; the network saw it as a square")),
+        ((40, 20), 6, "stretch", (0.5, "20x40 px; the network saw it as a square")),
+        ((40, 20), 3, "stretch", (2.0, "40x20 px")),
+        ((40, 20), None, "crop", (1.0, "Only the middle square of the file's 40x20 px")),
+        ((20, 20), None, "stretch", (1.0, "")),
+    ],
+)
+def test_pictures_have_the_proportions_of_what_was_looked_at(tmp_path, size, orientation, aspect, expected):
+    exif = Image.Exif()
+    if orientation:
+        exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", size).save(tmp_path / "x.jpg", exif=exif)
+    proportions, told = _proportions(tmp_path / "x.jpg", aspect)
+    assert proportions == expected[0] and expected[1] in told and bool(told) == bool(expected[1])
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_scored(snapshot, test_images, tmp_path):
@@ -159,4 +180,7 @@ def test_a_trial_without_test_images_still_gives_readable_heatmaps(tmp_path, tes
     torch.save(outcome.snapshot, tmp_path / "untested.pt")
     result = predict(tmp_path / "untested.pt", [test_images[1][0]], tmp_path / "out")
     picture = np.asarray(Image.open(next(result.heatmaps.rglob("*.png"))))
-    assert len(np.unique(picture[:, 28:56].reshape(-1, 3), axis=0)) > 10
+    left = 16 + 308 + 10  # of the heatmap: 28 px are shown as 308
+    heatmap = picture[94:402, left : left + 308]
+    assert len(np.unique(heatmap.reshape(-1, 3), axis=0)) > 10
+    assert (picture[94:402, left - 5] == 255).all() and (heatmap[:11, :11] == heatmap[0, 0]).all()

@@ -275,6 +275,27 @@ def test_configs_have_their_own_folders_and_are_compared(tmp_path):
     assert [float(mean) for mean in means] == pytest.approx([1.0, 0.95])
 
 
+def test_settings_that_differ_are_told_by_config():
+    from fcdd_sweep.report.records import Run, Trial
+    from fcdd_sweep.report.settings import overview
+
+    def run(rates):
+        trials = tuple(
+            Trial(
+                {"config": f"rate-{rate}", "parameters": f'{{"training.learning_rate": {rate}}}', "normal_class": "c"},
+                "missing",
+            )
+            for rate in rates
+        )
+        text = "training: {optimizer: sgd, learning_rate: 7, epochs: 2}"
+        return dict(overview(Run(None, trials, (), 0, text, {})))
+
+    assert run([1, 2])["optimiser, learning rate"] == "sgd, 1 (rate-1); sgd, 2 (rate-2)"
+    assert run([1, 2])["epochs"] == "2"
+    assert run(range(5))["optimiser, learning rate"] == "by config: " + "; ".join(f"sgd, {rate}" for rate in range(5))
+    assert overview(Run(None, (), (), 0, "a: [", {})) == [] == overview(Run(None, (), (), 0, "", {}))
+
+
 def test_a_trial_is_found_where_the_index_says(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0, wrong=1)
     (run.path / "elsewhere").mkdir()

@@ -104,7 +104,7 @@ def test_paper_pictures_choose_among_all_test_images(leaf):
     (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
     expected = scores.score[pictured.equidistant(scores.label, scores.score, 1)]
     assert strip.captions == tuple(f"{score:.3g}" for score in expected)
-    assert [name for name, _ in strip.rows] == ["input", "heatmap", "ground\ntruth"]
+    assert [row.name for row in strip.rows] == ["input", "heatmap", "ground\ntruth"]
 
 
 def test_held_out_scores_do_not_enter_the_pictures(leaf):
@@ -149,7 +149,7 @@ def test_preview_shows_twenty_of_each_label_with_maps_for_anomalous_ones(leaf):
     strips = heatmaps.preview_strips(heatmaps.read_training_maps(leaf))
     assert [strip.columns for strip in strips] == [10] * 4
     assert [len(strip.rows) for strip in strips] == [1, 1, 2, 2]
-    assert strips[2].rows[1][1].max() == 255
+    assert strips[2].rows[1].images.max() == 255
 
 
 def test_class_grids_show_images_that_all_seeds_kept(leaf):
@@ -158,16 +158,16 @@ def test_class_grids_show_images_that_all_seeds_kept(leaf):
     names = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
     other = replace(maps, **{name: getattr(maps, name)[part] for name in names})
     (strip,) = heatmaps.class_strips([("seed 0", maps), ("seed 4", other)], 0.97)
-    assert [name for name, _ in strip.rows] == ["input", "seed 0", "seed 4", "ground\ntruth"]
+    assert [row.name for row in strip.rows] == ["input", "seed 0", "seed 4", "ground\ntruth"]
     assert strip.columns == 8
-    np.testing.assert_array_equal(strip.rows[1][1], strip.rows[2][1])
+    np.testing.assert_array_equal(strip.rows[1].images, strip.rows[2].images)
     nothing = replace(maps, path=np.char.add(maps.path, "x"))
     assert heatmaps.class_strips([("seed 0", maps), ("seed 1", nothing)], 0.97) == []
 
 
 def test_drawn_rows_hold_the_pictures_in_their_order():
     shades = np.array([10, 120, 240], np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
-    figure = mosaic.draw_strips([mosaic.Strip("", (("shades", shades),), ("a", "b", "c"))])
+    figure = mosaic.draw_strips([mosaic.Strip("", (mosaic.Row("shades", shades),), ("a", "b", "c"))])
     (image,) = figure.axes[0].images
     width = image.get_array().shape[1]
     middle = image.get_array()[image.get_array().shape[0] // 2, [width // 6, width // 2, 5 * width // 6], 0]
@@ -265,6 +265,38 @@ def test_an_anomaly_without_a_map_is_grey_not_black():
     assert mosaic.as_black_and_white(maps)[:, 0, 0, 0].tolist() == [0, 255, 128]
 
 
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
+    trained = heatmaps.read_training_maps(leaf)
+    assert heatmaps.training_note(trained) == "In the images' own colours: the network's normalisation is undone."
+    whole = trained.gt_maps.copy()
+    whole[20] = 2
+    marked = replace(trained, gt_maps=whole, shared_range=np.array(True))
+    strip = heatmaps.preview_strips(marked)[2]
+    assert strip.rows[1].marks == ("all\nanomalous", *[""] * 9)
+    note = heatmaps.training_note(marked)
+    assert "all samples here share one range" in note and note.endswith("trained as anomalous in every pixel.")
+    figure = mosaic.draw_strips([strip], note=note)
+    assert texts(figure).count("all\nanomalous") == 1 and " ".join(texts(figure)[-3:]).endswith("every pixel.")
+    # the note stays inside the picture
+    figure.canvas.draw()
+    for text in figure.axes[0].texts[-3:]:
+        place = text.get_window_extent()
+        assert place.x1 <= figure.bbox.x1 and place.y0 >= 0
+
+
+def test_test_images_without_a_map_are_marked_too(leaf):
+    maps = heatmaps.read_maps(leaf)
+    row = int(np.flatnonzero(maps.label == 1)[0])
+    bare = maps.gt_maps.copy()
+    bare[row] = 2
+    strip = heatmaps.strip_of(replace(maps, gt_maps=bare), np.array([0, row]), 0.97, "global", "")
+    assert strip.rows[2].marks == ("", "no map")
+
+
 @pytest.mark.parametrize(
     ("score", "text"), [(0.000237, "2.4e-4"), (0.5, "0.5"), (12.3456, "12.3"), (0.0, "0"), (12345.0, "1.2e4")]
 )
@@ -275,7 +307,7 @@ def test_scores_below_pictures_are_short(score, text):
 def test_titles_and_captions_have_room_below_few_pictures():
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     strip = mosaic.Strip(
-        "nominal test images with the lowest and the highest scores", (("input", pixels),), ("x" * 20,)
+        "nominal test images with the lowest and the highest scores", (mosaic.Row("input", pixels),), ("x" * 20,)
     )
     figure = mosaic.draw_strips([strip], mosaic.ColourScale("0", "1"), cell_in=0.5)
     figure.canvas.draw()

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 LABELS = (0, 1)
+NO_MAP = 2
+"""Fills the map of an anomaly that has none: nobody drew one, or training takes all of it for anomalous."""
 
 
 def equidistant(label: npt.NDArray[Any], score: npt.NDArray[Any], label_value: int, count: int = 6) -> Indices:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,20 @@ import numpy.typing as npt
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.metrics import pictured
 from fcdd_sweep.report import html
-from fcdd_sweep.report.heatmaps import LABEL_NAMES, LeafMaps, common_paths
-from fcdd_sweep.report.mosaic import Strip, as_black_and_white, as_rgb, draw_strips
+from fcdd_sweep.report.heatmaps import LABEL_NAMES, NO_MAP_MARK, LeafMaps, common_paths
+from fcdd_sweep.report.mosaic import Row, Strip, absent_row, as_rgb, draw_strips, map_row
 from fcdd_sweep.report.pictures import maps_of, shown_as
 from fcdd_sweep.report.records import Run, Trial, brief, read_run
+from fcdd_sweep.report.settings import COMPARED, described
 from fcdd_sweep.report.style import as_jpeg_uri, save
 from fcdd_sweep.report.summary import FIGURES, SummaryRow, summary_rows
-from fcdd_sweep.report.words import figure_text, interval_text, spread_text
+from fcdd_sweep.report.words import NOT_DEFINED, figure_text, interval_text, spread_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 
 _PARTS = ("mean", "std", "n", "low", "high")
 COMPARISON_HTML, COMPARISON_CSV, COMBINED = "comparison.html", "comparison.csv", "combined"
-METHODS = ("fcdd", *tree.BASELINES)
+_NOTE = "Colours: each method and seed by the range of its own reference images, blue low and red high."
 Paths = npt.NDArray[np.str_]
 
 
@@ -45,15 +46,16 @@ class Runs:
     others: Run
     counterparts: dict[str, dict[str, str]]
 
-    def trials(self, config: str, normal_class: str, seed: int) -> dict[str, Trial]:
-        """The finished trials of one config, class and seed, by method."""
-        wanted = {"fcdd": (self.fcdd, config)}
-        wanted |= {method: (self.others, name) for method, name in self.counterparts.get(config, {}).items()}
+    def configs(self, config: str) -> dict[str, tuple[Run, str]]:
+        """By method, the run and the name of the config that stands beside one of FCDD's."""
+        others = self.counterparts.get(config, {})
+        return {"fcdd": (self.fcdd, config)} | {method: (self.others, name) for method, name in others.items()}
+
+    def trials(self, config: str, normal_class: str, seed: int) -> dict[str, Trial | None]:
+        """The trials of one config, class and seed by method; None where none is planned."""
         return {
-            method: trial
-            for method, (run, name) in wanted.items()
-            for trial in run.of(name, normal_class)
-            if trial.seed == seed and trial.status == "done"
+            method: next((trial for trial in run.of(name, normal_class) if trial.seed == seed), None)
+            for method, (run, name) in self.configs(config).items()
         }
 
 
@@ -102,39 +104,42 @@ def _config_section(runs: Runs, config: str, folder: Path, problems: list[str]) 
         if path:
             shown = html.picture(as_jpeg_uri(path), f"heatmaps of {name} by method")
             pictures.append(html.section(name, shown, level=3))
-    return html.section(config or "Results", _table(runs, config), *pictures)
+    return html.section(config or "Results", _table(runs, config), _settings_table(runs, config), *pictures)
 
 
 def _draw_class(runs: Runs, config: str, name: str, folder: Path, problems: list[str]) -> Path | None:
-    """One picture a seed and one of them all; None when no two methods have a seed in common."""
+    """One picture a seed and one of them all; None when no seed has FCDD and another method."""
     own = runs.fcdd.of(config, name)
     by_seed = {trial.seed: _maps(runs, config, name, trial.seed, problems) for trial in own}
-    complete = {seed: maps for seed, maps in by_seed.items() if "fcdd" in maps and len(maps) > 1}
     problems.extend(
-        f"{' '.join(filter(None, [config, name]))}, seed {seed}: no trial of {', '.join(absent)} is done"
+        f"{' '.join(filter(None, [config, name]))}, seed {seed}: {method.upper()} is {reason}"
         for seed, maps in by_seed.items()
-        if (absent := [method for method in METHODS if method not in maps])
+        for method, reason in maps.items()
+        if isinstance(reason, str)
     )
-    chosen = shown_images([each for maps in complete.values() for each in maps.values()])
-    strips = {
-        seed: method_strip(maps, chosen, f"seed {seed}", shown_as(runs.fcdd).quantile)
-        for seed, maps in complete.items()
-    }
-    if not len(chosen) or not strips:
+    shown = {seed: maps for seed, maps in by_seed.items() if isinstance(maps["fcdd"], LeafMaps)}
+    found = {seed: [each for each in maps.values() if isinstance(each, LeafMaps)] for seed, maps in shown.items()}
+    chosen = shown_images([each for parts in found.values() for each in parts])
+    if not len(chosen) or max(map(len, found.values())) < 2:
         return None
+    quantile = shown_as(runs.fcdd).quantile
+    strips = {seed: method_strip(maps, chosen, f"seed {seed}", quantile) for seed, maps in shown.items()}
     place = folder / own[0].class_folder
     for seed, strip in strips.items():
-        save(draw_strips([strip]), place / f"it_{seed}.png")
-    save(draw_strips(list(strips.values())), place / "heatmaps.png")
+        save(draw_strips([strip], note=_NOTE), place / f"it_{seed}.png")
+    save(draw_strips(list(strips.values()), note=_NOTE), place / "heatmaps.png")
     return place / "heatmaps.png"
 
 
-def _maps(runs: Runs, config: str, name: str, seed: int, problems: list[str]) -> dict[str, LeafMaps]:
-    found = {}
+def _maps(runs: Runs, config: str, name: str, seed: int, problems: list[str]) -> dict[str, LeafMaps | str]:
+    """By method its maps, or in a word why there are none."""
+    found: dict[str, LeafMaps | str] = {}
     for method, trial in runs.trials(config, name, seed).items():
         run = runs.fcdd if method == "fcdd" else runs.others
-        if maps := maps_of(run, trial, problems):
-            found[method] = maps
+        if trial is None or trial.status != "done":
+            found[method] = trial.status if trial else "missing"
+        else:
+            found[method] = maps_of(run, trial, problems) or "unreadable"
     return found
 
 
@@ -149,16 +154,30 @@ def shown_images(maps: Sequence[LeafMaps], nominal: int = 3, anomalous: int = 6)
     return common[np.concatenate([pictured.equidistant(label, score, value, counts[value]) for value in (0, 1)])]
 
 
-def method_strip(maps: dict[str, LeafMaps], images: Paths, title: str, quantile: float) -> Strip:
-    """Input, a row of heatmaps a method, each in the colours of its own reference set, and ground truth."""
+def method_strip(maps: Mapping[str, LeafMaps | str], images: Paths, title: str, quantile: float) -> Strip:
+    """Input, a row of heatmaps a method, each in the colours of its own reference set, and ground truth.
+
+    Args:
+        maps: by method; a word in their place says why there are none, and gives an empty row.
+        images: paths that all of them kept.
+        title: above the strip.
+        quantile: share of the values that the colours span.
+    Raises:
+        ValueError: FCDD has no maps.
+    """
     first = maps["fcdd"]
+    if isinstance(first, str):
+        raise ValueError(f"FCDD is {first}: there is nothing to stand beside")
     rows = first.rows_of(images)
-    parts = [("input", as_rgb(first.images[rows]))]
-    parts += [
-        (method.upper(), each.coloured(each.rows_of(images), quantile, "global")) for method, each in maps.items()
-    ]
+    inputs = as_rgb(first.images[rows])
+    parts = [Row("input", inputs)]
+    for method, each in maps.items():
+        if isinstance(each, str):
+            parts.append(absent_row(f"{method.upper()}:\n{each}", inputs))
+        else:
+            parts.append(Row(method.upper(), each.coloured(each.rows_of(images), quantile, "global")))
     if first.gt_maps is not None:
-        parts.append(("ground\ntruth", as_black_and_white(first.gt_maps[rows])))
+        parts.append(map_row("ground\ntruth", first.gt_maps[rows], NO_MAP_MARK))
     captions = tuple(LABEL_NAMES[label] for label in first.label[rows])
     return Strip(title, tuple(parts), captions)
 
@@ -182,6 +201,18 @@ def _table(runs: Runs, config: str) -> html.Markup:
         for name in by_class["fcdd"]
     ]
     return html.table(head, body, last_is_mean=len(body) > 1)
+
+
+def _settings_table(runs: Runs, config: str) -> html.Markup:
+    """What was trained under each method."""
+    told = {method: described(run, name) for method, (run, name) in runs.configs(config).items()}
+    body = [
+        [name, *(html.element("code", each.get(name, NOT_DEFINED)) for each in told.values())]
+        for name in COMPARED
+        if any(name in each for each in told.values())
+    ]
+    head = ("setting", *map(str.upper, told))
+    return html.section("What was trained", html.table(head, body, names=len(head)), level=3)
 
 
 def _cell(row: SummaryRow | None, metric: str) -> html.Markup:

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.metrics import colour, pictured
+from fcdd_sweep.metrics.pictured import NO_MAP
 from fcdd_sweep.metrics.upsampling import MapPlace
-from fcdd_sweep.report.mosaic import ColourScale, Strip, as_black_and_white, as_colours, as_rgb
+from fcdd_sweep.report.mosaic import ColourScale, Row, Strip, as_colours, as_rgb, map_row
 from fcdd_sweep.report.words import score_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
@@ -20,6 +21,8 @@ from fcdd_sweep.results.files import read_arrays, read_table
 Scale = Literal["local", "global"]
 Rows = npt.NDArray[np.int64]
 LABEL_NAMES = ("nominal", "anomalous")
+NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
+"""What is said of an anomaly without a map: among test images, and among training samples, which are given one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class LeafMaps:
     place: MapPlace
     reference_quantiles: npt.NDArray[np.float32]
     blurred: bool = False
+    shared_range: npt.NDArray[np.bool_] | bool = False
 
     def rows_of(self, path: npt.NDArray[np.str_]) -> Rows:
         """Where the images of these paths lie.
@@ -64,9 +68,18 @@ class LeafMaps:
     def legend(self, quantile: float, scale: Scale) -> ColourScale:
         """What blue and red mean."""
         if scale == "local":
-            return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
-        low, high = colour.global_range(self.reference_quantiles, quantile)
-        return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
+            return local_scale(quantile)
+        return global_scale(*colour.global_range(self.reference_quantiles, quantile))
+
+
+def local_scale(quantile: float) -> ColourScale:
+    """The ends of the colours where each heatmap has its own range."""
+    return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
+
+
+def global_scale(low: float, high: float) -> ColourScale:
+    """The ends of the colours of a range that heatmaps share."""
+    return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
 _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
@@ -80,7 +93,7 @@ def read_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
 
 def read_training_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
     """The training samples in `maps.npz` of a leaf; their paths are numbers from 0."""
-    return _maps(leaf, "train_", _ARRAYS[1:], blurred=blurred)
+    return _maps(leaf, "train_", (*_ARRAYS[1:], "shared_range"), blurred=blurred)
 
 
 def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> LeafMaps:
@@ -121,11 +134,11 @@ def read_test_scores(leaf: Path) -> TestScores:
     return TestScores(path, *(table[name].to_numpy()[is_test] for name in ("label", "score")))
 
 
-def strip_of(maps: LeafMaps, rows: Rows, quantile: float, scale: Scale, title: str) -> Strip:
-    """Input, heatmap and, for anomalous images that have one, ground-truth map, with the scores."""
-    parts = [("input", as_rgb(maps.images[rows])), ("heatmap", maps.coloured(rows, quantile, scale))]
+def strip_of(maps: LeafMaps, rows: Rows, quantile: float, scale: Scale, title: str, mark: str = NO_MAP_MARK) -> Strip:
+    """Input, heatmap and, for anomalous images, ground-truth map (or `mark` on a grey one), with the scores."""
+    parts = [Row("input", as_rgb(maps.images[rows])), Row("heatmap", maps.coloured(rows, quantile, scale))]
     if maps.gt_maps is not None and (maps.label[rows] == 1).any():
-        parts.append(("ground\ntruth", as_black_and_white(maps.gt_maps[rows])))
+        parts.append(map_row("ground\ntruth", maps.gt_maps[rows], mark))
     return Strip(title, tuple(parts), tuple(map(score_text, maps.score[rows].tolist())))
 
 
@@ -138,14 +151,16 @@ def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float
     return [strip_of(maps, maps.rows_of(scores.path[chosen]), quantile, scale, title)]
 
 
-def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: str = "test images") -> list[Strip]:
+def overview_strips(
+    maps: LeafMaps, scores: TestScores, quantile: float, what: str = "test images", mark: str = NO_MAP_MARK
+) -> list[Strip]:
     """The first 20 images of each label, and the ten most nominal and most anomalous of each."""
     chosen = {f"first {name} {what}": pictured.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
     for i, name in enumerate(LABEL_NAMES):
         ends = pictured.extremes(scores.label, scores.score, i)
         chosen[f"{name} {what} with the lowest and the highest scores"] = ends
     return [
-        strip_of(maps, maps.rows_of(scores.path[index]), quantile, "global", title)
+        strip_of(maps, maps.rows_of(scores.path[index]), quantile, "global", title, mark)
         for title, index in chosen.items()
         if len(index)
     ]
@@ -154,7 +169,19 @@ def overview_strips(maps: LeafMaps, scores: TestScores, quantile: float, what: s
 def training_strips(maps: LeafMaps, quantile: float) -> list[Strip]:
     """The overview of training samples after augmentation."""
     samples = TestScores(maps.path, maps.label, maps.score)
-    return overview_strips(maps, samples, quantile, "training samples")
+    return overview_strips(maps, samples, quantile, "training samples", WHOLE_MARK)
+
+
+def training_note(maps: LeafMaps) -> str:
+    """How training samples were made visible, for below their pictures."""
+    shown = (
+        "Local contrast is normalised, so the images' own level and contrast are gone: all samples here share one "
+        "range of brightness, that of the nominal ones."
+        if maps.shared_range
+        else "In the images' own colours: the network's normalisation is undone."
+    )
+    whole = maps.gt_maps is not None and (maps.gt_maps == NO_MAP).any()
+    return f"{shown} Grey maps: trained as anomalous in every pixel." if whole else shown
 
 
 def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
@@ -164,9 +191,9 @@ def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
         own = pictured.first(maps.label, value)
         for start in range(0, len(own), columns):
             part = own[start : start + columns]
-            rows = [("input", as_rgb(maps.images[part]))]
+            rows = [Row("input", as_rgb(maps.images[part]))]
             if maps.gt_maps is not None and value == 1:
-                rows.append(("map", as_black_and_white(maps.gt_maps[part])))
+                rows.append(map_row("map", maps.gt_maps[part], WHOLE_MARK))
             title = f"{name} training samples after augmentation" if start == 0 else ""
             strips.append(Strip(title, tuple(rows)))
     return strips
@@ -205,11 +232,11 @@ def class_strips(
     if not len(chosen):
         return []
     shown = [(each, own[chosen]) for each, own in zip(maps, rows, strict=True)]
-    parts = [("input", as_rgb(maps[0].images[shown[0][1]]))]
+    parts = [Row("input", as_rgb(maps[0].images[shown[0][1]]))]
     parts += [
-        (name, each.coloured(own, quantile, "global")) for (name, _), (each, own) in zip(seeds, shown, strict=True)
+        Row(name, each.coloured(own, quantile, "global")) for (name, _), (each, own) in zip(seeds, shown, strict=True)
     ]
     if maps[0].gt_maps is not None:
-        parts.append(("ground\ntruth", as_black_and_white(maps[0].gt_maps[shown[0][1]])))
+        parts.append(map_row("ground\ntruth", maps[0].gt_maps[shown[0][1]], NO_MAP_MARK))
     captions = tuple(f"{LABEL_NAMES[label[i]]} {score_text(float(score[i]))}" for i in chosen)
     return [Strip("the same test images under every seed, with their mean score", tuple(parts), captions)]

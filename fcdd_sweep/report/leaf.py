@@ -12,6 +12,7 @@ from fcdd_sweep.report.heatmaps import (
     read_maps,
     read_test_scores,
     read_training_maps,
+    training_note,
     training_strips,
 )
 from fcdd_sweep.report.loss import draw_loss, read_history
@@ -46,9 +47,10 @@ def draw_leaf(leaf_dir: Path, quantile: float, *, blurred: bool = False) -> None
     save(draw_loss(read_history(leaf_dir)), leaf_dir / LOSS)
     save(draw_roc(trial_roc(read_curves(leaf_dir))), leaf_dir / ROC)
     trained = read_training_maps(leaf_dir, blurred=blurred)
-    _save_strips(preview_strips(trained), leaf_dir / PREVIEW, cell_in=0.8)
+    note = training_note(trained)
+    _save_strips(preview_strips(trained), leaf_dir / PREVIEW, cell_in=0.8, note=note)
     legend = trained.legend(quantile, "global")
-    _save_strips(training_strips(trained, quantile), leaf_dir / TRAINING, legend, cell_in=0.5)
+    _save_strips(training_strips(trained, quantile), leaf_dir / TRAINING, legend, cell_in=0.5, note=note)
     maps, scores = read_maps(leaf_dir, blurred=blurred), read_test_scores(leaf_dir)
     for scale in _SCALES:
         for label in (0, 1):
@@ -58,8 +60,10 @@ def draw_leaf(leaf_dir: Path, quantile: float, *, blurred: bool = False) -> None
     _save_strips(overview_strips(maps, scores, quantile), leaf_dir / OVERVIEW, legend, cell_in=0.5)
 
 
-def _save_strips(strips: list[Strip], path: Path, scale: ColourScale | None = None, cell_in: float = 1.1) -> None:
+def _save_strips(
+    strips: list[Strip], path: Path, scale: ColourScale | None = None, cell_in: float = 1.1, note: str = ""
+) -> None:
     if strips:
-        save(draw_strips(strips, scale, cell_in), path)
+        save(draw_strips(strips, scale, cell_in, note=note), path)
     else:
         path.unlink(missing_ok=True)  # of an earlier drawing

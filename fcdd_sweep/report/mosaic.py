@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,7 +14,8 @@ import numpy.typing as npt
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from fcdd_sweep.report.style import DPI, INK, SMALL_PT, TEXT_PT, TITLE_PT
+from fcdd_sweep.metrics.pictured import NO_MAP
+from fcdd_sweep.report.style import DPI, FAINT, INK, SMALL_PT, TEXT_PT, TITLE_PT
 
 Pixels = npt.NDArray[np.uint8]
 COLOUR_MAP = "jet"
@@ -27,10 +29,26 @@ TITLE_IN = 4.8
 """Room for the longest title, however few pictures stand below it."""
 CHARACTER = 0.63
 """Width of a character as a share of the size of the text, with a little air."""
-NO_MAP = 2
-"""Stands in ground-truth maps for "nobody drew one"."""
 UNKNOWN = 128
 """Grey level of a map that is not there."""
+ABSENT = 240
+"""Grey level of a picture that is not there."""
+_LINE_IN = 0.15
+"""Height of a line of a note."""
+
+
+class Row(NamedTuple):
+    """A row of a strip.
+
+    Attributes:
+        name: on its left.
+        images: (n, S, S, 3) uint8.
+        marks: n short texts that stand on the pictures, empty where there is none; or none at all.
+    """
+
+    name: str
+    images: Pixels
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,17 +57,17 @@ class Strip:
 
     Attributes:
         title: above the strip.
-        rows: name and (n, S, S, 3) uint8 of each row; n is the same in all.
+        rows: n is the same in all.
         captions: n short texts, such as scores; or none at all.
     """
 
     title: str
-    rows: tuple[tuple[str, Pixels], ...]
+    rows: tuple[Row, ...]
     captions: tuple[str, ...] = ()
 
     @property
     def columns(self) -> int:
-        return len(self.rows[0][1])
+        return len(self.rows[0].images)
 
 
 @dataclass(frozen=True)
@@ -71,23 +89,51 @@ def as_black_and_white(gt_maps: npt.NDArray[Any]) -> Pixels:
     return as_rgb(shades[np.asarray(gt_maps, np.uint8)[:, None].clip(max=NO_MAP)])
 
 
+def map_row(name: str, gt_maps: npt.NDArray[Any], mark: str) -> Row:
+    """(n, S, S) ground-truth maps; those that are not there bear `mark`, so that they do not read as lost pictures."""
+    absent = (np.asarray(gt_maps) == NO_MAP).all((1, 2)).tolist()
+    return Row(name, as_black_and_white(gt_maps), tuple(mark if each else "" for each in absent))
+
+
+def absent_row(name: str, like: Pixels) -> Row:
+    """A row of as many empty pictures of the same size; its name says why they are empty."""
+    return Row(name, np.full_like(like, ABSENT))
+
+
 def as_colours(values: npt.NDArray[Any]) -> Pixels:
     """(n, S, S) in 0..1 by the colour map, as (n, S, S, 3)."""
     return np.asarray(matplotlib.colormaps[COLOUR_MAP](values, bytes=True)[..., :3], np.uint8)
 
 
 def draw_strips(
-    strips: Sequence[Strip], scale: ColourScale | None = None, cell_in: float = CELL_IN, ax: Any = None
+    strips: Sequence[Strip],
+    scale: ColourScale | None = None,
+    cell_in: float = CELL_IN,
+    ax: Any = None,
+    note: str = "",
 ) -> Figure:
-    """Draw strips below one another; `cell_in` is the side of a picture in inches when a figure is made for them."""
+    """Draw strips below one another.
+
+    Args:
+        strips: from top to bottom.
+        scale: what the colours mean, told by a bar on the right.
+        cell_in: side of a picture in inches when a figure is made for them.
+        ax: where to draw; None makes a figure.
+        note: a sentence below all of them.
+    """
     heights = [_height(strip, cell_in) for strip in strips]
     columns = max(ceil(TITLE_IN / cell_in), *(strip.columns for strip in strips), 1)
-    ax = ax or _new_axes(columns, sum(heights), cell_in, with_scale=scale is not None)
+    lines = textwrap.wrap(note, int(72 * columns * cell_in / (CHARACTER * SMALL_PT)))
+    total = sum(heights) + len(lines) * _LINE_IN / cell_in
+    ax = ax or _new_axes(columns, total, cell_in, with_scale=scale is not None)
     top = 0.0
     for strip, height in zip(strips, heights, strict=True):
         _draw_strip(ax, strip, top, cell_in)
         top += height
-    ax.set(xlim=(0, columns), ylim=(top, 0), aspect="equal")
+    for number, line in enumerate(lines, 1):
+        y = top + (number - 0.3) * _LINE_IN / cell_in
+        ax.text(0, y, line, fontsize=SMALL_PT, color=FAINT, va="baseline")
+    ax.set(xlim=(0, columns), ylim=(total, 0), aspect="equal")
     ax.axis("off")
     if scale:
         _draw_scale(ax, scale, columns)
@@ -115,15 +161,24 @@ def _new_axes(columns: int, height: float, cell_in: float, *, with_scale: bool) 
 def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
     ax.text(0, top + 0.2 / cell_in, strip.title, fontsize=TITLE_PT, color=INK, va="baseline")
     y = top + _title_in(strip) / cell_in
-    for name, images in strip.rows:
+    for name, images, marks in strip.rows:
         # one array a row: an axes or an image per picture would take seconds
         ax.imshow(_beside(images, cell_in), extent=(0, len(images), y + 1, y))
         ax.text(-0.06 / cell_in, y + 0.5, name, fontsize=TEXT_PT, color=INK, ha="right", va="center")
+        size = _fitting(marks, 0.9 * cell_in)
+        for column, mark in enumerate(marks):
+            if mark:
+                ax.text(column + 0.5, y + 0.5, mark, fontsize=size, color=INK, ha="center", va="center")
         y += 1
-    longest = max(map(len, strip.captions), default=1)
-    size = min(SMALL_PT, 72 * cell_in / (CHARACTER * longest))  # neighbours must not run into one another
+    size = _fitting(strip.captions, cell_in)
     for column, caption in enumerate(strip.captions):
         ax.text(column + 0.5, y + 0.12 / cell_in, caption, fontsize=size, color=INK, ha="center", va="baseline")
+
+
+def _fitting(texts: Sequence[str], width_in: float) -> float:
+    """The size at which the longest line of texts fits into a width: neighbours must not run into one another."""
+    longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
+    return min(SMALL_PT, 72 * width_in / (CHARACTER * max(longest, 1)))
 
 
 def _beside(images: Pixels, cell_in: float) -> Pixels:

@@ -8,37 +8,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from fcdd_sweep.config.trial import slug
 from fcdd_sweep.metrics.seeds import Summary
 from fcdd_sweep.report import html, leaf
+from fcdd_sweep.report.comparison import COMPARISON_HTML
 from fcdd_sweep.report.html import Markup, element, section
 from fcdd_sweep.report.pictures import KINDS, ConfigPictures, Pictures
 from fcdd_sweep.report.records import Run, Trial, counted
+from fcdd_sweep.report.settings import overview
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
 from fcdd_sweep.report.words import figure_text, interval_text
 from fcdd_sweep.results import tree
-
-_OVERVIEW = (
-    ("data set", ("dataset.name",)),
-    ("classes", ("dataset.classes",)),
-    ("image side", ("images.size",)),
-    ("method", ("method",)),
-    ("network", ("network.name",)),
-    ("training anomalies", ("anomalies.mode", "anomalies.source")),
-    ("anomaly limit", ("anomalies.limit",)),
-    ("preprocessing", ("preprocessing",)),
-    ("epochs", ("training.epochs",)),
-    ("optimiser, learning rate", ("training.optimizer", "training.learning_rate")),
-    ("supervision", ("training.supervision",)),
-    ("seeds: how many, or which", ("seeds",)),
-    ("grid", ("grid",)),
-    ("variants", ("variants",)),
-)
-"""What the top of a report tells of the experiment file, where the file has it."""
 
 _HOW_TO_READ = (
     "Figures are means over seeds ± sample standard deviation; below them the 95% interval of the mean (Student's t, "
@@ -59,7 +40,7 @@ def report_page(run: Run, pictures: Pictures) -> str:
         if any(trial.status == "done" for trial in run.of(drawn.config)):
             body.append(_config_section(run, drawn))
     body += [_failures(run.trials), _notes(run.environment), _environment(run.environment)]
-    return html.page(f"{run.path.name}: report", html.joined(filter(None, body)))
+    return html.page(f"{_title(run)}: report", html.joined(filter(None, body)))
 
 
 def _header(run: Run) -> Markup:
@@ -78,8 +59,9 @@ def _header(run: Run) -> Markup:
     again = [element("p", "Run the same command again to complete:"), html.bullets(lost)] if lost else []
     return html.joined(
         [
-            element("h1", run.path.name),
+            element("h1", _title(run)),
             element("p", f"Deep one-class classification by class, seed and config.{when}{extra}", cls="lead"),
+            _parent(run),
             element("div", *tiles, cls="tiles"),
             element("div", *parts, cls="bar"),
             element("section", *again, cls="warn") if again else "",
@@ -87,31 +69,31 @@ def _header(run: Run) -> Markup:
     )
 
 
+def _is_of_baselines(run: Run) -> bool:
+    return (run.path / tree.COUNTERPARTS).is_file()
+
+
+def _title(run: Run) -> str:
+    """The run's name; the folder of its baselines alone would tell nothing."""
+    return f"{run.path.absolute().parent.name}: baselines" if _is_of_baselines(run) else run.path.name
+
+
+def _parent(run: Run) -> Markup | str:
+    """Whose baselines these are; the comparison is written right after this page."""
+    if not _is_of_baselines(run):
+        return ""
+    name = run.path.absolute().parent.name
+    own = element("a", f"report of {name}", href=f"../{tree.REPORT}")
+    beside = element("a", "all methods beside each other", href=COMPARISON_HTML)
+    told = f"Trained for comparison with the FCDD run {name}, on its classes and seeds: "
+    return element("p", told, own, ", ", beside, ".")
+
+
 def _run_section(run: Run) -> Markup:
-    rows = [(name, element("code", value)) for name, value in overview(run.experiment)]
+    rows = [(name, element("code", value)) for name, value in overview(run)]
     shown = html.table(("setting", "value"), rows, names=2) if rows else ""
     text = run.experiment or f"{tree.EXPERIMENT} is missing."
     return section("What was run", shown, html.details(f"All of {tree.EXPERIMENT}", element("pre", text)))
-
-
-def overview(experiment: str) -> list[tuple[str, str]]:
-    """Name and value of the settings that tell an experiment; empty when the text is no YAML mapping."""
-    try:
-        plain = YAML(typ="safe", pure=True).load(experiment)
-    except YAMLError:
-        return []
-    found = []
-    for name, keys in _OVERVIEW:
-        values = [value for key in keys if (value := _lookup(plain, key)) not in (None, {}, [])]
-        if values:
-            found.append((name, ", ".join(value if isinstance(value, str) else json.dumps(value) for value in values)))
-    return found
-
-
-def _lookup(plain: Any, key: str) -> Any:
-    for part in key.split("."):
-        plain = plain.get(part) if isinstance(plain, Mapping) else None
-    return plain
 
 
 def _comparison(run: Run, pictures: Pictures) -> Markup:

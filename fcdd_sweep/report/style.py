@@ -82,6 +82,11 @@ def save(figure: Figure, path: Path) -> Path:
     return write_aside(path, lambda aside: figure.savefig(aside, **_OPTIONS[path.suffix]))
 
 
+def save_picture(picture: Image.Image, path: Path) -> Path:
+    """Write a picture that is no figure as a PNG."""
+    return write_aside(path, lambda aside: picture.save(aside, **_OPTIONS[".png"]["pil_kwargs"]))
+
+
 def as_svg_uri(figure: Figure) -> str:
     """The figure as a `data:` address for a page."""
     buffer = io.BytesIO()

@@ -45,8 +45,11 @@ and beside them
 - `reference_quantiles` (1001,) float32: k-th smallest value, k = int(q * n), q = 0, 0.001, ..., 1, of the upsampled
   heatmaps of a label-balanced set of test images; row 0 is the minimum; `blurred_quantiles`, the same of blurred ones
 - `train_images`, `train_label`, `train_score`, `train_anomaly_maps`, `train_gt_maps`, `train_reference_quantiles`,
-  `train_blurred_quantiles`: the same of training samples after augmentation, each image scaled to its own range; maps
-  only when trained on maps
+  `train_blurred_quantiles`: the same of training samples after augmentation; maps only when trained on maps, and 2
+  throughout for a sample that was trained as anomalous throughout
+- `train_shared_range` () bool: how `train_images` became visible. False: normalisation is undone, 0..255 are the
+  images' own values. True (`lcn`): the image's own level and contrast are gone, and all samples share one range, that
+  of the nominal ones
 """
 SNAPSHOT = "snapshot.pt"
 LOG = "log.txt"

@@ -171,6 +171,10 @@ class Preprocessor:
         """Network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
         return self._normalised(self.visible(raw).float() / 255)
 
+    def denormalised(self, inputs: Tensor) -> Tensor:
+        """(N, C, S, S) network input with its last, affine step undone: images in about 0..1, or local contrast."""
+        return inputs * self.scale + self.shift
+
     def _normalised(self, images: Tensor) -> Tensor:
         if self.recipe.local_contrast:
             images = local_contrast_normalization(images, "l1")
