@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
+from fcdd_sweep.config.remote import RemotePath
 from fcdd_sweep.config.schema import NAME_PATTERN, Section
 
 _SIMPLE: dict[Any, str] = {
@@ -18,6 +19,7 @@ _SIMPLE: dict[Any, str] = {
     float: "a number",
     str: "text",
     Path: "a path",
+    RemotePath: "an address such as s3://BUCKET/FOLDER",
     type(None): "null",
     Any: "any value",
 }

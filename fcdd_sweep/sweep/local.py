@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.training.outcome import EpochRecord
 
@@ -25,7 +25,7 @@ class _Passing:
         return False
 
 
-def run_in_process(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None:
+def run_in_process(specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work) -> None:
     """See `sweep.monitor.Runner`."""
     for spec in specs:
         monitor.started(spec)

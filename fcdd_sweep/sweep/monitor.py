@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import Observer
 
-Work = Callable[[TrialSpec, Path, Observer], TrialResult]
+Work = Callable[[TrialSpec, Place, Observer], TrialResult]
 """What a worker does with a trial; `sweep.trial.run_trial` outside of tests and benchmarks."""
 
 
@@ -27,4 +27,4 @@ class Monitor(Protocol):
 class Runner(Protocol):
     """Gets trials done, in any order, and tells a monitor; returns when none is left."""
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None: ...
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work) -> None: ...

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem
@@ -20,6 +18,8 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.lease import lease
+from fcdd_sweep.results.place import Place, check_reachable
 from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import run_in_process
@@ -46,8 +46,8 @@ class SweepResult:
         interrupted: Ctrl-C or SIGTERM ended it.
     """
 
-    run_dir: Path
-    report: Path
+    run_dir: Place
+    report: Place
     planned: int
     done: int
     failed: int
@@ -102,9 +102,10 @@ def run_sweep(
     for note in planned.notes:
         progress.said(note)
     choose_device(experiment.resources.device)
+    check_reachable(experiment.run_dir)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
-    with _alone(run_dir):
+    with lease(run_dir):
         ledger = Ledger(run_dir)
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
@@ -195,37 +196,6 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     files.write_rows(run_dir / tree.PLAN, planned.rows(), schemas.PLAN)
     environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
-
-
-@contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """One driver a run: a lock on a file, which the system lifts when its holder dies."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            Problem(str(run_dir), f"results cannot be written there ({error.strerror})", "", "Choose another --output")
-        ) from error
-    with lock:
-        _lock(lock.fileno(), run_dir)
-        yield
-
-
-def _lock(descriptor: int, run_dir: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            Problem(
-                str(run_dir),
-                "another sweep is writing there",
-                "one sweep a run at a time",
-                "Wait for it, or give this one another name or --output",
-            )
-        ) from None
 
 
 def _settle_changed_data(

@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -27,6 +28,8 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.attempts import LEAF, claim_attempt, hand_in, hand_in_evidence, take_unsent, workplace
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
@@ -55,7 +58,7 @@ class TrialResult:
     data_fingerprint: str = ""
 
 
-def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer) -> TrialResult:
     """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
 
     Args:
@@ -65,37 +68,47 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult
     """
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+        with workplace(attempt_dir) as folder:
+            return _attempt(spec, number, folder, attempt_dir, run_dir, observer)
     except OSError as error:
         return TrialResult(spec.trial_id, "failed", 0, f"no attempt could be begun: {error}")
-    leaf = attempt_dir / "leaf"
+
+
+def _attempt(
+    spec: TrialSpec, number: int, folder: Path, attempt_dir: Place, run_dir: Place, observer: Observer
+) -> TrialResult:
+    """Work in `folder`, and hand in what it made to the attempt's folder in the run."""
+    leaf = folder / LEAF
     try:
-        with _logging_to(leaf / tree.LOG):
-            row = _make_leaf(spec, number, leaf, observer)
+        row = _unsent_row(spec, run_dir, folder)
+        if row is None:
+            with _logging_to(leaf / tree.LOG):
+                row = _make_leaf(spec, number, leaf, observer)
+        hand_in(folder, attempt_dir)
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
-        return TrialResult(spec.trial_id, "failed", number, write_error(attempt_dir, error))
+        return TrialResult(spec.trial_id, "failed", number, write_error(folder, error, attempt_dir))
     return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
 
 
-def claim_attempt(run_dir: Path, trial_id: str) -> tuple[int, Path]:
-    """The next free attempt folder of a trial: making a folder succeeds for one claimant only."""
-    parent = tree.attempts_of(run_dir, trial_id)
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
-    while True:
-        try:
-            (parent / str(number)).mkdir()
-            return number, parent / str(number)
-        except FileExistsError:
-            number += 1
+def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
+    """The row of a leaf that an earlier attempt made and could not send, if it still stands for the trial."""
+    if not take_unsent(run_dir, spec.trial_id, folder):
+        return None
+    (row,) = files.read_table(folder / LEAF / tree.METRICS).to_pylist()
+    if row["data_fingerprint"] == fingerprint_of(spec):
+        return dict(row)
+    shutil.rmtree(folder / LEAF)
+    return None
 
 
-def write_error(attempt_dir: Path, error: BaseException) -> str:
+def write_error(folder: Path, error: BaseException, attempt_dir: Place) -> str:
     """Keep the traceback; gives its last line. A full disk must not hide the first error."""
     text = "".join(traceback.format_exception(error))
     try:
-        files.write_text(attempt_dir / tree.ERROR, text)
+        files.write_text(folder / tree.ERROR, text)
+        hand_in_evidence(folder, attempt_dir)
     except OSError as unwritten:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
     return text.strip().splitlines()[-1]

@@ -22,9 +22,11 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.signals import terminated_like_interrupted, undisturbed
-from fcdd_sweep.sweep.trial import TrialResult, claim_attempt
+from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import EpochRecord
 
 _QUIET = {
@@ -63,7 +65,7 @@ class TuneRunner:
     resources: Resources
     faults: Faults = field(default_factory=Faults)
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work) -> None:
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work) -> None:
         """Raises:
         InputError: the machine has fewer CPU cores than one trial asks for, or no GPU where one is asked for.
         KeyboardInterrupt: Ctrl-C or SIGTERM; workers are gone by then.
@@ -71,7 +73,7 @@ class TuneRunner:
         with _local_ray() as scratch:
             self._run(specs, run_dir, monitor, work, scratch)
 
-    def _run(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, scratch: Path) -> None:
+    def _run(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, scratch: Path) -> None:
         from ray import tune
 
         share = self._share(max(spec.settings.training.threads for spec in specs))
@@ -183,7 +185,7 @@ class _Telling:
         return False
 
 
-def _train(config: dict[str, Any], specs: tuple[TrialSpec, ...], run_dir: Path, work: Work) -> None:
+def _train(config: dict[str, Any], specs: tuple[TrialSpec, ...], run_dir: Place, work: Work) -> None:
     """What runs in a worker. Failures of a trial are results; only a lost worker is a failure for Tune."""
     from ray import tune
 
@@ -191,7 +193,7 @@ def _train(config: dict[str, Any], specs: tuple[TrialSpec, ...], run_dir: Path, 
     tune.report({"result": asdict(result)})
 
 
-def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> Any:
+def _listener(specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor) -> Any:
     """A Tune callback that tells the monitor. Made here since its base class needs Ray."""
     from ray.tune import Callback
 
@@ -219,7 +221,7 @@ def _listener(specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor) -> An
     return Listener()
 
 
-def _lost(spec: TrialSpec, run_dir: Path, trial: Any) -> TrialResult:
+def _lost(spec: TrialSpec, run_dir: Place, trial: Any) -> TrialResult:
     """A trial whose workers were lost more often than `faults.retries` allows."""
     number = 0
     try:
