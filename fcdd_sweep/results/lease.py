@@ -13,7 +13,6 @@ them, so that what can suffer is work done twice, not figures.
 
 from __future__ import annotations
 
-import _thread
 import datetime as dt
 import fcntl
 import json
@@ -21,6 +20,7 @@ import logging
 import os
 import platform
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -212,7 +212,7 @@ class _Lease:
                 logger.warning("the lease of %s could not be renewed: %s", self.run_dir, error)
                 continue
             self.taken_by = found
-            _thread.interrupt_main()
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # as Ctrl-C does; wakes it up, too
             return
 
     def release(self) -> None:
