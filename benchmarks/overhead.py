@@ -18,10 +18,11 @@ from pathlib import Path
 from fcdd_sweep.config.schema import Resources, Settings
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.attempts import claim_attempt
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.monitor import Monitor
 from fcdd_sweep.sweep.stopping import Stop
-from fcdd_sweep.sweep.trial import TrialResult, claim_attempt, config_text, key_of
+from fcdd_sweep.sweep.trial import TrialResult, config_text, key_of
 from fcdd_sweep.sweep.tune import TuneRunner
 from fcdd_sweep.training.outcome import Observer
 

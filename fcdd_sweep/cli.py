@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.remote import RemotePath, StorageError, as_written
 from fcdd_sweep.config.words import number_of
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(_told(error), file=sys.stderr)
         return BAD_INPUT
+    except StorageError as error:
+        step = "What is finished is kept: the same command goes on when the storage is there again."
+        print(f"error: {error}. {step}", file=sys.stderr)
+        return SOME_FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -86,7 +91,16 @@ def _experiment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key: training.epochs=3"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where runs are kept; short for --set output=DIR")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where runs are kept, a folder or s3://BUCKET/FOLDER; --set output=DIR"
+    )
+
+
+def _place(text: str) -> Path | RemotePath:
+    try:
+        return as_written(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +152,7 @@ def _run(options: argparse.Namespace) -> int:
     return _ended(result)
 
 
-def _ended(result: SweepResult, page: Path | None = None) -> int:
+def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
     summary = (
         f"{result.done} of {number_of(result.planned, 'trial')} done, {result.failed} failed, {result.missing} missing"
@@ -147,7 +161,7 @@ def _ended(result: SweepResult, page: Path | None = None) -> int:
         print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, others from checkpoints.")
         return INTERRUPTED
     if result.failed:
-        print(f"Tracebacks of failed trials: {result.run_dir / '.attempts'}/TRIAL_ID/N/error.txt")
+        print(f"Tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
     print(f"report: {result.report}")
     if page:
         print(f"comparison: {page}")
@@ -217,7 +231,7 @@ def _print_section(title: str, entries: dict[str, str]) -> None:
 
 
 def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="the folder of a run of FCDD")
+    parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="the folder of a run of FCDD")
     parser.add_argument(
         "--set",
         action="append",
@@ -247,7 +261,7 @@ def _baselines(options: argparse.Namespace) -> int:
 
 
 def _aggregate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a run's folder, such as results/digits")
+    parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="a run's folder, such as results/digits")
     parser.add_argument("--redraw", action="store_true", help="draw every trial's pictures again, too")
 
 
@@ -259,7 +273,7 @@ def _aggregate(options: argparse.Namespace) -> int:
 
 
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="a run's folder, such as results/digits")
+    parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="a run's folder, such as results/digits")
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -270,7 +284,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("snapshot", type=Path, metavar="SNAPSHOT", help="a trial's snapshot.pt")
+    parser.add_argument("snapshot", type=_place, metavar="SNAPSHOT", help="a trial's snapshot.pt")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where scores and heatmaps go")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")

@@ -21,6 +21,7 @@ from fcdd_sweep.report.mosaic import ColourScale, as_rgb
 from fcdd_sweep.report.prediction import Said, draw_prediction
 from fcdd_sweep.report.style import save_picture
 from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.place import Place, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
@@ -47,12 +48,12 @@ class Prediction:
 
 
 def predict(
-    snapshot: Path, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
+    snapshot: Place, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
 ) -> Prediction:
     """Score images and draw their heatmaps. All pictures share the colours of the trial's test set.
 
     Args:
-        snapshot: `snapshot.pt` of a finished trial.
+        snapshot: `snapshot.pt` of a finished trial, on this machine or in an object store.
         paths: images, or folders that are searched for images.
         output: gets `scores.parquet`, `scores.csv` and `heatmaps/`.
         device: `auto`, `cpu`, `cuda` or `mps`.
@@ -60,7 +61,7 @@ def predict(
     Raises:
         InputError: no such snapshot or image, or not one image that can be read.
     """
-    detector = load_detector(snapshot, device)
+    detector = _load(snapshot, device)
     found = [(path, file) for path in paths for file in image_files(path)]
     if not found:
         raise InputError(Problem(", ".join(map(str, paths)), "there is no image there"))
@@ -77,6 +78,15 @@ def predict(
     files.write_aside(output / "scores.csv", lambda path: pyarrow.csv.write_csv(table, path))
     scores = files.write_table(output / "scores.parquet", table)
     return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+
+
+def _load(snapshot: Place, device: str) -> Detector:
+    check_reachable(snapshot)
+    try:
+        with local_copy(snapshot) as path:
+            return load_detector(path, device)
+    except FileNotFoundError as error:  # in a store: a file of this machine is looked for by `load_detector`
+        raise InputError(Problem(str(snapshot), "there is no such file")) from error
 
 
 def _make(folder: Path) -> None:

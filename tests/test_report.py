@@ -18,6 +18,7 @@ from fcdd_sweep.config.trial import slug
 from fcdd_sweep.report import summary, tables
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table, write_rows
 from tests.fakes import FakeRun
@@ -162,6 +163,8 @@ BREAKAGES = {
     "curves.parquet is damaged": lambda leaf: (leaf / tree.CURVES).write_bytes(b""),
     "defects.parquet is missing": lambda leaf: (leaf / tree.DEFECTS).unlink(),
     "scores.parquet is missing": lambda leaf: (leaf / tree.SCORES).unlink(),
+    "scores.parquet is damaged": lambda leaf: (leaf / tree.SCORES).write_bytes(b"PAR1 nonsense PAR1"),
+    "history.parquet is damaged": lambda leaf: (leaf / tree.HISTORY).write_bytes(b""),
     "metrics.parquet is missing": break_nothing_left,
     "lacks the columns kind, x, y": break_columns,
     "holds trial another": break_identity,
@@ -176,6 +179,8 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
     found = read_run(path)
     (problem,) = found.problems
     assert message in problem and problem.startswith("normal_brick/it_1 (class brick, seed 1) counts as missing")
+    unusable = "metrics" in message or "another" in message  # then the sweep finds that out itself
+    assert problem.endswith("Run the same command again." if unusable else "and run the same command again.")
     tables.write_tables(found)
     (row,) = csv_rows(path / "summary.csv")
     assert (row["done"], row["missing"], row["image_auroc_n"]) == ("1", "1", "1")
@@ -216,8 +221,7 @@ def test_pictures_of_trials_that_are_gone_go_too(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0)
     path = run.write()
     aggregate(path)
-    run.index.clear()
-    run.write()
+    (path / "normal_brick/it_0" / tree.METRICS).unlink()
     aggregate(path)
     assert [name for name in ("roc.pdf", "pixel_roc.pdf", "normal_brick/heatmaps.png") if (path / name).exists()] == []
 
@@ -311,10 +315,41 @@ def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
     assert "1 finished trials are no longer in the plan" in page and "seed 1" not in page
 
 
-def test_a_lost_index_leaves_everything_missing_and_says_so(tmp_path):
-    path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
-    (path / tree.INDEX).write_bytes(b"broken")
-    assert "index.parquet cannot be read" in aggregate(path).read_text()
+@pytest.mark.parametrize("loss", [lambda index: index.write_bytes(b"broken"), lambda index: index.unlink()])
+def test_finished_trials_are_found_without_an_index(tmp_path, loss):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1, 2]).finish("", "brick", 0).finish("", "brick", 1)
+    path = run.write()
+    own = path / "normal_brick/it_1"
+    elsewhere = path / f"config-{run.planned[1]['config_id']}/normal_brick/it_1"
+    elsewhere.parent.mkdir(parents=True)
+    own.rename(elsewhere)  # where the sweep puts it when another config's trial holds the place
+    loss(path / tree.INDEX)
+    page = aggregate(path).read_text()
+    leaves = read_table(path / tree.TRIALS)["leaf"].to_pylist()
+    assert leaves == ["normal_brick/it_0", elsewhere.relative_to(path).as_posix(), ""]
+    assert ("index.parquet cannot be read" in page) == (path / tree.INDEX).exists()
+    assert status_text(path).splitlines()[-1 - (path / tree.INDEX).exists()].split() == ["all", "3", "2", "0", "1"]
+
+
+def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).fail("", "brick", 0)
+    (trial,) = read_run(run.write()).trials
+    assert (trial.status, trial.failures) == ("done", 2)
+
+
+def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_config(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1], configs={"a": {"x": 1}, "b": {"x": 2}})
+    run.finish("a", "brick", 0).finish("a", "brick", 1).fail("b", "brick", 1)
+    path = run.write()
+    (path / "a/normal_brick/it_1" / tree.METRICS).unlink()
+    lines = status_text(path).splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["a", "brick", "2", "1", "0", "1"],
+        ["b", "brick", "2", "0", "1", "1"],
+        ["all", "4", "1", "1", "2"],
+    ]
+    assert lines[4].startswith("failed: config b, class brick, seed 1: RuntimeError: out of <memory> (.attempts/")
+    assert lines[4].endswith("/2/error.txt)")
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):

@@ -3,6 +3,7 @@
 import html
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.lease import lease
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
@@ -206,8 +208,11 @@ def test_changed_data_stops_unless_told_to_keep_or_redo(experiment, monkeypatch)
 
 def test_two_sweeps_cannot_write_to_one_run(experiment):
     loaded = experiment()
-    with sweeping._alone(loaded.run_dir), pytest.raises(InputError, match="another sweep is writing there"):
+    named = rf"another sweep is writing there \(host {platform.node()}, process {os.getpid()}, since 20"
+    with lease(loaded.run_dir), pytest.raises(InputError, match=named):
         go(loaded)
+    with lease(loaded.run_dir):
+        pass
 
 
 def test_an_output_that_cannot_be_written_is_said_before_anything_starts(experiment, tmp_path):

@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.sweep.trial import TrialResult, claim_attempt, run_trial
+from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.sweep.trial import TrialResult, run_trial
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Silent
 
 

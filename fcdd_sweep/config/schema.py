@@ -8,9 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
+    InstanceOf,
+    PlainSerializer,
     PrivateAttr,
     Tag,
     field_validator,
@@ -19,6 +22,7 @@ from pydantic import (
 
 from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
+from fcdd_sweep.config.remote import RemotePath, place_of
 
 SCHEMA_VERSION = 1
 
@@ -43,6 +47,18 @@ def _absolute(path: Path) -> Path:
 
 Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 """A path that no longer depends on where the program was started; `~` is the home folder."""
+
+
+def _placed(value: Any) -> Any:
+    return place_of(value) if isinstance(value, str | Path) else value
+
+
+Output = Annotated[
+    Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
+    BeforeValidator(_placed),
+    PlainSerializer(str, when_used="json"),
+]
+"""A path like `Place`, or the address of an object store."""
 
 
 class Dataset(Section):
@@ -308,8 +324,8 @@ class Experiment(Settings):
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
     faults: Faults = Faults()
-    output: Place = Field(Path("results"), validate_default=True)
-    """Folder that holds the runs."""
+    output: Output = Field(Path("results"), validate_default=True)
+    """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property
@@ -335,7 +351,7 @@ class Experiment(Settings):
         return seeds
 
     @property
-    def run_dir(self) -> Path:
+    def run_dir(self) -> Path | RemotePath:
         return self.output / self.name
 
     @property

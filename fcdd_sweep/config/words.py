@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from fcdd_sweep.config.durations import DURATION_PATTERN, EVERY_PATTERN
+from fcdd_sweep.config.remote import RemotePath
 from fcdd_sweep.config.schema import NAME_PATTERN, Section
 
 _SIMPLE: dict[Any, str] = {
@@ -19,6 +20,7 @@ _SIMPLE: dict[Any, str] = {
     float: "a number",
     str: "text",
     Path: "a path",
+    RemotePath: "an address such as s3://BUCKET/FOLDER",
     type(None): "null",
     Any: "any value",
 }

@@ -19,22 +19,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.folders import cache_root as cache_root
 
 SEAL = "seal.json"
 _BLOCK = 1 << 16
 _BLOCKS = 256
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT})
-
-
-def cache_root(cache_dir: Path | None = None) -> Path:
-    """Where entries lie: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else `fcdd_sweep` in the user's cache folder."""
-    if cache_dir is not None:
-        return cache_dir.absolute()
-    if own := os.environ.get("FCDD_SWEEP_CACHE"):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fcdd_sweep"
 
 
 def cached(root: Path, name: str, size_bytes: int, build: Callable[[Path], None]) -> Path:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.remote import as_written
 from fcdd_sweep.report.comparison import combine
 from fcdd_sweep.report.page import report_page
-from fcdd_sweep.report.pictures import draw_run
+from fcdd_sweep.report.pictures import HEATMAPS, PIXEL_ROC, ROC, draw_run
 from fcdd_sweep.report.records import Run, read_run
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
+from fcdd_sweep.results.mirror import mirrored
+from fcdd_sweep.results.place import Place
 
 
 def _compared(run: Run) -> Run:
@@ -25,7 +27,7 @@ def _compared(run: Run) -> Run:
     return run
 
 
-def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT002 (part of the named interface)
+def aggregate(run_dir: Place | str, redraw: bool = False) -> Place:  # noqa: FBT001, FBT002 (part of the named interface)
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
@@ -34,14 +36,18 @@ def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT
     cannot be read are named; the others go on.
 
     Args:
-        run_dir: what a sweep wrote, OUTPUT/NAME.
+        run_dir: what a sweep wrote, OUTPUT/NAME, on this machine or in an object store.
         redraw: draw the pictures of every finished trial again, too.
     Returns:
-        The path of `report.html`.
+        The place of `report.html`.
     Raises:
-        InputError: `run_dir` is no run.
+        InputError: `run_dir` is no run, or its store cannot be used.
+        StorageError: the store was out of reach for too long.
     """
-    run = read_run(Path(run_dir))
-    write_tables(run)
-    run = _compared(run)
-    return write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))
+    run_dir = as_written(run_dir)
+    with mirrored(run_dir, redrawn=(ROC, PIXEL_ROC, HEATMAPS)) as folder:
+        run = read_run(folder)
+        write_tables(run)
+        run = _compared(run)
+        write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))
+    return run_dir / tree.REPORT

@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.remote import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.place import Place, is_file
 
 XY = tuple[FloatArray, FloatArray]
 Row = dict[str, Any]
@@ -118,7 +120,7 @@ def read_run(run_dir: Path) -> Run:
     plan = read_plan(run_dir)
     problems: list[str] = []
     index = read_index(run_dir, problems)
-    trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"]), problems) for row in plan)
+    trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan)
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
@@ -131,10 +133,12 @@ def read_run(run_dir: Path) -> Run:
     )
 
 
-def read_plan(run_dir: Path) -> list[Row]:
+def read_plan(run_dir: Place) -> list[Row]:
     """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
     try:
         return _rows(run_dir / tree.PLAN, schemas.PLAN)
+    except StorageError:
+        raise  # nothing is known of the plan
     except UNREADABLE as error:
         problem = Problem(
             str(run_dir),
@@ -144,49 +148,69 @@ def read_plan(run_dir: Path) -> list[Row]:
         raise InputError(problem) from error
 
 
-def read_index(run_dir: Path, problems: list[str]) -> dict[str, Row]:
+def read_index(run_dir: Place, problems: list[str]) -> dict[str, Row]:
     """The rows of `index.parquet` by trial id; empty when there is none, with a sentence when it is damaged."""
     path = run_dir / tree.INDEX
-    if not path.exists():
+    if not is_file(path):
         return {}
     try:
         return {row["trial_id"]: row for row in _rows(path, schemas.INDEX)}
+    except StorageError:
+        raise  # nothing is known of the index
     except UNREADABLE as error:
         problems.append(
-            f"{tree.INDEX} cannot be read ({brief(error)}): all trials count as missing. "
-            "The sweep's command makes it again from the trials' folders."
+            f"{tree.INDEX} cannot be read ({brief(error)}): finished trials are found by their folders, failures are "
+            "not known. The sweep's command makes it again."
         )
         return {}
 
 
-def _read_trial(run_dir: Path, plan: Row, entry: Row | None, problems: list[str]) -> Trial:
-    if entry is None:
+def leaves_of(plan: Row, entry: Row) -> list[str]:
+    """Where a planned trial's leaf may lie, whatever the index says: it may be lost, or older than the leaf."""
+    indexed = [entry["leaf"]] if entry.get("status") == "done" else []
+    return list(dict.fromkeys([*indexed, plan["leaf"], tree.elsewhere(plan["leaf"], plan["config_id"])]))
+
+
+def _read_trial(run_dir: Path, plan: Row, entry: Row, problems: list[str]) -> Trial:
+    failures = entry.get("failures", 0)
+    leaf = next((leaf for leaf in leaves_of(plan, entry) if holds(run_dir / leaf, plan["trial_id"])), "")
+    if not leaf and entry.get("status") == "failed":
+        return Trial(plan, "failed", error=entry["error"], failures=failures)
+    if not leaf and not entry:
         return Trial(plan, "missing")
-    if entry["status"] != "done":
-        return Trial(plan, "failed", error=entry["error"], failures=entry["failures"])
     try:
-        return _read_leaf(run_dir, plan, entry)
+        return _read_leaf(run_dir, plan, leaf or entry["leaf"], failures)
     except UNREADABLE as error:
+        step = f"Delete its {tree.METRICS} and run" if leaf else "Run"
         problems.append(
-            f"{entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: {brief(error)}. "
-            f"Delete its {tree.METRICS} and run the same command again."
+            f"{leaf or entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: "
+            f"{brief(error)}. {step} the same command again."
         )
-        return Trial(plan, "missing", failures=entry["failures"])
+        return Trial(plan, "missing", failures=failures)
 
 
-def _read_leaf(run_dir: Path, plan: Row, entry: Row) -> Trial:
-    folder = run_dir / entry["leaf"]
+def holds(leaf: Place, trial_id: str) -> bool:
+    """Whether a folder is a leaf of this trial, as the sweep sees it: by its `metrics.parquet` alone."""
+    try:
+        return [row["trial_id"] for row in _rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+    except StorageError:
+        raise  # nothing is known of the leaf
+    except UNREADABLE:
+        return False
+
+
+def _read_leaf(run_dir: Path, plan: Row, leaf: str, failures: int) -> Trial:
+    folder = run_dir / leaf
     (metrics,) = _rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
-    for name in (tree.SCORES, tree.HISTORY):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(2, "No such file", str(folder / name))
+    for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
+        _table(folder / name, schema)  # others read them later, where a damaged one would be no trial's problem
     return Trial(
         plan,
         "done",
-        leaf=entry["leaf"],
-        failures=entry["failures"],
+        leaf=leaf,
+        failures=failures,
         metrics=metrics,
         curves=read_curves(folder),
         defects=_rows(folder / tree.DEFECTS, schemas.DEFECTS),
@@ -201,12 +225,12 @@ def read_curves(leaf: Path) -> dict[str, XY]:
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
 
 
-def _rows(path: Path, schema: pa.Schema) -> list[Row]:
+def _rows(path: Place, schema: pa.Schema) -> list[Row]:
     rows: list[Row] = _table(path, schema).to_pylist()
     return rows
 
 
-def _table(path: Path, schema: pa.Schema) -> pa.Table:
+def _table(path: Place, schema: pa.Schema) -> pa.Table:
     try:
         table = read_table(path)
     except pa.ArrowException as error:

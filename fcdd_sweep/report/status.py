@@ -1,35 +1,54 @@
-"""What is planned, done, failed and missing, by config and class, from the plan and the index alone."""
+"""What is planned, done, failed and missing, by config and class, from plan, index and what leaves there are."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-from fcdd_sweep.report.records import read_index, read_plan
+from fcdd_sweep.config.remote import as_written
+from fcdd_sweep.report.records import Row, holds, leaves_of, read_index, read_plan
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.place import Place, check_reachable, files_below, is_file
 
 _STATES = ("planned", "done", "failed", "missing")
 
 
-def status_text(run_dir: Path) -> str:
+def status_text(run_dir: Place | str) -> str:
     """A table for the terminal.
 
     Raises:
-        InputError: `run_dir` is no run.
+        InputError: `run_dir` is no run, or its store cannot be used.
     """
+    run_dir = as_written(run_dir)
+    check_reachable(run_dir)
     problems: list[str] = []
     plan, index = read_plan(run_dir), read_index(run_dir, problems)
-    counts = _counts(plan, {key: row["status"] for key, row in index.items()})
+    states = _states(run_dir, plan, index)
+    counts = _counts(plan, states)
     rows = [(*key, *(str(count[state]) for state in _STATES)) for key, count in counts.items()]
     total = sum(counts.values(), Counter())
     rows.append(("all", "", *(str(total[state]) for state in _STATES)))
     lines = _table([("config", "class", *_STATES), *rows])
-    failures = [index[row["trial_id"]] for row in plan if index.get(row["trial_id"], {}).get("status") == "failed"]
-    return "\n".join([*lines, *(_failure(row) for row in failures), *problems])
+    failed = [row["trial_id"] for row in plan if states[row["trial_id"]] == "failed"]
+    return "\n".join([*lines, *(_failure(run_dir, index[trial_id]) for trial_id in failed), *problems])
 
 
-def _counts(plan: list[dict[str, Any]], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:
+def _states(run_dir: Place, plan: list[Row], index: dict[str, Row]) -> dict[str, str]:
+    """By trial id. Whether the files of an indexed leaf are sound, `aggregate` tells; here its last one must exist."""
+    names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one question instead of one a trial
+
+    def state(row: Row, entry: Row) -> str:
+        for leaf in leaves_of(row, entry):
+            metrics = f"{leaf}/{tree.METRICS}"
+            there = is_file(run_dir / metrics) if names is None else metrics in names
+            if there and (leaf == entry.get("leaf") or holds(run_dir / leaf, row["trial_id"])):
+                return "done"
+        return "failed" if entry.get("status") == "failed" else "missing"
+
+    return {row["trial_id"]: state(row, index.get(row["trial_id"], {})) for row in plan}
+
+
+def _counts(plan: list[Row], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in plan:
         count = counts.setdefault((row["config"] or "-", row["normal_class"]), Counter())
@@ -49,6 +68,8 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _failure(row: dict[str, Any]) -> str:
-    place = f"{tree.ATTEMPTS}/{row['trial_id']}/{row['attempt']}/{tree.ERROR}"
-    return f"failed: class {row['normal_class']}, seed {row['seed']}: {row['error']} ({place})"
+def _failure(run_dir: Place, row: Row) -> str:
+    number = row["attempt"] if isinstance(run_dir, Path) else f"{row['attempt']}-*"  # see results.attempts
+    place = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
+    name = f"config {row['config']}, " if row["config"] else ""
+    return f"failed: {name}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({place})"

@@ -1,25 +1,40 @@
-"""Reading and writing single files. Every file is written aside and renamed, so that no reader sees half of one."""
+"""Reading and writing single files. Every file is written aside and renamed, so that no reader sees half of one.
+
+A file of an object store is written on this machine and sent as a whole.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import tempfile
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fcdd_sweep.config.remote import RemotePath
+from fcdd_sweep.results import place
 
-def write_aside(path: Path, write: Callable[[Path], object]) -> Path:
+P = TypeVar("P", bound=place.Place)
+
+
+def write_aside(path: P, write: Callable[[Path], object]) -> P:
     """Let `write` fill a new file beside `path`, then rename it to `path`; a failure leaves nothing behind.
 
     The new file keeps the ending of `path`, since matplotlib and torch look at it.
     """
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="fcdd-write-") as folder:
+            aside = Path(folder) / path.name
+            write(aside)
+            place.send(aside, path)
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
@@ -32,7 +47,7 @@ def write_aside(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
-def write_text(path: Path, text: str) -> Path:
+def write_text(path: P, text: str) -> P:
     return write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
@@ -45,21 +60,20 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.
     return pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
 
 
-def write_table(path: Path, table: pa.Table) -> Path:
+def write_table(path: P, table: pa.Table) -> P:
     return write_aside(path, lambda aside: pq.write_table(table, aside, compression="zstd"))
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> Path:
+def write_rows(path: P, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> P:
     return write_table(path, table_from_rows(rows, schema))
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: place.Place) -> pa.Table:
     """The table at `path`, without adding columns for folders that look like partitions."""
-    with path.open("rb") as file:
-        return pq.read_table(io.BytesIO(file.read()))
+    return pq.read_table(io.BytesIO(place.read_bytes(path)))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> Path:
+def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:
     """A compressed `.npz` of plain arrays (no pickled objects)."""
 
     def write(aside: Path) -> None:

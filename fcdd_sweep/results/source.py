@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.place import Place, is_file
 
 _PACKAGE = Path(__file__).parent.parent
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
@@ -24,10 +25,10 @@ def source_digest() -> str:
     return content.hexdigest()[:12]
 
 
-def keep_source(run_dir: Path) -> Path:
+def keep_source(run_dir: Place) -> Place:
     """Write `source/DIGEST.zip` into a run, unless it is there: a run may have trials of several states of the code."""
     path = run_dir / tree.SOURCE / f"{source_digest()}.zip"
-    if path.exists():
+    if is_file(path):
         return path
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import overload
+
+from fcdd_sweep.config.remote import RemotePath
 
 EXPERIMENT = "experiment.yaml"
 PLAN = "plan.parquet"
@@ -64,5 +67,15 @@ def baseline_config(config: str, method: str) -> str:
     return f"{method}_{plain}-{hashlib.sha256(config.encode()).hexdigest()[:6]}"
 
 
-def attempts_of(run_dir: Path, trial_id: str) -> Path:
+@overload
+def attempts_of(run_dir: Path, trial_id: str) -> Path: ...
+@overload
+def attempts_of(run_dir: RemotePath, trial_id: str) -> RemotePath: ...
+def attempts_of(run_dir: Path | RemotePath, trial_id: str) -> Path | RemotePath:
     return run_dir / ATTEMPTS / trial_id
+
+
+def elsewhere(leaf: str, config_id: str) -> str:
+    """Where a trial goes whose place another config's trial holds: the file was edited between two runs."""
+    *_, normal, seed = leaf.split("/")
+    return f"config-{config_id}/{normal}/{seed}"

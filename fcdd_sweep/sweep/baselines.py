@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.errors import InputError, Problem
@@ -17,15 +16,18 @@ from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.layers import Layer, lay, nest, split_key
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.origin import Origin
+from fcdd_sweep.config.remote import place_of
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial import canonical
 from fcdd_sweep.config.vary import may_vary
 from fcdd_sweep.config.yaml_text import parse_value
 from fcdd_sweep.networks.describe import counterpart
-from fcdd_sweep.report.comparison import combine
+from fcdd_sweep.report.comparison import COMPARISON_HTML, combine
 from fcdd_sweep.report.records import read_plan
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
+from fcdd_sweep.results.mirror import mirrored
+from fcdd_sweep.results.place import Place, check_reachable, local_copy
 from fcdd_sweep.sweep.monitor import Work
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.set_aside import set_aside
@@ -48,10 +50,10 @@ class Baselines:
     """
 
     sweep: SweepResult
-    comparison: Path | None
+    comparison: Place | None
 
 
-def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
+def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
     """The experiment of a run's baselines, and which of its variants stands beside which config.
 
     Configs whose baseline is the same share one: the autoencoder sees no anomalies, so a grid over them gives one.
@@ -64,8 +66,10 @@ def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> tuple[Experime
             cannot be read.
     """
     given = {method: [_override(text, method) for text in overrides if _meant(text, method)] for method in METHODS}
+    check_reachable(run_dir)
     read_plan(run_dir)  # says in words what is wrong when this is no run
-    original = load_experiment(run_dir / tree.EXPERIMENT)
+    with local_copy(run_dir / tree.EXPERIMENT) as path:
+        original = load_experiment(path)
     configs = configs_of(original)
     others = sorted({config.settings.method for config in configs} - {"fcdd"})
     if others:
@@ -86,7 +90,7 @@ def baselines_of(run_dir: Path, overrides: Sequence[str] = ()) -> tuple[Experime
     baselines = original.model_copy(
         update={
             "name": tree.BASELINES_DIR,
-            "output": run_dir.absolute(),
+            "output": place_of(run_dir),
             "preset": None,
             "grid": {},
             "variants": variants,
@@ -147,7 +151,7 @@ def _dotted(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def run_baselines(
-    run_dir: Path,
+    run_dir: Place,
     overrides: Sequence[str] = (),
     *,
     local: bool = False,
@@ -168,4 +172,8 @@ def run_baselines(
     plan(experiment)  # bad input leaves no folder
     write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
     result = run_sweep(experiment, local=local, changed_data=changed_data, progress=progress, work=work)
-    return Baselines(result, None if result.interrupted else combine(run_dir))
+    if result.interrupted:
+        return Baselines(result, None)
+    with mirrored(run_dir) as folder:
+        combine(folder)
+    return Baselines(result, experiment.run_dir / COMPARISON_HTML)

@@ -13,15 +13,15 @@ import os
 import re
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from fcdd_sweep.config.durations import Every
+from fcdd_sweep.results.attempts import CHECKPOINTS
 from fcdd_sweep.training.checkpoint import StateError, checked_state, place_of, read_plain, write_plain
 
-FOLDER = "checkpoints"
 KEPT = 2
 """How many a trial keeps: should the last one be damaged, there is one more."""
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)-([0-9a-f]{12})\.pt")
@@ -50,12 +50,14 @@ class Checkpoints:
         every: how often one is written.
         identity: what must be the same for a checkpoint to be used, by name.
         made_with: what may change bits, by name; where it differs, the log says so.
+        send: brings those that are kept to where the run lies, if that is another machine.
     """
 
     attempt_dir: Path
     every: Every
     identity: Mapping[str, Any]
     made_with: Mapping[str, str]
+    send: Callable[[Sequence[Path]], None] = lambda kept: None
     _kept: list[Path] = field(default_factory=list)
     _from: Found | None = None
     _epoch: int = 1
@@ -73,13 +75,14 @@ class Checkpoints:
             path = self._write(state)
             self._kept = [*self._kept, path][-KEPT:]
             self._tidy()
+            self.send(self._kept)
             logger.info("kept the state %s: %s", place, path.name)
         except (OSError, RuntimeError) as error:  # torch hides a failed write behind an error of its own
             logger.warning("the state %s could not be kept (%s); training goes on", place, error)
         self._epoch, self._time = state["epoch"], time.monotonic()
 
     def _write(self, state: Mapping[str, Any]) -> Path:
-        folder = self.attempt_dir / FOLDER
+        folder = self.attempt_dir / CHECKPOINTS
         folder.mkdir(parents=True, exist_ok=True)
         aside = folder / f".{uuid.uuid4().hex[:8]}.pt"
         try:
@@ -96,7 +99,7 @@ class Checkpoints:
     def _tidy(self) -> None:
         """Remove all but the last ones, those of earlier attempts and what a lost worker left half written, too."""
         own = int(self.attempt_dir.name)
-        for path in self.attempt_dir.parent.glob(f"*/{FOLDER}/*.pt"):
+        for path in self.attempt_dir.parent.glob(f"*/{CHECKPOINTS}/*.pt"):
             attempt = path.parent.parent.name
             if attempt.isdigit() and int(attempt) <= own and path not in self._kept:
                 with contextlib.suppress(OSError):  # it is in nobody's way
@@ -129,7 +132,7 @@ class Checkpoints:
 
     def _candidates(self) -> list[Found]:
         found = []
-        for path in self.attempt_dir.parent.glob(f"*/{FOLDER}/*.pt"):
+        for path in self.attempt_dir.parent.glob(f"*/{CHECKPOINTS}/*.pt"):
             name, attempt = _NAME.fullmatch(path.name), path.parent.parent.name
             if name and attempt.isdigit():
                 found.append(Found(int(name[1]), int(name[2]), int(attempt), path))

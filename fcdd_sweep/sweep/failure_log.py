@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.place import Place, is_file
 from fcdd_sweep.sweep.trial import TrialResult, key_of
 
 _MOST_CHARACTERS = 20_000
@@ -19,14 +19,14 @@ _MOST_CHARACTERS = 20_000
 class FailureLog:
     """Failures are few: the file is written again with each one."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Place) -> None:
         self._path = run_dir / tree.FAILURES
         self._rows: list[dict[str, Any]] = []
-        if self._path.exists():
+        if is_file(self._path):
             try:
                 self._rows = files.read_table(self._path).select(schemas.FAILURES.names).to_pylist()
-            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep
-                self._path.replace(self._path.with_name(f"damaged-{tree.FAILURES}"))
+            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep; it is begun anew
+                pass
 
     def add(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         """Keep a failed attempt, and what was decided about its trial."""

@@ -2,12 +2,14 @@
 
 Truth lies in the leaves: a leaf with `metrics.parquet` is a finished trial. `index.parquet` finds it by its id, and
 keeps what a leaf cannot tell, the failures. A lost or damaged index is made again from the leaves.
+
+On a file system a leaf is published by renaming it. In an object store it is copied, `metrics.parquet` last, and its
+attempt goes afterwards: a driver that dies between leaves a whole attempt, which the next one publishes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +17,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from fcdd_sweep.config.remote import RemotePath, StorageError
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, place, schemas, tree
+from fcdd_sweep.results.attempts import LEAF, attempts_of
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.trial import TrialResult, key_of
 
 _SAVE_EVERY_S = 2.0
@@ -32,7 +37,7 @@ class Ledger:
         repaired: sentences on what was mended when the ledger was opened.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Place) -> None:
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
@@ -41,11 +46,13 @@ class Ledger:
 
     def _read(self) -> None:
         path = self.run_dir / tree.INDEX
-        if not path.exists():
+        if not place.is_file(path):
             return
         try:
             table = files.read_table(path).select(schemas.INDEX.names)
             self.rows = {row["trial_id"]: row for row in table.to_pylist()}
+        except StorageError:
+            raise  # nothing is known of the index
         except (pa.ArrowException, OSError, KeyError) as error:
             self.repaired.append(f"{path} could not be read ({error}); it is made again from the leaves")
 
@@ -57,61 +64,86 @@ class Ledger:
 
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
         """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
+        there = _Listing(self.run_dir)
         for spec in specs:
             row = self.rows.get(spec.trial_id)
-            if row and row["status"] == "done" and self._whole(self.run_dir / row["leaf"], spec.trial_id):
+            if row and row["status"] == "done" and self._still_whole(row, there):
+                self._clear(spec, there)
                 continue
             if row and row["status"] == "done":
                 self.repaired.append(f"{row['leaf']} is gone or not whole: its trial counts as missing")
                 del self.rows[spec.trial_id]
-            self._adopt(spec)
+            self._adopt(spec, there)
         self.save()
 
-    def _adopt(self, spec: TrialSpec) -> None:
+    def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
+        if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read
+            return there.may_be(f"{row['leaf']}/{tree.METRICS}")
+        return self._whole(self.run_dir / row["leaf"], row["trial_id"]) is not None
+
+    def _clear(self, spec: TrialSpec, there: _Listing) -> None:
+        """Remove attempts at a published trial: a driver died before it could, or a lost worker came back."""
+        attempts = tree.attempts_of(self.run_dir, spec.trial_id)
+        if there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
+            place.remove_tree(attempts)
+
+    def _adopt(self, spec: TrialSpec, there: _Listing) -> None:
         """Take in a finished leaf that the index does not know: published, or left in an attempt."""
-        for leaf in (spec.leaf, self._elsewhere(spec)):
+        for leaf in (spec.leaf, tree.elsewhere(spec.leaf, spec.config_id)):
+            if not there.may_be(f"{leaf}/{tree.METRICS}"):
+                continue
             if facts := self._whole(self.run_dir / leaf, spec.trial_id):
                 self._enter(spec, leaf, facts["attempt"], facts["data_fingerprint"])
+                self._clear(spec, there)
                 return
-        attempts = tree.attempts_of(self.run_dir, spec.trial_id)
-        for attempt in sorted(attempts.glob("[0-9]*"), key=lambda path: int(path.name)):
-            if facts := self._whole(attempt / "leaf", spec.trial_id):
-                result = TrialResult(
-                    spec.trial_id, "done", int(attempt.name), "", facts["image_auroc"], facts["data_fingerprint"]
-                )
+        if not there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
+            return
+        for number, attempt in attempts_of(self.run_dir, spec.trial_id):
+            if facts := self._whole(attempt / LEAF, spec.trial_id):
+                result = TrialResult(spec.trial_id, "done", number, "", facts["image_auroc"], facts["data_fingerprint"])
                 self.publish(spec, result)
                 return
 
-    def _whole(self, leaf: Path, trial_id: str) -> dict[str, Any] | None:
+    def _whole(self, leaf: Place, trial_id: str) -> dict[str, Any] | None:
         """The leaf's row of figures if it is a whole leaf of this trial."""
         try:
             rows = files.read_table(leaf / tree.METRICS).to_pylist()
+        except StorageError:
+            raise  # nothing is known of the leaf
         except (pa.ArrowException, OSError):
             return None
         return rows[0] if rows and rows[0]["trial_id"] == trial_id else None
 
-    def _elsewhere(self, spec: TrialSpec) -> str:
-        """Where a trial goes whose place another config's trial holds: the file was edited between two runs."""
-        *_, normal, seed = spec.leaf.split("/")
-        return f"config-{spec.config_id}/{normal}/{seed}"
-
     def _place(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not wanted.exists() or self._whole(wanted, spec.trial_id) or not (wanted / tree.METRICS).exists()
-        return spec.leaf if free else self._elsewhere(spec)
+        free = not place.is_file(wanted / tree.METRICS) or self._whole(wanted, spec.trial_id)
+        return spec.leaf if free else tree.elsewhere(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Move a finished attempt's leaf to its place in the tree and enter it; then its attempts may go."""
-        attempts = tree.attempts_of(self.run_dir, spec.trial_id)
-        place = self._place(spec)
-        target = self.run_dir / place
-        if target.exists():
-            target.rename(attempts / f"replaced-{time.time_ns()}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (attempts / str(result.attempt) / "leaf").rename(target)
-        self._enter(spec, place, result.attempt, result.data_fingerprint)
-        shutil.rmtree(attempts, ignore_errors=True)
+        """Bring a finished attempt's leaf to its place in the tree and enter it; then its attempts may go.
+
+        Raises:
+            OSError: it could not be brought there. The attempt stays, and the next start publishes it.
+        """
+        leaf = self._place(spec)
+        if isinstance(self.run_dir, Path):
+            _move(tree.attempts_of(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
+        else:
+            self._copy(spec, result.attempt, self.run_dir / leaf)
+        self._enter(spec, leaf, result.attempt, result.data_fingerprint)
         self._save_soon()
+        place.remove_tree(tree.attempts_of(self.run_dir, spec.trial_id))
+
+    def _copy(self, spec: TrialSpec, number: int, target: RemotePath) -> None:
+        """Copy the leaf of a finished attempt. Two that claimed one number at once have a folder each; any will do."""
+        leaves = [folder / LEAF for other, folder in attempts_of(self.run_dir, spec.trial_id) if other == number]
+        source = next((leaf for leaf in leaves if place.is_file(leaf / tree.METRICS)), None)
+        if not isinstance(source, RemotePath):
+            raise FileNotFoundError(2, "No whole leaf", str(tree.attempts_of(self.run_dir, spec.trial_id)))
+        if place.children(target):  # half a copy, or the same trial's before it was run again
+            place.remove(target / tree.METRICS)
+            place.remove_tree(target)
+        place.copy_tree(source, target, last=tree.METRICS)
 
     def _enter(self, spec: TrialSpec, leaf: str, attempt: int, fingerprint: str) -> None:
         self.rows[spec.trial_id] = {
@@ -142,7 +174,7 @@ class Ledger:
     def forget(self, trial_id: str) -> None:
         """Count a finished trial as missing, so that it runs again; its files stay until the new ones are whole."""
         leaf = self.run_dir / self.rows.pop(trial_id)["leaf"]
-        (leaf / tree.METRICS).unlink(missing_ok=True)
+        place.remove(leaf / tree.METRICS)
 
     def _save_soon(self) -> None:
         if time.monotonic() - self._saved > _SAVE_EVERY_S:
@@ -151,3 +183,27 @@ class Ledger:
     def save(self) -> None:
         self._saved = time.monotonic()
         files.write_rows(self.run_dir / tree.INDEX, list(self.rows.values()), schemas.INDEX)
+
+
+def _move(attempts: Path, number: int, target: Path) -> None:
+    if target.exists():
+        target.rename(attempts / f"replaced-{time.time_ns()}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (attempts / str(number) / LEAF).rename(target)
+
+
+class _Listing:
+    """What there is in a run, to spare an object store a request for every trial.
+
+    Attributes:
+        names: every file, and every folder that holds one; None for a run on a file system, where asking is cheap.
+    """
+
+    def __init__(self, run_dir: Place) -> None:
+        self.names: set[str] | None = None
+        if isinstance(run_dir, RemotePath):
+            split = [name.split("/") for name in place.files_below(run_dir)]
+            self.names = {"/".join(parts[: depth + 1]) for parts in split for depth in range(len(parts))}
+
+    def may_be(self, name: str) -> bool:
+        return self.names is None or name in self.names

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.queue import JobQueue, told
 from fcdd_sweep.sweep.stopping import Stop
@@ -38,7 +38,7 @@ class LocalRunner:
 
     faults: Faults
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None:
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         queue = JobQueue(specs, self.faults.retries)
         with stop.listening():
             while not queue.empty and not stop.asked:

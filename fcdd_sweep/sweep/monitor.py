@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import Observer
 
-Work = Callable[[TrialSpec, Path, Observer], TrialResult]
+Work = Callable[[TrialSpec, Place, Observer], TrialResult]
 """What a worker does with a trial; `sweep.trial.run_trial` outside of tests and benchmarks."""
 
 
@@ -37,4 +37,6 @@ class Runner(Protocol):
     Returns when none is left, or when the sweep was asked to stop and what ran has saved itself.
     """
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None: ...
+    def __call__(
+        self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop
+    ) -> None: ...

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem
@@ -21,6 +19,8 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.lease import lease
+from fcdd_sweep.results.place import Place, check_reachable
 from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
@@ -48,8 +48,8 @@ class SweepResult:
         interrupted: Ctrl-C or SIGTERM ended it.
     """
 
-    run_dir: Path
-    report: Path
+    run_dir: Place
+    report: Place
     planned: int
     done: int
     failed: int
@@ -108,11 +108,12 @@ def run_sweep(
     planned = plan(experiment)
     for note in planned.notes:
         progress.said(note)
+    check_reachable(experiment.run_dir)
     if address is None:  # a cluster's head need not have what its workers have
         choose_device(experiment.resources.device)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
-    with _alone(run_dir):
+    with lease(run_dir):
         ledger = Ledger(run_dir)
         ledger.reconcile(planned.specs)
         _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
@@ -207,37 +208,6 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
-@contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """One driver a run: a lock on a file, which the system lifts when its holder dies."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            Problem(str(run_dir), f"results cannot be written there ({error.strerror})", "", "Choose another --output")
-        ) from error
-    with lock:
-        _lock(lock.fileno(), run_dir)
-        yield
-
-
-def _lock(descriptor: int, run_dir: Path) -> None:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise InputError(
-            Problem(
-                str(run_dir),
-                "another sweep is writing there",
-                "one sweep a run at a time",
-                "Wait for it, or give this one another name or --output",
-            )
-        ) from None
-
-
 def _settle_changed_data(
     ledger: Ledger, specs: Sequence[TrialSpec], fingerprints: dict[str, str], changed_data: OnChangedData
 ) -> None:
@@ -268,7 +238,7 @@ def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) 
 
 
 def _run(
-    missing: Sequence[TrialSpec], run_dir: Path, ledger: Ledger, progress: Progress, work: Work, runner: Runner
+    missing: Sequence[TrialSpec], run_dir: Place, ledger: Ledger, progress: Progress, work: Work, runner: Runner
 ) -> bool:
     """Run the missing trials; gives whether a signal ended it."""
     if not missing:

@@ -7,12 +7,13 @@ import json
 import logging
 import math
 import platform
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,17 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.attempts import (
+    LEAF,
+    claim_attempt,
+    fetch_checkpoints,
+    hand_in,
+    hand_in_evidence,
+    send_checkpoints,
+    take_unsent,
+    workplace,
+)
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
@@ -66,7 +78,7 @@ class TrialResult:
     host: str = ""
 
 
-def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
+def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
     """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
 
     It goes on from the furthest whole state that an earlier attempt kept.
@@ -79,50 +91,63 @@ def run_trial(spec: TrialSpec, run_dir: Path, observer: Observer, checkpoint_eve
     """
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
+        with workplace(attempt_dir) as folder:
+            return _attempt(spec, number, folder, attempt_dir, run_dir, observer, Every.of(checkpoint_every))
     except OSError as error:
-        return _failed(spec, 0, None, error)
-    leaf = attempt_dir / "leaf"
+        return _failed(spec, 0, None, None, error)
+
+
+def _attempt(
+    spec: TrialSpec, number: int, folder: Path, attempt_dir: Place, run_dir: Place, observer: Observer, every: Every
+) -> TrialResult:
+    """Work in `folder`, and hand in what it made to the attempt's folder in the run."""
+    leaf = folder / LEAF
     try:
-        with _logging_to(leaf / tree.LOG):
-            row = _make_leaf(spec, number, leaf, observer, Every.of(checkpoint_every))
+        row = _unsent_row(spec, run_dir, folder)
+        if row is None:
+            with _logging_to(leaf / tree.LOG):
+                fetch_checkpoints(run_dir, spec.trial_id, folder)
+                row = _make_leaf(spec, number, leaf, attempt_dir, observer, every)
+        hand_in(folder, attempt_dir)
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
-        return _failed(spec, number, attempt_dir, error)
+        return _failed(spec, number, folder, attempt_dir, error)
     return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
 
 
-def _failed(spec: TrialSpec, number: int, attempt_dir: Path | None, error: BaseException) -> TrialResult:
+def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
+    """The row of a leaf that an earlier attempt made and could not send, if it still stands for the trial."""
+    if not take_unsent(run_dir, spec.trial_id, folder):
+        return None
+    (row,) = files.read_table(folder / LEAF / tree.METRICS).to_pylist()
+    if row["data_fingerprint"] == fingerprint_of(spec):
+        return dict(row)
+    shutil.rmtree(folder / LEAF)
+    return None
+
+
+def _failed(
+    spec: TrialSpec, number: int, folder: Path | None, attempt_dir: Place | None, error: BaseException
+) -> TrialResult:
     """What an exception made of an attempt; without a folder none could be begun."""
     text = "".join(traceback.format_exception(error))
     words = text.strip().splitlines()[-1]
-    if attempt_dir is None:
+    if folder is None or attempt_dir is None:
         words = f"no attempt could be begun: {words}"
     else:
-        write_error(attempt_dir, text)
+        write_error(folder, text, attempt_dir)
     kind = kind_of(error)
     if kind == "out_of_memory" and torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the process lives on, and others share its GPU
     return TrialResult(spec.trial_id, "failed", number, words, kind=kind, traceback=text, host=platform.node())
 
 
-def claim_attempt(run_dir: Path, trial_id: str) -> tuple[int, Path]:
-    """The next free attempt folder of a trial: making a folder succeeds for one claimant only."""
-    parent = tree.attempts_of(run_dir, trial_id)
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(path.name) for path in parent.iterdir() if path.name.isdigit()), default=0)
-    while True:
-        try:
-            (parent / str(number)).mkdir()
-            return number, parent / str(number)
-        except FileExistsError:
-            number += 1
-
-
-def write_error(attempt_dir: Path, text: str) -> None:
+def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
     """Keep a traceback. A full disk must not hide the first error."""
     try:
-        files.write_text(attempt_dir / tree.ERROR, text)
+        files.write_text(folder / tree.ERROR, text)
+        hand_in_evidence(folder, attempt_dir)
     except OSError as unwritten:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
@@ -144,12 +169,14 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def _make_leaf(spec: TrialSpec, number: int, leaf: Path, observer: Observer, every: Every) -> dict[str, Any]:
+def _make_leaf(
+    spec: TrialSpec, number: int, leaf: Path, attempt_dir: Place, observer: Observer, every: Every
+) -> dict[str, Any]:
     """Train and write; `metrics.parquet` comes last and makes the leaf whole. Gives its row."""
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     files.write_text(leaf / tree.CONFIG, config_text(spec))
     logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    outcome = _trained(spec, _checkpoints(spec, leaf.parent, every), _Logging(observer))
+    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), _Logging(observer))
     write_outcome(spec, outcome, leaf)
     row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
     files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
@@ -167,7 +194,7 @@ def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> O
     return train(spec, corpus, exposure, observer, checkpoints)
 
 
-def _checkpoints(spec: TrialSpec, attempt_dir: Path, every: Every) -> Checkpoints:
+def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every) -> Checkpoints:
     device = choose_device(spec.settings.resources.device)
     identity = {
         "trial_id": spec.trial_id,
@@ -179,7 +206,7 @@ def _checkpoints(spec: TrialSpec, attempt_dir: Path, every: Every) -> Checkpoint
         "device": f"{device.type} ({device_name(device)})",
         "source": source_digest(),
     }
-    return Checkpoints(attempt_dir, every, identity, made_with)
+    return Checkpoints(folder, every, identity, made_with, partial(send_checkpoints, attempt_dir))
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fcdd_sweep.config.durations import seconds
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.queue import JobQueue
 from fcdd_sweep.sweep.stopping import Stop
@@ -45,7 +46,7 @@ class TuneRunner:
     address: str | None = None
     wave: int = WAVE
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Path, monitor: Monitor, work: Work, stop: Stop) -> None:
+    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
         InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for.
         KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
@@ -66,7 +67,7 @@ class TuneRunner:
         self,
         queue: JobQueue,
         specs: tuple[TrialSpec, ...],
-        run_dir: Path,
+        run_dir: Place,
         monitor: Monitor,
         work: Work,
         stop: Stop,

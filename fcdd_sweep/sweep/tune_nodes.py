@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import platform
 import secrets
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -16,6 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files
+from fcdd_sweep.results.place import Place, is_file, remove_tree
 from fcdd_sweep.sweep.trial import fingerprint_of, versions
 
 _MARKS = ".machines"
@@ -46,7 +45,7 @@ class Machine:
     data_error: str = ""
 
 
-def check_machines(run_dir: Path, specs: Sequence[TrialSpec]) -> list[str]:
+def check_machines(run_dir: Place, specs: Sequence[TrialSpec]) -> list[str]:
     """Ask every machine that trials may run on, all at once; data is decoded there, once, while we wait.
 
     Gives the names of the machines.
@@ -72,7 +71,7 @@ def check_machines(run_dir: Path, specs: Sequence[TrialSpec]) -> list[str]:
             problems += _problems(ray.get(answer, timeout=_MOST_S), own, marks, token)
         except (ray.exceptions.RayError, TimeoutError) as error:
             problems.append(Problem(host, f"the machine did not answer ({_brief(error)})", "", "See docs/clusters.md"))
-    shutil.rmtree(marks, ignore_errors=True)
+    remove_tree(marks)
     if problems:
         raise InputError(problems)
     return sorted(asked)
@@ -89,11 +88,11 @@ def _brief(error: BaseException) -> str:
 
 
 @ray.remote(max_retries=0)
-def _look(run_dir: Path, token: str, specs: tuple[TrialSpec, ...]) -> Machine:
+def _look(run_dir: Place, token: str, specs: tuple[TrialSpec, ...]) -> Machine:
     """Runs on the machine that is asked."""
     machine = Machine(platform.node(), versions())
     marks = run_dir / _MARKS
-    machine.sees = (marks / token).exists()
+    machine.sees = is_file(marks / token)
     try:
         files.write_text(marks / f"{token}-{machine.host}", machine.host)
     except OSError as error:
@@ -105,7 +104,7 @@ def _look(run_dir: Path, token: str, specs: tuple[TrialSpec, ...]) -> Machine:
     return machine
 
 
-def _problems(machine: Machine, own: Machine, marks: Path, token: str) -> list[Problem]:
+def _problems(machine: Machine, own: Machine, marks: Place, token: str) -> list[Problem]:
     host = machine.host
     problems = [
         Problem(
@@ -121,7 +120,7 @@ def _problems(machine: Machine, own: Machine, marks: Path, token: str) -> list[P
         problems.append(
             Problem(host, f"{marks.parent} cannot be written there ({machine.unwritable})", "", _SHARED_STEP)
         )
-    elif not machine.sees or not (marks / f"{token}-{host}").exists():
+    elif not machine.sees or not is_file(marks / f"{token}-{host}"):
         problems.append(Problem(host, f"{marks.parent} is another folder there than here", "", _SHARED_STEP))
     if machine.data_error:
         problems.append(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Work
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.sweep.worker import Heard, TrialThread
@@ -30,7 +30,7 @@ class Orders:
     """
 
     specs: tuple[TrialSpec, ...]
-    run_dir: Path
+    run_dir: Place
     work: Work
     tell_every_s: float
     still_after_s: float

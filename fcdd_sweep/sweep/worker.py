@@ -9,10 +9,10 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import NamedTuple
 
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Work
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import EpochRecord
@@ -29,7 +29,7 @@ class Heard(NamedTuple):
 class TrialThread:
     """One attempt; also the observer of its training."""
 
-    def __init__(self, work: Work, spec: TrialSpec, run_dir: Path) -> None:
+    def __init__(self, work: Work, spec: TrialSpec, run_dir: Place) -> None:
         self._work, self._spec, self._run_dir = work, spec, run_dir
         self._stop = threading.Event()
         self._changed = threading.Event()
