@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import platform
 import re
 import subprocess
@@ -10,15 +9,13 @@ import sys
 import threading
 import time
 import uuid
-from pathlib import Path
 
-import pyarrow.fs
 import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.remote import RemotePath, StorageError, place_of
+from fcdd_sweep.config.remote import StorageError, place_of
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import attempts, files, lease, place, tree
@@ -250,46 +247,6 @@ def test_what_could_not_be_sent_is_sent_by_the_next_attempt_without_training_aga
     assert place.is_file(loaded.run_dir / spec.leaf / tree.METRICS)
 
 
-class Busy:
-    """A store that fails some times before it answers."""
-
-    def __init__(self, *failures):
-        self.failures, self.asked = list(failures), 0
-
-    def get_file_info(self, path):
-        self.asked += 1
-        if self.failures:
-            raise self.failures.pop(0)
-        return pyarrow.fs.FileInfo(path, pyarrow.fs.FileType.File)
-
-
-AWAY = "When reading key 'k': AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7"
-DENIED = "When reading key 'k': AWS Error ACCESS_DENIED during HeadObject operation: No response body."
-
-
-def test_only_what_may_pass_is_tried_again(monkeypatch):
-    monkeypatch.setattr(place, "_FIRST_WAIT_S", 0.01)
-    there = RemotePath("s3://b", "k")
-
-    def ask(busy, patience_s=1.0):
-        monkeypatch.setattr(place, "_opened", lambda path: (busy, "b/k"))
-        monkeypatch.setattr(place, "PATIENCE_S", patience_s)
-        return place.is_file(there)
-
-    assert ask(
-        Busy(OSError(AWAY), OSError("AWS Error SLOW_DOWN during HeadObject"), ConnectionResetError(104, "reset"))
-    )
-    for lasting in (OSError(DENIED), OSError("AWS Error NO_SUCH_BUCKET during PutObject"), OSError(28, "disk full")):
-        busy = Busy(lasting)
-        with pytest.raises(StorageError, match=r"s3://b/k: "):
-            ask(busy)
-        assert busy.asked == 1
-    busy = Busy(*[OSError(AWAY)] * 50)
-    with pytest.raises(StorageError, match=r"NETWORK_CONNECTION .*; tried for 0 s"):
-        ask(busy, patience_s=0.2)
-    assert 2 <= busy.asked < 20
-
-
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -302,16 +259,6 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_starts(server, tmp_
     monkeypatch.setattr("fcdd_sweep.sweep.sweep.prepare_data", None)  # not even data is read
     with pytest.raises(InputError, match=message):
         go(experiment(tmp_path, uri))
-
-
-@pytest.mark.parametrize(("words", "message"), [(DENIED, "used .*ACCESS_DENIED"), (AWAY, "reached .*NETWORK_CONN")])
-def test_refused_credentials_and_a_silent_store_are_told_with_what_to_do(monkeypatch, words, message):
-    def refused(path):
-        raise OSError(words)
-
-    monkeypatch.setattr(place, "_opened", refused)
-    with pytest.raises(InputError, match=f"the storage cannot be {message}.*docs/storage.md"):
-        place.check_reachable(RemotePath("s3://b", "k"))
 
 
 def test_the_second_driver_of_a_run_in_a_store_is_told_who_the_first_is(store):
@@ -404,35 +351,3 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
     monkeypatch.setattr(place, "send", noted)
     place.send_tree(tmp_path, store, last="0")
     assert arrived[-1] == "0" and len(arrived) == 20
-
-
-def test_an_address_is_text_that_keeps_its_options():
-    run = place_of("s3://bucket/a//b/?scheme=http")
-    assert (str(run), run.name, str(run.parent)) == ("s3://bucket/a/b?scheme=http", "b", "s3://bucket/a?scheme=http")
-    assert str(run / "c/d" / "e") == "s3://bucket/a/b/c/d/e?scheme=http"
-    assert pickle.loads(pickle.dumps(run)) == place_of(str(run)) == run
-    assert str(place_of("gs://bucket")) == "gs://bucket"
-
-
-def test_a_file_address_is_a_path(tmp_path):
-    assert experiment(tmp_path, f"file://{tmp_path}/results").run_dir == tmp_path / "results" / "small"
-    assert place_of("file:///a%20b") == Path("/a b")
-    assert place_of("~/x") == Path.home() / "x"
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        ("foo://x/y", "'foo://' is no storage that is known here"),
-        ("s3:///x", "names no bucket; write s3://BUCKET/FOLDER"),
-        ("s3://key:swordfish@bucket/x", "comes with a password"),
-        ("s3://bucket/x?secret_key=swordfish", "comes with a password"),
-        ("s3://bucket/../x", "not understood in the name of a folder"),
-        ("file://x/y", "must have three slashes"),
-    ],
-)
-def test_an_address_that_cannot_name_a_place_is_told_with_its_line(tmp_path, address, message):
-    (tmp_path / "x.yaml").write_text(f"{EXPERIMENT}output: {address}\n")
-    with pytest.raises(InputError, match=message) as raised:
-        load_experiment(tmp_path / "x.yaml")
-    assert "x.yaml:10: output" in str(raised.value) and "swordfish" not in str(raised.value)
