@@ -134,8 +134,8 @@ def test_a_snapshot_loads_without_running_code_and_gives_the_same_maps(outcome, 
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "this is not a snapshot"),
-        (b"PK\x03\x04 broken", "this is not a snapshot"),
+        (b"", "this is no snapshot"),
+        (b"PK\x03\x04 broken", "this is no snapshot"),
     ],
 )
 def test_what_is_no_snapshot_is_refused(tmp_path, content, message):
@@ -150,7 +150,7 @@ def test_foreign_and_unsafe_files_are_refused(tmp_path):
     torch.save({"weights": torch.zeros(2)}, tmp_path / "foreign.pt")
     torch.save(spec, tmp_path / "code.pt")
     for name in ("foreign.pt", "code.pt"):
-        with pytest.raises(InputError, match="this is not a snapshot"):
+        with pytest.raises(InputError, match="this is no snapshot"):
             load_detector(tmp_path / name)
 
 

@@ -92,13 +92,13 @@ def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_ev
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
         with workplace(attempt_dir) as folder:
-            return _attempt(spec, number, folder, attempt_dir, run_dir, observer, Every.of(checkpoint_every))
+            return _attempt(spec, number, folder, attempt_dir, run_dir, observer, checkpoint_every)
     except OSError as error:
         return _failed(spec, 0, None, None, error)
 
 
 def _attempt(
-    spec: TrialSpec, number: int, folder: Path, attempt_dir: Place, run_dir: Place, observer: Observer, every: Every
+    spec: TrialSpec, number: int, folder: Path, attempt_dir: Place, run_dir: Place, observer: Observer, every: str
 ) -> TrialResult:
     """Work in `folder`, and hand in what it made to the attempt's folder in the run."""
     leaf = folder / LEAF
@@ -107,7 +107,7 @@ def _attempt(
         if row is None:
             with _logging_to(leaf / tree.LOG):
                 fetch_checkpoints(run_dir, spec.trial_id, folder)
-                row = _make_leaf(spec, number, leaf, attempt_dir, observer, every)
+                row = _make_leaf(spec, number, leaf, attempt_dir, observer, Every.of(every))
         hand_in(folder, attempt_dir)
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
