@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report.comparison import combine
+from fcdd_sweep.report.outputs import told_when_unwritable
 from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import draw_run
 from fcdd_sweep.report.records import Run, read_run
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
+
+
+def _nobody(sentence: str) -> None:
+    """Hears nothing."""
 
 
 def _compared(run: Run) -> Run:
@@ -25,7 +31,11 @@ def _compared(run: Run) -> Run:
     return run
 
 
-def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT002 (part of the named interface)
+def aggregate(
+    run_dir: Path,
+    redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
+    tell: Callable[[str], object] = _nobody,
+) -> Path:
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
@@ -36,12 +46,18 @@ def aggregate(run_dir: Path, redraw: bool = False) -> Path:  # noqa: FBT001, FBT
     Args:
         run_dir: what a sweep wrote, OUTPUT/NAME.
         redraw: draw the pictures of every finished trial again, too.
+        tell: hears a sentence on each file that could not be read, as the page tells it.
     Returns:
         The path of `report.html`.
     Raises:
-        InputError: `run_dir` is no run.
+        InputError: `run_dir` is no run, or a file in it cannot be written.
     """
     run = read_run(Path(run_dir))
-    write_tables(run)
-    run = _compared(run)
-    return write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))
+    with told_when_unwritable(run.path):
+        write_tables(run)
+        run = _compared(run)
+        pictures = draw_run(run, redraw=redraw)
+        page = write_text(run.path / tree.REPORT, report_page(run, pictures))
+    for sentence in dict.fromkeys([*run.problems, *pictures.problems]):
+        tell(sentence)
+    return page

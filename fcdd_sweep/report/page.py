@@ -18,14 +18,14 @@ from fcdd_sweep.report.records import Run, Trial, counted
 from fcdd_sweep.report.settings import overview
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
-from fcdd_sweep.report.words import figure_text, interval_text
+from fcdd_sweep.report.words import INTERVAL_RULE, figure_text, interval_text
 from fcdd_sweep.results import tree
 
 _HOW_TO_READ = (
     "Figures are means over seeds ± sample standard deviation; below them the 95% interval of the mean (Student's t, "
     "which may pass 1) and n, the number of seeds with the figure. Over classes: the mean of the classes' means; its "
     "spread, interval and n are those of the seeds that all these classes have. n/a is undefined, for instance because "
-    "the test set holds one label only."
+    "the test set holds one label only. " + INTERVAL_RULE
 )
 
 

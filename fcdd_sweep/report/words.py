@@ -7,6 +7,9 @@ import math
 from fcdd_sweep.metrics.seeds import Summary
 
 NOT_DEFINED = "n/a"
+LEAST_FOR_INTERVAL = 3
+"""Seeds from which on an interval is shown; the CSV files hold it from two on."""
+INTERVAL_RULE = "With two seeds the interval is n/a: Student's t makes it 9 standard deviations either way."
 
 
 def figure_text(value: float | None) -> str:
@@ -32,5 +35,7 @@ def spread_text(summary: Summary) -> str:
 
 
 def interval_text(summary: Summary) -> str:
-    """`[0.896, 0.928]`, or nothing when there is no interval."""
-    return "" if math.isnan(summary.low) else f"[{summary.low:.3f}, {summary.high:.3f}]"
+    """`[0.896, 0.928]`; `[n/a]` where it would tell nothing (`INTERVAL_RULE`); nothing when there is none."""
+    if math.isnan(summary.low):
+        return ""
+    return f"[{summary.low:.3f}, {summary.high:.3f}]" if summary.n >= LEAST_FOR_INTERVAL else f"[{NOT_DEFINED}]"
