@@ -23,7 +23,7 @@ from fcdd_sweep.report.records import Run, Trial, brief, read_run
 from fcdd_sweep.report.settings import COMPARED, described
 from fcdd_sweep.report.style import as_jpeg_uri, save
 from fcdd_sweep.report.summary import FIGURES, SummaryRow, summary_rows
-from fcdd_sweep.report.words import INTERVAL_RULE, NOT_DEFINED, figure_text, interval_text, spread_text
+from fcdd_sweep.report.words import INTERVAL_RULE, NOT_DEFINED, count_text, figure_text, mean_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 
@@ -85,8 +85,8 @@ def _combine(run_dir: Path) -> Path:
     lead = html.element(
         "p",
         f"Mean over seeds ± sample standard deviation, and the 95% interval of the mean. {INTERVAL_RULE} The "
-        "autoencoder is trained without anomalies; the hypersphere classifier with those of FCDD, from labels. Its heatmaps are "
-        "input gradients; both baselines' are blurred.",
+        "autoencoder is trained without anomalies; the hypersphere classifier with those of FCDD, from labels. Its "
+        "heatmaps are input gradients; both baselines' are blurred.",
         cls="note",
     )
     lost = html.section("Not shown", html.bullets(dict.fromkeys(problems))) if problems else ""
@@ -230,7 +230,7 @@ def _cell(row: SummaryRow | None, metric: str) -> html.Markup:
     if row is None:
         return html.element("span", figure_text(None))
     summary = row.figures[metric]
-    return html.joined([html.element("span", spread_text(summary)), html.element("small", interval_text(summary))])
+    return html.joined([html.element("span", mean_text(summary)), html.element("small", count_text(summary))])
 
 
 def _csv(runs: Runs) -> str:

@@ -90,7 +90,7 @@ def run_roc(run: Run, kind: Kind) -> RocFigure:
             told = spread_text(_over_classes(run, config, kind))
             count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
             lines.append(_mean_of([mean for mean, _ in parts], f"{config or 'no name'}, {count}: {told}"))
-    title = f"{kind} ROC by config: mean over classes ± std. dev. over n seeds"
+    title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.trials, kind)))
 
 

@@ -30,8 +30,20 @@ def spread_text(summary: Summary) -> str:
         return NOT_DEFINED
     if not summary.n:
         return f"{figure_text(summary.mean)} (no seed has all classes)"
+    return f"{mean_text(summary)} (n={summary.n})"
+
+
+def mean_text(summary: Summary) -> str:
+    """`0.912 ± 0.013`; what `count_text` says must stand beside it."""
     spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
-    return f"{figure_text(summary.mean)}{spread} (n={summary.n})"
+    return f"{figure_text(summary.mean)}{spread}"
+
+
+def count_text(summary: Summary) -> str:
+    """`[0.896, 0.928] n=5`: what stands below a mean; nothing where there is none."""
+    if math.isnan(summary.mean):
+        return ""
+    return f"{interval_text(summary)} n={summary.n}".strip() if summary.n else "no seed has all classes"
 
 
 def interval_text(summary: Summary) -> str:
