@@ -268,7 +268,8 @@ def _aggregate_arguments(parser: argparse.ArgumentParser) -> None:
 def _aggregate(options: argparse.Namespace) -> int:
     from fcdd_sweep.report.aggregate import aggregate
 
-    print(f"report: {aggregate(options.run_dir, redraw=options.redraw)}")
+    page = aggregate(options.run_dir, options.redraw, tell=lambda sentence: print(sentence, file=sys.stderr))
+    print(f"report: {page}")
     return DONE
 
 

@@ -352,6 +352,29 @@ def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_c
     assert lines[4].endswith("/2/error.txt)")
 
 
+@pytest.mark.parametrize("name", ["report.html", "summary.csv", "roc.pdf", "normal_brick/heatmaps.png"])
+def test_an_output_that_cannot_be_written_is_named(tmp_path, name):
+    path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
+    (path / name).mkdir()
+    (path / name / "something").write_text("")
+    with pytest.raises(InputError, match=f"r/{name}: the report cannot be written there .*directory.*Move away"):
+        aggregate(path)
+    assert not [file for file in path.rglob(".*-*") if file.is_file()]
+
+
+def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
+    path = run.write()
+    (path / "normal_brick/it_1" / tree.MAPS).unlink()
+    heard = []
+    page = aggregate(path, redraw=True, tell=heard.append).read_text()
+    assert heard[0] == "normal_brick/it_1: its pictures could not be drawn (maps.npz is missing)"
+    assert all(sentence in page for sentence in heard)
+    command = [sys.executable, "-m", "fcdd_sweep", "aggregate", str(path), "--redraw"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert heard[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"
+
+
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
     with pytest.raises(
         InputError, match=r"is no run's directory: plan.parquet cannot be read .*plan.parquet is missing"

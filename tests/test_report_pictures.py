@@ -200,7 +200,7 @@ def test_curves_carry_their_own_seed_when_one_is_lost(three_seeds):
 
 def test_the_root_figure_has_a_line_a_class_and_their_mean(three_seeds):
     figure = roc.config_roc(three_seeds, "", "image")
-    expected = ["brick: 0.950 ± 0.050 (n=3)", "tile: 0.800 (n=1)", "mean of 2 classes: 0.875"]
+    expected = ["brick: 0.950 ± 0.050 (n=3)", "tile: 0.800 (n=1)", "mean of 2 classes: 0.875 (n=1)"]
     assert [line.label for line in figure.lines] == expected
     mean = figure.lines[2]
     assert (mean.x[0], mean.y[0], mean.x[-1], mean.y[-1]) == (0, 0, 1, 1)
@@ -248,6 +248,8 @@ def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
 def test_numbers_as_words():
     assert words.spread_text(summarise([0.9, 1.0])) == "0.950 ± 0.071 (n=2)"
     assert words.spread_text(summarise([0.9])) == "0.900 (n=1)"
+    two, three = summarise([0.9, 1.0]), summarise([0.9, 1.0, 0.95])
+    assert words.interval_text(two) == "[n/a]" and words.interval_text(three) == "[0.826, 1.074]"
     assert words.spread_text(summarise([])) == "n/a" and words.interval_text(summarise([0.9])) == ""
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.remote import as_written
 from fcdd_sweep.report.comparison import combine
+from fcdd_sweep.report.outputs import told_when_unwritable
 from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import HEATMAPS, PIXEL_ROC, ROC, draw_run
 from fcdd_sweep.report.records import Run, read_run
@@ -15,6 +17,10 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.place import Place
+
+
+def _nobody(sentence: str) -> None:
+    """Hears nothing."""
 
 
 def _compared(run: Run) -> Run:
@@ -27,7 +33,15 @@ def _compared(run: Run) -> Run:
     return run
 
 
+<<<<<<< HEAD
 def aggregate(run_dir: Place | str, redraw: bool = False) -> Place:  # noqa: FBT001, FBT002 (part of the named interface)
+=======
+def aggregate(
+    run_dir: Path,
+    redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
+    tell: Callable[[str], object] = _nobody,
+) -> Path:
+>>>>>>> w-a
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
@@ -38,9 +52,11 @@ def aggregate(run_dir: Place | str, redraw: bool = False) -> Place:  # noqa: FBT
     Args:
         run_dir: what a sweep wrote, OUTPUT/NAME, on this machine or in an object store.
         redraw: draw the pictures of every finished trial again, too.
+        tell: hears a sentence on each file that could not be read, as the page tells it.
     Returns:
         The place of `report.html`.
     Raises:
+<<<<<<< HEAD
         InputError: `run_dir` is no run, or its store cannot be used.
         StorageError: the store was out of reach for too long.
     """
@@ -51,3 +67,16 @@ def aggregate(run_dir: Place | str, redraw: bool = False) -> Place:  # noqa: FBT
         run = _compared(run)
         write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))
     return run_dir / tree.REPORT
+=======
+        InputError: `run_dir` is no run, or a file in it cannot be written.
+    """
+    run = read_run(Path(run_dir))
+    with told_when_unwritable(run.path):
+        write_tables(run)
+        run = _compared(run)
+        pictures = draw_run(run, redraw=redraw)
+        page = write_text(run.path / tree.REPORT, report_page(run, pictures))
+    for sentence in dict.fromkeys([*run.problems, *pictures.problems]):
+        tell(sentence)
+    return page
+>>>>>>> w-a

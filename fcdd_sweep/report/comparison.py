@@ -17,12 +17,13 @@ from fcdd_sweep.metrics import pictured
 from fcdd_sweep.report import html
 from fcdd_sweep.report.heatmaps import LABEL_NAMES, NO_MAP_MARK, LeafMaps, common_paths
 from fcdd_sweep.report.mosaic import Row, Strip, absent_row, as_rgb, draw_strips, map_row
+from fcdd_sweep.report.outputs import told_when_unwritable
 from fcdd_sweep.report.pictures import maps_of, shown_as
 from fcdd_sweep.report.records import Run, Trial, brief, read_run
 from fcdd_sweep.report.settings import COMPARED, described
 from fcdd_sweep.report.style import as_jpeg_uri, save
 from fcdd_sweep.report.summary import FIGURES, SummaryRow, summary_rows
-from fcdd_sweep.report.words import NOT_DEFINED, figure_text, interval_text, spread_text
+from fcdd_sweep.report.words import INTERVAL_RULE, NOT_DEFINED, count_text, figure_text, mean_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 
@@ -69,8 +70,13 @@ def combine(run_dir: Path) -> Path:
     Returns:
         The path of `comparison.html`.
     Raises:
-        InputError: `run_dir` is no run, or has no run of baselines.
+        InputError: `run_dir` is no run, has no run of baselines, or a file in it cannot be written.
     """
+    with told_when_unwritable(run_dir / tree.BASELINES_DIR):
+        return _combine(run_dir)
+
+
+def _combine(run_dir: Path) -> Path:
     folder = run_dir / tree.BASELINES_DIR
     runs = Runs(read_run(run_dir), read_run(folder), _counterparts(folder))
     problems: list[str] = []
@@ -78,8 +84,9 @@ def combine(run_dir: Path) -> Path:
     head = html.element("h1", f"{runs.fcdd.path.name}: FCDD and its baselines")
     lead = html.element(
         "p",
-        "Mean over seeds ± sample standard deviation. The autoencoder is trained without anomalies; the hypersphere "
-        "classifier with those of FCDD, from labels. Its heatmaps are input gradients; both baselines' are blurred.",
+        f"Mean over seeds ± sample standard deviation, and the 95% interval of the mean. {INTERVAL_RULE} The "
+        "autoencoder is trained without anomalies; the hypersphere classifier with those of FCDD, from labels. Its "
+        "heatmaps are input gradients; both baselines' are blurred.",
         cls="note",
     )
     lost = html.section("Not shown", html.bullets(dict.fromkeys(problems))) if problems else ""
@@ -104,7 +111,7 @@ def _config_section(runs: Runs, config: str, folder: Path, problems: list[str]) 
         if path:
             shown = html.picture(as_jpeg_uri(path), f"heatmaps of {name} by method")
             pictures.append(html.section(name, shown, level=3))
-    return html.section(config or "Results", _table(runs, config), _settings_table(runs, config), *pictures)
+    return html.section(config or "Results", _settings_table(runs, config), _tables(runs, config), *pictures)
 
 
 def _draw_class(runs: Runs, config: str, name: str, folder: Path, problems: list[str]) -> Path | None:
@@ -191,16 +198,20 @@ def _rows(runs: Runs, config: str) -> dict[str, list[SummaryRow]]:
     return found
 
 
-def _table(runs: Runs, config: str) -> html.Markup:
+def _tables(runs: Runs, config: str) -> html.Markup:
+    """A table a figure, with the methods side by side: all figures in one would be wider than a page."""
     rows = _rows(runs, config)
-    shown = [metric for metric in FIGURES if any(row.figures[metric].n for each in rows.values() for row in each)]
-    head = ["class", *(f"{method.upper()}: {FIGURES[metric]}" for metric in shown for method in rows)]
     by_class = {method: {row.normal_class: row for row in each} for method, each in rows.items()}
-    body = [
-        [name or "mean", *(_cell(by_class[method].get(name), metric) for metric in shown for method in rows)]
-        for name in by_class["fcdd"]
-    ]
-    return html.table(head, body, last_is_mean=len(body) > 1)
+    parts = []
+    for metric, title in FIGURES.items():
+        if any(row.figures[metric].n for each in rows.values() for row in each):
+            body = [
+                [name or "mean", *(_cell(by_class[method].get(name), metric) for method in rows)]
+                for name in by_class["fcdd"]
+            ]
+            shown = html.table(("class", *map(str.upper, rows)), body, last_is_mean=len(body) > 1)
+            parts.append(html.section(title, shown, level=3))
+    return html.element("div", *parts, cls="pair")
 
 
 def _settings_table(runs: Runs, config: str) -> html.Markup:
@@ -219,7 +230,7 @@ def _cell(row: SummaryRow | None, metric: str) -> html.Markup:
     if row is None:
         return html.element("span", figure_text(None))
     summary = row.figures[metric]
-    return html.joined([html.element("span", spread_text(summary)), html.element("small", interval_text(summary))])
+    return html.joined([html.element("span", mean_text(summary)), html.element("small", count_text(summary))])
 
 
 def _csv(runs: Runs) -> str:

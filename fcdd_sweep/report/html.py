@@ -112,7 +112,7 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 section section { border: 0; border-top: 1px solid var(--line); border-radius: 0; padding: 1.2rem 0 0;
   margin: 1.4rem 0 0; }
 section section h2, section section h3 { margin-top: 0; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: .8rem;
+.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8rem;
   margin: 1.2rem 0 .8rem; }
 .tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .8rem 1.1rem; }
 .tile b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
@@ -132,6 +132,7 @@ td .meter { display: inline-block; min-width: 8.5rem; padding: 0 .4rem; border-r
   background: linear-gradient(to left, var(--tint) var(--share), transparent 0); }
 tr.mean td { font-weight: 600; border-top: 2px solid var(--ink); border-bottom: 0; }
 tr.mean small { font-weight: 400; }
+.pair > section { min-width: 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr)); gap: 1rem; }
 figure { margin: .6rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 8px; padding: 6px;
@@ -144,5 +145,8 @@ code { font: .92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; ove
 ul { padding-left: 1.2rem; } li { margin: .2rem 0; }
 .warn { border-left: 4px solid var(--missing); }
 nav { font-size: .9rem; display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
+@media (max-width: 640px) { main { padding: 1.5rem .7rem 3rem; } section { padding: 1rem .9rem; }
+  .tiles { grid-template-columns: 1fr 1fr; } th, td { padding: .35rem .4rem; } table { font-size: .86rem; }
+  td .meter { min-width: 6.5rem; padding: 0 .2rem; } img { padding: 2px; } }
 @media print { body { background: #fff; } section { break-inside: avoid; border: 0; padding: .5rem 0; } }
 """

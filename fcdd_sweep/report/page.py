@@ -18,14 +18,14 @@ from fcdd_sweep.report.records import Run, Trial, counted
 from fcdd_sweep.report.settings import overview
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
-from fcdd_sweep.report.words import figure_text, interval_text
+from fcdd_sweep.report.words import INTERVAL_RULE, count_text, figure_text, mean_text
 from fcdd_sweep.results import tree
 
 _HOW_TO_READ = (
     "Figures are means over seeds ± sample standard deviation; below them the 95% interval of the mean (Student's t, "
     "which may pass 1) and n, the number of seeds with the figure. Over classes: the mean of the classes' means; its "
     "spread, interval and n are those of the seeds that all these classes have. n/a is undefined, for instance because "
-    "the test set holds one label only."
+    "the test set holds one label only. " + INTERVAL_RULE
 )
 
 
@@ -157,11 +157,9 @@ def _figure_cell(summary: Summary) -> Markup:
     """The mean over a bar of its length, the spread beside it, interval and n below."""
     if math.isnan(summary.mean):
         return element("span", figure_text(summary.mean))
-    spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
     share = f"--share:{100 * min(max(summary.mean, 0.0), 1.0):.1f}%"
-    below = f"{interval_text(summary)} n={summary.n}" if summary.n else "no seed has all classes"
-    meter = element("span", figure_text(summary.mean) + spread, cls="meter", style=share)
-    return html.joined([meter, element("small", below.strip())])
+    meter = element("span", mean_text(summary), cls="meter", style=share)
+    return html.joined([meter, element("small", count_text(summary))])
 
 
 def _defect_section(rows: Sequence[DefectRow]) -> Markup | str:

@@ -15,6 +15,7 @@ from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.seeds import Summary, summarise
 from fcdd_sweep.report.records import XY, Run, Trial
 from fcdd_sweep.report.style import FAINT, GRID, INK, SMALL_PT, dress, line_style, new_figure
+from fcdd_sweep.report.summary import over_classes
 from fcdd_sweep.report.words import figure_text, spread_text
 
 Kind = Literal["image", "pixel"]
@@ -73,8 +74,10 @@ def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
     found = {name: part for name, part in parts.items() if part}
     lines = [RocLine(f"{name}: {spread_text(summary)}", mean.x, mean.mean) for name, (mean, summary) in found.items()]
     if len(found) > 1:
-        lines.append(_over_classes(list(found.values())))
-    title = f"{kind} ROC by class, mean over seeds"
+        curves = [mean for mean, _ in found.values()]
+        told = spread_text(_over_classes(run, config, kind))
+        lines.append(_mean_of(curves, f"mean of {len(found)} classes: {told}", is_mean=True))
+    title = f"{kind} ROC by class: mean ± std. dev. over n seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.of(config), kind)))
 
 
@@ -84,8 +87,10 @@ def run_roc(run: Run, kind: Kind) -> RocFigure:
     for config in run.configs:
         parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
         if parts:
-            lines.append(_over_classes(parts, config))
-    title = f"{kind} ROC by config, mean over classes and seeds"
+            told = spread_text(_over_classes(run, config, kind))
+            count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
+            lines.append(_mean_of([mean for mean, _ in parts], f"{config or 'no name'}, {count}: {told}"))
+    title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.trials, kind)))
 
 
@@ -123,15 +128,14 @@ def _mean_line(name: str, mean: MeanCurve, summary: Summary) -> RocLine:
     return RocLine(label, mean.x, mean.mean, low, high, is_mean=True)
 
 
-def _over_classes(parts: Sequence[tuple[MeanCurve, Summary]], config: str | None = None) -> RocLine:
-    """The mean over classes: the black line among classes, or one line a config."""
-    # all class means lie on one grid of rates
-    y = np.mean([mean.mean for mean, _ in parts], axis=0)
-    auroc = figure_text(float(np.mean([summary.mean for _, summary in parts])))
-    count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
-    if config is None:
-        return RocLine(f"mean of {count}: {auroc}", parts[0][0].x, y, is_mean=True)
-    return RocLine(f"{config or 'no name'}: {auroc} ({count})", parts[0][0].x, y)
+def _over_classes(run: Run, config: str, kind: Kind) -> Summary:
+    """As in the tables: the spread is that of the means of whole seeds."""
+    return over_classes([run.of(config, name) for name in run.classes(config)], f"{kind}_auroc")[0]
+
+
+def _mean_of(curves: Sequence[MeanCurve], label: str, *, is_mean: bool = False) -> RocLine:
+    """The mean over classes: the black line among classes, or one line a config. All lie on one grid of rates."""
+    return RocLine(label, curves[0].x, np.mean([curve.mean for curve in curves], axis=0), is_mean=is_mean)
 
 
 def draw_beside(figures: Sequence[RocFigure]) -> Figure:

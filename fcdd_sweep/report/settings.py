@@ -68,8 +68,14 @@ def described(run: Run, config: str) -> dict[str, str]:
     for name, keys in _TOLD:
         values = [value for key in keys if (value := _lookup(plain, key)) not in (None, {}, [])]
         if values:
-            found[name] = ", ".join(value if isinstance(value, str) else json.dumps(value) for value in values)
+            found[name] = ", ".join(map(_text, values))
     return found
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return ", ".join(value)
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _by_config(by_value: Mapping[str, list[str]]) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from fcdd_sweep.metrics.seeds import Summary
 from fcdd_sweep.report.records import Run, Trial, counted
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
-from fcdd_sweep.report.words import interval_text, spread_text
+from fcdd_sweep.report.words import INTERVAL_RULE, interval_text, spread_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import write_rows, write_text
 
@@ -117,7 +117,7 @@ def summary_markdown(run: Run) -> str:
     parts.append(
         "Mean ± sample standard deviation over n seeds, and the 95% interval of the mean (Student's t); n/a is "
         "undefined. Over classes: the mean of the classes' means; spread, interval and n over the seeds that all "
-        "classes have."
+        f"classes have. {INTERVAL_RULE}"
     )
     return "\n\n".join(parts).replace("\n\n- ", "\n- ").replace(" trials.\n- ", " trials.\n\n- ") + "\n"
 
