@@ -33,15 +33,11 @@ def _compared(run: Run) -> Run:
     return run
 
 
-<<<<<<< HEAD
-def aggregate(run_dir: Place | str, redraw: bool = False) -> Place:  # noqa: FBT001, FBT002 (part of the named interface)
-=======
 def aggregate(
-    run_dir: Path,
+    run_dir: Place | str,
     redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
     tell: Callable[[str], object] = _nobody,
-) -> Path:
->>>>>>> w-a
+) -> Place:
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
@@ -56,27 +52,17 @@ def aggregate(
     Returns:
         The place of `report.html`.
     Raises:
-<<<<<<< HEAD
-        InputError: `run_dir` is no run, or its store cannot be used.
+        InputError: `run_dir` is no run, a file in it cannot be written, or its store cannot be used.
         StorageError: the store was out of reach for too long.
     """
     run_dir = as_written(run_dir)
     with mirrored(run_dir, redrawn=(ROC, PIXEL_ROC, HEATMAPS)) as folder:
         run = read_run(folder)
-        write_tables(run)
-        run = _compared(run)
-        write_text(run.path / tree.REPORT, report_page(run, draw_run(run, redraw=redraw)))
-    return run_dir / tree.REPORT
-=======
-        InputError: `run_dir` is no run, or a file in it cannot be written.
-    """
-    run = read_run(Path(run_dir))
-    with told_when_unwritable(run.path):
-        write_tables(run)
-        run = _compared(run)
-        pictures = draw_run(run, redraw=redraw)
-        page = write_text(run.path / tree.REPORT, report_page(run, pictures))
+        with told_when_unwritable(folder):
+            write_tables(run)
+            run = _compared(run)
+            pictures = draw_run(run, redraw=redraw)
+            write_text(folder / tree.REPORT, report_page(run, pictures))
     for sentence in dict.fromkeys([*run.problems, *pictures.problems]):
         tell(sentence)
-    return page
->>>>>>> w-a
+    return run_dir / tree.REPORT
