@@ -57,7 +57,8 @@ def test_baselines_run_on_the_run_s_classes_and_seeds(finished):
 def test_all_methods_stand_in_one_picture_a_seed_and_a_class(finished):
     folder = finished / "baselines" / "combined" / "normal_8"
     assert {path.name for path in folder.iterdir()} == {"it_0.png", "it_4.png", "heatmaps.png"}
-    assert "AE: image AUROC" in (finished / "baselines" / "comparison.html").read_text()
+    page = (finished / "baselines" / "comparison.html").read_text()
+    assert '<th class="num">AE</th>' in page and "image AUROC" in page and "<code>AE28" in page
 
 
 def test_the_same_command_again_runs_nothing(finished):
