@@ -154,9 +154,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
-    summary = (
-        f"{result.done} of {number_of(result.planned, 'trial')} done, {result.failed} failed, {result.missing} missing"
-    )
+    planned = number_of(result.planned, "trial")
+    summary = f"{result.done} of {planned} done, {result.failed} failed, {result.missing} missing"
     if result.interrupted:
         print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, others from checkpoints.")
         return INTERRUPTED

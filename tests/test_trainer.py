@@ -179,8 +179,23 @@ def test_maps_for_some_images_only_count_those_images():
 
 
 def test_divergence_says_what_to_lower():
-    with pytest.raises(TrainingError, match="lower training.learning_rate"):
+    told = r"diverged at training.learning_rate 1e\+20 .* lower it: --set training.learning_rate=1e\+19$"
+    with pytest.raises(TrainingError, match=told):
         train(spec(training={"learning_rate": 1e20, "epochs": 20}), CORPUS)
+
+
+def test_divergence_of_a_baseline_names_the_key_of_the_command_that_runs_it():
+    training = {"learning_rate": 1e20, "epochs": 20, "supervision": "labels"}
+    with pytest.raises(TrainingError, match=r"as a baseline of a run --set ae.training.learning_rate=1e\+19$"):
+        train(
+            spec(
+                method="ae",
+                network={"name": "AE28"},
+                anomalies={"mode": "unsupervised", "source": None},
+                training=training,
+            ),
+            CORPUS,
+        )
 
 
 def test_no_nominal_images_is_an_error_by_name():

@@ -56,7 +56,7 @@ def _header(run: Run) -> Markup:
         for status in ("done", "failed")
     ]
     lost = shortfalls(run)
-    again = [element("p", "Run the same command again to complete:"), html.bullets(lost)] if lost else []
+    again = [element("p", _how_to_complete(run)), html.bullets(lost)] if lost else []
     return html.joined(
         [
             element("h1", _title(run)),
@@ -87,6 +87,12 @@ def _parent(run: Run) -> Markup | str:
     beside = element("a", "all methods beside each other", href=COMPARISON_HTML)
     told = f"Trained for comparison with the FCDD run {name}, on its classes and seeds: "
     return element("p", told, own, ", ", beside, ".")
+
+
+def _how_to_complete(run: Run) -> str:
+    if any("training diverged" in trial.error for trial in run.trials):
+        return "Diverged trials need a lower learning rate, see Failures; the same command again completes the others:"
+    return "Run the same command again to complete:"
 
 
 def _run_section(run: Run) -> Markup:

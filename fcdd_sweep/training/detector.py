@@ -24,6 +24,8 @@ from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 SNAPSHOT_VERSION = 2
+_NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
+"""What torch, and a look at the content, raise for a file that is no snapshot."""
 _MOST_TOGETHER = 128
 _PIXELS_TOGETHER = 128 * 96 * 96
 """Images that are scored together: large ones would fill the memory, above all where gradients are kept."""
@@ -176,17 +178,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
         made_as = plain["snapshot_version"]  # a state dict or another file of torch has none
-    except (
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-    ) as error:
-        raise InputError(Problem(str(path), "this is no snapshot of a trial", made, kept)) from error
+    except _NOT_LOADED as error:
+        raise InputError(Problem(str(path), "this is not a snapshot", made, kept)) from error
     if made_as != SNAPSHOT_VERSION:
         raise InputError(
             Problem(str(path), f"the snapshot has version {made_as}", f"version {SNAPSHOT_VERSION}", "Train it again")

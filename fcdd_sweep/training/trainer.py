@@ -118,6 +118,7 @@ def fit(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper)
     while course.epoch <= epochs:
         run_epoch(course, batches, observer, keeper)
         sums, rate = course.sums.tolist(), float(course.optimizer.param_groups[0]["lr"])
+        _must_be_finite(course.epoch, sum(sums[:2]), batches.settings)
         record = _record(course.epoch, sums, rate, time.perf_counter() - course.epoch_started)
         course.close_epoch(record)
         observer.epoch_done(record, epochs)
@@ -178,14 +179,22 @@ def _sums(losses: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([(wide * nominal).sum(), (wide * anomalous).sum(), nominal.sum(), anomalous.sum()])
 
 
+def _must_be_finite(epoch: int, loss: float, settings: Settings) -> None:
+    """Raises `DivergedError` that names the remedy: the same settings diverge again."""
+    if math.isfinite(loss):
+        return
+    rate = settings.training.learning_rate
+    lower = f"training.learning_rate={rate / 10:g}"
+    beside = "" if settings.method == "fcdd" else f", or as a baseline of a run --set {settings.method}.{lower}"
+    raise DivergedError(
+        f"the loss of epoch {epoch} is {loss}: training diverged at training.learning_rate {rate:g} and would do so "
+        f"again; lower it: --set {lower}{beside}"
+    )
+
+
 def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float) -> EpochRecord:
     nominal, anomalous, n_nominal, n_anomalous = sums
     loss = (nominal + anomalous) / (n_nominal + n_anomalous)
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"the loss of epoch {epoch} is {loss}: training diverged at learning rate {learning_rate:g}; "
-            "lower training.learning_rate"
-        )
     return EpochRecord(
         epoch=epoch,
         loss=loss,
