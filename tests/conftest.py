@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from fcdd_sweep.config.loading import load_experiment
+
 torch.set_num_threads(1)
 
 
@@ -12,3 +14,15 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FCDD_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads an experiment from text."""
+
+    def load(text, *overrides):
+        path = tmp_path / "x.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_experiment(path, overrides)
+
+    return load

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 
@@ -12,7 +13,7 @@ from fcdd_sweep.config.words import number_of
 from fcdd_sweep.data.records import Scan, one_vs_rest_record
 from fcdd_sweep.sweep import plan as planning
 from fcdd_sweep.sweep.machine import Machine, this_machine
-from fcdd_sweep.sweep.plan import describe, plan_file
+from fcdd_sweep.sweep.plan import describe, left_out, plan_file
 from tests import trees
 
 HEAD = "schema: 1\nname: x\npreset: digits\nseeds: 1\n"
@@ -116,6 +117,24 @@ def test_a_class_without_training_images_is_a_problem_of_the_plan(notes, monkeyp
         notes(HEAD, "dataset.classes=['1', '3', '4']")
     (problem,) = caught.value.problems
     assert problem.what == "'digits' has no nominal training image of class 3, 4"
+
+
+def test_what_the_test_half_lacks_is_noted(notes, tmp_path):
+    trees.write_class_first(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "nut" / "test" / "anomalous")
+    text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
+    assert notes(text) == ("Class 'nut' has no test anomalies.",)
+
+
+def test_finished_trials_that_left_the_plan_are_told(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(HEAD + "dataset: {classes: ['1', '2']}\n")
+    specs = plan_file(path)[1].specs
+    index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
+    assert left_out(specs, index) == []
+    (told,) = left_out(specs[1:], index)
+    assert told.startswith("1 finished trial of earlier settings has no place in the plan any more")
+    assert left_out((), index)[0].startswith("2 finished trials of earlier settings have no place")
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,9 @@ def test_a_snapshot_loads_without_running_code_and_gives_the_same_maps(outcome, 
     ("content", "message"),
     [
         (None, "there is no such file"),
-        (b"", "this is no snapshot"),
-        (b"PK\x03\x04 broken", "this is no snapshot"),
+        (b"", "this is not a snapshot"),
+        (b"PK\x03\x04 broken", "this is not a snapshot"),
+        (b"only text\n", r"this is not a snapshot. Allowed: the snapshot.pt of a finished trial, such as results/RUN/"),
     ],
 )
 def test_what_is_no_snapshot_is_refused(tmp_path, content, message):

@@ -43,6 +43,13 @@ def test_plain_lines_tell_each_trial_and_the_tally(out):
     assert len(lines) == 3
 
 
+def test_a_sentence_is_told_once(out):
+    progress = PlainProgress(Console(file=out, width=80))
+    for sentence in ("3 images do not decode", "3 images do not decode", "building the report"):
+        progress.said(sentence)
+    assert out.getvalue().splitlines() == ["3 images do not decode", "building the report"]
+
+
 def test_a_heartbeat_tells_of_long_trials(out):
     progress = PlainProgress(Console(file=out, width=80), heartbeat_s=0.0)
     progress.begun(1, 0, 1)

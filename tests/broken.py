@@ -1,0 +1,38 @@
+"""What tests of broken experiment files share."""
+
+from __future__ import annotations
+
+import pytest
+
+from fcdd_sweep.config.errors import ExperimentError
+from fcdd_sweep.sweep.plan import plan_file
+
+HEAD = "schema: 1\nname: x\npreset: digits\n"
+"""Three lines: what a case adds begins in line 4."""
+TEXTURES = HEAD.replace("digits", "textures")
+
+JARGON = (
+    "pydantic",
+    "Input should",
+    "validation error",
+    "literal[",
+    "constrained",
+    "function-",
+    "Extra inputs",
+    "_type",
+)
+
+
+def problems_in(path, overrides=()):
+    with pytest.raises(ExperimentError) as caught:
+        plan_file(path, overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def assert_told(told, expected):
+    message = "\n".join(told)
+    for line in expected:
+        pieces = line.split("|")
+        assert any(all(piece in one for piece in pieces) for one in told), f"{line!r} is not told by:\n{message}"
+    assert len(told) == len(expected), message
+    assert not [word for word in JARGON if word in message]
