@@ -3,13 +3,17 @@
 import os
 import subprocess
 import threading
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Faults, Resources
+from fcdd_sweep.sweep.queue import JobQueue
 from fcdd_sweep.sweep.stopping import Stop
+from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.sweep.tune import TuneRunner
 from tests import works
 from tests.specs import spec
@@ -120,6 +124,34 @@ def test_a_frozen_worker_is_ended_by_the_driver(tmp_path):
     assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 2
     ((trial_id, hung, _),) = monitor.again
     assert (trial_id, hung.kind) == (specs[1].trial_id, "hung") and "did not answer" in hung.error
+
+
+def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
+    from fcdd_sweep.sweep import tune_driver
+
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(tune_driver, "time", clock)
+
+    class Slow(Recording):
+        def ended(self, spec, result):
+            clock.now += 100.0  # the store is out of reach
+
+    specs = tuple(spec(seed=seed) for seed in range(2))
+    wave = tune_driver.Wave(JobQueue(specs, 0), specs, 10)
+    listener = tune_driver.Listener(wave, Slow(), Stop(), silent_after_s=60.0, grace_s=60.0)
+    killed = []
+    monkeypatch.setattr(tune_driver, "_kill", lambda actor, process: killed.append(actor))
+    trials = [SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=name)) for name in "ab"]
+    for trial in trials:
+        wave.suggest(trial.trial_id)
+        listener.on_trial_start(0, trials, trial)
+    done = asdict(TrialResult(specs[0].trial_id, "done", 1))
+    listener.on_trial_result(0, trials, trials[0], {"result": done})
+    listener.on_step_begin(1, trials)
+    assert killed == []
+    clock.now += 61.0
+    listener.on_step_begin(2, trials)
+    assert killed == ["b"]
 
 
 def test_a_preempted_worker_gives_its_trial_back_without_a_retry_being_counted(tmp_path):

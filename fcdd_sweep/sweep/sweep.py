@@ -148,8 +148,8 @@ def _storage_told() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StorageError) or not is_of_storage(error):
-            raise
+        if isinstance(error, StorageError | BrokenPipeError) or not is_of_storage(error):
+            raise  # a broken pipe is the terminal's
         raise StorageError(str(error)) from error
 
 

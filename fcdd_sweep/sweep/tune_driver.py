@@ -127,6 +127,7 @@ class Listener(Callback):
         return TrialResult(trial_id, "failed", 0, _first_line(text), kind=kind, traceback=text)
 
     def _ended(self, trial: Any, result: TrialResult) -> None:
+        began = time.monotonic()
         self._heard.pop(trial.trial_id, None)
         self._over.add(trial.trial_id)
         job = self._wave.job(trial.trial_id)
@@ -135,6 +136,8 @@ class Listener(Callback):
             self._monitor.retried(job.spec, result, told(again, job))
         else:
             self._monitor.ended(job.spec, result)
+        away = time.monotonic() - began  # a store may be out of reach for minutes: nobody was silent meanwhile
+        self._heard = {name: at + away for name, at in self._heard.items()}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._stop.asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,8 @@ from fcdd_sweep.sweep.trial import fingerprint_of, versions
 _MARKS = ".machines"
 _SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
 """What must not differ between machines; of Python the first two numbers."""
+_NOTICED_S = 30.0
+"""Ray calls a machine dead after 15 s without an answer."""
 _MOST_S = 3600.0
 """Decoding a big data set takes its time."""
 
@@ -59,22 +62,36 @@ def check_machines(run_dir: Place, specs: Sequence[TrialSpec]) -> list[str]:
     representatives = tuple({_data_key(spec): spec for spec in specs}.values())
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
     asked = {
-        node["NodeManagerHostname"]: _look.options(
+        node["NodeID"]: _look.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(run_dir, token, representatives)
         for node in nodes
     }
     own = Machine(platform.node(), versions(), data={spec.trial_id: fingerprint_of(spec) for spec in representatives})
     problems: list[Problem] = []
-    for host, answer in asked.items():
+    hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in nodes}
+    for node_id, answer in asked.items():
         try:
             problems += _problems(ray.get(answer, timeout=_MOST_S), own, marks, token)
         except (ray.exceptions.RayError, TimeoutError) as error:
-            problems.append(Problem(host, f"the machine did not answer ({_brief(error)})", "", "See docs/clusters.md"))
+            host = hosts.pop(node_id)
+            if not _gone(node_id):
+                what = f"the machine did not answer ({_brief(error)})"
+                problems.append(Problem(host, what, "", "See docs/clusters.md"))
     remove_tree(marks)
     if problems:
         raise InputError(problems)
-    return sorted(asked)
+    return sorted(set(hosts.values()))
+
+
+def _gone(node_id: str) -> bool:
+    """Whether a machine has died, which Ray may take a while to see: then it is as if it had never been there."""
+    until = time.monotonic() + _NOTICED_S
+    while any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _data_key(spec: TrialSpec) -> tuple[str, str]:

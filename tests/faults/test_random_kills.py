@@ -18,7 +18,7 @@ from fcdd_sweep.config.remote import place_of
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep.plan import plan
 from tests.faults.same import assert_same, assert_whole
-from tests.faults.schedule import schedule
+from tests.faults.schedule import Kill, schedule
 from tests.faults.site import site, waited_for
 from tests.s3 import CREDENTIALS, Server
 
@@ -95,7 +95,7 @@ def killed(folder, output, overrides, counts, longest_s, setenv, seed=None):
             assert there.driver.poll() is None, f"ended before kill {number} of {len(kills)}:\n{there.outputs[-1]}"
             there.kill(kill)
             print(f"  {time.monotonic() - began:6.1f} s, kill {number}: {kill}")
-        code = there.driver.wait(timeout=600)
+        code = there.driver.wait(timeout=1800)
         counted = {victim: there.made.count(victim) for victim in sorted(set(there.made))}
         print(f"  {time.monotonic() - began:6.1f} s: all done after {counted}")
         assert code == 0, there.outputs[-1]
@@ -115,6 +115,16 @@ def test_a_kill_of_each_kind(tmp_path, short_run, monkeypatch):
     run = killed(tmp_path, tmp_path / "results", SHORT, counts, 2.0, monkeypatch.setenv, seed=3)
     print_failures(run)
     assert_same(run, short_run)
+
+
+@pytest.mark.faults
+def test_a_machine_that_dies_while_the_driver_looks_at_it_is_left_out(tmp_path, monkeypatch):
+    given = arguments(tmp_path, tmp_path / "results", {"training.epochs": 1, "seeds": 1})
+    with site(tmp_path / "drivers", given, monkeypatch.setenv) as there:
+        there.start_driver()
+        waited_for(lambda: "looking at the machines" in there.outputs[-1], 300, "the driver")
+        there.kill(Kill(0.0, "raylet", 0))
+        assert there.driver.wait(timeout=900) == 0, there.outputs[-1]
 
 
 @pytest.mark.faults
