@@ -56,7 +56,7 @@ def _placed(value: Any) -> Any:
 Output = Annotated[
     Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
     BeforeValidator(_placed),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
 """A path like `Place`, or the address of an object store."""
 
