@@ -161,6 +161,7 @@ def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
         return INTERRUPTED
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
+        print(f"What is known of lost workers: {result.run_dir / 'failures.parquet'}")
     print(f"report: {result.report}")
     if page:
         print(f"comparison: {page}")

@@ -268,6 +268,8 @@ class Faults(Section):
     retries: int = Field(3, ge=0)
     """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
     could not write its files."""
+    max_failures: Annotated[int, Field(ge=1)] | None = None
+    """After how many failed attempts, over all starts, a trial is left alone; null: never."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
     checkpoint_every: EveryText = "5m"

@@ -6,21 +6,15 @@ what it ran on is not: the trial is tried again in the same start, elsewhere or 
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import Literal
 
+from fcdd_sweep.results.place import is_of_storage
 from fcdd_sweep.training.errors import DivergedError
 
 FailureKind = Literal[
     "error", "diverged", "out_of_memory", "worker_lost", "node_lost", "node_unfit", "hung", "storage", "preempted"
 ]
-
-_STORAGE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN}
-    | {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
-)
-"""What the place for the results says when it is full or away."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Policy:
 
     Attributes:
         again: whether the trial is tried again.
-        counts: whether that uses up one of `faults.retries`.
+        counts: whether that uses up one of `faults.retries`, and counts for `faults.max_failures`.
         wait_s: seconds before the first retry; doubled with each further one, up to `MOST_WAIT_S`.
         more_room: whether the next attempt gets twice the share of a machine.
         words: what happened, for people.
@@ -64,7 +58,7 @@ def kind_of(error: BaseException) -> FailureKind:
             return "out_of_memory"
         if isinstance(cause, DivergedError):
             return "diverged"
-        if isinstance(cause, OSError) and cause.errno in _STORAGE:
+        if is_of_storage(cause):
             return "storage"
     return "error"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fcdd_sweep.config.schema import Faults
@@ -37,9 +37,10 @@ class LocalRunner:
     """See `sweep.monitor.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
 
     faults: Faults
+    failures_left: Mapping[str, int] | None = None
 
     def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
-        queue = JobQueue(specs, self.faults.retries)
+        queue = JobQueue(specs, self.faults.retries, failures_left=self.failures_left)
         with stop.listening():
             while not queue.empty and not stop.asked:
                 job = queue.next()

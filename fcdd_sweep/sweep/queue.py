@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fcdd_sweep.config.trial import TrialSpec
@@ -40,8 +40,15 @@ class JobQueue:
         stopped: nothing more is given out; what is out may end.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], retries: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._retries, self._clock = retries, clock
+    def __init__(
+        self,
+        specs: Sequence[TrialSpec],
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+        failures_left: Mapping[str, int] | None = None,
+    ) -> None:
+        """`failures_left`: by trial id, with which failure it is given up whatever retries it has; None: no limit."""
+        self._retries, self._clock, self._failures_left = retries, clock, failures_left or {}
         self._fresh = deque(Job(spec) for spec in specs)
         self._again: list[Job] = []
         self._out: dict[str, Job] = {}
@@ -85,7 +92,8 @@ class JobQueue:
     def _retry(self, job: Job, result: TrialResult) -> Job | None:
         assert result.kind is not None
         policy = POLICIES[result.kind]
-        spent = job.counted >= self._retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
+        retries = min(self._retries, self._failures_left.get(job.spec.trial_id, self._retries + 1) - 1)
+        spent = job.counted >= retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
         if not policy.again or spent:
             return None
         earlier = job.counted if policy.counts else 0

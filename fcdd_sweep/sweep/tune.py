@@ -7,7 +7,7 @@ of its trials: Tune is not the memory of the sweep. What follows a failure, our 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ class TuneRunner:
         faults: how often a trial that was lost is tried again, and when it counts as hung.
         address: of a Ray cluster; None for a Ray of our own on this machine.
         wave: jobs that one Tuner is given.
+        failures_left: see `JobQueue`.
     """
 
     resources: Resources
     faults: Faults = field(default_factory=Faults)
     address: str | None = None
     wave: int = WAVE
+    failures_left: Mapping[str, int] | None = None
 
     def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
@@ -59,7 +61,7 @@ class TuneRunner:
                 monitor.said(f"machines: {', '.join(check_machines(run_dir, specs)) or 'none yet'}")
             threads = max(spec.settings.training.threads for spec in specs)
             shares = Shares.of_cluster(self.resources, threads, may_grow=self.address is not None)
-            queue = JobQueue(specs, self.faults.retries)
+            queue = JobQueue(specs, self.faults.retries, failures_left=self.failures_left)
             while not queue.empty:
                 self._run_wave(queue, tuple(specs), run_dir, monitor, work, stop, scratch, shares)
 
