@@ -143,6 +143,7 @@ def test_kinds_of_exceptions(error, kind):
         ("The actor died unexpectedly before finishing this task. worker process has died", "worker_lost"),
         ("The actor died because its node has died. Node Id: ab", "node_lost"),
         ("Task was killed due to the node running low on memory.", "out_of_memory"),
+        ("error raised in its creation task: ModuleNotFoundError: No module named 'fcdd_sweep'", "node_unfit"),
     ],
 )
 def test_kinds_of_losses(words, kind):

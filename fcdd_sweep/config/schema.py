@@ -45,7 +45,7 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 """A path that no longer depends on where the program was started; `~` is the home folder."""
 
 
@@ -58,13 +58,13 @@ Output = Annotated[
     BeforeValidator(_placed),
     PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
-"""A path like `Place`, or the address of an object store."""
+"""A path like `AbsolutePath`, or the address of an object store."""
 
 
 class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
@@ -104,14 +104,14 @@ class Images(Section):
 class DatasetSource(Section):
     dataset: str
     """Outlier exposure: training images of this data set."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Where that data set lies, if it needs a folder."""
     download: bool = False
     """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
 
 class FolderSource(Section):
-    folder: Place
+    folder: AbsolutePath
     """Outlier exposure: all images below this folder."""
 
 
@@ -153,7 +153,7 @@ class Network(Section):
     """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
-    weights: Literal["auto", "imagenet", "none"] | Place = "auto"
+    weights: Literal["auto", "imagenet", "none"] | AbsolutePath = "auto"
     """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
     network's name says, and ImageNet's for a backbone."""
     bias: bool = True

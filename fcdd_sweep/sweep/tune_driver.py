@@ -21,6 +21,7 @@ from fcdd_sweep.sweep.monitor import Monitor
 from fcdd_sweep.sweep.queue import Job, JobQueue, told
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.sweep.tune_nodes import Machines
 
 
 class Wave:
@@ -28,10 +29,11 @@ class Wave:
 
     Attributes:
         number: a trial's place in the workers' orders, by its id.
+        machines: those that jobs may run on, and those that they may not.
     """
 
-    def __init__(self, queue: JobQueue, specs: tuple[TrialSpec, ...], most: int) -> None:
-        self.queue, self._left = queue, most
+    def __init__(self, queue: JobQueue, specs: tuple[TrialSpec, ...], most: int, machines: Machines) -> None:
+        self.queue, self._left, self.machines = queue, most, machines
         self.number = {spec.trial_id: number for number, spec in enumerate(specs)}
         self._jobs: dict[str, Job] = {}
 
@@ -42,7 +44,8 @@ class Wave:
             return None
         self._left -= 1
         self._jobs[tune_id] = job
-        return {"number": self.number[job.spec.trial_id], "room": job.room}
+        avoided = tuple(sorted(self.machines.unfit))
+        return {"number": self.number[job.spec.trial_id], "room": job.room, "avoided": avoided}
 
     @property
     def over(self) -> bool:
@@ -106,8 +109,11 @@ class Listener(Callback):
         self._heard[trial.trial_id] = time.monotonic()
         if "process" in result:
             self._process[trial.trial_id] = result["process"]
-        if "result" in result:
-            self._ended(trial, TrialResult(**result["result"]))
+        ended = TrialResult(**result["result"]) if "result" in result else None
+        if ended is None or ended.kind != "node_unfit":
+            self._wave.machines.works()
+        if ended is not None:
+            self._ended(trial, ended)
         elif "epoch" in result:
             spec = self._wave.job(trial.trial_id).spec
             self._monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
@@ -131,6 +137,8 @@ class Listener(Callback):
         self._over.add(trial.trial_id)
         job = self._wave.job(trial.trial_id)
         again = self._wave.queue.ended(result)
+        if result.kind == "node_unfit" and trial.trial_id in self._process:
+            self._say(self._wave.machines.rule_out(self._process[trial.trial_id][0], result.error))
         if again is not None:
             self._monitor.retried(job.spec, result, told(again, job))
         else:
@@ -140,6 +148,12 @@ class Listener(Callback):
         if self._stop.asked:
             self._stop_all(trials)
         self._end_the_silent(trials)
+        self._say(self._wave.machines.newcomers())
+        self._wave.machines.need_one()
+
+    def _say(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self._monitor.said(sentence)
 
     def _stop_all(self, trials: list[Any]) -> None:
         """Ask every running trial once to save itself; who takes too long is left behind."""
