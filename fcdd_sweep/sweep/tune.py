@@ -7,7 +7,6 @@ of its trials: Tune is not the memory of the sweep. What follows a failure, our 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from typing import Any
 from fcdd_sweep.config.durations import seconds
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.tune_cluster import connected
 
@@ -46,27 +45,28 @@ class TuneRunner:
     address: str | None = None
     wave: int = WAVE
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
         InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for.
         KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
         """
+        queue = JobQueue(trials, self.faults.retries)
+        examples = queue.source.examples
         with connected(self.address, stop) as scratch:
             if self.address is not None:
                 from fcdd_sweep.sweep.tune_nodes import check_machines
 
                 monitor.said("looking at the machines of the cluster: code, results' folder, data")
-                monitor.said(f"machines: {', '.join(check_machines(run_dir, specs)) or 'none yet'}")
-            threads = max(spec.settings.training.threads for spec in specs)
+                monitor.said(f"machines: {', '.join(check_machines(run_dir, examples)) or 'none yet'}")
+            threads = max(spec.settings.training.threads for spec in examples)
             shares = Shares.of_cluster(self.resources, threads, may_grow=self.address is not None)
-            queue = JobQueue(specs, self.faults.retries)
+            queue.source.begin(shares.slots)
             while not queue.empty:
-                self._run_wave(queue, tuple(specs), run_dir, monitor, work, stop, scratch, shares)
+                self._run_wave(queue, run_dir, monitor, work, stop, scratch, shares)
 
     def _run_wave(
         self,
         queue: JobQueue,
-        specs: tuple[TrialSpec, ...],
         run_dir: Place,
         monitor: Monitor,
         work: Work,
@@ -81,8 +81,8 @@ class TuneRunner:
 
         tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
         still_after_s = seconds(self.faults.progress_timeout)
-        orders = Orders(specs, run_dir, work, tell_every_s, still_after_s)
-        wave = Wave(queue, specs, self.wave)
+        orders = Orders(run_dir, work, tell_every_s, still_after_s)
+        wave = Wave(queue, self.wave)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(shares.slots, 64))
         tuner = tune.Tuner(
             tune.with_resources(
