@@ -157,7 +157,7 @@ class Axis(Section):
         if self.float_ is None or self.step is None:
             return None
         low, high = self.float_
-        return [low + n * self.step for n in range(1 + math.floor((high - low) / self.step + 1e-9))]
+        return [float(f"{low + n * self.step:.12g}") for n in range(1 + math.floor((high - low) / self.step + 1e-9))]
 
 
 class Prune(Section):
