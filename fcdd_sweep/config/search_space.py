@@ -116,7 +116,7 @@ class Space:
         settings, faults = settings_of(applied(self.layer, [choice]))
         if settings is None:
             raise ExperimentError([fault.problem for fault in faults])
-        return Config(self._name(number, given), settings, {"number": number, **values}, self.layer.origin)
+        return Config(self._name(number, given), settings, dict(values), self.layer.origin)
 
     def _name(self, number: int, values: Mapping[str, Any]) -> str:
         if number == 0:
@@ -133,7 +133,7 @@ class Space:
         choices = [choice for key in self.axes for choice in _extremes(self.axes, key)]
         settings = [settings_of(applied(self.layer, [choice]))[0] for choice in choices]
         found = [Config("", each, {}, self.layer.origin) for each in settings if each is not None]
-        return [self.config(0, {}), *found]
+        return [self.config(0, self.default()), *found]
 
 
 def _slug_of(value: Any) -> str:

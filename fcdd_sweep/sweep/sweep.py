@@ -27,6 +27,7 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import LocalRunner
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
@@ -92,7 +93,7 @@ def run_sweep(
     progress: Progress | None = None,
     work: Work | None = None,
 ) -> SweepResult:
-    """Do what is missing of an experiment, and build its report.
+    """Do what is missing of an experiment, and build its report; of one with a search: go on with that.
 
     Args:
         experiment: from `load_experiment`.
@@ -104,6 +105,12 @@ def run_sweep(
     Raises:
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
     """
+    if experiment.search is not None:
+        from fcdd_sweep.sweep.search import run_search  # only a search needs Optuna
+
+        return run_search(
+            experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
+        )
     progress = progress or Progress()
     planned = plan(experiment)
     for note in planned.notes:
@@ -116,16 +123,17 @@ def run_sweep(
     with lease(run_dir):
         ledger = Ledger(run_dir)
         ledger.reconcile(planned.specs)
-        _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
+        settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
         for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
-        missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
+        missing = missing_of(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
         progress.begun(len(planned.specs), len(kept), len(missing))
-        runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
+        runner = runner_of(experiment, local=local, address=address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        interrupted = _run(missing, run_dir, ledger, progress, work, runner)
+        monitor = Publishing(ledger, progress, FailureLog(run_dir))
+        interrupted = bool(missing) and run_trials(missing, ledger, monitor, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -208,7 +216,7 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
-def _settle_changed_data(
+def settle_changed_data(
     ledger: Ledger, specs: Sequence[TrialSpec], fingerprints: dict[str, str], changed_data: OnChangedData
 ) -> None:
     """Finished trials whose data is no longer what it was: stop, keep them, or count them as missing."""
@@ -232,20 +240,16 @@ def _settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
-def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
+def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
     return left if retry_failed else [spec for spec in left if not ledger.failures(spec.trial_id)]
 
 
-def _run(
-    missing: Sequence[TrialSpec], run_dir: Place, ledger: Ledger, progress: Progress, work: Work, runner: Runner
-) -> bool:
-    """Run the missing trials; gives whether a signal ended it."""
-    if not missing:
-        return False
-    stop = Stop(lambda: progress.said("stopping: running trials save themselves; once more ends at once"))
+def run_trials(trials: Trials, ledger: Ledger, monitor: Monitor, work: Work, runner: Runner) -> bool:
+    """Run trials; gives whether a signal ended it."""
+    stop = Stop(lambda: monitor.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        runner(missing, run_dir, _Publishing(ledger, progress, FailureLog(run_dir)), work, stop)
+        runner(trials, ledger.run_dir, monitor, work, stop)
     except KeyboardInterrupt:
         return True
     finally:
@@ -253,14 +257,17 @@ def _run(
     return stop.asked
 
 
-def _tune(experiment: Experiment, address: str | None) -> Runner:
+def runner_of(experiment: Experiment, *, local: bool, address: str | None) -> Runner:
+    """What runs an experiment's trials: this process, or Ray."""
+    if local:
+        return LocalRunner(experiment.faults)
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
     return TuneRunner(experiment.resources, experiment.faults, address)
 
 
 @dataclass(frozen=True)
-class _Publishing:
+class Publishing:
     """Enters results into the ledger as they come, then passes them on."""
 
     ledger: Ledger
