@@ -12,7 +12,7 @@ from pathlib import Path
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
-from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, key_of, run_trial
+from fcdd_sweep.sweep.trial import TrialResult, config_text, fingerprint_of, key_of, run_trial
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Silent
 
 
@@ -117,6 +117,7 @@ def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
         "data_fingerprint": fingerprint_of(spec),
     }
     row = {name: known.get(name) for name in schemas.METRICS.names}
+    files.write_text(attempt / LEAF / tree.CONFIG, config_text(spec))
     files.write_rows(attempt / LEAF / tree.METRICS, [row], schemas.METRICS)
     return TrialResult(spec.trial_id, "done", number, data_fingerprint=row["data_fingerprint"])
 

@@ -236,12 +236,10 @@ class Heatmaps(Section):
 class Validation(Section):
     nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the nominal training images that is held out; thresholds come from them."""
-    epochs: list[int] = []
 
 
 class Evaluation(Section):
     validation: Validation = Validation()
-    test: bool = True
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
     real_anomalies_set_aside: int = Field(0, ge=0)

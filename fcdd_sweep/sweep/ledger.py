@@ -64,6 +64,11 @@ class Ledger:
 
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
         """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
+        self.take_in(specs)
+        self.save()
+
+    def take_in(self, specs: Iterable[TrialSpec]) -> None:
+        """The same for some trials more, without writing the index."""
         there = _Listing(self.run_dir)
         for spec in specs:
             row = self.rows.get(spec.trial_id)
@@ -74,7 +79,6 @@ class Ledger:
                 self.repaired.append(f"{row['leaf']} is gone or not whole: its trial counts as missing")
                 del self.rows[spec.trial_id]
             self._adopt(spec, there)
-        self.save()
 
     def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read

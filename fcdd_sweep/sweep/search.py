@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -44,6 +45,9 @@ from fcdd_sweep.sweep.sweep import (
 )
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, run_trial
 from fcdd_sweep.training.device import choose_device
+
+_WRITE_EVERY_S = 2.0
+"""Plan and tables are written at most this often while configs are judged; the study and the leaves are the truth."""
 
 
 def run_search(
@@ -135,6 +139,7 @@ class _Running:
     keep: Callable[[], None]
     confirmed: Confirmed = ()
     kept: int = 0
+    written: float = 0.0
     specs: dict[int, tuple[TrialSpec, ...]] = field(default_factory=dict)
 
     @property
@@ -183,7 +188,9 @@ class _Running:
     def _told(self, entry: Entry) -> None:
         if entry.state != "running":
             self.progress.said(sentence(entry, self.planned.search.metrics))
-        self._write()
+        self.keep()
+        if time.monotonic() - self.written > _WRITE_EVERY_S:
+            self._write()
 
     def confirm(self, work: Work, runner: Runner) -> bool:
         """Train the best config and the file's own again on fresh seeds; gives whether a signal ended it."""
@@ -214,7 +221,7 @@ class _Running:
         plan = replace(self.planned.plan, specs=tuple(self._all_specs()))
         files.write_rows(self.run_dir / tree.PLAN, plan.rows(), schemas.PLAN)
         self._write_configs(over=False)
-        self.keep()
+        self.written = time.monotonic()
 
     def _write_configs(self, *, over: bool) -> None:
         entries = self.study.entries()

@@ -138,7 +138,7 @@ class Judge:
         self._flight[entry.number] = judged
         self._wanted |= judged.ids
         self._told(entry)
-        self._ledger.reconcile(judged.specs)  # a grid of the same run, or an earlier start, may have done some
+        self._ledger.take_in(judged.specs)  # a grid of the same run, or an earlier start, may have done some
         specs = [spec for spec in judged.specs if self._must_run(spec.trial_id)]
         self._given |= {spec.trial_id for spec in specs}
         self._settle(judged)

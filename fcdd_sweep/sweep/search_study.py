@@ -39,7 +39,7 @@ _STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.PRUNED: "pruned",
 }
-_VALUES, _MADE_FOR, _HOURS = "values", "made_for", "hours"
+_VALUES, _FACTS, _MADE_FOR, _HOURS = "values", "facts", "made_for", "hours"
 _POPULATION = 16
 """Of NSGA-II; Optuna's own 50 would spend a usual budget on the first generation, which is drawn at random."""
 _FEWEST = 4
@@ -108,10 +108,10 @@ class Study:
 
     def _entry(self, trial: FrozenTrial) -> Entry:
         facts = dict(trial.user_attrs)
-        values = facts.pop(_VALUES)
+        values, told = facts.pop(_VALUES), facts.pop(_FACTS, {})
         scores = tuple(trial.values) if trial.state == TrialState.COMPLETE else ()
         times = (trial.datetime_start, trial.datetime_complete)
-        return Entry(trial.number, values, _STATES[trial.state], scores, facts, *map(_in_utc, times))
+        return Entry(trial.number, values, _STATES[trial.state], scores, {**facts, **told}, *map(_in_utc, times))
 
     def ask(self, describe: Describe) -> Entry | None:
         """A new config, entered as running; None when a grid has no other."""
@@ -167,8 +167,8 @@ class Study:
         trial = self._study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
-        for key, value in (facts or {}).items():
-            self._study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        if facts:
+            self._study._storage.set_trial_user_attr(trial._trial_id, _FACTS, dict(facts))
         if state == "done":
             self._study.tell(number, list(scores))
         else:

@@ -33,7 +33,10 @@ def write_configs(
         over: whether configs without an end are incomplete.
     """
     keys = list(planned.space.axes)
-    kinds = {key: column_kind([entry.values.get(key) for entry in entries]) for key in keys}
+    kinds = {
+        key: column_kind([*axis.extremes, *(entry.values.get(key) for entry in entries)])
+        for key, axis in planned.space.axes.items()
+    }
     rows = [
         {
             **_config_row(entry, len(planned.plan.specs), several=len(planned.search.metrics) > 1, over=over)
