@@ -30,6 +30,9 @@ SCHEMAS = {
     "INDEX": schemas.INDEX,
     "TRIALS": schemas.trials_schema({}),
     "PREDICTIONS": schemas.PREDICTIONS,
+    "SEARCH_CONFIGS": schemas.search_configs_schema({}),
+    "IMPORTANCE": schemas.IMPORTANCE,
+    "CONFIRMATION": schemas.CONFIRMATION,
 }
 
 

@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     InstanceOf,
@@ -23,6 +21,8 @@ from pydantic import (
 from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.remote import RemotePath, place_of
+from fcdd_sweep.config.search import Search
+from fcdd_sweep.config.section import Section as Section
 
 SCHEMA_VERSION = 1
 
@@ -31,14 +31,6 @@ VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no ending."""
 
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
-
-
-class Section(BaseModel):
-    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 def _absolute(path: Path) -> Path:
@@ -325,6 +317,8 @@ class Experiment(Settings):
     """Dotted keys and the values to try; the configs are the product."""
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
+    search: Search | None = None
+    """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""

@@ -7,17 +7,17 @@ of its trials: Tune is not the memory of the sweep. What follows a failure, our 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.durations import seconds
 from fcdd_sweep.config.schema import Faults, Resources
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.queue import JobQueue, endless
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.tune_cluster import connected
 
@@ -54,14 +54,16 @@ class TuneRunner:
     faults: Faults = field(default_factory=Faults)
     address: str | None = None
     wave: int = WAVE
-    failures_left: Mapping[str, int] | None = None
+    failures_left: Callable[[str], float] = endless
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
         InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for; machines
             of a cluster that cannot run trials, before the first, or later when no others are left.
         KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
         """
+        queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
+        examples = queue.source.examples
         with connected(self.address, stop) as scratch:
             from fcdd_sweep.sweep.tune_driver import Listener, NextJob, Wave
             from fcdd_sweep.sweep.tune_nodes import checked_machines
@@ -69,21 +71,19 @@ class TuneRunner:
             from fcdd_sweep.sweep.tune_worker import Orders
 
             clustered = self.address is not None
-            threads = max(spec.settings.training.threads for spec in specs)
+            threads = max(spec.settings.training.threads for spec in examples)
             shares = Shares.of_cluster(self.resources, threads, may_grow=clustered)
+            queue.source.begin(shares.slots)
             least = _PENDING if clustered else 1
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(shares.slots, least), _MOST_PENDING))
             tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
             still_after_s = seconds(self.faults.progress_timeout)
             silent_after_s = still_after_s + 10 * tell_every_s
-            queue = JobQueue(specs, self.faults.retries, failures_left=self.failures_left)
-            with checked_machines(run_dir, specs, shares, monitor, clustered=clustered) as machines:
+            with checked_machines(run_dir, examples, shares, monitor, clustered=clustered) as machines:
                 hide_gpus = clustered and not shares.trials_per_gpu
-                orders = Orders(
-                    tuple(specs), run_dir, machines.checking(work), tell_every_s, still_after_s, hide_gpus=hide_gpus
-                )
+                orders = Orders(run_dir, machines.checking(work), tell_every_s, still_after_s, hide_gpus=hide_gpus)
                 while not queue.empty:
-                    wave = Wave(queue, orders.specs, self.wave, machines)
+                    wave = Wave(queue, self.wave, machines)
                     listener = Listener(wave, monitor, stop, silent_after_s=silent_after_s, grace_s=_GRACE_S)
                     _tuner(orders, NextJob(wave, stop), listener, shares, scratch).fit()
 

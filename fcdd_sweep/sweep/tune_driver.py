@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -15,7 +16,6 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.sweep.failures import kind_of_loss
 from fcdd_sweep.sweep.monitor import Monitor
 from fcdd_sweep.sweep.queue import Job, JobQueue, told
@@ -28,13 +28,11 @@ class Wave:
     """The part of a sweep that one Tuner does: jobs out of the queue until it has given out enough.
 
     Attributes:
-        number: a trial's place in the workers' orders, by its id.
         machines: those that jobs may run on, and those that they may not.
     """
 
-    def __init__(self, queue: JobQueue, specs: tuple[TrialSpec, ...], most: int, machines: Machines) -> None:
+    def __init__(self, queue: JobQueue, most: int, machines: Machines) -> None:
         self.queue, self._left, self.machines = queue, most, machines
-        self.number = {spec.trial_id: number for number, spec in enumerate(specs)}
         self._jobs: dict[str, Job] = {}
 
     def suggest(self, tune_id: str) -> dict[str, Any] | None:
@@ -45,7 +43,7 @@ class Wave:
         self._left -= 1
         self._jobs[tune_id] = job
         avoided = tuple(sorted(self.machines.unfit))
-        return {"number": self.number[job.spec.trial_id], "room": job.room, "avoided": avoided}
+        return {"trial": json.dumps(job.spec.to_dict()), "room": job.room, "avoided": avoided}
 
     @property
     def over(self) -> bool:
@@ -148,6 +146,7 @@ class Listener(Callback):
         if self._stop.asked:
             self._stop_all(trials)
         self._end_the_silent(trials)
+        self._ask_to_stop([trial for trial in trials if trial.trial_id in self._heard and self._unwanted(trial)])
         self._say(self._wave.machines.newcomers())
         self._wave.machines.need_one()
 
@@ -155,19 +154,26 @@ class Listener(Callback):
         for sentence in sentences:
             self._monitor.said(sentence)
 
+    def _unwanted(self, trial: Any) -> bool:
+        return self._wave.queue.source.unwanted(self._wave.job(trial.trial_id).spec.trial_id)
+
     def _stop_all(self, trials: list[Any]) -> None:
-        """Ask every running trial once to save itself; who takes too long is left behind."""
+        """Ask every running trial to save itself; who takes too long is left behind."""
         now = time.monotonic()
         if self._stop_until is None:
             self._stop_until = now + self._grace_s
             self._wave.queue.stop()
+        self._ask_to_stop(trials)
+        if now > self._stop_until:
+            raise KeyboardInterrupt
+
+    def _ask_to_stop(self, trials: list[Any]) -> None:
+        """Ask those of the trials that run, each once."""
         for trial in trials:
             actor = trial.temporary_state.ray_actor
             if trial.trial_id in self._heard and trial.trial_id not in self._told_to_stop and actor is not None:
                 actor.ask_to_stop.remote()
                 self._told_to_stop.add(trial.trial_id)
-        if now > self._stop_until:
-            raise KeyboardInterrupt
 
     def _end_the_silent(self, trials: list[Any]) -> None:
         """A worker that says nothing at all, not even that it lives, is frozen: its trial goes elsewhere."""

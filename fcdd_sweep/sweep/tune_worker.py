@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,6 @@ class Orders:
     """What all workers of a wave are given.
 
     Attributes:
-        specs: the wave's trials; a job names one by its number.
         run_dir: where attempts lie.
         work: what is done with a trial.
         tell_every_s: seconds between two tellings of a running trial; each costs the driver time.
@@ -30,7 +30,6 @@ class Orders:
         hide_gpus: trials run on CPUs, also on a machine that has a GPU: numbers are the same on one kind of device.
     """
 
-    specs: tuple[TrialSpec, ...]
     run_dir: Place
     work: Work
     tell_every_s: float
@@ -62,7 +61,7 @@ class Worker(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._spec = self._orders.specs[config["number"]]
+        self._spec = TrialSpec.from_dict(json.loads(config["trial"]))
         self._trial = TrialThread(self._orders.work, self._spec, self._orders.run_dir)
         if self._warned:
             self._trial.ask_to_stop()
