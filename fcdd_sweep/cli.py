@@ -255,7 +255,12 @@ def _baselines(options: argparse.Namespace) -> int:
 
     with shown(_console()) as progress:
         result = run_baselines(
-            options.run_dir, options.set, local=options.local, changed_data=options.changed_data, progress=progress
+            options.run_dir,
+            options.set,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
         )
     return _ended(result.sweep, result.comparison)
 

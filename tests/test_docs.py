@@ -35,6 +35,9 @@ SCHEMAS = {
     "FAILURES": schemas.FAILURES,
     "TRIALS": schemas.trials_schema({}),
     "PREDICTIONS": schemas.PREDICTIONS,
+    "SEARCH_CONFIGS": schemas.search_configs_schema({}),
+    "IMPORTANCE": schemas.IMPORTANCE,
+    "CONFIRMATION": schemas.CONFIRMATION,
 }
 
 

@@ -128,6 +128,7 @@ def test_a_frozen_worker_is_ended_by_the_driver(tmp_path):
 
 def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
     from fcdd_sweep.sweep import tune_driver
+    from fcdd_sweep.sweep.tune_nodes import Machines
 
     clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
     monkeypatch.setattr(tune_driver, "time", clock)
@@ -137,7 +138,7 @@ def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
             clock.now += 100.0  # the store is out of reach
 
     specs = tuple(spec(seed=seed) for seed in range(2))
-    wave = tune_driver.Wave(JobQueue(specs, 0), specs, 10)
+    wave = tune_driver.Wave(JobQueue(specs, 0), 10, Machines())
     listener = tune_driver.Listener(wave, Slow(), Stop(), silent_after_s=60.0, grace_s=60.0)
     killed = []
     monkeypatch.setattr(tune_driver, "_kill", lambda actor, process: killed.append(actor))

@@ -44,7 +44,7 @@ POLICIES: dict[FailureKind, Policy] = {
     "out_of_memory": Policy(again=True, more_room=True, words="out of memory"),
     "worker_lost": Policy(again=True, wait_s=0.5, words="its worker was lost"),
     "node_lost": Policy(again=True, wait_s=1.0, words="its machine was lost"),
-    "node_unfit": Policy(again=True, wait_s=5.0, words="its machine cannot run it"),
+    "node_unfit": Policy(again=True, counts=False, wait_s=5.0, words="its machine cannot run it"),
     "hung": Policy(again=True, wait_s=1.0, words="it made no progress"),
     "storage": Policy(again=True, wait_s=15.0, words="its files could not be written"),
     "preempted": Policy(again=True, counts=False, wait_s=1.0, words="its machine was told to stop"),
@@ -76,6 +76,8 @@ def kind_of_loss(words: str) -> FailureKind:
     lower = words.lower()
     if "out of memory" in lower or "running low on memory" in lower or "outofmemoryerror" in lower:
         return "out_of_memory"
+    if "modulenotfounderror" in lower or "can't get attribute" in lower:  # it has no such code
+        return "node_unfit"
     if "node has died" in lower or "node was terminated" in lower or "node is dead" in lower or "owner's node" in lower:
         return "node_lost"
     return "worker_lost"

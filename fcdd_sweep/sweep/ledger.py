@@ -10,6 +10,7 @@ attempt goes afterwards: a driver that dies between leaves a whole attempt, whic
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from fcdd_sweep.config.remote import RemotePath, StorageError
+from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, place, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, attempts_of
@@ -67,8 +69,17 @@ class Ledger:
     def failed(self, trial_id: str) -> bool:
         return self.rows.get(trial_id, {}).get("status") == "failed"
 
+    def failures_left(self, trial_id: str, faults: Faults) -> float:
+        """How often a trial may still fail before it is left alone; infinite without such a limit."""
+        return math.inf if faults.max_failures is None else faults.max_failures - self.failures[trial_id]
+
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
         """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
+        self.take_in(specs)
+        self.save()
+
+    def take_in(self, specs: Iterable[TrialSpec]) -> None:
+        """The same for some trials more, without writing the index."""
         there = _Listing(self.run_dir)
         for spec in specs:
             row = self.rows.get(spec.trial_id)
@@ -79,7 +90,6 @@ class Ledger:
                 self.repaired.append(f"{row['leaf']} is gone or not whole: its trial counts as missing")
                 del self.rows[spec.trial_id]
             self._adopt(spec, there)
-        self.save()
 
     def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read

@@ -31,6 +31,7 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import LocalRunner
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
@@ -96,7 +97,7 @@ def run_sweep(
     progress: Progress | None = None,
     work: Work | None = None,
 ) -> SweepResult:
-    """Do what is missing of an experiment, and build its report.
+    """Do what is missing of an experiment, and build its report; of one with a search: go on with that.
 
     Args:
         experiment: from `load_experiment`.
@@ -109,6 +110,12 @@ def run_sweep(
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
         StorageError: the place for the results is full or away. What is finished is kept there.
     """
+    if experiment.search is not None:
+        from fcdd_sweep.sweep.search import run_search  # only a search needs Optuna
+
+        return run_search(
+            experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
+        )
     progress = progress or Progress()
     planned = plan(experiment)
     for note in planned.notes:
@@ -122,17 +129,16 @@ def run_sweep(
         failures = FailureLog(run_dir)
         ledger = Ledger(run_dir, failures.counts())
         ledger.reconcile(planned.specs)
-        _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
+        settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
         for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
-        missing = _missing(planned.specs, ledger, experiment.faults, progress)
+        missing = missing_of(planned.specs, ledger, experiment.faults, progress)
         progress.begun(len(planned.specs), len(kept), len(missing))
-        left = _failures_left(missing, ledger, experiment.faults)
-        runner = LocalRunner(experiment.faults, left) if local else _tune(experiment, address, left)
+        runner = runner_of(experiment, ledger, local=local, address=address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        interrupted = _run(missing, run_dir, _Publishing(ledger, progress, failures, held), work, runner)
+        interrupted = bool(missing) and run_trials(missing, Publishing(ledger, progress, failures, held), work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -226,7 +232,7 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
-def _settle_changed_data(
+def settle_changed_data(
     ledger: Ledger, specs: Sequence[TrialSpec], fingerprints: dict[str, str], changed_data: OnChangedData
 ) -> None:
     """Finished trials whose data is no longer what it was: stop, keep them, or count them as missing."""
@@ -250,12 +256,12 @@ def _settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
-def _missing(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
+def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
     """The trials that this start runs."""
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
     if not faults.retry_failed:
         left = [spec for spec in left if not ledger.failed(spec.trial_id)]
-    spent = {trial_id for trial_id, count in _failures_left(left, ledger, faults).items() if count <= 0}
+    spent = {spec.trial_id for spec in left if ledger.failures_left(spec.trial_id, faults) <= 0}
     if spent:
         trials, have = number_of(len(spent), "trial"), "has" if len(spent) == 1 else "have"
         progress.said(
@@ -265,20 +271,11 @@ def _missing(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progres
     return [spec for spec in left if spec.trial_id not in spent]
 
 
-def _failures_left(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults) -> dict[str, int]:
-    """How often each trial may still fail before it is left alone; empty where there is no such limit."""
-    if faults.max_failures is None:
-        return {}
-    return {spec.trial_id: faults.max_failures - ledger.failures[spec.trial_id] for spec in specs}
-
-
-def _run(missing: Sequence[TrialSpec], run_dir: Place, publishing: _Publishing, work: Work, runner: Runner) -> bool:
-    """Run the missing trials; gives whether a signal ended it."""
-    if not missing:
-        return False
+def run_trials(trials: Trials, publishing: Publishing, work: Work, runner: Runner) -> bool:
+    """Run trials; gives whether a signal ended it."""
     stop = Stop(lambda: publishing.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        runner(missing, run_dir, publishing, work, stop)
+        runner(trials, publishing.ledger.run_dir, publishing, work, stop)
     except KeyboardInterrupt:
         return True
     finally:
@@ -286,23 +283,32 @@ def _run(missing: Sequence[TrialSpec], run_dir: Place, publishing: _Publishing, 
     return stop.asked
 
 
-def _tune(experiment: Experiment, address: str | None, failures_left: dict[str, int]) -> Runner:
+def runner_of(experiment: Experiment, ledger: Ledger, *, local: bool, address: str | None) -> Runner:
+    """What runs an experiment's trials: this process, or Ray."""
+    faults = experiment.faults
+    left = partial(ledger.failures_left, faults=faults)
+    if local:
+        return LocalRunner(faults, left)
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
-    return TuneRunner(experiment.resources, experiment.faults, address, failures_left=failures_left)
+    return TuneRunner(experiment.resources, faults, address, failures_left=left)
 
 
 @dataclass(frozen=True)
-class _Publishing:
+class Publishing:
     """Enters results into the ledger as they come, then passes them on.
 
     Once another driver has taken the run over, nothing is written any more: the run is the other's.
+
+    Attributes:
+        heard: told of every end, after it was entered.
     """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
     held: Held = field(default_factory=Held)
+    heard: Callable[[TrialSpec, TrialResult], None] = lambda spec, result: None
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
@@ -319,8 +325,13 @@ class _Publishing:
         self.progress.retried(spec, result, decision)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        if self.held.lost or self.ledger.done(spec.trial_id):
-            return  # a worker that was lost after its trial was published changes nothing
+        # a worker that was lost after its trial was published changes nothing
+        if not self.held.lost and not self.ledger.done(spec.trial_id):
+            self._enter(spec, result)
+            self.progress.ended(spec, result)
+        self.heard(spec, result)
+
+    def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
         try:
             if result.status == "done":
                 self.ledger.publish(spec, result)
@@ -329,7 +340,6 @@ class _Publishing:
                 self._log(spec, result, "given up in this start")
         except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
             self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
-        self.progress.ended(spec, result)
 
     def save(self) -> None:
         if not self.held.lost:
