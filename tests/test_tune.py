@@ -126,6 +126,30 @@ def test_a_frozen_worker_is_ended_by_the_driver(tmp_path):
     assert (trial_id, hung.kind) == (specs[1].trial_id, "hung") and "did not answer" in hung.error
 
 
+DIED = """Failure # 1 (occurred at 2026-11-25_13-01-37)
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker
+unexpectedly exits with a connection error code 2. End of file. Some common causes include: (1) the process"""
+SHORT_OF_MEMORY = """Failure # 1 (occurred at 2026-11-25_13-01-37)
+1 worker(s) were killed due to the node running low on memory. Memory on the node (IP: 192.0.2.2) was 8.05GB used
+Top 10 memory users: PID MEM(GB) COMMAND
+3306 0.51 ray::ResourceTrainable.train --on Error --lost
+Refer to the documentation on how to address the out of memory issue: https://docs.ray.io"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (DIED, "The actor is dead because its worker process has died"),
+        (SHORT_OF_MEMORY, "1 worker(s) were killed due to the node running low on memory"),
+        ("", "the scheduler gave no cause"),
+    ],
+)
+def test_what_ray_says_of_a_lost_worker_is_told_in_a_sentence(text, sentence):
+    from fcdd_sweep.sweep.tune_driver import _first_line
+
+    assert _first_line(text) == sentence
+
+
 def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
     from fcdd_sweep.sweep import tune_driver
     from fcdd_sweep.sweep.tune_nodes import Machines
