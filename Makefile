@@ -17,7 +17,7 @@ test: lint types
 	$(BIN)/python -m pytest -m ray
 
 test-faults: $(STAMP)
-	$(BIN)/python -m pytest -s -m faults tests/faults
+	$(BIN)/python -m pytest -s -m faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

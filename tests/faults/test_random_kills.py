@@ -35,7 +35,7 @@ keep: {pictures: none}
 faults: {retries: 50, checkpoint_every: 4 epochs}
 """
 LONG = {"training.epochs": 50, "seeds": 6}
-SHORT = {"training.epochs": 12, "seeds": 2}
+SHORT = {"training.epochs": 16, "seeds": 1}
 
 
 def arguments(folder, output, overrides):
