@@ -14,7 +14,7 @@ demo: $(STAMP)
 
 test: lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
-	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m 'ray and not faults'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s -m faults

@@ -110,9 +110,11 @@ def print_failures(run):
 
 
 @pytest.mark.ray
-def test_a_kill_of_each_kind(tmp_path, short_run, monkeypatch):
+@pytest.mark.parametrize("where", ["folder", pytest.param("store", marks=pytest.mark.faults)])
+def test_a_kill_of_each_kind(tmp_path, short_run, request, monkeypatch, where):
+    output = tmp_path / "results" if where == "folder" else request.getfixturevalue("store")
     counts = {"worker": 1, "machine": 1, "driver": 1}
-    run = killed(tmp_path, tmp_path / "results", SHORT, counts, 2.0, monkeypatch.setenv, seed=3)
+    run = killed(tmp_path, output, SHORT, counts, 2.0, monkeypatch.setenv, seed=3)
     print_failures(run)
     assert_same(run, short_run)
 
