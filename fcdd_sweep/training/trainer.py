@@ -82,6 +82,9 @@ def train(
         facts = {
             **_sizes(prepared),
             "selection_source": "none: fixed epochs",
+            **dict.fromkeys(("validation_image_auroc", "validation_image_ap", "validation_pixel_auroc"), math.nan),
+            "validation_image_auroc_se": math.nan,
+            "n_validation_anomalous": 0,
             "final_loss": course.history[-1].loss,
             "epochs": len(course.history),
             "train_time_s": trained - course.started,
