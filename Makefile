@@ -1,19 +1,23 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
+# make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types setup clean
+.PHONY: demo test test-faults lint types setup clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
 	$(BIN)/python -m pytest -m ray
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -s -m faults tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -166,6 +166,35 @@ def test_failed_trials_are_left_alone_when_asked(experiment):
     assert heard.counts == (4, 2, 0) and result.failed == 2
 
 
+def test_a_trial_that_failed_so_often_over_all_starts_is_left_alone_and_the_run_says_how_to_go_on(experiment):
+    loaded = experiment("faults.max_failures=2", "faults.retries=0")
+    starts = [go(loaded, work=works.losing_seed_1) for _ in range(3)]
+    assert [heard.counts for _, heard in starts] == [(4, 0, 4), (4, 2, 2), (4, 2, 0)]
+    assert starts[-1][0].failed == 2
+    told = "2 trials have failed 2 times or more and have been left alone; a larger faults.max_failures"
+    assert [sum(told in sentence for sentence in heard.sentences) for _, heard in starts] == [0, 0, 1]
+    assert go(experiment("faults.max_failures=null"))[0].done == 4
+
+
+def test_attempts_that_were_tried_again_count_too_and_outlive_the_index(experiment):
+    result, _ = go(experiment("faults.max_failures=2", "faults.retries=5"), work=works.losing_seed_1)
+    rows = files.read_table(result.run_dir / tree.INDEX).to_pylist()
+    assert sorted((row["status"], row["failures"]) for row in rows) == [("done", 0)] * 2 + [("failed", 2)] * 2
+    (result.run_dir / tree.INDEX).unlink()
+    assert go(experiment("faults.max_failures=2"))[1].counts == (4, 2, 0)
+
+
+def test_a_trial_that_was_only_lost_is_not_a_failed_one(experiment):
+    loaded = experiment("seeds=1", "faults.retry_failed=false")
+    spec = sweeping.plan(loaded).specs[0]
+    lost = TrialResult(spec.trial_id, "failed", 1, "worker process has died", kind="worker_lost")
+    FailureLog(loaded.run_dir).add(spec, lost, "it is tried again")  # and then the driver died
+    result, heard = go(loaded)
+    assert heard.counts == (2, 0, 2) and result.done == 2
+    rows = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
+    assert rows[spec.trial_id]["failures"] == 1
+
+
 def test_a_finished_attempt_of_a_dead_driver_is_published_by_the_next(experiment):
     loaded = experiment("seeds=1")
     spec = sweeping.plan(loaded).specs[0]
@@ -391,7 +420,7 @@ def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment)
     result, _ = go(experiment("seeds=1"))
     ledger = Ledger(result.run_dir)
     spec = sweeping.plan(experiment("seeds=1")).specs[0]
-    late = sweeping._Publishing(ledger, Heard(), FailureLog(result.run_dir))
+    late = sweeping.Publishing(ledger, Heard(), FailureLog(result.run_dir))
     late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
     assert ledger.done(spec.trial_id)
 

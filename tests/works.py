@@ -38,6 +38,13 @@ def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialR
     return run_trial(spec, run_dir, observer)
 
 
+def losing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The real thing, but seed 1 of every class is told as lost with its worker."""
+    if spec.seed == 1:
+        return TrialResult(spec.trial_id, "failed", 0, "worker process has died", kind="worker_lost")
+    return run_trial(spec, run_dir, observer)
+
+
 def dying_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """Seed 1 kills its worker on the first attempt, as an out-of-memory killer would."""
     number, _ = claim_attempt(run_dir, spec.trial_id)

@@ -23,9 +23,9 @@ from fcdd_sweep.config.remote import RemotePath, place_of
 from fcdd_sweep.config.search import Search
 from fcdd_sweep.config.section import Section as Section
 from fcdd_sweep.config.selection import Validation as Validation
+from fcdd_sweep.config.sources import AbsolutePath, Source
 from fcdd_sweep.config.sources import DatasetSource as DatasetSource
 from fcdd_sweep.config.sources import FolderSource as FolderSource
-from fcdd_sweep.config.sources import Place, Source
 
 SCHEMA_VERSION = 1
 
@@ -43,15 +43,15 @@ def _placed(value: Any) -> Any:
 Output = Annotated[
     Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
     BeforeValidator(_placed),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
-"""A path like `Place`, or the address of an object store."""
+"""A path like `AbsolutePath`, or the address of an object store."""
 
 
 class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
@@ -110,7 +110,7 @@ class Network(Section):
     """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
-    weights: Literal["auto", "imagenet", "none"] | Place = "auto"
+    weights: Literal["auto", "imagenet", "none"] | AbsolutePath = "auto"
     """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
     network's name says, and ImageNet's for a backbone."""
     bias: bool = True
@@ -222,6 +222,8 @@ class Faults(Section):
     retries: int = Field(3, ge=0)
     """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
     could not write its files."""
+    max_failures: Annotated[int, Field(ge=1)] | None = None
+    """After how many failed attempts, over all starts, a trial is left alone; null: never."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
     checkpoint_every: EveryText = "5m"

@@ -14,21 +14,21 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 """A path that no longer depends on where the program was started; `~` is the home folder."""
 
 
 class DatasetSource(Section):
     dataset: str
     """Outlier exposure: training images of this data set."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Where that data set lies, if it needs a folder."""
     download: bool = False
     """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
 
 class FolderSource(Section):
-    folder: Place
+    folder: AbsolutePath
     """Outlier exposure: all images below this folder."""
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +35,19 @@ class Ledger:
     Attributes:
         run_dir: the run.
         rows: rows of `index.parquet` by trial id.
+        failures: attempts that failed so far, by trial id.
         repaired: sentences on what was mended when the ledger was opened.
     """
 
-    def __init__(self, run_dir: Place) -> None:
+    def __init__(self, run_dir: Place, failures: Mapping[str, int] | None = None) -> None:
+        """`failures`: what the log of failures counts; it knows of more than the index when that was lost."""
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
+        self.failures = Counter(failures or {})
         self._saved = 0.0
         self._read()
+        self.failures |= Counter({trial_id: row["failures"] for trial_id, row in self.rows.items()})
 
     def _read(self) -> None:
         path = self.run_dir / tree.INDEX
@@ -59,8 +64,8 @@ class Ledger:
     def done(self, trial_id: str) -> bool:
         return self.rows.get(trial_id, {}).get("status") == "done"
 
-    def failures(self, trial_id: str) -> int:
-        return int(self.rows.get(trial_id, {}).get("failures", 0))
+    def failed(self, trial_id: str) -> bool:
+        return self.rows.get(trial_id, {}).get("status") == "failed"
 
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
         """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
@@ -155,20 +160,21 @@ class Ledger:
             "status": "done",
             "leaf": leaf,
             "attempt": attempt,
-            "failures": self.failures(spec.trial_id),
+            "failures": self.failures[spec.trial_id],
             "error": "",
             "data_fingerprint": fingerprint,
             "published": dt.datetime.now(dt.UTC),
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Enter a failed attempt; its traceback stays in the attempt's folder."""
+        """Enter a failed trial; its traceback stays in the attempt's folder."""
+        self.failures[spec.trial_id] += 1
         self.rows[spec.trial_id] = {
             **key_of(spec),
             "status": "failed",
             "leaf": "",
             "attempt": result.attempt,
-            "failures": self.failures(spec.trial_id) + 1,
+            "failures": self.failures[spec.trial_id],
             "error": result.error,
             "data_fingerprint": "",
             "published": dt.datetime.now(dt.UTC),

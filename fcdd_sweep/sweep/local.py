@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fcdd_sweep.config.schema import Faults
@@ -38,9 +39,10 @@ class LocalRunner:
     """See `sweep.monitor.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
 
     faults: Faults
+    failures_left: Mapping[str, int] | None = None
 
     def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
-        queue = JobQueue(trials, self.faults.retries)
+        queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
         queue.source.begin(slots=1)
         with stop.listening():
             while not queue.empty and not stop.asked:

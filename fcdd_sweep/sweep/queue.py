@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fcdd_sweep.config.trial import TrialSpec
@@ -42,9 +42,17 @@ class JobQueue:
         stopped: nothing more is given out; what is out may end.
     """
 
-    def __init__(self, trials: Trials, retries: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        trials: Trials,
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+        failures_left: Mapping[str, int] | None = None,
+    ) -> None:
+        """`failures_left`: by trial id, with which failure it is given up whatever retries it has; None: no limit."""
         self.source = source_of(trials)
         self._retries, self._clock = retries, clock
+        self._failures_left = {} if failures_left is None else failures_left
         self._fresh: deque[Job] = deque()
         self._again: list[Job] = []
         self._out: dict[str, Job] = {}
@@ -97,7 +105,8 @@ class JobQueue:
     def _retry(self, job: Job, result: TrialResult) -> Job | None:
         assert result.kind is not None
         policy = POLICIES[result.kind]
-        spent = job.counted >= self._retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
+        retries = min(self._retries, self._failures_left.get(job.spec.trial_id, self._retries + 1) - 1)
+        spent = job.counted >= retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
         if not policy.again or spent:
             return None
         earlier = job.counted if policy.counts else 0

@@ -37,10 +37,12 @@ from fcdd_sweep.sweep.sweep import (
     Progress,
     Publishing,
     SweepResult,
+    failures_left,
     missing_of,
     prepare_data,
     run_trials,
     runner_of,
+    storage_told,
     write_plan,
 )
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, run_trial
@@ -81,10 +83,14 @@ def run_search(
         choose_device(experiment.resources.device)
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-    runner = runner_of(experiment, local=local, address=address)
-    with lease(experiment.run_dir), opened_storage(planned.search.storage, experiment.run_dir) as (storage, keep):
+    run_dir = experiment.run_dir
+    with storage_told(), lease(run_dir) as held, opened_storage(planned.search.storage, run_dir) as (storage, keep):
         study = Study(planned.search, planned.space, experiment.name, storage, _made_for(planned))
-        running = _Running(planned, study, Ledger(experiment.run_dir), progress, notes, keep)
+        failures = FailureLog(run_dir)
+        ledger = Ledger(run_dir, failures.counts())
+        left: dict[str, int] = {}
+        running = _Running(planned, study, Publishing(ledger, progress, failures, held), progress, notes, keep, left)
+        runner = runner_of(experiment, local, address, left)
         running.take_up(changed_data)
         interrupted = running.judge(work, runner) or running.confirm(work, runner)
         return running.over(interrupted=interrupted)
@@ -128,19 +134,25 @@ class _Running:
 
     Attributes:
         keep: brings the study to its place after a change.
+        left: how often each trial may still fail, for the runner.
         confirmed: configs that are confirmed, once that is known.
     """
 
     planned: SearchPlan
     study: Study
-    ledger: Ledger
+    publishing: Publishing
     progress: Progress
     notes: list[str]
     keep: Callable[[], None]
+    left: dict[str, int]
     confirmed: Confirmed = ()
     kept: int = 0
     written: float = 0.0
     specs: dict[int, tuple[TrialSpec, ...]] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.publishing.ledger
 
     @property
     def run_dir(self) -> Any:
@@ -176,11 +188,11 @@ class _Running:
 
     def judge(self, work: Work, runner: Runner) -> bool:
         """Judge configs until the budget is spent; gives whether a signal ended it."""
-        judge = Judge(self.planned, self.study, self.ledger, self._told)
+        judge = Judge(self.planned, self.study, self.ledger, self._told, self.left)
         bound = _most_trials(self.planned, len(self.study.entries()))
         self.progress.begun(bound, self.kept, bound - self.kept)
-        monitor = _Hearing(Publishing(self.ledger, self.progress, FailureLog(self.run_dir)), judge)
-        interrupted = run_trials(judge, self.ledger, monitor, work, runner)
+        hearing = _Hearing(self.publishing, judge)
+        interrupted = run_trials(judge, self.run_dir, self.publishing, work, runner, hearing)
         self.study.keep_hours(judge.hours)
         self.keep()
         return interrupted
@@ -198,14 +210,15 @@ class _Running:
         self.confirmed = self._to_confirm()
         specs = list({spec.trial_id: spec for _, _, group in self.confirmed for spec in group}.values())
         self.ledger.reconcile(specs)
-        missing = missing_of(specs, self.ledger, retry_failed=self.planned.experiment.faults.retry_failed)
+        faults = self.planned.experiment.faults
+        missing = missing_of(specs, self.ledger, faults, self.progress)
+        self.left |= failures_left(missing, self.ledger, faults)
         self._write()
         if not missing:
             return False
         self.progress.said("confirming on fresh seeds: the best config and the file's own")
         self.progress.begun(len(specs), len(specs) - len(missing), len(missing))
-        monitor = Publishing(self.ledger, self.progress, FailureLog(self.run_dir))
-        return run_trials(missing, self.ledger, monitor, work, runner)
+        return run_trials(missing, self.run_dir, self.publishing, work, runner)
 
     def _to_confirm(self) -> Confirmed:
         entries, best = self.study.entries(), self.study.pareto()

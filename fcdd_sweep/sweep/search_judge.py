@@ -55,6 +55,7 @@ class Judge:
         study: Study,
         ledger: Ledger,
         told: Callable[[Entry], None],
+        left: dict[str, int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -63,9 +64,11 @@ class Judge:
             study: its study.
             ledger: knows which trials are done.
             told: hears of every config that the study was told of, or that was begun.
+            left: gets by trial id how often a trial may fail before the runner gives it up, where there is a limit.
             clock: seconds, for the budget of hours.
         """
         self._planned, self._study, self._ledger, self._told, self._clock = planned, study, ledger, told, clock
+        self._left = left
         self.figures = Figures(ledger)
         self._began, self._hours_before = clock(), study.hours
         entries = study.entries()
@@ -148,7 +151,11 @@ class Judge:
         """Whether it is neither done nor under way; one that failed in an earlier start is tried again if so wished."""
         if self._ledger.done(trial_id) or trial_id in self._given:
             return False
-        if self._ledger.failures(trial_id) and not self._planned.experiment.faults.retry_failed:
+        faults = self._planned.experiment.faults
+        if faults.max_failures is not None:
+            self._left[trial_id] = faults.max_failures - self._ledger.failures[trial_id]
+        spent = self._left.get(trial_id, 1) <= 0
+        if spent or (self._ledger.failed(trial_id) and not faults.retry_failed):
             self._ends.failed.add(trial_id)
             return False
         return True

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.loading import dump_experiment
-from fcdd_sweep.config.schema import Experiment, Settings
+from fcdd_sweep.config.remote import StorageError
+from fcdd_sweep.config.schema import Experiment, Faults, Settings
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.words import number_of
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.lease import lease
-from fcdd_sweep.results.place import Place, check_reachable
+from fcdd_sweep.results.lease import Held, lease
+from fcdd_sweep.results.place import Place, check_reachable, is_of_storage
 from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
+from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.local import LocalRunner
 from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
@@ -104,6 +108,7 @@ def run_sweep(
         work: what a worker does with a trial; `run_trial` outside of tests and benchmarks.
     Raises:
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
+        StorageError: the place for the results is full or away. What is finished is kept there.
     """
     if experiment.search is not None:
         from fcdd_sweep.sweep.search import run_search  # only a search needs Optuna
@@ -120,20 +125,21 @@ def run_sweep(
         choose_device(experiment.resources.device)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
-    with lease(run_dir):
-        ledger = Ledger(run_dir)
+    with storage_told(), lease(run_dir) as held:
+        failures = FailureLog(run_dir)
+        ledger = Ledger(run_dir, failures.counts())
         ledger.reconcile(planned.specs)
         settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
         for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
-        missing = missing_of(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
+        missing = missing_of(planned.specs, ledger, experiment.faults, progress)
         progress.begun(len(planned.specs), len(kept), len(missing))
-        runner = runner_of(experiment, local=local, address=address)
+        runner = runner_of(experiment, local, address, failures_left(missing, ledger, experiment.faults))
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        monitor = Publishing(ledger, progress, FailureLog(run_dir))
-        interrupted = bool(missing) and run_trials(missing, ledger, monitor, work, runner)
+        publishing = Publishing(ledger, progress, failures, held)
+        interrupted = bool(missing) and run_trials(missing, run_dir, publishing, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -141,6 +147,17 @@ def run_sweep(
         return SweepResult(
             run_dir, report, len(states), states.count("done"), states.count("failed"), len(kept), interrupted
         )
+
+
+@contextlib.contextmanager
+def storage_told() -> Iterator[None]:
+    """A full disk is told like a store that is away: in words."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError) or not is_of_storage(error):
+            raise
+        raise StorageError(str(error)) from error
 
 
 def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[str, str], list[str]]:
@@ -240,39 +257,62 @@ def settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
-def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
+def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
+    """The trials that this start runs."""
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
-    return left if retry_failed else [spec for spec in left if not ledger.failures(spec.trial_id)]
+    if not faults.retry_failed:
+        left = [spec for spec in left if not ledger.failed(spec.trial_id)]
+    spent = {trial_id for trial_id, count in failures_left(left, ledger, faults).items() if count <= 0}
+    if spent:
+        trials, have = number_of(len(spent), "trial"), "has" if len(spent) == 1 else "have"
+        progress.said(
+            f"{trials} {have} failed {faults.max_failures} times or more and {have} been left alone; "
+            "a larger faults.max_failures, or --set faults.max_failures=null, tries again"
+        )
+    return [spec for spec in left if spec.trial_id not in spent]
 
 
-def run_trials(trials: Trials, ledger: Ledger, monitor: Monitor, work: Work, runner: Runner) -> bool:
-    """Run trials; gives whether a signal ended it."""
-    stop = Stop(lambda: monitor.said("stopping: running trials save themselves; once more ends at once"))
+def failures_left(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults) -> dict[str, int]:
+    """How often each trial may still fail before it is left alone; empty where there is no such limit."""
+    if faults.max_failures is None:
+        return {}
+    return {spec.trial_id: faults.max_failures - ledger.failures[spec.trial_id] for spec in specs}
+
+
+def run_trials(
+    trials: Trials, run_dir: Place, publishing: Publishing, work: Work, runner: Runner, monitor: Monitor | None = None
+) -> bool:
+    """Run trials; gives whether a signal ended it. A monitor in place of `publishing` must pass everything on to it."""
+    stop = Stop(lambda: publishing.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        runner(trials, ledger.run_dir, monitor, work, stop)
+        runner(trials, run_dir, monitor or publishing, work, stop)
     except KeyboardInterrupt:
         return True
     finally:
-        ledger.save()
+        publishing.save()
     return stop.asked
 
 
-def runner_of(experiment: Experiment, *, local: bool, address: str | None) -> Runner:
-    """What runs an experiment's trials: this process, or Ray."""
+def runner_of(experiment: Experiment, local: bool, address: str | None, left: Mapping[str, int]) -> Runner:  # noqa: FBT001
+    """What runs an experiment's trials: this process, or Ray; `left`: see `failures_left`."""
     if local:
-        return LocalRunner(experiment.faults)
+        return LocalRunner(experiment.faults, left)
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
-    return TuneRunner(experiment.resources, experiment.faults, address)
+    return TuneRunner(experiment.resources, experiment.faults, address, failures_left=left)
 
 
 @dataclass(frozen=True)
 class Publishing:
-    """Enters results into the ledger as they come, then passes them on."""
+    """Enters results into the ledger as they come, then passes them on.
+
+    Once another driver has taken the run over, nothing is written any more: the run is the other's.
+    """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
+    held: Held = field(default_factory=Held)
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
@@ -285,10 +325,11 @@ class Publishing:
 
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         self._log(spec, result, decision)
+        self.ledger.failures[spec.trial_id] += POLICIES[result.kind or "error"].counts
         self.progress.retried(spec, result, decision)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        if self.ledger.done(spec.trial_id):
+        if self.held.lost or self.ledger.done(spec.trial_id):
             return  # a worker that was lost after its trial was published changes nothing
         try:
             if result.status == "done":
@@ -300,7 +341,13 @@ class Publishing:
             self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
         self.progress.ended(spec, result)
 
+    def save(self) -> None:
+        if not self.held.lost:
+            self.ledger.save()
+
     def _log(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        if self.held.lost:
+            return
         try:
             self.failures.add(spec, result, decision)
         except OSError as error:

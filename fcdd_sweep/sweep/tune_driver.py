@@ -21,13 +21,18 @@ from fcdd_sweep.sweep.monitor import Monitor
 from fcdd_sweep.sweep.queue import Job, JobQueue, told
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.sweep.tune_nodes import Machines
 
 
 class Wave:
-    """The part of a sweep that one Tuner does: jobs out of the queue until it has given out enough."""
+    """The part of a sweep that one Tuner does: jobs out of the queue until it has given out enough.
 
-    def __init__(self, queue: JobQueue, most: int) -> None:
-        self.queue, self._left = queue, most
+    Attributes:
+        machines: those that jobs may run on, and those that they may not.
+    """
+
+    def __init__(self, queue: JobQueue, most: int, machines: Machines) -> None:
+        self.queue, self._left, self.machines = queue, most, machines
         self._jobs: dict[str, Job] = {}
 
     def suggest(self, tune_id: str) -> dict[str, Any] | None:
@@ -37,7 +42,8 @@ class Wave:
             return None
         self._left -= 1
         self._jobs[tune_id] = job
-        return {"trial": json.dumps(job.spec.to_dict()), "room": job.room}
+        avoided = tuple(sorted(self.machines.unfit))
+        return {"trial": json.dumps(job.spec.to_dict()), "room": job.room, "avoided": avoided}
 
     @property
     def over(self) -> bool:
@@ -101,8 +107,11 @@ class Listener(Callback):
         self._heard[trial.trial_id] = time.monotonic()
         if "process" in result:
             self._process[trial.trial_id] = result["process"]
-        if "result" in result:
-            self._ended(trial, TrialResult(**result["result"]))
+        ended = TrialResult(**result["result"]) if "result" in result else None
+        if ended is None or ended.kind != "node_unfit":
+            self._wave.machines.works()
+        if ended is not None:
+            self._ended(trial, ended)
         elif "epoch" in result:
             spec = self._wave.job(trial.trial_id).spec
             self._monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
@@ -126,6 +135,8 @@ class Listener(Callback):
         self._over.add(trial.trial_id)
         job = self._wave.job(trial.trial_id)
         again = self._wave.queue.ended(result)
+        if result.kind == "node_unfit" and trial.trial_id in self._process:
+            self._say(self._wave.machines.rule_out(self._process[trial.trial_id][0], result.error))
         if again is not None:
             self._monitor.retried(job.spec, result, told(again, job))
         else:
@@ -135,8 +146,13 @@ class Listener(Callback):
         if self._stop.asked:
             self._stop_all(trials)
         self._end_the_silent(trials)
-
         self._ask_to_stop([trial for trial in trials if trial.trial_id in self._heard and self._unwanted(trial)])
+        self._say(self._wave.machines.newcomers())
+        self._wave.machines.need_one()
+
+    def _say(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self._monitor.said(sentence)
 
     def _unwanted(self, trial: Any) -> bool:
         return self._wave.queue.source.unwanted(self._wave.job(trial.trial_id).spec.trial_id)
