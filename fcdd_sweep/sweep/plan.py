@@ -25,6 +25,7 @@ from fcdd_sweep.sweep.judging import judged
 from fcdd_sweep.sweep.machine import this_machine
 from fcdd_sweep.sweep.numbers import few_notes
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name
+from fcdd_sweep.sweep.search_words import headline, outside_notes, search_entries
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
 _MOST_LISTED = 20
@@ -87,8 +88,10 @@ def plan(experiment: Experiment) -> Plan:
     all_classes = () if facts is None else chosen_classes(experiment.dataset, facts)
     if experiment.search is None:
         configs = every = configs_of(experiment)
+        search_notes = []
     else:
-        every = tuple(space_of(experiment).extremes())
+        space = space_of(experiment)
+        every, search_notes = tuple(space.extremes()), list(outside_notes(space))
         experiment = judged(experiment, experiment.search)
         configs = tuple(space_of(experiment).extremes()[:1])
         every = (*configs, *every)
@@ -107,7 +110,7 @@ def plan(experiment: Experiment) -> Plan:
         _check_distinct(configs)
         settings = configs[0].settings
         notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
-    notes += looks.notes
+    notes += [*looks.notes, *search_notes]
     seeds = tuple(experiment.seed_list)
     specs = specs_of(configs, classes, seeds)
     return Plan(specs, configs, classes, seeds, facts, aside, all_classes, tuple(dict.fromkeys(notes)))
@@ -200,16 +203,27 @@ def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[
 
 def describe(plan: Plan, experiment: Experiment) -> str:
     """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
-    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
-    counts = " x ".join(number_of(len(things), word) for things, word in parts)
-    lines = [f"{experiment.name}: {number_of(len(plan.specs), 'trial')} = {counts}"]
-    lines += _entry("configs", _config_lines(plan.configs))
+    lines = [f"{experiment.name}: {amount(plan, experiment)}"]
+    if experiment.search is None:
+        lines += _entry("configs", _config_lines(plan.configs))
+    else:
+        for title, texts in search_entries(experiment.search, experiment).items():
+            lines += _entry(title, texts)
     lines += _entry("classes", [", ".join(plan.classes)])
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
     for title, text in _SETTINGS_TEXTS.items():
         lines += _entry(title, list(dict.fromkeys(text(config.settings) for config in plan.configs)))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def amount(plan: Plan, experiment: Experiment) -> str:
+    """How many trials there are to do."""
+    if experiment.search is not None:
+        return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
+    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
+    counts = " x ".join(number_of(len(things), word) for things, word in parts)
+    return f"{number_of(len(plan.specs), 'trial')} = {counts}"
 
 
 def _entry(title: str, texts: list[str]) -> list[str]:
