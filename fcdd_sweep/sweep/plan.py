@@ -13,6 +13,7 @@ from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
+from fcdd_sweep.config.selection import SetAsideSource, ValidationAnomalies
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import number_of, show
 from fcdd_sweep.data.records import Discovery
@@ -23,6 +24,7 @@ from fcdd_sweep.sweep.checks import facts_of, located, problems_of, warnings
 from fcdd_sweep.sweep.machine import this_machine
 from fcdd_sweep.sweep.numbers import few_notes
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
+from fcdd_sweep.sweep.selection import validation_notes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
 _MOST_LISTED = 20
@@ -83,6 +85,7 @@ def plan(experiment: Experiment) -> Plan:
     machine = this_machine()
     notes = [note for config in configs for note in warnings(config.settings, machine)]
     notes += [note for config in configs for note in few_notes(config.settings, facts, looks)]
+    notes += [note for config in configs for note in validation_notes(config.settings, facts, looks)]
     if aside:
         _check_distinct(configs)
         settings = configs[0].settings
@@ -174,7 +177,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
     lines += _entry("classes", [", ".join(plan.classes)])
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
     for title, text in _SETTINGS_TEXTS.items():
-        lines += _entry(title, list(dict.fromkeys(text(config.settings) for config in plan.configs)))
+        lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 
@@ -220,6 +223,31 @@ def _anomalies_text(settings: Settings) -> str:
     return f"{anomalies.mode}{_source_text(anomalies)}{limit}, {_use_text(anomalies)}{left}"
 
 
+def _selection_text(settings: Settings) -> str:
+    validation = settings.evaluation.validation
+    """Empty where nothing is selected and the test set is scored, as in a plain sweep."""
+    tested = "" if settings.evaluation.test else "the test set is not scored"
+    if validation.anomalies == "none":
+        return tested
+    held_out = f"{validation.nominal_fraction:.0%} of the nominal training images"
+    anomalies = f"{held_out}, and anomalies: {_validation_text(validation.anomalies)}"
+    return "; ".join(filter(None, [anomalies, tested]))
+
+
+def _validation_text(anomalies: ValidationAnomalies) -> str:
+    match anomalies:
+        case SetAsideSource(set_aside=count):
+            return f"{count} test images of each defect type, left out of the test set"
+        case DatasetSource(dataset=name):
+            return f"data set {name}"
+        case FolderSource(folder=folder):
+            return str(folder)
+        case "training":
+            return "of the training split, where no config trains on them"
+        case name:
+            return f"{name}, rendered on them"
+
+
 def _use_text(anomalies: Anomalies) -> str:
     if anomalies.online:
         return f"in place of {anomalies.probability:.0%} of the samples"
@@ -260,6 +288,7 @@ _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {
     "data": _data_text,
     "network": _network_text,
     "anomalies": _anomalies_text,
+    "selection": _selection_text,
     "loss": lambda settings: f"{settings.method} on {settings.training.supervision}",
     "training": _training_text,
     "resources": _resources_text,
