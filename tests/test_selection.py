@@ -15,10 +15,13 @@ from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.noise import auroc_standard_error
 from fcdd_sweep.metrics.ranking import auroc
 from fcdd_sweep.training import anomaly_pools
+from fcdd_sweep.training.judging import look
+from fcdd_sweep.training.methods import Detection
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
+from tests.test_resume import plain
 from tests.test_supervision import Patchy, pixels, typed
 
 CORPUS = defects_corpus()
@@ -302,6 +305,56 @@ def test_roles_are_swapped_in_validation_too():
     outcome = train(spec(**swapped), corpus)
     rows = [i for i, split in enumerate(outcome.scores["split"]) if split == "validation"]
     assert {(outcome.scores["label"][i], outcome.scores["defect"][i] == "") for i in rows} == {(1, True), (0, False)}
+
+
+# A look on the way
+
+
+LOOKED_AT = {
+    "fcdd": {},
+    "hsc": {"method": "hsc", "network": {"name": "CNN28"}},
+    "dropped layers": {
+        "network": {"name": None, "backbone": "efficientnet_b0", "node": "features.2", "weights": "none"}
+    },
+    "half precision": {"training": {"precision": "bf16", "supervision": "labels"}},
+    "augmented noise": {"anomalies": {"mode": "noise", "source": "uniform"}},
+}
+
+
+@pytest.mark.parametrize("sections", LOOKED_AT.values(), ids=LOOKED_AT)
+def test_a_look_on_the_way_changes_no_bit_of_what_is_trained(sections):
+    def trained(epochs):
+        chosen = evaluation("blob", epochs=epochs)
+        return train(spec(evaluation=chosen, **{**LABELS, **sections}), CORPUS)
+
+    blind, looking = trained([]), trained([1, 2])
+    seen = [record.validation_image_auroc for record in looking.history]
+    assert all(math.isnan(record.validation_image_auroc) for record in blind.history)
+    assert seen[-1] == looking.metrics["validation_image_auroc"] == blind.metrics["validation_image_auroc"]
+    history = [dataclasses.replace(record, validation_image_auroc=math.nan) for record in looking.history]
+    looking = dataclasses.replace(looking, history=history)
+    for outcome in (blind, looking):
+        del outcome.snapshot["settings"], outcome.snapshot["trial_id"]
+    assert plain(blind) == plain(looking)
+
+
+def test_only_the_epochs_that_are_named_are_looked_at():
+    trial = spec(evaluation=evaluation("blob", epochs=[2]), **LABELS)
+    first, second = (record.validation_image_auroc for record in train(trial, CORPUS).history)
+    assert math.isnan(first) and 0 <= second <= 1
+    assert trial.trial_id == spec(evaluation=evaluation("blob"), **LABELS).trial_id
+
+
+def test_a_look_at_scores_that_are_not_finite_ends_no_training():
+    class Broken:
+        settings = spec().settings
+        network = torch.nn.Identity()
+
+        def detect(self, raw, rows=None):
+            count = len(raw if rows is None else rows)
+            return Detection(torch.empty(0), torch.full((count,), math.inf, dtype=torch.float64))
+
+    assert math.isnan(look(Broken(), CORPUS, prepared(CORPUS, "blob").validation))
 
 
 # Noise

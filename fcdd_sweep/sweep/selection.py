@@ -141,7 +141,7 @@ def _training(parts: Parts, facts: Discovery | None, looks: Looks) -> Iterator[P
     scan = looks.scan(only(chosen, parts.dataset), parts.images)
     there = anomalies_in_training(scan, facts, chosen)
     if scan.is_whole and (few := [name for name in chosen if not reserved_of(there[name])]):
-        what = f"half of the training split's anomalies judge configs, and {', '.join(few)} has fewer than two"
+        what = f"half of the training split's anomalies judge configs, and there are fewer than two of {', '.join(few)}"
         yield Problem(_WHERE, what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
