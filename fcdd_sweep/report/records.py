@@ -236,8 +236,10 @@ def _table(path: Place, schema: pa.Schema) -> pa.Table:
     except pa.ArrowException as error:
         raise ValueError(f"{path.name} is damaged: it is not Parquet") from error
     absent = [name for name in schema.names if name not in table.column_names]
-    if absent:
-        raise ValueError(f"{path.name} lacks the columns {', '.join(absent)}")
+    if damaged := [name for name in absent if name not in schemas.ADDED]:
+        raise ValueError(f"{path.name} lacks the columns {', '.join(damaged)}")
+    for name in absent:  # an earlier program did not know them
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table
 
 
