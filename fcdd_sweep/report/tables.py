@@ -22,12 +22,13 @@ from fcdd_sweep.results.files import write_rows, write_text
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
 
 
-def write_tables(run: Run) -> None:
-    """Write all four into the run's directory."""
+def write_tables(run: Run, shown: Run | None = None) -> None:
+    """Write all four into the run's directory: every trial, and the figures of those shown."""
+    shown = shown or run
     write_trials(run.path / tree.TRIALS, run.trials)
-    write_text(run.path / SUMMARY_CSV, summary_csv(run))
-    write_text(run.path / SUMMARY_MD, summary_markdown(run))
-    write_text(run.path / DEFECTS_CSV, defects_csv(run))
+    write_text(run.path / SUMMARY_CSV, summary_csv(shown))
+    write_text(run.path / SUMMARY_MD, summary_markdown(shown))
+    write_text(run.path / DEFECTS_CSV, defects_csv(shown))
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
