@@ -114,6 +114,19 @@ class FakeSearch:
                     self.confirmation.append(row)
         return self
 
+    def over_ranges(self):
+        """The same configs with two keys alone, both ranges on a logarithmic scale; best near 0.003 and 0.0001."""
+        self.kinds = {RATE: schemas.REAL, DECAY: schemas.REAL}
+        for row in self.configs:
+            for name in (LIMIT, OPTIMIZER, MOMENTUM):
+                del row[f"param.{name}"]
+            rate, decay = row[f"param.{RATE}"], float(10 ** self.rng.uniform(-6, -2))
+            row[f"param.{DECAY}"] = decay
+            if row["value"] is not None:
+                hill = np.exp(-(((np.log10(rate) + 2.5) / 0.9) ** 2) - ((np.log10(decay) + 4) / 1.2) ** 2)
+                row["value"] = float(0.55 + 0.35 * hill + self.noise * self.rng.standard_normal())
+        return self
+
     def prune_curves(self, epochs=(5, 10, 20, 30)):
         """What pruning compared; a pruned config's ends where it was given up."""
         for row, given in zip(self.configs, self.parameters, strict=True):
@@ -150,7 +163,7 @@ class FakeSearch:
             "seeds": SEEDS,
             "confirm_seeds": FRESH,
             "keys": list(self.kinds),
-            "log_keys": [RATE] if RATE in self.kinds else [],
+            "log_keys": [name for name in (RATE, DECAY) if name in self.kinds],
             "best": self.best,
             "pareto": [],
             "noise": self.noise if self.best is not None else None,

@@ -96,7 +96,7 @@ def _draw_best(search: Search, comparison: Comparison, rows: Sequence[Row]) -> F
     handles = [
         mark_handle("default config", marker="D", color="white", markeredgecolor=DEFAULT),
         mark_handle(f"config {number}", marker="o", color=BEST),
-        mark_handle("single seeds", marker="|", color=FAINT, markersize=8),
+        mark_handle("single seeds of either", marker="|", color=INK, alpha=0.6, markersize=8),
         Line2D([], [], color=DONE, marker="o", label="mean difference"),
     ]
     marks.legend_below(figure, handles)
@@ -115,10 +115,10 @@ def _shown_classes(comparison: Comparison) -> list[str]:
 
 def _draw_dumbbell(ax: Any, rows: Sequence[Row], height: float) -> None:
     ends = []
-    for column, style in (("default", _DEFAULT), ("value", _BEST)):
+    for column, colour, style in (("default", INK, _DEFAULT), ("value", BEST, _BEST)):
         known = [row[column] for row in rows if row[column] is not None]
         ax.plot(
-            known, [height] * len(known), linestyle="none", marker="|", color=FAINT, markersize=7, alpha=0.7, zorder=1
+            known, [height] * len(known), linestyle="none", marker="|", color=colour, markersize=8, alpha=0.6, zorder=1
         )
         if known:
             ends.append(float(np.mean(known)))
@@ -166,6 +166,7 @@ def _draw_set(search: Search, found: Sequence[Comparison]) -> Figure:
     for place, comparison in enumerate(reversed(found)):
         _draw_difference(ax, comparison.overall, place)
     ax.set_yticks(range(len(found)), [f"config {each.number} (n={each.overall.n})" for each in reversed(found)])
+    ax.set_ylim(-0.6, len(found) - 0.4)
     ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
     marks.no_grid(ax, "y")
     return figure

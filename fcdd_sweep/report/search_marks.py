@@ -29,6 +29,8 @@ STATE_MARKS: dict[str, dict[str, Any]] = {
 }
 """How configs without a value are marked: by shape as well as colour."""
 _MOST_TICKS = 12
+_CHARACTER_IN, _HANDLE_IN = 0.062, 0.62
+"""Inches that a character and the mark of a legend's entry take at most."""
 _NAMES = {"auroc": "AUROC", "ap": "AP", "s": "(s)"}
 
 
@@ -127,9 +129,9 @@ def dress_axis(ax: Any, axis: Axis, side: str = "x") -> None:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a range, as many as a small plot has room for: powers of ten alone over four decades."""
+    """Round numbers within a range, as many as a small plot has room for: powers of ten alone over two decades."""
     decades = np.log10(high / low)
-    steps = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 3.0, 5.0, 7.0)
+    steps = (1.0,) if decades > 2 else (1.0, 3.0) if decades > 0.9 else (1.0, 2.0, 5.0)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
     return found if len(found) > 1 else [low, high]
@@ -145,10 +147,12 @@ def counts_of_states(search: Search) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys([*sorted(set(states))]))
 
 
-def legend_below(figure: Figure, handles: list[Any], columns: int = 4) -> None:
-    """One legend under all plots of a figure, where it covers nothing."""
+def legend_below(figure: Figure, handles: list[Any]) -> None:
+    """One legend under all plots of a figure, where it covers nothing; as many columns as the width has room for."""
     if handles:
-        place = {"loc": "outside lower center", "ncols": min(columns, len(handles))}
+        widest = max(len(str(handle.get_label())) for handle in handles) * _CHARACTER_IN + _HANDLE_IN
+        columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))
+        place = {"loc": "outside lower center", "ncols": columns}
         figure.legend(handles=handles, fontsize=SMALL_PT, frameon=False, labelcolor=INK, **place)
 
 

@@ -86,14 +86,22 @@ def _median_cells(search: Search, metric: int, x: Axis, y: Axis) -> list[Row]:
     cells = []
     for across in groups_of(search, x):
         for up in groups_of(search, y):
-            rows = [row for row in set(across.rows) & set(up.rows) if not np.isnan(values[row])]
+            both = sorted(set(across.rows) & set(up.rows))
+            rows = [row for row in both if not np.isnan(values[row])]
             median = float(np.median(values[rows])) if rows else None
-            cells.append(_cell(search.metrics[metric], "median", (x, across), (y, up), median, len(rows)))
+            cells.append(
+                _cell(
+                    search.metrics[metric], "median", (x, across), (y, up), median, (len(rows), len(both) - len(rows))
+                )
+            )
     return cells
 
 
-def _cell(metric: str, kind: str, x: tuple[Axis, Group], y: tuple[Axis, Group], value: float | None, n: int) -> Row:
-    cell: Row = {"metric": metric, "kind": kind, "x_key": x[0].key, "y_key": y[0].key, "value": value, "n": n}
+def _cell(
+    metric: str, kind: str, x: tuple[Axis, Group], y: tuple[Axis, Group], value: float | None, counts: tuple[int, int]
+) -> Row:
+    cell: Row = {"metric": metric, "kind": kind, "x_key": x[0].key, "y_key": y[0].key, "value": value}
+    cell |= {"n": counts[0], "n_other": counts[1]}
     for side, (axis, group) in (("x", x), ("y", y)):
         cell |= {f"{side}_low": known(group.low), f"{side}_high": known(group.high)}
         cell |= {f"{side}_choice": group.text if axis.choices else None}
@@ -154,12 +162,14 @@ def _weights(at: FloatArray, points: FloatArray, width: float) -> FloatArray:
 
 
 def _surface_cells(search: Search, metric: int, x: Axis, y: Axis, surface: Surface) -> list[Row]:
-    without = np.isnan(search.values(metric))
-    across = x.parts(np.where(without, np.nan, search.places(x)), _GRID)
+    valued = set(np.flatnonzero(~np.isnan(search.values(metric))).tolist())
+    across = x.parts(search.places(x), _GRID)
     up = y.parts(search.places(y), _GRID)
     cells = []
     for i, right in enumerate(across):
         for j, above in enumerate(up):
-            value, n = known(surface.values[j, i]), len(set(right.rows) & set(above.rows))
-            cells.append(_cell(search.metrics[metric], "surface", (x, right), (y, above), value, n))
+            rows = set(right.rows) & set(above.rows)
+            counts = (len(rows & valued), len(rows - valued))
+            value = known(surface.values[j, i])
+            cells.append(_cell(search.metrics[metric], "surface", (x, right), (y, above), value, counts))
     return cells

@@ -13,15 +13,18 @@ from fcdd_sweep.config.search import METRICS, ORACLE_METRICS
 from fcdd_sweep.report.records import Row
 from fcdd_sweep.report.search import Search
 from fcdd_sweep.report.search_confirm import draw_confirmation
-from fcdd_sweep.report.search_maps import draw_pair, draw_parallel, draw_pareto, draw_pruning, surface_note
+from fcdd_sweep.report.search_maps import draw_pair, draw_pareto, draw_pruning, surface_note
 from fcdd_sweep.report.search_marks import metric_name
 from fcdd_sweep.report.search_numbers import LIMIT, enough_text, level_rows, write_search_tables
 from fcdd_sweep.report.search_pair import Pair, pair_of
+from fcdd_sweep.report.search_parallel import draw_parallel
 from fcdd_sweep.report.search_plots import draw_importance, draw_levels, draw_optimisation, draw_slices
 from fcdd_sweep.report.style import as_svg_uri, save, settle
 
 _ENDINGS = (".pdf", ".png")
 _ONCE = ("confirmation", "course", "importance", "pareto", "pruning")
+_LEAST = 2
+"""Configs with a value that a plot over keys needs."""
 _BY_METRIC = ("levels", "pair", "slices", "parallel")
 
 
@@ -105,7 +108,7 @@ def _plots_of_study(search: Search) -> Iterator[_Plot]:
 
 
 def _plots_of_metric(search: Search, index: int, pairs: Mapping[int, Pair]) -> Iterator[_Plot]:
-    if not _has_values(search, index):
+    if np.sum(~np.isnan(search.values(index))) < _LEAST:
         return
     metric, name = search.metrics[index], metric_name(search.metrics[index])
     levels = [row for row in level_rows(search) if row["key"] == LIMIT and row["metric"] == metric]

@@ -29,7 +29,8 @@ def draw_optimisation(search: Search) -> Figure:
     """Values in the order of suggestions with the best so far, a plot a metric; configs without a value below."""
     without = [state for state in _BARE_STATES if state in search.states]
     count = len(search.metrics)
-    heights = [3.2] * count + ([0.32 * len(without) + 0.25] if without else [])
+    plot = 3.2 if any(not np.isnan(search.values(index)).all() for index in range(count)) else 0.7
+    heights = [plot] * count + ([0.32 * len(without) + 0.25] if without else [])
     figure = new_figure(7.4, sum(heights) + 1.1)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for index in range(count):
@@ -37,7 +38,8 @@ def draw_optimisation(search: Search) -> Figure:
     if without:
         _draw_states(axes[-1], search, without)
     axes[-1].set_xlabel("config, in the order of suggestions", fontsize=TEXT_PT, color=INK)
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes[-1].set_xlim(search.numbers[0] - 0.6, search.numbers[-1] + 0.6 + 0.02 * len(search.numbers))
     marks.legend_below(figure, _course_legend(search))
     return figure
 
@@ -45,7 +47,8 @@ def draw_optimisation(search: Search) -> Figure:
 def _draw_course(ax: Any, search: Search, index: int) -> None:
     values, sign, numbers = search.values(index), search.sign[index], np.array(search.numbers)
     name = metric_name(search.metrics[index])
-    dress(ax, title=marked("Course of the search", search.metrics[index]), x="", y=name)
+    title = f"Course of the search: {name}" if len(search.metrics) > 1 else "Course of the search"
+    dress(ax, title=marked(title, search.metrics[index]), x="", y=name)
     if np.isnan(values).all():
         _say(ax, f"no config has a value: {marks.counts_of_states(search)}")
         return
@@ -66,7 +69,10 @@ def _draw_course(ax: Any, search: Search, index: int) -> None:
         zorder=1,
     )
     ax.scatter(numbers[inside], values[inside], color=DONE, zorder=2, **marks.edge_of(len(values)))
-    ax.scatter(numbers[beyond], shown[beyond], marker=7 if sign > 0 else 6, color=DONE, s=30, zorder=2, clip_on=False)
+    if beyond.any():
+        ax.scatter(
+            numbers[beyond], shown[beyond], marker=7 if sign > 0 else 6, color=DONE, s=30, zorder=2, clip_on=False
+        )
     best = running_best(values, sign)
     line = [np.nan if row is None else values[row] for row in best]
     ax.step(numbers, line, where="post", color=BEST, linewidth=1.6, zorder=3)
@@ -115,8 +121,7 @@ def _course_legend(search: Search) -> list[Any]:
 def _say(ax: Any, text: str) -> None:
     """Words in place of a plot."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=TEXT_PT, color=FAINT)
-    marks.bare(ax)
-    ax.grid(visible=False)
+    ax.set_axis_off()
 
 
 def draw_importance(search: Search) -> Figure:
@@ -145,12 +150,12 @@ def draw_slices(search: Search, index: int) -> Figure:
     for ax, axis in zip(grid.flat, axes, strict=False):
         _draw_slice(ax, search, index, axis)
     for ax in grid.flat[len(axes) :]:
-        ax.set_visible(False)
+        ax.remove()
     for ax in grid[:, 0]:
         ax.set_ylabel(metric_name(search.metrics[index]), fontsize=TEXT_PT, color=INK)
     title = marked("Each searched key by itself", search.metrics[index])
     figure.suptitle(title, fontsize=TEXT_PT + 1.5, color=INK, x=0.02, ha="left")
-    marks.legend_below(figure, _slice_legend(search, index), columns=3)
+    marks.legend_below(figure, _slice_legend(search, index))
     return figure
 
 
@@ -167,6 +172,8 @@ def _draw_slice(ax: Any, search: Search, index: int, axis: Axis) -> None:
     bottom = ax.get_ylim()[0]
     for state in ("pruned", "failed"):
         rows = there & np.isnan(values) & (np.array(search.states) == state)
+        if not rows.any():
+            continue  # an empty line that is not clipped counts as one point in the layout's corner
         ax.plot(
             spread[rows],
             np.full(rows.sum(), bottom),
@@ -241,7 +248,7 @@ def draw_levels(levels: Sequence[Row], metric: str, *, key: str = LIMIT) -> Figu
     )
     ax.set_xticks(x, [f"{marks.shortened(row['level'])}\n{_count(row)}" for row in levels])
     ax.set_xlim(-0.5, len(levels) - 0.5)
-    marks.legend_below(figure, ax.get_legend_handles_labels()[0], columns=3)
+    marks.legend_below(figure, ax.get_legend_handles_labels()[0])
     return figure
 
 

@@ -228,6 +228,7 @@ CELLS = _schema(
     ("y_choice", TEXT, "the choice; null for a range"),
     ("value", REAL, "null where there is no config, or none near enough to interpolate"),
     ("n", INT, "configs in the cell that have a value"),
+    ("n_other", INT, "configs in the cell without one"),
 )
 
 DIFFERENCES = _schema(
