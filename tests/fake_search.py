@@ -77,7 +77,7 @@ class FakeSearch:
         return {
             "number": number,
             "config_id": f"{number:012x}",
-            "config": "" if number == 0 else f"config-{number:03d}",
+            "config": "default" if number == 0 else f"config-{number:03d}",
             "state": state,
             "value": value if done and not several else None,
             "value_se": self.noise if done and not several else None,

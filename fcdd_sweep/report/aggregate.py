@@ -13,6 +13,7 @@ from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import HEATMAPS, PIXEL_ROC, ROC, draw_run
 from fcdd_sweep.report.records import Run, read_run
 from fcdd_sweep.report.search import read_search, reported
+from fcdd_sweep.report.search_confirm import search_notes
 from fcdd_sweep.report.search_pictures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
@@ -63,7 +64,7 @@ def aggregate(
         run = read_run(folder)
         search = read_search(run)
         with told_when_unwritable(folder):
-            write_tables(run, reported(run, search))
+            write_tables(run, reported(run, search), search_notes(search) if search else ())
             run = _compared(run)
             pictures = draw_run(reported(run, search), redraw=redraw)
             searched = draw_search(search) if search else ()

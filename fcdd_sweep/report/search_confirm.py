@@ -22,6 +22,18 @@ _MOST_CLASSES = 40
 """Classes that get a row of their own; of more, those that differ most."""
 
 
+ORACLE_TEXT = (
+    "Oracle: configs were selected on the test set. Figures of the chosen config are better than those of one that "
+    "was chosen honestly, and no estimate of what it does on new images."
+)
+
+
+def search_notes(search: Search) -> list[str]:
+    """What a reader of figures must know of the search that they come from."""
+    told = "Figures are those of the confirmation on fresh seeds; trials that judged configs are not among them."
+    return [*([ORACLE_TEXT] if search.summary.get("oracle") else []), *verdicts(search), told]
+
+
 def verdicts(search: Search) -> list[str]:
     """A sentence a confirmed config: whether it beats the default, by how much, and out of how many."""
     rows = difference_rows(search)

@@ -112,9 +112,9 @@ def _draw_surface(ax: Any, search: Search, index: int, pair: Pair, colours: tupl
         n = round(len(pair.cells) ** 0.5)
         smooth = np.array([np.nan if cell["value"] is None else cell["value"] for cell in pair.cells]).reshape(n, n).T
         edges = (pair.x.edges(n), pair.y.edges(n))
-        ax.pcolormesh(*edges, smooth, cmap=table, norm=scale, alpha=0.75, linewidth=0, rasterized=True, zorder=1)
+        ax.pcolormesh(*edges, smooth, cmap=table, norm=scale, linewidth=0, rasterized=True, zorder=1)
     for axis, side in ((pair.x, "x"), (pair.y, "y")):
-        marks.dress_axis(ax, axis, side)
+        marks.dress_axis(ax, axis, side, wide=True)
     known = ~np.isnan(values)
     ax.scatter(
         *(x[known], y[known]),
@@ -165,7 +165,7 @@ def draw_pareto(search: Search) -> Figure:
         _draw_front(ax, search, values, front, (i, j))
     handles = [
         mark_handle("config", marker="o", color=DONE),
-        mark_handle("Pareto set: no config is better in all metrics", marker="o", color=BEST, markeredgecolor=INK),
+        mark_handle("Pareto set: no config beats it in all metrics", marker="o", color=BEST, markeredgecolor=INK),
         mark_handle("default config", marker="D", color="white", markeredgecolor=DEFAULT),
     ]
     marks.legend_below(figure, handles)
@@ -183,6 +183,7 @@ def _draw_front(ax: Any, search: Search, values: FloatArray, front: Sequence[int
         where = "post" if search.sign[i] < 0 else "pre"
         ax.step(values[front, i], values[front, j], where=where, color=BEST, linewidth=1.3, zorder=3)
     ax.scatter(values[front, i], values[front, j], color=BEST, edgecolors=INK, linewidths=0.6, s=52, zorder=4)
+    ax.margins(0.08)
     default = search.row_of(0)
     if default is not None and not np.isnan(values[default]).any():
         ax.scatter(*values[default, [i, j]], marker="D", facecolors="white", edgecolors=DEFAULT, s=46, zorder=5)

@@ -53,7 +53,7 @@ def value_text(value: float | None) -> str:
     """A metric's value: three decimals, other sizes in three digits, n/a where there is none."""
     if value is None or np.isnan(value):
         return NOT_DEFINED
-    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 100 else f"{value:.3g}"
+    return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10 else f"{value:.3g}"
 
 
 def colours_of(values: FloatArray, sign: float) -> tuple[Any, Normalize]:
@@ -97,8 +97,8 @@ def out_of_range(values: FloatArray, sign: float) -> BoolArray:
     return (values < low) | (values > high)
 
 
-def dress_axis(ax: Any, axis: Axis, side: str = "x") -> None:
-    """Scale, ticks and limits of a searched key along one side of a plot of `Axis.place`."""
+def dress_axis(ax: Any, axis: Axis, side: str = "x", *, wide: bool = False) -> None:
+    """Scale, ticks and limits of a searched key along one side of a plot of `Axis.place`; `wide`: with more ticks."""
     own = ax.xaxis if side == "x" else ax.yaxis
     set_limits = ax.set_xlim if side == "x" else ax.set_ylim
     if axis.choices:
@@ -116,7 +116,7 @@ def dress_axis(ax: Any, axis: Axis, side: str = "x") -> None:
         return
     if axis.log:
         (ax.set_xscale if side == "x" else ax.set_yscale)("log")
-        ticks = log_ticks(axis.low, axis.high)
+        ticks = log_ticks(axis.low, axis.high, wide=wide)
         own.set_major_locator(FixedLocator(ticks))
         own.set_minor_locator(NullLocator())
         own.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
@@ -128,9 +128,9 @@ def dress_axis(ax: Any, axis: Axis, side: str = "x") -> None:
         set_limits(axis.low - room, axis.high + room)
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers within a range, as many as a small plot has room for: powers of ten alone over two decades."""
-    decades = np.log10(high / low)
+def log_ticks(low: float, high: float, *, wide: bool) -> list[float]:
+    """Round numbers within a range; powers of ten alone over two decades, of a wide plot over four."""
+    decades = np.log10(high / low) / (2 if wide else 1)
     steps = (1.0,) if decades > 2 else (1.0, 3.0) if decades > 0.9 else (1.0, 2.0, 5.0)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     found = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]

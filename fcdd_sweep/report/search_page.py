@@ -11,7 +11,7 @@ from fcdd_sweep.report import html
 from fcdd_sweep.report.html import Markup, element, section
 from fcdd_sweep.report.search import ORACLE_MARK, Search
 from fcdd_sweep.report.search_axes import text_of
-from fcdd_sweep.report.search_confirm import verdicts
+from fcdd_sweep.report.search_confirm import ORACLE_TEXT, verdicts
 from fcdd_sweep.report.search_marks import counts_of_states, metric_name, value_text
 from fcdd_sweep.report.search_numbers import all_values, pareto_rows
 from fcdd_sweep.report.search_pictures import SearchPicture, pruning_text
@@ -25,7 +25,7 @@ _MOST_ROWS = 1000
 def search_section(search: Search, pictures: Sequence[SearchPicture]) -> Markup:
     """Verdict, what was asked and spent, pictures, configs."""
     verdict = [element("p", element("b", sentence)) for sentence in verdicts(search)]
-    oracle = element("p", element("b", f"Oracle: {_ORACLE_TEXT}"), cls="warn") if search.summary.get("oracle") else ""
+    oracle = element("p", element("b", ORACLE_TEXT)) if search.summary.get("oracle") else ""
     sentences = search.summary.get("sentences") or []
     return section(
         "Search",
@@ -37,12 +37,6 @@ def search_section(search: Search, pictures: Sequence[SearchPicture]) -> Markup:
         _configs(search),
         anchor="search",
     )
-
-
-_ORACLE_TEXT = (
-    "configs were selected on the test set. Figures of the chosen config are better than those of a config that was "
-    "chosen honestly, and no estimate of what it does on new images."
-)
 
 
 def _facts(search: Search) -> list[tuple[object, object]]:

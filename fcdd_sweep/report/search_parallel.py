@@ -108,7 +108,7 @@ def _ticks(axis: Axis, *, value: bool) -> list[tuple[float, str]]:
     if not axis.high > axis.low:
         return [] if np.isnan(axis.low) else [(0.5, f"{axis.low:g}")]
     if axis.log:
-        ticks = marks.log_ticks(axis.low, axis.high)
+        ticks = marks.log_ticks(axis.low, axis.high, wide=True)
     else:
         inner = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(axis.low, axis.high)
         ticks = [tick for tick in inner if axis.low <= tick <= axis.high]

@@ -144,9 +144,10 @@ def draw_importance(search: Search) -> Figure:
 def draw_slices(search: Search, index: int) -> Figure:
     """The metric over each key by itself, the most important first; configs without a value along the lower edge."""
     axes = by_relevance(search)
-    rows, columns = -(-len(axes) // _COLUMNS), min(_COLUMNS, len(axes))
+    columns = 2 if len(axes) == 4 else min(_COLUMNS, len(axes))
+    rows = -(-len(axes) // columns)
     figure = new_figure(max(2.7 * columns, 4.6), 2.6 * rows + 0.8)
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for ax, axis in zip(grid.flat, axes, strict=False):
         _draw_slice(ax, search, index, axis)
     for ax in grid.flat[len(axes) :]:
@@ -178,7 +179,8 @@ def _draw_slice(ax: Any, search: Search, index: int, axis: Axis) -> None:
             spread[rows],
             np.full(rows.sum(), bottom),
             linestyle="none",
-            markersize=5,
+            markersize=5 if len(rows) < 60 else 3.5,
+            alpha=0.7,
             clip_on=False,
             **STATE_MARKS[state],
         )
@@ -244,7 +246,7 @@ def draw_levels(levels: Sequence[Row], metric: str, *, key: str = LIMIT) -> Figu
         linewidth=1.6,
         elinewidth=1.2,
         capsize=3,
-        label="best config, 95% by the noise of the images",
+        label="best config" if np.isnan(error).all() else "best config, 95% by the noise of the images",
     )
     ax.set_xticks(x, [f"{marks.shortened(row['level'])}\n{_count(row)}" for row in levels])
     ax.set_xlim(-0.5, len(levels) - 0.5)
