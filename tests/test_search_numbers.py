@@ -180,13 +180,15 @@ def test_the_surface_is_as_good_as_it_says_and_stays_near_configs():
     plain_error = np.mean([(values[i] - np.mean(np.delete(values, i))) ** 2 for i in range(40)])
     assert surface.skill == pytest.approx(1 - best / plain_error) and surface.skill > 0.7
     assert np.isnan(surface.values[-1, -1])  # far from every config
-    middle = surface.values[int(0.3 * 48), int(0.3 * 48)]
-    assert middle == pytest.approx(1.0, abs=0.15)
+    own = surface.values[tuple((points[:, ::-1] * 48).astype(int).T)]
+    assert not np.isnan(own).any() and np.abs(own - values).max() < 0.25 and np.abs(own - values).mean() < 0.06
 
 
 def test_keys_that_explain_nothing_get_no_surface():
     rng = np.random.default_rng(0)
-    assert interpolated(rng.uniform(0, 1, (30, 2)), rng.standard_normal(30)) is None
+    found = [interpolated(rng.uniform(0, 1, (30, 2)), rng.standard_normal(30)) for _ in range(40)]
+    assert sum(surface is not None for surface in found) <= 1
+    assert interpolated(rng.uniform(0, 1, (30, 2)), np.full(30, 0.5)) is None
 
 
 def test_a_search_over_two_ranges_has_a_surface_and_counts_its_configs(tmp_path):

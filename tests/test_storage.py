@@ -355,12 +355,12 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
 
 def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
     local = tmp_path / "hunt"
-    fake_search.searched_run(local, fake_search.FakeSearch(3, shares=(0, 0)))
+    fake_search.searched_run(local, fake_search.FakeSearch(1))
     (local / tree.SEARCH_DIR / tree.JOURNAL).write_text("the study")
     run = store / "hunt"
     place.send_tree(local, run)
     place.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
     aggregate(run)
     there = place.files_below(run / tree.SEARCH_DIR)
-    assert {"course.pdf", "course.png", "levels.pdf", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
+    assert {"course.pdf", "course.png", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
     assert "confirmation.pdf" not in there

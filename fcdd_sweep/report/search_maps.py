@@ -146,7 +146,7 @@ _DEFAULT_MARK: dict[str, Any] = {"marker": "D", "color": "white", "markeredgecol
 def surface_note(pair: Pair) -> str:
     """What the ground between the points is worth."""
     if not (pair.x.choices or pair.y.choices) and np.isnan(pair.skill):
-        return "No ground is drawn: these two keys do not predict a config's value better than the mean of the others."
+        return "No ground is drawn: these two keys hardly predict a config's value from the others."
     if np.isnan(pair.skill):
         return "Cells: the median over their configs, how many have a value, in brackets how many have none."
     return (

@@ -14,10 +14,12 @@ from fcdd_sweep.report.search_numbers import LEARNING_RATE, LIMIT, known
 
 _WIDTHS = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45)
 """Standard deviations of the smoothing Gaussian that are tried, in lengths of an axis."""
-_LEAST = 8
+_LEAST = 10
 """Configs that an interpolation needs."""
 _MOST = 1000
 """Configs that it is made from; of more, evenly many."""
+_LEAST_SKILL = 0.25
+"""Below it nothing is drawn: the best of so many widths explains a little of mere noise."""
 _GRID = 48
 _NEAR = float(np.exp(-0.5))
 """Weight of one config that is one width away: where all together weigh less, nothing is interpolated."""
@@ -128,13 +130,14 @@ def interpolated(points: FloatArray, values: FloatArray) -> Surface | None:
         points: (N, 2) in the unit square.
         values: (N,) without NaN.
     Returns:
-        None where no width predicts better than the mean of the others.
+        None where no width predicts clearly better than the mean of the others.
     """
     n = len(values)
     plain = float(np.mean((values - (values.sum() - values) / max(n - 1, 1)) ** 2))
     errors = [float(np.mean((values - _left_out(points, values, width)) ** 2)) for width in _WIDTHS]
     best = int(np.argmin(errors))
-    if not errors[best] < plain:
+    skill = 1 - errors[best] / plain if plain else 0.0
+    if skill < _LEAST_SKILL:
         return None
     middles = (np.arange(_GRID) + 0.5) / _GRID
     at = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
@@ -143,7 +146,7 @@ def interpolated(points: FloatArray, values: FloatArray) -> Surface | None:
     near = total >= _NEAR
     smooth = np.full(len(at), np.nan)
     smooth[near] = weights[near] @ values / total[near]
-    return Surface(1 - errors[best] / plain, smooth.reshape(_GRID, _GRID))
+    return Surface(skill, smooth.reshape(_GRID, _GRID))
 
 
 def _left_out(points: FloatArray, values: FloatArray, width: float) -> FloatArray:
