@@ -43,6 +43,7 @@ from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
+from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
 from fcdd_sweep.training.checkpoint import StateError
 from fcdd_sweep.training.device import choose_device, device_name
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
@@ -257,6 +258,7 @@ def forget_data() -> None:
     _open_corpus.cache_clear()
     _open_exposure.cache_clear()
     _weights.cache_clear()
+    forget_received()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -266,7 +268,8 @@ def corpus_of(settings: Settings) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _open_corpus(dataset: str, images: str) -> Corpus:
-    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+    asked = Dataset.model_validate_json(dataset), Images.model_validate_json(images)
+    return received_corpus(*asked) or load_corpus(*asked)
 
 
 def exposure_of(settings: Settings) -> ImagePool | None:
@@ -291,7 +294,8 @@ def _pool_of(source: DatasetSource | FolderSource, settings: Settings) -> ImageP
 def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
     source = Anomalies.model_validate_json(anomalies).source
     assert source is not None and not isinstance(source, str)
-    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
+    asked = source, Dataset.model_validate_json(target), Images.model_validate_json(images)
+    return received_pool(*asked) or load_exposure(*asked)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
