@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `ray up clusters/on-premise.yaml` on two hosts made of network namespaces; needs root and openssh-server, iproute2, rsync.
+# clusters/on-premise.yaml on two hosts made of network namespaces, by the commands of docs/clusters.md, word for word.
+# Needs root, and openssh-server, iproute2, rsync.
 #   bash tests/cluster/run.sh PYTHON      PYTHON has this project's packages and ray[default]; dist/ has its wheel
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -7,7 +8,7 @@ python=$1
 head=10.77.0.11 worker=10.77.0.12
 hosts="head worker"
 [[ $EUID -eq 0 ]] || { echo "needs root, for network namespaces"; exit 2; }
-for program in ip rsync ssh-keygen unshare /usr/sbin/sshd; do
+for program in ip rsync ssh ssh-keygen unshare /usr/sbin/sshd; do
   command -v "$program" > /dev/null || { echo "needs $program: apt-get install openssh-server iproute2 rsync"; exit 2; }
 done
 ls dist/fcdd_sweep-*.whl > /dev/null 2>&1 || { echo "needs dist/fcdd_sweep-*.whl: make wheel"; exit 2; }
@@ -15,9 +16,15 @@ work=$(mktemp -d /var/tmp/fcdd-cluster-XXXXXX)
 
 address_of() { [[ $1 == head ]] && echo $head || echo $worker; }
 
+inside() {     # inside HOST COMMAND
+  ssh -n -i "$work/id" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=5 \
+    "root@$(address_of "$1")" "$2"
+}
+
 clean_up() {
   local code=$?
   set +e
+  [[ $code -eq 0 ]] || inside head 'tail -n 30 /tmp/ray/session_latest/logs/monitor.*' > "$work/monitor.log"
   for name in $hosts; do
     [[ -f $work/$name/unshare.pid ]] && kill -9 "$(cat "$work/$name/unshare.pid")"   # takes the host's processes along
     ip netns del "fcdd-$name"
@@ -36,7 +43,7 @@ start_host() {
     bash tests/cluster/host.sh "$name" "$(address_of "$name")" "$work" "$python" > "$work/$name/log" 2>&1 &
   echo $! > "$work/$name/unshare.pid"
   disown
-  for _ in $(seq 50); do
+  for _ in $(seq 150); do
     (: > "/dev/tcp/$(address_of "$name")/22") 2> /dev/null && return
     sleep 0.2
   done
@@ -45,25 +52,42 @@ start_host() {
 
 check() {      # check WHAT COMMAND...: says whether the command worked, ends the script when it did not
   local what=$1; shift
-  if "$@" > "$work/last.log" 2>&1; then
+  if "$@" > "$work/last.log" 2>&1 < /dev/null; then
     echo "passed: $what ($SECONDS s)"
   else
     echo "FAILED: $what"; tail -n 40 "$work/last.log"; exit 1
   fi
 }
 
-on_cluster() { "$python" -m ray.scripts.scripts exec --no-config-cache "$work/cluster.yaml" "$1"; }
+# documented WORDS [REPLACEMENT]: runs the one command of the page's section that has WORDS, after `sed REPLACEMENT`
+documented() {
+  local command
+  command=$(sed -n '/^## Your own machines/,/^## /p' docs/clusters.md | grep -E '^(ray|rsync) ' | grep -F -- "$1")
+  [[ $(wc -l <<< "$command") -eq 1 ]] || { echo "docs/clusters.md has not one command with '$1': $command"; return 1; }
+  (cd "$work/project" && timeout 600 bash -c "$(sed "${2:-}" <<< "$command")")
+}
 
-nodes_are() {  # nodes_are N: waits until the cluster has N nodes
-  for _ in $(seq 60); do
-    [[ $(on_cluster "ray list nodes --filter state=ALIVE --format json --limit 100" 2> /dev/null | grep -c '"node_id"') -eq $1 ]] && return
-    sleep 1
+within() {     # within SECONDS COMMAND...: again and again until it works
+  local until=$((SECONDS + $1)); shift
+  until "$@" > "$work/within.log" 2>&1; do
+    ((SECONDS < until)) || { cat "$work/within.log"; return 1; }
+    sleep 2
   done
-  return 1
+}
+
+nodes_are() { documented "'ray status'" | sed -n '/^Active/,/^Pending/p' | grep -q "^ $1 local.cluster.node"; }
+
+job_is() { documented 'ray job status' "s/digits-1/$1/" | tr '\n' ' ' | grep -q "Job '$1' $2"; }
+
+refused() {    # refused WORDS COMMAND...: the sweep says WORDS and starts nothing
+  local words=$1; shift
+  ! "$@" > "$work/refused.log" 2>&1 || return 1
+  cat "$work/refused.log"
+  tr -d '\r' < "$work/refused.log" | tr '\n' ' ' | grep -qF "$words"
 }
 
 trials_are() { # trials_are RUN N: N trials are done, each once
-  "$python" - "$work/shared/$1/trials.parquet" "$2" <<'PY'
+  "$python" - "$work/shared/runs/$1/trials.parquet" "$2" <<'PY'
 import sys
 import pyarrow.parquet as pq
 rows = pq.read_table(sys.argv[1]).to_pylist()
@@ -73,7 +97,7 @@ PY
 }
 
 # a network of two hosts
-mkdir -p "$work/shared"
+mkdir -p "$work/shared" "$work/project/clusters" "$work/home" "$work/tmp"
 ssh-keygen -q -t ed25519 -N "" -f "$work/id"
 ip link add fcdd-bridge type bridge
 ip addr add 10.77.0.1/24 dev fcdd-bridge
@@ -91,47 +115,55 @@ for name in $hosts; do
   start_host "$name"
 done
 
-# the shipped file, with our addresses, user, key and a token of this run alone
-export HOME="$work/home"
-mkdir -p "$HOME/.ray"
-"$python" -c 'import secrets; print(secrets.token_hex(32), end="")' > "$HOME/.ray/auth_token"
-chmod 600 "$HOME/.ray/auth_token"
-"$python" .ci/constraints.py > "$work/constraints.txt"
+# the shipped file with our addresses, user and key, in a folder that looks like the project's
+cp -r dist experiments "$work/project/"
+"$python" .ci/constraints.py > "$work/project/constraints.txt"
 sed -e "s/192.0.2.10/$head/; s/192.0.2.11/$worker/; s/ssh_user: fcdd/ssh_user: root/; s#~/.ssh/id_ed25519#$work/id#" \
-  -e "s#: constraints.txt#: $work/constraints.txt#" \
-  clusters/on-premise.yaml > "$work/cluster.yaml"
-export RAY_UP_enable_autoscaler_v2=0 RAY_USAGE_STATS_ENABLED=0
+  clusters/on-premise.yaml > "$work/project/clusters/on-premise.yaml"
+mkdir "$work/bin"
+printf '#!/usr/bin/env bash\nexec "%s" -m ray.scripts.scripts "$@"\n' "$python" > "$work/bin/ray"
+chmod +x "$work/bin/ray"
+export HOME="$work/home" TMPDIR="$work/tmp" PATH="$work/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
+unset PYTHONPATH
 
-check "ray up" "$python" -m ray.scripts.scripts up -y --no-config-cache "$work/cluster.yaml"
-check "both hosts joined" nodes_are 2
-check "the wheel is installed" on_cluster "python -c 'import fcdd_sweep; assert \"/fcdd_sweep/venv/\" in fcdd_sweep.__file__'"
-# shellcheck disable=SC2016  # RAY_AUTH_TOKEN_PATH is set over there
-check "who has another token stays out" on_cluster \
-  'echo 0123456789012345678901234567890123456789 > /tmp/wrong; ! RAY_AUTH_TOKEN_PATH=/tmp/wrong ray status'
+check "a token is made" documented 'ray get-auth-token'
+check "ray up" documented 'ray up'
+check "both hosts joined" within 180 nodes_are 2
+check "the wheel is installed" inside head '~/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
+check "who has another token stays out" refused InvalidAuthToken \
+  inside head 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(printf "%064d" 1) ~/fcdd_sweep/venv/bin/ray status'
 check "the dashboard hears on localhost only" bash -c "! (: > /dev/tcp/$head/8265) 2> /dev/null"
 
-sweep="cd ~/fcdd_sweep && python -m fcdd_sweep experiments/digits.yaml --address auto --output /mnt/fcdd/shared/runs"
-small="--set seeds=1 --set training.epochs=2 --set dataset.classes=[0,1,2,3]"
-check "a sweep over both hosts" on_cluster "$sweep $small --set name=small"
-check "its four trials are done" trials_are runs/small 4
-check "the same command again has nothing to do" on_cluster "$sweep $small --set name=small"
+# hosts that cannot take part are told before trials start
+few="--set seeds=1 --set training.epochs=2 --set dataset.classes=[0,1,2,3]"
+check "a folder that is not shared is told" refused "worker: /root/own/first is another folder there than here" \
+  documented '--set name=first' 's#/mnt/nfs/runs#~/own#'
+check "no trial was started" inside head '! ls ~/own/first/.attempts/*'
+inside worker 'mount -o remount,bind,ro /mnt/nfs'
+check "a host that cannot write is told" refused "worker: /mnt/nfs/runs/first cannot be written there (Read-only file system)" \
+  documented '--set name=first'
+inside worker 'mount -o remount,bind,rw /mnt/nfs'
 
-# a host is lost in mid-sweep
-long="--set seeds=1 --set training.epochs=60 --set dataset.classes=[0,1,2,3] --set name=lost"
-on_cluster "$sweep $long" > "$work/lost.log" 2>&1 &
-driver=$!
-for _ in $(seq 120); do
-  [[ $(find "$work/shared/runs/lost/.attempts" -mindepth 2 -maxdepth 2 2> /dev/null | wc -l) -ge 2 ]] && break
-  sleep 0.5
-done
-sleep 8
+check "the first trials" documented '--set name=first'
+check "they are done" trials_are first 2
+check "status on the folder of results" documented 'fcdd_sweep status' 's#runs/digits#runs/first#'
+check "results are fetched" documented 'rsync-down' 's#digits/#first/#g'
+check "the report is among them" test -s "$work/project/first/report.html"
+
+# a sweep as a job, which loses a host
+check "a job is submitted" documented 'ray job submit' "s#digits.yaml#& --set name=lost ${few/epochs=2/epochs=40}#"
+check "trials run on both hosts" within 240 bash -c "[[ \$(ls -d $work/shared/runs/lost/.attempts/*/* | wc -l) -ge 4 ]]"
+sleep 5
 kill -9 "$(cat "$work/worker/unshare.pid")"
 echo "killed host worker ($SECONDS s)"
-check "the sweep ends without it" wait $driver
-check "its four trials are done, each once" trials_are runs/lost 4
+check "the job ends without it" within 600 job_is digits-1 succeeded
+check "its four trials are done, each once" trials_are lost 4
 start_host worker
-check "the host comes back and is joined again" nodes_are 2
+check "the host comes back and is joined again" within 180 nodes_are 2
+check "the same command again has nothing to do" documented 'ray job submit' \
+  "s#digits.yaml#& --set name=lost ${few/epochs=2/epochs=40}#; s#digits-1#digits-2#"
+check "and says so" within 120 job_is digits-2 succeeded
 
-check "ray down" "$python" -m ray.scripts.scripts down -y "$work/cluster.yaml"
+check "ray down" documented 'ray down'
 check "no Ray is left" bash -c "! (: > /dev/tcp/$head/6379) 2> /dev/null"
 echo "all passed in $SECONDS s"
