@@ -1,15 +1,11 @@
-"""The cluster files: what Ray, EC2, Slurm's shell and KubeRay would say of them, as far as it can be asked without them."""
+"""The cluster files: what Ray, EC2, a shell and KubeRay would say of them, as far as it can be asked here."""
 
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import tomllib
-import urllib.request
 from pathlib import Path
 
 import boto3
@@ -18,6 +14,9 @@ import pytest
 import yaml
 from botocore.model import ListShape, StructureShape
 from botocore.validate import ParamValidator
+
+from fcdd_sweep import cli
+from tests import s3
 
 ROOT = Path(__file__).parent.parent
 CLUSTERS = ["cluster.yaml", "clusters/on-premise.yaml"]
@@ -126,7 +125,7 @@ def test_the_head_runs_no_trials_and_both_kinds_reach_the_bucket_with_the_same_r
     roles = [kind["node_config"]["IamInstanceProfile"] for kind in kinds.values()]
     assert roles == [{"Name": "fcdd-sweep"}] * 2
     policy = json.loads((ROOT / "clusters" / "aws-policy.json").read_text())
-    allowed = {action for each in policy["Statement"] for action in [each["Action"]] for action in listed(action)}
+    allowed = {action for each in policy["Statement"] for action in listed(each["Action"])}
     assert {"s3:PutObject", "s3:ListBucket", "ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"} <= allowed
 
 
@@ -136,41 +135,16 @@ def listed(value):
 
 @pytest.fixture
 def aws(tmp_path, monkeypatch):
-    """AWS on loopback: a moto server of this test's own, and no credentials or settings of the user."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    home = tmp_path / "home"
-    (home / ".ssh").mkdir(parents=True)
+    """AWS on loopback, and no credentials or settings of the user."""
+    (tmp_path / ".ssh").mkdir()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    for name, value in {
-        "HOME": str(home),
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": REGION,
-        "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
-    }.items():
+    server = s3.Server()
+    own = {"HOME": str(tmp_path), "AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}"}
+    for name, value in {**s3.CREDENTIALS, **own}.items():
         monkeypatch.setenv(name, value)
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/", timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline and server.poll() is None, "moto's server did not start"
-                time.sleep(0.1)
-        yield
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
+    yield
+    server.stop()
 
 
 def make_role():
@@ -178,9 +152,7 @@ def make_role():
     iam = boto3.client("iam")
     trust = {
         "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        ],
+        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
     }
     iam.create_role(RoleName="fcdd-sweep", AssumeRolePolicyDocument=json.dumps(trust))
     policy = (ROOT / "clusters" / "aws-policy.json").read_text()
@@ -199,7 +171,9 @@ def test_ray_starts_head_and_spot_machines_as_the_file_says(aws):
     kinds = config["available_node_types"]
     assert kinds["head"]["resources"]["CPU"] == 0
     assert kinds["gpu_spot"]["resources"]["GPU"] == 1 and kinds["gpu_spot"]["resources"]["CPU"] == 4
-    profiles = [each["InstanceProfileName"] for each in boto3.client("iam").list_instance_profiles()["InstanceProfiles"]]
+    profiles = [
+        each["InstanceProfileName"] for each in boto3.client("iam").list_instance_profiles()["InstanceProfiles"]
+    ]
     assert profiles == ["fcdd-sweep"]  # Ray made none of its own, which would be for the head alone
     provider = _get_node_provider(config["provider"], config["cluster_name"])
     for kind, role in (("head", "head"), ("gpu_spot", "worker")):
@@ -231,38 +205,40 @@ def test_a_slurm_job_hands_its_token_on_and_hears_the_end_of_its_time():
     assert "requeue" in given and given["open-mode"] == "append"
 
 
-@pytest.mark.parametrize("ending,code,requeued", [("end", 0, False), ("fail", 1, False), ("signal", 130, True)])
-def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_it_was_stopped(tmp_path, ending, code, requeued):
-    """The whole script, with stand-ins for Slurm, Ray and the sweep."""
+def run_slurm_job(tmp_path, ending, start="exec sleep 60"):
+    """The whole script, with stand-ins for Slurm, Ray and the sweep: its end, and what they were called with."""
     log = tmp_path / "log"
-    stand_in = tmp_path / "python"
-    stand_in.write_text(
-        f"""#!/usr/bin/env bash
+    python = f"""
 case "$1 $2" in
   "-c "*) echo secret ;;
-  "-m ray.scripts.scripts") echo "ray $3 $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> {log}; [[ $3 == start ]] && exec sleep 60 ;;
+  "-m ray.scripts.scripts")
+    echo "ray $3 $RAY_AUTH_MODE $RAY_AUTH_TOKEN" >> {log}
+    case $3 in
+      start) {start} ;;
+      health-check) grep -q "^ray start" {log} && [[ "{start}" != exit* ]] ;;
+    esac ;;
   "-m fcdd_sweep")
+    until [[ $(grep -c "^ray start" {log}) -eq 2 ]]; do sleep 0.05; done
     echo "sweep $*" >> {log}
-    trap 'exit 130' TERM
+    trap 'kill $!; exit 130' TERM
     case {ending} in
       end) exit 0 ;;
       fail) exit 1 ;;
       signal) kill -USR1 $PPID; sleep 30 & wait ;;
     esac ;;
-esac
-"""
-    )
-    for name, body in {
+esac"""
+    stand_ins = {
+        "python": python,
         "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
         "scontrol": f'echo "scontrol $*" >> {log}',
-    }.items():
+    }
+    for name, body in stand_ins.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
-    stand_in.chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "FCDD_SWEEP_PYTHON": str(stand_in),
+        "FCDD_SWEEP_PYTHON": str(tmp_path / "python"),
         "USER": "someone",
         "SLURM_JOB_ID": "7",
         "SLURM_JOB_NUM_NODES": "2",
@@ -271,11 +247,25 @@ esac
     }
     script = [shutil.which("bash"), ROOT / "clusters" / "slurm.sbatch", "x.yaml", "--set", "seeds=1"]
     ended = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=50)
+    return ended, log.read_text().splitlines()
+
+
+@pytest.mark.parametrize("ending,code,requeued", [("end", 0, False), ("fail", 1, False), ("signal", 130, True)])
+def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_it_was_stopped(tmp_path, ending, code, requeued):
+    ended, lines = run_slurm_job(tmp_path, ending)
     assert ended.returncode == code, ended.stderr
-    lines = log.read_text().splitlines()
     assert lines.count("ray start token secret") == 2
-    assert any(re.fullmatch(r"sweep -m fcdd_sweep x\.yaml --set seeds=1 --address [\d.]+:20007", line) for line in lines)
+    assert any(
+        re.fullmatch(r"sweep -m fcdd_sweep x\.yaml --set seeds=1 --address [\d.]+:20007", line) for line in lines
+    )
     assert ("scontrol requeue 7" in lines) == requeued
+
+
+def test_a_slurm_job_whose_head_does_not_start_says_so_and_runs_no_sweep(tmp_path):
+    ended, lines = run_slurm_job(tmp_path, "end", start="exit 1")
+    assert ended.returncode == 1
+    assert "Ray's head did not start on " in ended.stderr
+    assert not [line for line in lines if line.startswith(("sweep", "scontrol"))]
 
 
 # Fields of KubeRay 1.6 (ray-operator/apis/ray/v1); an unknown one is dropped by the server without a word.
@@ -339,8 +329,6 @@ def test_all_pods_run_one_image_of_the_tested_versions():
 
 
 def test_commands_in_the_files_are_commands_of_ours():
-    from fcdd_sweep import cli
-
     entrypoint = read("clusters/kubernetes.yaml")["spec"]["entrypoint"].split()
     assert entrypoint[:3] == ["python", "-m", "fcdd_sweep"]
     assert (ROOT / entrypoint[3]).exists()

@@ -129,9 +129,10 @@ unset PYTHONPATH
 check "a token is made" documented 'ray get-auth-token'
 check "ray up" documented 'ray up'
 check "both hosts joined" within 180 nodes_are 2
-check "the wheel is installed" inside head '~/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
+check "the wheel is installed" inside head \
+  '/root/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/root/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
 check "who has another token stays out" refused InvalidAuthToken \
-  inside head 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN=$(printf "%064d" 1) ~/fcdd_sweep/venv/bin/ray status'
+  inside head 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789012345678901234567890123456789 /root/fcdd_sweep/venv/bin/ray status'
 check "the dashboard hears on localhost only" bash -c "! (: > /dev/tcp/$head/8265) 2> /dev/null"
 
 # hosts that cannot take part are told before trials start
