@@ -15,7 +15,7 @@ import yaml
 from botocore.model import ListShape, StructureShape
 from botocore.validate import ParamValidator
 
-from fcdd_sweep import cli
+from fcdd_sweep import cli, load_experiment
 from tests import s3
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +127,9 @@ def test_the_head_runs_no_trials_and_both_kinds_reach_the_bucket_with_the_same_r
     policy = json.loads((ROOT / "clusters" / "aws-policy.json").read_text())
     allowed = {action for each in policy["Statement"] for action in listed(each["Action"])}
     assert {"s3:PutObject", "s3:ListBucket", "ec2:RunInstances", "iam:PassRole", "ssm:GetParameters"} <= allowed
+    ends = [each for each in policy["Statement"] if "ec2:TerminateInstances" in each["Action"]]
+    own = {"StringEquals": {"aws:ResourceTag/ray-cluster-name": read("cluster.yaml")["cluster_name"]}}
+    assert [each.get("Condition") for each in ends] == [own]  # the machines of others are left alone
 
 
 def listed(value):
@@ -150,11 +153,9 @@ def aws(tmp_path, monkeypatch):
 def make_role():
     """As docs/clusters.md tells the user to."""
     iam = boto3.client("iam")
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-    }
-    iam.create_role(RoleName="fcdd-sweep", AssumeRolePolicyDocument=json.dumps(trust))
+    page = (ROOT / "docs" / "clusters.md").read_text()
+    (trust,) = re.findall(r"--assume-role-policy-document '(.+)'", page)
+    iam.create_role(RoleName="fcdd-sweep", AssumeRolePolicyDocument=trust)
     policy = (ROOT / "clusters" / "aws-policy.json").read_text()
     iam.put_role_policy(RoleName="fcdd-sweep", PolicyName="fcdd-sweep", PolicyDocument=policy)
     iam.create_instance_profile(InstanceProfileName="fcdd-sweep")
@@ -328,8 +329,19 @@ def test_all_pods_run_one_image_of_the_tested_versions():
         assert "FCDD_SWEEP_CACHE" in {each["name"] for each in container["env"]}
 
 
-def test_commands_in_the_files_are_commands_of_ours():
-    entrypoint = read("clusters/kubernetes.yaml")["spec"]["entrypoint"].split()
-    assert entrypoint[:3] == ["python", "-m", "fcdd_sweep"]
-    assert (ROOT / entrypoint[3]).exists()
-    cli.make_parser().parse_args(["run", *[word for word in entrypoint[3:] if word not in ("--address", "auto")]])
+def commands_of_ours():
+    """What follows `-m fcdd_sweep` or the job script, in the entrypoint and in the page."""
+    yield read("clusters/kubernetes.yaml")["spec"]["entrypoint"].partition(" -m fcdd_sweep ")[2]
+    page = (ROOT / "docs" / "clusters.md").read_text()
+    for block in re.findall(r"```\n(.+?)```", page, flags=re.DOTALL):
+        yield from re.findall(r"(?:-m fcdd_sweep|slurm\.sbatch) ([^'|\n]+)", block)
+
+
+def test_commands_of_ours_are_commands():
+    found = [command.split() for command in commands_of_ours()]
+    assert len(found) == 12
+    for arguments in found:
+        options = cli.make_parser().parse_args(cli._with_command(arguments))
+        if hasattr(options, "experiment"):
+            assert (ROOT / str(options.experiment).removeprefix("~/fcdd_sweep/")).is_file()
+            load_experiment(ROOT / "experiments" / options.experiment.name, options.set)

@@ -26,6 +26,10 @@ WAVE = 1000
 """Jobs that one Tuner is given."""
 _TELLINGS_A_S = 50.0
 """Tellings that the driver hears in a second at most, all running trials together."""
+_WAITING = 64
+"""Trials that wait for room, at most."""
+_WAITING_FOR_MACHINES = 32
+"""Trials that wait on a cluster, at least: from them Ray sees how many machines it should start."""
 _GRACE_S = 60.0
 """How long running trials have to save themselves when the sweep is to end."""
 
@@ -83,7 +87,7 @@ class TuneRunner:
         still_after_s = seconds(self.faults.progress_timeout)
         orders = Orders(specs, run_dir, work, tell_every_s, still_after_s)
         wave = Wave(queue, specs, self.wave)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(shares.slots, 64))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(self._waiting(shares.slots))
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(Worker, orders=orders),
@@ -106,6 +110,10 @@ class TuneRunner:
             ),
         )
         tuner.fit()
+
+    def _waiting(self, slots: int) -> int:
+        """Trials that wait for room beside those that run."""
+        return min(_WAITING, slots if self.address is None else max(slots, _WAITING_FOR_MACHINES))
 
 
 @dataclass(frozen=True)
