@@ -1,7 +1,7 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
-# make test-cluster   `ray up` on two hosts made of network namespaces; needs root, see docs/clusters.md
+# make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
 
 PYTHON ?= python3
@@ -31,6 +31,7 @@ wheel: $(STAMP)
 test-cluster: wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt 'ray[default]'
 	bash tests/cluster/run.sh $(BIN)/python
+	bash tests/cluster/slurm.sh $(BIN)/python
 
 setup: $(STAMP)
 

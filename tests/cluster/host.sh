@@ -18,30 +18,35 @@ mount --bind "$work/shared" /mnt/nfs
 mount --bind "$packages" /mnt/packages
 mount --bind "$work/$name" /mnt/own
 mount --bind "$prefix" /mnt/prefix
-cp "$work/id.pub" /mnt/own/authorized_keys
-for covered in /tmp /root /dev/shm /run; do
+cp "$work/id.pub" /mnt/own/
+mkdir -p /mnt/own/home
+for covered in /tmp /dev/shm /run; do
   mount -t tmpfs tmpfs "$covered"
 done
 chmod 1777 /tmp /dev/shm
+mount --bind /mnt/own/home /root                # stays when the host is lost and comes back
 case $prefix in
   /root/* | /tmp/*) mkdir -p "$prefix" && mount --bind /mnt/prefix "$prefix" ;;
 esac
-mkdir -p /run/sshd /root/.ssh /root/fcdd_sweep
-cp /mnt/own/authorized_keys /root/.ssh/
-chmod 700 /root/.ssh
+mkdir -p /run/sshd
 
-# The environment is there before the set-up commands come, and nothing is fetched: pip finds all but our wheel in it.
-"$base" -m venv --without-pip /root/fcdd_sweep/venv
-site=$(echo /root/fcdd_sweep/venv/lib/python3*/site-packages)
-echo /mnt/packages > "$site/packages.pth"
-for command in "ray ray.scripts.scripts" "pip pip"; do
-  read -r script module <<< "$command"
-  printf '#!/root/fcdd_sweep/venv/bin/python\nimport runpy\nrunpy.run_module("%s", run_name="__main__", alter_sys=True)\n' \
-    "$module" > "/root/fcdd_sweep/venv/bin/$script"
-  chmod +x "/root/fcdd_sweep/venv/bin/$script"
-done
-# for every ssh session: no index, and none of the machine's own settings
-echo 'export PIP_NO_INDEX=1 PIP_ROOT_USER_ACTION=ignore PIP_CONFIG_FILE=/dev/null' > /root/.bashrc
-echo '. ~/.bashrc' > /root/.profile
+if [[ ! -d /root/.ssh ]]; then
+  mkdir -p /root/.ssh /root/fcdd_sweep
+  chmod 700 /root/.ssh
+  cp /mnt/own/id.pub /root/.ssh/authorized_keys
+  # The environment is there before the set-up commands come, and nothing is fetched: pip finds all but our wheel in it.
+  "$base" -m venv --without-pip /root/fcdd_sweep/venv
+  site=$(echo /root/fcdd_sweep/venv/lib/python3*/site-packages)
+  echo /mnt/packages > "$site/packages.pth"
+  for command in "ray ray.scripts.scripts" "pip pip"; do
+    read -r script module <<< "$command"
+    printf '#!/root/fcdd_sweep/venv/bin/python\nimport runpy\nrunpy.run_module("%s", run_name="__main__", alter_sys=True)\n' \
+      "$module" > "/root/fcdd_sweep/venv/bin/$script"
+    chmod +x "/root/fcdd_sweep/venv/bin/$script"
+  done
+  # for every ssh session: no index, and none of the machine's own settings
+  echo 'export PIP_NO_INDEX=1 PIP_ROOT_USER_ACTION=ignore PIP_CONFIG_FILE=/dev/null' > /root/.bashrc
+  echo '. ~/.bashrc' > /root/.profile
+fi
 exec /usr/sbin/sshd -D -e -f /dev/null -o ListenAddress="$address" -o UsePAM=no -o StrictModes=no \
   -o HostKey=/mnt/own/host_key -o PidFile=none -o Subsystem="sftp internal-sftp" 2> /mnt/own/sshd.log

@@ -79,12 +79,15 @@ nodes_are() { documented "'ray status'" | sed -n '/^Active/,/^Pending/p' | grep 
 
 job_is() { documented 'ray job status' "s/digits-1/$1/" | tr '\n' ' ' | grep -q "Job '$1' $2"; }
 
-refused() {    # refused WORDS COMMAND...: the sweep says WORDS and starts nothing
+says() {       # says WORDS COMMAND...: WORDS are in what the command says; $ended is its exit code
   local words=$1; shift
-  ! "$@" > "$work/refused.log" 2>&1 || return 1
-  cat "$work/refused.log"
-  tr -d '\r' < "$work/refused.log" | tr '\n' ' ' | grep -qF "$words"
+  ended=0
+  "$@" > "$work/said.log" 2>&1 || ended=$?
+  cat "$work/said.log"
+  tr -d '\r' < "$work/said.log" | tr '\n' ' ' | grep -qF "$words"
 }
+
+refused() { says "$@" && ((ended != 0)); }
 
 trials_are() { # trials_are RUN N: N trials are done, each once
   "$python" - "$work/shared/runs/$1/trials.parquet" "$2" <<'PY'
@@ -128,7 +131,7 @@ unset PYTHONPATH
 
 check "a token is made" documented 'ray get-auth-token'
 check "ray up" documented 'ray up'
-check "both hosts joined" within 180 nodes_are 2
+check "both hosts joined" within 300 nodes_are 2
 check "the wheel is installed" inside head \
   '/root/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/root/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
 check "who has another token stays out" refused InvalidAuthToken \
@@ -157,13 +160,20 @@ check "trials run on both hosts" within 240 bash -c "[[ \$(ls -d $work/shared/ru
 sleep 5
 kill -9 "$(cat "$work/worker/unshare.pid")"
 echo "killed host worker ($SECONDS s)"
-check "the job ends without it" within 600 job_is digits-1 succeeded
+check "the job ends without it" within 900 job_is digits-1 succeeded
 check "its four trials are done, each once" trials_are lost 4
 start_host worker
-check "the host comes back and is joined again" within 180 nodes_are 2
+check "the host comes back and is joined again" within 300 nodes_are 2
 check "the same command again has nothing to do" documented 'ray job submit' \
   "s#digits.yaml#& --set name=lost ${few/epochs=2/epochs=40}#; s#digits-1#digits-2#"
-check "and says so" within 120 job_is digits-2 succeeded
+check "and says so" within 300 job_is digits-2 succeeded
+
+check "another sweep is submitted" documented 'ray job submit' \
+  "s#digits.yaml#& --set name=stopped ${few/epochs=2/epochs=1000}#; s#digits-1#digits-3#"
+check "it runs" within 240 bash -c "[[ \$(ls -d $work/shared/runs/stopped/.attempts/*/* | wc -l) -ge 2 ]]"
+check "it is stopped" documented 'ray job stop' 's#digits-1#digits-3#'
+check "and has saved its trials" says "interrupted: 0 of 4 trials done, 0 failed, 4 missing" documented 'ray job logs' \
+  's#digits-1#digits-3#'
 
 check "ray down" documented 'ray down'
 check "no Ray is left" bash -c "! (: > /dev/tcp/$head/6379) 2> /dev/null"
