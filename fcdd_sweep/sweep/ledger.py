@@ -26,6 +26,8 @@ from fcdd_sweep.sweep.trial import TrialResult, key_of
 
 _SAVE_EVERY_S = 2.0
 """The index is written at most this often: what it lacks after a crash is found in the leaves."""
+_SAVE_SHARE = 0.05
+"""Of the driver's time that may go into writing the index, which takes longer the more trials there are."""
 
 
 class Ledger:
@@ -41,7 +43,7 @@ class Ledger:
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
-        self._saved = 0.0
+        self._save_after = 0.0
         self._read()
 
     def _read(self) -> None:
@@ -177,12 +179,14 @@ class Ledger:
         place.remove(leaf / tree.METRICS)
 
     def _save_soon(self) -> None:
-        if time.monotonic() - self._saved > _SAVE_EVERY_S:
+        if time.monotonic() > self._save_after:
             self.save()
 
     def save(self) -> None:
-        self._saved = time.monotonic()
+        began = time.monotonic()
         files.write_rows(self.run_dir / tree.INDEX, list(self.rows.values()), schemas.INDEX)
+        ended = time.monotonic()
+        self._save_after = ended + max(_SAVE_EVERY_S, (ended - began) / _SAVE_SHARE)
 
 
 def _move(attempts: Path, number: int, target: Path) -> None:
