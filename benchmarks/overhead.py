@@ -35,10 +35,10 @@ from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.monitor import Monitor
+from fcdd_sweep.sweep.monitor import Monitor, Progress
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.stopping import Stop
-from fcdd_sweep.sweep.sweep import Progress, prepare_data, write_plan
+from fcdd_sweep.sweep.sweep import prepare_data, write_plan
 from fcdd_sweep.sweep.trial import TrialResult, config_text, key_of, run_trial
 from fcdd_sweep.sweep.tune import TuneRunner
 from fcdd_sweep.training.outcome import Observer, Silent

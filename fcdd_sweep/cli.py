@@ -275,11 +275,37 @@ def _aggregate(options: argparse.Namespace) -> int:
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="a run's folder, such as results/digits")
 
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="show it again every so many seconds (5) until the sweep has ended; Ctrl-C leaves",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed is a number of seconds, at least 0.5")
+    return seconds
+
 
 def _status(options: argparse.Namespace) -> int:
-    from fcdd_sweep.report.status import status_text
+    from fcdd_sweep.report.status import status_text, watch
 
-    print(status_text(options.run_dir))
+    if options.watch is None:
+        print(status_text(options.run_dir))
+        return DONE
+    clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+    try:
+        watch(options.run_dir, options.watch, lambda text: print(f"{clear}{text}\n", flush=True))
+    except KeyboardInterrupt:
+        pass  # how one leaves; the sweep goes on
     return DONE
 
 
@@ -316,7 +342,11 @@ COMMANDS: dict[str, Command] = {
     "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),
     "validate": (_experiment_arguments, _validate, "check an experiment file and its data, and start nothing"),
     "list": (_no_arguments, _list, "show data sets, networks, anomaly modes and sources, presets"),
-    "status": (_status_arguments, _status, "show what is planned, done, failed and missing, by class and config"),
+    "status": (
+        _status_arguments,
+        _status,
+        "show what is planned, done, failed, missing, running and to go; --watch: live",
+    ),
     "aggregate": (_aggregate_arguments, _aggregate, "build the report again from a run's files"),
     "baselines": (_baselines_arguments, _baselines, "run HSC and AE on a run's classes and seeds, and compare"),
     "predict": (_predict_arguments, _predict, "score new images with a trained snapshot, and draw heatmaps"),

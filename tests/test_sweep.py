@@ -21,7 +21,8 @@ from fcdd_sweep.results.lease import lease
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.sweep import Progress, run_sweep
+from fcdd_sweep.sweep.monitor import Progress
+from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import TrialResult, run_trial
 from tests import works
 from tests.trees import write_class_first, write_image, write_images, write_mvtec

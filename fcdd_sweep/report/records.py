@@ -18,6 +18,7 @@ from fcdd_sweep.config.remote import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.index import read_index_rows
 from fcdd_sweep.results.place import Place, is_file
 
 XY = tuple[FloatArray, FloatArray]
@@ -178,7 +179,7 @@ def read_index(run_dir: Place, problems: list[str]) -> dict[str, Row]:
     if not is_file(path):
         return {}
     try:
-        return {row["trial_id"]: row for row in _rows(path, schemas.INDEX)}
+        return {row["trial_id"]: row for row in read_index_rows(path)}
     except StorageError:
         raise  # nothing is known of the index
     except UNREADABLE as error:

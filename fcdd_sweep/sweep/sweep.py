@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -24,9 +25,11 @@ from fcdd_sweep.results.place import Place, check_reachable
 from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.listeners import Together
 from fcdd_sweep.sweep.local import LocalRunner
-from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
+from fcdd_sweep.sweep.monitor import Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
+from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
@@ -59,28 +62,6 @@ class SweepResult:
     @property
     def missing(self) -> int:
         return self.planned - self.done - self.failed
-
-
-class Progress(Monitor):
-    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
-
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        """The trials are known; `missing` of them run now."""
-
-    def said(self, sentence: str) -> None:
-        """Something worth knowing."""
-
-    def started(self, spec: TrialSpec) -> None:
-        """See `Monitor`."""
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        """See `Monitor`."""
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """See `Monitor`."""
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """See `Monitor`."""
 
 
 def run_sweep(
@@ -122,10 +103,13 @@ def run_sweep(
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
-        progress.begun(len(planned.specs), len(kept), len(missing))
         runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        interrupted = _run(missing, run_dir, ledger, progress, work, runner)
+        with ExitStack() as watched:
+            others: list[Progress] = [watched.enter_context(ProgressFile(run_dir, progress.said))]
+            hears = Together(progress, others)
+            hears.begun(len(planned.specs), len(kept), len(missing))
+            interrupted = _run(missing, run_dir, ledger, hears, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
