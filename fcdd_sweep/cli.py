@@ -19,7 +19,9 @@ from fcdd_sweep.config.words import number_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.sweep.plan import Plan
     from fcdd_sweep.sweep.sweep import SweepResult
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -106,6 +108,9 @@ def _place(text: str) -> Path | RemotePath:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="with --dry-run: a short training first, for times, hours and disk"
+    )
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
     _running_arguments(parser)
 
@@ -135,8 +140,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
+    if options.calibrate and not options.dry_run:
+        raise InputError(Problem("--calibrate", "it belongs to a dry run", next_step="Say --dry-run --calibrate"))
     if options.dry_run:
         print(describe(planned, experiment))
+        _print_costs(planned, experiment, calibrated=options.calibrate)
         return DONE
     from fcdd_sweep.progress import shown
     from fcdd_sweep.sweep.sweep import run_sweep
@@ -150,6 +158,16 @@ def _run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     return _ended(result)
+
+
+def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> None:
+    from fcdd_sweep.sweep.cost import calibrate, measured_lines, probed_lines
+
+    if calibrated:
+        probes = calibrate(planned, lambda sentence: print(sentence, file=sys.stderr))
+        print("\n".join(probed_lines(planned, probes)))
+    else:
+        print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
 
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:

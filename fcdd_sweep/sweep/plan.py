@@ -24,6 +24,7 @@ from fcdd_sweep.sweep.machine import this_machine
 from fcdd_sweep.sweep.numbers import few_notes
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
+from fcdd_sweep.sweep.tracked import tracker_problems
 
 _MOST_LISTED = 20
 """Configs that `describe` lists; the table of trials has them all."""
@@ -71,7 +72,7 @@ def plan(experiment: Experiment) -> Plan:
     """
     configs = configs_of(experiment)
     facts, problems = facts_of(experiment.dataset)
-    problems = [located(problem, experiment.origin) for problem in problems]
+    problems = [*(located(problem, experiment.origin) for problem in problems), *tracker_problems(experiment)]
     looks = Looks()
     for config in configs:
         problems += problems_of(Parts.of_settings(config.settings), facts, config.origin, looks)

@@ -31,6 +31,7 @@ from fcdd_sweep.sweep.monitor import Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.stopping import Stop
+from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
@@ -107,6 +108,8 @@ def run_sweep(
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
         with ExitStack() as watched:
             others: list[Progress] = [watched.enter_context(ProgressFile(run_dir, progress.said))]
+            leaf_of = partial(_leaf_of, ledger)
+            others += [watched.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
             hears = Together(progress, others)
             hears.begun(len(planned.specs), len(kept), len(missing))
             interrupted = _run(missing, run_dir, ledger, hears, work, runner)
@@ -214,6 +217,10 @@ def _settle_changed_data(
     if changed_data == "redo":
         for spec in stale:
             ledger.forget(spec.trial_id)
+
+
+def _leaf_of(ledger: Ledger, trial_id: str) -> str:
+    return str(ledger.rows.get(trial_id, {}).get("leaf", ""))
 
 
 def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
