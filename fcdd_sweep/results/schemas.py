@@ -149,6 +149,8 @@ INDEX = _schema(
     ("error", TEXT, "last line of the last failure; empty when done"),
     ("data_fingerprint", TEXT, "digest of the class's data; empty for failed trials"),
     ("published", TIME, "when the row was written"),
+    ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
+    ("device", TEXT, "device name; null for failed trials"),
 )
 
 FAILURES = _schema(

@@ -66,6 +66,7 @@ class TrialResult:
         host: machine that ran it; empty when nobody knows.
         image_auroc: of a finished trial; None when undefined.
         data_fingerprint: of a finished trial.
+        wall_time_s, device: of a finished trial; None when nobody knows.
     """
 
     trial_id: str
@@ -77,6 +78,8 @@ class TrialResult:
     kind: FailureKind | None = None
     traceback: str = ""
     host: str = ""
+    wall_time_s: float | None = None
+    device: str | None = None
 
 
 def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
@@ -114,7 +117,21 @@ def _attempt(
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
         return _failed(spec, number, folder, attempt_dir, error)
-    return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
+    return done_of(row, number, platform.node())
+
+
+def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
+    """The result of a finished attempt, from its row of `metrics.parquet`."""
+    return TrialResult(
+        row["trial_id"],
+        "done",
+        number,
+        image_auroc=row["image_auroc"],
+        data_fingerprint=row["data_fingerprint"],
+        host=host,
+        wall_time_s=row["wall_time_s"],
+        device=row["device"],
+    )
 
 
 def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
