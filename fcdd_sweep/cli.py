@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.config.remote import RemotePath, StorageError, as_written
+from fcdd_sweep.config.remote import RemotePath, StorageError, as_written, place_of
 from fcdd_sweep.config.words import number_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         "--address",
         default=os.environ.get("RAY_ADDRESS"),
         metavar="ADDRESS",
-        help="run on a Ray cluster: auto, or HOST:PORT of its head (default: $RAY_ADDRESS, else a Ray of our own)",
+        help="run on a Ray cluster: auto, HOST:PORT of its head, or ray://HOST:PORT from outside (default: "
+        "$RAY_ADDRESS, else a Ray of our own)",
     )
     parser.add_argument(
         "--changed-data",
@@ -133,9 +134,12 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fcdd_sweep.config.loading import dump_experiment
+    from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.sweep.plan import describe, plan_file
 
+    if _from_outside(options) and not (options.show_config or options.dry_run):  # the data lies there, not here
+        text = dump_experiment(load_experiment(options.experiment, _overrides(options)))
+        return _on_head(options, ["run", options.experiment.name], {options.experiment.name: text})
     experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
@@ -168,6 +172,18 @@ def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> 
         print("\n".join(probed_lines(planned, probes)))
     else:
         print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
+
+
+def _from_outside(options: argparse.Namespace) -> bool:
+    return not options.local and (options.address or "").startswith("ray://")
+
+
+def _on_head(options: argparse.Namespace, command: Sequence[str], files: dict[str, str]) -> int:
+    """Run a command where a cluster's head is that was named by `ray://`."""
+    from fcdd_sweep.sweep.tune_client import run_on_head
+
+    arguments = [*command, "--changed-data", options.changed_data]
+    return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
 
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
@@ -270,6 +286,9 @@ def _baselines(options: argparse.Namespace) -> int:
         experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
         return DONE
+    if _from_outside(options):
+        settings = [word for text in options.set for word in ("--set", text)]
+        return _on_head(options, ["baselines", str(place_of(options.run_dir)), *settings], {})
     from fcdd_sweep.progress import shown
 
     with shown(_console()) as progress:
