@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -116,6 +116,11 @@ class _Hearing(Monitor):
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.publishing.epoch_done(spec, epoch, epochs, loss)
+        self.judge.epoch_done(spec, epoch)
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        self.publishing.measured(spec, measured)
+        self.judge.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.publishing.said(sentence)

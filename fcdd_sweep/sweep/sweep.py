@@ -81,6 +81,9 @@ class Progress(Monitor):
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         """See `Monitor`."""
 
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
+
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         """See `Monitor`."""
 
@@ -319,6 +322,9 @@ class Publishing:
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        self.progress.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.progress.said(sentence)
