@@ -82,7 +82,7 @@ TRIALS = {
     "fcdd on maps": {"training": SGD, "evaluation": {"validation": {"nominal_fraction": 0.1}}},
     "a look at validation images": {
         "training": {"supervision": "labels"},
-        "evaluation": {"validation": {"nominal_fraction": 0.25, "anomalies": "blob", "epochs": [1, 2]}},
+        "evaluation": {"validation": {"nominal_fraction": 0.1, "anomalies": "blob", "epochs": [1, 2]}},
     },
     "fcdd, adam, milestones": {"training": {**MILESTONES, "optimizer": "adam", "supervision": "labels"}},
     "fcdd, no momentum, milestones": {"training": {**MILESTONES, "momentum": 0.0}},

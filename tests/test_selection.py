@@ -197,6 +197,13 @@ def test_rendered_anomalies_are_the_same_under_every_config_and_others_under_ano
     assert first.index == prepared(CORPUS, "blob").validation.nominal.tolist()
 
 
+def test_rendered_anomalies_take_turns_in_strength():
+    """White squares on dark ground: 255 grey levels and each time half of that."""
+    found = prepared(dataclasses.replace(CORPUS, images=np.zeros_like(CORPUS.images)), "blob", fraction=0.35)
+    levels = [int(image.max()) for image in found.validation.anomalies.images]
+    assert levels == ([255, 127, 63, 31, 15, 7] * 3)[: len(levels)] and len(levels) == 14
+
+
 # Blind to the test set
 
 
@@ -355,41 +362,3 @@ def test_a_look_at_scores_that_are_not_finite_ends_no_training():
             return Detection(torch.empty(0), torch.full((count,), math.inf, dtype=torch.float64))
 
     assert math.isnan(look(Broken(), CORPUS, prepared(CORPUS, "blob").validation))
-
-
-# Noise
-
-
-def slow_standard_error(scores, label):
-    """DeLong's structural components, pair by pair."""
-
-    def wins(high, low):
-        return 1.0 if high > low else 0.5 if high == low else 0.0
-
-    anomalous, nominal = scores[label == 1], scores[label == 0]
-    of_anomalous = [np.mean([wins(a, n) for n in nominal]) for a in anomalous]
-    of_nominal = [np.mean([wins(a, n) for a in anomalous]) for n in nominal]
-    parts = [np.var(part, ddof=1) / len(part) for part in (of_anomalous, of_nominal)]
-    return np.sqrt(sum(parts))
-
-
-@pytest.mark.parametrize("ties", [True, False])
-def test_the_noise_of_an_auroc_is_delong_s(ties):
-    rng = np.random.default_rng(0)
-    label = (np.arange(70) % 3 == 0).astype(int)
-    scores = rng.normal(label, 1.0)
-    scores = np.round(scores) if ties else scores
-    assert auroc_standard_error(scores, label) == pytest.approx(slow_standard_error(scores, label), abs=1e-12)
-
-
-def test_the_noise_of_an_auroc_is_the_spread_over_draws_of_the_images():
-    rng = np.random.default_rng(1)
-    label = np.repeat([0, 1], [50, 80])
-    draws = [rng.normal(label * 1.2, 1.0) for _ in range(400)]
-    spread = np.std([auroc(scores, label) for scores in draws])
-    assert np.mean([auroc_standard_error(scores, label) for scores in draws]) == pytest.approx(spread, rel=0.1)
-
-
-def test_the_noise_of_an_auroc_needs_two_images_of_each_label():
-    assert math.isnan(auroc_standard_error(np.array([0.1, 0.2, 0.3]), np.array([0, 0, 1])))
-    assert auroc_standard_error(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0, 1, 1])) == 0

@@ -161,6 +161,26 @@ def test_a_class_whose_training_anomalies_cannot_be_halved_is_refused(tmp_path, 
         planned(text)
 
 
+def test_real_anomalies_must_suffice_for_selection_training_and_test(tmp_path, planned):
+    trees.write_class_first(tmp_path / "data")  # test anomalies of a class: 2 bent, 1 rust
+    text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}, classes: [nut]}}\n"
+    _, found = planned(text + HELD % "{set_aside: 2}")
+    assert (
+        "class 'nut': 2 test images a defect type were to judge configs, but one stays: 1 of 2 'bent', 0 of 1 'rust'"
+        in (found.notes)
+    )
+    real = "anomalies: {mode: noise, source: mvtec, limit: 1}\n"
+    with pytest.raises(ExperimentError, match="no defect type with 3 test images, 1 to select on, one to train on"):
+        planned(text + real + HELD % "{set_aside: 1}")
+    trees.write_image(tmp_path / "data" / "nut" / "test" / "anomalous" / "bent" / "third.png")
+    _, found = planned(text + real + HELD % "{set_aside: 1}")
+    assert any("were to be set aside, but one stays: 0 of 1 'rust'" in note for note in found.notes)
+    for path in (tmp_path / "data" / "nut" / "test" / "anomalous" / "bent").glob("0*.png"):
+        path.unlink()
+    with pytest.raises(ExperimentError, match="no defect type with two test images, one to select on and one to test"):
+        planned(text + HELD % "{set_aside: 1}")
+
+
 # What is noted
 
 

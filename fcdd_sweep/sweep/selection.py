@@ -158,6 +158,14 @@ def _set_aside(count: int, parts: Parts, facts: Discovery | None, looks: Looks) 
                 yield Problem(
                     _WHERE, what, next_step="Leave the class out of dataset.classes, or choose another source"
                 )
+            elif _trains_on_real(parts) and not any(n - set_aside_of(n, count) > 1 for n in defects.values()):
+                what = f"class '{name}' has no defect type with {count + 2} test images, {count} to select on, one to "
+                what += "train on and one to test on"
+                yield Problem(_WHERE, what, next_step="Set fewer aside, or choose another source")
+
+
+def _trains_on_real(parts: Parts) -> bool:
+    return parts.anomalies is not None and parts.anomalies.source in REAL_SOURCES
 
 
 def _elsewhere(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) -> Iterator[Problem]:
@@ -244,6 +252,14 @@ def validation_notes(settings: Settings, facts: Discovery, looks: Looks) -> Iter
             f"few nominal images are held out to tell configs apart: {listed(few)}. Mind the noise in "
             f"validation_image_auroc_se, or raise evaluation.validation.nominal_fraction."
         )
+    if isinstance(validation.anomalies, SetAsideSource):
+        asked = validation.anomalies.set_aside
+        for name, defects in counts_of(settings.dataset, settings.images, facts, looks).items():
+            few_of = [f"{set_aside_of(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
+            if few_of:
+                yield f"class '{name}': {asked} test images a defect type were to judge configs, but one stays: " + (
+                    ", ".join(few_of)
+                )
     real = MODES[settings.anomalies.mode].real and validation.anomalies == "training"
     if real and settings.anomalies.limit == "all":
         yield (

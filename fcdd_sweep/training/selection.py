@@ -22,6 +22,9 @@ from fcdd_sweep.training.streams import Streams
 
 _ROWS, _POOL, _RENDERED = 0, 1, 2
 """Keys in the stream `validation`: of anomalies of the training split, of images from elsewhere, of rendered ones."""
+_STRENGTHS = 2.0 ** -torch.arange(6)
+"""Rendered anomalies take turns in strength, from the generator's own down to a 32nd of it. Were all as plain as in
+training, most configs would find every one of them, and their figures could not tell the configs apart."""
 _CHUNK = 64
 """Images that are rendered together. It decides which draw an image gets."""
 
@@ -197,7 +200,9 @@ def _rendered(source: str, corpus: Corpus, held_out: Rows, streams: Streams) -> 
         part = slice(start, start + _CHUNK)
         nominal = torch.from_numpy(np.array(clean[part]))
         noise = render(source, len(nominal), (clean.shape[1], clean.shape[2], clean.shape[3]), generator)
-        malformed, changed = malform_once(nominal, noise)
+        strength = _STRENGTHS[torch.arange(start, start + len(noise)) % len(_STRENGTHS)]
+        faint = (noise * strength.view(-1, 1, 1, 1)).to(torch.int16)
+        malformed, changed = malform_once(nominal, faint)
         images[part], gt_maps[part] = malformed.numpy(), changed[:, 0].numpy()
     path = [corpus.path[i] for i in below]
     return ValidationAnomalies(
