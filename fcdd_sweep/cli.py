@@ -19,7 +19,9 @@ from fcdd_sweep.config.words import number_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.sweep.plan import Plan
     from fcdd_sweep.sweep.sweep import SweepResult
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -106,6 +108,9 @@ def _place(text: str) -> Path | RemotePath:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="with --dry-run: a short training first, for times, hours and disk"
+    )
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
     _running_arguments(parser)
 
@@ -135,8 +140,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
+    if options.calibrate and not options.dry_run:
+        raise InputError(Problem("--calibrate", "it belongs to a dry run", next_step="Say --dry-run --calibrate"))
     if options.dry_run:
         print(describe(planned, experiment))
+        _print_costs(planned, experiment, calibrated=options.calibrate)
         return DONE
     from fcdd_sweep.progress import shown
     from fcdd_sweep.sweep.sweep import run_sweep
@@ -150,6 +158,16 @@ def _run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     return _ended(result)
+
+
+def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> None:
+    from fcdd_sweep.sweep.cost import calibrate, measured_lines, probed_lines
+
+    if calibrated:
+        probes = calibrate(planned, lambda sentence: print(sentence, file=sys.stderr))
+        print("\n".join(probed_lines(planned, probes)))
+    else:
+        print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
 
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
@@ -282,11 +300,37 @@ def _aggregate(options: argparse.Namespace) -> int:
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="a run's folder, such as results/digits")
 
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="show it again every so many seconds (5) until the sweep has ended; Ctrl-C leaves",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed is a number of seconds, at least 0.5")
+    return seconds
+
 
 def _status(options: argparse.Namespace) -> int:
-    from fcdd_sweep.report.status import status_text
+    from fcdd_sweep.report.status import status_text, watch
 
-    print(status_text(options.run_dir))
+    if options.watch is None:
+        print(status_text(options.run_dir))
+        return DONE
+    clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+    try:
+        watch(options.run_dir, options.watch, lambda text: print(f"{clear}{text}\n", flush=True))
+    except KeyboardInterrupt:
+        pass  # how one leaves; the sweep goes on
     return DONE
 
 
@@ -323,7 +367,11 @@ COMMANDS: dict[str, Command] = {
     "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),
     "validate": (_experiment_arguments, _validate, "check an experiment file and its data, and start nothing"),
     "list": (_no_arguments, _list, "show data sets, networks, anomaly modes and sources, presets"),
-    "status": (_status_arguments, _status, "show what is planned, done, failed and missing, by class and config"),
+    "status": (
+        _status_arguments,
+        _status,
+        "show what is planned, done, failed, missing, running and to go; --watch: live",
+    ),
     "aggregate": (_aggregate_arguments, _aggregate, "build the report again from a run's files"),
     "baselines": (_baselines_arguments, _baselines, "run HSC and AE on a run's classes and seeds, and compare"),
     "predict": (_predict_arguments, _predict, "score new images with a trained snapshot, and draw heatmaps"),

@@ -241,6 +241,29 @@ class Keep(Section):
     """Whether a worker draws a trial's pictures; `aggregate --redraw` draws them later."""
 
 
+class MlflowTracker(Section):
+    tracking_uri: str | None = None
+    """The server, such as `http://host:5000`, or `sqlite:///FILE`; left out: `MLFLOW_TRACKING_URI`."""
+    experiment: str | None = None
+    """MLflow's experiment; left out: the name of this one."""
+
+
+class WandbTracker(Section):
+    project: str | None = None
+    """W&B's project; left out: `WANDB_PROJECT`, or W&B's own choice."""
+    mode: Literal["online", "offline"] = "online"
+    """`offline` writes files below the run, for `wandb sync`."""
+
+
+class Trackers(Section):
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written, to `.trackers/tensorboard` in the run."""
+    mlflow: MlflowTracker | None = None
+    """Tell an MLflow server; `{}` takes all from the environment. Needs the extra `mlflow`."""
+    wandb: WandbTracker | None = None
+    """Tell Weights & Biases; `{}` takes all from the environment. Needs the extra `wandb`."""
+
+
 class Settings(Section):
     """Everything that a single trial needs to know, apart from its class and seed."""
 
@@ -282,6 +305,7 @@ class Experiment(Settings):
     search: Search | None = None
     """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
+    trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""
     _origin: Origin = PrivateAttr(default_factory=Origin)

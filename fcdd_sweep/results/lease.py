@@ -7,8 +7,8 @@ renews every `RENEW_S` and which counts as left behind `EXPIRE_S` after its last
 What a lease does not protect: of two drivers that start within `SETTLE_S` of one another the one that wrote last
 goes on, and the other sees that and refuses; but a driver that was held up for longer than that between seeing no lease
 and writing its own, or that slept past its expiry, may work beside another until its next renewal, at most `RENEW_S`.
-It then stops. Both publish whole leaves of the same trials meanwhile, and the next start makes the index agree with
-them, so that what can suffer is work done twice, not figures.
+It then stops and writes no more. Until then both publish whole leaves of the same trials, and the next start makes the
+index agree with them, so that what can suffer is work done twice, not figures.
 """
 
 from __future__ import annotations

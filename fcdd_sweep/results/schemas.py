@@ -149,6 +149,8 @@ INDEX = _schema(
     ("error", TEXT, "last line of the last failure; empty when done"),
     ("data_fingerprint", TEXT, "digest of the class's data; empty for failed trials"),
     ("published", TIME, "when the row was written"),
+    ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
+    ("device", TEXT, "device name; null for failed trials"),
 )
 
 FAILURES = _schema(
@@ -216,6 +218,65 @@ CONFIRMATION = _schema(
     ("image_auroc", REAL, "of the test images; null when undefined or not done"),
     ("image_ap", REAL, "of the test images; null when undefined or not done"),
     ("pixel_auroc", REAL, "of the test pixels; null without maps or not done"),
+)
+
+RUNGS = _schema(
+    ("number", INT, "of the config, as in `configs.parquet`"),
+    ("epoch", INT, "at which configs were compared"),
+    ("value", REAL, "mean of the metric over the judging classes and seeds at that epoch"),
+)
+"""What pruning compared: a row a config and epoch at which it was measured."""
+
+_PART = ("metric", TEXT, "the metric of this row; there is one part of the table for each")
+
+OPTIMISATION = _schema(
+    _PART,
+    ("number", INT, "of the config, as in `configs.parquet`"),
+    ("state", TEXT, "of the config, as in `configs.parquet`"),
+    ("value", REAL, "of the config; null unless done"),
+    ("value_se", REAL, "standard error of the value; null when unknown"),
+    ("best", REAL, "best value so far, in the order of numbers; null before there is one"),
+    ("best_number", INT, "the config that has it"),
+)
+
+LEVELS = _schema(
+    _PART,
+    ("key", TEXT, "a searched key"),
+    ("level", TEXT, "a value of it, or a part of its range"),
+    ("n", INT, "configs there that have a value"),
+    ("n_other", INT, "configs there without one: failed, pruned, under way"),
+    ("best", REAL, "best value of these configs; null without any"),
+    ("best_se", REAL, "its standard error; null when unknown"),
+    ("best_number", INT, "the config that has it"),
+    ("median", REAL, "over these configs; null without any"),
+    ("low", REAL, "lower quartile over these configs; null for fewer than three"),
+    ("high", REAL, "upper quartile over these configs; null for fewer than three"),
+)
+
+CELLS = _schema(
+    _PART,
+    ("kind", TEXT, "`surface`: the value is interpolated; `median`: the median over the cell's configs"),
+    ("x_key", TEXT, "the searched key along the cell's width"),
+    ("y_key", TEXT, "the searched key along its height"),
+    ("x_low", REAL, "the cell's bounds; null for a choice"),
+    ("x_high", REAL, "the cell's bounds; null for a choice"),
+    ("y_low", REAL, "the cell's bounds; null for a choice"),
+    ("y_high", REAL, "the cell's bounds; null for a choice"),
+    ("x_choice", TEXT, "the choice; null for a range"),
+    ("y_choice", TEXT, "the choice; null for a range"),
+    ("value", REAL, "null where there is no config, or none near enough to interpolate"),
+    ("n", INT, "configs in the cell that have a value"),
+    ("n_other", INT, "configs in the cell without one"),
+)
+
+DIFFERENCES = _schema(
+    ("number", INT, "of the confirmed config, as in `configs.parquet`"),
+    ("normal_class", TEXT, "the class that was trained on"),
+    ("seed", INT, "a fresh one, the same for both"),
+    ("metric", TEXT, "the figure of the test set"),
+    ("value", REAL, "of the confirmed config; null when undefined or not done"),
+    ("default", REAL, "of the file's own config; null when undefined or not done"),
+    ("difference", REAL, "value minus default; null unless both are there"),
 )
 
 TRIALS_FIXED = (

@@ -28,10 +28,10 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.place import Place, check_reachable, local_copy
-from fcdd_sweep.sweep.monitor import Work
+from fcdd_sweep.sweep.monitor import Progress, Work
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.set_aside import set_aside
-from fcdd_sweep.sweep.sweep import OnChangedData, Progress, SweepResult, run_sweep
+from fcdd_sweep.sweep.sweep import OnChangedData, SweepResult, run_sweep
 
 METHODS = tree.BASELINES
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")

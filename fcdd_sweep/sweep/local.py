@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.queue import JobQueue, told
+from fcdd_sweep.sweep.queue import JobQueue, endless, told
 from fcdd_sweep.sweep.source import Source, Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.training.outcome import EpochRecord
@@ -42,7 +42,7 @@ class LocalRunner:
     """See `sweep.monitor.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
 
     faults: Faults
-    failures_left: Mapping[str, int] | None = None
+    failures_left: Callable[[str], float] = endless
 
     def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)

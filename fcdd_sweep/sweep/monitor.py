@@ -35,6 +35,44 @@ class Monitor(Protocol):
         """Something worth knowing about what trials run on."""
 
 
+class Progress(Monitor):
+    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
+
+    def begun(self, planned: int, kept: int, missing: int) -> None:
+        """The trials are known; `missing` of them run now."""
+
+    def said(self, sentence: str) -> None:
+        """Something worth knowing."""
+
+    def started(self, spec: TrialSpec) -> None:
+        """See `Monitor`."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
+        """See `Monitor`."""
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
+
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """See `Monitor`."""
+
+    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        """See `Monitor`."""
+
+
+class Follower:
+    """Hears what a sweep's next trials may depend on; this one does not care."""
+
+    def heard(self, spec: TrialSpec, result: TrialResult) -> None:
+        """A trial has ended, and its result was entered."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
+        """See `Monitor`."""
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
+
+
 class Runner(Protocol):
     """Gets trials done, in any order, and tells a monitor.
 

@@ -30,6 +30,7 @@ from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name
 from fcdd_sweep.sweep.search_words import headline, outside_notes, search_entries
 from fcdd_sweep.sweep.selection import validation_notes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
+from fcdd_sweep.sweep.tracked import tracker_problems
 
 _MOST_LISTED = 20
 """Configs that `describe` lists; the table of trials has them all."""
@@ -86,7 +87,7 @@ def plan(experiment: Experiment) -> Plan:
         ExperimentError: everything that is wrong with names, classes, paths and their combinations.
     """
     facts, problems = facts_of(experiment.dataset)
-    problems = [located(problem, experiment.origin) for problem in problems]
+    problems = [*(located(problem, experiment.origin) for problem in problems), *tracker_problems(experiment)]
     looks = Looks()
     search, search_notes = experiment.search, list[str]()
     if search is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcdd_sweep.config.trial import TrialSpec
@@ -34,6 +35,11 @@ class Job:
     not_before: float = 0.0
 
 
+def endless(trial_id: str) -> float:
+    """A trial may fail as often as it likes."""
+    return math.inf
+
+
 class JobQueue:
     """Gives jobs out and decides what follows their results.
 
@@ -47,12 +53,11 @@ class JobQueue:
         trials: Trials,
         retries: int,
         clock: Callable[[], float] = time.monotonic,
-        failures_left: Mapping[str, int] | None = None,
+        failures_left: Callable[[str], float] = endless,
     ) -> None:
-        """`failures_left`: by trial id, with which failure it is given up whatever retries it has; None: no limit."""
+        """`failures_left` tells by trial id how often it may still fail, over all starts of the driver."""
         self.source = source_of(trials)
-        self._retries, self._clock = retries, clock
-        self._failures_left = {} if failures_left is None else failures_left
+        self._retries, self._clock, self._failures_left = retries, clock, failures_left
         self._fresh: deque[Job] = deque()
         self._again: list[Job] = []
         self._out: dict[str, Job] = {}
@@ -105,8 +110,10 @@ class JobQueue:
     def _retry(self, job: Job, result: TrialResult) -> Job | None:
         assert result.kind is not None
         policy = POLICIES[result.kind]
-        retries = min(self._retries, self._failures_left.get(job.spec.trial_id, self._retries + 1) - 1)
-        spent = job.counted >= retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
+        if policy.counts:
+            spent = job.counted >= self._retries or self._failures_left(job.spec.trial_id) <= 1  # this one counted
+        else:
+            spent = job.uncounted >= _MOST_UNCOUNTED
         if not policy.again or spent:
             return None
         earlier = job.counted if policy.counts else 0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from fcdd_sweep.results.lease import lease
 from fcdd_sweep.results.place import check_reachable
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
+from fcdd_sweep.sweep.monitor import Progress, Runner, Work
 from fcdd_sweep.sweep.search_figures import Figures
 from fcdd_sweep.sweep.search_judge import Judge, sentence
 from fcdd_sweep.sweep.search_plan import SearchPlan, plan_search
@@ -34,18 +35,17 @@ from fcdd_sweep.sweep.search_tables import (
 )
 from fcdd_sweep.sweep.sweep import (
     OnChangedData,
-    Progress,
     Publishing,
     SweepResult,
-    failures_left,
     missing_of,
     prepare_data,
     run_trials,
     runner_of,
     storage_told,
+    watched,
     write_plan,
 )
-from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, run_trial
+from fcdd_sweep.sweep.trial import fingerprint_of, run_trial
 from fcdd_sweep.training.device import choose_device
 
 _WRITE_EVERY_S = 2.0
@@ -83,15 +83,17 @@ def run_search(
         choose_device(experiment.resources.device)
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-    run_dir = experiment.run_dir
-    with storage_told(), lease(run_dir) as held, opened_storage(planned.search.storage, run_dir) as (storage, keep):
+    run_dir, place = experiment.run_dir, planned.search.storage
+    with storage_told(), lease(run_dir) as held, ExitStack() as used:
+        storage, keep = used.enter_context(opened_storage(place, run_dir))
         study = Study(planned.search, planned.space, experiment.name, storage, _made_for(planned))
         failures = FailureLog(run_dir)
         ledger = Ledger(run_dir, failures.counts())
-        left: dict[str, int] = {}
-        running = _Running(planned, study, Publishing(ledger, progress, failures, held), progress, notes, keep, left)
-        runner = runner_of(experiment, local, address, left)
+        hears = used.enter_context(watched(experiment, ledger, progress))
+        publishing = Publishing(ledger, hears, failures, held)
+        running = _Running(planned, study, publishing, notes, keep)
         running.take_up(changed_data)
+        runner = runner_of(experiment, ledger, local=local, address=address)
         interrupted = running.judge(work, runner) or running.confirm(work, runner)
         return running.over(interrupted=interrupted)
 
@@ -104,52 +106,20 @@ def _made_for(planned: SearchPlan) -> dict[str, Any]:
     return {"settings": own, "classes": list(planned.plan.classes), "seeds": list(planned.plan.seeds), **kept}
 
 
-@dataclass(frozen=True)
-class _Hearing(Monitor):
-    """Enters results into the run, then tells the judge."""
-
-    publishing: Monitor
-    judge: Judge
-
-    def started(self, spec: TrialSpec) -> None:
-        self.publishing.started(spec)
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        self.publishing.epoch_done(spec, epoch, epochs, loss)
-        self.judge.epoch_done(spec, epoch)
-
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        self.publishing.measured(spec, measured)
-        self.judge.measured(spec, measured)
-
-    def said(self, sentence: str) -> None:
-        self.publishing.said(sentence)
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        self.publishing.retried(spec, result, decision)
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.publishing.ended(spec, result)
-        self.judge.heard(spec, result)
-
-
 @dataclass
 class _Running:
     """A search between its start and its report.
 
     Attributes:
         keep: brings the study to its place after a change.
-        left: how often each trial may still fail, for the runner.
         confirmed: configs that are confirmed, once that is known.
     """
 
     planned: SearchPlan
     study: Study
     publishing: Publishing
-    progress: Progress
     notes: list[str]
     keep: Callable[[], None]
-    left: dict[str, int]
     confirmed: Confirmed = ()
     kept: int = 0
     written: float = 0.0
@@ -158,6 +128,10 @@ class _Running:
     @property
     def ledger(self) -> Ledger:
         return self.publishing.ledger
+
+    @property
+    def progress(self) -> Progress:
+        return self.publishing.progress
 
     @property
     def run_dir(self) -> Any:
@@ -193,11 +167,10 @@ class _Running:
 
     def judge(self, work: Work, runner: Runner) -> bool:
         """Judge configs until the budget is spent; gives whether a signal ended it."""
-        judge = Judge(self.planned, self.study, self.ledger, self._told, self.left)
+        judge = Judge(self.planned, self.study, self.ledger, self._told)
         bound = _most_trials(self.planned, len(self.study.entries()))
         self.progress.begun(bound, self.kept, bound - self.kept)
-        hearing = _Hearing(self.publishing, judge)
-        interrupted = run_trials(judge, self.run_dir, self.publishing, work, runner, hearing)
+        interrupted = run_trials(judge, replace(self.publishing, follower=judge), work, runner)
         self.study.keep_hours(judge.hours)
         self.keep()
         return interrupted
@@ -215,15 +188,13 @@ class _Running:
         self.confirmed = self._to_confirm()
         specs = list({spec.trial_id: spec for _, _, group in self.confirmed for spec in group}.values())
         self.ledger.reconcile(specs)
-        faults = self.planned.experiment.faults
-        missing = missing_of(specs, self.ledger, faults, self.progress)
-        self.left |= failures_left(missing, self.ledger, faults)
+        missing = missing_of(specs, self.ledger, self.planned.experiment.faults, self.progress)
         self._write()
         if not missing:
             return False
         self.progress.said("confirming on fresh seeds: the best config and the file's own")
         self.progress.begun(len(specs), len(specs) - len(missing), len(missing))
-        return run_trials(missing, self.run_dir, self.publishing, work, runner)
+        return run_trials(missing, self.publishing, work, runner)
 
     def _to_confirm(self) -> Confirmed:
         entries, best = self.study.entries(), self.study.pareto()

@@ -14,6 +14,7 @@ from fcdd_sweep.config.search_space import Values
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import show
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.monitor import Follower
 from fcdd_sweep.sweep.search_figures import Figures, verdict
 from fcdd_sweep.sweep.search_plan import SearchPlan
 from fcdd_sweep.sweep.search_prune import Courses
@@ -45,8 +46,8 @@ class _Ends:
     left: set[str] = field(default_factory=set)
 
 
-class Judge:
-    """A `Source` of the trials that judge configs, which must also hear how they end.
+class Judge(Follower):
+    """A `Source` of the trials that judge configs, which must also hear how they fare.
 
     The study and the trials' files are the truth: configs that an earlier start left running come first, and nothing is
     asked anew for them.
@@ -58,7 +59,6 @@ class Judge:
         study: Study,
         ledger: Ledger,
         told: Callable[[Entry], None],
-        left: dict[str, int],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
@@ -67,11 +67,9 @@ class Judge:
             study: its study.
             ledger: knows which trials are done.
             told: hears of every config that the study was told of, or that was begun.
-            left: gets by trial id how often a trial may fail before the runner gives it up, where there is a limit.
             clock: seconds, for the budget of hours.
         """
         self._planned, self._study, self._ledger, self._told, self._clock = planned, study, ledger, told, clock
-        self._left = left
         self.figures = Figures(ledger)
         self._began, self._hours_before = clock(), study.hours
         entries = study.entries()
@@ -161,10 +159,8 @@ class Judge:
         if self._ledger.done(trial_id) or trial_id in self._given:
             return False
         faults = self._planned.experiment.faults
-        if faults.max_failures is not None:
-            self._left[trial_id] = faults.max_failures - self._ledger.failures[trial_id]
-        spent = self._left.get(trial_id, 1) <= 0
-        if spent or (self._ledger.failed(trial_id) and not faults.retry_failed):
+        left_alone = not faults.retry_failed or self._ledger.failures_left(trial_id, faults) <= 0
+        if self._ledger.failed(trial_id) and left_alone:
             self._ends.failed.add(trial_id)
             return False
         return True

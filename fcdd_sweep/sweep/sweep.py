@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -28,11 +29,14 @@ from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.listeners import Together
 from fcdd_sweep.sweep.local import LocalRunner
-from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
+from fcdd_sweep.sweep.monitor import Follower, Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
+from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
+from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
@@ -64,31 +68,6 @@ class SweepResult:
     @property
     def missing(self) -> int:
         return self.planned - self.done - self.failed
-
-
-class Progress(Monitor):
-    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
-
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        """The trials are known; `missing` of them run now."""
-
-    def said(self, sentence: str) -> None:
-        """Something worth knowing."""
-
-    def started(self, spec: TrialSpec) -> None:
-        """See `Monitor`."""
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        """See `Monitor`."""
-
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """See `Monitor`."""
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """See `Monitor`."""
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """See `Monitor`."""
 
 
 def run_sweep(
@@ -138,11 +117,12 @@ def run_sweep(
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = missing_of(planned.specs, ledger, experiment.faults, progress)
-        progress.begun(len(planned.specs), len(kept), len(missing))
-        runner = runner_of(experiment, local, address, failures_left(missing, ledger, experiment.faults))
+        runner = runner_of(experiment, ledger, local=local, address=address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        publishing = Publishing(ledger, progress, failures, held)
-        interrupted = bool(missing) and run_trials(missing, run_dir, publishing, work, runner)
+        with watched(experiment, ledger, progress) as hears:
+            hears.begun(len(planned.specs), len(kept), len(missing))
+            publishing = Publishing(ledger, hears, failures, held)
+            interrupted = bool(missing) and run_trials(missing, publishing, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -260,12 +240,26 @@ def settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
+@contextlib.contextmanager
+def watched(experiment: Experiment, ledger: Ledger, progress: Progress) -> Iterator[Progress]:
+    """What shows a sweep, together with its `progress.json` and the trackers of the experiment."""
+    with ExitStack() as watching:
+        others: list[Progress] = [watching.enter_context(ProgressFile(ledger.run_dir, progress.said))]
+        leaf_of = partial(_leaf_of, ledger)
+        others += [watching.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
+        yield Together(progress, others)
+
+
+def _leaf_of(ledger: Ledger, trial_id: str) -> str:
+    return str(ledger.rows.get(trial_id, {}).get("leaf", ""))
+
+
 def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
     """The trials that this start runs."""
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
     if not faults.retry_failed:
         left = [spec for spec in left if not ledger.failed(spec.trial_id)]
-    spent = {trial_id for trial_id, count in failures_left(left, ledger, faults).items() if count <= 0}
+    spent = {spec.trial_id for spec in left if ledger.failures_left(spec.trial_id, faults) <= 0}
     if spent:
         trials, have = number_of(len(spent), "trial"), "has" if len(spent) == 1 else "have"
         progress.said(
@@ -275,20 +269,11 @@ def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progr
     return [spec for spec in left if spec.trial_id not in spent]
 
 
-def failures_left(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults) -> dict[str, int]:
-    """How often each trial may still fail before it is left alone; empty where there is no such limit."""
-    if faults.max_failures is None:
-        return {}
-    return {spec.trial_id: faults.max_failures - ledger.failures[spec.trial_id] for spec in specs}
-
-
-def run_trials(
-    trials: Trials, run_dir: Place, publishing: Publishing, work: Work, runner: Runner, monitor: Monitor | None = None
-) -> bool:
-    """Run trials; gives whether a signal ended it. A monitor in place of `publishing` must pass everything on to it."""
+def run_trials(trials: Trials, publishing: Publishing, work: Work, runner: Runner) -> bool:
+    """Run trials; gives whether a signal ended it."""
     stop = Stop(lambda: publishing.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        runner(trials, run_dir, monitor or publishing, work, stop)
+        runner(trials, publishing.ledger.run_dir, publishing, work, stop)
     except KeyboardInterrupt:
         return True
     finally:
@@ -296,13 +281,15 @@ def run_trials(
     return stop.asked
 
 
-def runner_of(experiment: Experiment, local: bool, address: str | None, left: Mapping[str, int]) -> Runner:  # noqa: FBT001
-    """What runs an experiment's trials: this process, or Ray; `left`: see `failures_left`."""
+def runner_of(experiment: Experiment, ledger: Ledger, *, local: bool, address: str | None) -> Runner:
+    """What runs an experiment's trials: this process, or Ray."""
+    faults = experiment.faults
+    left = partial(ledger.failures_left, faults=faults)
     if local:
-        return LocalRunner(experiment.faults, left)
+        return LocalRunner(faults, left)
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
-    return TuneRunner(experiment.resources, experiment.faults, address, failures_left=left)
+    return TuneRunner(experiment.resources, faults, address, failures_left=left)
 
 
 @dataclass(frozen=True)
@@ -310,21 +297,26 @@ class Publishing:
     """Enters results into the ledger as they come, then passes them on.
 
     Once another driver has taken the run over, nothing is written any more: the run is the other's.
+
+    Attributes:
+        follower: told of what comes in, after it was entered.
     """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
     held: Held = field(default_factory=Held)
+    follower: Follower = field(default_factory=Follower)
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+        self.follower.epoch_done(spec, epoch)
 
     def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        self.progress.measured(spec, measured)
+        self.follower.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.progress.said(sentence)
@@ -335,8 +327,13 @@ class Publishing:
         self.progress.retried(spec, result, decision)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        if self.held.lost or self.ledger.done(spec.trial_id):
-            return  # a worker that was lost after its trial was published changes nothing
+        # a worker that was lost after its trial was published changes nothing
+        if not self.held.lost and not self.ledger.done(spec.trial_id):
+            self._enter(spec, result)
+            self.progress.ended(spec, result)
+        self.follower.heard(spec, result)
+
+    def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
         try:
             if result.status == "done":
                 self.ledger.publish(spec, result)
@@ -345,7 +342,6 @@ class Publishing:
                 self._log(spec, result, "given up in this start")
         except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
             self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
-        self.progress.ended(spec, result)
 
     def save(self) -> None:
         if not self.held.lost:

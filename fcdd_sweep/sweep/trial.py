@@ -11,7 +11,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -43,6 +43,7 @@ from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
+from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
 from fcdd_sweep.training.checkpoint import StateError
 from fcdd_sweep.training.device import choose_device, device_name
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
@@ -65,6 +66,7 @@ class TrialResult:
         host: machine that ran it; empty when nobody knows.
         image_auroc: of a finished trial; None when undefined.
         data_fingerprint: of a finished trial.
+        wall_time_s, device: of a finished trial; None when nobody knows.
     """
 
     trial_id: str
@@ -76,6 +78,8 @@ class TrialResult:
     kind: FailureKind | None = None
     traceback: str = ""
     host: str = ""
+    wall_time_s: float | None = None
+    device: str | None = None
 
 
 def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
@@ -113,7 +117,21 @@ def _attempt(
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
         return _failed(spec, number, folder, attempt_dir, error)
-    return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
+    return done_of(row, number, platform.node())
+
+
+def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
+    """The result of a finished attempt, from its row of `metrics.parquet`."""
+    return TrialResult(
+        row["trial_id"],
+        "done",
+        number,
+        image_auroc=row["image_auroc"],
+        data_fingerprint=row["data_fingerprint"],
+        host=host,
+        wall_time_s=row["wall_time_s"],
+        device=row["device"],
+    )
 
 
 def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
@@ -152,10 +170,21 @@ def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("fcdd_sweep")
     level = package.level
@@ -246,6 +275,7 @@ def forget_data() -> None:
     _open_corpus.cache_clear()
     _open_exposure.cache_clear()
     _weights.cache_clear()
+    forget_received()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -255,7 +285,8 @@ def corpus_of(settings: Settings) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _open_corpus(dataset: str, images: str) -> Corpus:
-    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+    asked = Dataset.model_validate_json(dataset), Images.model_validate_json(images)
+    return received_corpus(*asked) or load_corpus(*asked)
 
 
 def exposure_of(settings: Settings) -> ImagePool | None:
@@ -280,7 +311,8 @@ def _pool_of(source: DatasetSource | FolderSource, settings: Settings) -> ImageP
 def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
     source = Anomalies.model_validate_json(anomalies).source
     assert source is not None and not isinstance(source, str)
-    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
+    asked = source, Dataset.model_validate_json(target), Images.model_validate_json(images)
+    return received_pool(*asked) or load_exposure(*asked)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
@@ -321,9 +353,18 @@ def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
     files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
     files.write_arrays(leaf / tree.MAPS, outcome.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_aside(leaf / tree.SNAPSHOT, lambda path: torch.save(outcome.snapshot, path))
+        files.write_aside(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
+
+
+def _save(snapshot: Mapping[str, Any], path: Path) -> None:
+    """torch hides a failed write, of a full disk say, behind an error of its own that does not tell."""
+    try:
+        with path.open("wb") as file:
+            torch.save(snapshot, file)
+    except RuntimeError as error:
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def _draw(spec: TrialSpec, leaf: Path) -> None:

@@ -7,7 +7,7 @@ of its trials: Tune is not the memory of the sweep. What follows a failure, our 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from fcdd_sweep.config.durations import seconds
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.queue import JobQueue, endless
 from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.tune_cluster import connected
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WAVE = 1000
 """Jobs that one Tuner is given."""
-_PENDING, _MOST_PENDING = 16, 64
+_PENDING, _MOST_PENDING = 32, 64
 """Jobs that wait for a machine, at least on a cluster, which grows by what waits, and at most."""
 _TELLINGS_A_S = 50.0
 """Tellings that the driver hears in a second at most, all running trials together."""
@@ -54,7 +54,7 @@ class TuneRunner:
     faults: Faults = field(default_factory=Faults)
     address: str | None = None
     wave: int = WAVE
-    failures_left: Mapping[str, int] | None = None
+    failures_left: Callable[[str], float] = endless
 
     def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
@@ -73,12 +73,12 @@ class TuneRunner:
             clustered = self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
             shares = Shares.of_cluster(self.resources, threads, may_grow=clustered)
+            queue.source.begin(shares.slots)
             least = _PENDING if clustered else 1
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(shares.slots, least), _MOST_PENDING))
             tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
             still_after_s = seconds(self.faults.progress_timeout)
             silent_after_s = still_after_s + 10 * tell_every_s
-            queue.source.begin(shares.slots)
             with checked_machines(run_dir, examples, shares, monitor, clustered=clustered) as machines:
                 hide_gpus = clustered and not shares.trials_per_gpu
                 orders = Orders(run_dir, machines.checking(work), tell_every_s, still_after_s, hide_gpus=hide_gpus)

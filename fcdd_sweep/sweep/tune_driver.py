@@ -212,7 +212,8 @@ def _text_of(trial: Any) -> str:
 
 
 def _first_line(text: str) -> str:
-    """The sentence that says what happened: the last line of a traceback that names an exception."""
+    """The sentence that says what happened: Ray's own on memory, or the last that names an exception."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     named = [line for line in lines if "died" in line or "Error" in line or "lost" in line]
-    return (named or lines or ["the scheduler gave no cause"])[-1][:300]
+    killed = [line for line in lines if "killed due to" in line]
+    return (killed or named or lines or ["the scheduler gave no cause"])[-1][:300]

@@ -16,6 +16,8 @@ from fcdd_sweep.sweep import tune_cluster
 from tests.faults.schedule import Kill
 
 MACHINES = 2
+_TITLES = (b"ray::Worker", b"ray::ResourceTrainable")
+"""What Ray calls a process that runs trials, between two calls and within one."""
 
 
 def waited_for(what: Callable[[], Any], most_s: float, words: str) -> Any:
@@ -127,5 +129,5 @@ def _children(pid: int) -> list[int]:
 
 def _is_worker(pid: int) -> bool:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Worker")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(_TITLES)
     return False

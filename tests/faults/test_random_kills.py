@@ -34,7 +34,7 @@ resources: {device: cpu}
 keep: {pictures: none}
 faults: {retries: 50, checkpoint_every: 4 epochs}
 """
-LONG = {"training.epochs": 50, "seeds": 8}
+LONG = {"training.epochs": 50, "seeds": 6}
 SHORT = {"training.epochs": 12, "seeds": 2}
 
 
@@ -120,7 +120,7 @@ def test_a_kill_of_each_kind(tmp_path, short_run, monkeypatch):
 @pytest.mark.faults
 def test_many_kills(tmp_path, long_run, monkeypatch):
     counts = {"worker": 12, "machine": 4, "raylet": 2, "driver": 6}
-    run = killed(tmp_path, tmp_path / "results", LONG, counts, 5.0, monkeypatch.setenv)
+    run = killed(tmp_path, tmp_path / "results", LONG, counts, 4.0, monkeypatch.setenv)
     print_failures(run)
     assert_same(run, long_run)
 
@@ -128,6 +128,6 @@ def test_many_kills(tmp_path, long_run, monkeypatch):
 @pytest.mark.faults
 def test_many_kills_with_results_in_an_object_store(tmp_path, long_run, store, monkeypatch):
     counts = {"worker": 12, "machine": 4, "raylet": 2, "driver": 6}
-    run = killed(tmp_path, store, LONG, counts, 5.0, monkeypatch.setenv)
+    run = killed(tmp_path, store, LONG, counts, 4.0, monkeypatch.setenv)
     print_failures(run)
     assert_same(run, long_run)
