@@ -21,7 +21,7 @@ def judged(experiment: Experiment, search: Search) -> Experiment:
     if validation == Validation():
         validation = validation_for_search(experiment)
     if search.prune is not None:
-        validation = validation.model_copy(update={"epochs": list(search.prune.at)})
+        validation = validation.model_copy(update={"epochs": sorted({*validation.epochs, *search.prune.at})})
     test = search.test or search.oracle
     changes: dict[str, Any] = {
         "evaluation": evaluation.model_copy(update={"validation": validation, "test": test}),

@@ -170,7 +170,7 @@ class _Running:
         judge = Judge(self.planned, self.study, self.ledger, self._told)
         bound = _most_trials(self.planned, len(self.study.entries()))
         self.progress.begun(bound, self.kept, bound - self.kept)
-        interrupted = run_trials(judge, replace(self.publishing, heard=judge.heard), work, runner)
+        interrupted = run_trials(judge, replace(self.publishing, follower=judge), work, runner)
         self.study.keep_hours(judge.hours)
         self.keep()
         return interrupted

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,7 +31,7 @@ from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.listeners import Together
 from fcdd_sweep.sweep.local import LocalRunner
-from fcdd_sweep.sweep.monitor import Progress, Runner, Work
+from fcdd_sweep.sweep.monitor import Follower, Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.source import Trials
@@ -299,20 +299,24 @@ class Publishing:
     Once another driver has taken the run over, nothing is written any more: the run is the other's.
 
     Attributes:
-        heard: told of every end, after it was entered.
+        follower: told of what comes in, after it was entered.
     """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
     held: Held = field(default_factory=Held)
-    heard: Callable[[TrialSpec, TrialResult], None] = lambda spec, result: None
+    follower: Follower = field(default_factory=Follower)
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+        self.follower.epoch_done(spec, epoch)
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        self.follower.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.progress.said(sentence)
@@ -327,7 +331,7 @@ class Publishing:
         if not self.held.lost and not self.ledger.done(spec.trial_id):
             self._enter(spec, result)
             self.progress.ended(spec, result)
-        self.heard(spec, result)
+        self.follower.heard(spec, result)
 
     def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
         try:
