@@ -2,20 +2,24 @@
 # make test    set up, lint, type-check, run the tests
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
+# make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-cluster lint types setup wheel clean
+.PHONY: demo test test-cluster test-faults lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
 	$(BIN)/python -m pytest -m ray
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -s -m faults tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

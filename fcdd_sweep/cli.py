@@ -161,6 +161,7 @@ def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
         return INTERRUPTED
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
+        print(f"What is known of lost workers: {result.run_dir / 'failures.parquet'}")
     print(f"report: {result.report}")
     if page:
         print(f"comparison: {page}")
@@ -254,7 +255,12 @@ def _baselines(options: argparse.Namespace) -> int:
 
     with shown(_console()) as progress:
         result = run_baselines(
-            options.run_dir, options.set, local=options.local, changed_data=options.changed_data, progress=progress
+            options.run_dir,
+            options.set,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
         )
     return _ended(result.sweep, result.comparison)
 

@@ -6,10 +6,7 @@ import time
 
 import pytest
 
-from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep import tune_cluster
-from fcdd_sweep.sweep.tune import TuneRunner
 
 pytestmark = pytest.mark.ray
 
@@ -27,10 +24,8 @@ seeds: 2
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster(ray_token):
     """A head that runs no trials and two machines with a core each, behind a token."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", tune_cluster._TOKEN)  # a process keeps to its first one
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -66,8 +61,3 @@ def test_no_cluster_there_is_told(tmp_path):
     ended = subprocess.run(command(tmp_path, "127.0.0.1:1"), capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert "no Ray cluster answers at '127.0.0.1:1'" in ended.stderr and "Traceback" not in ended.stderr
-
-
-@pytest.mark.parametrize("address,slots,waiting", [(None, 2, 2), ("auto", 1, 32), ("auto", 50, 50), ("auto", 500, 64)])
-def test_enough_trials_wait_on_a_cluster_for_it_to_grow_by_many_machines_at_once(address, slots, waiting):
-    assert TuneRunner(Resources(), address=address)._waiting(slots) == waiting

@@ -303,6 +303,26 @@ def test_a_driver_that_was_out_of_touch_stops_when_another_has_taken_over(store,
     assert place.is_file(store / lease.LEASE)  # it is the other's
 
 
+def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_S", 0.2)
+    loaded = experiment(tmp_path, store, QUICK)
+    run = loaded.run_dir
+
+    def taken_over(spec, run_dir, observer):
+        result = run_trial(spec, run_dir, observer)
+        write_holder(run, host="elsewhere")
+        place.write_bytes(run / tree.INDEX, b"the other's")
+        while not observer.stop_asked():
+            time.sleep(0.05)
+        return result
+
+    with pytest.raises(InputError, match="host elsewhere.*was out of touch and has stopped"):
+        go(loaded, work=taken_over)
+    assert place.read_bytes(run / tree.INDEX) == b"the other's"
+    assert not [name for name in place.files_below(run) if name.startswith("normal_3")]
+    assert place.is_file(run / lease.LEASE)
+
+
 def test_a_lease_is_renewed(store, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.2)
     with lease.lease(store):

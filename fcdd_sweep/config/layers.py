@@ -72,6 +72,7 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("training", "schedule"): _schedule_changes,
     ("grid",): _cleared,
     ("variants",): _cleared,
+    ("search", "space"): _cleared,
 }
 """Mappings that are merged key by key only while this says no: their old keys would contradict the new ones."""
 
@@ -84,7 +85,7 @@ def lay(upper: Layer, over: Layer) -> Layer:
 
 
 def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
-    mergeable = isinstance(lower, dict) and isinstance(upper, dict)
+    mergeable = isinstance(lower, dict) and isinstance(upper, dict) and not _is_axis(key)
     if not mergeable or _REPLACED_WHOLE.get(key, _never)(lower, upper):
         for stale in [place for place in places if place[: len(key)] == key]:
             del places[stale]
@@ -96,6 +97,11 @@ def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
     return {**lower, **new}
 
 
+def _is_axis(key: Key) -> bool:
+    """Whether this is one key of a search's space: a range and a list of choices do not mix."""
+    return key[:2] == ("search", "space") and len(key) == 3
+
+
 def nest(key: Key, value: Any) -> Tree:
     """`{"training": {"epochs": 3}}` of `("training", "epochs")` and 3."""
     for part in reversed(key):
@@ -104,9 +110,11 @@ def nest(key: Key, value: Any) -> Tree:
 
 
 def split_key(text: str) -> Key:
-    """The parts of a dotted key; `grid` and `variants.NAME` are followed by one dotted key that stays whole."""
+    """The parts of a dotted key; `grid`, `variants.NAME` and `search.space` are followed by one that stays whole."""
     parts = text.split(".")
     whole_after = {"grid": 1, "variants": 2}.get(parts[0], len(parts))
+    if parts[:2] == ["search", "space"]:
+        whole_after = 2
     rest = parts[whole_after:]
     return (*parts[:whole_after], ".".join(rest)) if rest else tuple(parts)
 

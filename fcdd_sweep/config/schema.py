@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     InstanceOf,
@@ -23,6 +21,8 @@ from pydantic import (
 from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.remote import RemotePath, place_of
+from fcdd_sweep.config.search import Search
+from fcdd_sweep.config.section import Section as Section
 
 SCHEMA_VERSION = 1
 
@@ -33,19 +33,11 @@ VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 
-class Section(BaseModel):
-    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
 def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
-Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
 """A path that no longer depends on where the program was started; `~` is the home folder."""
 
 
@@ -56,15 +48,15 @@ def _placed(value: Any) -> Any:
 Output = Annotated[
     Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
     BeforeValidator(_placed),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
-"""A path like `Place`, or the address of an object store."""
+"""A path like `AbsolutePath`, or the address of an object store."""
 
 
 class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
@@ -104,14 +96,14 @@ class Images(Section):
 class DatasetSource(Section):
     dataset: str
     """Outlier exposure: training images of this data set."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Where that data set lies, if it needs a folder."""
     download: bool = False
     """Whether what is missing below `root` may be fetched from where its authors publish it."""
 
 
 class FolderSource(Section):
-    folder: Place
+    folder: AbsolutePath
     """Outlier exposure: all images below this folder."""
 
 
@@ -153,7 +145,7 @@ class Network(Section):
     """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
-    weights: Literal["auto", "imagenet", "none"] | Place = "auto"
+    weights: Literal["auto", "imagenet", "none"] | AbsolutePath = "auto"
     """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
     network's name says, and ImageNet's for a backbone."""
     bias: bool = True
@@ -268,6 +260,8 @@ class Faults(Section):
     retries: int = Field(3, ge=0)
     """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
     could not write its files."""
+    max_failures: Annotated[int, Field(ge=1)] | None = None
+    """After how many failed attempts, over all starts, a trial is left alone; null: never."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
     checkpoint_every: EveryText = "5m"
@@ -323,6 +317,8 @@ class Experiment(Settings):
     """Dotted keys and the values to try; the configs are the product."""
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
+    search: Search | None = None
+    """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""

@@ -65,15 +65,16 @@ def varying_problems(layer: Layer) -> list[Problem]:
         [("variants", name, key) for key in variant_of(layer, name)] for name in variants_of(layer)
     ]
     problems = [
-        *_key_problems(layer, [*grid, *itertools.chain(*variants)]),
-        *_overlaps(layer, [[*keys, *grid] for keys in variants or [[]]]),
+        *key_problems(layer, [*grid, *itertools.chain(*variants)]),
+        *overlaps(layer, [[*keys, *grid] for keys in variants or [[]]]),
         *_list_problems(layer),
         *_name_problems(layer),
     ]
     return list(dict.fromkeys(problems))
 
 
-def _key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
+def key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
+    """Keys that do not exist, or in which configs may not differ; a dotted key ends the place where it is written."""
     for place in written:
         key, where = str(place[-1]), layer.origin.where(place)
         head = key.split(".")[0]
@@ -88,7 +89,7 @@ def _key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
             )
 
 
-def _overlaps(layer: Layer, groups: list[list[Key]]) -> Iterator[Problem]:
+def overlaps(layer: Layer, groups: list[list[Key]]) -> Iterator[Problem]:
     """Keys that are set twice for one config; a group holds all that one config is given."""
     for group in groups:
         for first, second in itertools.combinations(group, 2):

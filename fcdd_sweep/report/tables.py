@@ -37,7 +37,7 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     rows = []
     for trial in trials:
         known = trial.metrics | trial.plan | {"status": trial.status, "leaf": trial.leaf, "error": trial.error}
-        values = {f"param.{key}": _parameter(trial.parameters.get(key), kind) for key, kind in kinds.items()}
+        values = {f"param.{key}": as_cell(trial.parameters.get(key), kind) for key, kind in kinds.items()}
         rows.append({name: known.get(name) for name in fixed} | values)
     write_rows(path, rows, schemas.trials_schema(kinds))
 
@@ -48,10 +48,11 @@ def parameter_kinds(trials: Iterable[Trial]) -> dict[str, pa.DataType]:
     for trial in trials:
         for key, value in trial.parameters.items():
             values.setdefault(key, []).append(value)
-    return {key: _kind(found) for key, found in values.items()}
+    return {key: column_kind(found) for key, found in values.items()}
 
 
-def _kind(values: Sequence[Any]) -> pa.DataType:
+def column_kind(values: Sequence[Any]) -> pa.DataType:
+    """The column type of a parameter's values; text where they are mixed or nested."""
     types = {type(value) for value in values if value is not None}
     for allowed, kind in (({bool}, schemas.FLAG), ({int}, schemas.INT), ({int, float}, schemas.REAL)):
         if types and types <= allowed:
@@ -59,7 +60,8 @@ def _kind(values: Sequence[Any]) -> pa.DataType:
     return schemas.TEXT
 
 
-def _parameter(value: Any, kind: pa.DataType) -> Any:
+def as_cell(value: Any, kind: pa.DataType) -> Any:
+    """A parameter's value in a column of this type."""
     if kind != schemas.TEXT or value is None or isinstance(value, str):
         return value
     return json.dumps(value)

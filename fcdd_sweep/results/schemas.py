@@ -141,6 +141,47 @@ PREDICTIONS = _schema(
     ("heatmap", TEXT, "the picture, below the output folder"),
 )
 
+SEARCH_CONFIGS_FIXED = (
+    ("number", INT, "in the order of suggestions; 0 is the file's own config, the default"),
+    ("config_id", TEXT, "12 hex digits of the config and numerics version"),
+    ("config", TEXT, "the config's folder"),
+    (
+        "state",
+        TEXT,
+        "`done`; `failed`, no value by `search.failed_trials`; `pruned`; `running`; `incomplete`: interrupted, or left "
+        "when the budget was spent",
+    ),
+    ("value", REAL, "mean of the metric over the judging classes and seeds; null unless done"),
+    ("value_se", REAL, "standard error of the value by the noise of the images it was measured on; null when unknown"),
+    ("values", TEXT, "JSON: the values of several metrics in their order; null for one metric or unless done"),
+    ("n_trials", INT, "trials that judge the config"),
+    ("n_done", INT, "those that are done"),
+    ("n_failed", INT, "those that failed for good in this start"),
+    ("epochs_trained", INT, "epochs of its finished trials, and of stopped ones as far as they were heard"),
+    ("pruned_at", INT, "epoch at which the config was given up; null unless pruned"),
+    ("policy", TEXT, "what was done about failed trials; empty when none failed"),
+    ("started", TIME, "when the config was suggested"),
+    ("finished", TIME, "when the study was told of it; null before"),
+)
+"""Columns of `search/configs.parquet`; each searched key follows as a column of its own, `param.KEY`, null where
+another key's value excludes it."""
+
+IMPORTANCE = _schema(
+    ("key", TEXT, "a searched key"),
+    ("importance", REAL, "share of the metric's variance over the space that it explains (Optuna's estimate)"),
+)
+
+CONFIRMATION = _schema(
+    ("role", TEXT, "`best`; `default`, the file's own config; `pareto`, of several metrics"),
+    ("number", INT, "of the config, as in `configs.parquet`"),
+    ("normal_class", TEXT, "the class that was trained on"),
+    ("seed", INT, "a fresh one, which judged no config of the search"),
+    ("trial_id", TEXT, "the trial"),
+    ("image_auroc", REAL, "of the test images; null when undefined or not done"),
+    ("image_ap", REAL, "of the test images; null when undefined or not done"),
+    ("pixel_auroc", REAL, "of the test pixels; null without maps or not done"),
+)
+
 TRIALS_FIXED = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),
@@ -155,3 +196,9 @@ def trials_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
     """The schema of `trials.parquet` for an experiment whose configs differ in `parameters`."""
     extra = [(f"param.{key}", kind, f"the config's value of `{key}`") for key, kind in sorted(parameters.items())]
     return _schema(*TRIALS_FIXED, *extra)
+
+
+def search_configs_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
+    """The schema of `search/configs.parquet` for a search over `parameters`."""
+    extra = [(f"param.{key}", kind, f"the suggested value of `{key}`") for key, kind in parameters.items()]
+    return _schema(*SEARCH_CONFIGS_FIXED, *extra)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import Observer
@@ -37,6 +38,4 @@ class Runner(Protocol):
     Returns when none is left, or when the sweep was asked to stop and what ran has saved itself.
     """
 
-    def __call__(
-        self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop
-    ) -> None: ...
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None: ...

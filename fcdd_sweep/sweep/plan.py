@@ -13,6 +13,7 @@ from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
+from fcdd_sweep.config.search_space import space_of
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import number_of, show
 from fcdd_sweep.data.records import Discovery
@@ -20,9 +21,10 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.sweep.anomaly_checks import counts_of
 from fcdd_sweep.sweep.checks import facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.judging import judged
 from fcdd_sweep.sweep.machine import this_machine
 from fcdd_sweep.sweep.numbers import few_notes
-from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
+from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 
 _MOST_LISTED = 20
@@ -38,6 +40,9 @@ class Plan:
         configs: name, settings and parameters of each config, in the order of the file.
         classes: names of the normal classes.
         seeds: the integers given to the generators.
+        facts: what the data set has.
+        aside: how many real anomalies of each defect type leave the test set of every config.
+        all_classes: names of all normal classes of the experiment, where a search judges by some of them.
         notes: sentences about what is allowed and yet unlikely to be meant.
     """
 
@@ -45,7 +50,14 @@ class Plan:
     configs: tuple[Config, ...]
     classes: tuple[str, ...]
     seeds: tuple[int, ...]
+    facts: Discovery
+    aside: int
+    all_classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def settled(self, settings: Settings) -> Settings:
+        """Settings of another config as its trials have them."""
+        return _settled(settings, self.facts, self.aside)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a trial, columns of `results.schemas.PLAN`."""
@@ -64,21 +76,29 @@ class Plan:
 
 
 def plan(experiment: Experiment) -> Plan:
-    """The trials of an experiment.
+    """The trials of an experiment; of one with a search, those that judge the file's own config.
 
     Raises:
         ExperimentError: everything that is wrong with names, classes, paths and their combinations.
     """
-    configs = configs_of(experiment)
     facts, problems = facts_of(experiment.dataset)
     problems = [located(problem, experiment.origin) for problem in problems]
     looks = Looks()
-    for config in configs:
+    all_classes = () if facts is None else chosen_classes(experiment.dataset, facts)
+    if experiment.search is None:
+        configs = every = configs_of(experiment)
+    else:
+        every = tuple(space_of(experiment).extremes())
+        experiment = judged(experiment, experiment.search)
+        configs = tuple(space_of(experiment).extremes()[:1])
+        every = (*configs, *every)
+        problems += [] if facts is None else _class_problems(experiment, facts, all_classes)
+    for config in every:
         problems += problems_of(Parts.of_settings(config.settings), facts, config.origin, looks)
     if problems or facts is None:
         raise ExperimentError(dict.fromkeys(problems))
     classes = chosen_classes(experiment.dataset, facts)
-    aside = max(set_aside(config.settings) for config in configs)
+    aside = max(set_aside(config.settings) for config in every)
     configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
     machine = this_machine()
     notes = [note for config in configs for note in warnings(config.settings, machine)]
@@ -88,8 +108,21 @@ def plan(experiment: Experiment) -> Plan:
         settings = configs[0].settings
         notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
     notes += looks.notes
-    specs = _specs(configs, classes, experiment.seed_list)
-    return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
+    seeds = tuple(experiment.seed_list)
+    specs = specs_of(configs, classes, seeds)
+    return Plan(specs, configs, classes, seeds, facts, aside, all_classes, tuple(dict.fromkeys(notes)))
+
+
+def _class_problems(experiment: Experiment, facts: Discovery, all_classes: Sequence[str]) -> list[Problem]:
+    """Classes that shall judge a search's configs and are not among those of the experiment."""
+    where = experiment.origin.where(("search", "classes"))
+    listed = experiment.dataset.classes
+    names = {wanted: class_name(wanted, facts.classes) for wanted in ([] if listed == "all" else listed)}
+    return [
+        Problem(where, f"{show(wanted)} is none of the experiment's classes", ", ".join(all_classes))
+        for wanted, name in names.items()
+        if name not in all_classes
+    ]
 
 
 def left_out(specs: Sequence[TrialSpec], index: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -154,7 +187,7 @@ def _settled(settings: Settings, facts: Discovery, aside: int) -> Settings:
     )
 
 
-def _specs(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
+def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
     """Classes vary fastest: after one round of seeds every class has a result, and a sweep that is cut short still
     covers all of them."""
     return tuple(

@@ -11,7 +11,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -152,10 +152,21 @@ def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("fcdd_sweep")
     level = package.level
@@ -305,9 +316,18 @@ def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
     files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
     files.write_arrays(leaf / tree.MAPS, outcome.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_aside(leaf / tree.SNAPSHOT, lambda path: torch.save(outcome.snapshot, path))
+        files.write_aside(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
+
+
+def _save(snapshot: Mapping[str, Any], path: Path) -> None:
+    """torch hides a failed write, of a full disk say, behind an error of its own that does not tell."""
+    try:
+        with path.open("wb") as file:
+            torch.save(snapshot, file)
+    except RuntimeError as error:
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def _draw(spec: TrialSpec, leaf: Path) -> None:

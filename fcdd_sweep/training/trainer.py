@@ -19,7 +19,7 @@ from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
-from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, place_of
+from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, moment_of
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.errors import DivergedError
@@ -146,7 +146,7 @@ def _pause(course: Course, observer: Observer, keeper: Keeper) -> None:
     if stop or keeper.due(course.epoch, course.step):
         keeper.keep(course.state())
     if stop:
-        raise Stopped(f"stopped {place_of(course.epoch, course.step)}")
+        raise Stopped(f"stopped {moment_of(course.epoch, course.step)}")
 
 
 def _ending(course: Course) -> dict[str, Any]:
