@@ -188,12 +188,13 @@ def _console() -> Console:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from fcdd_sweep.sweep.plan import plan_file
+    from fcdd_sweep.sweep.plan import amount, plan_file
 
-    _, planned = plan_file(options.experiment, _overrides(options))
+    experiment, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
-    print(f"{options.experiment}: valid, {number_of(len(planned.specs), 'trial')}")
+    trials = amount(planned, experiment) if experiment.search else number_of(len(planned.specs), "trial")
+    print(f"{options.experiment}: valid, {trials}")
     return DONE
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -23,6 +22,10 @@ from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.remote import RemotePath, place_of
 from fcdd_sweep.config.search import Search
 from fcdd_sweep.config.section import Section as Section
+from fcdd_sweep.config.selection import Validation as Validation
+from fcdd_sweep.config.sources import AbsolutePath, Source
+from fcdd_sweep.config.sources import DatasetSource as DatasetSource
+from fcdd_sweep.config.sources import FolderSource as FolderSource
 
 SCHEMA_VERSION = 1
 
@@ -31,14 +34,6 @@ VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no ending."""
 
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-"""A path that no longer depends on where the program was started; `~` is the home folder."""
 
 
 def _placed(value: Any) -> Any:
@@ -91,36 +86,6 @@ class Images(Section):
     @property
     def channels(self) -> int:
         return 3 if self.color == "rgb" else 1
-
-
-class DatasetSource(Section):
-    dataset: str
-    """Outlier exposure: training images of this data set."""
-    root: AbsolutePath | None = None
-    """Where that data set lies, if it needs a folder."""
-    download: bool = False
-    """Whether what is missing below `root` may be fetched from where its authors publish it."""
-
-
-class FolderSource(Section):
-    folder: AbsolutePath
-    """Outlier exposure: all images below this folder."""
-
-
-def _kind_of_source(source: object) -> str | None:
-    if isinstance(source, str):
-        return "(name)"
-    if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
-        return "(folder)"
-    return "(dataset)" if isinstance(source, DatasetSource | dict) else None
-
-
-Source = Annotated[
-    Annotated[str, Tag("(name)")]
-    | Annotated[DatasetSource, Tag("(dataset)")]
-    | Annotated[FolderSource, Tag("(folder)")],
-    Discriminator(_kind_of_source),
-]
 
 
 class Anomalies(Section):
@@ -233,13 +198,10 @@ class Heatmaps(Section):
     """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
 
-class Validation(Section):
-    nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds come from them."""
-
-
 class Evaluation(Section):
     validation: Validation = Validation()
+    test: bool = True
+    """False: the test set is counted and never scored, as befits the trials of a search."""
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
     real_anomalies_set_aside: int = Field(0, ge=0)

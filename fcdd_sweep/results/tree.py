@@ -32,6 +32,11 @@ JOURNAL = "journal.log"
 SEARCH_CONFIGS = "configs.parquet"
 IMPORTANCE = "importance.parquet"
 CONFIRMATION = "confirmation.parquet"
+RUNGS = "rungs.parquet"
+OPTIMISATION, LEVELS, CELLS, DIFFERENCES = (
+    f"{name}.parquet" for name in ("optimisation", "levels", "cells", "differences")
+)
+"""What the report's plots of a search are drawn from, made by it from the tables above."""
 SEARCH_SUMMARY = "search.json"
 """What a search came to:
 

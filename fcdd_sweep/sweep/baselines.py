@@ -70,6 +70,9 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
     read_plan(run_dir)  # says in words what is wrong when this is no run
     with local_copy(run_dir / tree.EXPERIMENT) as path:
         original = load_experiment(path)
+    if original.search is not None:
+        step = "Write the values of the config into a file without `search`, run that, and make its baselines"
+        raise InputError(Problem(str(run_dir), "the run is a search, whose configs have no baselines", next_step=step))
     configs = configs_of(original)
     others = sorted({config.settings.method for config in configs} - {"fcdd"})
     if others:

@@ -1,4 +1,4 @@
-"""What the trials of a search are told beside their config: the images that judge, the classes and the seeds."""
+"""What the trials of a search are told beside their config: the images that judge, and the seeds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ def judged(experiment: Experiment, search: Search) -> Experiment:
         "evaluation": evaluation.model_copy(update={"validation": validation, "test": test}),
         "seeds": judging_seeds(experiment, search),
     }
-    if search.classes != "all":
-        changes["dataset"] = experiment.dataset.model_copy(update={"classes": search.classes})
     return experiment.model_copy(update=changes).with_origin(experiment.origin)
 
 

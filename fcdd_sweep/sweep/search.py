@@ -41,6 +41,7 @@ from fcdd_sweep.sweep.sweep import (
     prepare_data,
     run_trials,
     runner_of,
+    storage_told,
     write_plan,
 )
 from fcdd_sweep.sweep.trial import fingerprint_of, run_trial
@@ -82,7 +83,7 @@ def run_search(
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
     run_dir, place = experiment.run_dir, planned.search.storage
-    with lease(run_dir) as held, opened_storage(place, run_dir) as (storage, keep):
+    with storage_told(), lease(run_dir) as held, opened_storage(place, run_dir) as (storage, keep):
         study = Study(planned.search, planned.space, experiment.name, storage, _made_for(planned))
         failures = FailureLog(run_dir)
         publishing = Publishing(Ledger(run_dir, failures.counts()), progress, failures, held)

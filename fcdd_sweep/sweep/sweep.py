@@ -125,7 +125,7 @@ def run_sweep(
         choose_device(experiment.resources.device)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
-    with _storage_told(), lease(run_dir) as held:
+    with storage_told(), lease(run_dir) as held:
         failures = FailureLog(run_dir)
         ledger = Ledger(run_dir, failures.counts())
         ledger.reconcile(planned.specs)
@@ -149,7 +149,7 @@ def run_sweep(
 
 
 @contextlib.contextmanager
-def _storage_told() -> Iterator[None]:
+def storage_told() -> Iterator[None]:
     """A full disk is told like a store that is away: in words."""
     try:
         yield
