@@ -223,6 +223,7 @@ case "$1 $2" in
     echo "sweep $*" >> {log}
     trap 'kill $!; exit 130' TERM
     case {ending} in
+      cancelled) kill -TERM $PPID; sleep 30 & wait ;;
       end) exit 0 ;;
       fail) exit 1 ;;
       signal) kill -USR1 $PPID; sleep 30 & wait ;;
@@ -251,8 +252,10 @@ esac"""
     return ended, log.read_text().splitlines()
 
 
-@pytest.mark.parametrize("ending,code,requeued", [("end", 0, False), ("fail", 1, False), ("signal", 130, True)])
-def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_it_was_stopped(tmp_path, ending, code, requeued):
+@pytest.mark.parametrize(
+    "ending,code,requeued", [("end", 0, False), ("fail", 1, False), ("signal", 130, True), ("cancelled", 130, False)]
+)
+def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_its_time_is_up(tmp_path, ending, code, requeued):
     ended, lines = run_slurm_job(tmp_path, ending)
     assert ended.returncode == code, ended.stderr
     assert lines.count("ray start token secret") == 2
