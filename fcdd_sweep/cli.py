@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.config.remote import RemotePath, StorageError, as_written
+from fcdd_sweep.config.remote import RemotePath, StorageError, as_written, place_of
 from fcdd_sweep.config.words import number_of
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.sweep.plan import Plan
     from fcdd_sweep.sweep.sweep import SweepResult
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -106,6 +108,9 @@ def _place(text: str) -> Path | RemotePath:
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="with --dry-run: a short training first, for times, hours and disk"
+    )
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
     _running_arguments(parser)
 
@@ -117,7 +122,8 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         "--address",
         default=os.environ.get("RAY_ADDRESS"),
         metavar="ADDRESS",
-        help="run on a Ray cluster: auto, or HOST:PORT of its head (default: $RAY_ADDRESS, else a Ray of our own)",
+        help="run on a Ray cluster: auto, HOST:PORT of its head, or ray://HOST:PORT from outside (default: "
+        "$RAY_ADDRESS, else a Ray of our own)",
     )
     parser.add_argument(
         "--changed-data",
@@ -128,15 +134,21 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fcdd_sweep.config.loading import dump_experiment
+    from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.sweep.plan import describe, plan_file
 
+    if _from_outside(options) and not (options.show_config or options.dry_run):  # the data lies there, not here
+        text = dump_experiment(load_experiment(options.experiment, _overrides(options)))
+        return _on_head(options, ["run", options.experiment.name], {options.experiment.name: text})
     experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
+    if options.calibrate and not options.dry_run:
+        raise InputError(Problem("--calibrate", "it belongs to a dry run", next_step="Say --dry-run --calibrate"))
     if options.dry_run:
         print(describe(planned, experiment))
+        _print_costs(planned, experiment, calibrated=options.calibrate)
         return DONE
     from fcdd_sweep.progress import shown
     from fcdd_sweep.sweep.sweep import run_sweep
@@ -150,6 +162,28 @@ def _run(options: argparse.Namespace) -> int:
             progress=progress,
         )
     return _ended(result)
+
+
+def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> None:
+    from fcdd_sweep.sweep.cost import calibrate, measured_lines, probed_lines
+
+    if calibrated:
+        probes = calibrate(planned, lambda sentence: print(sentence, file=sys.stderr))
+        print("\n".join(probed_lines(planned, probes)))
+    else:
+        print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
+
+
+def _from_outside(options: argparse.Namespace) -> bool:
+    return not options.local and (options.address or "").startswith("ray://")
+
+
+def _on_head(options: argparse.Namespace, command: Sequence[str], files: dict[str, str]) -> int:
+    """Run a command where a cluster's head is that was named by `ray://`."""
+    from fcdd_sweep.sweep.tune_client import run_on_head
+
+    arguments = [*command, "--changed-data", options.changed_data]
+    return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
 
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
@@ -188,12 +222,13 @@ def _console() -> Console:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from fcdd_sweep.sweep.plan import plan_file
+    from fcdd_sweep.sweep.plan import amount, plan_file
 
-    _, planned = plan_file(options.experiment, _overrides(options))
+    experiment, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
-    print(f"{options.experiment}: valid, {number_of(len(planned.specs), 'trial')}")
+    trials = amount(planned, experiment) if experiment.search else number_of(len(planned.specs), "trial")
+    print(f"{options.experiment}: valid, {trials}")
     return DONE
 
 
@@ -251,6 +286,9 @@ def _baselines(options: argparse.Namespace) -> int:
         experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
         return DONE
+    if _from_outside(options):
+        settings = [word for text in options.set for word in ("--set", text)]
+        return _on_head(options, ["baselines", str(place_of(options.run_dir)), *settings], {})
     from fcdd_sweep.progress import shown
 
     with shown(_console()) as progress:
@@ -281,11 +319,37 @@ def _aggregate(options: argparse.Namespace) -> int:
 def _status_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_dir", type=_place, metavar="RUN_DIR", help="a run's folder, such as results/digits")
 
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=5.0,
+        metavar="SECONDS",
+        help="show it again every so many seconds (5) until the sweep has ended; Ctrl-C leaves",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.5 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed is a number of seconds, at least 0.5")
+    return seconds
+
 
 def _status(options: argparse.Namespace) -> int:
-    from fcdd_sweep.report.status import status_text
+    from fcdd_sweep.report.status import status_text, watch
 
-    print(status_text(options.run_dir))
+    if options.watch is None:
+        print(status_text(options.run_dir))
+        return DONE
+    clear = "\033[H\033[2J" if sys.stdout.isatty() else ""
+    try:
+        watch(options.run_dir, options.watch, lambda text: print(f"{clear}{text}\n", flush=True))
+    except KeyboardInterrupt:
+        pass  # how one leaves; the sweep goes on
     return DONE
 
 
@@ -322,7 +386,11 @@ COMMANDS: dict[str, Command] = {
     "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),
     "validate": (_experiment_arguments, _validate, "check an experiment file and its data, and start nothing"),
     "list": (_no_arguments, _list, "show data sets, networks, anomaly modes and sources, presets"),
-    "status": (_status_arguments, _status, "show what is planned, done, failed and missing, by class and config"),
+    "status": (
+        _status_arguments,
+        _status,
+        "show what is planned, done, failed, missing, running and to go; --watch: live",
+    ),
     "aggregate": (_aggregate_arguments, _aggregate, "build the report again from a run's files"),
     "baselines": (_baselines_arguments, _baselines, "run HSC and AE on a run's classes and seeds, and compare"),
     "predict": (_predict_arguments, _predict, "score new images with a trained snapshot, and draw heatmaps"),

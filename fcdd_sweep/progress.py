@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -15,69 +14,12 @@ from rich.text import Text
 
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import number_of
-from fcdd_sweep.sweep.sweep import Progress
+from fcdd_sweep.sweep.monitor import Progress
+from fcdd_sweep.sweep.tally import Tally
 from fcdd_sweep.sweep.trial import TrialResult
 
 _SHOWN = 12
 """Running trials that the live display shows at most."""
-
-
-@dataclass
-class Tally:
-    """What is known of the trials of this start.
-
-    Attributes:
-        planned, kept: trials of the experiment, and those that earlier starts finished.
-        missing: trials to run now.
-        done, failed: those that ended.
-        running: epoch, epochs and loss of each running trial by its id; epoch 0 before the first is done.
-        scores: image AUROCs of the trials that this start finished.
-    """
-
-    planned: int = 0
-    kept: int = 0
-    missing: int = 0
-    done: int = 0
-    failed: int = 0
-    running: dict[str, tuple[TrialSpec, int, int, float]] = field(default_factory=dict)
-    scores: list[float] = field(default_factory=list)
-    since: float = field(default_factory=time.monotonic)
-
-    @property
-    def ended(self) -> int:
-        return self.done + self.failed
-
-    def eta_s(self) -> float | None:
-        """Seconds to go at the pace so far, epochs of running trials counted; None before anything is known."""
-        part = sum(epoch / epochs for _, epoch, epochs, _ in self.running.values() if epochs)
-        worked = self.ended + part
-        if not worked:
-            return None
-        return (time.monotonic() - self.since) / worked * (self.missing - worked)
-
-    def line(self) -> str:
-        """`7/30 done, 1 failed, 2 running | image AUROC mean 0.953, best 0.991 | 0:41 gone, about 2:10 to go`."""
-        parts = [f"{self.kept + self.done}/{self.planned} done"]
-        if self.failed:
-            parts.append(f"{self.failed} failed")
-        if self.running:
-            parts.append(f"{len(self.running)} running")
-        text = ", ".join(parts)
-        if self.scores:
-            mean, best = sum(self.scores) / len(self.scores), max(self.scores)
-            text += f" | image AUROC mean {mean:.3f}, best {best:.3f}"
-        text += f" | {clock(time.monotonic() - self.since)} gone"
-        eta = self.eta_s()
-        if eta is not None and self.ended < self.missing:
-            text += f", about {clock(eta)} to go"
-        return text
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def label(spec: TrialSpec) -> str:
@@ -120,7 +62,7 @@ class PlainProgress(Progress):
             self._print(sentence)
 
     def started(self, spec: TrialSpec) -> None:
-        self.tally.running[spec.trial_id] = (spec, 0, spec.settings.training.epochs, float("nan"))
+        self.tally.begins(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.tally.running[spec.trial_id] = (spec, epoch, epochs, loss)
@@ -135,14 +77,7 @@ class PlainProgress(Progress):
         self._print(f"{label(spec)}: {result.error}; {decision}", "yellow")
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        tally = self.tally
-        tally.running.pop(spec.trial_id, None)
-        if result.status == "done":
-            tally.done += 1
-            if result.image_auroc is not None:
-                tally.scores.append(result.image_auroc)
-        elif result.status == "failed":
-            tally.failed += 1
+        self.tally.takes_in(spec, result)
         self._tell(spec, result)
 
     def _tell(self, spec: TrialSpec, result: TrialResult) -> None:

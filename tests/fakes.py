@@ -136,7 +136,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
     epochs = [
         mark
         | dict(epoch=e, loss=1 / e, loss_nominal=0.5 / e, loss_anomalous=2 / e, learning_rate=0.98**e)
-        | dict(images_per_second=1e3)
+        | dict(images_per_second=1e3, validation_image_auroc=None)
         for e in range(1, 31)
     ]
     files.write_rows(leaf / tree.HISTORY, epochs, schemas.HISTORY)
@@ -191,14 +191,30 @@ class FakeRun:
         trial, folder = key(config, normal_class, seed), leaf_name(config, normal_class, seed)
         write_leaf(self.path / folder, trial, **leaf)
         self.index[trial["trial_id"]] = trial | dict(
-            status="done", leaf=folder, attempt=1, failures=0, error="", data_fingerprint="f", published=NOW
+            status="done",
+            leaf=folder,
+            attempt=1,
+            failures=0,
+            error="",
+            data_fingerprint="f",
+            published=NOW,
+            wall_time_s=60.0,
+            device="x86_64",
         )
         return self
 
     def fail(self, config, normal_class, seed, error="RuntimeError: out of <memory>"):
         trial = key(config, normal_class, seed)
         self.index[trial["trial_id"]] = trial | dict(
-            status="failed", leaf="", attempt=2, failures=2, error=error, data_fingerprint="", published=NOW
+            status="failed",
+            leaf="",
+            attempt=2,
+            failures=2,
+            error=error,
+            data_fingerprint="",
+            published=NOW,
+            wall_time_s=None,
+            device=None,
         )
         return self
 

@@ -32,6 +32,9 @@ HEAVY = {
         *("training/", "networks/build", "networks/backbones", "networks/pretrained", "anomalies/"),
         *("data/transforms", "sweep/trial", "predict"),
     ],
+    "tensorboardX": ["sweep/trackers"],
+    "mlflow": ["sweep/trackers"],
+    "wandb": ["sweep/trackers"],
     "torchvision": ["data/", "networks/backbones", "networks/pretrained"],
 }
 """Where a package may be imported, by the beginning of the file's path."""

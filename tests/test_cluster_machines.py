@@ -9,6 +9,7 @@ from fcdd_sweep.sweep.sweep import Progress, run_sweep
 from tests import other_machines
 from tests.other_machines import OTHER_CODE
 from tests.test_cluster_run import EXPERIMENT
+from tests.trees import write_one_vs_rest
 
 pytestmark = pytest.mark.ray
 
@@ -77,3 +78,23 @@ def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_lef
         machines.need_one()
     del there["cd"]
     machines.need_one()
+
+
+def test_machines_without_the_data_get_it_from_the_driver(cluster, tmp_path):
+    cluster.add_node(num_cpus=1, env_vars={"FCDD_SWEEP_CACHE": str(tmp_path / "its cache")})
+    root = write_one_vs_rest(tmp_path / "own", classes=("cat", "dog"))
+
+    class Unmounting(Progress):
+        def said(self, sentence):
+            if "looking at the machines" in sentence:  # the driver has decoded it all
+                root.rename(tmp_path / "away")
+
+    experiment = load(
+        tmp_path,
+        f"dataset={{name: folder, root: '{root}', classes: [cat]}}",
+        *("anomalies={mode: unsupervised}", "training.epochs=1", "seeds=1"),
+    )
+    result = run_sweep(experiment, address=cluster.address, progress=Unmounting())
+    assert (result.planned, result.done) == (1, 1)
+    (brought,) = (tmp_path / "its cache").glob("folder-*/images.npy")
+    assert brought.stat().st_size > 0

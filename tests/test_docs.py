@@ -38,6 +38,11 @@ SCHEMAS = {
     "SEARCH_CONFIGS": schemas.search_configs_schema({}),
     "IMPORTANCE": schemas.IMPORTANCE,
     "CONFIRMATION": schemas.CONFIRMATION,
+    "RUNGS": schemas.RUNGS,
+    "OPTIMISATION": schemas.OPTIMISATION,
+    "LEVELS": schemas.LEVELS,
+    "CELLS": schemas.CELLS,
+    "DIFFERENCES": schemas.DIFFERENCES,
 }
 
 

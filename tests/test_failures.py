@@ -143,7 +143,7 @@ def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment)
     result, _ = go(experiment("seeds=1"))
     ledger = Ledger(result.run_dir)
     spec = sweeping.plan(experiment("seeds=1")).specs[0]
-    late = sweeping._Publishing(ledger, Heard(), FailureLog(result.run_dir))
+    late = sweeping.Publishing(ledger, Heard(), FailureLog(result.run_dir))
     late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
     assert ledger.done(spec.trial_id)
 
@@ -173,7 +173,7 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
     frozen.woken.set()
     lost.join()
     assert [(each.status, each.attempt) for each in (*ended, successor)] == [("done", 1), ("done", 2)]
-    sweeping._Publishing(ledger, Heard(), FailureLog(run)).ended(spec, ended[0])
+    sweeping.Publishing(ledger, Heard(), FailureLog(run)).ended(spec, ended[0])
     assert ledger.rows[spec.trial_id]["attempt"] == 2
     assert place.children(run / tree.ATTEMPTS) == [spec.trial_id]  # what came back lies there, and goes with this:
     assert go(loaded)[1].counts == (2, 1, 1) and place.children(run / tree.ATTEMPTS) == []

@@ -7,6 +7,7 @@ import pytest
 from fcdd_sweep.results import files
 from fcdd_sweep.sweep import fitness
 from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key
+from fcdd_sweep.sweep.parcels import Parcels
 from fcdd_sweep.sweep.trial import fingerprint_of, versions
 from fcdd_sweep.training.outcome import Silent
 from tests import works
@@ -26,7 +27,11 @@ def expected(tmp_path, trial):
     mark = tmp_path / "run" / ".machines" / "token"
     files.write_text(mark, "here")
     fitness._of_run.cache_clear()
-    return Expected(versions(), mark, {data_key(trial): fingerprint_of(trial)})
+    return Expected(versions(), mark, {data_key(trial): fingerprint_of(trial)}, Parcels(), nothing_travels)
+
+
+def nothing_travels(path, size):
+    raise AssertionError(f"{path} is asked for")
 
 
 def changed(expected, **fields):

@@ -5,7 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from fcdd_sweep.progress import LiveProgress, PlainProgress, Tally, clock, shown
+from fcdd_sweep.config.words import clock
+from fcdd_sweep.progress import LiveProgress, PlainProgress, shown
+from fcdd_sweep.sweep.tally import Tally
 from fcdd_sweep.sweep.trial import TrialResult
 from tests.specs import spec
 
@@ -89,7 +91,7 @@ def test_the_display_fits_the_output(out):
 
 
 def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
-    monkeypatch.setattr("fcdd_sweep.progress.time.monotonic", lambda: 100.0)
+    monkeypatch.setattr("fcdd_sweep.sweep.tally.time.monotonic", lambda: 100.0)
     tally = Tally(planned=4, missing=4, since=0.0)
     assert tally.eta_s() is None
     tally.running = {"a": (spec(), 1, 2, 0.1)}

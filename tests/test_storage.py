@@ -23,7 +23,7 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
-from tests import fakes, works
+from tests import fake_search, fakes, works
 from tests.s3 import CREDENTIALS, Server
 from tests.test_sweep import EXPERIMENT, LEAF, Heard
 from tests.trees import write_image
@@ -371,3 +371,16 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
     monkeypatch.setattr(place, "send", noted)
     place.send_tree(tmp_path, store, last="0")
     assert arrived[-1] == "0" and len(arrived) == 20
+
+
+def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
+    local = tmp_path / "hunt"
+    fake_search.searched_run(local, fake_search.FakeSearch(1))
+    (local / tree.SEARCH_DIR / tree.JOURNAL).write_text("the study")
+    run = store / "hunt"
+    place.send_tree(local, run)
+    place.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
+    aggregate(run)
+    there = place.files_below(run / tree.SEARCH_DIR)
+    assert {"course.pdf", "course.png", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
+    assert "confirmation.pdf" not in there

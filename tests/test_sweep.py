@@ -19,7 +19,8 @@ from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
 from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep.sweep import Progress, run_sweep
+from fcdd_sweep.sweep.monitor import Progress
+from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import works
 from tests.trees import write_class_first, write_image, write_images, write_mvtec

@@ -51,8 +51,9 @@ def _cleared(lower: Tree, upper: Tree) -> bool:
 
 
 def _source_changes(lower: Tree, upper: Tree) -> bool:
-    """A folder and a data set, or two data sets; where one of them lies is a key that can be set alone."""
-    return "folder" in lower or "folder" in upper or _is_another(lower, upper, "dataset")
+    """Two kinds of source, or two data sets; where one of them lies is a key that can be set alone."""
+    alone = ("folder", "set_aside")
+    return any(key in layer for key in alone for layer in (lower, upper)) or _is_another(lower, upper, "dataset")
 
 
 def _is_another(lower: Tree, upper: Tree, key: str) -> bool:
@@ -69,6 +70,7 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("network",): _network_changes,
     ("anomalies",): _mode_changes,
     ("anomalies", "source"): _source_changes,
+    ("evaluation", "validation", "anomalies"): _source_changes,
     ("training", "schedule"): _schedule_changes,
     ("grid",): _cleared,
     ("variants",): _cleared,

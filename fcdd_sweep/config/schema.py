@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -23,6 +22,10 @@ from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.remote import RemotePath, place_of
 from fcdd_sweep.config.search import Search
 from fcdd_sweep.config.section import Section as Section
+from fcdd_sweep.config.selection import Validation as Validation
+from fcdd_sweep.config.sources import AbsolutePath, Source
+from fcdd_sweep.config.sources import DatasetSource as DatasetSource
+from fcdd_sweep.config.sources import FolderSource as FolderSource
 
 SCHEMA_VERSION = 1
 
@@ -31,14 +34,6 @@ VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no ending."""
 
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-"""A path that no longer depends on where the program was started; `~` is the home folder."""
 
 
 def _placed(value: Any) -> Any:
@@ -91,36 +86,6 @@ class Images(Section):
     @property
     def channels(self) -> int:
         return 3 if self.color == "rgb" else 1
-
-
-class DatasetSource(Section):
-    dataset: str
-    """Outlier exposure: training images of this data set."""
-    root: AbsolutePath | None = None
-    """Where that data set lies, if it needs a folder."""
-    download: bool = False
-    """Whether what is missing below `root` may be fetched from where its authors publish it."""
-
-
-class FolderSource(Section):
-    folder: AbsolutePath
-    """Outlier exposure: all images below this folder."""
-
-
-def _kind_of_source(source: object) -> str | None:
-    if isinstance(source, str):
-        return "(name)"
-    if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
-        return "(folder)"
-    return "(dataset)" if isinstance(source, DatasetSource | dict) else None
-
-
-Source = Annotated[
-    Annotated[str, Tag("(name)")]
-    | Annotated[DatasetSource, Tag("(dataset)")]
-    | Annotated[FolderSource, Tag("(folder)")],
-    Discriminator(_kind_of_source),
-]
 
 
 class Anomalies(Section):
@@ -233,13 +198,10 @@ class Heatmaps(Section):
     """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
 
-class Validation(Section):
-    nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds come from them."""
-
-
 class Evaluation(Section):
     validation: Validation = Validation()
+    test: bool = True
+    """False: the test set is counted and never scored, as befits the trials of a search."""
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
     real_anomalies_set_aside: int = Field(0, ge=0)
@@ -277,6 +239,29 @@ class Keep(Section):
     """Which anomaly maps and images a leaf keeps: those in its pictures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
     """Whether a worker draws a trial's pictures; `aggregate --redraw` draws them later."""
+
+
+class MlflowTracker(Section):
+    tracking_uri: str | None = None
+    """The server, such as `http://host:5000`, or `sqlite:///FILE`; left out: `MLFLOW_TRACKING_URI`."""
+    experiment: str | None = None
+    """MLflow's experiment; left out: the name of this one."""
+
+
+class WandbTracker(Section):
+    project: str | None = None
+    """W&B's project; left out: `WANDB_PROJECT`, or W&B's own choice."""
+    mode: Literal["online", "offline"] = "online"
+    """`offline` writes files below the run, for `wandb sync`."""
+
+
+class Trackers(Section):
+    tensorboard: bool = False
+    """Whether event files for TensorBoard are written, to `.trackers/tensorboard` in the run."""
+    mlflow: MlflowTracker | None = None
+    """Tell an MLflow server; `{}` takes all from the environment. Needs the extra `mlflow`."""
+    wandb: WandbTracker | None = None
+    """Tell Weights & Biases; `{}` takes all from the environment. Needs the extra `wandb`."""
 
 
 class Settings(Section):
@@ -320,6 +305,7 @@ class Experiment(Settings):
     search: Search | None = None
     """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
+    trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""
     _origin: Origin = PrivateAttr(default_factory=Origin)

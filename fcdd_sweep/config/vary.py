@@ -25,14 +25,19 @@ def _keys(section: type[Section], above: str = "") -> Iterator[str]:
 KNOWN_KEYS = frozenset(_keys(Experiment))
 """Every dotted key of an experiment file, sections included."""
 
-_FIXED = ("dataset", "evaluation.real_anomalies_set_aside", *NOT_IDENTITY)
+_FIXED = (
+    "dataset",
+    "evaluation.real_anomalies_set_aside",
+    "evaluation.validation.anomalies",
+    *NOT_IDENTITY,
+)
 _VARYING = tuple(
     sorted(key for key in _keys(Settings) if not any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED))
 )
 _FIXED_STEPS = {
     "dataset": "Write one experiment file a data set; `dataset.classes` lists the normal classes",
     "seeds": "Every config is trained with all of `seeds`",
-    "evaluation": "Set it once, outside of the grid: all configs are tested on the same images",
+    "evaluation": "Set it once, outside of the grid: all configs are judged by the same images",
 }
 
 

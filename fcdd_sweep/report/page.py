@@ -15,6 +15,9 @@ from fcdd_sweep.report.comparison import COMPARISON_HTML
 from fcdd_sweep.report.html import Markup, element, section
 from fcdd_sweep.report.pictures import KINDS, ConfigPictures, Pictures
 from fcdd_sweep.report.records import Run, Trial, counted
+from fcdd_sweep.report.search import Search, reported
+from fcdd_sweep.report.search_page import search_section
+from fcdd_sweep.report.search_pictures import SearchPicture
 from fcdd_sweep.report.settings import overview
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
@@ -28,22 +31,42 @@ _HOW_TO_READ = (
     "the test set holds one label only. " + INTERVAL_RULE
 )
 
+_MOST_LISTED = 50
+"""Bullets and failures that the page lists at most; a sweep whose every trial fails would fill it otherwise."""
 
-def report_page(run: Run, pictures: Pictures) -> str:
-    """The whole page as text, with all pictures inside."""
-    body = [_header(run), _run_section(run), _problem_section([*run.problems, *pictures.problems])]
-    if not any(trial.status == "done" for trial in run.trials):
-        body.append(section("Results", element("p", "No trial has finished yet: there are no figures to show.")))
-    elif run.configs != [""]:
-        body.append(_comparison(run, pictures))
+
+def report_page(
+    run: Run, pictures: Pictures, search: Search | None = None, searched: Sequence[SearchPicture] = ()
+) -> str:
+    """The whole page as text, with all pictures inside.
+
+    Args:
+        search: of the run, if it has one; its trials that judged configs give no figures of the test set.
+        searched: its pictures.
+    """
+    problems = [*run.problems, *(search.problems if search else ()), *pictures.problems]
+    shown = reported(run, search)
+    body = [_header(run, shown), _run_section(run), _problem_section(problems)]
+    if search:
+        body.append(search_section(search, searched))
+    if not any(trial.status == "done" for trial in shown.trials):
+        body.append(section("Results", element("p", _nothing_yet(search))))
+    elif shown.configs != [""]:
+        body.append(_comparison(shown, pictures))
     for drawn in pictures.configs:
-        if any(trial.status == "done" for trial in run.of(drawn.config)):
-            body.append(_config_section(run, drawn))
+        if any(trial.status == "done" for trial in shown.of(drawn.config)):
+            body.append(_config_section(shown, drawn))
     body += [_failures(run.trials), _notes(run.environment), _environment(run.environment)]
     return html.page(f"{_title(run)}: report", html.joined(filter(None, body)))
 
 
-def _header(run: Run) -> Markup:
+def _nothing_yet(search: Search | None) -> str:
+    what = "trial of the confirmation" if search else "trial"
+    return f"No {what} has finished yet: there are no figures to show."
+
+
+def _header(run: Run, shown: Run) -> Markup:
+    """Counts of all trials, and what is missing of those whose figures are shown."""
     ledger = counted(run.trials)
     when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
     extra = f" {run.unplanned} finished trials are no longer in the plan and not shown." if run.unplanned else ""
@@ -55,8 +78,8 @@ def _header(run: Run) -> Markup:
         element("i", cls=status, style=f"width:{100 * ledger[status] / max(ledger['planned'], 1):.2f}%")
         for status in ("done", "failed")
     ]
-    lost = shortfalls(run)
-    again = [element("p", _how_to_complete(run)), html.bullets(lost)] if lost else []
+    lost = shortfalls(shown)
+    again = [element("p", _how_to_complete(run)), html.bullets(_some(lost))] if lost else []
     return html.joined(
         [
             element("h1", _title(run)),
@@ -67,6 +90,12 @@ def _header(run: Run) -> Markup:
             element("section", *again, cls="warn") if again else "",
         ]
     )
+
+
+def _some(sentences: Sequence[str]) -> list[str]:
+    """The first of very many; the tables count them all."""
+    more = len(sentences) - _MOST_LISTED
+    return [*sentences[:_MOST_LISTED], *([f"and {more} more, see summary.md"] if more > 0 else [])]
 
 
 def _is_of_baselines(run: Run) -> bool:
@@ -104,19 +133,36 @@ def _run_section(run: Run) -> Markup:
 
 def _comparison(run: Run, pictures: Pictures) -> Markup:
     rows = [mean_row(run, config) for config in run.configs]
-    links = [Markup(f'<a href="#{_anchor(row.config)}">{html.escaped(row.config or "(no name)")}</a>') for row in rows]
+    links = [_config_link(row.config, pictures) for row in rows]
     shown = _summary_table("config", links, rows)
     plots = [html.picture(pictures.roc[kind], f"{kind} ROC by config") for kind in KINDS if kind in pictures.roc]
     return section(
         "Configs compared",
-        element("p", "Means over classes.", cls="note"),
+        element("p", f"Means over classes.{_undrawn(run, pictures)}", cls="note"),
         shown,
         _parameter_table(run, links),
         element("div", *plots, cls="pair"),
     )
 
 
-def _parameter_table(run: Run, links: Sequence[Markup]) -> Markup | str:
+def _config_link(config: str, pictures: Pictures) -> Markup | str:
+    """Leads to the config's own section where the page has one."""
+    name = config or "(no name)"
+    drawn = any(each.config == config for each in pictures.configs)
+    return Markup(f'<a href="#{_anchor(config)}">{html.escaped(name)}</a>') if drawn else name
+
+
+def _undrawn(run: Run, pictures: Pictures) -> str:
+    count, whole = len(pictures.configs), len(run.configs)
+    if count == whole:
+        return ""
+    return (
+        f" Sections and pictures are those of the first {count} of {whole} configs; figures of all by class are in "
+        "summary.csv, those of single trials in trials.parquet."
+    )
+
+
+def _parameter_table(run: Run, links: Sequence[Markup | str]) -> Markup | str:
     parameters = [run.of(config)[0].parameters for config in run.configs]
     keys = list(dict.fromkeys(key for each in parameters for key in each))
     rows = [(link, *(each.get(key, "") for key in keys)) for link, each in zip(links, parameters, strict=True)]
@@ -225,6 +271,8 @@ def _problem_section(problems: Sequence[str]) -> Markup | str:
 
 
 def _failures(trials: Iterable[Trial]) -> Markup | str:
+    failed = [trial for trial in trials if trial.status == "failed"]
+    more = len(failed) - _MOST_LISTED
     rows = [
         (
             f"{' '.join(filter(None, [trial.config, trial.normal_class]))}, seed {trial.seed}",
@@ -232,11 +280,11 @@ def _failures(trials: Iterable[Trial]) -> Markup | str:
             element("code", tree.attempts_of(Path(), trial.plan["trial_id"]).as_posix()),
             trial.failures,
         )
-        for trial in trials
-        if trial.status == "failed"
+        for trial in failed[:_MOST_LISTED]
     ]
     head = ("trial", "last line of its error", "traceback below", "attempts")
-    return section("Failures", html.table(head, rows, names=3)) if rows else ""
+    note = element("p", f"And {more} more, see {tree.FAILURES}.", cls="note") if more > 0 else ""
+    return section("Failures", html.table(head, rows, names=3), note) if rows else ""
 
 
 def _notes(environment: Mapping[str, Any]) -> Markup | str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -19,6 +21,9 @@ from fcdd_sweep.report.style import as_jpeg_uri, as_svg_uri, save, settle
 
 ROC, PIXEL_ROC, HEATMAPS = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
 KINDS: tuple[Kind, ...] = ("image", "pixel")
+MOST_CLASSES = 100
+"""Classes, over all configs, whose pictures are drawn. Each takes about a second and a share of the page, so that those
+of a search over hundreds of configs would take hours, and the page could not be opened."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Pictures:
     """Everything drawn for a run.
 
     Attributes:
-        roc: by kind, one curve a config; empty when there is one config.
+        roc: by kind, one curve a config that is drawn; empty when there is one config.
+        configs: the first of the plan, as many as have no more than `MOST_CLASSES` together, but at least one.
         problems: sentences on trials whose pictures could not be drawn.
     """
 
@@ -56,16 +62,43 @@ class Pictures:
 def draw_run(run: Run, *, redraw: bool) -> Pictures:
     """Draw the root's, configs' and classes' pictures, and with `redraw` those of every finished trial."""
     problems = _redraw_leaves(run) if redraw else []
-    configs = tuple(_draw_config(run, config, problems) for config in run.configs)
+    drawn = drawn_configs(run)
+    configs = tuple(_draw_config(run, config, problems) for config in drawn)
+    _remove_pictures(run, run.configs[len(drawn) :])
     several = run.configs != [""]
-    roc = _draw_kinds([run_roc(run, kind) for kind in KINDS], run.path) if several else {}
+    roc = _draw_kinds([run_roc(run, kind, drawn) for kind in KINDS], run.path) if several else {}
     return Pictures(roc, configs, tuple(problems))
+
+
+def drawn_configs(run: Run) -> list[str]:
+    """See `Pictures.configs`."""
+    counts = itertools.accumulate(len(run.classes(config)) for config in run.configs)
+    return [
+        config
+        for place, (config, count) in enumerate(zip(run.configs, counts, strict=True))
+        if place == 0 or count <= MOST_CLASSES
+    ]
+
+
+def _remove_pictures(run: Run, configs: Sequence[str]) -> None:
+    """Pictures of an earlier state of the run, when it had fewer configs."""
+    for config in configs:
+        classes = [run.path / run.of(config, name)[0].class_folder for name in run.classes(config)]
+        folders = [classes[0].parent, *classes]
+        for path in (folder / name for folder in folders for name in (ROC, PIXEL_ROC, HEATMAPS)):
+            path.unlink(missing_ok=True)
 
 
 def shown_as(run: Run) -> Heatmaps:
     """How heatmaps are shown, from `experiment.yaml`: `quantile` and `blur` are drawing, and no part of a trial."""
+    return _heatmaps_of(run.experiment)
+
+
+@lru_cache(maxsize=4)
+def _heatmaps_of(experiment: str) -> Heatmaps:
+    """Asked for every trial; reading a large grid takes long."""
     try:
-        return Heatmaps.model_validate(YAML(typ="safe", pure=True).load(run.experiment)["heatmaps"])
+        return Heatmaps.model_validate(YAML(typ="safe", pure=True).load(experiment)["heatmaps"])
     except (YAMLError, KeyError, TypeError, ValueError):
         return Heatmaps()
 

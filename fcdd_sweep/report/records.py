@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -17,6 +18,7 @@ from fcdd_sweep.config.remote import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.index import read_index_rows
 from fcdd_sweep.results.place import Place, is_file
 
 XY = tuple[FloatArray, FloatArray]
@@ -36,8 +38,8 @@ class Trial:
         error: last line of the last failure; empty unless failed.
         failures: attempts that failed so far.
         metrics: its row of `metrics.parquet`; empty unless done.
-        curves: x and y by kind (`image_roc`, ...); none where a label is missing.
         defects: its rows of `defects.parquet`.
+        folder: its leaf on this machine; None unless done.
     """
 
     plan: Row
@@ -46,8 +48,14 @@ class Trial:
     error: str = ""
     failures: int = 0
     metrics: Row = field(default_factory=dict)
-    curves: dict[str, XY] = field(default_factory=dict)
     defects: list[Row] = field(default_factory=list)
+    folder: Path | None = None
+
+    @cached_property
+    def curves(self) -> dict[str, XY]:
+        """x and y by kind (`image_roc`, ...), none where a label is missing. Read when they are asked for: a large run
+        draws only some of its trials, and the curves of all would not fit into memory."""
+        return {} if self.folder is None else read_curves(self.folder)
 
     @property
     def config(self) -> str:
@@ -61,7 +69,7 @@ class Trial:
     def seed(self) -> int:
         return int(self.plan["seed"])
 
-    @property
+    @cached_property
     def parameters(self) -> Row:
         return dict(json.loads(self.plan["parameters"] or "{}"))
 
@@ -100,15 +108,32 @@ class Run:
 
     @property
     def configs(self) -> list[str]:
-        return list(dict.fromkeys(trial.config for trial in self.trials))
+        return list(self._grouped)
 
     def classes(self, config: str) -> list[str]:
-        return list(dict.fromkeys(trial.normal_class for trial in self.trials if trial.config == config))
+        return list(self._grouped.get(config, {}))
 
     def of(self, config: str, normal_class: str | None = None) -> list[Trial]:
         """The trials of a config, or of one of its classes."""
-        own = [trial for trial in self.trials if trial.config == config]
-        return own if normal_class is None else [trial for trial in own if trial.normal_class == normal_class]
+        by_class = self._grouped.get(config, {})
+        if normal_class is not None:
+            return list(by_class.get(normal_class, []))
+        return list(self._by_config.get(config, []))
+
+    @cached_property
+    def _by_config(self) -> dict[str, list[Trial]]:
+        """In the order of the plan. Looking through all trials for each class would grow with their square."""
+        groups: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            groups.setdefault(trial.config, []).append(trial)
+        return groups
+
+    @cached_property
+    def _grouped(self) -> dict[str, dict[str, list[Trial]]]:
+        groups: dict[str, dict[str, list[Trial]]] = {config: {} for config in self._by_config}
+        for trial in self.trials:
+            groups[trial.config].setdefault(trial.normal_class, []).append(trial)
+        return groups
 
 
 def read_run(run_dir: Path) -> Run:
@@ -136,7 +161,7 @@ def read_run(run_dir: Path) -> Run:
 def read_plan(run_dir: Place) -> list[Row]:
     """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
     try:
-        return _rows(run_dir / tree.PLAN, schemas.PLAN)
+        return rows_of(run_dir / tree.PLAN, schemas.PLAN)
     except StorageError:
         raise  # nothing is known of the plan
     except UNREADABLE as error:
@@ -154,7 +179,7 @@ def read_index(run_dir: Place, problems: list[str]) -> dict[str, Row]:
     if not is_file(path):
         return {}
     try:
-        return {row["trial_id"]: row for row in _rows(path, schemas.INDEX)}
+        return {row["trial_id"]: row for row in read_index_rows(path)}
     except StorageError:
         raise  # nothing is known of the index
     except UNREADABLE as error:
@@ -192,7 +217,7 @@ def _read_trial(run_dir: Path, plan: Row, entry: Row, problems: list[str]) -> Tr
 def holds(leaf: Place, trial_id: str) -> bool:
     """Whether a folder is a leaf of this trial, as the sweep sees it: by its `metrics.parquet` alone."""
     try:
-        return [row["trial_id"] for row in _rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+        return [row["trial_id"] for row in rows_of(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
     except StorageError:
         raise  # nothing is known of the leaf
     except UNREADABLE:
@@ -201,19 +226,20 @@ def holds(leaf: Place, trial_id: str) -> bool:
 
 def _read_leaf(run_dir: Path, plan: Row, leaf: str, failures: int) -> Trial:
     folder = run_dir / leaf
-    (metrics,) = _rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
+    (metrics,) = rows_of(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
     for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
         _table(folder / name, schema)  # others read them later, where a damaged one would be no trial's problem
+    read_curves(folder)
     return Trial(
         plan,
         "done",
         leaf=leaf,
         failures=failures,
         metrics=metrics,
-        curves=read_curves(folder),
-        defects=_rows(folder / tree.DEFECTS, schemas.DEFECTS),
+        defects=rows_of(folder / tree.DEFECTS, schemas.DEFECTS),
+        folder=folder,
     )
 
 
@@ -225,7 +251,8 @@ def read_curves(leaf: Path) -> dict[str, XY]:
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
 
 
-def _rows(path: Place, schema: pa.Schema) -> list[Row]:
+def rows_of(path: Place, schema: pa.Schema) -> list[Row]:
+    """The rows of a table that has the columns of the schema; what is damaged raises one of `UNREADABLE`."""
     rows: list[Row] = _table(path, schema).to_pylist()
     return rows
 
@@ -236,8 +263,10 @@ def _table(path: Place, schema: pa.Schema) -> pa.Table:
     except pa.ArrowException as error:
         raise ValueError(f"{path.name} is damaged: it is not Parquet") from error
     absent = [name for name in schema.names if name not in table.column_names]
-    if absent:
-        raise ValueError(f"{path.name} lacks the columns {', '.join(absent)}")
+    if damaged := [name for name in absent if name not in schemas.ADDED]:
+        raise ValueError(f"{path.name} lacks the columns {', '.join(damaged)}")
+    for name in absent:  # an earlier program did not know them
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table
 
 

@@ -81,17 +81,19 @@ def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.of(config), kind)))
 
 
-def run_roc(run: Run, kind: Kind) -> RocFigure:
-    """One curve a config, the mean over its classes."""
+def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
+    """One curve a config of those named, the mean over its classes."""
     lines = []
-    for config in run.configs:
+    for config in configs:
         parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
         if parts:
             told = spread_text(_over_classes(run, config, kind))
             count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
             lines.append(_mean_of([mean for mean, _ in parts], f"{config or 'no name'}, {count}: {told}"))
     title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
-    return RocFigure(title, tuple(lines), tuple(absent_trials(run.trials, kind)))
+    trials = [trial for config in configs for trial in run.of(config)]
+    absent, more = absent_trials(trials, kind), len(run.configs) - len(configs)
+    return RocFigure(title, tuple(lines), (*absent, *([f"{more} more configs: see the table"] if more else [])))
 
 
 def absent_trials(trials: Iterable[Trial], kind: Kind) -> list[str]:

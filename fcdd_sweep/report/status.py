@@ -1,16 +1,29 @@
-"""What is planned, done, failed and missing, by config and class, from plan, index and what leaves there are."""
+"""What is planned, done, failed and missing, by config and class, from plan, index and what leaves there are; what runs
+now, from `progress.json`."""
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.remote import as_written
+from fcdd_sweep.config.schema import Resources
+from fcdd_sweep.report.live import hours_lines, is_silent, live_lines, read_progress
 from fcdd_sweep.report.records import Row, holds, leaves_of, read_index, read_plan
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.place import Place, check_reachable, files_below, is_file
+from fcdd_sweep.results.place import Place, check_reachable, files_below, is_file, read_bytes
 
 _STATES = ("planned", "done", "failed", "missing")
+_MOST_FAILURES = 20
+"""Failed trials that are named; all are counted, and `failures.parquet` has each."""
 
 
 def status_text(run_dir: Place | str) -> str:
@@ -30,7 +43,37 @@ def status_text(run_dir: Place | str) -> str:
     rows.append(("all", "", *(str(total[state]) for state in _STATES)))
     lines = _table([("config", "class", *_STATES), *rows])
     failed = [row["trial_id"] for row in plan if states[row["trial_id"]] == "failed"]
-    return "\n".join([*lines, *(_failure(run_dir, index[trial_id]) for trial_id in failed), *problems])
+    lines += [_failure(run_dir, index[trial_id]) for trial_id in failed[:_MOST_FAILURES]]
+    if len(failed) > _MOST_FAILURES:
+        lines.append(f"and {len(failed) - _MOST_FAILURES} more failed, see {tree.FAILURES}")
+    resources, threads = _resources(run_dir)
+    hours = hours_lines(plan, index, lambda trial_id: states.get(trial_id) == "done", resources, threads)
+    return "\n".join([*lines, *problems, *hours, *live_lines(read_progress(run_dir), dt.datetime.now(dt.UTC))])
+
+
+def watch(
+    run_dir: Place | str, every_s: float, show: Callable[[str], Any], sleep: Callable[[float], Any] = time.sleep
+) -> None:
+    """Show the table again and again until the sweep has ended, or its driver is silent.
+
+    Raises:
+        InputError: `run_dir` is no run, or its store cannot be used.
+    """
+    while True:
+        show(status_text(run_dir))
+        progress = read_progress(as_written(run_dir))
+        if not progress or progress["state"] != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
+            return
+        sleep(every_s)
+
+
+def _resources(run_dir: Place) -> tuple[Resources, int]:
+    """What a trial holds, and its threads, from `experiment.yaml`."""
+    try:
+        plain = YAML(typ="safe", pure=True).load(read_bytes(run_dir / tree.EXPERIMENT).decode())
+        return Resources.model_validate(plain["resources"]), int(plain["training"]["threads"])
+    except (OSError, YAMLError, ValidationError, ValueError, KeyError, TypeError):
+        return Resources(), 1
 
 
 def _states(run_dir: Place, plan: list[Row], index: dict[str, Row]) -> dict[str, str]:

@@ -22,12 +22,13 @@ from fcdd_sweep.results.files import write_rows, write_text
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
 
 
-def write_tables(run: Run) -> None:
-    """Write all four into the run's directory."""
+def write_tables(run: Run, shown: Run | None = None, notes: Sequence[str] = ()) -> None:
+    """Write all four into the run's directory: every trial, the figures of those shown, and notes above them."""
+    shown = shown or run
     write_trials(run.path / tree.TRIALS, run.trials)
-    write_text(run.path / SUMMARY_CSV, summary_csv(run))
-    write_text(run.path / SUMMARY_MD, summary_markdown(run))
-    write_text(run.path / DEFECTS_CSV, defects_csv(run))
+    write_text(run.path / SUMMARY_CSV, summary_csv(shown))
+    write_text(run.path / SUMMARY_MD, summary_markdown(shown, notes))
+    write_text(run.path / DEFECTS_CSV, defects_csv(shown))
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
@@ -106,10 +107,11 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def summary_markdown(run: Run) -> str:
+def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     """The same for readers: what is missing first, then the tables."""
     ledger = counted(run.trials)
     parts = [f"# {run.path.name}", ", ".join(f"{count} {status}" for status, count in ledger.items()) + " trials."]
+    parts += notes
     parts += [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]
     if len(run.configs) > 1:
         rows = [mean_row(run, config) for config in run.configs]

@@ -16,7 +16,11 @@ FAILURES = "failures.parquet"
 ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
 REPORT = "report.html"
+PROGRESS = "progress.json"
+"""What the running or last start does or did, for `status`; see docs/watching.md."""
 ATTEMPTS = ".attempts"
+TRACKERS = ".trackers"
+"""What TensorBoard and W&B keep."""
 SOURCE = "source"
 BASELINES_DIR = "baselines"
 """Below a run: the run of its baselines, and pictures of all methods beside each other."""
@@ -32,6 +36,11 @@ JOURNAL = "journal.log"
 SEARCH_CONFIGS = "configs.parquet"
 IMPORTANCE = "importance.parquet"
 CONFIRMATION = "confirmation.parquet"
+RUNGS = "rungs.parquet"
+OPTIMISATION, LEVELS, CELLS, DIFFERENCES = (
+    f"{name}.parquet" for name in ("optimisation", "levels", "cells", "differences")
+)
+"""What the report's plots of a search are drawn from, made by it from the tables above."""
 SEARCH_SUMMARY = "search.json"
 """What a search came to:
 

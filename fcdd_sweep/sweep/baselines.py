@@ -28,10 +28,10 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.place import Place, check_reachable, local_copy
-from fcdd_sweep.sweep.monitor import Work
+from fcdd_sweep.sweep.monitor import Progress, Work
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.set_aside import set_aside
-from fcdd_sweep.sweep.sweep import OnChangedData, Progress, SweepResult, run_sweep
+from fcdd_sweep.sweep.sweep import OnChangedData, SweepResult, run_sweep
 
 METHODS = tree.BASELINES
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
@@ -70,6 +70,9 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
     read_plan(run_dir)  # says in words what is wrong when this is no run
     with local_copy(run_dir / tree.EXPERIMENT) as path:
         original = load_experiment(path)
+    if original.search is not None:
+        step = "Write the values of the config into a file without `search`, run that, and make its baselines"
+        raise InputError(Problem(str(run_dir), "the run is a search, whose configs have no baselines", next_step=step))
     configs = configs_of(original)
     others = sorted({config.settings.method for config in configs} - {"fcdd"})
     if others:

@@ -17,7 +17,17 @@ from fcdd_sweep.data.store import shortened
 from fcdd_sweep.results import files
 from fcdd_sweep.results.place import Place, is_file
 from fcdd_sweep.sweep.monitor import Work
-from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, versions
+from fcdd_sweep.sweep.parcels import (
+    Bring,
+    Parcel,
+    Parcels,
+    corpus_key,
+    corpus_parcel,
+    pool_key,
+    pool_parcel,
+    weights_files,
+)
+from fcdd_sweep.sweep.trial import TrialResult, corpus_of, exposure_of, fingerprint_of, versions
 from fcdd_sweep.training.outcome import Observer
 
 _SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
@@ -34,14 +44,18 @@ class Expected:
         versions: see `sweep.trial.versions`.
         mark: a file in the run that is there as long as the driver works.
         data: fingerprints of the data by what a trial is given, see `data_key`.
+        parcels: data that a machine gets from the driver if it lacks it.
+        bring: how its files travel.
     """
 
     versions: dict[str, str]
     mark: Place
     data: dict[str, str]
+    parcels: Parcels
+    bring: Bring
 
     def problems_here(self, specs: Sequence[TrialSpec]) -> list[Problem]:
-        """Why this machine cannot run some trials; empty when it can. Data is decoded here if it is not yet."""
+        """Why this machine cannot run some trials; empty when it can. Data is brought or decoded, if it is not yet."""
         return [*self._of_code(), *_of_run(self.mark), *self._of_data(specs)]
 
     def _of_code(self) -> list[Problem]:
@@ -56,6 +70,7 @@ class Expected:
     def _of_data(self, specs: Sequence[TrialSpec]) -> list[Problem]:
         host = platform.node()
         try:
+            self.parcels.receive(self.bring)
             same = all(fingerprint_of(spec) == self.data[data_key(spec)] for spec in specs)
         except (InputError, OSError) as error:
             return [Problem(host, f"the data cannot be had there: {_brief(error)}", "", _DATA_STEP)]
@@ -78,6 +93,19 @@ class CheckedWork:
         return TrialResult(
             spec.trial_id, "failed", 0, told(problems), kind="node_unfit", traceback="", host=platform.node()
         )
+
+
+def parcels_of(specs: Sequence[TrialSpec]) -> Parcels:
+    """What of the data of these trials the driver's machine can send."""
+    parcels: dict[str, Parcel | None] = {}
+    for settings in {data_key(spec): spec.settings for spec in specs}.values():
+        dataset, images, source = settings.dataset, settings.images, settings.anomalies.source
+        parcels[corpus_key(dataset, images)] = corpus_parcel(dataset, corpus_of(settings))
+        pool = exposure_of(settings)
+        if pool is not None and source is not None and not isinstance(source, str):
+            parcels[pool_key(source, dataset, images)] = pool_parcel(source, pool)
+    there = {key: parcel for key, parcel in parcels.items() if parcel is not None}
+    return Parcels(there, weights_files({spec.settings.network for spec in specs}))
 
 
 def told(problems: Sequence[Problem]) -> str:

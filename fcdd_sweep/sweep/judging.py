@@ -1,4 +1,4 @@
-"""What the trials of a search are told beside their config: the images that judge, the classes and the seeds."""
+"""What the trials of a search are told beside their config: the images that judge, and the seeds."""
 
 from __future__ import annotations
 
@@ -21,14 +21,12 @@ def judged(experiment: Experiment, search: Search) -> Experiment:
     if validation == Validation():
         validation = validation_for_search(experiment)
     if search.prune is not None:
-        validation = validation.model_copy(update={"epochs": list(search.prune.at)})
+        validation = validation.model_copy(update={"epochs": sorted({*validation.epochs, *search.prune.at})})
     test = search.test or search.oracle
     changes: dict[str, Any] = {
         "evaluation": evaluation.model_copy(update={"validation": validation, "test": test}),
         "seeds": judging_seeds(experiment, search),
     }
-    if search.classes != "all":
-        changes["dataset"] = experiment.dataset.model_copy(update={"classes": search.classes})
     return experiment.model_copy(update=changes).with_origin(experiment.origin)
 
 

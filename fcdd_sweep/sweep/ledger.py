@@ -24,11 +24,14 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, place, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, attempts_of
+from fcdd_sweep.results.index import read_index_rows
 from fcdd_sweep.results.place import Place
-from fcdd_sweep.sweep.trial import TrialResult, key_of
+from fcdd_sweep.sweep.trial import TrialResult, done_of, key_of
 
 _SAVE_EVERY_S = 2.0
 """The index is written at most this often: what it lacks after a crash is found in the leaves."""
+_SAVE_SHARE = 0.05
+"""Of the driver's time that may go into writing the index, which takes longer the more trials there are."""
 
 
 class Ledger:
@@ -47,7 +50,7 @@ class Ledger:
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
         self.failures = Counter(failures or {})
-        self._saved = 0.0
+        self._save_after = 0.0
         self._read()
         self.failures |= Counter({trial_id: row["failures"] for trial_id, row in self.rows.items()})
 
@@ -56,8 +59,7 @@ class Ledger:
         if not place.is_file(path):
             return
         try:
-            table = files.read_table(path).select(schemas.INDEX.names)
-            self.rows = {row["trial_id"]: row for row in table.to_pylist()}
+            self.rows = {row["trial_id"]: row for row in read_index_rows(path)}
         except StorageError:
             raise  # nothing is known of the index
         except (pa.ArrowException, OSError, KeyError) as error:
@@ -94,7 +96,10 @@ class Ledger:
     def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read
             return there.may_be(f"{row['leaf']}/{tree.METRICS}")
-        return self._whole(self.run_dir / row["leaf"], row["trial_id"]) is not None
+        facts = self._whole(self.run_dir / row["leaf"], row["trial_id"])
+        if facts is not None and row["wall_time_s"] is None:  # an index of an earlier version does not have it
+            row |= {name: facts[name] for name in ("wall_time_s", "device")}
+        return facts is not None
 
     def _clear(self, spec: TrialSpec, there: _Listing) -> None:
         """Remove attempts at a published trial: a driver died before it could, or a lost worker came back."""
@@ -108,15 +113,14 @@ class Ledger:
             if not there.may_be(f"{leaf}/{tree.METRICS}"):
                 continue
             if facts := self._whole(self.run_dir / leaf, spec.trial_id):
-                self._enter(spec, leaf, facts["attempt"], facts["data_fingerprint"])
+                self._enter(spec, leaf, done_of(facts, facts["attempt"]))
                 self._clear(spec, there)
                 return
         if not there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             return
         for number, attempt in attempts_of(self.run_dir, spec.trial_id):
             if facts := self._whole(attempt / LEAF, spec.trial_id):
-                result = TrialResult(spec.trial_id, "done", number, "", facts["image_auroc"], facts["data_fingerprint"])
-                self.publish(spec, result)
+                self.publish(spec, done_of(facts, number))
                 return
 
     def _whole(self, leaf: Place, trial_id: str) -> dict[str, Any] | None:
@@ -145,7 +149,7 @@ class Ledger:
             _move(tree.attempts_of(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
         else:
             self._copy(spec, result.attempt, self.run_dir / leaf)
-        self._enter(spec, leaf, result.attempt, result.data_fingerprint)
+        self._enter(spec, leaf, result)
         self._save_soon()
         place.remove_tree(tree.attempts_of(self.run_dir, spec.trial_id))
 
@@ -160,16 +164,18 @@ class Ledger:
             place.remove_tree(target)
         place.copy_tree(source, target, last=tree.METRICS)
 
-    def _enter(self, spec: TrialSpec, leaf: str, attempt: int, fingerprint: str) -> None:
+    def _enter(self, spec: TrialSpec, leaf: str, result: TrialResult) -> None:
         self.rows[spec.trial_id] = {
             **key_of(spec),
             "status": "done",
             "leaf": leaf,
-            "attempt": attempt,
+            "attempt": result.attempt,
             "failures": self.failures[spec.trial_id],
             "error": "",
-            "data_fingerprint": fingerprint,
+            "data_fingerprint": result.data_fingerprint,
             "published": dt.datetime.now(dt.UTC),
+            "wall_time_s": result.wall_time_s,
+            "device": result.device,
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -184,6 +190,8 @@ class Ledger:
             "error": result.error,
             "data_fingerprint": "",
             "published": dt.datetime.now(dt.UTC),
+            "wall_time_s": None,
+            "device": None,
         }
         self._save_soon()
 
@@ -193,12 +201,14 @@ class Ledger:
         place.remove(leaf / tree.METRICS)
 
     def _save_soon(self) -> None:
-        if time.monotonic() - self._saved > _SAVE_EVERY_S:
+        if time.monotonic() > self._save_after:
             self.save()
 
     def save(self) -> None:
-        self._saved = time.monotonic()
+        began = time.monotonic()
         files.write_rows(self.run_dir / tree.INDEX, list(self.rows.values()), schemas.INDEX)
+        ended = time.monotonic()
+        self._save_after = ended + max(_SAVE_EVERY_S, (ended - began) / _SAVE_SHARE)
 
 
 def _move(attempts: Path, number: int, target: Path) -> None:

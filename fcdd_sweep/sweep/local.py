@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ class _Passing:
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
         self.monitor.epoch_done(self.spec, record.epoch, epochs, record.loss)
+        if not math.isnan(record.validation_image_auroc):
+            self.monitor.measured(self.spec, {record.epoch: record.validation_image_auroc})
 
     def stop_asked(self) -> bool:
         return self.stop.asked or self.source.unwanted(self.spec.trial_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
@@ -23,6 +23,9 @@ class Monitor(Protocol):
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
 
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """AUROC over validation images after some epochs, where the trial was told to look; it may be told again."""
+
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         """An attempt ended without a result, and there will be another one; `decision` says when and how."""
 
@@ -30,6 +33,44 @@ class Monitor(Protocol):
 
     def said(self, sentence: str) -> None:
         """Something worth knowing about what trials run on."""
+
+
+class Progress(Monitor):
+    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
+
+    def begun(self, planned: int, kept: int, missing: int) -> None:
+        """The trials are known; `missing` of them run now."""
+
+    def said(self, sentence: str) -> None:
+        """Something worth knowing."""
+
+    def started(self, spec: TrialSpec) -> None:
+        """See `Monitor`."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
+        """See `Monitor`."""
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
+
+    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """See `Monitor`."""
+
+    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        """See `Monitor`."""
+
+
+class Follower:
+    """Hears what a sweep's next trials may depend on; this one does not care."""
+
+    def heard(self, spec: TrialSpec, result: TrialResult) -> None:
+        """A trial has ended, and its result was entered."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
+        """See `Monitor`."""
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
 
 
 class Runner(Protocol):

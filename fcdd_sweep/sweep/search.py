@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from fcdd_sweep.results.lease import lease
 from fcdd_sweep.results.place import check_reachable
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.monitor import Runner, Work
+from fcdd_sweep.sweep.monitor import Progress, Runner, Work
 from fcdd_sweep.sweep.search_figures import Figures
 from fcdd_sweep.sweep.search_judge import Judge, sentence
 from fcdd_sweep.sweep.search_plan import SearchPlan, plan_search
@@ -34,7 +35,6 @@ from fcdd_sweep.sweep.search_tables import (
 )
 from fcdd_sweep.sweep.sweep import (
     OnChangedData,
-    Progress,
     Publishing,
     SweepResult,
     missing_of,
@@ -42,6 +42,7 @@ from fcdd_sweep.sweep.sweep import (
     run_trials,
     runner_of,
     storage_told,
+    watched,
     write_plan,
 )
 from fcdd_sweep.sweep.trial import fingerprint_of, run_trial
@@ -83,13 +84,16 @@ def run_search(
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
     run_dir, place = experiment.run_dir, planned.search.storage
-    with storage_told(), lease(run_dir) as held, opened_storage(place, run_dir) as (storage, keep):
+    with storage_told(), lease(run_dir) as held, ExitStack() as used:
+        storage, keep = used.enter_context(opened_storage(place, run_dir))
         study = Study(planned.search, planned.space, experiment.name, storage, _made_for(planned))
         failures = FailureLog(run_dir)
-        publishing = Publishing(Ledger(run_dir, failures.counts()), progress, failures, held)
+        ledger = Ledger(run_dir, failures.counts())
+        hears = used.enter_context(watched(experiment, ledger, progress))
+        publishing = Publishing(ledger, hears, failures, held)
         running = _Running(planned, study, publishing, notes, keep)
         running.take_up(changed_data)
-        runner = runner_of(experiment, publishing.ledger, local=local, address=address)
+        runner = runner_of(experiment, ledger, local=local, address=address)
         interrupted = running.judge(work, runner) or running.confirm(work, runner)
         return running.over(interrupted=interrupted)
 
@@ -166,7 +170,7 @@ class _Running:
         judge = Judge(self.planned, self.study, self.ledger, self._told)
         bound = _most_trials(self.planned, len(self.study.entries()))
         self.progress.begun(bound, self.kept, bound - self.kept)
-        interrupted = run_trials(judge, replace(self.publishing, heard=judge.heard), work, runner)
+        interrupted = run_trials(judge, replace(self.publishing, follower=judge), work, runner)
         self.study.keep_hours(judge.hours)
         self.keep()
         return interrupted

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fcdd_sweep.config.search import Search, column_of
+from fcdd_sweep.config.search import PRUNABLE, Search, column_of
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep.ledger import Ledger
@@ -26,6 +26,14 @@ class Figures:
             leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
             (self._rows[trial_id],) = files.read_table(leaf / tree.METRICS).to_pylist()
         return self._rows.get(trial_id, {})
+
+    def course(self, trial_id: str) -> dict[int, float]:
+        """By epoch, the AUROC over validation images of a finished trial, where it was told to look."""
+        if not self._ledger.done(trial_id):
+            return {}
+        leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
+        table = files.read_table(leaf / tree.HISTORY).select(["epoch", PRUNABLE])
+        return {row["epoch"]: row[PRUNABLE] for row in table.to_pylist() if row[PRUNABLE] is not None}
 
 
 @dataclass(frozen=True)

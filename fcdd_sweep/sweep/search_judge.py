@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,12 +14,16 @@ from fcdd_sweep.config.search_space import Values
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import show
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.monitor import Follower
 from fcdd_sweep.sweep.search_figures import Figures, verdict
 from fcdd_sweep.sweep.search_plan import SearchPlan
+from fcdd_sweep.sweep.search_prune import Courses
 from fcdd_sweep.sweep.search_study import Entry, Study
 from fcdd_sweep.sweep.trial import TrialResult
 
 _HOUR_S = 3600.0
+_COURSE = "course"
+"""In the study: what a config has reached at the epochs of pruning."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class _Ends:
     left: set[str] = field(default_factory=set)
 
 
-class Judge:
-    """A `Source` of the trials that judge configs, which must also hear how they end.
+class Judge(Follower):
+    """A `Source` of the trials that judge configs, which must also hear how they fare.
 
     The study and the trials' files are the truth: configs that an earlier start left running come first, and nothing is
     asked anew for them.
@@ -77,6 +81,10 @@ class Judge:
         self._ends = _Ends()
         self._parallel = 1
         self._exhausted = False
+        self._epochs: dict[str, int] = {}
+        self._courses = Courses(planned.search.prune, planned.plan.classes)
+        for entry in entries:
+            self._courses.restore(entry.number, entry.facts.get(_COURSE, []))
 
     @property
     def examples(self) -> Sequence[TrialSpec]:
@@ -141,6 +149,8 @@ class Judge:
         self._ledger.take_in(judged.specs)  # a grid of the same run, or an earlier start, may have done some
         specs = [spec for spec in judged.specs if self._must_run(spec.trial_id)]
         self._given |= {spec.trial_id for spec in specs}
+        for spec in judged.specs:
+            self._follow(judged, spec)
         self._settle(judged)
         return specs if entry.number in self._flight else []
 
@@ -161,9 +171,47 @@ class Judge:
             self._ends.failed.add(spec.trial_id)
         elif not self._ledger.done(spec.trial_id):
             self._ends.left.add(spec.trial_id)
-        for judged in list(self._flight.values()):
-            if spec.trial_id in judged.ids:
-                self._settle(judged)
+        for judged in self._judged_by(spec):
+            self._follow(judged, spec)
+            self._settle(judged)
+
+    def _judged_by(self, spec: TrialSpec) -> list[Judged]:
+        return [judged for judged in self._flight.values() if spec.trial_id in judged.ids]
+
+    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
+        self._epochs[spec.trial_id] = epoch
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """A running trial has looked at validation images: its config may be given up."""
+        for judged in self._judged_by(spec):
+            self._courses.add(judged.entry.number, spec, measured)
+            self._give_up_if_hopeless(judged)
+
+    def _follow(self, judged: Judged, spec: TrialSpec) -> None:
+        """Take in what a finished trial measured on its way."""
+        if self._courses.at:
+            self._courses.add(judged.entry.number, spec, self.figures.course(spec.trial_id))
+
+    def _give_up_if_hopeless(self, judged: Judged) -> None:
+        """Prune a config; the file's own is what others are compared with in the end, and never pruned."""
+        entry = judged.entry
+        epoch = self._courses.hopeless(entry.number) if entry.number else None
+        if epoch is None:
+            return
+        rows = [self.figures.row(spec.trial_id) for spec in judged.specs]
+        trained = [
+            row["epochs"] if row else self._epochs.get(spec.trial_id, 0)
+            for row, spec in zip(rows, judged.specs, strict=True)
+        ]
+        facts = {
+            "n_trials": len(rows),
+            "n_done": sum(map(bool, rows)),
+            "n_failed": len(judged.ids & self._ends.failed),
+            "epochs_trained": sum(trained),
+            "epochs_saved": judged.specs[0].settings.training.epochs * len(rows) - sum(trained),
+            "pruned_at": epoch,
+        }
+        self._tell(entry, "pruned", (), facts)
 
     def _settle(self, judged: Judged) -> None:
         """Tell the study of a config whose trials are over, or that has no value whatever the others give."""
@@ -172,6 +220,7 @@ class Judge:
         open_ids = {trial_id for trial_id in ids - failed if not self._ledger.done(trial_id)}
         dropped = failed and self._planned.search.failed_trials == "drop_config"
         if open_ids - self._ends.left and not dropped:
+            self._give_up_if_hopeless(judged)
             return
         if open_ids and not dropped:
             self._land(judged)  # interrupted: it stays running in the study, and the next start goes on with it
@@ -182,6 +231,10 @@ class Judge:
 
     def _tell(self, entry: Entry, state: Any, scores: Sequence[float], facts: dict[str, Any]) -> None:
         self._study.keep_hours(self.hours)
+        if self._courses.at:
+            facts = {**facts, _COURSE: self._courses.plain(entry.number)}
+            for epoch, mean in self._courses.means(entry.number).items():
+                self._study.report(entry.number, epoch, mean)
         self._study.tell(entry.number, state, scores, facts)
         if entry.number in self._flight:
             self._land(self._flight[entry.number])
@@ -196,6 +249,8 @@ def sentence(entry: Entry, metrics: Sequence[str]) -> str:
     """What people are told of a config that was judged."""
     values = ", ".join(f"{key} {show(value)}" for key, value in entry.values.items())
     name = "the file's own config" if entry.number == 0 else f"config {entry.number}"
+    if entry.state == "pruned":
+        return f"{name} ({values}): given up at epoch {entry.facts['pruned_at']}"
     if entry.state != "done":
         return f"{name} ({values}): {entry.state}, {entry.facts.get('policy', '')}"
     noise = entry.facts.get("value_se")

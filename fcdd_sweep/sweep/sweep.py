@@ -7,7 +7,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -28,11 +29,14 @@ from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.listeners import Together
 from fcdd_sweep.sweep.local import LocalRunner
-from fcdd_sweep.sweep.monitor import Monitor, Runner, Work
+from fcdd_sweep.sweep.monitor import Follower, Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
+from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
+from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
 from fcdd_sweep.training.device import choose_device
 
@@ -64,28 +68,6 @@ class SweepResult:
     @property
     def missing(self) -> int:
         return self.planned - self.done - self.failed
-
-
-class Progress(Monitor):
-    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
-
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        """The trials are known; `missing` of them run now."""
-
-    def said(self, sentence: str) -> None:
-        """Something worth knowing."""
-
-    def started(self, spec: TrialSpec) -> None:
-        """See `Monitor`."""
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        """See `Monitor`."""
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """See `Monitor`."""
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """See `Monitor`."""
 
 
 def run_sweep(
@@ -135,10 +117,12 @@ def run_sweep(
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
         missing = missing_of(planned.specs, ledger, experiment.faults, progress)
-        progress.begun(len(planned.specs), len(kept), len(missing))
         runner = runner_of(experiment, ledger, local=local, address=address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        interrupted = bool(missing) and run_trials(missing, Publishing(ledger, progress, failures, held), work, runner)
+        with watched(experiment, ledger, progress) as hears:
+            hears.begun(len(planned.specs), len(kept), len(missing))
+            publishing = Publishing(ledger, hears, failures, held)
+            interrupted = bool(missing) and run_trials(missing, publishing, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -256,6 +240,20 @@ def settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
+@contextlib.contextmanager
+def watched(experiment: Experiment, ledger: Ledger, progress: Progress) -> Iterator[Progress]:
+    """What shows a sweep, together with its `progress.json` and the trackers of the experiment."""
+    with ExitStack() as watching:
+        others: list[Progress] = [watching.enter_context(ProgressFile(ledger.run_dir, progress.said))]
+        leaf_of = partial(_leaf_of, ledger)
+        others += [watching.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
+        yield Together(progress, others)
+
+
+def _leaf_of(ledger: Ledger, trial_id: str) -> str:
+    return str(ledger.rows.get(trial_id, {}).get("leaf", ""))
+
+
 def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
     """The trials that this start runs."""
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
@@ -301,20 +299,24 @@ class Publishing:
     Once another driver has taken the run over, nothing is written any more: the run is the other's.
 
     Attributes:
-        heard: told of every end, after it was entered.
+        follower: told of what comes in, after it was entered.
     """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
     held: Held = field(default_factory=Held)
-    heard: Callable[[TrialSpec, TrialResult], None] = lambda spec, result: None
+    follower: Follower = field(default_factory=Follower)
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+        self.follower.epoch_done(spec, epoch)
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        self.follower.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.progress.said(sentence)
@@ -329,7 +331,7 @@ class Publishing:
         if not self.held.lost and not self.ledger.done(spec.trial_id):
             self._enter(spec, result)
             self.progress.ended(spec, result)
-        self.heard(spec, result)
+        self.follower.heard(spec, result)
 
     def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
         try:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
 import math
 import platform
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -22,7 +20,7 @@ import numpy as np
 import torch
 
 from fcdd_sweep.config.durations import Every
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
+from fcdd_sweep.config.schema import Anomalies, Dataset, DatasetSource, FolderSource, Images, Network, Settings
 from fcdd_sweep.config.trial import NUMERICS_VERSION, TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
@@ -43,12 +41,12 @@ from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
+from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
+from fcdd_sweep.sweep.trial_log import Logged, logger, logging_to
 from fcdd_sweep.training.checkpoint import StateError
 from fcdd_sweep.training.device import choose_device, device_name
-from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
+from fcdd_sweep.training.outcome import Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
-
-logger = logging.getLogger("fcdd_sweep.trial")
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ class TrialResult:
         host: machine that ran it; empty when nobody knows.
         image_auroc: of a finished trial; None when undefined.
         data_fingerprint: of a finished trial.
+        wall_time_s, device: of a finished trial; None when nobody knows.
     """
 
     trial_id: str
@@ -76,6 +75,8 @@ class TrialResult:
     kind: FailureKind | None = None
     traceback: str = ""
     host: str = ""
+    wall_time_s: float | None = None
+    device: str | None = None
 
 
 def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
@@ -105,7 +106,7 @@ def _attempt(
     try:
         row = _unsent_row(spec, run_dir, folder)
         if row is None:
-            with _logging_to(leaf / tree.LOG):
+            with logging_to(leaf / tree.LOG):
                 fetch_checkpoints(run_dir, spec.trial_id, folder)
                 row = _make_leaf(spec, number, leaf, attempt_dir, observer, Every.of(every))
         hand_in(folder, attempt_dir)
@@ -113,7 +114,21 @@ def _attempt(
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
         return _failed(spec, number, folder, attempt_dir, error)
-    return TrialResult(spec.trial_id, "done", number, "", row["image_auroc"], row["data_fingerprint"])
+    return done_of(row, number, platform.node())
+
+
+def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
+    """The result of a finished attempt, from its row of `metrics.parquet`."""
+    return TrialResult(
+        row["trial_id"],
+        "done",
+        number,
+        image_auroc=row["image_auroc"],
+        data_fingerprint=row["data_fingerprint"],
+        host=host,
+        wall_time_s=row["wall_time_s"],
+        device=row["device"],
+    )
 
 
 def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
@@ -152,34 +167,6 @@ def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
-
-    def close(self) -> None:
-        with suppress(OSError):
-            super().close()
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger("fcdd_sweep")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()
-
-
 def _make_leaf(
     spec: TrialSpec, number: int, leaf: Path, attempt_dir: Place, observer: Observer, every: Every
 ) -> dict[str, Any]:
@@ -187,7 +174,7 @@ def _make_leaf(
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     files.write_text(leaf / tree.CONFIG, config_text(spec))
     logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), _Logging(observer))
+    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), Logged(observer))
     write_outcome(spec, outcome, leaf)
     row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
     files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
@@ -196,13 +183,14 @@ def _make_leaf(
 
 def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> Outcome:
     """Train on from the furthest state that fits, or from the start."""
-    corpus, exposure = corpus_of(spec.settings), exposure_of(spec.settings)
+    data = (corpus_of(spec.settings), exposure_of(spec.settings))
+    pool = validation_pool_of(spec.settings)
     for state in checkpoints.found():
         try:
-            return train(spec, corpus, exposure, observer, checkpoints, state)
+            return train(spec, *data, observer, checkpoints, state, pool)
         except StateError as misfit:
             checkpoints.passed_over(misfit)
-    return train(spec, corpus, exposure, observer, checkpoints)
+    return train(spec, *data, observer, checkpoints, validation_pool=pool)
 
 
 def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every) -> Checkpoints:
@@ -220,29 +208,6 @@ def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every
     return Checkpoints(folder, every, identity, made_with, partial(send_checkpoints, attempt_dir))
 
 
-@dataclass(frozen=True)
-class _Logging:
-    """Writes every epoch to the log, then passes it on."""
-
-    observer: Observer
-
-    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        logger.info(
-            "epoch %d/%d: loss %.5f (nominal %.5f, anomalous %.5f), learning rate %.3g, %.0f images/s",
-            record.epoch,
-            epochs,
-            record.loss,
-            record.loss_nominal,
-            record.loss_anomalous,
-            record.learning_rate,
-            record.images_per_second,
-        )
-        self.observer.epoch_done(record, epochs)
-
-    def stop_asked(self) -> bool:
-        return self.observer.stop_asked()
-
-
 def config_text(spec: TrialSpec) -> str:
     """`config.yaml` of a leaf. JSON is YAML too, and keeps every number as it is."""
     plain = {"trial_id": spec.trial_id, "config_id": spec.config_id, **spec.to_dict()}
@@ -254,6 +219,7 @@ def forget_data() -> None:
     _open_corpus.cache_clear()
     _open_exposure.cache_clear()
     _weights.cache_clear()
+    forget_received()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -263,31 +229,46 @@ def corpus_of(settings: Settings) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _open_corpus(dataset: str, images: str) -> Corpus:
-    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+    asked = Dataset.model_validate_json(dataset), Images.model_validate_json(images)
+    return received_corpus(*asked) or load_corpus(*asked)
 
 
 def exposure_of(settings: Settings) -> ImagePool | None:
     """Images of the outlier-exposure source, or None when the config names none; opened once a process."""
-    if settings.anomalies.source is None or isinstance(settings.anomalies.source, str):
-        return None
+    source = settings.anomalies.source
+    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
+
+
+def validation_pool_of(settings: Settings) -> ImagePool | None:
+    """Images that validation anomalies come from, or None where they do not come from elsewhere."""
+    source = settings.evaluation.validation.anomalies
+    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
+
+
+def _pool_of(source: DatasetSource | FolderSource, settings: Settings) -> ImagePool:
     target = Dataset(name=settings.dataset.name)  # where it lies makes no difference
-    source = Anomalies(source=settings.anomalies.source)
-    return _open_exposure(source.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
+    named = Anomalies(source=source)
+    return _open_exposure(named.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
     source = Anomalies.model_validate_json(anomalies).source
     assert source is not None and not isinstance(source, str)
-    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
+    asked = source, Dataset.model_validate_json(target), Images.model_validate_json(images)
+    return received_pool(*asked) or load_exposure(*asked)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
-    """Digest of all that a trial is given: images of its class and of outlier exposure, weights to start from."""
-    own = corpus_of(spec.settings).fingerprints[spec.normal_class]
-    exposure = exposure_of(spec.settings)
+    """Digest of all that a trial is given: images of its class, outlier exposure, weights, validation anomalies."""
+    corpus = corpus_of(spec.settings)
+    own, exposure = corpus.fingerprints[spec.normal_class], exposure_of(spec.settings)
     weights = _weights(spec.settings.network.model_dump_json())
     others = [exposure.fingerprint if exposure is not None else "", weights]
+    if (pool := validation_pool_of(spec.settings)) is not None:
+        others.append(pool.fingerprint)
+    elif spec.settings.evaluation.validation.anomalies == "training" and corpus.protocol == "one_vs_rest":
+        others.append(digest(corpus.fingerprints))  # a class's own digest need not know the others' training images
     return digest([own, *others]) if any(others) else own
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 WAVE = 1000
 """Jobs that one Tuner is given."""
-_PENDING, _MOST_PENDING = 16, 64
+_PENDING, _MOST_PENDING = 32, 64
 """Jobs that wait for a machine, at least on a cluster, which grows by what waits, and at most."""
 _TELLINGS_A_S = 50.0
 """Tellings that the driver hears in a second at most, all running trials together."""

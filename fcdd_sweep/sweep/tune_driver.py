@@ -115,6 +115,8 @@ class Listener(Callback):
         elif "epoch" in result:
             spec = self._wave.job(trial.trial_id).spec
             self._monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
+            if result["measured"]:
+                self._monitor.measured(spec, dict(result["measured"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.trial_id not in self._over:  # otherwise its worker ended itself after the result

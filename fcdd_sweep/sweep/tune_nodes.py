@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,7 +17,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files
 from fcdd_sweep.results.place import Place, remove_tree
-from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key, told
+from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key, parcels_of, told
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.trial import fingerprint_of, versions
 from fcdd_sweep.sweep.tune_shares import Shares
@@ -24,6 +27,7 @@ _MOST_S = 3600.0
 """Decoding a big data set takes its time."""
 _NOTICED_S = 30.0
 """Ray calls a machine dead after 15 s without an answer."""
+_PART_BYTES = 2**26
 _LOOK_EVERY_S = 3.0
 NOTHING_WORKS_S = 600.0
 """How long to wait for a machine that can run trials when those that are there cannot."""
@@ -168,13 +172,44 @@ def checked_machines(
     remove_tree(mark.parent)  # of a driver that was killed
     files.write_text(mark, "as long as this file is here, a driver works on the run\n")
     try:
-        expected = Expected(versions(), mark, {data_key(spec): fingerprint_of(spec) for spec in specs})
+        data = {data_key(spec): fingerprint_of(spec) for spec in specs}
+        bring = FromDriver(ray.get_runtime_context().get_node_id())
+        expected = Expected(versions(), mark, data, parcels_of(specs), bring)
         machines = ClusterMachines(expected, specs, shares)
         monitor.said("looking at the machines of the cluster: code, results' folder, data")
         monitor.said(f"machines: {', '.join(machines.check_all()) or 'none yet'}")
         yield machines
     finally:
         remove_tree(mark.parent)
+
+
+@dataclass(frozen=True)
+class FromDriver:
+    """Files of the driver's machine, part by part through Ray: nothing is sent that no machine asks for.
+
+    Attributes:
+        node: Ray's id of the driver's machine.
+    """
+
+    node: str
+
+    def __call__(self, path: Path, size: int) -> Iterator[bytes]:
+        there = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        asked: deque[ray.ObjectRef] = deque()
+        for start in range(0, size, _PART_BYTES):
+            asked.append(_part.options(num_cpus=0, scheduling_strategy=there).remote(path, start))
+            if len(asked) > 1:  # the next part is on its way while one is written
+                yield ray.get(asked.popleft())
+        while asked:
+            yield ray.get(asked.popleft())
+
+
+@ray.remote
+def _part(path: Path, start: int) -> bytes:
+    """Runs on the driver's machine."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(_PART_BYTES)
 
 
 @ray.remote(max_retries=0)

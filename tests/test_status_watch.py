@@ -1,0 +1,195 @@
+"""What a sweep tells while it runs: `progress.json`, `status` from elsewhere, several listeners at once."""
+
+import datetime as dt
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from fcdd_sweep import cli
+from fcdd_sweep.report import live
+from fcdd_sweep.report.status import status_text, watch
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.index import read_index_rows
+from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.listeners import Together
+from fcdd_sweep.sweep.monitor import Progress
+from fcdd_sweep.sweep.progress_file import ProgressFile
+from fcdd_sweep.sweep.trial import TrialResult
+from tests.fakes import FakeRun
+from tests.specs import spec
+
+NOW = dt.datetime(2026, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
+
+
+def written(run_dir: Path) -> dict:
+    return json.loads((run_dir / tree.PROGRESS).read_text())
+
+
+def until(condition, seconds=20.0):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1, 2], {"a": {"x": 1}, "b": {"x": 2}})
+    return run.finish("a", "brick", 0).fail("b", "brick", 1).write()
+
+
+def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything(tmp_path):
+    first, second = spec(seed=0), spec(seed=1)
+    with ProgressFile(tmp_path, print, every_s=0.05) as file:
+        assert written(tmp_path)["state"] == "running"
+        file.begun(5, 2, 3)
+        file.started(first)
+        file.started(second)
+        file.epoch_done(first, 1, 2, 0.25)
+        until(lambda: written(tmp_path)["running"] == 2 and written(tmp_path)["trials"][0]["epoch"] == 1)
+        shown = written(tmp_path)
+        assert shown["trials"][0] | {"trial_id": ""} == {
+            "trial_id": "", "config": "", "normal_class": "plain", "seed": 0, "epoch": 1, "epochs": 2, "loss": 0.25,
+        }  # fmt: skip
+        assert shown["trials"][1]["loss"] is None and shown["eta_s"] >= 0
+        file.retried(second, TrialResult(second.trial_id, "failed", 1, "x"), "again")
+        file.ended(first, TrialResult(first.trial_id, "done", 1, image_auroc=0.9, host="node-7"))
+        until(lambda: written(tmp_path)["done"] == 1)
+        assert (written(tmp_path)["running"], written(tmp_path)["machines"]) == (0, ["node-7"])
+    assert written(tmp_path)["state"] == "ended" and not list(tmp_path.glob(".*progress*"))
+
+
+def test_an_interruption_is_told(tmp_path):
+    with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, print):
+        raise KeyboardInterrupt
+    assert written(tmp_path)["state"] == "interrupted"
+
+
+def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path):
+    (tmp_path / "r").write_text("in the way")
+    said = []
+    with ProgressFile(tmp_path / "r", said.append, every_s=0.02):
+        time.sleep(0.2)
+    assert len(said) == 1 and tree.PROGRESS in said[0]
+
+
+class Broken(Progress):
+    def started(self, spec):
+        raise RuntimeError("no view")
+
+
+def test_a_listener_that_fails_is_told_of_once_and_the_others_hear_on(tmp_path):
+    class Heard(Progress):
+        def __init__(self):
+            self.events = []
+
+        def said(self, sentence):
+            self.events.append(sentence)
+
+        def started(self, spec):
+            self.events.append(spec.seed)
+
+    first, last = Heard(), Heard()
+    together = Together(first, [Broken(), last])
+    for seed in (0, 1):
+        together.started(spec(seed=seed))
+    assert first.events == [0, "Broken failed and hears no more: no view", 1] and last.events == [0, 1]
+
+
+def progress(**changes):
+    plain = {
+        "state": "running", "began": "2026-01-02T11:00:00+00:00", "written": "2026-01-02T11:59:57+00:00",
+        "every_s": 5.0, "driver": {"host": "head", "pid": 1}, "machines": ["n1"], "planned": 6, "kept": 1, "to_run": 5,
+        "done": 2, "failed": 0, "running": 14, "eta_s": 600.0,
+        "trials": [{"trial_id": "", "config": "a", "normal_class": "brick", "seed": s, "epoch": s, "epochs": 9,
+                    "loss": 0.5 if s else None} for s in range(14)],
+    }  # fmt: skip
+    return plain | changes
+
+
+def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
+    lines = live.live_lines(progress(), NOW)
+    assert lines[0] == (
+        "running on head, told 0:03 ago: 2 done and 0 failed of 5 in this start, 1:00:00 gone, about 10:00 to go"
+    )
+    assert lines[1:4] == [
+        "machines: n1",
+        "  a, class brick, seed 0: starting",
+        "  a, class brick, seed 1: epoch 1/9, loss 0.5000",
+    ]
+    assert lines[-1] == "  and 2 more" and len(lines) == 15
+
+
+def test_a_driver_that_has_not_written_for_long_is_told():
+    (line,) = live.live_lines(progress(written="2026-01-02T11:48:00+00:00"), NOW)
+    assert line.startswith("the driver on head has not written for 12:00: it is dead, or cut off")
+    (line,) = live.live_lines(progress(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
+    assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
+    assert live.live_lines({}, NOW) == []
+
+
+def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):
+    lines = status_text(run_dir).splitlines()
+    assert "0.02 CPU-hours used by 1 finished trial, about 0.08 to go for 5 not finished" in lines
+    rows = read_index_rows(run_dir / tree.INDEX)
+    for row in rows:
+        row |= {"wall_time_s": 7200.0, "device": "NVIDIA H100"} if row["status"] == "done" else {}
+    files.write_rows(run_dir / tree.INDEX, rows, schemas.INDEX)
+    (run_dir / tree.EXPERIMENT).write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
+    assert "0.50 GPU-hours used by 1 finished trial, about 2.50 to go for 5 not finished" in status_text(run_dir)
+
+
+def test_a_trial_costs_the_median_of_its_own_config():
+    rows = [dict(status="done", config_id=c, wall_time_s=s) for c, s in (("a", 1.0), ("a", 3.0), ("b", 50.0))]
+    costs = live.trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
+    assert [live.seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
+
+
+def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
+    shown, naps = [], []
+    now = dt.datetime.now(dt.UTC).isoformat()
+
+    def nap(seconds):
+        naps.append(seconds)
+        state = "running" if len(naps) < 3 else "ended"
+        (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now, state=state)))
+
+    (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now)))
+    watch(run_dir, 2.0, shown.append, nap)
+    assert naps == [2.0] * 3 and len(shown) == 4
+    assert "running on head" in shown[0] and "no sweep is running" in shown[-1]
+
+
+def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys):
+    assert cli.main(["status", str(run_dir), "--watch", "1"]) == 0
+    (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written="2026-01-02T11:48:00+00:00")))
+    assert cli.main(["status", str(run_dir), "--watch"]) == 0
+    assert "has not written for" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["status", str(run_dir), "--watch", "soon"])
+    assert "at least 0.5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[1]"])
+def test_a_damaged_file_is_no_reason_to_show_nothing(run_dir, text):
+    (run_dir / tree.PROGRESS).write_text(text)
+    assert status_text(run_dir).startswith("config")
+
+
+def test_an_index_of_an_earlier_version_is_read_and_completed_from_the_leaves(tmp_path):
+    which = spec()
+    old = files.table_from_rows(
+        [
+            {name: None for name in schemas.INDEX.names}
+            | dict(trial_id=which.trial_id, config_id=which.config_id, status="done", leaf=which.leaf, attempt=1)
+        ],
+        schemas.INDEX,
+    ).drop_columns(["wall_time_s", "device"])
+    files.write_table(tmp_path / tree.INDEX, old)
+    row = dict.fromkeys(schemas.METRICS.names) | {"trial_id": which.trial_id, "wall_time_s": 12.5, "device": "x"}
+    files.write_rows(tmp_path / which.leaf / tree.METRICS, [row], schemas.METRICS)
+    Ledger(tmp_path).reconcile([which])
+    (row,) = read_index_rows(tmp_path / tree.INDEX)
+    assert (row["wall_time_s"], row["device"], row["attempt"]) == (12.5, "x", 1)

@@ -1,0 +1,250 @@
+"""TensorBoard, MLflow and W&B: what they are told, and that they stop nothing. Their real packages where installed."""
+
+import json
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.schema import MlflowTracker, WandbTracker
+from fcdd_sweep.report.status import status_text
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.attempts import LEAF as LEAF_FOLDER
+from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.sweep import sweep as sweeping
+from fcdd_sweep.sweep import tracked, trackers
+from fcdd_sweep.sweep.plan import plan
+from fcdd_sweep.sweep.sweep import run_sweep
+from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, Tracking, Wandb, parameters_of
+from fcdd_sweep.sweep.trial import TrialResult, key_of
+from fcdd_sweep.training.outcome import EpochRecord
+from tests.broken import HEAD
+from tests.specs import spec
+
+LEAF = "normal_plain/it_0"
+
+
+class Noted:
+    """A tracker of our own: notes what it is told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def begin(self, which, parameters):
+        self.calls.append(("begin", which.seed, parameters["training.learning_rate"]))
+        return SimpleNamespace(
+            epoch=lambda epoch, loss: self.calls.append(("epoch", which.seed, epoch, loss)),
+            end=lambda ending, figures: self.calls.append(("end", which.seed, ending, dict(figures))),
+        )
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    row = dict.fromkeys(schemas.METRICS.names) | {"trial_id": spec().trial_id, "image_auroc": 0.875, "final_loss": 0.5}
+    files.write_rows(tmp_path / LEAF / tree.METRICS, [row], schemas.METRICS)
+    return tmp_path
+
+
+def sweep_of_three(tracking):
+    """Seed 0 is done after two epochs, seed 1 fails and is tried again, seed 2 is left behind."""
+    first, second, third = (spec(seed=seed) for seed in range(3))
+    with tracking:
+        tracking.started(first)
+        tracking.started(second)
+        tracking.epoch_done(first, 1, 2, 0.5)
+        tracking.retried(second, TrialResult(second.trial_id, "failed", 1, "lost"), "again")
+        tracking.started(third)
+        tracking.epoch_done(first, 2, 2, 0.25)
+        tracking.ended(first, TrialResult(first.trial_id, "done", 1))
+
+
+def test_a_tracker_is_told_epochs_figures_and_what_became_of_a_trial(run_dir):
+    noted, said = Noted(), []
+    sweep_of_three(Tracking("noted", lambda: noted, run_dir, lambda trial_id: LEAF, said.append))
+    assert said == [] and noted.calls == [
+        ("begin", 0, 0.01), ("begin", 1, 0.01), ("epoch", 0, 1, 0.5), ("end", 1, "failed", {}), ("begin", 2, 0.01),
+        ("epoch", 0, 2, 0.25), ("end", 0, "done", {"image_auroc": 0.875, "final_loss": 0.5}), ("end", 2, "stopped", {}),
+    ]  # fmt: skip
+
+
+def test_a_tracker_that_fails_is_told_of_once(run_dir):
+    class Failing(Noted):
+        def begin(self, which, parameters):
+            raise ConnectionError("no server")
+
+    said = []
+    tracking = Tracking("mlflow", Failing, run_dir, lambda trial_id: LEAF, said.append)
+    sweep_of_three(tracking)
+    assert said == ["mlflow failed and hears no more of this start: ConnectionError: no server"] and tracking.failed
+
+
+def test_a_tracker_that_hangs_ends_with_the_sweep(run_dir, monkeypatch):
+    monkeypatch.setattr(trackers, "_LAST_WORDS_S", 0.1)
+
+    class Hanging(Noted):
+        def begin(self, which, parameters):
+            time.sleep(3)
+            return super().begin(which, parameters)
+
+    said, began = [], time.monotonic()
+    sweep_of_three(Tracking("wandb", Hanging, run_dir, lambda trial_id: LEAF, said.append))
+    assert time.monotonic() - began < 2 and "wandb did not take all in" in said[0]
+
+
+def test_a_missing_package_is_told_at_plan_time_with_its_extra(load, monkeypatch):
+    wanted = "trackers: {tensorboard: true, mlflow: {}, wandb: {mode: offline}}\n"
+    monkeypatch.setattr(tracked.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError) as caught:
+        plan(load(HEAD + wanted))
+    lines = [str(problem) for problem in caught.value.problems]
+    assert len(lines) == 3 and all("x.yaml:4: trackers" in line for line in lines)
+    assert "pip install 'fcdd_sweep[mlflow]'" in lines[1]
+    assert plan(load(HEAD)).specs
+
+
+def test_parameters_are_flat_and_name_the_trial():
+    told = parameters_of(spec())
+    assert (told["normal_class"], told["seed"], told["training.schedule.factor"]) == ("plain", 0, 0.9)
+    assert trackers.flat({"a": {"b": [1, 2]}, "c": None}) == {"a.b": "[1, 2]", "c": "None"}
+
+
+class FakeWandb(ModuleType):
+    """Takes what the real one takes; keeps it."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.runs = []
+
+    def Settings(self, silent, console):
+        return (silent, console)
+
+    def init(self, **options):
+        run = SimpleNamespace(options=options, rows=[], summary={}, code=None)
+        run.log = lambda row, step: run.rows.append((step, row))
+        run.finish = lambda exit_code: setattr(run, "code", exit_code)
+        self.runs.append(run)
+        return run
+
+
+def test_our_calls_of_wandb(run_dir, monkeypatch):
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    options = WandbTracker(project="p", mode="offline")
+    made = Tracking("wandb", lambda: Wandb(options, "name", run_dir / "w"), run_dir, lambda trial_id: LEAF, print)
+    sweep_of_three(made)
+    run = fake.runs[0]
+    assert {key: run.options[key] for key in ("project", "mode", "group", "name", "reinit")} == {
+        "project": "p", "mode": "offline", "group": "name", "name": LEAF, "reinit": "create_new",
+    }  # fmt: skip
+    assert run.rows == [(1, {"loss": 0.5}), (2, {"loss": 0.25})] and run.summary["image_auroc"] == 0.875
+    assert [each.code for each in fake.runs] == [0, 1, 1]
+
+
+def test_our_calls_of_mlflow(run_dir, monkeypatch):
+    calls = []
+
+    class Client:
+        def __init__(self, tracking_uri):
+            calls.append(("client", tracking_uri))
+
+        def get_experiment_by_name(self, name):
+            return None
+
+        def create_experiment(self, name):
+            return name
+
+        def create_run(self, experiment, run_name):
+            return SimpleNamespace(info=SimpleNamespace(run_id=f"{experiment}:{run_name}"))
+
+        def log_batch(self, run_id, params=(), metrics=()):
+            calls.append(("batch", run_id, dict(params), {name: value for name, value, *_ in metrics}))
+
+        def log_metric(self, run_id, name, value, step):
+            calls.append((name, run_id, value, step))
+
+        def set_terminated(self, run_id, state):
+            calls.append((state, run_id))
+
+    fake, entities = ModuleType("mlflow"), ModuleType("mlflow.entities")
+    fake.MlflowClient, entities.Param, entities.Metric = Client, lambda *each: each, lambda *each: each
+    monkeypatch.setitem(sys.modules, "mlflow", fake)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    options = MlflowTracker(tracking_uri="http://host:5000")
+    sweep_of_three(Tracking("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, print))
+    run_id = f"name:{LEAF}"
+    assert calls[0] == ("client", "http://host:5000") and ("loss", run_id, 0.25, 2) in calls
+    assert [call for call in calls if call[0].isupper()] == [
+        ("FAILED", "name:normal_plain/it_1"), ("FINISHED", run_id), ("KILLED", "name:normal_plain/it_2"),
+    ]  # fmt: skip
+    assert ("batch", run_id, {}, {"image_auroc": 0.875, "final_loss": 0.5}) in calls
+
+
+def test_tensorboard_itself_reads_what_is_written(run_dir):
+    pytest.importorskip("tensorboardX")
+    folder = run_dir / "tb"
+    sweep_of_three(Tracking("tensorboard", lambda: TensorBoard(folder), run_dir, lambda trial_id: LEAF, print))
+    from tensorboardX.proto.event_pb2 import Event
+
+    scalars, hparams = {}, 0
+    (path,) = (folder / LEAF).iterdir()
+    content, at = path.read_bytes(), 0
+    while at < len(content):  # length (8 bytes), its checksum (4), the event, its checksum (4)
+        length = int.from_bytes(content[at : at + 8], "little")
+        event = Event.FromString(content[at + 12 : at + 12 + length])
+        at += length + 16
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                scalars[value.tag, event.step] = value.simple_value
+            hparams += value.tag.startswith("_hparams_")
+    assert scalars[("loss", 1)] == 0.5 and scalars[("loss", 2)] == 0.25 and scalars[("image_auroc", 0)] == 0.875
+    assert hparams == 3
+
+
+def test_a_sweep_in_this_process_tells_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX")
+    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+
+    def work(which, run_dir, observer):
+        number, attempt = claim_attempt(run_dir, which.trial_id)
+        observer.epoch_done(EpochRecord(1, 0.5, 0.5, 0.5, 0.1, 1.0), 1)
+        shown = json.loads((run_dir / tree.PROGRESS).read_text())
+        assert shown["state"] == "running"
+        row = dict.fromkeys(schemas.METRICS.names) | key_of(which) | {"image_auroc": 0.75, "wall_time_s": 3.0}
+        files.write_rows(attempt / LEAF_FOLDER / tree.METRICS, [row], schemas.METRICS)
+        return TrialResult(which.trial_id, "done", number, image_auroc=0.75, wall_time_s=3.0, host="here")
+
+    text = "dataset: {name: digits, classes: ['3']}\nseeds: 2\ntrackers: {tensorboard: true}\n"
+    result = run_sweep(load(HEAD + text, f"output={tmp_path}"), local=True, work=work)
+    assert result.done == 2
+    told = json.loads((result.run_dir / tree.PROGRESS).read_text())
+    assert (told["state"], told["done"], told["machines"], told["running"]) == ("ended", 2, ["here"], 0)
+    written = list((result.run_dir / tree.TRACKERS / "tensorboard").rglob("events.*"))
+    assert sorted(path.parent.name for path in written) == ["it_0", "it_1"]
+    assert "0.00 CPU-hours used by 2 finished trials" in status_text(result.run_dir)
+
+
+def test_mlflow_itself_has_the_run(run_dir, monkeypatch, tmp_path):
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    said = []
+    options = MlflowTracker(tracking_uri=uri, experiment="mine")
+    sweep_of_three(Tracking("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, said.append))
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
+    by_name = {run.info.run_name: run for run in runs}
+    assert (
+        said == [] and by_name[LEAF].info.status == "FINISHED" and by_name["normal_plain/it_1"].info.status == "FAILED"
+    )
+    assert by_name[LEAF].data.metrics == {"loss": 0.25, "image_auroc": 0.875, "final_loss": 0.5}
+    assert by_name[LEAF].data.params["training.learning_rate"] == "0.01"
+
+
+def test_wandb_itself_keeps_offline_runs(run_dir, monkeypatch):
+    pytest.importorskip("wandb")
+    said, options = [], WandbTracker(project="p", mode="offline")
+    made = Tracking("wandb", lambda: Wandb(options, "n", run_dir / "w"), run_dir, lambda trial_id: LEAF, said.append)
+    sweep_of_three(made)
+    assert said == [] and len(list((run_dir / "w" / "wandb").glob("offline-run-*/run-*.wandb"))) == 3
