@@ -65,6 +65,10 @@ def test_an_interruption_is_told(tmp_path):
     with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, print):
         raise KeyboardInterrupt
     assert written(tmp_path)["state"] == "interrupted"
+    with ProgressFile(tmp_path, print) as file:
+        assert written(tmp_path)["state"] == "running"
+        file.interrupted = True
+    assert written(tmp_path)["state"] == "interrupted"
 
 
 def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path):

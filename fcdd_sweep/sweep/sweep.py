@@ -107,12 +107,13 @@ def run_sweep(
         runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
         with ExitStack() as watched:
-            others: list[Progress] = [watched.enter_context(ProgressFile(run_dir, progress.said))]
+            file = watched.enter_context(ProgressFile(run_dir, progress.said))
+            others: list[Progress] = [file]
             leaf_of = partial(_leaf_of, ledger)
             others += [watched.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
             hears = Together(progress, others)
             hears.begun(len(planned.specs), len(kept), len(missing))
-            interrupted = _run(missing, run_dir, ledger, hears, work, runner)
+            file.interrupted = interrupted = _run(missing, run_dir, ledger, hears, work, runner)
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
