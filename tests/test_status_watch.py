@@ -45,6 +45,7 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything
     with ProgressFile(tmp_path, print, every_s=0.05) as file:
         assert written(tmp_path)["state"] == "running"
         file.begun(5, 2, 3)
+        assert written(tmp_path)["to_run"] == 3
         file.started(first)
         file.started(second)
         file.epoch_done(first, 1, 2, 0.25)

@@ -63,6 +63,7 @@ class ProgressFile(Progress):
     def begun(self, planned: int, kept: int, missing: int) -> None:
         with self._lock:
             self._tally = Tally(planned, kept, missing)
+        self._write("running")
 
     def started(self, spec: TrialSpec) -> None:
         with self._lock:
