@@ -80,7 +80,8 @@ def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
     """The estimate from probes, and what they measured."""
     counts = Counter(cost_class(spec.settings) for spec in planned.specs)
     first = {cost_class(spec.settings): spec for spec in reversed(planned.specs)}
-    lines = [f"measured on this machine, alone, {PROBED_EPOCHS} passes through the data of class {planned.classes[0]}:"]
+    what = f"{PROBED_EPOCHS} passes through the data of class {planned.classes[0]}"
+    lines = [f"measured on this machine, one trial by itself, {what}:"]
     for key, probe in probes.items():
         spec = first[key]
         name = f"{spec.config_name}: " if spec.config_name else ""
