@@ -1,19 +1,25 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
+# make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
+# make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
+# make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test lint types setup clean
+.PHONY: demo test test-faults test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
 	$(BIN)/python -m pytest -m ray
+
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -s -m faults tests/faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -21,6 +27,15 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+wheel: $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+test-cluster: wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt 'ray[default]'
+	bash tests/cluster/run.sh $(BIN)/python
+	bash tests/cluster/slurm.sh $(BIN)/python
 
 setup: $(STAMP)
 
@@ -34,4 +49,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv results predictions .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist results predictions .mypy_cache .ruff_cache .pytest_cache

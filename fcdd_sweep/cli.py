@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.config.remote import RemotePath, StorageError, as_written
+from fcdd_sweep.config.remote import RemotePath, StorageError, as_written, place_of
 from fcdd_sweep.config.words import number_of
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
         "--address",
         default=os.environ.get("RAY_ADDRESS"),
         metavar="ADDRESS",
-        help="run on a Ray cluster: auto, or HOST:PORT of its head (default: $RAY_ADDRESS, else a Ray of our own)",
+        help="run on a Ray cluster: auto, HOST:PORT of its head, or ray://HOST:PORT from outside (default: "
+        "$RAY_ADDRESS, else a Ray of our own)",
     )
     parser.add_argument(
         "--changed-data",
@@ -133,9 +134,12 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from fcdd_sweep.config.loading import dump_experiment
+    from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.sweep.plan import describe, plan_file
 
+    if _from_outside(options) and not (options.show_config or options.dry_run):  # the data lies there, not here
+        text = dump_experiment(load_experiment(options.experiment, _overrides(options)))
+        return _on_head(options, ["run", options.experiment.name], {options.experiment.name: text})
     experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
@@ -172,6 +176,18 @@ def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> 
         print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
 
 
+def _from_outside(options: argparse.Namespace) -> bool:
+    return not options.local and (options.address or "").startswith("ray://")
+
+
+def _on_head(options: argparse.Namespace, command: Sequence[str], files: dict[str, str]) -> int:
+    """Run a command where a cluster's head is that was named by `ray://`."""
+    from fcdd_sweep.sweep.tune_client import run_on_head
+
+    arguments = [*command, "--changed-data", options.changed_data]
+    return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
+
+
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
     planned = number_of(result.planned, "trial")
@@ -181,6 +197,7 @@ def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
         return INTERRUPTED
     if result.failed:
         print(f"Tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
+        print(f"What is known of lost workers: {result.run_dir / 'failures.parquet'}")
     print(f"report: {result.report}")
     if page:
         print(f"comparison: {page}")
@@ -207,12 +224,13 @@ def _console() -> Console:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from fcdd_sweep.sweep.plan import plan_file
+    from fcdd_sweep.sweep.plan import amount, plan_file
 
-    _, planned = plan_file(options.experiment, _overrides(options))
+    experiment, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
-    print(f"{options.experiment}: valid, {number_of(len(planned.specs), 'trial')}")
+    trials = amount(planned, experiment) if experiment.search else number_of(len(planned.specs), "trial")
+    print(f"{options.experiment}: valid, {trials}")
     return DONE
 
 
@@ -270,11 +288,19 @@ def _baselines(options: argparse.Namespace) -> int:
         experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
         return DONE
+    if _from_outside(options):
+        settings = [word for text in options.set for word in ("--set", text)]
+        return _on_head(options, ["baselines", str(place_of(options.run_dir)), *settings], {})
     from fcdd_sweep.progress import shown
 
     with shown(_console()) as progress:
         result = run_baselines(
-            options.run_dir, options.set, local=options.local, changed_data=options.changed_data, progress=progress
+            options.run_dir,
+            options.set,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
         )
     return _ended(result.sweep, result.comparison)
 

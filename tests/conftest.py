@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.sweep import tune_cluster
 
 torch.set_num_threads(1)
 
@@ -26,3 +27,10 @@ def load(tmp_path):
         return load_experiment(path, overrides)
 
     return load
+
+
+@pytest.fixture
+def ray_token(monkeypatch):
+    """Ray as our own sweeps have it, behind a token; it reads this when it is first imported, and keeps to it."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", tune_cluster._TOKEN)

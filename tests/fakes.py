@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 import json
 from pathlib import Path
 
@@ -134,7 +136,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
     epochs = [
         mark
         | dict(epoch=e, loss=1 / e, loss_nominal=0.5 / e, loss_anomalous=2 / e, learning_rate=0.98**e)
-        | dict(images_per_second=1e3)
+        | dict(images_per_second=1e3, validation_image_auroc=None)
         for e in range(1, 31)
     ]
     files.write_rows(leaf / tree.HISTORY, epochs, schemas.HISTORY)
@@ -220,3 +222,16 @@ class FakeRun:
         files.write_rows(self.path / tree.PLAN, self.planned, schemas.PLAN)
         files.write_rows(self.path / tree.INDEX, list(self.index.values()), schemas.INDEX)
         return self.path
+
+
+def small_run(path):
+    """Two classes, three seeds; image AUROCs 1, .95, .9 and .8, .75, missing."""
+    run = FakeRun(path).plan(["brick", "metal nut"], [0, 1, 2])
+    for seed in range(3):
+        run.finish("", "brick", seed, wrong=seed)
+    run.finish("", "metal nut", 0, wrong=4).finish("", "metal nut", 1, wrong=5)
+    return run.fail("", "metal nut", 2)
+
+
+def csv_rows(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))

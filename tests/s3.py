@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -67,6 +67,56 @@ class Server:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+
+class Proxy:
+    """Passes on what comes to a port of its own to a server's, until it is gone: then nobody listens there.
+
+    Attributes:
+        port: where it listens on 127.0.0.1.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.port, self._server, self._open = _free_port(), server, set[socket.socket]()
+        self._listen()
+
+    def _listen(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                ours = listener.accept()[0]
+                theirs = socket.create_connection(("127.0.0.1", self._server.port))
+                self._open |= {ours, theirs}
+                for ends in ((ours, theirs), (theirs, ours)):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while content := source.recv(1 << 16):
+                target.sendall(content)
+        self._end({source, target})
+
+    def _end(self, connections: set[socket.socket]) -> None:
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            connection.close()
+            self._open.discard(connection)
+
+    def gone_for(self, seconds: float) -> None:
+        """Nobody listens, and every connection is cut."""
+        self.close()
+        time.sleep(seconds)
+        self._listen()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._end(set(self._open))
 
 
 def _free_port() -> int:

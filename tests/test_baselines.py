@@ -7,6 +7,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.predict import predict
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.sweep import baselines
 from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep, write_plan
@@ -167,3 +168,15 @@ def test_what_would_run_is_told(tmp_path, capsys):
     assert cli.main(["baselines", str(planned(load(tmp_path))), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "baselines: 8 trials = 2 configs x 2 classes x 2 seeds" in out and "AE28" in out
+
+
+def test_baselines_run_on_the_cluster_that_is_named(finished, monkeypatch):
+    asked = {}
+
+    def run_elsewhere(experiment, **how):
+        asked.update(how, run_dir=experiment.run_dir)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baselines, "run_sweep", run_elsewhere)
+    assert cli.main(["baselines", str(finished), "--address", "10.0.0.1:6379"]) == cli.INTERRUPTED
+    assert (asked["address"], asked["run_dir"]) == ("10.0.0.1:6379", finished / "baselines")

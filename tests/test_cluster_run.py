@@ -7,7 +7,6 @@ import time
 import pytest
 
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep import tune_cluster
 
 pytestmark = pytest.mark.ray
 
@@ -25,10 +24,8 @@ seeds: 2
 
 
 @pytest.fixture
-def cluster(monkeypatch):
+def cluster(ray_token):
     """A head that runs no trials and two machines with a core each, behind a token."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", tune_cluster._TOKEN)  # a process keeps to its first one
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})

@@ -212,10 +212,12 @@ CHANGES = {
     "training.threads": 2,
     "heatmaps.kernel_std_px": 3.0,
     "evaluation.validation": {"nominal_fraction": 0.1},
+    "evaluation.test": False,
     "evaluation.threshold_quantile": 0.9,
     "evaluation.real_anomalies_set_aside": 2,
 }
 KEEPS = {
+    "evaluation.validation": {"epochs": [1]},
     "dataset.root": "/elsewhere",
     "dataset.classes": ["3"],
     "dataset.download": True,
@@ -239,6 +241,24 @@ def test_every_setting_is_known_to_change_the_id_or_not():
     fields = {key for key in KNOWN_KEYS if key.split(".")[0] in Settings.model_fields and key.count(".") <= 1}
     whole = {key for key in fields if any(other.startswith(f"{key}.") for other in fields)}
     assert fields - whole - {"network.backbone", "network.node"} == CHANGES.keys() | KEEPS.keys()
+
+
+def test_new_keys_leave_the_ids_of_finished_trials_alone():
+    """Ids of the program before it knew validation anomalies."""
+    assert config_id(settings()) == "816eb5e98995"
+    evaluation = {"validation": {"nominal_fraction": 0.1}, "real_anomalies_set_aside": 2}
+    assert config_id(settings(evaluation=evaluation)) == "2281bac40fda"
+
+
+def test_validation_anomalies_are_part_of_the_id_but_not_where_they_lie():
+    def of(anomalies):
+        return config_id(settings(evaluation={"validation": {"nominal_fraction": 0.1, "anomalies": anomalies}}))
+
+    assert of("none") == config_id(settings(evaluation={"validation": {"nominal_fraction": 0.1}}))
+    ids = [of(each) for each in ("none", "training", "blob", {"set_aside": 1}, {"set_aside": 2}, {"dataset": "mnist"})]
+    assert len(set(ids)) == len(ids)
+    assert of({"dataset": "mnist"}) == of({"dataset": "mnist", "root": "/elsewhere", "download": True})
+    assert of({"folder": "/a/birds"}) == of({"folder": "/b/birds/"}) != of({"folder": "/a/fish"})
 
 
 @pytest.mark.parametrize("key", CHANGES)
@@ -289,7 +309,7 @@ def test_ids_are_the_same_for_ever():
 
 def test_defaults_do_not_change_unnoticed():
     """Defaults are left out of ids: whoever changes one must raise NUMERICS_VERSION, and then this digest."""
-    assert digest(settings().model_dump(mode="json")) == "f6e180eb61f5"
+    assert digest(settings().model_dump(mode="json")) == "80bbe78120ce"
 
 
 def test_class_and_seed_make_the_trial():

@@ -15,7 +15,11 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.words import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.sweep.failure_log import FailureLog
+from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.sweep.trial import TrialResult
+from tests.specs import spec
 from tests.trees import write_class_first
 
 ROOT = Path(__file__).parent.parent
@@ -28,8 +32,17 @@ SCHEMAS = {
     "METRICS": schemas.METRICS,
     "PLAN": schemas.PLAN,
     "INDEX": schemas.INDEX,
+    "FAILURES": schemas.FAILURES,
     "TRIALS": schemas.trials_schema({}),
     "PREDICTIONS": schemas.PREDICTIONS,
+    "SEARCH_CONFIGS": schemas.search_configs_schema({}),
+    "IMPORTANCE": schemas.IMPORTANCE,
+    "CONFIRMATION": schemas.CONFIRMATION,
+    "RUNGS": schemas.RUNGS,
+    "OPTIMISATION": schemas.OPTIMISATION,
+    "LEVELS": schemas.LEVELS,
+    "CELLS": schemas.CELLS,
+    "DIFFERENCES": schemas.DIFFERENCES,
 }
 
 
@@ -99,6 +112,27 @@ def test_the_query_of_the_readme_runs(digits_run, monkeypatch):
     monkeypatch.chdir(digits_run)
     rows = [duckdb.sql(query).fetchall() for query in code_blocks("sql")]
     assert [sorted(row[0] for row in answer) for answer in rows] == [["3", "8"]]
+
+
+def test_the_query_on_failures_runs(tmp_path, monkeypatch):
+    log = FailureLog(tmp_path / "results" / "digits")
+    for number, kind in enumerate(["worker_lost", "storage", "worker_lost"], start=1):
+        log.add(
+            spec(), TrialResult(spec().trial_id, "failed", number, f"words {number}", kind=kind), "it is tried again"
+        )
+    monkeypatch.chdir(tmp_path)
+    (query,) = code_blocks("sql", "docs/faults.md")
+    assert duckdb.sql(query).fetchall() == [("worker_lost", 2, 1, "words 3"), ("storage", 1, 1, "words 2")]
+
+
+def test_what_follows_each_kind_of_failure_is_documented():
+    text = (ROOT / "docs" / "faults.md").read_text()
+    for kind, policy in POLICIES.items():
+        (row,) = [line.split("|") for line in text.splitlines() if line.startswith(f"| `{kind}` |")]
+        assert row[3].split()[0].strip(":,") == ("yes" if policy.again else "no")
+        assert row[4].strip() == (f"{policy.wait_s:g} s" if policy.wait_s else "none" if policy.again else "")
+        assert ("does not count" in row[3]) == (not policy.counts)
+        assert ("twice" in row[3]) == policy.more_room
 
 
 def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):

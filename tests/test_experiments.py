@@ -93,8 +93,28 @@ def placed(name, data, weights):
     return [*told, f"network.weights={weights}"] if name in PRETRAINED else told
 
 
+SEARCHES = {
+    "search_digits": ("", "", "6 trials a config (3 classes x 2 seeds)"),
+    "search_cifar10": ("", "cifar100", "6 trials a config (3 classes x 2 seeds)"),
+    "search_mvtec": ("mvtec", "", "15 trials a config (15 classes x 1 seed)"),
+}
+"""Folder of the data, data set of the outlier exposure, and what judges a config."""
+
+
 def test_every_experiment_file_is_tested():
-    assert {path.stem for path in EXPERIMENTS.glob("*.yaml")} == BUILT_IN | PAPER.keys()
+    assert {path.stem for path in EXPERIMENTS.glob("*.yaml")} == BUILT_IN | PAPER.keys() | SEARCHES.keys()
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_searches_can_be_planned(name, data, weights, capsys):
+    folder, exposed, judges = SEARCHES[name]
+    told = [f"dataset.root={data / folder}"] if name != "search_digits" else []
+    told += [EXPOSED.format(name=exposed, root=data)] if exposed else []
+    told += [f"network.weights={weights}"] if name == "search_mvtec" else []
+    given = [word for text in told for word in ("--set", text)]
+    assert cli.main([str(EXPERIMENTS / f"{name}.yaml"), *given, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{name}: a search of at most ") and judges in out and "training.learning_rate" in out
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -151,7 +151,7 @@ def test_foreign_and_unsafe_files_are_refused(tmp_path):
     torch.save({"weights": torch.zeros(2)}, tmp_path / "foreign.pt")
     torch.save(spec, tmp_path / "code.pt")
     for name in ("foreign.pt", "code.pt"):
-        with pytest.raises(InputError, match="this is no snapshot"):
+        with pytest.raises(InputError, match="this is not a snapshot"):
             load_detector(tmp_path / name)
 
 

@@ -1,9 +1,11 @@
 """What is tried again, when, with how much room, and when it is given up."""
 
 import errno
+import math
 
 import pytest
 
+from fcdd_sweep.config.remote import StorageError
 from fcdd_sweep.sweep.failures import MOST_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
 from fcdd_sweep.sweep.queue import JobQueue
 from fcdd_sweep.sweep.trial import TrialResult
@@ -81,6 +83,23 @@ def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
     assert again is None and count == 101
 
 
+@pytest.mark.parametrize(("most", "attempts"), [(math.inf, 4), (2, 2), (9, 4)])
+def test_a_trial_that_may_fail_so_often_is_given_up_whatever_retries_it_has(most, attempts):
+    clock, count = Clock(), 0
+    queue = JobQueue(SPECS[:1], retries=3, clock=clock, failures_left=lambda trial_id: most - count)
+    while (job := queue.next()) is not None:
+        queue.ended(failed(job, "worker_lost"))
+        clock.now += MOST_WAIT_S
+        count += 1
+    assert count == attempts
+
+
+def test_a_preemption_does_not_count_as_a_failure():
+    clock = Clock()
+    queue = JobQueue(SPECS[:1], retries=3, clock=clock, failures_left={SPECS[0].trial_id: 1})
+    assert queue.ended(failed(queue.next(), "preempted")) is not None
+
+
 def test_a_stopped_queue_gives_nothing_and_is_empty_when_all_have_come_back():
     queue = JobQueue(SPECS, retries=3)
     job = queue.next()
@@ -109,6 +128,8 @@ def caused(error, cause):
         (OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "storage"),
         (OSError(errno.ENOENT, "No such file"), "error"),
+        (OSError(errno.EPIPE, "Broken pipe"), "storage"),
+        (StorageError("s3://bucket/x: tried for 120 s"), "storage"),
         (caused(RuntimeError("writing"), OSError(errno.ESTALE, "Stale file handle")), "storage"),
     ],
 )
@@ -122,6 +143,7 @@ def test_kinds_of_exceptions(error, kind):
         ("The actor died unexpectedly before finishing this task. worker process has died", "worker_lost"),
         ("The actor died because its node has died. Node Id: ab", "node_lost"),
         ("Task was killed due to the node running low on memory.", "out_of_memory"),
+        ("error raised in its creation task: ModuleNotFoundError: No module named 'fcdd_sweep'", "node_unfit"),
     ],
 )
 def test_kinds_of_losses(words, kind):

@@ -232,7 +232,7 @@ def test_absent_trials_are_told_briefly():
 def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
     rows = [
         dict(trial_id="t", epoch=e, loss=1.0, loss_nominal=1.0, loss_anomalous=None, learning_rate=0.1)
-        | dict(images_per_second=1.0)
+        | dict(images_per_second=1.0, validation_image_auroc=None)
         for e in (1, 2)
     ]
     write_rows(tmp_path / tree.HISTORY, rows, schemas.HISTORY)

@@ -80,6 +80,10 @@ SGD = {"momentum": 0.9, "weight_decay": 0.01}
 MILESTONES = {"schedule": {"type": "milestones", "milestones": [1], "factor": 0.1}}
 TRIALS = {
     "fcdd on maps": {"training": SGD, "evaluation": {"validation": {"nominal_fraction": 0.1}}},
+    "a look at validation images": {
+        "training": {"supervision": "labels"},
+        "evaluation": {"validation": {"nominal_fraction": 0.1, "anomalies": "blob", "epochs": [1, 2]}},
+    },
     "fcdd, adam, milestones": {"training": {**MILESTONES, "optimizer": "adam", "supervision": "labels"}},
     "fcdd, no momentum, milestones": {"training": {**MILESTONES, "momentum": 0.0}},
     "hsc": {"method": "hsc", "network": {"name": "CNN28"}, "training": {"supervision": "labels"}},
@@ -154,6 +158,7 @@ def test_it_gives_the_bits_of_an_undisturbed_one(name, stops, tmp_path):
 def test_the_trials_above_are_what_they_are_called():
     assert make_network(trial_of("dropped layers").settings, torch.device("cpu"), 0).draws
     assert "cannot be read" in undisturbed("exposure").notes[0]
+    assert all(record.validation_image_auroc > 0 for record in undisturbed("a look at validation images").history)
     assert undisturbed("exposure, a few").metrics["n_train_anomalous"] == 9
     assert undisturbed("fcdd on maps").snapshot["optimizer"]["state"][0]["momentum_buffer"].abs().sum() > 0
     rates = [record.learning_rate for record in undisturbed("fcdd, adam, milestones").history]

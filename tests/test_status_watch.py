@@ -68,7 +68,7 @@ def test_an_interruption_is_told(tmp_path):
     assert written(tmp_path)["state"] == "interrupted"
     with ProgressFile(tmp_path, print) as file:
         assert written(tmp_path)["state"] == "running"
-        file.interrupted = True
+        Together(Progress(), [file]).stopped()
     assert written(tmp_path)["state"] == "interrupted"
 
 

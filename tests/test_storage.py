@@ -23,7 +23,7 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
-from tests import fakes, works
+from tests import fake_search, fakes, works
 from tests.s3 import CREDENTIALS, Server
 from tests.test_sweep import EXPERIMENT, LEAF, Heard
 from tests.trees import write_image
@@ -303,6 +303,26 @@ def test_a_driver_that_was_out_of_touch_stops_when_another_has_taken_over(store,
     assert place.is_file(store / lease.LEASE)  # it is the other's
 
 
+def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_S", 0.2)
+    loaded = experiment(tmp_path, store, QUICK)
+    run = loaded.run_dir
+
+    def taken_over(spec, run_dir, observer):
+        result = run_trial(spec, run_dir, observer)
+        write_holder(run, host="elsewhere")
+        place.write_bytes(run / tree.INDEX, b"the other's")
+        while not observer.stop_asked():
+            time.sleep(0.05)
+        return result
+
+    with pytest.raises(InputError, match="host elsewhere.*was out of touch and has stopped"):
+        go(loaded, work=taken_over)
+    assert place.read_bytes(run / tree.INDEX) == b"the other's"
+    assert not [name for name in place.files_below(run) if name.startswith("normal_3")]
+    assert place.is_file(run / lease.LEASE)
+
+
 def test_a_lease_is_renewed(store, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.2)
     with lease.lease(store):
@@ -351,3 +371,16 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
     monkeypatch.setattr(place, "send", noted)
     place.send_tree(tmp_path, store, last="0")
     assert arrived[-1] == "0" and len(arrived) == 20
+
+
+def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
+    local = tmp_path / "hunt"
+    fake_search.searched_run(local, fake_search.FakeSearch(1))
+    (local / tree.SEARCH_DIR / tree.JOURNAL).write_text("the study")
+    run = store / "hunt"
+    place.send_tree(local, run)
+    place.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
+    aggregate(run)
+    there = place.files_below(run / tree.SEARCH_DIR)
+    assert {"course.pdf", "course.png", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
+    assert "confirmation.pdf" not in there

@@ -19,11 +19,9 @@ from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
 from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep.failure_log import FailureLog
-from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.monitor import Progress
 from fcdd_sweep.sweep.sweep import run_sweep
-from fcdd_sweep.sweep.trial import TrialResult, run_trial
+from fcdd_sweep.sweep.trial import run_trial
 from tests import works
 from tests.trees import write_class_first, write_image, write_images, write_mvtec
 
@@ -145,36 +143,6 @@ def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
     assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
 
 
-def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
-    result, heard = go(experiment(), work=works.failing_seed_1)
-    assert (result.done, result.failed) == (2, 2)
-    index = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
-    failed = [row for row in index.values() if row["status"] == "failed"]
-    assert [row["seed"] for row in failed] == [1, 1]
-    for row in failed:
-        error = tree.attempts_of(result.run_dir, row["trial_id"]) / str(row["attempt"]) / tree.ERROR
-        assert error.read_text().strip().splitlines()[-1] == row["error"] != ""
-    assert html.escape(failed[0]["error"]) in result.report.read_text()
-    retried, heard = go(experiment())
-    assert heard.counts == (4, 2, 2) and retried.done == 4
-    rows = files.read_table(result.run_dir / tree.INDEX).to_pylist()
-    assert sorted(row["failures"] for row in rows) == [0, 0, 1, 1]
-
-
-def test_failed_trials_are_left_alone_when_asked(experiment):
-    go(experiment(), work=works.failing_seed_1)
-    result, heard = go(experiment("faults.retry_failed=false"))
-    assert heard.counts == (4, 2, 0) and result.failed == 2
-
-
-def test_a_finished_attempt_of_a_dead_driver_is_published_by_the_next(experiment):
-    loaded = experiment("seeds=1")
-    spec = sweeping.plan(loaded).specs[0]
-    assert run_trial(spec, loaded.run_dir, works.SILENT).status == "done"
-    result, heard = go(loaded)
-    assert heard.counts == (2, 1, 1) and result.done == 2
-
-
 def test_a_lost_index_is_made_again_from_the_leaves(experiment):
     result, _ = go(experiment())
     (result.run_dir / tree.INDEX).unlink()
@@ -220,26 +188,6 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_starts(experim
     (tmp_path / "results").write_text("a file, not a folder")
     with pytest.raises(InputError, match="results cannot be written there"):
         go(experiment())
-
-
-def test_a_full_disk_fails_the_trial_and_not_the_sweep(experiment, monkeypatch):
-    write = files.write_arrays
-
-    def full(path, arrays):
-        if "it_1" in path.parts or path.parts[-3] == "1":
-            raise OSError(28, "No space left on device", str(path))
-        return write(path, arrays)
-
-    monkeypatch.setattr(files, "write_arrays", full)
-    result, _ = go(experiment("seeds=1", "faults.retries=0"))
-    assert result.failed == 2 and result.done == 0
-    row = files.read_table(result.run_dir / tree.INDEX).to_pylist()[0]
-    assert "No space left on device" in row["error"]
-    kept = files.read_table(result.run_dir / tree.FAILURES).to_pylist()
-    assert [(each["kind"], each["attempt"]) for each in kept] == [("storage", 1)] * 2
-    assert all("Traceback" in each["traceback"] and each["host"] for each in kept)
-    monkeypatch.undo()
-    assert go(experiment("seeds=1"))[0].done == 2
 
 
 def test_a_corrupt_image_is_named_before_any_trial_starts(experiment, tmp_path):
@@ -386,15 +334,6 @@ def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
     result, _ = go(experiment("seeds=1"))
     assert result.done == 2
     assert "no ink" in (result.run_dir / "normal_3" / "it_0" / tree.LOG).read_text()
-
-
-def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment):
-    result, _ = go(experiment("seeds=1"))
-    ledger = Ledger(result.run_dir)
-    spec = sweeping.plan(experiment("seeds=1")).specs[0]
-    late = sweeping._Publishing(ledger, Heard(), FailureLog(result.run_dir))
-    late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
-    assert ledger.done(spec.trial_id)
 
 
 def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):

@@ -138,6 +138,18 @@ def test_out_of_memory_is_tried_again_with_more_room(tmp_path):
     assert result.kind == "out_of_memory" and decision == "it is tried again with 2 shares of a machine"
 
 
+def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # of all memory: every worker is too large
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    only = spec()
+    monitor = run(works.waiting_to_be_stopped, [only], tmp_path, retries=1)
+    ((_, first, decision),) = monitor.again
+    assert decision == "it is tried again with 2 shares of a machine"
+    for result in (first, monitor.results[only.trial_id]):
+        assert result.kind == "out_of_memory"
+        assert "killed due to the node running low on memory" in result.error
+
+
 def test_asked_to_stop_running_trials_end_as_stopped_and_nothing_new_starts(tmp_path):
     specs = [spec(seed=seed) for seed in range(30)]
     monitor, stop = Recording(), Stop()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import time
 from pathlib import Path
 
 from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.results.attempts import claim_attempt
-from fcdd_sweep.sweep.trial import TrialResult, run_trial
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.attempts import LEAF, claim_attempt
+from fcdd_sweep.sweep.trial import TrialResult, config_text, fingerprint_of, key_of, run_trial
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Silent
 
 
@@ -33,6 +35,13 @@ def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialR
         broken = dataclasses.replace(spec, normal_class="no such class")
         object.__setattr__(broken, "trial_id", spec.trial_id)
         return dataclasses.replace(run_trial(broken, run_dir, observer), trial_id=spec.trial_id)
+    return run_trial(spec, run_dir, observer)
+
+
+def losing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The real thing, but seed 1 of every class is told as lost with its worker."""
+    if spec.seed == 1:
+        return TrialResult(spec.trial_id, "failed", 0, "worker process has died", kind="worker_lost")
     return run_trial(spec, run_dir, observer)
 
 
@@ -95,3 +104,56 @@ def short_of_memory_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> 
 
 SILENT = Silent()
 """An observer for attempts made by hand."""
+
+
+def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Leaves a row of figures at once: the loss is least at a learning rate of 0.003; the validation figures follow it,
+    those of the test set do not."""
+    number, attempt = claim_attempt(run_dir, spec.trial_id)
+    loss = abs(math.log10(spec.settings.training.learning_rate / 0.003)) + 0.01 * spec.seed
+    observer.epoch_done(EpochRecord(1, loss, 0.0, 0.0, 0.1, 1.0), 1)
+    known = {
+        **key_of(spec),
+        "attempt": number,
+        "final_loss": loss,
+        "validation_image_auroc": 1 - loss / 10,
+        "validation_image_auroc_se": 0.02,
+        "image_auroc": 0.5 + loss / 10 if spec.settings.evaluation.test else None,
+        "epochs": spec.settings.training.epochs,
+        "selection_source": "validation: made up",
+        "data_fingerprint": fingerprint_of(spec),
+    }
+    row = {name: known.get(name) for name in schemas.METRICS.names}
+    files.write_text(attempt / LEAF / tree.CONFIG, config_text(spec))
+    files.write_rows(attempt / LEAF / tree.METRICS, [row], schemas.METRICS)
+    return TrialResult(spec.trial_id, "done", number, data_fingerprint=row["data_fingerprint"])
+
+
+def scored_by_epochs(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The same in four epochs with a look at validation images after each; class 8 is hard. Stops where it is asked."""
+    loss = abs(math.log10(spec.settings.training.learning_rate / 0.003)) + 3 * (spec.normal_class == "8")
+    looked = []
+    for epoch in (1, 2, 3, 4):
+        if observer.stop_asked():
+            return TrialResult(spec.trial_id, "stopped", 1, "stopped")
+        record = EpochRecord(epoch, loss, 0.0, 0.0, 0.1, 1.0, validation_image_auroc=1 - loss / 10 - 0.1 / epoch)
+        looked.append({"trial_id": spec.trial_id, **dataclasses.asdict(record)})
+        observer.epoch_done(record, 4)
+    result = scored(spec, run_dir, Silent())
+    leaf = tree.attempts_of(run_dir, spec.trial_id) / str(result.attempt) / LEAF
+    files.write_rows(leaf / tree.HISTORY, looked, schemas.HISTORY)
+    return result
+
+
+def scored_slowly(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The same after a while."""
+    time.sleep(0.05)
+    return scored(spec, run_dir, observer)
+
+
+def scored_but_large_rates(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The same, but seed 1 diverges at learning rates above 0.01."""
+    if spec.settings.training.learning_rate > 0.01 and spec.seed == 1:
+        number, _ = claim_attempt(run_dir, spec.trial_id)
+        return TrialResult(spec.trial_id, "failed", number, "diverged", kind="diverged")
+    return scored(spec, run_dir, observer)

@@ -48,7 +48,7 @@ class Config:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Choice:
     """One value of a grid's key, or one variant: dotted keys, their values and where they are written."""
 
     label: str
@@ -76,9 +76,9 @@ def expand(layer: Layer) -> tuple[list[Config], list[Problem]]:
     What is wrong with the experiment itself is left to others to report; there are no configs then.
     """
     axes = _axes(layer)
-    _, base_faults = _settings(layer)
+    _, base_faults = settings_of(layer)
     problems = varying_problems(layer)
-    problems += [problem for axis in axes for choice in axis for problem in _value_problems(layer, choice, base_faults)]
+    problems += [problem for axis in axes for choice in axis for problem in value_problems(layer, choice, base_faults)]
     if problems or base_faults:
         return [], list(dict.fromkeys(problems))
     count = math.prod(map(len, axes))
@@ -87,24 +87,24 @@ def expand(layer: Layer) -> tuple[list[Config], list[Problem]]:
     return _product(layer, axes)
 
 
-def _axes(layer: Layer) -> list[list[_Choice]]:
+def _axes(layer: Layer) -> list[list[Choice]]:
     variants = [_variant_choice(layer, name) for name in variants_of(layer)]
     grid = grid_of(layer)
-    short = _short_names(list(grid))
+    short = short_names(list(grid))
     axes = [[_grid_choice(short[key], key, *item) for item in enumerate(values)] for key, values in grid.items()]
     return [axis for axis in (variants, *axes) if axis]
 
 
-def _variant_choice(layer: Layer, name: str) -> _Choice:
+def _variant_choice(layer: Layer, name: str) -> Choice:
     values = variant_of(layer, name)
-    return _Choice(name, values, {key: ("variants", name, key) for key in values}, variant=name)
+    return Choice(name, values, {key: ("variants", name, key) for key in values}, variant=name)
 
 
-def _grid_choice(short: str, key: str, index: int, value: Any) -> _Choice:
-    return _Choice(f"{short}-{_value_slug(value)}", {key: value}, {key: ("grid", key, index)})
+def _grid_choice(short: str, key: str, index: int, value: Any) -> Choice:
+    return Choice(f"{short}-{value_slug(value)}", {key: value}, {key: ("grid", key, index)})
 
 
-def _short_names(keys: Sequence[str]) -> dict[str, str]:
+def short_names(keys: Sequence[str]) -> dict[str, str]:
     """The fewest last parts of each dotted key that tell it from the others; `name` alone tells nothing."""
     short = {}
     for key in keys:
@@ -119,23 +119,23 @@ def _short_names(keys: Sequence[str]) -> dict[str, str]:
     return short
 
 
-def _value_slug(value: Any) -> str:
+def value_slug(value: Any) -> str:
     """A value as a part of a folder's name: its own text, or the texts inside it."""
     if isinstance(value, dict):
-        return "-".join(_value_slug(item) for item in value.values())
+        return "-".join(value_slug(item) for item in value.values())
     if isinstance(value, list):
-        return "-".join(map(_value_slug, value))
+        return "-".join(map(value_slug, value))
     text = value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else show(value)
     # A minus sign must survive: -1 and 1 are two values.
     return f"-{slug(text)}" if text.startswith("-") else slug(text)
 
 
-def _settings(layer: Layer) -> tuple[Settings | None, list[Fault]]:
+def settings_of(layer: Layer) -> tuple[Settings | None, list[Fault]]:
     tree = {name: value for name, value in layer.tree.items() if name in Settings.model_fields}
     return validated(Settings, tree, layer.origin)
 
 
-def _apply(layer: Layer, choices: Sequence[_Choice]) -> Layer:
+def applied(layer: Layer, choices: Sequence[Choice]) -> Layer:
     """The experiment with the choices' values laid over it, all at once so that their order does not count."""
     upper = Layer({})
     for choice in choices:
@@ -145,22 +145,22 @@ def _apply(layer: Layer, choices: Sequence[_Choice]) -> Layer:
     return lay(upper, layer)
 
 
-def _value_problems(layer: Layer, choice: _Choice, base_faults: list[Fault]) -> Iterator[Problem]:
+def value_problems(layer: Layer, choice: Choice, base_faults: list[Fault]) -> Iterator[Problem]:
     """What is wrong with these values whatever the others are; contradictions between keys come out in the product."""
-    _, found = _settings(_apply(layer, [choice]))
+    _, found = settings_of(applied(layer, [choice]))
     for key in map(split_key, filter(may_vary, choice.values)):
         for fault in found:
             if fault.key[: len(key)] == key and fault not in base_faults:
                 yield fault.problem
 
 
-def _product(layer: Layer, axes: list[list[_Choice]]) -> tuple[list[Config], list[Problem]]:
+def _product(layer: Layer, axes: list[list[Choice]]) -> tuple[list[Config], list[Problem]]:
     configs: list[Config] = []
     problems: dict[tuple[str, str], Problem] = {}
     for choices in itertools.product(*axes):
         name = "_".join(choice.label for choice in choices)
-        chosen = _apply(layer, choices)
-        settings, found = _settings(chosen)
+        chosen = applied(layer, choices)
+        settings, found = settings_of(chosen)
         for problem in (fault.problem for fault in found):
             problems.setdefault((problem.where, problem.what), replace(problem, what=f"{problem.what} (config {name})"))
         if settings is not None:

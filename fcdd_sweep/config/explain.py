@@ -21,12 +21,14 @@ from fcdd_sweep.config.schema import (
     MilestoneSchedule,
     Section,
 )
+from fcdd_sweep.config.selection import SetAsideSource
 from fcdd_sweep.config.words import allowed, annotation_of, bare, choices, found, key_names, one_of, sections_in
 
 _TAGGED: dict[str | int, Any] = {
     "(name)": str,
     "(dataset)": DatasetSource,
     "(folder)": FolderSource,
+    "(set_aside)": SetAsideSource,
     "(exponential)": ExponentialSchedule,
     "(milestones)": MilestoneSchedule,
 }
@@ -35,6 +37,11 @@ _TAGGED: dict[str | int, Any] = {
 _ALLOWED: dict[Key, str] = {
     ("dataset", "classes"): "all, or a list of class names or numbers such as [bottle, 3]",
     ("anomalies", "source"): "the name of a synthetic source, {dataset: NAME} or {folder: PATH}",
+    (
+        "evaluation",
+        "validation",
+        "anomalies",
+    ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {set_aside: N}",
     ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
     (
         "training",

@@ -51,8 +51,9 @@ def _cleared(lower: Tree, upper: Tree) -> bool:
 
 
 def _source_changes(lower: Tree, upper: Tree) -> bool:
-    """A folder and a data set, or two data sets; where one of them lies is a key that can be set alone."""
-    return "folder" in lower or "folder" in upper or _is_another(lower, upper, "dataset")
+    """Two kinds of source, or two data sets; where one of them lies is a key that can be set alone."""
+    alone = ("folder", "set_aside")
+    return any(key in layer for key in alone for layer in (lower, upper)) or _is_another(lower, upper, "dataset")
 
 
 def _is_another(lower: Tree, upper: Tree, key: str) -> bool:
@@ -69,9 +70,11 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("network",): _network_changes,
     ("anomalies",): _mode_changes,
     ("anomalies", "source"): _source_changes,
+    ("evaluation", "validation", "anomalies"): _source_changes,
     ("training", "schedule"): _schedule_changes,
     ("grid",): _cleared,
     ("variants",): _cleared,
+    ("search", "space"): _cleared,
 }
 """Mappings that are merged key by key only while this says no: their old keys would contradict the new ones."""
 
@@ -84,7 +87,7 @@ def lay(upper: Layer, over: Layer) -> Layer:
 
 
 def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
-    mergeable = isinstance(lower, dict) and isinstance(upper, dict)
+    mergeable = isinstance(lower, dict) and isinstance(upper, dict) and not _is_axis(key)
     if not mergeable or _REPLACED_WHOLE.get(key, _never)(lower, upper):
         for stale in [place for place in places if place[: len(key)] == key]:
             del places[stale]
@@ -96,6 +99,11 @@ def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
     return {**lower, **new}
 
 
+def _is_axis(key: Key) -> bool:
+    """Whether this is one key of a search's space: a range and a list of choices do not mix."""
+    return key[:2] == ("search", "space") and len(key) == 3
+
+
 def nest(key: Key, value: Any) -> Tree:
     """`{"training": {"epochs": 3}}` of `("training", "epochs")` and 3."""
     for part in reversed(key):
@@ -104,9 +112,11 @@ def nest(key: Key, value: Any) -> Tree:
 
 
 def split_key(text: str) -> Key:
-    """The parts of a dotted key; `grid` and `variants.NAME` are followed by one dotted key that stays whole."""
+    """The parts of a dotted key; `grid`, `variants.NAME` and `search.space` are followed by one that stays whole."""
     parts = text.split(".")
     whole_after = {"grid": 1, "variants": 2}.get(parts[0], len(parts))
+    if parts[:2] == ["search", "space"]:
+        whole_after = 2
     rest = parts[whole_after:]
     return (*parts[:whole_after], ".".join(rest)) if rest else tuple(parts)
 

@@ -14,11 +14,12 @@ from fcdd_sweep.config.layers import Layer, Tree, lay, nest, split_key
 from fcdd_sweep.config.origin import Key, Origin, Place
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment, Section
+from fcdd_sweep.config.search_space import search_problems
 from fcdd_sweep.config.vary import KNOWN_KEYS
 from fcdd_sweep.config.words import one_of
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
 
-_OPEN_SECTIONS = ("grid", "variants", "dataset.options")
+_OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
 
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
@@ -83,7 +84,7 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
         # What the preset would have filled is not missing: the preset's name is wrong.
         faults = [fault for fault in faults if not (fault.missing and preset_fills(fault.key))]
     _, varying = expand(layer)
-    problems += [*unknown_preset, *(fault.problem for fault in faults), *varying]
+    problems += [*unknown_preset, *(fault.problem for fault in faults), *varying, *search_problems(layer)]
     sound = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
     return Draft(layer.tree, layer.origin, tuple(problems), sound)
 

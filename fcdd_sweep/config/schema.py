@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     InstanceOf,
@@ -23,6 +20,12 @@ from pydantic import (
 from fcdd_sweep.config.durations import Duration, EveryText
 from fcdd_sweep.config.origin import Origin
 from fcdd_sweep.config.remote import RemotePath, place_of
+from fcdd_sweep.config.search import Search
+from fcdd_sweep.config.section import Section as Section
+from fcdd_sweep.config.selection import Validation as Validation
+from fcdd_sweep.config.sources import AbsolutePath, Source
+from fcdd_sweep.config.sources import DatasetSource as DatasetSource
+from fcdd_sweep.config.sources import FolderSource as FolderSource
 
 SCHEMA_VERSION = 1
 
@@ -33,22 +36,6 @@ VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 
-class Section(BaseModel):
-    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
-
-
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-Place = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-"""A path that no longer depends on where the program was started; `~` is the home folder."""
-
-
 def _placed(value: Any) -> Any:
     return place_of(value) if isinstance(value, str | Path) else value
 
@@ -56,15 +43,15 @@ def _placed(value: Any) -> Any:
 Output = Annotated[
     Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
     BeforeValidator(_placed),
-    PlainSerializer(str, when_used="json"),
+    PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
-"""A path like `Place`, or the address of an object store."""
+"""A path like `AbsolutePath`, or the address of an object store."""
 
 
 class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
-    root: Place | None = None
+    root: AbsolutePath | None = None
     """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
@@ -101,36 +88,6 @@ class Images(Section):
         return 3 if self.color == "rgb" else 1
 
 
-class DatasetSource(Section):
-    dataset: str
-    """Outlier exposure: training images of this data set."""
-    root: Place | None = None
-    """Where that data set lies, if it needs a folder."""
-    download: bool = False
-    """Whether what is missing below `root` may be fetched from where its authors publish it."""
-
-
-class FolderSource(Section):
-    folder: Place
-    """Outlier exposure: all images below this folder."""
-
-
-def _kind_of_source(source: object) -> str | None:
-    if isinstance(source, str):
-        return "(name)"
-    if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
-        return "(folder)"
-    return "(dataset)" if isinstance(source, DatasetSource | dict) else None
-
-
-Source = Annotated[
-    Annotated[str, Tag("(name)")]
-    | Annotated[DatasetSource, Tag("(dataset)")]
-    | Annotated[FolderSource, Tag("(folder)")],
-    Discriminator(_kind_of_source),
-]
-
-
 class Anomalies(Section):
     mode: Literal["unsupervised", "noise", "malformed_normal", "malformed_normal_gt", "other"] = "unsupervised"
     """Where training anomalies come from: none; an image replaced by noise or by outlier exposure; noise added to
@@ -153,7 +110,7 @@ class Network(Section):
     """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
-    weights: Literal["auto", "imagenet", "none"] | Place = "auto"
+    weights: Literal["auto", "imagenet", "none"] | AbsolutePath = "auto"
     """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
     network's name says, and ImageNet's for a backbone."""
     bias: bool = True
@@ -241,13 +198,10 @@ class Heatmaps(Section):
     """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
 
-class Validation(Section):
-    nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds come from them."""
-
-
 class Evaluation(Section):
     validation: Validation = Validation()
+    test: bool = True
+    """False: the test set is counted and never scored, as befits the trials of a search."""
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
     real_anomalies_set_aside: int = Field(0, ge=0)
@@ -268,6 +222,8 @@ class Faults(Section):
     retries: int = Field(3, ge=0)
     """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
     could not write its files."""
+    max_failures: Annotated[int, Field(ge=1)] | None = None
+    """After how many failed attempts, over all starts, a trial is left alone; null: never."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
     checkpoint_every: EveryText = "5m"
@@ -346,6 +302,8 @@ class Experiment(Settings):
     """Dotted keys and the values to try; the configs are the product."""
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
+    search: Search | None = None
+    """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
     trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)

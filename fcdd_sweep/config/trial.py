@@ -20,12 +20,16 @@ NOT_IDENTITY = (
     "dataset.download",
     "anomalies.source.root",
     "anomalies.source.download",
+    "evaluation.validation.anomalies.root",
+    "evaluation.validation.anomalies.download",
+    "evaluation.validation.epochs",
     "heatmaps.quantile",
     "heatmaps.blur",
     "resources",
     "keep",
 )
-"""Keys that may change without making another trial: paths, resources and drawing."""
+"""Keys that may change without making another trial: paths, resources, drawing, and a look at validation images on the
+way, which fills a column of the history and changes nothing else."""
 
 
 def canonical(value: object) -> str:
@@ -97,7 +101,7 @@ def config_id(settings: Settings) -> str:
 def identity(settings: Settings) -> dict[str, Any]:
     """The part of the settings that changes a trial's numbers, as plain values.
 
-    A folder of outlier exposure and a file of weights count by their last name: where they lie does not matter.
+    A folder of anomalies and a file of weights count by their last name: where they lie does not matter.
     Values at their default are left out, so that a new key with a default leaves the ids of finished trials alone; a
     default that changes must therefore raise `NUMERICS_VERSION`.
     """
@@ -109,7 +113,18 @@ def identity(settings: Settings) -> dict[str, Any]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
-    for named, key in ((plain.get("anomalies", {}).get("source"), "folder"), (plain.get("network"), "weights")):
+    validation = plain.get("evaluation", {}).get("validation", {})
+    for named, key in (
+        (plain.get("anomalies", {}).get("source"), "folder"),
+        (validation.get("anomalies"), "folder"),
+        (plain.get("network"), "weights"),
+    ):
         if isinstance(named, dict) and key in named:
             named[key] = named[key].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return {key: value for key, value in plain.items() if value != {}}
+    return _without_empty(plain)
+
+
+def _without_empty(plain: dict[str, Any]) -> dict[str, Any]:
+    """Sections that lost all their keys are left out, whatever their depth."""
+    kept = {key: _without_empty(value) if isinstance(value, dict) else value for key, value in plain.items()}
+    return {key: value for key, value in kept.items() if value != {}}

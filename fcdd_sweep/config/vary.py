@@ -25,14 +25,19 @@ def _keys(section: type[Section], above: str = "") -> Iterator[str]:
 KNOWN_KEYS = frozenset(_keys(Experiment))
 """Every dotted key of an experiment file, sections included."""
 
-_FIXED = ("dataset", "evaluation.real_anomalies_set_aside", *NOT_IDENTITY)
+_FIXED = (
+    "dataset",
+    "evaluation.real_anomalies_set_aside",
+    "evaluation.validation.anomalies",
+    *NOT_IDENTITY,
+)
 _VARYING = tuple(
     sorted(key for key in _keys(Settings) if not any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED))
 )
 _FIXED_STEPS = {
     "dataset": "Write one experiment file a data set; `dataset.classes` lists the normal classes",
     "seeds": "Every config is trained with all of `seeds`",
-    "evaluation": "Set it once, outside of the grid: all configs are tested on the same images",
+    "evaluation": "Set it once, outside of the grid: all configs are judged by the same images",
 }
 
 
@@ -65,15 +70,16 @@ def varying_problems(layer: Layer) -> list[Problem]:
         [("variants", name, key) for key in variant_of(layer, name)] for name in variants_of(layer)
     ]
     problems = [
-        *_key_problems(layer, [*grid, *itertools.chain(*variants)]),
-        *_overlaps(layer, [[*keys, *grid] for keys in variants or [[]]]),
+        *key_problems(layer, [*grid, *itertools.chain(*variants)]),
+        *overlaps(layer, [[*keys, *grid] for keys in variants or [[]]]),
         *_list_problems(layer),
         *_name_problems(layer),
     ]
     return list(dict.fromkeys(problems))
 
 
-def _key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
+def key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
+    """Keys that do not exist, or in which configs may not differ; a dotted key ends the place where it is written."""
     for place in written:
         key, where = str(place[-1]), layer.origin.where(place)
         head = key.split(".")[0]
@@ -88,7 +94,7 @@ def _key_problems(layer: Layer, written: list[Key]) -> Iterator[Problem]:
             )
 
 
-def _overlaps(layer: Layer, groups: list[list[Key]]) -> Iterator[Problem]:
+def overlaps(layer: Layer, groups: list[list[Key]]) -> Iterator[Problem]:
     """Keys that are set twice for one config; a group holds all that one config is given."""
     for group in groups:
         for first, second in itertools.combinations(group, 2):

@@ -77,6 +77,36 @@ class ArrayPool:
         return np.asarray(self.images[rows]), np.ones(len(index), np.bool_)
 
 
+@dataclass(frozen=True)
+class PartOf:
+    """Some images of a pool.
+
+    Attributes:
+        whole: all of them.
+        rows: (n,) int64, which.
+    """
+
+    whole: ImagePool
+    rows: npt.NDArray[np.int64]
+
+    @property
+    def fingerprint(self) -> str:
+        return self.whole.fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.whole.notes
+
+    def names(self, index: Sequence[int]) -> list[str]:
+        return self.whole.names(self.rows[np.asarray(index, np.int64)].tolist())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+        return self.whole.read(self.rows[index])
+
+
 class FilePool:
     """Images in files or tars, decoded when they are read: for collections that no cache can hold.
 

@@ -12,6 +12,9 @@ from fcdd_sweep.report.outputs import told_when_unwritable
 from fcdd_sweep.report.page import report_page
 from fcdd_sweep.report.pictures import HEATMAPS, PIXEL_ROC, ROC, draw_run
 from fcdd_sweep.report.records import Run, read_run
+from fcdd_sweep.report.search import read_search, reported
+from fcdd_sweep.report.search_confirm import search_notes
+from fcdd_sweep.report.search_pictures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
@@ -42,7 +45,8 @@ def aggregate(
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
     its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`; where the run has baselines, also
-    what `report.comparison` makes of both. Trials that failed, are missing or
+    what `report.comparison` makes of both; where it has a search, the tables and pictures of `report.search_pictures`,
+    and figures of the test set come from the confirmation alone. Trials that failed, are missing or
     cannot be read are named; the others go on.
 
     Args:
@@ -56,13 +60,16 @@ def aggregate(
         StorageError: the store was out of reach for too long.
     """
     run_dir = as_written(run_dir)
-    with mirrored(run_dir, redrawn=(ROC, PIXEL_ROC, HEATMAPS)) as folder:
+    with mirrored(run_dir, redrawn=(ROC, PIXEL_ROC, HEATMAPS, *SEARCH_PICTURES)) as folder:
         run = read_run(folder)
+        search = read_search(run)
         with told_when_unwritable(folder):
-            write_tables(run)
+            write_tables(run, reported(run, search), search_notes(search) if search else ())
             run = _compared(run)
-            pictures = draw_run(run, redraw=redraw)
-            write_text(folder / tree.REPORT, report_page(run, pictures))
-    for sentence in dict.fromkeys([*run.problems, *pictures.problems]):
+            pictures = draw_run(reported(run, search), redraw=redraw)
+            searched = draw_search(search) if search else ()
+            write_text(folder / tree.REPORT, report_page(run, pictures, search, searched))
+    problems = [*run.problems, *(search.problems if search else ()), *pictures.problems]
+    for sentence in dict.fromkeys(problems):
         tell(sentence)
     return run_dir / tree.REPORT

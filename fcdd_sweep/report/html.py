@@ -147,6 +147,7 @@ ul { padding-left: 1.2rem; } li { margin: .2rem 0; }
 nav { font-size: .9rem; display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
 @media (max-width: 640px) { main { padding: 1.5rem .7rem 3rem; } section { padding: 1rem .9rem; }
   .tiles { grid-template-columns: 1fr 1fr; } th, td { padding: .35rem .4rem; } table { font-size: .86rem; }
-  td .meter { min-width: 6.5rem; padding: 0 .2rem; } img { padding: 2px; } }
+  td .meter { min-width: 6.5rem; padding: 0 .2rem; } img { padding: 2px; }
+  .plot img { width: 40rem; max-width: none; } }
 @media print { body { background: #fff; } section { break-inside: avoid; border: 0; padding: .5rem 0; } }
 """

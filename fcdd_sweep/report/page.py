@@ -15,6 +15,9 @@ from fcdd_sweep.report.comparison import COMPARISON_HTML
 from fcdd_sweep.report.html import Markup, element, section
 from fcdd_sweep.report.pictures import KINDS, ConfigPictures, Pictures
 from fcdd_sweep.report.records import Run, Trial, counted
+from fcdd_sweep.report.search import Search, reported
+from fcdd_sweep.report.search_page import search_section
+from fcdd_sweep.report.search_pictures import SearchPicture
 from fcdd_sweep.report.settings import overview
 from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import defect_figures, mean_name, shown_figures
@@ -32,21 +35,38 @@ _MOST_LISTED = 50
 """Bullets and failures that the page lists at most; a sweep whose every trial fails would fill it otherwise."""
 
 
-def report_page(run: Run, pictures: Pictures) -> str:
-    """The whole page as text, with all pictures inside."""
-    body = [_header(run), _run_section(run), _problem_section([*run.problems, *pictures.problems])]
-    if not any(trial.status == "done" for trial in run.trials):
-        body.append(section("Results", element("p", "No trial has finished yet: there are no figures to show.")))
-    elif run.configs != [""]:
-        body.append(_comparison(run, pictures))
+def report_page(
+    run: Run, pictures: Pictures, search: Search | None = None, searched: Sequence[SearchPicture] = ()
+) -> str:
+    """The whole page as text, with all pictures inside.
+
+    Args:
+        search: of the run, if it has one; its trials that judged configs give no figures of the test set.
+        searched: its pictures.
+    """
+    problems = [*run.problems, *(search.problems if search else ()), *pictures.problems]
+    shown = reported(run, search)
+    body = [_header(run, shown), _run_section(run), _problem_section(problems)]
+    if search:
+        body.append(search_section(search, searched))
+    if not any(trial.status == "done" for trial in shown.trials):
+        body.append(section("Results", element("p", _nothing_yet(search))))
+    elif shown.configs != [""]:
+        body.append(_comparison(shown, pictures))
     for drawn in pictures.configs:
-        if any(trial.status == "done" for trial in run.of(drawn.config)):
-            body.append(_config_section(run, drawn))
+        if any(trial.status == "done" for trial in shown.of(drawn.config)):
+            body.append(_config_section(shown, drawn))
     body += [_failures(run.trials), _notes(run.environment), _environment(run.environment)]
     return html.page(f"{_title(run)}: report", html.joined(filter(None, body)))
 
 
-def _header(run: Run) -> Markup:
+def _nothing_yet(search: Search | None) -> str:
+    what = "trial of the confirmation" if search else "trial"
+    return f"No {what} has finished yet: there are no figures to show."
+
+
+def _header(run: Run, shown: Run) -> Markup:
+    """Counts of all trials, and what is missing of those whose figures are shown."""
     ledger = counted(run.trials)
     when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
     extra = f" {run.unplanned} finished trials are no longer in the plan and not shown." if run.unplanned else ""
@@ -58,7 +78,7 @@ def _header(run: Run) -> Markup:
         element("i", cls=status, style=f"width:{100 * ledger[status] / max(ledger['planned'], 1):.2f}%")
         for status in ("done", "failed")
     ]
-    lost = shortfalls(run)
+    lost = shortfalls(shown)
     again = [element("p", _how_to_complete(run)), html.bullets(_some(lost))] if lost else []
     return html.joined(
         [

@@ -161,7 +161,7 @@ def read_run(run_dir: Path) -> Run:
 def read_plan(run_dir: Place) -> list[Row]:
     """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
     try:
-        return _rows(run_dir / tree.PLAN, schemas.PLAN)
+        return rows_of(run_dir / tree.PLAN, schemas.PLAN)
     except StorageError:
         raise  # nothing is known of the plan
     except UNREADABLE as error:
@@ -217,7 +217,7 @@ def _read_trial(run_dir: Path, plan: Row, entry: Row, problems: list[str]) -> Tr
 def holds(leaf: Place, trial_id: str) -> bool:
     """Whether a folder is a leaf of this trial, as the sweep sees it: by its `metrics.parquet` alone."""
     try:
-        return [row["trial_id"] for row in _rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+        return [row["trial_id"] for row in rows_of(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
     except StorageError:
         raise  # nothing is known of the leaf
     except UNREADABLE:
@@ -226,7 +226,7 @@ def holds(leaf: Place, trial_id: str) -> bool:
 
 def _read_leaf(run_dir: Path, plan: Row, leaf: str, failures: int) -> Trial:
     folder = run_dir / leaf
-    (metrics,) = _rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
+    (metrics,) = rows_of(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
     for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
@@ -238,7 +238,7 @@ def _read_leaf(run_dir: Path, plan: Row, leaf: str, failures: int) -> Trial:
         leaf=leaf,
         failures=failures,
         metrics=metrics,
-        defects=_rows(folder / tree.DEFECTS, schemas.DEFECTS),
+        defects=rows_of(folder / tree.DEFECTS, schemas.DEFECTS),
         folder=folder,
     )
 
@@ -251,7 +251,8 @@ def read_curves(leaf: Path) -> dict[str, XY]:
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
 
 
-def _rows(path: Place, schema: pa.Schema) -> list[Row]:
+def rows_of(path: Place, schema: pa.Schema) -> list[Row]:
+    """The rows of a table that has the columns of the schema; what is damaged raises one of `UNREADABLE`."""
     rows: list[Row] = _table(path, schema).to_pylist()
     return rows
 
@@ -262,8 +263,10 @@ def _table(path: Place, schema: pa.Schema) -> pa.Table:
     except pa.ArrowException as error:
         raise ValueError(f"{path.name} is damaged: it is not Parquet") from error
     absent = [name for name in schema.names if name not in table.column_names]
-    if absent:
-        raise ValueError(f"{path.name} lacks the columns {', '.join(absent)}")
+    if damaged := [name for name in absent if name not in schemas.ADDED]:
+        raise ValueError(f"{path.name} lacks the columns {', '.join(damaged)}")
+    for name in absent:  # an earlier program did not know them
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table
 
 

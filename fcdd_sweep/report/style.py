@@ -53,7 +53,8 @@ def line_style(index: int) -> dict[str, Any]:
 
 def new_figure(width_in: float, height_in: float) -> Figure:
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    return Figure(figsize=(width_in, height_in), layout=layout, facecolor="white")
+    # laid out at the resolution of the PNG: widths of text depend on it, and labels would be cut
+    return Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
 
 
 def dress(ax: Any, *, title: str, x: str, y: str) -> None:

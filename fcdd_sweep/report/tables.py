@@ -22,12 +22,13 @@ from fcdd_sweep.results.files import write_rows, write_text
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
 
 
-def write_tables(run: Run) -> None:
-    """Write all four into the run's directory."""
+def write_tables(run: Run, shown: Run | None = None, notes: Sequence[str] = ()) -> None:
+    """Write all four into the run's directory: every trial, the figures of those shown, and notes above them."""
+    shown = shown or run
     write_trials(run.path / tree.TRIALS, run.trials)
-    write_text(run.path / SUMMARY_CSV, summary_csv(run))
-    write_text(run.path / SUMMARY_MD, summary_markdown(run))
-    write_text(run.path / DEFECTS_CSV, defects_csv(run))
+    write_text(run.path / SUMMARY_CSV, summary_csv(shown))
+    write_text(run.path / SUMMARY_MD, summary_markdown(shown, notes))
+    write_text(run.path / DEFECTS_CSV, defects_csv(shown))
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
@@ -37,7 +38,7 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
     rows = []
     for trial in trials:
         known = trial.metrics | trial.plan | {"status": trial.status, "leaf": trial.leaf, "error": trial.error}
-        values = {f"param.{key}": _parameter(trial.parameters.get(key), kind) for key, kind in kinds.items()}
+        values = {f"param.{key}": as_cell(trial.parameters.get(key), kind) for key, kind in kinds.items()}
         rows.append({name: known.get(name) for name in fixed} | values)
     write_rows(path, rows, schemas.trials_schema(kinds))
 
@@ -48,10 +49,11 @@ def parameter_kinds(trials: Iterable[Trial]) -> dict[str, pa.DataType]:
     for trial in trials:
         for key, value in trial.parameters.items():
             values.setdefault(key, []).append(value)
-    return {key: _kind(found) for key, found in values.items()}
+    return {key: column_kind(found) for key, found in values.items()}
 
 
-def _kind(values: Sequence[Any]) -> pa.DataType:
+def column_kind(values: Sequence[Any]) -> pa.DataType:
+    """The column type of a parameter's values; text where they are mixed or nested."""
     types = {type(value) for value in values if value is not None}
     for allowed, kind in (({bool}, schemas.FLAG), ({int}, schemas.INT), ({int, float}, schemas.REAL)):
         if types and types <= allowed:
@@ -59,7 +61,8 @@ def _kind(values: Sequence[Any]) -> pa.DataType:
     return schemas.TEXT
 
 
-def _parameter(value: Any, kind: pa.DataType) -> Any:
+def as_cell(value: Any, kind: pa.DataType) -> Any:
+    """A parameter's value in a column of this type."""
     if kind != schemas.TEXT or value is None or isinstance(value, str):
         return value
     return json.dumps(value)
@@ -104,10 +107,11 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def summary_markdown(run: Run) -> str:
+def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     """The same for readers: what is missing first, then the tables."""
     ledger = counted(run.trials)
     parts = [f"# {run.path.name}", ", ".join(f"{count} {status}" for status, count in ledger.items()) + " trials."]
+    parts += notes
     parts += [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]
     if len(run.configs) > 1:
         rows = [mean_row(run, config) for config in run.configs]

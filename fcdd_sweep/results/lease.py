@@ -7,8 +7,8 @@ renews every `RENEW_S` and which counts as left behind `EXPIRE_S` after its last
 What a lease does not protect: of two drivers that start within `SETTLE_S` of one another the one that wrote last
 goes on, and the other sees that and refuses; but a driver that was held up for longer than that between seeing no lease
 and writing its own, or that slept past its expiry, may work beside another until its next renewal, at most `RENEW_S`.
-It then stops. Both publish whole leaves of the same trials meanwhile, and the next start makes the index agree with
-them, so that what can suffer is work done twice, not figures.
+It then stops and writes no more. Until then both publish whole leaves of the same trials, and the next start makes the
+index agree with them, so that what can suffer is work done twice, not figures.
 """
 
 from __future__ import annotations
@@ -40,19 +40,33 @@ logger = logging.getLogger("fcdd_sweep.storage")
 
 
 @contextmanager
-def lease(run_dir: Place) -> Iterator[None]:
-    """Keep every other driver out of a run.
+def lease(run_dir: Place) -> Iterator[Held]:
+    """Keep every other driver out of a run; gives what tells whether it still is ours.
 
     Raises:
         InputError: another driver is there (named by host, process and since when); the place cannot be written. At the
             end: another driver took the run over; work in progress was interrupted as by Ctrl-C when this was seen.
     """
-    with _lock(run_dir) if isinstance(run_dir, Path) else _leased(run_dir):
-        yield
+    with _lock(run_dir) if isinstance(run_dir, Path) else _leased(run_dir) as held:
+        yield held
+
+
+class Held:
+    """A run that is ours.
+
+    Attributes:
+        taken_by: the holder that took it over; None while it is ours. A lock cannot be taken over.
+    """
+
+    taken_by: dict[str, Any] | None = None
+
+    @property
+    def lost(self) -> bool:
+        return self.taken_by is not None
 
 
 @contextmanager
-def _lock(run_dir: Path) -> Iterator[None]:
+def _lock(run_dir: Path) -> Iterator[Held]:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / LOCK).open("a+", encoding="utf-8")
@@ -67,7 +81,7 @@ def _lock(run_dir: Path) -> Iterator[None]:
             raise _unwritable(run_dir, f"files cannot be locked there: {error.strerror}") from error
         _write_holder(file, _holder())
         try:
-            yield
+            yield Held()
         finally:
             file.truncate(0)
 
@@ -130,7 +144,7 @@ def _unwritable(run_dir: Place, reason: str) -> InputError:
 
 
 @contextmanager
-def _leased(run_dir: RemotePath) -> Iterator[None]:
+def _leased(run_dir: RemotePath) -> Iterator[Held]:
     place.check_reachable(run_dir)
     held = _Lease(run_dir)
     try:
@@ -140,7 +154,7 @@ def _leased(run_dir: RemotePath) -> Iterator[None]:
     renewing = threading.Thread(target=held.keep, daemon=True)
     renewing.start()
     try:
-        yield
+        yield held
     except KeyboardInterrupt:
         if held.taken_by is None:
             raise
@@ -152,12 +166,11 @@ def _leased(run_dir: RemotePath) -> Iterator[None]:
         raise _refused(run_dir, held.taken_by, "This one was out of touch and has stopped: wait for the other")
 
 
-class _Lease:
+class _Lease(Held):
     """The object that says who works in a run.
 
     Attributes:
         ended: set when it need not be renewed any more.
-        taken_by: the holder that took it over; None while it is ours.
     """
 
     def __init__(self, run_dir: RemotePath) -> None:
@@ -165,7 +178,6 @@ class _Lease:
         self.object = run_dir / LEASE
         self.holder = _holder()
         self.ended = threading.Event()
-        self.taken_by: dict[str, Any] | None = None
 
     def acquire(self) -> None:
         """Raises an InputError when somebody else holds it."""

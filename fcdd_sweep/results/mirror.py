@@ -21,7 +21,7 @@ from fcdd_sweep.results import place, tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.place import Place, Stamp
 
-_NOT_NEEDED_FILES = (tree.SNAPSHOT, tree.LOG, tree.REPORT, tree.PROGRESS)
+_NOT_NEEDED_FILES = (tree.SNAPSHOT, tree.LOG, tree.REPORT, tree.JOURNAL, tree.PROGRESS)
 _NOT_NEEDED_FOLDERS = (tree.ATTEMPTS, tree.SOURCE, tree.TRACKERS)
 _FETCHED = "fetched.json"
 """Beside the mirror: by name, size and time of writing of the object that was fetched; null when it may yet change."""

@@ -40,10 +40,15 @@ _THREADS = 8
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 """Stores without folders: there are none to be made."""
 
-_PASSING = frozenset(
+PASSING = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EPIPE}
     | {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EAGAIN, errno.EINTR, errno.ESTALE}
 )
+"""What a store or a file system says that is out of reach for a moment."""
+
+LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOTCONN})
+"""What they say when the same request fails a moment later, too: another machine, or room made, may help."""
+
 _LASTING = re.compile(
     "ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_|SIGNATURE_DOES_NOT_MATCH|EXPIRED|MISSING_AUTHENTICATION|UNRECOGNIZED_CLIENT"
     "|VALIDATION|PERMISSION_DENIED|UNAUTHENTICATED|QUOTA|FAILED_PRECONDITION|[Cc]redentials|not found"
@@ -66,8 +71,13 @@ class Stamp:
 def is_transient(error: OSError) -> bool:
     """Whether the same request may succeed a little later."""
     if error.errno is not None:
-        return error.errno in _PASSING
+        return error.errno in PASSING
     return not isinstance(error, StorageError) and not _LASTING.search(str(error))
+
+
+def is_of_storage(error: BaseException) -> bool:
+    """Whether the place for the results is full or away, so that nothing is wrong with what was to be written."""
+    return isinstance(error, StorageError) or (isinstance(error, OSError) and error.errno in PASSING | LASTING)
 
 
 def check_reachable(place: Place) -> None:
@@ -78,7 +88,7 @@ def check_reachable(place: Place) -> None:
     try:
         store, path = _opened(bucket)
         there = not path or store.get_file_info(path).type != fs.FileType.NotFound
-    except (pa.ArrowInvalid, NotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         problem = Problem(str(place), f"the address is not understood ({_brief(error)})", "", _READ_ON)
         raise InputError(problem) from error
     except OSError as error:

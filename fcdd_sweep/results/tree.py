@@ -29,6 +29,34 @@ COUNTERPARTS = "counterparts.json"
 BASELINES = ("hsc", "ae")
 """The methods that FCDD is compared with, in the order of pictures and tables."""
 
+SEARCH_DIR = "search"
+"""Below a run: the study of its search and what came of it. Names below are those of files in it."""
+JOURNAL = "journal.log"
+"""The study as Optuna keeps it; `optuna-dashboard` opens it."""
+SEARCH_CONFIGS = "configs.parquet"
+IMPORTANCE = "importance.parquet"
+CONFIRMATION = "confirmation.parquet"
+RUNGS = "rungs.parquet"
+OPTIMISATION, LEVELS, CELLS, DIFFERENCES = (
+    f"{name}.parquet" for name in ("optimisation", "levels", "cells", "differences")
+)
+"""What the report's plots of a search are drawn from, made by it from the tables above."""
+SEARCH_SUMMARY = "search.json"
+"""What a search came to:
+
+- `metric`, `direction`: lists, one entry a metric, direction `maximize` or `minimize`; `oracle`: whether any of them
+  looks at the test set; `algorithm`, `seed`, `selection_source`
+- `budget` and `spent`: `configs`, `trials`, `hours` each; null in a budget: unlimited
+- `classes`, `seeds`: what judged a config; `confirm_seeds`
+- `keys`: the searched keys; `log_keys`: those on a logarithmic scale
+- `best`: number of the best config, null before there is one; `pareto`: numbers of the Pareto set of several metrics
+- `noise`: median of `value_se` of the configs that are done; null when unknown
+- `pruning`: null when off, else `configs` (how many were pruned), `epochs_trained`, `epochs_saved`
+- `comparison`: null before confirmation, else `metric` and, of the best config minus the default over classes x seeds,
+  `n`, `mean`, `std`, `low`, `high` (95%, Student's t), `p_value` (Wilcoxon's signed ranks); null for several metrics
+- `tried`: configs that the study was told of, `sentences`: what the report says of all this
+"""
+
 CONFIG = "config.yaml"
 HISTORY = "history.parquet"
 SCORES = "scores.parquet"

@@ -119,20 +119,20 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
         yield Problem(where, what, ", ".join(DATA_SETS), step)
-    elif _holds_normal_class(source, parts.dataset):
+    elif holds_normal_class(source, parts.dataset):
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
     elif parts.images is not None:
         yield from looks.exposure_problems(source, parts.dataset, parts.images)
 
 
-def _place(root: Path | None) -> Path | None:
+def place(root: Path | None) -> Path | None:
     return None if root is None else root.resolve()  # links may lead to one folder
 
 
-def _holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
+def holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
     """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
-    same = dataset is not None and dataset.name == source.dataset and _place(dataset.root) == _place(source.root)
+    same = dataset is not None and dataset.name == source.dataset and place(dataset.root) == place(source.root)
     return same and not DATA_SETS[source.dataset].streamed
 
 

@@ -70,6 +70,9 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
     read_plan(run_dir)  # says in words what is wrong when this is no run
     with local_copy(run_dir / tree.EXPERIMENT) as path:
         original = load_experiment(path)
+    if original.search is not None:
+        step = "Write the values of the config into a file without `search`, run that, and make its baselines"
+        raise InputError(Problem(str(run_dir), "the run is a search, whose configs have no baselines", next_step=step))
     configs = configs_of(original)
     others = sorted({config.settings.method for config in configs} - {"fcdd"})
     if others:
@@ -155,6 +158,7 @@ def run_baselines(
     overrides: Sequence[str] = (),
     *,
     local: bool = False,
+    address: str | None = None,
     changed_data: OnChangedData = "stop",
     progress: Progress | None = None,
     work: Work | None = None,
@@ -164,14 +168,16 @@ def run_baselines(
     Args:
         run_dir: a run of FCDD; trials of it that are not done are not compared.
         overrides: see `baselines_of`.
-        local, changed_data, progress, work: see `run_sweep`.
+        local, address, changed_data, progress, work: see `run_sweep`.
     Raises:
         InputError: as `baselines_of` and `run_sweep`.
     """
     experiment, counterparts = baselines_of(run_dir, overrides)
     plan(experiment)  # bad input leaves no folder
     write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
-    result = run_sweep(experiment, local=local, changed_data=changed_data, progress=progress, work=work)
+    result = run_sweep(
+        experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
+    )
     if result.interrupted:
         return Baselines(result, None)
     with mirrored(run_dir) as folder:

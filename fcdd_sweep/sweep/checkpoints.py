@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fcdd_sweep.config.durations import Every
 from fcdd_sweep.results.attempts import CHECKPOINTS
-from fcdd_sweep.training.checkpoint import StateError, checked_state, place_of, read_plain, write_plain
+from fcdd_sweep.training.checkpoint import StateError, checked_state, moment_of, read_plain, write_plain
 
 KEPT = 2
 """How many a trial keeps: should the last one be damaged, there is one more."""
@@ -70,15 +70,15 @@ class Checkpoints:
 
     def keep(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, then remove older ones; where that fails, a warning is logged and the last one stays."""
-        place = place_of(state["epoch"], state["step"])
+        moment = moment_of(state["epoch"], state["step"])
         try:
             path = self._write(state)
             self._kept = [*self._kept, path][-KEPT:]
             self._tidy()
             self.send(self._kept)
-            logger.info("kept the state %s: %s", place, path.name)
+            logger.info("kept the state %s: %s", moment, path.name)
         except (OSError, RuntimeError) as error:  # torch hides a failed write behind an error of its own
-            logger.warning("the state %s could not be kept (%s); training goes on", place, error)
+            logger.warning("the state %s could not be kept (%s); training goes on", moment, error)
         self._epoch, self._time = state["epoch"], time.monotonic()
 
     def _write(self, state: Mapping[str, Any]) -> Path:
@@ -119,8 +119,8 @@ class Checkpoints:
                 self.passed_over(error)
                 continue
             self._kept, self._epoch = [candidate.path], candidate.epoch
-            place = place_of(candidate.epoch, candidate.step)
-            logger.info("going on %s, from attempt %d: %s", place, candidate.attempt, candidate.path.name)
+            moment = moment_of(candidate.epoch, candidate.step)
+            logger.info("going on %s, from attempt %d: %s", moment, candidate.attempt, candidate.path.name)
             yield state
         self._kept, self._epoch = [], 1
         if candidates:

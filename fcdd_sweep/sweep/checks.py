@@ -29,6 +29,7 @@ from fcdd_sweep.sweep.anomaly_checks import anomaly_problems, baseline_problems,
 from fcdd_sweep.sweep.machine import Machine
 from fcdd_sweep.sweep.numbers import untrained
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name, only
+from fcdd_sweep.sweep.selection import validation_problems
 
 _WIDEST_STD = 1 / 3
 """Of the upsampling Gaussian, as a share of the receptive field: at its edge the Gaussian is at a third of its peak."""
@@ -55,6 +56,7 @@ def facts_of(dataset: Dataset | None) -> tuple[Discovery | None, list[Problem]]:
 def problems_of(parts: Parts, facts: Discovery | None, origin: Origin, looks: Looks) -> list[Problem]:
     """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
     problems = [*_network(parts, looks), *anomaly_problems(parts, facts, looks)]
+    problems += validation_problems(parts, facts, looks)
     problems += baseline_problems(parts) if parts.method != "fcdd" else supervision_problems(parts, facts)
     if parts.dataset is not None and parts.dataset.name in swept():
         problems += _data(parts.dataset, parts.images, facts, looks)

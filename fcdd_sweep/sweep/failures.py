@@ -6,21 +6,15 @@ what it ran on is not: the trial is tried again in the same start, elsewhere or 
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from typing import Literal
 
+from fcdd_sweep.results.place import is_of_storage
 from fcdd_sweep.training.errors import DivergedError
 
 FailureKind = Literal[
     "error", "diverged", "out_of_memory", "worker_lost", "node_lost", "node_unfit", "hung", "storage", "preempted"
 ]
-
-_STORAGE = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EROFS, errno.ETIMEDOUT, errno.ENOTCONN}
-    | {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH}
-)
-"""What the place for the results says when it is full or away."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +23,7 @@ class Policy:
 
     Attributes:
         again: whether the trial is tried again.
-        counts: whether that uses up one of `faults.retries`.
+        counts: whether that uses up one of `faults.retries`, and counts for `faults.max_failures`.
         wait_s: seconds before the first retry; doubled with each further one, up to `MOST_WAIT_S`.
         more_room: whether the next attempt gets twice the share of a machine.
         words: what happened, for people.
@@ -50,7 +44,7 @@ POLICIES: dict[FailureKind, Policy] = {
     "out_of_memory": Policy(again=True, more_room=True, words="out of memory"),
     "worker_lost": Policy(again=True, wait_s=0.5, words="its worker was lost"),
     "node_lost": Policy(again=True, wait_s=1.0, words="its machine was lost"),
-    "node_unfit": Policy(again=True, wait_s=5.0, words="its machine cannot run it"),
+    "node_unfit": Policy(again=True, counts=False, wait_s=5.0, words="its machine cannot run it"),
     "hung": Policy(again=True, wait_s=1.0, words="it made no progress"),
     "storage": Policy(again=True, wait_s=15.0, words="its files could not be written"),
     "preempted": Policy(again=True, counts=False, wait_s=1.0, words="its machine was told to stop"),
@@ -64,7 +58,7 @@ def kind_of(error: BaseException) -> FailureKind:
             return "out_of_memory"
         if isinstance(cause, DivergedError):
             return "diverged"
-        if isinstance(cause, OSError) and cause.errno in _STORAGE:
+        if is_of_storage(cause):
             return "storage"
     return "error"
 
@@ -82,6 +76,8 @@ def kind_of_loss(words: str) -> FailureKind:
     lower = words.lower()
     if "out of memory" in lower or "running low on memory" in lower or "outofmemoryerror" in lower:
         return "out_of_memory"
+    if "modulenotfounderror" in lower or "can't get attribute" in lower:  # it has no such code
+        return "node_unfit"
     if "node has died" in lower or "node was terminated" in lower or "node is dead" in lower or "owner's node" in lower:
         return "node_lost"
     return "worker_lost"

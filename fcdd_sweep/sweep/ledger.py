@@ -10,14 +10,17 @@ attempt goes afterwards: a driver that dies between leaves a whole attempt, whic
 from __future__ import annotations
 
 import datetime as dt
+import math
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from fcdd_sweep.config.remote import RemotePath, StorageError
+from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, place, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, attempts_of
@@ -37,15 +40,19 @@ class Ledger:
     Attributes:
         run_dir: the run.
         rows: rows of `index.parquet` by trial id.
+        failures: attempts that failed so far, by trial id.
         repaired: sentences on what was mended when the ledger was opened.
     """
 
-    def __init__(self, run_dir: Place) -> None:
+    def __init__(self, run_dir: Place, failures: Mapping[str, int] | None = None) -> None:
+        """`failures`: what the log of failures counts; it knows of more than the index when that was lost."""
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
+        self.failures = Counter(failures or {})
         self._save_after = 0.0
         self._read()
+        self.failures |= Counter({trial_id: row["failures"] for trial_id, row in self.rows.items()})
 
     def _read(self) -> None:
         path = self.run_dir / tree.INDEX
@@ -61,11 +68,20 @@ class Ledger:
     def done(self, trial_id: str) -> bool:
         return self.rows.get(trial_id, {}).get("status") == "done"
 
-    def failures(self, trial_id: str) -> int:
-        return int(self.rows.get(trial_id, {}).get("failures", 0))
+    def failed(self, trial_id: str) -> bool:
+        return self.rows.get(trial_id, {}).get("status") == "failed"
+
+    def failures_left(self, trial_id: str, faults: Faults) -> float:
+        """How often a trial may still fail before it is left alone; infinite without such a limit."""
+        return math.inf if faults.max_failures is None else faults.max_failures - self.failures[trial_id]
 
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
         """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
+        self.take_in(specs)
+        self.save()
+
+    def take_in(self, specs: Iterable[TrialSpec]) -> None:
+        """The same for some trials more, without writing the index."""
         there = _Listing(self.run_dir)
         for spec in specs:
             row = self.rows.get(spec.trial_id)
@@ -76,7 +92,6 @@ class Ledger:
                 self.repaired.append(f"{row['leaf']} is gone or not whole: its trial counts as missing")
                 del self.rows[spec.trial_id]
             self._adopt(spec, there)
-        self.save()
 
     def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read
@@ -155,7 +170,7 @@ class Ledger:
             "status": "done",
             "leaf": leaf,
             "attempt": result.attempt,
-            "failures": self.failures(spec.trial_id),
+            "failures": self.failures[spec.trial_id],
             "error": "",
             "data_fingerprint": result.data_fingerprint,
             "published": dt.datetime.now(dt.UTC),
@@ -164,13 +179,14 @@ class Ledger:
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Enter a failed attempt; its traceback stays in the attempt's folder."""
+        """Enter a failed trial; its traceback stays in the attempt's folder."""
+        self.failures[spec.trial_id] += 1
         self.rows[spec.trial_id] = {
             **key_of(spec),
             "status": "failed",
             "leaf": "",
             "attempt": result.attempt,
-            "failures": self.failures(spec.trial_id) + 1,
+            "failures": self.failures[spec.trial_id],
             "error": result.error,
             "data_fingerprint": "",
             "published": dt.datetime.now(dt.UTC),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.queue import JobQueue, told
+from fcdd_sweep.sweep.queue import JobQueue, endless, told
+from fcdd_sweep.sweep.source import Source, Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.training.outcome import EpochRecord
 
@@ -24,12 +26,15 @@ class _Passing:
     spec: TrialSpec
     monitor: Monitor
     stop: Stop
+    source: Source
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
         self.monitor.epoch_done(self.spec, record.epoch, epochs, record.loss)
+        if not math.isnan(record.validation_image_auroc):
+            self.monitor.measured(self.spec, {record.epoch: record.validation_image_auroc})
 
     def stop_asked(self) -> bool:
-        return self.stop.asked
+        return self.stop.asked or self.source.unwanted(self.spec.trial_id)
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,11 @@ class LocalRunner:
     """See `sweep.monitor.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
 
     faults: Faults
+    failures_left: Callable[[str], float] = endless
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
-        queue = JobQueue(specs, self.faults.retries)
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
+        queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
+        queue.source.begin(slots=1)
         with stop.listening():
             while not queue.empty and not stop.asked:
                 job = queue.next()
@@ -47,7 +54,7 @@ class LocalRunner:
                     time.sleep(_NAP_S)  # a retry waits
                     continue
                 monitor.started(job.spec)
-                result = work(job.spec, run_dir, _Passing(job.spec, monitor, stop))
+                result = work(job.spec, run_dir, _Passing(job.spec, monitor, stop, queue.source))
                 again = queue.ended(result)
                 if again is not None:
                     monitor.retried(job.spec, result, told(again, job))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
 from fcdd_sweep.training.outcome import Observer
@@ -21,6 +22,9 @@ class Monitor(Protocol):
     def started(self, spec: TrialSpec) -> None: ...
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """AUROC over validation images after some epochs, where the trial was told to look; it may be told again."""
 
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         """An attempt ended without a result, and there will be another one; `decision` says when and how."""
@@ -37,6 +41,9 @@ class Progress(Monitor):
     def begun(self, planned: int, kept: int, missing: int) -> None:
         """The trials are known; `missing` of them run now."""
 
+    def stopped(self) -> None:
+        """A signal ended the sweep, and what ran has saved itself."""
+
     def said(self, sentence: str) -> None:
         """Something worth knowing."""
 
@@ -46,10 +53,26 @@ class Progress(Monitor):
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         """See `Monitor`."""
 
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        """See `Monitor`."""
+
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         """See `Monitor`."""
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        """See `Monitor`."""
+
+
+class Follower:
+    """Hears what a sweep's next trials may depend on; this one does not care."""
+
+    def heard(self, spec: TrialSpec, result: TrialResult) -> None:
+        """A trial has ended, and its result was entered."""
+
+    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
+        """See `Monitor`."""
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
         """See `Monitor`."""
 
 
@@ -59,6 +82,4 @@ class Runner(Protocol):
     Returns when none is left, or when the sweep was asked to stop and what ran has saved itself.
     """
 
-    def __call__(
-        self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop
-    ) -> None: ...
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None: ...

@@ -44,17 +44,17 @@ def few_notes(settings: Settings, facts: Discovery, looks: Looks) -> Iterator[st
     if MODES[settings.anomalies.mode].real and limit != "all":
         pools = anomalies_in_training(scan, facts, classes)
         if few := {name: there for name, there in pools.items() if there < limit}:
-            yield f"anomalies.limit asks for {limit} training anomalies, but {_listed(few)}: all are used."
+            yield f"anomalies.limit asks for {limit} training anomalies, but {listed(few)}: all are used."
     if fraction > _MOST_HELD_OUT:
         there = scan.nominal_in_training
         kept = {name: there[name] - held_out_of(there[name], fraction) for name in classes}
         yield (
             f"evaluation.validation.nominal_fraction is {fraction:g}: more nominal images are held out than trained "
-            f"on; of those to train on {_listed(kept)}."
+            f"on; of those to train on {listed(kept)}."
         )
 
 
-def _listed(counts: dict[str, int]) -> str:
+def listed(counts: dict[str, int]) -> str:
     """`class 'a' has 1, class 'b' has 3 and 7 more classes`: the smallest first."""
     names = sorted(counts, key=lambda name: counts[name])
     shown = ", ".join(f"class '{name}' has {counts[name]}" for name in names[:_MOST_NAMED])

@@ -13,6 +13,9 @@ from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.expand import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Anomalies, DatasetSource, Experiment, FolderSource, Settings
+from fcdd_sweep.config.search import Search
+from fcdd_sweep.config.search_space import space_of
+from fcdd_sweep.config.selection import SetAsideSource, ValidationAnomalies
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.config.words import number_of, show
 from fcdd_sweep.data.records import Discovery
@@ -20,9 +23,12 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.sweep.anomaly_checks import counts_of
 from fcdd_sweep.sweep.checks import facts_of, located, problems_of, warnings
+from fcdd_sweep.sweep.judging import judged
 from fcdd_sweep.sweep.machine import this_machine
 from fcdd_sweep.sweep.numbers import few_notes
-from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes
+from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, class_name
+from fcdd_sweep.sweep.search_words import headline, outside_notes, search_entries
+from fcdd_sweep.sweep.selection import validation_notes
 from fcdd_sweep.sweep.set_aside import set_aside, set_aside_notes
 from fcdd_sweep.sweep.tracked import tracker_problems
 
@@ -39,6 +45,9 @@ class Plan:
         configs: name, settings and parameters of each config, in the order of the file.
         classes: names of the normal classes.
         seeds: the integers given to the generators.
+        facts: what the data set has.
+        aside: how many real anomalies of each defect type leave the test set of every config.
+        all_classes: names of all normal classes of the experiment, where a search judges by some of them.
         notes: sentences about what is allowed and yet unlikely to be meant.
     """
 
@@ -46,7 +55,14 @@ class Plan:
     configs: tuple[Config, ...]
     classes: tuple[str, ...]
     seeds: tuple[int, ...]
+    facts: Discovery
+    aside: int
+    all_classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    def settled(self, settings: Settings) -> Settings:
+        """Settings of another config as its trials have them."""
+        return _settled(settings, self.facts, self.aside)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a trial, columns of `results.schemas.PLAN`."""
@@ -65,32 +81,66 @@ class Plan:
 
 
 def plan(experiment: Experiment) -> Plan:
-    """The trials of an experiment.
+    """The trials of an experiment; of one with a search, those that judge the file's own config.
 
     Raises:
         ExperimentError: everything that is wrong with names, classes, paths and their combinations.
     """
-    configs = configs_of(experiment)
     facts, problems = facts_of(experiment.dataset)
     problems = [*(located(problem, experiment.origin) for problem in problems), *tracker_problems(experiment)]
     looks = Looks()
-    for config in configs:
+    search, search_notes = experiment.search, list[str]()
+    if search is None:
+        configs = every = configs_of(experiment)
+    elif facts is None:
+        raise ExperimentError(dict.fromkeys(problems))
+    else:
+        experiment = judged(experiment, search)
+        space = space_of(experiment)
+        every = tuple(space.extremes())
+        configs, search_notes = every[:1], list(outside_notes(space))
+        problems += _judging_problems(search, experiment, facts)
+    for config in every:
         problems += problems_of(Parts.of_settings(config.settings), facts, config.origin, looks)
     if problems or facts is None:
         raise ExperimentError(dict.fromkeys(problems))
-    classes = chosen_classes(experiment.dataset, facts)
-    aside = max(set_aside(config.settings) for config in configs)
+    all_classes = chosen_classes(experiment.dataset, facts)
+    classes = all_classes if search is None else _judging_classes(search, experiment, facts)
+    aside = max(set_aside(config.settings) for config in every)
     configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
     machine = this_machine()
     notes = [note for config in configs for note in warnings(config.settings, machine)]
     notes += [note for config in configs for note in few_notes(config.settings, facts, looks)]
+    notes += [note for config in configs for note in validation_notes(config.settings, facts, looks)]
     if aside:
         _check_distinct(configs)
         settings = configs[0].settings
         notes += set_aside_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
-    notes += looks.notes
-    specs = _specs(configs, classes, experiment.seed_list)
-    return Plan(specs, configs, classes, tuple(experiment.seed_list), tuple(dict.fromkeys(notes)))
+    notes += [*looks.notes, *search_notes]
+    seeds = tuple(experiment.seed_list)
+    specs = specs_of(configs, classes, seeds)
+    return Plan(specs, configs, classes, seeds, facts, aside, all_classes, tuple(dict.fromkeys(notes)))
+
+
+def _judging_classes(search: Search, experiment: Experiment, facts: Discovery) -> tuple[str, ...]:
+    """Names of the classes that judge a search's configs."""
+    dataset = experiment.dataset
+    if search.classes != "all":
+        dataset = dataset.model_copy(update={"classes": search.classes})
+    return tuple(dict.fromkeys(chosen_classes(dataset, facts)))
+
+
+def _judging_problems(search: Search, experiment: Experiment, facts: Discovery) -> list[Problem]:
+    """Classes that shall judge a search's configs and are not among those of the experiment."""
+    where, there = experiment.origin.where(("search", "classes")), chosen_classes(experiment.dataset, facts)
+    listed: Sequence[str | int] = [] if search.classes == "all" else search.classes
+    if search.classes == []:
+        return [Problem(where, "the list of classes is empty", f"all, or some of {', '.join(there)}")]
+    return [
+        Problem(where, f"{show(wanted)} is none of the experiment's classes", ", ".join(there))
+        for wanted in dict.fromkeys(listed)
+        if class_name(wanted, facts.classes) not in there
+    ]
 
 
 def left_out(specs: Sequence[TrialSpec], index: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -155,7 +205,7 @@ def _settled(settings: Settings, facts: Discovery, aside: int) -> Settings:
     )
 
 
-def _specs(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
+def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
     """Classes vary fastest: after one round of seeds every class has a result, and a sweep that is cut short still
     covers all of them."""
     return tuple(
@@ -168,16 +218,27 @@ def _specs(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[in
 
 def describe(plan: Plan, experiment: Experiment) -> str:
     """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
-    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
-    counts = " x ".join(number_of(len(things), word) for things, word in parts)
-    lines = [f"{experiment.name}: {number_of(len(plan.specs), 'trial')} = {counts}"]
-    lines += _entry("configs", _config_lines(plan.configs))
+    lines = [f"{experiment.name}: {amount(plan, experiment)}"]
+    if experiment.search is None:
+        lines += _entry("configs", _config_lines(plan.configs))
+    else:
+        for title, texts in search_entries(experiment.search, experiment).items():
+            lines += _entry(title, texts)
     lines += _entry("classes", [", ".join(plan.classes)])
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
     for title, text in _SETTINGS_TEXTS.items():
-        lines += _entry(title, list(dict.fromkeys(text(config.settings) for config in plan.configs)))
+        lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def amount(plan: Plan, experiment: Experiment) -> str:
+    """How many trials there are to do."""
+    if experiment.search is not None:
+        return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
+    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
+    counts = " x ".join(number_of(len(things), word) for things, word in parts)
+    return f"{number_of(len(plan.specs), 'trial')} = {counts}"
 
 
 def _entry(title: str, texts: list[str]) -> list[str]:
@@ -221,6 +282,31 @@ def _anomalies_text(settings: Settings) -> str:
     return f"{anomalies.mode}{_source_text(anomalies)}{limit}, {_use_text(anomalies)}{left}"
 
 
+def _selection_text(settings: Settings) -> str:
+    validation = settings.evaluation.validation
+    """Empty where nothing is selected and the test set is scored, as in a plain sweep."""
+    tested = "" if settings.evaluation.test else "the test set is not scored"
+    if validation.anomalies == "none":
+        return tested
+    held_out = f"{validation.nominal_fraction:.0%} of the nominal training images"
+    anomalies = f"{held_out}, and anomalies: {_validation_text(validation.anomalies)}"
+    return "; ".join(filter(None, [anomalies, tested]))
+
+
+def _validation_text(anomalies: ValidationAnomalies) -> str:
+    match anomalies:
+        case SetAsideSource(set_aside=count):
+            return f"{count} test images of each defect type, left out of the test set"
+        case DatasetSource(dataset=name):
+            return f"data set {name}"
+        case FolderSource(folder=folder):
+            return str(folder)
+        case "training":
+            return "of the training split, where no config trains on them"
+        case name:
+            return f"{name}, rendered on them"
+
+
 def _use_text(anomalies: Anomalies) -> str:
     if anomalies.online:
         return f"in place of {anomalies.probability:.0%} of the samples"
@@ -261,6 +347,7 @@ _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {
     "data": _data_text,
     "network": _network_text,
     "anomalies": _anomalies_text,
+    "selection": _selection_text,
     "loss": lambda settings: f"{settings.method} on {settings.training.supervision}",
     "training": _training_text,
     "resources": _resources_text,

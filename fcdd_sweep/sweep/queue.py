@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.sweep.failures import POLICIES, wait_s
+from fcdd_sweep.sweep.source import Trials, source_of
 from fcdd_sweep.sweep.trial import TrialResult
 
 _MOST_UNCOUNTED = 100
@@ -33,16 +35,30 @@ class Job:
     not_before: float = 0.0
 
 
+def endless(trial_id: str) -> float:
+    """A trial may fail as often as it likes."""
+    return math.inf
+
+
 class JobQueue:
     """Gives jobs out and decides what follows their results.
 
     Attributes:
+        source: where trials come from.
         stopped: nothing more is given out; what is out may end.
     """
 
-    def __init__(self, specs: Sequence[TrialSpec], retries: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._retries, self._clock = retries, clock
-        self._fresh = deque(Job(spec) for spec in specs)
+    def __init__(
+        self,
+        trials: Trials,
+        retries: int,
+        clock: Callable[[], float] = time.monotonic,
+        failures_left: Callable[[str], float] = endless,
+    ) -> None:
+        """`failures_left` tells by trial id how often it may still fail, over all starts of the driver."""
+        self.source = source_of(trials)
+        self._retries, self._clock, self._failures_left = retries, clock, failures_left
+        self._fresh: deque[Job] = deque()
         self._again: list[Job] = []
         self._out: dict[str, Job] = {}
         self.stopped = False
@@ -50,7 +66,16 @@ class JobQueue:
     @property
     def empty(self) -> bool:
         """Nothing is out, and nothing will be given out any more."""
-        return not self._out and (self.stopped or not (self._fresh or self._again))
+        return not self._out and (self.stopped or not self._anything_waits())
+
+    def _anything_waits(self) -> bool:
+        """Forget what is no longer wanted, and ask for more when all that was fresh is out."""
+        self._again = [job for job in self._again if not self.source.unwanted(job.spec.trial_id)]
+        while self._fresh and self.source.unwanted(self._fresh[0].spec.trial_id):
+            self._fresh.popleft()
+        if not self._fresh:
+            self._fresh.extend(Job(spec) for spec in self.source.more())
+        return bool(self._fresh or self._again)
 
     @property
     def anything_out(self) -> bool:
@@ -58,7 +83,7 @@ class JobQueue:
 
     def next(self) -> Job | None:
         """A job that may start now."""
-        if self.stopped:
+        if self.stopped or not self._anything_waits():
             return None
         job = self._due() or (self._fresh.popleft() if self._fresh else None)
         if job is not None:
@@ -85,7 +110,10 @@ class JobQueue:
     def _retry(self, job: Job, result: TrialResult) -> Job | None:
         assert result.kind is not None
         policy = POLICIES[result.kind]
-        spent = job.counted >= self._retries if policy.counts else job.uncounted >= _MOST_UNCOUNTED
+        if policy.counts:
+            spent = job.counted >= self._retries or self._failures_left(job.spec.trial_id) <= 1  # this one counted
+        else:
+            spent = job.uncounted >= _MOST_UNCOUNTED
         if not policy.again or spent:
             return None
         earlier = job.counted if policy.counts else 0

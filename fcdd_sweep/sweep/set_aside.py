@@ -8,6 +8,7 @@ from fcdd_sweep.anomalies.limits import set_aside_of
 from fcdd_sweep.anomalies.registry import REAL_SOURCES
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Anomalies, Dataset, Settings
+from fcdd_sweep.config.selection import SetAsideSource
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
 
@@ -19,6 +20,12 @@ def set_aside(settings: Settings) -> int:
     """How many test anomalies of each defect type a config needs out of the test set."""
     asked, limit = settings.evaluation.real_anomalies_set_aside, settings.anomalies.limit
     return max(asked, limit) if settings.anomalies.source in REAL_SOURCES and limit != "all" else asked
+
+
+def left_for_training(settings: Settings, count: int) -> int:
+    """Of `count` test images of a defect type, how many are left when those that settings are selected on are gone."""
+    selecting = settings.evaluation.validation.anomalies
+    return count - (set_aside_of(count, selecting.set_aside) if isinstance(selecting, SetAsideSource) else 0)
 
 
 def real_problems(
@@ -62,7 +69,8 @@ def _no_defects(source: str, aside: int, dataset: Dataset) -> Problem:
 def set_aside_notes(settings: Settings, counts: Counts) -> Iterator[str]:
     """Defect types of which fewer images leave the test set than the experiment asks for."""
     asked = settings.evaluation.real_anomalies_set_aside
-    for name, defects in counts.items():
+    for name, found in counts.items():
+        defects = {kind: left_for_training(settings, count) for kind, count in found.items()}
         few = [f"{set_aside_of(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
         if few:
             yield (

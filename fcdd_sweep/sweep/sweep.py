@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.loading import dump_experiment
-from fcdd_sweep.config.schema import Experiment, Settings
+from fcdd_sweep.config.remote import StorageError
+from fcdd_sweep.config.schema import Experiment, Faults, Settings
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.words import number_of
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.lease import lease
-from fcdd_sweep.results.place import Place, check_reachable
+from fcdd_sweep.results.lease import Held, lease
+from fcdd_sweep.results.place import Place, check_reachable, is_of_storage
 from fcdd_sweep.results.source import keep_source
 from fcdd_sweep.sweep.failure_log import FailureLog
+from fcdd_sweep.sweep.failures import POLICIES
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.listeners import Together
 from fcdd_sweep.sweep.local import LocalRunner
-from fcdd_sweep.sweep.monitor import Progress, Runner, Work
+from fcdd_sweep.sweep.monitor import Follower, Progress, Runner, Work
 from fcdd_sweep.sweep.plan import Plan, left_out, plan
 from fcdd_sweep.sweep.progress_file import ProgressFile
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import TrialResult, fingerprint_of, forget_data, run_trial, versions
@@ -74,7 +79,7 @@ def run_sweep(
     progress: Progress | None = None,
     work: Work | None = None,
 ) -> SweepResult:
-    """Do what is missing of an experiment, and build its report.
+    """Do what is missing of an experiment, and build its report; of one with a search: go on with that.
 
     Args:
         experiment: from `load_experiment`.
@@ -85,7 +90,14 @@ def run_sweep(
         work: what a worker does with a trial; `run_trial` outside of tests and benchmarks.
     Raises:
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
+        StorageError: the place for the results is full or away. What is finished is kept there.
     """
+    if experiment.search is not None:
+        from fcdd_sweep.sweep.search import run_search  # only a search needs Optuna
+
+        return run_search(
+            experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
+        )
     progress = progress or Progress()
     planned = plan(experiment)
     for note in planned.notes:
@@ -95,25 +107,24 @@ def run_sweep(
         choose_device(experiment.resources.device)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
-    with lease(run_dir):
-        ledger = Ledger(run_dir)
+    with storage_told(), lease(run_dir) as held:
+        failures = FailureLog(run_dir)
+        ledger = Ledger(run_dir, failures.counts())
         ledger.reconcile(planned.specs)
-        _settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
+        settle_changed_data(ledger, planned.specs, fingerprints, changed_data)
         write_plan(experiment, planned, notes)
         for sentence in [*ledger.repaired, *left_out(planned.specs, ledger.rows)]:
             progress.said(sentence)
         kept = [spec for spec in planned.specs if ledger.done(spec.trial_id)]
-        missing = _missing(planned.specs, ledger, retry_failed=experiment.faults.retry_failed)
-        runner = LocalRunner(experiment.faults) if local else _tune(experiment, address)
+        missing = missing_of(planned.specs, ledger, experiment.faults, progress)
+        runner = runner_of(experiment, ledger, local=local, address=address)
         work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
-        with ExitStack() as watched:
-            file = watched.enter_context(ProgressFile(run_dir, progress.said))
-            others: list[Progress] = [file]
-            leaf_of = partial(_leaf_of, ledger)
-            others += [watched.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
-            hears = Together(progress, others)
+        with watched(experiment, ledger, progress) as hears:
             hears.begun(len(planned.specs), len(kept), len(missing))
-            file.interrupted = interrupted = _run(missing, run_dir, ledger, hears, work, runner)
+            publishing = Publishing(ledger, hears, failures, held)
+            interrupted = bool(missing) and run_trials(missing, publishing, work, runner)
+            if interrupted:
+                hears.stopped()
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
@@ -121,6 +132,17 @@ def run_sweep(
         return SweepResult(
             run_dir, report, len(states), states.count("done"), states.count("failed"), len(kept), interrupted
         )
+
+
+@contextlib.contextmanager
+def storage_told() -> Iterator[None]:
+    """A full disk is told like a store that is away: in words."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError) or not is_of_storage(error):
+            raise
+        raise StorageError(str(error)) from error
 
 
 def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[str, str], list[str]]:
@@ -196,7 +218,7 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
 
-def _settle_changed_data(
+def settle_changed_data(
     ledger: Ledger, specs: Sequence[TrialSpec], fingerprints: dict[str, str], changed_data: OnChangedData
 ) -> None:
     """Finished trials whose data is no longer what it was: stop, keep them, or count them as missing."""
@@ -220,61 +242,100 @@ def _settle_changed_data(
             ledger.forget(spec.trial_id)
 
 
+@contextlib.contextmanager
+def watched(experiment: Experiment, ledger: Ledger, progress: Progress) -> Iterator[Progress]:
+    """What shows a sweep, together with its `progress.json` and the trackers of the experiment."""
+    with ExitStack() as watching:
+        others: list[Progress] = [watching.enter_context(ProgressFile(ledger.run_dir, progress.said))]
+        leaf_of = partial(_leaf_of, ledger)
+        others += [watching.enter_context(each) for each in trackers_of(experiment, leaf_of, progress.said)]
+        yield Together(progress, others)
+
+
 def _leaf_of(ledger: Ledger, trial_id: str) -> str:
     return str(ledger.rows.get(trial_id, {}).get("leaf", ""))
 
 
-def _missing(specs: Sequence[TrialSpec], ledger: Ledger, *, retry_failed: bool) -> list[TrialSpec]:
+def missing_of(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, progress: Progress) -> list[TrialSpec]:
+    """The trials that this start runs."""
     left = [spec for spec in specs if not ledger.done(spec.trial_id)]
-    return left if retry_failed else [spec for spec in left if not ledger.failures(spec.trial_id)]
+    if not faults.retry_failed:
+        left = [spec for spec in left if not ledger.failed(spec.trial_id)]
+    spent = {spec.trial_id for spec in left if ledger.failures_left(spec.trial_id, faults) <= 0}
+    if spent:
+        trials, have = number_of(len(spent), "trial"), "has" if len(spent) == 1 else "have"
+        progress.said(
+            f"{trials} {have} failed {faults.max_failures} times or more and {have} been left alone; "
+            "a larger faults.max_failures, or --set faults.max_failures=null, tries again"
+        )
+    return [spec for spec in left if spec.trial_id not in spent]
 
 
-def _run(
-    missing: Sequence[TrialSpec], run_dir: Place, ledger: Ledger, progress: Progress, work: Work, runner: Runner
-) -> bool:
-    """Run the missing trials; gives whether a signal ended it."""
-    if not missing:
-        return False
-    stop = Stop(lambda: progress.said("stopping: running trials save themselves; once more ends at once"))
+def run_trials(trials: Trials, publishing: Publishing, work: Work, runner: Runner) -> bool:
+    """Run trials; gives whether a signal ended it."""
+    stop = Stop(lambda: publishing.said("stopping: running trials save themselves; once more ends at once"))
     try:
-        runner(missing, run_dir, _Publishing(ledger, progress, FailureLog(run_dir)), work, stop)
+        runner(trials, publishing.ledger.run_dir, publishing, work, stop)
     except KeyboardInterrupt:
         return True
     finally:
-        ledger.save()
+        publishing.save()
     return stop.asked
 
 
-def _tune(experiment: Experiment, address: str | None) -> Runner:
+def runner_of(experiment: Experiment, ledger: Ledger, *, local: bool, address: str | None) -> Runner:
+    """What runs an experiment's trials: this process, or Ray."""
+    faults = experiment.faults
+    left = partial(ledger.failures_left, faults=faults)
+    if local:
+        return LocalRunner(faults, left)
     from fcdd_sweep.sweep.tune import TuneRunner  # a run in this process needs no Ray
 
-    return TuneRunner(experiment.resources, experiment.faults, address)
+    return TuneRunner(experiment.resources, faults, address, failures_left=left)
 
 
 @dataclass(frozen=True)
-class _Publishing:
-    """Enters results into the ledger as they come, then passes them on."""
+class Publishing:
+    """Enters results into the ledger as they come, then passes them on.
+
+    Once another driver has taken the run over, nothing is written any more: the run is the other's.
+
+    Attributes:
+        follower: told of what comes in, after it was entered.
+    """
 
     ledger: Ledger
     progress: Progress
     failures: FailureLog
+    held: Held = field(default_factory=Held)
+    follower: Follower = field(default_factory=Follower)
 
     def started(self, spec: TrialSpec) -> None:
         self.progress.started(spec)
 
     def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
         self.progress.epoch_done(spec, epoch, epochs, loss)
+        self.follower.epoch_done(spec, epoch)
+
+    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
+        self.follower.measured(spec, measured)
 
     def said(self, sentence: str) -> None:
         self.progress.said(sentence)
 
     def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         self._log(spec, result, decision)
+        self.ledger.failures[spec.trial_id] += POLICIES[result.kind or "error"].counts
         self.progress.retried(spec, result, decision)
 
     def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        if self.ledger.done(spec.trial_id):
-            return  # a worker that was lost after its trial was published changes nothing
+        # a worker that was lost after its trial was published changes nothing
+        if not self.held.lost and not self.ledger.done(spec.trial_id):
+            self._enter(spec, result)
+            self.progress.ended(spec, result)
+        self.follower.heard(spec, result)
+
+    def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
         try:
             if result.status == "done":
                 self.ledger.publish(spec, result)
@@ -283,9 +344,14 @@ class _Publishing:
                 self._log(spec, result, "given up in this start")
         except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
             self.progress.said(f"could not enter {spec.leaf} into the run: {error}")
-        self.progress.ended(spec, result)
+
+    def save(self) -> None:
+        if not self.held.lost:
+            self.ledger.save()
 
     def _log(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        if self.held.lost:
+            return
         try:
             self.failures.add(spec, result, decision)
         except OSError as error:

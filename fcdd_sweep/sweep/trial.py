@@ -11,7 +11,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from fcdd_sweep.config.durations import Every
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
+from fcdd_sweep.config.schema import Anomalies, Dataset, DatasetSource, FolderSource, Images, Network, Settings
 from fcdd_sweep.config.trial import NUMERICS_VERSION, TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
@@ -43,6 +43,7 @@ from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
+from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
 from fcdd_sweep.training.checkpoint import StateError
 from fcdd_sweep.training.device import choose_device, device_name
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
@@ -169,10 +170,21 @@ def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("fcdd_sweep")
     level = package.level
@@ -202,13 +214,14 @@ def _make_leaf(
 
 def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> Outcome:
     """Train on from the furthest state that fits, or from the start."""
-    corpus, exposure = corpus_of(spec.settings), exposure_of(spec.settings)
+    data = (corpus_of(spec.settings), exposure_of(spec.settings))
+    pool = validation_pool_of(spec.settings)
     for state in checkpoints.found():
         try:
-            return train(spec, corpus, exposure, observer, checkpoints, state)
+            return train(spec, *data, observer, checkpoints, state, pool)
         except StateError as misfit:
             checkpoints.passed_over(misfit)
-    return train(spec, corpus, exposure, observer, checkpoints)
+    return train(spec, *data, observer, checkpoints, validation_pool=pool)
 
 
 def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every) -> Checkpoints:
@@ -243,6 +256,8 @@ class _Logging:
             record.learning_rate,
             record.images_per_second,
         )
+        if not math.isnan(record.validation_image_auroc):
+            logger.info("epoch %d: AUROC %.4f over validation images", record.epoch, record.validation_image_auroc)
         self.observer.epoch_done(record, epochs)
 
     def stop_asked(self) -> bool:
@@ -260,6 +275,7 @@ def forget_data() -> None:
     _open_corpus.cache_clear()
     _open_exposure.cache_clear()
     _weights.cache_clear()
+    forget_received()
 
 
 def corpus_of(settings: Settings) -> Corpus:
@@ -269,31 +285,46 @@ def corpus_of(settings: Settings) -> Corpus:
 
 @lru_cache(maxsize=2)
 def _open_corpus(dataset: str, images: str) -> Corpus:
-    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+    asked = Dataset.model_validate_json(dataset), Images.model_validate_json(images)
+    return received_corpus(*asked) or load_corpus(*asked)
 
 
 def exposure_of(settings: Settings) -> ImagePool | None:
     """Images of the outlier-exposure source, or None when the config names none; opened once a process."""
-    if settings.anomalies.source is None or isinstance(settings.anomalies.source, str):
-        return None
+    source = settings.anomalies.source
+    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
+
+
+def validation_pool_of(settings: Settings) -> ImagePool | None:
+    """Images that validation anomalies come from, or None where they do not come from elsewhere."""
+    source = settings.evaluation.validation.anomalies
+    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
+
+
+def _pool_of(source: DatasetSource | FolderSource, settings: Settings) -> ImagePool:
     target = Dataset(name=settings.dataset.name)  # where it lies makes no difference
-    source = Anomalies(source=settings.anomalies.source)
-    return _open_exposure(source.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
+    named = Anomalies(source=source)
+    return _open_exposure(named.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
     source = Anomalies.model_validate_json(anomalies).source
     assert source is not None and not isinstance(source, str)
-    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
+    asked = source, Dataset.model_validate_json(target), Images.model_validate_json(images)
+    return received_pool(*asked) or load_exposure(*asked)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
-    """Digest of all that a trial is given: images of its class and of outlier exposure, weights to start from."""
-    own = corpus_of(spec.settings).fingerprints[spec.normal_class]
-    exposure = exposure_of(spec.settings)
+    """Digest of all that a trial is given: images of its class, outlier exposure, weights, validation anomalies."""
+    corpus = corpus_of(spec.settings)
+    own, exposure = corpus.fingerprints[spec.normal_class], exposure_of(spec.settings)
     weights = _weights(spec.settings.network.model_dump_json())
     others = [exposure.fingerprint if exposure is not None else "", weights]
+    if (pool := validation_pool_of(spec.settings)) is not None:
+        others.append(pool.fingerprint)
+    elif spec.settings.evaluation.validation.anomalies == "training" and corpus.protocol == "one_vs_rest":
+        others.append(digest(corpus.fingerprints))  # a class's own digest need not know the others' training images
     return digest([own, *others]) if any(others) else own
 
 
@@ -322,9 +353,18 @@ def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
     files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
     files.write_arrays(leaf / tree.MAPS, outcome.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_aside(leaf / tree.SNAPSHOT, lambda path: torch.save(outcome.snapshot, path))
+        files.write_aside(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
+
+
+def _save(snapshot: Mapping[str, Any], path: Path) -> None:
+    """torch hides a failed write, of a full disk say, behind an error of its own that does not tell."""
+    try:
+        with path.open("wb") as file:
+            torch.save(snapshot, file)
+    except RuntimeError as error:
+        raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def _draw(spec: TrialSpec, leaf: Path) -> None:

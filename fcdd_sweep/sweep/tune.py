@@ -7,23 +7,31 @@ of its trials: Tune is not the memory of the sweep. What follows a failure, our 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.durations import seconds
-from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Faults, Resources
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.monitor import Monitor, Work
-from fcdd_sweep.sweep.queue import JobQueue
+from fcdd_sweep.sweep.queue import JobQueue, endless
+from fcdd_sweep.sweep.source import Trials
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.tune_cluster import connected
 
+if TYPE_CHECKING:
+    from ray import tune
+
+    from fcdd_sweep.sweep.tune_driver import Listener, NextJob
+    from fcdd_sweep.sweep.tune_shares import Shares
+    from fcdd_sweep.sweep.tune_worker import Orders
+
 WAVE = 1000
 """Jobs that one Tuner is given."""
+_PENDING, _MOST_PENDING = 32, 64
+"""Jobs that wait for a machine, at least on a cluster, which grows by what waits, and at most."""
 _TELLINGS_A_S = 50.0
 """Tellings that the driver hears in a second at most, all running trials together."""
 _GRACE_S = 60.0
@@ -39,130 +47,68 @@ class TuneRunner:
         faults: how often a trial that was lost is tried again, and when it counts as hung.
         address: of a Ray cluster; None for a Ray of our own on this machine.
         wave: jobs that one Tuner is given.
+        failures_left: see `JobQueue`.
     """
 
     resources: Resources
     faults: Faults = field(default_factory=Faults)
     address: str | None = None
     wave: int = WAVE
+    failures_left: Callable[[str], float] = endless
 
-    def __call__(self, specs: Sequence[TrialSpec], run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
+    def __call__(self, trials: Trials, run_dir: Place, monitor: Monitor, work: Work, stop: Stop) -> None:
         """Raises:
-        InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for.
+        InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for; machines
+            of a cluster that cannot run trials, before the first, or later when no others are left.
         KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
         """
+        queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
+        examples = queue.source.examples
         with connected(self.address, stop) as scratch:
-            if self.address is not None:
-                from fcdd_sweep.sweep.tune_nodes import check_machines
+            from fcdd_sweep.sweep.tune_driver import Listener, NextJob, Wave
+            from fcdd_sweep.sweep.tune_nodes import checked_machines
+            from fcdd_sweep.sweep.tune_shares import Shares
+            from fcdd_sweep.sweep.tune_worker import Orders
 
-                monitor.said("looking at the machines of the cluster: code, results' folder, data")
-                monitor.said(f"machines: {', '.join(check_machines(run_dir, specs)) or 'none yet'}")
-            threads = max(spec.settings.training.threads for spec in specs)
-            shares = Shares.of_cluster(self.resources, threads, may_grow=self.address is not None)
-            queue = JobQueue(specs, self.faults.retries)
-            while not queue.empty:
-                self._run_wave(queue, tuple(specs), run_dir, monitor, work, stop, scratch, shares)
-
-    def _run_wave(
-        self,
-        queue: JobQueue,
-        specs: tuple[TrialSpec, ...],
-        run_dir: Place,
-        monitor: Monitor,
-        work: Work,
-        stop: Stop,
-        scratch: Path,
-        shares: Shares,
-    ) -> None:
-        from ray import tune
-
-        from fcdd_sweep.sweep.tune_driver import Listener, NextJob, Wave
-        from fcdd_sweep.sweep.tune_worker import Orders, Worker
-
-        tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
-        still_after_s = seconds(self.faults.progress_timeout)
-        orders = Orders(specs, run_dir, work, tell_every_s, still_after_s)
-        wave = Wave(queue, specs, self.wave)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(shares.slots, 64))
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(Worker, orders=orders),
-                lambda config: tune.PlacementGroupFactory([shares.for_room(config["room"])]),
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=NextJob(wave, stop),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(scratch / "tune"),
-                verbose=0,
-                log_to_file=False,
-                callbacks=[
-                    Listener(wave, monitor, stop, silent_after_s=still_after_s + 10 * tell_every_s, grace_s=_GRACE_S)
-                ],
-            ),
-        )
-        tuner.fit()
+            clustered = self.address is not None
+            threads = max(spec.settings.training.threads for spec in examples)
+            shares = Shares.of_cluster(self.resources, threads, may_grow=clustered)
+            queue.source.begin(shares.slots)
+            least = _PENDING if clustered else 1
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(shares.slots, least), _MOST_PENDING))
+            tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
+            still_after_s = seconds(self.faults.progress_timeout)
+            silent_after_s = still_after_s + 10 * tell_every_s
+            with checked_machines(run_dir, examples, shares, monitor, clustered=clustered) as machines:
+                hide_gpus = clustered and not shares.trials_per_gpu
+                orders = Orders(run_dir, machines.checking(work), tell_every_s, still_after_s, hide_gpus=hide_gpus)
+                while not queue.empty:
+                    wave = Wave(queue, self.wave, machines)
+                    listener = Listener(wave, monitor, stop, silent_after_s=silent_after_s, grace_s=_GRACE_S)
+                    _tuner(orders, NextJob(wave, stop), listener, shares, scratch).fit()
 
 
-@dataclass(frozen=True)
-class Shares:
-    """What of a machine a trial takes.
+def _tuner(orders: Orders, jobs: NextJob, listener: Listener, shares: Shares, scratch: Path) -> tune.Tuner:
+    from ray import tune
 
-    Attributes:
-        cpus: CPU cores.
-        most_cpus: cores of the largest machine.
-        trials_per_gpu: how many trials share a GPU; 0 where trials run on CPUs.
-        slots: trials that run at once, all machines together.
-    """
+    from fcdd_sweep.sweep.tune_worker import Worker
 
-    cpus: float
-    most_cpus: float
-    trials_per_gpu: int
-    slots: int
-
-    @classmethod
-    def of_cluster(cls, resources: Resources, threads: int, *, may_grow: bool = False) -> Shares:
-        """The shares of what Ray sees. Cores are as many as threads unless the user says more.
-
-        Args:
-            may_grow: machines may join; then nothing that is missing is an error as long as no machine runs trials.
-        Raises:
-            InputError: a trial would wait for ever.
-        """
-        import ray
-
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-        waits = may_grow and not machines
-        most = max((machine["CPU"] for machine in machines), default=0.0)
-        cpus = float(threads if resources.cpus == "auto" else resources.cpus)
-        if cpus > most and not waits:
-            raise InputError(
-                Problem(
-                    "resources.cpus",
-                    f"a trial asks for {cpus:g} CPU cores, {_largest(machines)} has {most:g}",
-                    f"at most {most:g}",
-                    "Lower resources.cpus, or training.threads when it is 'auto'",
-                )
-            )
-        gpus = sum(machine.get("GPU", 0.0) for machine in machines)
-        if resources.device == "cuda" and not gpus and not waits:
-            raise InputError(Problem("resources.device", "found 'cuda', but Ray sees no GPU here", "auto, cpu"))
-        slots = max(1, sum(int(machine["CPU"] // cpus) for machine in machines))
-        if resources.device == "cuda" or (gpus and resources.device == "auto"):
-            on_gpus = int(gpus * resources.trials_per_gpu) or slots
-            return cls(cpus, max(most, cpus), resources.trials_per_gpu, min(slots, on_gpus))
-        return cls(cpus, max(most, cpus), 0, slots)
-
-    def for_room(self, room: int) -> dict[str, float]:
-        """Resources of a job with `room` shares. Of a GPU a share is 1/k: other fractions make Ray miscount."""
-        if self.trials_per_gpu:
-            return {"CPU": self.cpus, "GPU": 1 / max(1, self.trials_per_gpu // room)}
-        return {"CPU": min(self.cpus * room, self.most_cpus)}
-
-
-def _largest(machines: list[dict[str, Any]]) -> str:
-    return "this machine" if len(machines) == 1 else "the largest machine"
+    return tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(Worker, orders=orders),
+            lambda config: shares.placement(config["room"], config["avoided"]),
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=jobs,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            log_to_file=False,
+            callbacks=[listener],
+        ),
+    )

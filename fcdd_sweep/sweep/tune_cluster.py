@@ -75,13 +75,13 @@ def _join(address: str) -> None:
         raise InputError(
             Problem(
                 "--address",
-                f"found {address!r}, but Ray's client cannot drive a sweep: its callbacks would run elsewhere",
+                f"found {address!r}, but a sweep is driven from a machine of the cluster: only the commands go there",
                 "auto, HOST:PORT",
-                "Run on the cluster's head with --address auto, or through `ray job submit` (docs/clusters.md)",
+                "Use the command line, which runs on the cluster's head then, see docs/clusters.md",
             )
         )
     try:
-        _answers(address)
+        answers(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -95,7 +95,7 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _answers(address: str) -> None:
+def answers(address: str) -> None:
     """Ray itself would wait for minutes for a head that is not there."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -15,24 +16,23 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.sweep.failures import kind_of_loss
 from fcdd_sweep.sweep.monitor import Monitor
 from fcdd_sweep.sweep.queue import Job, JobQueue, told
 from fcdd_sweep.sweep.stopping import Stop
 from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.sweep.tune_nodes import Machines
 
 
 class Wave:
     """The part of a sweep that one Tuner does: jobs out of the queue until it has given out enough.
 
     Attributes:
-        number: a trial's place in the workers' orders, by its id.
+        machines: those that jobs may run on, and those that they may not.
     """
 
-    def __init__(self, queue: JobQueue, specs: tuple[TrialSpec, ...], most: int) -> None:
-        self.queue, self._left = queue, most
-        self.number = {spec.trial_id: number for number, spec in enumerate(specs)}
+    def __init__(self, queue: JobQueue, most: int, machines: Machines) -> None:
+        self.queue, self._left, self.machines = queue, most, machines
         self._jobs: dict[str, Job] = {}
 
     def suggest(self, tune_id: str) -> dict[str, Any] | None:
@@ -42,7 +42,8 @@ class Wave:
             return None
         self._left -= 1
         self._jobs[tune_id] = job
-        return {"number": self.number[job.spec.trial_id], "room": job.room}
+        avoided = tuple(sorted(self.machines.unfit))
+        return {"trial": json.dumps(job.spec.to_dict()), "room": job.room, "avoided": avoided}
 
     @property
     def over(self) -> bool:
@@ -106,11 +107,16 @@ class Listener(Callback):
         self._heard[trial.trial_id] = time.monotonic()
         if "process" in result:
             self._process[trial.trial_id] = result["process"]
-        if "result" in result:
-            self._ended(trial, TrialResult(**result["result"]))
+        ended = TrialResult(**result["result"]) if "result" in result else None
+        if ended is None or ended.kind != "node_unfit":
+            self._wave.machines.works()
+        if ended is not None:
+            self._ended(trial, ended)
         elif "epoch" in result:
             spec = self._wave.job(trial.trial_id).spec
             self._monitor.epoch_done(spec, result["epoch"], result["epochs"], result["loss"])
+            if result["measured"]:
+                self._monitor.measured(spec, dict(result["measured"]))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if trial.trial_id not in self._over:  # otherwise its worker ended itself after the result
@@ -131,6 +137,8 @@ class Listener(Callback):
         self._over.add(trial.trial_id)
         job = self._wave.job(trial.trial_id)
         again = self._wave.queue.ended(result)
+        if result.kind == "node_unfit" and trial.trial_id in self._process:
+            self._say(self._wave.machines.rule_out(self._process[trial.trial_id][0], result.error))
         if again is not None:
             self._monitor.retried(job.spec, result, told(again, job))
         else:
@@ -140,20 +148,34 @@ class Listener(Callback):
         if self._stop.asked:
             self._stop_all(trials)
         self._end_the_silent(trials)
+        self._ask_to_stop([trial for trial in trials if trial.trial_id in self._heard and self._unwanted(trial)])
+        self._say(self._wave.machines.newcomers())
+        self._wave.machines.need_one()
+
+    def _say(self, sentences: list[str]) -> None:
+        for sentence in sentences:
+            self._monitor.said(sentence)
+
+    def _unwanted(self, trial: Any) -> bool:
+        return self._wave.queue.source.unwanted(self._wave.job(trial.trial_id).spec.trial_id)
 
     def _stop_all(self, trials: list[Any]) -> None:
-        """Ask every running trial once to save itself; who takes too long is left behind."""
+        """Ask every running trial to save itself; who takes too long is left behind."""
         now = time.monotonic()
         if self._stop_until is None:
             self._stop_until = now + self._grace_s
             self._wave.queue.stop()
+        self._ask_to_stop(trials)
+        if now > self._stop_until:
+            raise KeyboardInterrupt
+
+    def _ask_to_stop(self, trials: list[Any]) -> None:
+        """Ask those of the trials that run, each once."""
         for trial in trials:
             actor = trial.temporary_state.ray_actor
             if trial.trial_id in self._heard and trial.trial_id not in self._told_to_stop and actor is not None:
                 actor.ask_to_stop.remote()
                 self._told_to_stop.add(trial.trial_id)
-        if now > self._stop_until:
-            raise KeyboardInterrupt
 
     def _end_the_silent(self, trials: list[Any]) -> None:
         """A worker that says nothing at all, not even that it lives, is frozen: its trial goes elsewhere."""
@@ -190,7 +212,8 @@ def _text_of(trial: Any) -> str:
 
 
 def _first_line(text: str) -> str:
-    """The sentence that says what happened: the last line of a traceback that names an exception."""
+    """The sentence that says what happened: Ray's own on memory, or the last that names an exception."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     named = [line for line in lines if "died" in line or "Error" in line or "lost" in line]
-    return (named or lines or ["the scheduler gave no cause"])[-1][:300]
+    killed = [line for line in lines if "killed due to" in line]
+    return (killed or named or lines or ["the scheduler gave no cause"])[-1][:300]

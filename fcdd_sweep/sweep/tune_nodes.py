@@ -1,12 +1,14 @@
-"""Before trials start on a cluster: has every machine the same code, the results' folder, and the data?"""
+"""The machines of a cluster: all are looked at before the first trial, and those that join later when they come."""
 
 from __future__ import annotations
 
-import platform
+import contextlib
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -14,126 +16,185 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files
-from fcdd_sweep.results.place import Place, is_file, remove_tree
+from fcdd_sweep.results.place import Place, remove_tree
+from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key, parcels_of, told
+from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.trial import fingerprint_of, versions
+from fcdd_sweep.sweep.tune_shares import Shares
 
 _MARKS = ".machines"
-_SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
-"""What must not differ between machines; of Python the first two numbers."""
 _MOST_S = 3600.0
 """Decoding a big data set takes its time."""
+_PART_BYTES = 2**26
+_LOOK_EVERY_S = 3.0
+NOTHING_WORKS_S = 600.0
+"""How long to wait for a machine that can run trials when those that are there cannot."""
 
 
-@dataclass
-class Machine:
-    """What a machine of the cluster says of itself.
+class Machines:
+    """The one machine of a Ray of our own, which is the driver's: there is nothing to look at.
 
     Attributes:
-        host: its name.
-        versions: see `sweep.trial.versions`.
-        sees: whether it can read what the driver wrote into the run.
-        unwritable: why it cannot write into the run; empty when it can.
-        data: fingerprints of the data by trial id, of one trial for each data set and class.
-        data_error: why the data cannot be had; empty when it can.
+        unfit: what is wrong with machines that cannot run trials, by Ray's ids of nodes.
     """
 
-    host: str
-    versions: dict[str, str]
-    sees: bool = True
-    unwritable: str = ""
-    data: dict[str, str] = field(default_factory=dict)
-    data_error: str = ""
+    def __init__(self) -> None:
+        self.unfit: dict[str, str] = {}
+
+    def checking(self, work: Work) -> Work:
+        """`work`, done on machines alone that are fit for it."""
+        return work
+
+    def newcomers(self) -> list[str]:
+        """Sentences on machines that have joined."""
+        return []
+
+    def rule_out(self, node: str, words: str) -> list[str]:
+        """No more trials for a machine; what is to be said, once."""
+        known = node in self.unfit
+        self.unfit.setdefault(node, words)
+        return [] if known else [f"no trials for a machine that cannot run them: {words}"]
+
+    def works(self) -> None:
+        """A trial gave a sign of life."""
+
+    def need_one(self) -> None:
+        """Raises an InputError when no machine has run a trial for long, and those that are there cannot."""
 
 
-def check_machines(run_dir: Place, specs: Sequence[TrialSpec]) -> list[str]:
-    """Ask every machine that trials may run on, all at once; data is decoded there, once, while we wait.
+class ClusterMachines(Machines):
+    """Machines that come and go. Only those that have room for a trial count."""
 
-    Gives the names of the machines.
+    def __init__(self, expected: Expected, specs: Sequence[TrialSpec], shares: Shares) -> None:
+        super().__init__()
+        self._expected, self._shares = expected, shares
+        self._specs = tuple({data_key(spec): spec for spec in specs}.values())
+        self._asked: dict[str, str] = {}
+        self._open: dict[ray.ObjectRef, str] = {}
+        self._looked = self._worked = time.monotonic()
+
+    def checking(self, work: Work) -> Work:
+        return CheckedWork(work, self._expected)
+
+    def check_all(self) -> list[str]:
+        """Ask every machine, all at once; data is decoded there, once, while we wait. Gives their names.
+
+        Raises:
+            InputError: what is wrong with which machine, all of it.
+        """
+        self._ask()
+        problems = [problem for answer, node in self._open.items() for problem in self._answer(node, answer)]
+        self._open.clear()
+        if problems:
+            raise InputError(problems)
+        return sorted(self._asked.values())
+
+    def newcomers(self) -> list[str]:
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return []
+        self._looked = time.monotonic()
+        said = [f"a machine has joined: {host}" for host in self._ask()]
+        ready, _ = ray.wait(list(self._open), num_returns=len(self._open), timeout=0) if self._open else ([], [])
+        for answer in ready:
+            node = self._open.pop(answer)
+            if problems := self._answer(node, answer):
+                said += self.rule_out(node, told(problems))
+        return said
+
+    def works(self) -> None:
+        self._worked = time.monotonic()
+
+    def need_one(self) -> None:
+        if self.unfit and time.monotonic() - self._worked > NOTHING_WORKS_S:
+            there = self._there()
+            if unfit := [words for node, words in self.unfit.items() if node in there]:
+                raise InputError(Problem("--address", f"no machine of the cluster runs trials: {'; '.join(unfit)}"))
+            self.works()  # they are gone: others may come
+
+    def _there(self) -> dict[str, str]:
+        """Names of the machines that have room for trials, by Ray's ids of nodes."""
+        return {
+            node["NodeID"]: node["NodeManagerHostname"]
+            for node in ray.nodes()
+            if node["Alive"] and self._shares.may_run_on(node["Resources"])
+        }
+
+    def _ask(self) -> list[str]:
+        """Ask the machines that were not asked yet; gives their names."""
+        new = {node: host for node, host in self._there().items() if node not in self._asked}
+        for node in new:
+            there = NodeAffinitySchedulingStrategy(node, soft=False)
+            asked = _look.options(num_cpus=0, scheduling_strategy=there).remote(self._expected, self._specs)
+            self._open[asked] = node
+        self._asked |= new
+        return sorted(new.values())
+
+    def _answer(self, node: str, answer: ray.ObjectRef) -> list[Problem]:
+        try:
+            problems: list[Problem] = ray.get(answer, timeout=_MOST_S)
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            what = f"the machine did not answer ({' '.join(str(error).split())[-300:]})"
+            return [Problem(self._asked[node], what, "", "See docs/clusters.md")]
+        return problems
+
+
+@contextlib.contextmanager
+def checked_machines(
+    run_dir: Place, specs: Sequence[TrialSpec], shares: Shares, monitor: Monitor, *, clustered: bool
+) -> Iterator[Machines]:
+    """The machines that trials will run on, all of them looked at if they are those of a cluster.
 
     Raises:
-        InputError: what is wrong with which machine, all of it.
+        InputError: see `ClusterMachines.check_all`.
     """
-    token = secrets.token_hex(8)
-    marks = run_dir / _MARKS
-    files.write_text(marks / token, token)
-    representatives = tuple({_data_key(spec): spec for spec in specs}.values())
-    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
-    asked = {
-        node["NodeManagerHostname"]: _look.options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(run_dir, token, representatives)
-        for node in nodes
-    }
-    own = Machine(platform.node(), versions(), data={spec.trial_id: fingerprint_of(spec) for spec in representatives})
-    problems: list[Problem] = []
-    for host, answer in asked.items():
-        try:
-            problems += _problems(ray.get(answer, timeout=_MOST_S), own, marks, token)
-        except (ray.exceptions.RayError, TimeoutError) as error:
-            problems.append(Problem(host, f"the machine did not answer ({_brief(error)})", "", "See docs/clusters.md"))
-    remove_tree(marks)
-    if problems:
-        raise InputError(problems)
-    return sorted(asked)
+    if not clustered:
+        yield Machines()
+        return
+    mark = run_dir / _MARKS / secrets.token_hex(8)
+    remove_tree(mark.parent)  # of a driver that was killed
+    files.write_text(mark, "as long as this file is here, a driver works on the run\n")
+    try:
+        data = {data_key(spec): fingerprint_of(spec) for spec in specs}
+        bring = FromDriver(ray.get_runtime_context().get_node_id())
+        expected = Expected(versions(), mark, data, parcels_of(specs), bring)
+        machines = ClusterMachines(expected, specs, shares)
+        monitor.said("looking at the machines of the cluster: code, results' folder, data")
+        monitor.said(f"machines: {', '.join(machines.check_all()) or 'none yet'}")
+        yield machines
+    finally:
+        remove_tree(mark.parent)
 
 
-def _data_key(spec: TrialSpec) -> tuple[str, str]:
-    """Equal for trials that are given the same data and weights."""
-    read: Any = {"dataset": True, "images": True, "anomalies": {"source"}, "network": {"name", "backbone", "weights"}}
-    return spec.normal_class, spec.settings.model_dump_json(include=read)
+@dataclass(frozen=True)
+class FromDriver:
+    """Files of the driver's machine, part by part through Ray: nothing is sent that no machine asks for.
+
+    Attributes:
+        node: Ray's id of the driver's machine.
+    """
+
+    node: str
+
+    def __call__(self, path: Path, size: int) -> Iterator[bytes]:
+        there = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        asked: deque[ray.ObjectRef] = deque()
+        for start in range(0, size, _PART_BYTES):
+            asked.append(_part.options(num_cpus=0, scheduling_strategy=there).remote(path, start))
+            if len(asked) > 1:  # the next part is on its way while one is written
+                yield ray.get(asked.popleft())
+        while asked:
+            yield ray.get(asked.popleft())
 
 
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[-300:]
+@ray.remote
+def _part(path: Path, start: int) -> bytes:
+    """Runs on the driver's machine."""
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(_PART_BYTES)
 
 
 @ray.remote(max_retries=0)
-def _look(run_dir: Place, token: str, specs: tuple[TrialSpec, ...]) -> Machine:
+def _look(expected: Expected, specs: tuple[TrialSpec, ...]) -> list[Problem]:
     """Runs on the machine that is asked."""
-    machine = Machine(platform.node(), versions())
-    marks = run_dir / _MARKS
-    machine.sees = is_file(marks / token)
-    try:
-        files.write_text(marks / f"{token}-{machine.host}", machine.host)
-    except OSError as error:
-        machine.unwritable = error.strerror or str(error)
-    try:
-        machine.data = {spec.trial_id: fingerprint_of(spec) for spec in specs}
-    except (InputError, OSError) as error:
-        machine.data_error = _brief(error)
-    return machine
-
-
-def _problems(machine: Machine, own: Machine, marks: Place, token: str) -> list[Problem]:
-    host = machine.host
-    problems = [
-        Problem(
-            host,
-            f"{name} is {machine.versions[name]} there and {own.versions[name]} here",
-            "",
-            "Install the same on all machines: see docs/clusters.md",
-        )
-        for name in _SAME
-        if _release(name, machine.versions) != _release(name, own.versions)
-    ]
-    if machine.unwritable:
-        problems.append(
-            Problem(host, f"{marks.parent} cannot be written there ({machine.unwritable})", "", _SHARED_STEP)
-        )
-    elif not machine.sees or not is_file(marks / f"{token}-{host}"):
-        problems.append(Problem(host, f"{marks.parent} is another folder there than here", "", _SHARED_STEP))
-    if machine.data_error:
-        problems.append(
-            Problem(host, f"the data cannot be had there: {machine.data_error}", "", "Put it on storage that all see")
-        )
-    elif machine.data != own.data:
-        what = "the data there is not the data here: files have other content"
-        problems.append(Problem(host, what, "", "Put the same data, or the same shared folder, on all machines"))
-    return problems
-
-
-_SHARED_STEP = "Choose an --output that all machines share, such as NFS or s3://BUCKET/PREFIX"
-
-
-def _release(name: str, of: dict[str, str]) -> str:
-    return of[name].rpartition(".")[0] if name == "python" else of[name]
+    return expected.problems_here(specs)

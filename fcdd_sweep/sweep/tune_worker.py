@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import asdict, dataclass, replace
@@ -22,18 +23,18 @@ class Orders:
     """What all workers of a wave are given.
 
     Attributes:
-        specs: the wave's trials; a job names one by its number.
         run_dir: where attempts lie.
         work: what is done with a trial.
         tell_every_s: seconds between two tellings of a running trial; each costs the driver time.
         still_after_s: seconds without a step after which a trial counts as hung.
+        hide_gpus: trials run on CPUs, also on a machine that has a GPU: numbers are the same on one kind of device.
     """
 
-    specs: tuple[TrialSpec, ...]
     run_dir: Place
     work: Work
     tell_every_s: float
     still_after_s: float
+    hide_gpus: bool = False
 
 
 class UnfitWorker(Exception):
@@ -50,6 +51,8 @@ class Worker(tune.Trainable):
     def setup(self, config: dict[str, Any], orders: Orders) -> None:
         self._orders, self._warned, self._unfit = orders, False, False
         self._process = (ray.get_runtime_context().get_node_id(), os.getpid())
+        if orders.hide_gpus:
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._begin(config)
         signal.signal(signal.SIGTERM, self._terminated)  # a machine that is about to be taken away says so like this
 
@@ -58,7 +61,7 @@ class Worker(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._spec = self._orders.specs[config["number"]]
+        self._spec = TrialSpec.from_dict(json.loads(config["trial"]))
         self._trial = TrialThread(self._orders.work, self._spec, self._orders.run_dir)
         if self._warned:
             self._trial.ask_to_stop()
@@ -85,12 +88,14 @@ class Worker(tune.Trainable):
     def _ended(self, result: TrialResult) -> dict[str, Any]:
         if self._warned and result.status == "stopped":
             return self._last(replace(result, kind="preempted", error="its machine was told to stop"))
+        if result.kind == "node_unfit":
+            return self._last(result)
         return {"result": asdict(result), "done": True}
 
     def _last(self, result: TrialResult) -> dict[str, Any]:
         """The result of a trial after which this process is of no use."""
         self._unfit = True
-        return {"result": asdict(result), "done": False}
+        return {"result": asdict(result), "process": self._process, "done": False}
 
     def _hung(self) -> TrialResult:
         minutes = self._trial.still_for_s / 60

@@ -5,6 +5,7 @@ Knows no Ray: the worker on Ray Tune wraps it.
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -19,11 +20,16 @@ from fcdd_sweep.training.outcome import EpochRecord
 
 
 class Heard(NamedTuple):
-    """The newest epoch of a running trial."""
+    """The newest epoch of a running trial.
+
+    Attributes:
+        measured: epochs after which validation images were looked at, and the AUROC there; all of this attempt's.
+    """
 
     epoch: int
     epochs: int
     loss: float
+    measured: tuple[tuple[int, float], ...] = ()
 
 
 class TrialThread:
@@ -34,6 +40,7 @@ class TrialThread:
         self._stop = threading.Event()
         self._changed = threading.Event()
         self._newest: Heard | None = None
+        self._measured: tuple[tuple[int, float], ...] = ()
         self._result: TrialResult | None = None
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="trial", daemon=True)
@@ -51,7 +58,9 @@ class TrialThread:
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
         self._moved = time.monotonic()
-        self._newest = Heard(record.epoch, epochs, record.loss)
+        if not math.isnan(record.validation_image_auroc):
+            self._measured = (*self._measured, (record.epoch, record.validation_image_auroc))
+        self._newest = Heard(record.epoch, epochs, record.loss, self._measured)
         self._changed.set()
 
     def stop_asked(self) -> bool:

@@ -145,7 +145,7 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def place_of(epoch: int, step: int) -> str:
+def moment_of(epoch: int, step: int) -> str:
     """`after epoch 3`, or `after step 20 of epoch 4`."""
     if step:
         return f"after step {step} of epoch {epoch}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,7 +14,10 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of training. Losses are means over samples; NaN when there was no such sample."""
+    """One epoch of training. Losses are means over samples; NaN when there was no such sample.
+
+    `validation_image_auroc` is that of the network after this epoch, NaN where nobody asked for it.
+    """
 
     epoch: int
     loss: float
@@ -21,6 +25,7 @@ class EpochRecord:
     loss_anomalous: float
     learning_rate: float
     images_per_second: float
+    validation_image_auroc: float = math.nan
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.errors import TrainingError
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.selection import ValidationSet, take_validation
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.supervision import SetAside, set_aside, supervise
 
@@ -27,14 +28,14 @@ class Prepared:
     Attributes:
         batches: makes the training batches.
         split: how the normal class divides the corpus, held-out images and real training anomalies taken out.
-        validation: indices of held-out nominal training images; may be empty.
+        validation: the images that settings are selected on, and a threshold is taken from; may be empty.
         set_aside: real anomalies that left the test set, and which of them this config trains on.
         before: sentences for the log from before training.
     """
 
     batches: BatchMaker
     split: Split
-    validation: npt.NDArray[np.int64]
+    validation: ValidationSet
     set_aside: SetAside
     before: list[str] = field(default_factory=list)
 
@@ -51,18 +52,24 @@ def prepare(
     exposure: ImagePool | None,
     streams: Streams,
     device: torch.device,
+    validation_pool: ImagePool | None = None,
 ) -> Prepared:
-    """Set real anomalies aside, hold out, draw the limit, copy to the device, and fit statistics on what is left."""
+    """Set real anomalies aside, hold out, draw the limit, copy to the device, and fit statistics on what is left.
+
+    What settings are selected on is taken away first: no statistic, limit or pool of training knows it.
+    """
     settings = spec.settings
     split, real = set_aside(split_for(corpus, spec.normal_class), settings, streams)
-    split, validation = _hold_out(split, settings.evaluation.validation.nominal_fraction, streams)
+    split, held_out = _hold_out(split, settings.evaluation.validation.nominal_fraction, streams)
+    taken = take_validation(settings, corpus, split, held_out, real.validation, validation_pool, streams)
+    split, exposure = replace(split, train_anomalous=taken.train_anomalous), taken.left_of(exposure)
     if not len(split.train_nominal):
         raise TrainingError(f"class '{spec.normal_class}' of '{corpus.name}' has no nominal training images")
     nominal = torch.from_numpy(np.asarray(corpus.images[split.train_nominal])).to(device)
     supervision = supervise(settings, corpus, split, real.used, exposure, nominal, streams)
     preprocessor = Preprocessor.fit(Recipe.of(settings, has_maps=corpus.has_maps), nominal)
     batches = BatchMaker(settings, nominal, supervision.pool, preprocessor, streams, supervision.appended)
-    return Prepared(batches, split, validation, real, supervision.notes)
+    return Prepared(batches, split, taken.validation, real, [*taken.notes, *supervision.notes])
 
 
 def _hold_out(split: Split, fraction: float, streams: Streams) -> tuple[Split, npt.NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from fcdd_sweep.metrics.ranking import Ranking, rank
 from fcdd_sweep.metrics.upsampling import blur
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.judging import Judged, judge
 from fcdd_sweep.training.outcome import FloatArray
 from fcdd_sweep.training.prepare import Prepared
 
@@ -58,28 +59,42 @@ class PixelCells:
 
 
 def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
-    """Score the test set and the held-out nominal images, and measure.
+    """Score the validation images and, unless the config leaves it out, the test set, and measure.
 
     Args:
         detector: trained.
         corpus, prepared: the data, how the normal class divides it, and what was held out and set aside.
     """
-    split, validation = prepared.split, prepared.validation
+    judged = judge(detector, corpus, prepared.validation)
+    split = prepared.split if detector.settings.evaluation.test else _untested(prepared.split)
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
     found = detector.detect(corpus.images, split.test)
     maps, score = found.maps, found.scores.numpy()
-    held_out = detector.detect(corpus.images, validation).scores.numpy()
     measured = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if measured else None
     metrics, curves = _metrics(label, score, cells)
     return TestResult(
-        scores=_score_columns(corpus, prepared, label, score, held_out, nominal_label),
+        scores=_score_columns(corpus, replace(prepared, split=split), label, score, judged, nominal_label),
         curves=curves,
-        metrics=metrics | _threshold(detector, held_out if not nominal_label else held_out[:0]),
+        metrics=metrics
+        | _test_counts(prepared.split, nominal_label)
+        | _threshold(detector, judged.nominal if not nominal_label else judged.nominal[:0])
+        | judged.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
     )
+
+
+def _untested(split: Split) -> Split:
+    """The split of a trial whose test set stays shut."""
+    return replace(split, test=split.test[:0], test_label=split.test_label[:0], test_defect=())
+
+
+def _test_counts(split: Split, nominal_label: int) -> dict[str, int]:
+    """How many images of each label the test set has, scored or not."""
+    anomalous = int((split.test_label ^ nominal_label).sum())
+    return {"n_test_nominal": len(split.test) - anomalous, "n_test_anomalous": anomalous}
 
 
 def _score_columns(
@@ -87,21 +102,27 @@ def _score_columns(
     prepared: Prepared,
     label: npt.NDArray[np.int8],
     score: FloatArray,
-    held_out: FloatArray,
+    judged: Judged,
     nominal_label: int,
 ) -> dict[str, list[Any]]:
-    """Test images, held-out images, and without a score the real anomalies that left the test set."""
-    split, validation, aside = prepared.split, prepared.validation, prepared.set_aside
-    index = [*split.test.tolist(), *validation.tolist(), *aside.reserved.tolist()]
+    """Test images, validation images, and without a score the real anomalies that left the test set for training."""
+    split, nominal, aside = prepared.split, prepared.validation.nominal, prepared.set_aside
+    anomalies = prepared.validation.anomalies
     trained = set(aside.used.tolist())
     left = ["used_in_training" if i in trained else "set_aside" for i in aside.reserved.tolist()]
+    before, after = [*split.test.tolist(), *nominal.tolist()], aside.reserved.tolist()
+    n_validation = len(nominal) + len(anomalies)
+    of_validation = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
     return {
-        "split": ["test"] * len(split.test) + ["validation"] * len(validation) + left,
-        "image_index": index,
-        "path": [corpus.path[i] for i in index],
-        "label": [*label.tolist(), *[nominal_label] * len(validation), *[1 - nominal_label] * len(left)],
-        "defect": [*split.test_defect, *[""] * len(validation), *[corpus.defect[i] for i in aside.reserved]],
-        "score": [*score.tolist(), *held_out.tolist(), *[None] * len(left)],
+        "split": ["test"] * len(split.test) + ["validation"] * n_validation + left,
+        "image_index": [*before, *anomalies.index, *after],
+        "path": [*(corpus.path[i] for i in before), *anomalies.path, *(corpus.path[i] for i in after)],
+        "label": [*label.tolist(), *of_validation, *[1 - nominal_label] * len(left)],
+        "defect": [
+            *(*split.test_defect, *[""] * len(nominal)),
+            *(*anomalies.defect, *[corpus.defect[i] for i in after]),
+        ],
+        "score": [*score.tolist(), *judged.nominal.tolist(), *judged.anomalous.tolist(), *[None] * len(left)],
     }
 
 
@@ -141,8 +162,6 @@ def _metrics(
 ) -> tuple[dict[str, Any], dict[str, tuple[FloatArray, FloatArray, FloatArray]]]:
     metrics: dict[str, Any] = {
         **dict.fromkeys(("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc", "pixel_ap"), math.nan),
-        "n_test_nominal": int((label == 0).sum()),
-        "n_test_anomalous": int((label == 1).sum()),
         "n_test_maps": 0,
     }
     curves = {}

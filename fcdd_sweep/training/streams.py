@@ -13,7 +13,17 @@ import numpy as np
 import torch
 
 Stream = Literal[
-    "weights", "order", "augmentation", "anomalies", "limit", "split", "preview", "offline", "set_aside", "dropout"
+    "weights",
+    "order",
+    "augmentation",
+    "anomalies",
+    "limit",
+    "split",
+    "preview",
+    "offline",
+    "set_aside",
+    "dropout",
+    "validation",
 ]
 _NUMBER: dict[Stream, int] = {
     "weights": 0,
@@ -26,6 +36,7 @@ _NUMBER: dict[Stream, int] = {
     "offline": 7,
     "set_aside": 8,
     "dropout": 9,
+    "validation": 10,
 }
 
 

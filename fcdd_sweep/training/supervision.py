@@ -14,6 +14,7 @@ from fcdd_sweep.anomalies.offline import malform_once
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.config.selection import SetAsideSource
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.data.store import shortened
@@ -34,10 +35,12 @@ class SetAside:
     Attributes:
         reserved: (r,) int64, all of them.
         used: (u,) int64, those of them that this config trains on.
+        validation: (v,) int64, others, which settings are selected on.
     """
 
     reserved: npt.NDArray[np.int64]
     used: npt.NDArray[np.int64]
+    validation: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -58,24 +61,29 @@ class Supervision:
 def set_aside(split: Split, settings: Settings, streams: Streams) -> tuple[Split, SetAside]:
     """Take real anomalies out of the test set, as many of each defect type as the experiment's largest limit.
 
-    The first ones of one permutation a type, so limits are nested and all configs are tested on the same images. At
-    least one image of each type stays.
+    The first ones of one permutation a type, so limits are nested and all configs are tested on the same images. Those
+    that settings are selected on come from its end. At least one image of each type stays.
     """
     rows = np.flatnonzero(split.test_label)
     types = [split.test_defect[row] for row in rows]
     rngs = [streams.numpy("set_aside", 0, number) for number in range(len(set(types)))]
-    of_type = [rows[drawn] for drawn in drawn_by_type(types, settings.evaluation.real_anomalies_set_aside, rngs)]
+    evaluation = settings.evaluation
+    selecting = evaluation.validation.anomalies
+    for_validation = selecting.set_aside if isinstance(selecting, SetAsideSource) else 0
+    of_type = drawn_by_type(types, evaluation.real_anomalies_set_aside, rngs, for_validation)
     trains = settings.anomalies.source in REAL_SOURCES
     most = None if settings.anomalies.limit == "all" else settings.anomalies.limit
-    reserved, used = _joined(of_type), _joined([drawn[:most] for drawn in of_type] if trains else [])
-    stays = np.setdiff1d(np.arange(len(split.test)), reserved)
+    reserved = rows[_joined([drawn.training for drawn in of_type])]
+    used = rows[_joined([drawn.training[:most] for drawn in of_type] if trains else [])]
+    validation = rows[_joined([drawn.validation for drawn in of_type])]
+    stays = np.setdiff1d(np.arange(len(split.test)), np.concatenate([reserved, validation]))
     left = replace(
         split,
         test=split.test[stays],
         test_label=split.test_label[stays],
         test_defect=tuple(split.test_defect[row] for row in stays),
     )
-    return left, SetAside(split.test[reserved], split.test[used])
+    return left, SetAside(split.test[reserved], split.test[used], split.test[validation])
 
 
 def _joined(parts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:

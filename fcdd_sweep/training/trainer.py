@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
-from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, place_of
+from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, moment_of
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.errors import DivergedError
+from fcdd_sweep.training.judging import look
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome, Silent
 from fcdd_sweep.training.pictures import training_pictures
@@ -42,6 +44,7 @@ def train(
     observer: Observer | None = None,
     keeper: Keeper | None = None,
     resume: Mapping[str, Any] | None = None,
+    validation_pool: ImagePool | None = None,
 ) -> Outcome:
     """Train and test one trial.
 
@@ -55,6 +58,7 @@ def train(
         observer: told of every epoch; may ask to stop.
         keeper: keeps states to go on from; one is given to it before training stops.
         resume: a state that a keeper of the same trial was given; None: from the start.
+        validation_pool: the images that validation anomalies come from when the config names a data set or a folder.
     Raises:
         TrainingError: no nominal training images, or the loss is not finite.
         Stopped: the observer asked for it.
@@ -65,14 +69,16 @@ def train(
     with numerics(settings, device):
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
-        prepared = prepare(spec, corpus, exposure, streams, device)
+        prepared = prepare(spec, corpus, exposure, streams, device, validation_pool)
         network = make_network(settings, device, streams.integer("weights"))
         course = begin(network, prepared.batches, started)
         if resume is not None:
             course.restore(resume)
-        fit(course, prepared.batches, observer or Silent(), keeper or KeepsNothing())
+        detector = Detector(settings, spec.normal_class, network, prepared.batches.preprocessor)
+        glance = partial(look, detector, corpus, prepared.validation)
+        fit(course, prepared.batches, observer or Silent(), keeper or KeepsNothing(), glance)
         trained = time.perf_counter()
-        detector = Detector(settings, spec.normal_class, network.eval(), prepared.batches.preprocessor)
+        network.eval()
         tested = evaluate(detector, corpus, prepared)
         detector = replace(
             detector,
@@ -81,7 +87,6 @@ def train(
         )
         facts = {
             **_sizes(prepared),
-            "selection_source": "none: fixed epochs",
             "final_loss": course.history[-1].loss,
             "epochs": len(course.history),
             "train_time_s": trained - course.started,
@@ -108,8 +113,17 @@ def begin(network: Any, batches: BatchMaker, started: float) -> Course:
     return Course(network, optimizer, schedule, sums, batches.unreadable, started)
 
 
-def fit(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper) -> None:
+def fit(
+    course: Course,
+    batches: BatchMaker,
+    observer: Observer,
+    keeper: Keeper,
+    glance: Callable[[], float] = lambda: math.nan,
+) -> None:
     """Train to the last of the configured epochs; the device is waited for once an epoch, never within one.
+
+    `glance` gives the AUROC over validation images of the network as it is. It is asked after the epochs that
+    `evaluation.validation.epochs` names, draws nothing, and leaves no trace in what is trained.
 
     Raises:
         Stopped: the observer asked for it; the keeper has the state by then.
@@ -120,6 +134,8 @@ def fit(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper)
         sums, rate = course.sums.tolist(), float(course.optimizer.param_groups[0]["lr"])
         _must_be_finite(course.epoch, sum(sums[:2]), batches.settings)
         record = _record(course.epoch, sums, rate, time.perf_counter() - course.epoch_started)
+        if course.epoch in batches.settings.evaluation.validation.epochs:
+            record = replace(record, validation_image_auroc=glance())
         course.close_epoch(record)
         observer.epoch_done(record, epochs)
     _pause(course, observer, keeper)
@@ -146,7 +162,7 @@ def _pause(course: Course, observer: Observer, keeper: Keeper) -> None:
     if stop or keeper.due(course.epoch, course.step):
         keeper.keep(course.state())
     if stop:
-        raise Stopped(f"stopped {place_of(course.epoch, course.step)}")
+        raise Stopped(f"stopped {moment_of(course.epoch, course.step)}")
 
 
 def _ending(course: Course) -> dict[str, Any]:
@@ -234,5 +250,4 @@ def _sizes(prepared: Prepared) -> dict[str, Any]:
     return {
         "n_train": len(prepared.split.train_nominal),
         "n_train_anomalous": prepared.batches.distinct_anomalies,
-        "n_validation": len(prepared.validation),
     }

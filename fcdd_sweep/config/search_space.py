@@ -1,0 +1,309 @@
+"""The space of a search: what is wrong with it, and from suggested values to configs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from fcdd_sweep.config.errors import ExperimentError, Problem, closest
+from fcdd_sweep.config.expand import Choice, Config, applied, settings_of, short_names, value_problems, value_slug
+from fcdd_sweep.config.explain import sound_section, validated
+from fcdd_sweep.config.layers import Layer, split_key, value_at
+from fcdd_sweep.config.origin import Key
+from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.search import METRICS, MOST_VALUES, ORACLE, ORACLE_METRICS, PRUNABLE, Axis, Search
+from fcdd_sweep.config.trial import canonical
+from fcdd_sweep.config.vary import grid_of, key_problems, overlaps, variants_of
+from fcdd_sweep.config.words import one_of, show
+
+_MAX_NAME = 100
+"""Characters of a config's folder name."""
+_DIGITS = ".4g"
+"""Of a number in a folder's name; its column has all of them."""
+
+Values = dict[str, Any]
+"""By dotted key, what a config is given."""
+
+
+def search_problems(layer: Layer) -> list[Problem]:
+    """Everything that is wrong with the search of an experiment's plain values, the schema's own complaints apart."""
+    written = layer.tree.get("search")
+    if not isinstance(written, dict):
+        return []
+    axes = _sound_axes(written)
+    problems = [
+        *_space_problems(layer, axes),
+        *_judging_problems(layer, written),
+        *_crossing_problems(layer),
+    ]
+    if (search := sound_section(Search, written)) is not None:
+        problems += [
+            *_algorithm_problems(layer, search),
+            *_seed_problems(layer, search),
+            *_prune_problems(layer, search),
+        ]
+    return list(dict.fromkeys(problems))
+
+
+def space_of(experiment: Experiment) -> Space:
+    """The space of an experiment that has a search.
+
+    Raises:
+        ExperimentError: what is wrong with it.
+    """
+    if experiment.search is None:
+        raise ExperimentError(Problem(experiment.origin.where("search"), "the experiment has no search"))
+    layer = Layer(experiment.model_dump(mode="json", by_alias=True), dict(experiment.origin.places))
+    if problems := search_problems(layer):
+        raise ExperimentError(problems)
+    return Space(layer, _in_order(experiment.search.space))
+
+
+@dataclass(frozen=True)
+class Space:
+    """The keys of a search over an experiment.
+
+    Attributes:
+        layer: the experiment's plain values, over which suggested ones are laid.
+        axes: by key, a key after those that it depends on.
+    """
+
+    layer: Layer
+    axes: Mapping[str, Axis]
+
+    def active(self, key: str, values: Mapping[str, Any]) -> bool:
+        """Whether a key is searched beside these values of other keys."""
+        return all(other in values and _meets(values[other], wanted) for other, wanted in self.axes[key].when.items())
+
+    def default(self) -> Values:
+        """The file's own values of the keys that they make active."""
+        values: Values = {}
+        for key in self.axes:
+            if self.active(key, values):
+                values[key] = self._own(key)
+        return values
+
+    def _own(self, key: str) -> Any:
+        """The experiment's value of a key, defaults of the schema included."""
+        settings, _ = settings_of(self.layer)
+        assert settings is not None
+        return value_at(settings.model_dump(mode="json"), split_key(key))
+
+    def grid(self) -> list[Values]:
+        """Every combination of the axes' values, without those of keys that the others exclude; each once."""
+        axes = {key: axis.values() or [] for key, axis in self.axes.items()}
+        found: dict[str, Values] = {}
+        for combination in itertools.product(*axes.values()):
+            values: Values = {}
+            for key, value in zip(axes, combination, strict=True):
+                if self.active(key, values):
+                    values[key] = value
+            found.setdefault(canonical(values), values)
+        return list(found.values())
+
+    def config(self, number: int, values: Mapping[str, Any]) -> Config:
+        """The config of suggested values; number 0 is the file's own, whatever the values say.
+
+        Raises:
+            ExperimentError: values that the schema forbids beside each other.
+        """
+        given = values if number else {}
+        choice = Choice("", given, {key: ("search", "space", key) for key in given})
+        settings, faults = settings_of(applied(self.layer, [choice]))
+        if settings is None:
+            raise ExperimentError([fault.problem for fault in faults])
+        return Config(self._name(number, given), settings, dict(values), self.layer.origin)
+
+    def _name(self, number: int, values: Mapping[str, Any]) -> str:
+        if number == 0:
+            return "default"
+        parts = [f"{self._short[key]}-{_slug_of(value)}" for key, value in values.items()]
+        return "_".join([f"{number:03}", *parts])[:_MAX_NAME].rstrip("-_.")
+
+    @cached_property
+    def _short(self) -> dict[str, str]:
+        return short_names(list(self.axes))
+
+    def extremes(self) -> list[Config]:
+        """The file's own config, and it with one key at a time at the ends of its range or at each of its choices."""
+        choices = [choice for key in self.axes for choice in _extremes(self.axes, key)]
+        settings = [settings_of(applied(self.layer, [choice]))[0] for choice in choices]
+        found = [Config("", each, {}, self.layer.origin) for each in settings if each is not None]
+        return [self.config(0, self.default()), *found]
+
+
+def _slug_of(value: Any) -> str:
+    return value_slug(float(format(value, _DIGITS)) if isinstance(value, float) else value)
+
+
+def _meets(value: Any, wanted: Any) -> bool:
+    options = wanted if isinstance(wanted, list) else [wanted]
+    return canonical(value) in map(canonical, options)
+
+
+def _sound_axes(written: Mapping[str, Any]) -> dict[str, Axis]:
+    """The axes that can be understood, each by itself."""
+    space = written.get("space")
+    named = space.items() if isinstance(space, dict) else ()
+    read = {key: validated(Axis, axis, Layer({}).origin)[0] for key, axis in named if isinstance(axis, dict)}
+    return {key: axis for key, axis in read.items() if axis is not None}
+
+
+def _in_order(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    """The axes, each after those that its `when` names; those of a circle are left out."""
+    ordered: dict[str, Axis] = {}
+    while fit := [key for key, axis in axes.items() if key not in ordered and axis.when.keys() <= ordered.keys()]:
+        ordered.update({key: axes[key] for key in fit})
+    return ordered
+
+
+def _space_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Problem]:
+    places: list[Key] = [("search", "space", key) for key in axes]
+    yield from key_problems(layer, places)
+    yield from overlaps(layer, [places])
+    for key in axes:
+        if key.split(".")[0] == "evaluation":
+            step = "Set it once, outside of the space"
+            yield Problem(layer.origin.where(("search", "space", key)), f"{key} judges configs", next_step=step)
+    conditions = list(_condition_problems(layer, axes))
+    yield from conditions
+    _, base_faults = settings_of(layer)
+    for key in (key for key, axis in axes.items() if not (conditions and axis.when)):
+        for choice in _extremes(axes, key):
+            yield from value_problems(layer, choice, base_faults)
+
+
+def _condition_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Problem]:
+    for key, axis in axes.items():
+        for other, wanted in axis.when.items():
+            where = layer.origin.where(("search", "space", key, "when", other))
+            if other == key:
+                yield Problem(where, f"{key} depends on itself")
+            elif other not in axes:
+                names = [name for name in axes if name != key]
+                yield Problem(
+                    where, f"{other} is no key of the space", one_of(names or ["none"]), closest(other, names)
+                )
+            else:
+                options = wanted if isinstance(wanted, list) else [wanted]
+                for value in options:
+                    if not axes[other].contains(value):
+                        yield Problem(where, f"the space never gives {other} the value {show(value)}")
+    known = {key: axis for key, axis in axes.items() if axis.when.keys() <= axes.keys() - {key}}
+    for key in known.keys() - _in_order(known).keys():
+        what = f"{key} depends on a key that depends on it"
+        yield Problem(layer.origin.where(("search", "space", key, "when")), what)
+
+
+def _extremes(axes: Mapping[str, Axis], key: str) -> list[Choice]:
+    """A key at each of its extreme values, with the first values of other keys that make it active."""
+    axis, kind = axes[key], _kind(axes[key])
+    above: Values = {}
+    written: dict[str, Key] = {}
+    for other, wanted in axis.when.items():
+        (parent, *_) = _extremes_like(axes, other, wanted)
+        above, written = {**above, **parent.values}, {**written, **parent.written}
+    return [
+        Choice("", {**above, key: value}, {**written, key: ("search", "space", key, kind, index)})
+        for index, value in enumerate(axis.extremes)
+    ]
+
+
+def _extremes_like(axes: Mapping[str, Axis], key: str, wanted: Any) -> list[Choice]:
+    """A key at the first of the wanted values, with what makes it active."""
+    value = wanted[0] if isinstance(wanted, list) else wanted
+    first, *_ = _extremes(axes, key)
+    return [Choice("", {**first.values, key: value}, first.written)]
+
+
+def _kind(axis: Axis) -> str:
+    if axis.choices is not None:
+        return "choices"
+    return "int" if axis.int_ is not None else "float" if axis.float_ is not None else "log"
+
+
+def _judging_problems(layer: Layer, written: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is wrong with metric, direction, and failed trials that count as the worst value."""
+    metric, direction = written.get("metric", Search.model_fields["metric"].default), written.get("direction")
+    names = [name for name in (metric if isinstance(metric, list) else [metric]) if isinstance(name, str)]
+    where = layer.origin.where(("search", "metric"))
+    for name in names:
+        if name not in METRICS and name not in ORACLE_METRICS:
+            yield _no_metric(where, name)
+    if len(set(names)) < len(names) or (isinstance(metric, list) and not metric):
+        yield Problem(where, "the list of metrics is empty or holds one twice")
+    if isinstance(direction, list) and len(direction) != len(names):
+        what = f"there are {len(names)} metrics and {len(direction)} directions"
+        yield Problem(layer.origin.where(("search", "direction")), what, next_step="Give one a metric, or leave it out")
+    lower = [name for name in names if METRICS.get(name) == "minimize" or direction == "minimize"]
+    if written.get("failed_trials") == "worst" and lower:
+        what = f"'worst' counts a failed trial as 0, which would be the best {lower[0]}"
+        yield Problem(layer.origin.where(("search", "failed_trials")), what, "drop_config or mean_of_rest")
+
+
+def _no_metric(where: str, name: str) -> Problem:
+    names = [*METRICS, *ORACLE_METRICS]
+    if f"{ORACLE}{name}" in ORACLE_METRICS:
+        step = f"Write {ORACLE}{name} if the search is to look at it; its results are marked as oracle figures"
+        return Problem(where, f"{name} is measured on the test set, which is for reporting", one_of([*METRICS]), step)
+    return Problem(where, f"there is no metric '{name}'", one_of(names), closest(name, names))
+
+
+def _crossing_problems(layer: Layer) -> Iterator[Problem]:
+    for name, given in (("grid", grid_of(layer)), ("variants", variants_of(layer))):
+        if given:
+            step = f"Remove {name}, or write its values as {{choices: [...]}} into search.space"
+            yield Problem(layer.origin.where(name), f"{name} and search exclude each other", next_step=step)
+
+
+def _algorithm_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+    where = layer.origin.where(("search", "algorithm"))
+    if isinstance(search.metric, list) and len(search.metric) > 1 and search.algorithm != "nsga2":
+        yield Problem(where, f"'{search.algorithm}' searches for one metric, found {len(search.metric)}", "nsga2")
+    if search.algorithm == "cmaes" and all(axis.choices is not None for axis in search.space.values()):
+        yield Problem(where, "'cmaes' searches ranges of numbers, and the space has none", "tpe, random, grid, nsga2")
+    if search.algorithm == "grid":
+        sizes = []
+        for key, axis in search.space.items():
+            values = axis.values()
+            sizes.append(len(values or [0]))
+            if values is None:
+                place = layer.origin.where(("search", "space", key))
+                yield Problem(place, "a range without steps is no part of a grid", "choices, int, or float with a step")
+        if (count := math.prod(sizes)) > MOST_VALUES:
+            yield Problem(where, f"the grid has {count:,} configs", f"at most {MOST_VALUES:,}")
+
+
+def _seed_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+    experiment_seeds = layer.tree.get("seeds", Experiment.model_fields["seeds"].default)
+    if not isinstance(experiment_seeds, int | list):
+        return
+    judging = seed_list(experiment_seeds if search.seeds == "all" else search.seeds)
+    for name, given in (("seeds", search.seeds), ("confirm_seeds", search.confirm_seeds)):
+        if isinstance(given, list) and (not given or len(set(given)) < len(given)):
+            yield Problem(layer.origin.where(("search", name)), "the list of seeds is empty or holds one twice")
+    fresh = search.confirm_seeds
+    if isinstance(fresh, list) and (seen := sorted(set(fresh) & set(judging))):
+        what = f"{', '.join(map(str, seen))} judged configs: the best one was chosen for its luck with them, too"
+        yield Problem(layer.origin.where(("search", "confirm_seeds")), what, f"others than {show(judging)}")
+
+
+def _prune_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+    if search.prune is None:
+        return
+    where = layer.origin.where(("search", "prune"))
+    if search.metrics != [PRUNABLE]:
+        yield Problem(where, f"configs are compared while they train by {PRUNABLE} alone", f"metric: {PRUNABLE}")
+    epochs = value_at(layer.tree, ("training", "epochs"))
+    if isinstance(epochs, int) and search.prune.at[-1] >= epochs and "training.epochs" not in search.space:
+        what = f"epoch {search.prune.at[-1]} does not come before the last, {epochs}: nothing would be saved"
+        yield Problem(layer.origin.where(("search", "prune", "at")), what, f"epochs below {epochs}")
+
+
+def seed_list(seeds: Any) -> list[int]:
+    """3 means seeds 0 to 2."""
+    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)

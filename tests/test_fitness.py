@@ -1,0 +1,77 @@
+"""Whether a machine can run a sweep's trials: its own look at its code, the run's folder and the data."""
+
+import platform
+
+import pytest
+
+from fcdd_sweep.results import files
+from fcdd_sweep.sweep import fitness
+from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key
+from fcdd_sweep.sweep.parcels import Parcels
+from fcdd_sweep.sweep.trial import fingerprint_of, versions
+from fcdd_sweep.training.outcome import Silent
+from tests import works
+from tests.specs import spec
+
+HERE = platform.node()
+
+
+@pytest.fixture
+def trial():
+    return spec(normal_class="brick", dataset={"name": "textures", "classes": ["brick"]})
+
+
+@pytest.fixture
+def expected(tmp_path, trial):
+    """What a driver on this machine expects."""
+    mark = tmp_path / "run" / ".machines" / "token"
+    files.write_text(mark, "here")
+    fitness._of_run.cache_clear()
+    return Expected(versions(), mark, {data_key(trial): fingerprint_of(trial)}, Parcels(), nothing_travels)
+
+
+def nothing_travels(path, size):
+    raise AssertionError(f"{path} is asked for")
+
+
+def changed(expected, **fields):
+    return Expected(**{**vars(expected), **fields})
+
+
+def test_the_driver_s_own_machine_is_fit(expected, trial, tmp_path):
+    assert expected.problems_here([trial]) == []
+    assert CheckedWork(works.empty, expected)(trial, tmp_path / "run", Silent()).status == "done"
+
+
+def test_other_versions_are_named_and_a_patch_of_python_is_no_matter(expected, trial):
+    theirs = versions() | {"torch": "1.0", "python": platform.python_version().rpartition(".")[0] + ".99"}
+    (problem,) = changed(expected, versions=theirs).problems_here([trial])
+    assert problem.where == HERE and problem.what == f"torch is {versions()['torch']} there and 1.0 at the driver"
+
+
+def test_a_run_s_folder_that_is_another_one_is_told_and_nothing_is_made_there(expected, trial, tmp_path):
+    elsewhere = tmp_path / "another" / ".machines" / "token"
+    (problem,) = changed(expected, mark=elsewhere).problems_here([trial])
+    assert f"{tmp_path / 'another'} is another folder there" in problem.what and "s3://" in problem.next_step
+    assert not (tmp_path / "another").exists()
+
+
+def test_a_run_s_folder_that_cannot_be_written_is_told(expected, trial, monkeypatch):
+    def refuse(path, text):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(fitness.files, "write_text", refuse)
+    (problem,) = expected.problems_here([trial])
+    assert "cannot be used there (Permission denied)" in problem.what
+
+
+def test_other_data_is_told(expected, trial):
+    (problem,) = changed(expected, data={data_key(trial): "0" * 12}).problems_here([trial])
+    assert "files have other content" in problem.what
+
+
+def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_machine(expected, tmp_path):
+    lacking = spec(normal_class="bottle", dataset={"name": "mvtec", "root": tmp_path / "nowhere"})
+    result = CheckedWork(works.empty, expected)(lacking, tmp_path / "run", Silent())
+    assert (result.status, result.kind, result.host) == ("failed", "node_unfit", HERE)
+    assert f"there is no folder {tmp_path / 'nowhere'}" in result.error and result.error.startswith(f"{HERE}: ")

@@ -1,0 +1,130 @@
+"""What a run's report makes of leaves, maps and an index that are damaged or gone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pyarrow as pa
+import pytest
+
+from fcdd_sweep.report import tables
+from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.status import status_text
+from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results.files import read_table, write_rows
+from tests.fakes import FakeRun, csv_rows
+
+
+def break_nothing_left(leaf):
+    for file in leaf.iterdir():
+        file.unlink()
+
+
+def break_columns(leaf):
+    write_rows(leaf / tree.CURVES, [{"trial_id": "x"}], pa.schema([("trial_id", pa.string())]))
+
+
+def break_identity(leaf):
+    row = read_table(leaf / tree.METRICS).to_pylist()[0] | {"trial_id": "another"}
+    write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+
+
+BREAKAGES = {
+    "metrics.parquet is damaged": lambda leaf: (leaf / tree.METRICS).write_bytes(b"PAR1 nonsense"),
+    "curves.parquet is damaged": lambda leaf: (leaf / tree.CURVES).write_bytes(b""),
+    "defects.parquet is missing": lambda leaf: (leaf / tree.DEFECTS).unlink(),
+    "scores.parquet is missing": lambda leaf: (leaf / tree.SCORES).unlink(),
+    "scores.parquet is damaged": lambda leaf: (leaf / tree.SCORES).write_bytes(b"PAR1 nonsense PAR1"),
+    "history.parquet is damaged": lambda leaf: (leaf / tree.HISTORY).write_bytes(b""),
+    "metrics.parquet is missing": break_nothing_left,
+    "lacks the columns kind, x, y": break_columns,
+    "holds trial another": break_identity,
+}
+
+
+@pytest.mark.parametrize("message", BREAKAGES)
+def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0, wrong=2).finish("", "brick", 1)
+    path = run.write()
+    BREAKAGES[message](path / "normal_brick/it_1")
+    found = read_run(path)
+    (problem,) = found.problems
+    assert message in problem and problem.startswith("normal_brick/it_1 (class brick, seed 1) counts as missing")
+    unusable = "metrics" in message or "another" in message  # then the sweep finds that out itself
+    assert problem.endswith("Run the same command again." if unusable else "and run the same command again.")
+    tables.write_tables(found)
+    (row,) = csv_rows(path / "summary.csv")
+    assert (row["done"], row["missing"], row["image_auroc_n"]) == ("1", "1", "1")
+    assert float(row["image_auroc_mean"]) == pytest.approx(0.9)
+    assert [each["status"] for each in read_table(path / tree.TRIALS).to_pylist()] == ["done", "missing"]
+
+
+def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick", "tile"], [0]).finish("", "brick", 0).finish("", "tile", 0)
+    path = run.write()
+    (path / "normal_tile/it_0" / tree.CURVES).unlink()
+    page = aggregate(path).read_text()
+    assert "normal_tile/it_0 (class tile, seed 0) counts as missing: curves.parquet is missing" in page
+    assert (path / "normal_brick/roc.pdf").exists() and not (path / "normal_tile/roc.pdf").exists()
+
+
+def test_damaged_maps_cost_the_picture_not_the_figures(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0, wrong=2).finish("", "brick", 1)
+    path = run.write()
+    (path / "normal_brick/it_1" / tree.MAPS).write_bytes(b"PK\x03\x04 cut off")
+    page = aggregate(path).read_text()
+    assert "normal_brick/it_1 is not in the heatmap grid" in page
+    assert csv_rows(path / "summary.csv")[0]["done"] == "2"
+    assert (path / "normal_brick/heatmaps.png").is_file()
+
+
+def test_a_trial_is_found_where_the_index_says(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0, wrong=1)
+    (run.path / "elsewhere").mkdir()
+    (run.path / "normal_brick/it_0").rename(run.path / "elsewhere/it_0")
+    next(iter(run.index.values()))["leaf"] = "elsewhere/it_0"
+    aggregate(run.write())
+    assert read_table(run.path / tree.TRIALS)["leaf"].to_pylist() == ["elsewhere/it_0"]
+
+
+def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).finish("", "brick", 1)
+    page = aggregate(run.write()).read_text()
+    assert "1 finished trials are no longer in the plan" in page and "seed 1" not in page
+
+
+@pytest.mark.parametrize("loss", [lambda index: index.write_bytes(b"broken"), lambda index: index.unlink()])
+def test_finished_trials_are_found_without_an_index(tmp_path, loss):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1, 2]).finish("", "brick", 0).finish("", "brick", 1)
+    path = run.write()
+    own = path / "normal_brick/it_1"
+    elsewhere = path / f"config-{run.planned[1]['config_id']}/normal_brick/it_1"
+    elsewhere.parent.mkdir(parents=True)
+    own.rename(elsewhere)  # where the sweep puts it when another config's trial holds the place
+    loss(path / tree.INDEX)
+    page = aggregate(path).read_text()
+    leaves = read_table(path / tree.TRIALS)["leaf"].to_pylist()
+    assert leaves == ["normal_brick/it_0", elsewhere.relative_to(path).as_posix(), ""]
+    assert ("index.parquet cannot be read" in page) == (path / tree.INDEX).exists()
+    assert status_text(path).splitlines()[-1 - (path / tree.INDEX).exists()].split() == ["all", "3", "2", "0", "1"]
+
+
+def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).fail("", "brick", 0)
+    (trial,) = read_run(run.write()).trials
+    assert (trial.status, trial.failures) == ("done", 2)
+
+
+def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
+    path = run.write()
+    (path / "normal_brick/it_1" / tree.MAPS).unlink()
+    heard = []
+    page = aggregate(path, redraw=True, tell=heard.append).read_text()
+    assert heard[0] == "normal_brick/it_1: its pictures could not be drawn (maps.npz is missing)"
+    assert all(sentence in page for sentence in heard)
+    command = [sys.executable, "-m", "fcdd_sweep", "aggregate", str(path), "--redraw"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert heard[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"

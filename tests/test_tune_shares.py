@@ -1,0 +1,62 @@
+"""What of a machine a trial takes, on clusters of all kinds, and where it may run."""
+
+import pytest
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.schema import Resources
+
+pytestmark = pytest.mark.ray
+
+HEAD, SMALL, LARGE = {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 64.0}
+GPU, TWO_GPUS = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 5.0, "GPU": 2.0}
+
+
+@pytest.fixture
+def shares(ray_token, monkeypatch):
+    import ray
+
+    from fcdd_sweep.sweep.tune_shares import Shares
+
+    def of(machines, threads=2, *, may_grow=True, **resources):
+        nodes = [{"Alive": True, "Resources": machine} for machine in machines]
+        monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": LARGE}])
+        return Shares.of_cluster(Resources(**resources), threads, may_grow=may_grow)
+
+    return of
+
+
+def test_trials_run_on_all_machines_where_none_has_a_gpu(shares):
+    found = shares([HEAD, SMALL, LARGE])
+    assert (found.cpus, found.most_cpus, found.trials_per_gpu, found.slots) == (2.0, 64.0, 0, 34)
+    assert found.may_run_on(SMALL) and not found.may_run_on(HEAD)
+
+
+def test_beside_gpus_machines_without_one_run_nothing(shares):
+    found = shares([HEAD, LARGE, GPU, TWO_GPUS], trials_per_gpu=2)
+    assert found.slots == 2 + 2  # two share the one GPU; of the two others' four places two have their cores
+    assert found.for_room(1) == {"CPU": 2.0, "GPU": 0.5} and found.may_run_on(GPU) and not found.may_run_on(LARGE)
+
+
+def test_gpus_are_left_alone_where_the_cpu_is_asked_for(shares):
+    found = shares([HEAD, SMALL, GPU], device="cpu")
+    assert (found.trials_per_gpu, found.slots) == (0, 6) and found.for_room(1) == {"CPU": 2.0}
+
+
+def test_cores_that_only_a_machine_without_gpu_has_are_refused(shares):
+    with pytest.raises(InputError, match="a trial asks for 16 CPU cores, this machine has 8"):
+        shares([LARGE, GPU], cpus=16.0)
+
+
+def test_a_cluster_of_a_head_alone_waits_for_what_the_experiment_names(shares):
+    assert shares([HEAD], device="cuda", trials_per_gpu=4).for_room(1) == {"CPU": 2.0, "GPU": 0.25}
+    with pytest.raises(InputError, match="found 'auto', but no machine of the cluster is there yet"):
+        shares([HEAD])
+    with pytest.raises(InputError, match="Ray sees no GPU"):
+        shares([SMALL], device="cuda")
+
+
+def test_machines_that_cannot_run_trials_are_avoided(shares):
+    found = shares([SMALL])
+    free, avoiding = found.placement(2, ()), found.placement(2, ("ab", "cd"))
+    assert free.bundles == avoiding.bundles == [{"CPU": 4.0}] and free != avoiding
+    assert avoiding._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(ab,cd)"}]}
