@@ -188,7 +188,14 @@ def test_an_index_of_an_earlier_version_is_read_and_completed_from_the_leaves(tm
     old = files.table_from_rows(
         [
             {name: None for name in schemas.INDEX.names}
-            | dict(trial_id=which.trial_id, config_id=which.config_id, status="done", leaf=which.leaf, attempt=1)
+            | dict(
+                trial_id=which.trial_id,
+                config_id=which.config_id,
+                status="done",
+                leaf=which.leaf,
+                attempt=1,
+                failures=0,
+            )
         ],
         schemas.INDEX,
     ).drop_columns(["wall_time_s", "device"])
