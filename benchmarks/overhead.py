@@ -5,7 +5,8 @@ share of Tune is what stays when our monitor does nothing either. Starting Ray (
 bookkeeping is measured on made runs: one real trial's files, linked into as many leaves as the run has trials.
 
 Every measurement has a process of its own, so that its peak memory is its own. Ratios of one round say more than
-seconds: those change with what else the machine does, and the load that is printed says how much that was.
+seconds: those change with what else the machine does, and the load that is printed says how much that was. CPU seconds
+of the driver's own process change less.
 
     python benchmarks/overhead.py [--trials 100 1000] [--rows 100 1000 10000] [--rounds 3]
 """
@@ -104,14 +105,15 @@ def empty_trials(count: int, *, bare: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder)
         monitor = Deaf() if bare else Publishing(run_dir)
-        before, began = _peak_mib(), time.perf_counter()
+        before, began, busy = _peak_mib(), time.perf_counter(), time.process_time()
         TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf, Stop())
-        whole = time.perf_counter() - began
+        whole, busy = time.perf_counter() - began, time.process_time() - busy
     ends = monitor.ends
     tenth = max(1, count // 10)
     return {
         "trial_s": (ends[-1] - monitor.first) / count,
         "last_tenth_s": (ends[-1] - ends[-1 - tenth]) / tenth,
+        "cpu_s": busy / count,
         "start_s": whole - (ends[-1] - monitor.first),
         "memory_before_mib": before,
         "memory_mib": _peak_mib(),
@@ -184,10 +186,16 @@ STEPS: dict[str, Callable[[Experiment], None]] = {
 
 
 def bookkeeping(rows: int, output: Path, step: str) -> dict[str, float]:
+    plan(experiment_of(1, output))  # imports are paid for once, whatever the run's size
     experiment = experiment_of(rows, output)
-    before, began = _peak_mib(), time.perf_counter()
+    before, began, busy = _peak_mib(), time.perf_counter(), time.process_time()
     STEPS[step](experiment)
-    return {"s": time.perf_counter() - began, "memory_mib": _peak_mib(), "memory_before_mib": before}
+    return {
+        "s": time.perf_counter() - began,
+        "cpu_s": time.process_time() - busy,
+        "memory_mib": _peak_mib(),
+        "memory_before_mib": before,
+    }
 
 
 def measured(call: str) -> dict[str, float]:
@@ -221,6 +229,7 @@ def measure_trials(counts: list[int], rounds: int) -> None:
         print(f"{count} empty trials: {told(column(own, 'trial_s'), ' s')} a trial")
         ratio = [each["last_tenth_s"] / each["trial_s"] for each in own]
         print(f"  a trial of the last tenth, against the mean of all: {told(ratio, '', 2)}")
+        print(f"  CPU of the driver: {told(column(own, 'cpu_s'), ' s')} a trial, starting Ray included")
         print(f"  driver's peak memory: {told(column(own, 'memory_mib'), ' MiB', 0)}")
     few, many = found[counts[0]], found[counts[-1]]
     pairs = list(zip(few, many, strict=True))
@@ -247,7 +256,8 @@ def measure_rows(counts: list[int], rounds: int) -> None:
                 call = f"bookkeeping({rows}, Path({folder!r}), {step!r})"
                 found = [measured(call) for _ in range(rounds)]
                 memory = told(column(found, "memory_mib"), " MiB", 0)
-                print(f"{rows} rows, {step}: {told(column(found, 's'), ' s', 2)}, peak memory {memory}", flush=True)
+                spent = f"{told(column(found, 's'), ' s', 2)}, CPU {told(column(found, 'cpu_s'), ' s', 2)}"
+                print(f"{rows} rows, {step}: {spent}, peak memory {memory}", flush=True)
 
 
 def main() -> None:

@@ -165,9 +165,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> None:
-    from fcdd_sweep.sweep.cost import calibrate, measured_lines, probed_lines
+    from fcdd_sweep.sweep.cost import measured_lines, probed_lines
 
     if calibrated:
+        from fcdd_sweep.sweep.calibrate import calibrate
+
         probes = calibrate(planned, lambda sentence: print(sentence, file=sys.stderr))
         print("\n".join(probed_lines(planned, probes)))
     else:

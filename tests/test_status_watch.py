@@ -45,6 +45,7 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything
     with ProgressFile(tmp_path, print, every_s=0.05) as file:
         assert written(tmp_path)["state"] == "running"
         file.begun(5, 2, 3)
+        assert written(tmp_path)["to_run"] == 3
         file.started(first)
         file.started(second)
         file.epoch_done(first, 1, 2, 0.25)
@@ -64,6 +65,10 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything
 def test_an_interruption_is_told(tmp_path):
     with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, print):
         raise KeyboardInterrupt
+    assert written(tmp_path)["state"] == "interrupted"
+    with ProgressFile(tmp_path, print) as file:
+        assert written(tmp_path)["state"] == "running"
+        Together(Progress(), [file]).stopped()
     assert written(tmp_path)["state"] == "interrupted"
 
 
@@ -183,7 +188,14 @@ def test_an_index_of_an_earlier_version_is_read_and_completed_from_the_leaves(tm
     old = files.table_from_rows(
         [
             {name: None for name in schemas.INDEX.names}
-            | dict(trial_id=which.trial_id, config_id=which.config_id, status="done", leaf=which.leaf, attempt=1)
+            | dict(
+                trial_id=which.trial_id,
+                config_id=which.config_id,
+                status="done",
+                leaf=which.leaf,
+                attempt=1,
+                failures=0,
+            )
         ],
         schemas.INDEX,
     ).drop_columns(["wall_time_s", "device"])

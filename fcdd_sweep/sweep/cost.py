@@ -1,32 +1,26 @@
 """What a plan costs: from trials of the run that are finished, or from a short probe on this machine.
 
-Both are estimates. Finished trials are measured where and beside what they ran; a probe has one machine to itself.
+Both are estimates. Finished trials are measured where and beside what they ran; a probe (`sweep.calibrate`) runs alone.
 """
 
 from __future__ import annotations
 
 import statistics
-import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.trial import TrialSpec, canonical, identity
 from fcdd_sweep.config.words import clock, number_of
 from fcdd_sweep.report.live import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.report.records import read_index
-from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.place import check_reachable
 from fcdd_sweep.sweep.machine import this_machine
-from fcdd_sweep.sweep.monitor import Progress
 from fcdd_sweep.sweep.plan import Plan
 
-_PROBED_EPOCHS = 2
+PROBED_EPOCHS = 2
 """Passes through the data that a probe trains: the first pays for the start, the second is timed."""
 _FREE = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
 """Keys of `training` that do not decide what a pass through the data takes."""
@@ -66,66 +60,6 @@ def cost_class(settings: Settings) -> str:
     return canonical(plain | {"training": training})
 
 
-def calibrate(planned: Plan, tell: Callable[[str], object]) -> dict[str, Probe]:
-    """A probe of the first class for every class of cost among the configs; nothing is written into the run.
-
-    Raises:
-        InputError: data that cannot be read, or a probe that fails; the sweep's trials would, too.
-    """
-    from fcdd_sweep.sweep.sweep import prepare_data  # brings torch, which a plan alone does not need
-
-    firsts: dict[str, TrialSpec] = {}
-    for spec in planned.specs:
-        firsts.setdefault(cost_class(spec.settings), spec)
-    prepare_data(list(firsts.values()), _Telling(tell))
-    return {key: _probe(spec) for key, spec in firsts.items()}
-
-
-def _probe(spec: TrialSpec) -> Probe:
-    from fcdd_sweep.sweep.trial import run_trial
-    from fcdd_sweep.training.outcome import Silent
-
-    short = spec.settings.training.model_copy(update={"epochs": _PROBED_EPOCHS, "passes_per_epoch": 1})
-    probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
-    with tempfile.TemporaryDirectory(prefix="fcdd-probe-") as folder:
-        began = time.perf_counter()
-        result = run_trial(probed, Path(folder), Silent())
-        whole = time.perf_counter() - began
-        if result.status != "done":
-            raise InputError(_failed(spec, result.error))
-        leaf = tree.attempts_of(Path(folder), probed.trial_id) / str(result.attempt) / "leaf"
-        size = sum(path.stat().st_size for path in leaf.iterdir())
-        (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
-        speeds = files.read_table(leaf / tree.HISTORY)["images_per_second"].to_pylist()
-    step_s = spec.settings.training.batch_size / speeds[-1]
-    pass_s = _samples(spec.settings, row) / speeds[-1]
-    tested = row["n_test_nominal"] + row["n_test_anomalous"]
-    setup_s = max(0.0, whole - _PROBED_EPOCHS * pass_s - row["test_time_s"])
-    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"])
-
-
-def _samples(settings: Settings, row: Mapping[str, Any]) -> int:
-    """Training samples of a pass: anomalies that are made before training stand beside the nominal ones."""
-    appended = settings.anomalies.mode != "unsupervised" and not settings.anomalies.online
-    return int(row["n_train"] + (row["n_train_anomalous"] or row["n_train"]) * appended)
-
-
-def _failed(spec: TrialSpec, error: str) -> Problem:
-    name = f"config {spec.config_name}, class {spec.normal_class}" if spec.config_name else f"class {spec.normal_class}"
-    step = "The sweep's trials would fail, too: correct the experiment and probe again"
-    return Problem(name, f"the probe failed ({error})", next_step=step)
-
-
-class _Telling(Progress):
-    """Passes on what is said of the data."""
-
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
-
-    def said(self, sentence: str) -> None:
-        self._tell(sentence)
-
-
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
     """The estimate from the run's own finished trials; none where there are no such."""
     check_reachable(experiment.run_dir)
@@ -146,16 +80,14 @@ def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
     """The estimate from probes, and what they measured."""
     counts = Counter(cost_class(spec.settings) for spec in planned.specs)
     first = {cost_class(spec.settings): spec for spec in reversed(planned.specs)}
-    lines = [
-        f"measured on this machine, alone, {_PROBED_EPOCHS} passes through the data of class {planned.classes[0]}:"
-    ]
+    what = f"{PROBED_EPOCHS} passes through the data of class {planned.classes[0]}"
+    lines = [f"measured on this machine, one trial by itself, {what}:"]
     for key, probe in probes.items():
         spec = first[key]
         name = f"{spec.config_name}: " if spec.config_name else ""
         lines.append(
             f"  {name}{probe.step_s * 1000:.1f} ms a step, {probe.pass_s:.2f} s a pass, "
-            f"scoring {1000 * probe.test_s / max(probe.test_images, 1):.2f} ms an image, "
-            f"{probe.setup_s:.1f} s beside both "
+            f"scoring {1000 * probe.test_s / max(probe.test_images, 1):.2f} ms an image, {probe.setup_s:.1f} s beside "
             f"(pictures and files among them); so {number_of(counts[key], 'trial')}"
             f" of about {clock(probe.trial_s(spec.settings))} each"
         )

@@ -19,6 +19,10 @@ class Together(Progress):
         self._first.begun(planned, kept, missing)
         self._tell(lambda other: other.begun(planned, kept, missing))
 
+    def stopped(self) -> None:
+        self._first.stopped()
+        self._tell(lambda other: other.stopped())
+
     def said(self, sentence: str) -> None:
         self._first.said(sentence)
 

@@ -41,6 +41,9 @@ class Progress(Monitor):
     def begun(self, planned: int, kept: int, missing: int) -> None:
         """The trials are known; `missing` of them run now."""
 
+    def stopped(self) -> None:
+        """A signal ended the sweep, and what ran has saved itself."""
+
     def said(self, sentence: str) -> None:
         """Something worth knowing."""
 

@@ -340,7 +340,7 @@ def _resources_text(settings: Settings) -> str:
     shared = (
         f"{on_gpu} trials share a GPU if there is one" if on_gpu > 1 else "each has a GPU to itself if there is one"
     )
-    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared} if there is one"
+    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared}"
 
 
 _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {

@@ -44,7 +44,7 @@ class ProgressFile(Progress):
         self._hosts: set[str] = set()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="progress.json", daemon=True)
-        self._said = False
+        self._said = self._stopped = False
 
     def __enter__(self) -> ProgressFile:
         self._write("running")
@@ -55,11 +55,15 @@ class ProgressFile(Progress):
         self._over.set()
         self._thread.join(timeout=self.every_s)
         if not self._thread.is_alive():  # otherwise it hangs in the storage, where this thread would hang, too
-            self._write("ended" if kind is None else "interrupted")
+            self._write("interrupted" if self._stopped or kind is not None else "ended")
 
     def begun(self, planned: int, kept: int, missing: int) -> None:
         with self._lock:
             self._tally = Tally(planned, kept, missing)
+        self._write("running")
+
+    def stopped(self) -> None:
+        self._stopped = True
 
     def started(self, spec: TrialSpec) -> None:
         with self._lock:

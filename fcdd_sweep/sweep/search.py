@@ -95,6 +95,8 @@ def run_search(
         running.take_up(changed_data)
         runner = runner_of(experiment, ledger, local=local, address=address)
         interrupted = running.judge(work, runner) or running.confirm(work, runner)
+        if interrupted:
+            hears.stopped()
         return running.over(interrupted=interrupted)
 
 

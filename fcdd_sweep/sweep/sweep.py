@@ -123,6 +123,8 @@ def run_sweep(
             hears.begun(len(planned.specs), len(kept), len(missing))
             publishing = Publishing(ledger, hears, failures, held)
             interrupted = bool(missing) and run_trials(missing, publishing, work, runner)
+            if interrupted:
+                hears.stopped()
         if not interrupted:
             progress.said("building the report")
         report = run_dir / tree.REPORT if interrupted else aggregate(run_dir)
