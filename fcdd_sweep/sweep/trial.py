@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import logging
 import math
 import platform
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -44,12 +42,11 @@ from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.failures import FailureKind, kind_of
 from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
+from fcdd_sweep.sweep.trial_log import Logged, logger, logging_to
 from fcdd_sweep.training.checkpoint import StateError
 from fcdd_sweep.training.device import choose_device, device_name
-from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome
+from fcdd_sweep.training.outcome import Observer, Outcome
 from fcdd_sweep.training.trainer import Stopped, train
-
-logger = logging.getLogger("fcdd_sweep.trial")
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def _attempt(
     try:
         row = _unsent_row(spec, run_dir, folder)
         if row is None:
-            with _logging_to(leaf / tree.LOG):
+            with logging_to(leaf / tree.LOG):
                 fetch_checkpoints(run_dir, spec.trial_id, folder)
                 row = _make_leaf(spec, number, leaf, attempt_dir, observer, Every.of(every))
         hand_in(folder, attempt_dir)
@@ -170,34 +167,6 @@ def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        pass
-
-    def close(self) -> None:
-        with suppress(OSError):
-            super().close()
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    package = logging.getLogger("fcdd_sweep")
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()
-
-
 def _make_leaf(
     spec: TrialSpec, number: int, leaf: Path, attempt_dir: Place, observer: Observer, every: Every
 ) -> dict[str, Any]:
@@ -205,7 +174,7 @@ def _make_leaf(
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     files.write_text(leaf / tree.CONFIG, config_text(spec))
     logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), _Logging(observer))
+    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), Logged(observer))
     write_outcome(spec, outcome, leaf)
     row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
     files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
@@ -237,31 +206,6 @@ def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every
         "source": source_digest(),
     }
     return Checkpoints(folder, every, identity, made_with, partial(send_checkpoints, attempt_dir))
-
-
-@dataclass(frozen=True)
-class _Logging:
-    """Writes every epoch to the log, then passes it on."""
-
-    observer: Observer
-
-    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        logger.info(
-            "epoch %d/%d: loss %.5f (nominal %.5f, anomalous %.5f), learning rate %.3g, %.0f images/s",
-            record.epoch,
-            epochs,
-            record.loss,
-            record.loss_nominal,
-            record.loss_anomalous,
-            record.learning_rate,
-            record.images_per_second,
-        )
-        if not math.isnan(record.validation_image_auroc):
-            logger.info("epoch %d: AUROC %.4f over validation images", record.epoch, record.validation_image_auroc)
-        self.observer.epoch_done(record, epochs)
-
-    def stop_asked(self) -> bool:
-        return self.observer.stop_asked()
 
 
 def config_text(spec: TrialSpec) -> str:
