@@ -15,12 +15,15 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.search import Prune
 from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep import search as searching
+from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.search import run_search
 from fcdd_sweep.sweep.search_prune import Courses
 from fcdd_sweep.sweep.sweep import Progress, run_sweep
@@ -440,3 +443,27 @@ def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
         again.restore(number, json.loads(json.dumps(courses.plain(number))))
     assert [again.hopeless(number) for number in range(5)] == [courses.hopeless(number) for number in range(5)]
     assert courses.means(0) == {2: pytest.approx(0.7)}
+
+
+def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT)
+    assert cli.main(["validate", str(path)]) == 0
+    assert "valid, a search of at most 6 configs, 4 trials a config (2 classes x 2 seeds)" in capsys.readouterr().out
+    told = ["--set", "search.prune={at: [1]}", "--set", "training.epochs=2"]
+    assert cli.main([str(path), "--dry-run", *told]) == 0
+    out = capsys.readouterr().out
+    for words in ("maximize validation_image_auroc", "given up at epoch 1", "0.0001 to 0.1, logarithmic", "seeds 2, 3"):
+        assert words in out
+    assert cli.main(["validate", str(path), "--set", "search.classes=['4']"]) == 2
+    assert "'4' is none of the experiment's classes" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_search_has_no_baselines_and_is_told_of_in_the_status(experiment):
+    loaded = experiment()
+    go(loaded)
+    with pytest.raises(InputError, match="the run is a search"):
+        baselines_of(loaded.run_dir)
+    text = status_text(loaded.run_dir)
+    assert "confirmed-default" in text and "all  " in text and " 32    32       0        0" in text

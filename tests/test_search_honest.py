@@ -96,7 +96,9 @@ def test_a_search_that_asks_for_the_test_set_is_misled_by_it(experiment, monkeyp
 
 @pytest.mark.ray
 def test_a_search_on_ray_judges_and_confirms_every_config_once(experiment):
-    loaded = experiment("search.budget.configs=6", "dataset.classes=['3', '8']", "seeds=2")
+    loaded = experiment(
+        "search.budget.configs=6", "dataset.classes=['3', '8']", "seeds=2", "training.learning_rate=0.29"
+    )
     result = run_search(loaded, work=works.scored)
     assert (result.planned, result.done) == (6 * 4 + 2 * 4, 32)
     judged, best, confirmed = found(loaded)

@@ -33,9 +33,13 @@ def search_entries(search: Search, experiment: Experiment) -> Mapping[str, list[
     metrics = zip(search.metrics, search.directions, strict=True)
     judged = ", ".join(f"{direction} {metric}" for metric, direction in metrics)
     oracle = ["ORACLE: the search looks at the test set, and all that it finds is marked so"] if search.oracle else []
+    prune, pruned = search.prune, []
+    if prune is not None:
+        pruned = [f"given up at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep:.0%}"]
     return {
         "search": [
             f"{search.algorithm}, seed {search.seed}: {judged}; a failed trial: {search.failed_trials}",
+            *pruned,
             *oracle,
         ],
         "space": [f"{key}: {_axis_text(axis)}" for key, axis in search.space.items()],
