@@ -95,10 +95,10 @@ def test_a_failed_trial_gives_1_and_status_tells_it(call, monkeypatch):
 
     real = trial.train
 
-    def broken(spec, *rest):
+    def broken(spec, *rest, **more):
         if spec.seed == 1:
             raise RuntimeError("the lamp went out")
-        return real(spec, *rest)
+        return real(spec, *rest, **more)
 
     monkeypatch.setattr(trial, "train", broken)
     code, out, _ = call("quick.yaml", "--local")
