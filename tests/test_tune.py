@@ -1,5 +1,6 @@
 """The runner on a real local Ray."""
 
+import importlib
 import os
 import subprocess
 import threading
@@ -69,6 +70,17 @@ def test_every_trial_runs_once_and_nothing_is_left(tmp_path):
     assert dict(os.environ) == before
     assert home.exists() == had_home
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("def work(spec, run_dir, observer): ...\n")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        work = importlib.import_module("only_here").work
+    monitor = run(work, [spec()], tmp_path / "run")
+    (result,) = monitor.results.values()
+    assert (result.status, result.kind, monitor.again) == ("failed", "error", [])
+    assert "only_here" in result.error
 
 
 def test_epochs_are_heard_while_a_trial_runs(tmp_path):

@@ -130,6 +130,8 @@ class Listener(Callback):
             words = f"its worker did not answer for {self._silent_after_s / 60:.3g} minutes and was ended"
             return TrialResult(trial_id, "failed", 0, words, kind="hung", traceback=text)
         kind = kind_of_loss(text)
+        if kind == "node_unfit" and not self._wave.machines.others:
+            kind = "error"  # it would be the same machine again
         return TrialResult(trial_id, "failed", 0, _first_line(text), kind=kind, traceback=text)
 
     def _ended(self, trial: Any, result: TrialResult) -> None:

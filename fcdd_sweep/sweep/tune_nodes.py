@@ -37,8 +37,11 @@ class Machines:
     """The one machine of a Ray of our own, which is the driver's: there is nothing to look at.
 
     Attributes:
+        others: whether a trial that cannot run on one machine may run on another.
         unfit: what is wrong with machines that cannot run trials, by Ray's ids of nodes.
     """
+
+    others = False
 
     def __init__(self) -> None:
         self.unfit: dict[str, str] = {}
@@ -66,6 +69,8 @@ class Machines:
 
 class ClusterMachines(Machines):
     """Machines that come and go. Only those that have room for a trial count."""
+
+    others = True
 
     def __init__(self, expected: Expected, specs: Sequence[TrialSpec], shares: Shares) -> None:
         super().__init__()
