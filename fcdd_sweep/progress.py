@@ -32,8 +32,10 @@ def outcome(spec: TrialSpec, result: TrialResult) -> str:
     """One sentence on how a trial ended."""
     if result.status == "failed":
         return f"FAILED  {label(spec)}: {result.error}"
-    score = "n/a" if result.image_auroc is None else f"{result.image_auroc:.4f}"
-    return f"{result.status}  {label(spec)}: image AUROC {score}"
+    name, score = "image AUROC", result.image_auroc
+    if not spec.settings.evaluation.test:
+        name, score = "AUROC over validation images", result.validation_image_auroc
+    return f"{result.status}  {label(spec)}: {name} {'n/a' if score is None else f'{score:.4f}'}"
 
 
 class PlainProgress(Progress):

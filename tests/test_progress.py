@@ -103,3 +103,12 @@ def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")])
 def test_clock(seconds, text):
     assert clock(seconds) == text
+
+
+def test_a_trial_that_is_not_tested_tells_its_figure_of_selection(out):
+    judging = spec(evaluation={"test": False, "validation": {"nominal_fraction": 0.5, "anomalies": "training"}})
+    progress = PlainProgress(Console(file=out, width=120))
+    progress.begun(1, 0, 1)
+    progress.started(judging)
+    progress.ended(judging, TrialResult(judging.trial_id, "done", 1, validation_image_auroc=0.625))
+    assert "AUROC over validation images 0.6250" in out.getvalue() and "image AUROC n/a" not in out.getvalue()

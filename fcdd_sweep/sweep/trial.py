@@ -61,7 +61,8 @@ class TrialResult:
         kind: what kind of failure it was; None when it was none.
         traceback: of a failure.
         host: machine that ran it; empty when nobody knows.
-        image_auroc: of a finished trial; None when undefined.
+        image_auroc: over test images, of a finished trial; None when undefined or not tested.
+        validation_image_auroc: the same over validation images.
         data_fingerprint: of a finished trial.
         wall_time_s, device: of a finished trial; None when nobody knows.
     """
@@ -77,6 +78,7 @@ class TrialResult:
     host: str = ""
     wall_time_s: float | None = None
     device: str | None = None
+    validation_image_auroc: float | None = None
 
 
 def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
@@ -128,6 +130,7 @@ def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
         host=host,
         wall_time_s=row["wall_time_s"],
         device=row["device"],
+        validation_image_auroc=row.get("validation_image_auroc"),
     )
 
 
