@@ -399,6 +399,10 @@ def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
         assert ended == ["done", "stopped"] and row["epochs_trained"] == 4 + 2
     saved = summary(loaded)["pruning"]
     assert saved["configs"] == len(pruned) and saved["epochs_saved"] == 10 * len(pruned)
+    rungs = files.read_table(result.run_dir / tree.SEARCH_DIR / tree.RUNGS).to_pylist()
+    assert [(row["number"], row["epoch"]) for row in rungs] == [(row["number"], 2) for row in rows]
+    means = {row["number"]: row["value"] for row in rungs}
+    assert max(means[row["number"]] for row in pruned) < max(means.values())
     assert saved["epochs_trained"] == sum(row["epochs_trained"] for row in rows)
     assert any("Pruning gave up" in sentence for sentence in summary(loaded)["sentences"])
     kept = study(loaded).get_trials()

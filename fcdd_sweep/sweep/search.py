@@ -31,6 +31,7 @@ from fcdd_sweep.sweep.search_tables import (
     write_configs,
     write_confirmation,
     write_importance,
+    write_rungs,
     write_summary,
 )
 from fcdd_sweep.sweep.sweep import (
@@ -241,6 +242,7 @@ class _Running:
         entries, best = self.study.entries(), self.study.pareto()
         summary = summary_of(self.planned, entries, best, self.study.hours, rows)
         self._write_configs(over=True)
+        write_rungs(self.run_dir, entries)
         write_importance(self.run_dir, self.study.importance())
         write_confirmation(self.run_dir, rows)
         write_summary(self.run_dir, summary)

@@ -17,13 +17,11 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.monitor import Follower
 from fcdd_sweep.sweep.search_figures import Figures, verdict
 from fcdd_sweep.sweep.search_plan import SearchPlan
-from fcdd_sweep.sweep.search_prune import Courses
+from fcdd_sweep.sweep.search_prune import COURSE, Courses
 from fcdd_sweep.sweep.search_study import Entry, Study
 from fcdd_sweep.sweep.trial import TrialResult
 
 _HOUR_S = 3600.0
-_COURSE = "course"
-"""In the study: what a config has reached at the epochs of pruning."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Judge(Follower):
         self._epochs: dict[str, int] = {}
         self._courses = Courses(planned.search.prune, planned.plan.classes)
         for entry in entries:
-            self._courses.restore(entry.number, entry.facts.get(_COURSE, []))
+            self._courses.restore(entry.number, entry.facts.get(COURSE, []))
 
     @property
     def examples(self) -> Sequence[TrialSpec]:
@@ -232,7 +230,7 @@ class Judge(Follower):
     def _tell(self, entry: Entry, state: Any, scores: Sequence[float], facts: dict[str, Any]) -> None:
         self._study.keep_hours(self.hours)
         if self._courses.at:
-            facts = {**facts, _COURSE: self._courses.plain(entry.number)}
+            facts = {**facts, COURSE: self._courses.plain(entry.number)}
             for epoch, mean in self._courses.means(entry.number).items():
                 self._study.report(entry.number, epoch, mean)
         self._study.tell(entry.number, state, scores, facts)

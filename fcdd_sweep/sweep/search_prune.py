@@ -9,6 +9,8 @@ from typing import Any
 from fcdd_sweep.config.search import Prune
 from fcdd_sweep.config.trial import TrialSpec
 
+COURSE = "course"
+"""In the study: what a config has reached at the epochs of pruning."""
 Point = tuple[str, int, int]
 """Normal class, seed and epoch at which validation images were looked at."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.place import Place
 from fcdd_sweep.sweep.search_figures import Figures
 from fcdd_sweep.sweep.search_plan import SearchPlan
+from fcdd_sweep.sweep.search_prune import COURSE
 from fcdd_sweep.sweep.search_study import Entry
 
 _CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
@@ -67,6 +69,21 @@ def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict
         "started": entry.started,
         "finished": entry.finished,
     }
+
+
+def write_rungs(run_dir: Place, entries: Sequence[Entry]) -> None:
+    """Write `rungs.parquet`, if configs were compared on their way."""
+    rows = []
+    for entry in entries:
+        measured: dict[int, list[float]] = {}
+        for _, _, epoch, value in entry.facts.get(COURSE, []):
+            measured.setdefault(epoch, []).append(value)
+        rows += [
+            {"number": entry.number, "epoch": epoch, "value": math.fsum(values) / len(values)}
+            for epoch, values in sorted(measured.items())
+        ]
+    if rows:
+        files.write_rows(run_dir / tree.SEARCH_DIR / tree.RUNGS, rows, schemas.RUNGS)
 
 
 def write_importance(run_dir: Place, importance: Mapping[str, float | None]) -> None:
