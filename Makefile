@@ -15,8 +15,7 @@ demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
-	$(BIN)/python -m pytest -m 'ray and not faults'
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'not faults'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s -m faults
