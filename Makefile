@@ -9,13 +9,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-faults test-cluster lint types setup wheel clean
+.PHONY: demo test test-plain test-ray test-faults test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(BIN)/python -m pytest -n 3 --dist loadgroup -m 'not faults'
+	$(MAKE) -j2 --output-sync=target test-plain test-ray
+
+test-plain: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
+
+# tests that start a Ray mostly wait, so they run beside the others, one after the other
+test-ray: $(STAMP)
+	$(BIN)/python -m pytest -m 'ray and not faults'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s -m faults

@@ -9,14 +9,6 @@ from fcdd_sweep.sweep import tune_cluster
 torch.set_num_threads(1)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests that start a Ray mostly wait: one process does them in turn, beside those of the other files."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Decoded images go to a folder that is gone afterwards, never to the user's cache."""
