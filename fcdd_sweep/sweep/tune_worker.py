@@ -62,13 +62,21 @@ class Worker(tune.Trainable):
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._spec = TrialSpec.from_dict(json.loads(config["trial"]))
-        self._trial = TrialThread(self._orders.work, self._spec, self._orders.run_dir)
-        if self._warned:
-            self._trial.ask_to_stop()
+        self._begun: TrialThread | None = None
+
+    @property
+    def _trial(self) -> TrialThread:
+        """Begun with the first step: a worker that died while Tune hands it a trial would be given it twice."""
+        if self._begun is None:
+            self._begun = TrialThread(self._orders.work, self._spec, self._orders.run_dir)
+            if self._warned:
+                self._begun.ask_to_stop()
+        return self._begun
 
     def _terminated(self, signum: int, frame: Any) -> None:
         self._warned = True
-        self._trial.ask_to_stop()
+        if self._begun is not None:
+            self._begun.ask_to_stop()
 
     def ask_to_stop(self) -> None:
         """The driver calls this between two steps."""
