@@ -74,3 +74,15 @@ def defects_corpus(
         mask_offset=np.arange(len(masks) + 1, dtype=np.int64) * len(masks[0]),
         fingerprints={"plain": "f" * 12},
     )
+
+
+def small_experiment(rest: str, classes: str = '["3", "8"]') -> str:
+    """The text of an experiment file on digits with the smallest network; `rest` are its further lines."""
+    return f"""
+schema: 1
+name: small
+preset: digits
+dataset: {{name: digits, classes: {classes}}}
+images: {{raw_size: 28, size: 28, color: grey}}
+network: {{name: FCDD_CNN28}}
+{rest.lstrip()}"""

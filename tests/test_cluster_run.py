@@ -7,20 +7,17 @@ import time
 import pytest
 
 from fcdd_sweep.results import files, tree
+from tests.specs import small_experiment
 
 pytestmark = pytest.mark.ray
 
-EXPERIMENT = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3", "8"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
+EXPERIMENT = small_experiment(
+    """
 training: {epochs: 2, passes_per_epoch: 1, threads: 1}
 keep: {pictures: none}
 seeds: 2
 """
+)
 
 
 @pytest.fixture

@@ -4,63 +4,28 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 import random
-import signal
 import time
 from collections import Counter
+from functools import partial
 
 import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.search import Prune
-from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep import search as searching
 from fcdd_sweep.sweep.baselines import baselines_of
-from fcdd_sweep.sweep.search import run_search
-from fcdd_sweep.sweep.search_prune import Courses
-from fcdd_sweep.sweep.sweep import Progress, run_sweep
+from fcdd_sweep.sweep.sweep import run_sweep
 from tests import works
-
-EXPERIMENT = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3", "8"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
-training: {epochs: 1, passes_per_epoch: 1}
-seeds: 2
-search:
-  budget: {configs: 6}
-  space:
-    training.learning_rate: {log: [0.0001, 0.1]}
-    anomalies.limit: {choices: [1, 8, 32, all]}
-"""
-SIZES = (
-    EXPERIMENT.partition("    training.learning")[0]
-    + """\
-    images.raw_size: {choices: [28, 40]}
-    images.size: {choices: [28, 32]}
-"""
-)
+from tests.searches import EXPERIMENT, SIZES, Heard, go, load, study, suggested, summary, table
 
 
 @pytest.fixture
 def experiment(tmp_path):
-    def load(*overrides, output="results", text=EXPERIMENT):
-        path = tmp_path / "small.yaml"
-        path.write_text(text)
-        return load_experiment(path, [f"output={tmp_path / output}", *overrides])
-
-    return load
+    return partial(load, tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -68,47 +33,6 @@ def without_report(request, monkeypatch):
     """Tests of a search are not those of its report."""
     if "report" not in request.keywords:
         monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
-
-
-class Heard(Progress):
-    def __init__(self, stop_after=None):
-        self.sentences, self.results, self.started_ids, self.stop_after = [], [], [], stop_after
-
-    def said(self, sentence):
-        self.sentences.append(sentence)
-
-    def started(self, spec):
-        self.started_ids.append(spec.trial_id)
-
-    def ended(self, spec, result):
-        self.results.append((spec.leaf, result.status))
-        if self.stop_after is not None and len(self.results) == self.stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-def go(experiment, work=works.scored, **options):
-    heard = Heard(**options)
-    return run_search(experiment, local=True, progress=heard, work=work), heard
-
-
-def table(experiment, name=tree.SEARCH_CONFIGS):
-    return files.read_table(experiment.run_dir / tree.SEARCH_DIR / name).to_pylist()
-
-
-def summary(experiment):
-    return json.loads((experiment.run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY).read_text())
-
-
-def study(experiment):
-    journal = experiment.run_dir / tree.SEARCH_DIR / tree.JOURNAL
-    return optuna.load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(journal))))
-
-
-def suggested(experiment):
-    """Values by number, without what differs between two runs."""
-    return [
-        (row["number"], row["param.training.learning_rate"], row["param.anomalies.limit"]) for row in table(experiment)
-    ]
 
 
 def test_a_search_judges_its_budget_of_configs_and_the_files_own_first(experiment):
@@ -381,72 +305,6 @@ def test_a_journal_whose_last_line_is_torn_goes_on(experiment):
         journal.write(b'{"op_code": 5, "wor')
     go(experiment("search.budget.configs=7"))
     assert len(study(loaded).get_trials()) == 7
-
-
-PRUNED = ("search.prune={at: [2], min_configs: 3}", "training.epochs=4", "search.budget.configs=12")
-
-
-def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
-    loaded, whole = experiment(*PRUNED), experiment(*PRUNED[1:], output="whole")
-    result, heard = go(loaded, work=works.scored_by_epochs)
-    rows = table(loaded)
-    pruned = [row for row in rows if row["state"] == "pruned"]
-    assert pruned and rows[0]["state"] == "done" and result.missing == 0
-    assert all((row["pruned_at"], row["value"]) == (2, None) and row["n_done"] < 4 for row in pruned)
-    for row in pruned:
-        ended = [status for leaf, status in heard.results if leaf.startswith(row["config"] + "/")]
-        # both classes must have come so far: the trial of the second one is stopped, and no other is begun
-        assert ended == ["done", "stopped"] and row["epochs_trained"] == 4 + 2
-    saved = summary(loaded)["pruning"]
-    assert saved["configs"] == len(pruned) and saved["epochs_saved"] == 10 * len(pruned)
-    rungs = files.read_table(result.run_dir / tree.SEARCH_DIR / tree.RUNGS).to_pylist()
-    assert [(row["number"], row["epoch"]) for row in rungs] == [(row["number"], 2) for row in rows]
-    means = {row["number"]: row["value"] for row in rungs}
-    assert max(means[row["number"]] for row in pruned) < max(means.values())
-    assert saved["epochs_trained"] == sum(row["epochs_trained"] for row in rows)
-    assert any("Pruning gave up" in sentence for sentence in summary(loaded)["sentences"])
-    kept = study(loaded).get_trials()
-    assert [trial.state.name == "PRUNED" for trial in kept] == [row["state"] == "pruned" for row in rows]
-    assert all(list(trial.intermediate_values) == [2] for trial in kept)
-    go(whole, work=works.scored_by_epochs)
-    assert summary(whole)["pruning"] is None and {row["state"] for row in table(whole)} == {"done"}
-
-
-def test_an_interrupted_search_prunes_as_an_undisturbed_one(experiment):
-    whole, cut = experiment(*PRUNED, output="whole"), experiment(*PRUNED, output="cut")
-    go(whole, work=works.scored_by_epochs)
-    for stop_after in (13, 9, 3):
-        assert go(cut, work=works.scored_by_epochs, stop_after=stop_after)[0].interrupted
-    go(cut, work=works.scored_by_epochs)
-    assert suggested(cut) == suggested(whole)
-    columns = ("state", "value", "pruned_at")
-    assert [[row[name] for name in columns] for row in table(cut)] == [
-        [row[name] for name in columns] for row in table(whole)
-    ]
-
-
-def at(normal_class, seed=0):
-    return TrialSpec(None, normal_class, seed)
-
-
-def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
-    courses = Courses(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
-    for number, (easy, hard) in enumerate([(0.9, 0.5), (0.8, 0.6), (0.95, 0.3)]):
-        courses.add(number, at("easy"), {2: easy, 3: 0.0})
-        courses.add(number, at("hard"), {2: hard})
-    courses.add(3, at("hard"), {2: 0.4})
-    assert courses.hopeless(3) is None  # its easy class is not there yet
-    courses.add(3, at("easy"), {2: 0.9})
-    assert courses.hopeless(3) == 2  # 1.3 against 1.4, 1.4 and 1.25: two of four are better
-    courses.add(4, at("easy", seed=1), {2: 0.1})
-    courses.add(4, at("hard", seed=1), {2: 0.1})
-    assert courses.hopeless(4) is None  # nobody else has that seed
-    assert [courses.hopeless(number) for number in (0, 1, 2)] == [None, None, 2]
-    again = Courses(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
-    for number in range(5):
-        again.restore(number, json.loads(json.dumps(courses.plain(number))))
-    assert [again.hopeless(number) for number in range(5)] == [courses.hopeless(number) for number in range(5)]
-    assert courses.means(0) == {2: pytest.approx(0.7)}
 
 
 def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):

@@ -15,14 +15,10 @@ from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.sweep.search import run_search
 from tests import works
+from tests.specs import small_experiment
 
-EXPERIMENT = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
+EXPERIMENT = small_experiment(
+    """
 training: {epochs: 2, passes_per_epoch: 1}
 keep: {pictures: none, snapshots: none}
 seeds: 1
@@ -30,7 +26,9 @@ search:
   budget: {configs: 4}
   space:
     training.learning_rate: {log: [0.001, 0.3]}
-"""
+""",
+    '["3"]',
+)
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import fingerprint_of
 from tests import trees
 from tests.broken import HEAD, TEXTURES, assert_told, problems_in
+from tests.specs import small_experiment
 
 HELD = "evaluation: {validation: {nominal_fraction: 0.2, anomalies: %s}}\n"
 
@@ -225,17 +226,14 @@ def test_one_kind_of_anomaly_takes_the_place_of_another(planned):
 
 # What a run leaves
 
-SMALL = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
+SMALL = small_experiment(
+    """
 training: {epochs: 2, passes_per_epoch: 1}
 evaluation: {test: false, validation: {nominal_fraction: 0.3, anomalies: training, epochs: [1]}}
 seeds: 1
-"""
+""",
+    '["3"]',
+)
 
 
 def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_path):

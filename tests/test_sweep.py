@@ -23,18 +23,15 @@ from fcdd_sweep.sweep.monitor import Progress
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import works
+from tests.specs import small_experiment
 from tests.trees import write_class_first, write_image, write_images, write_mvtec
 
-EXPERIMENT = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3", "8"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
+EXPERIMENT = small_experiment(
+    """
 training: {epochs: 1, passes_per_epoch: 1}
 seeds: 2
 """
+)
 
 
 @pytest.fixture

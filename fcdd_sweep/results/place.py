@@ -88,7 +88,7 @@ def check_reachable(place: Place) -> None:
     try:
         store, path = _opened(bucket)
         there = not path or store.get_file_info(path).type != fs.FileType.NotFound
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         problem = Problem(str(place), f"the address is not understood ({_brief(error)})", "", _READ_ON)
         raise InputError(problem) from error
     except OSError as error:

@@ -115,13 +115,19 @@ def _exposure(source: DatasetSource | FolderSource, parts: Parts, looks: Looks) 
         elif not looks.has_images(source.folder):
             yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
         return
+    instead = "Choose another one, or anomalies.mode: other for its real anomalies"
+    yield from data_set_problems(source, parts, looks, instead)
+
+
+def data_set_problems(source: DatasetSource, parts: Parts, looks: Looks, instead: str) -> Iterator[Problem]:
+    """Why no anomalies can come from a data set; `instead` of the trained one itself something else may be chosen."""
     where = "anomalies.source.dataset"
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
         yield Problem(where, what, ", ".join(DATA_SETS), step)
     elif holds_normal_class(source, parts.dataset):
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
-        yield Problem(where, what, next_step="Choose another one, or anomalies.mode: other for its real anomalies")
+        yield Problem(where, what, next_step=instead)
     elif parts.images is not None:
         yield from looks.exposure_problems(source, parts.dataset, parts.images)
 

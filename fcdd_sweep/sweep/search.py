@@ -15,7 +15,6 @@ from fcdd_sweep.config.trial import TrialSpec, identity
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
-from fcdd_sweep.results.place import check_reachable
 from fcdd_sweep.sweep.failure_log import FailureLog
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.monitor import Progress, Runner, Work
@@ -38,6 +37,7 @@ from fcdd_sweep.sweep.sweep import (
     OnChangedData,
     Publishing,
     SweepResult,
+    look_ahead,
     missing_of,
     prepare_data,
     run_trials,
@@ -47,7 +47,6 @@ from fcdd_sweep.sweep.sweep import (
     write_plan,
 )
 from fcdd_sweep.sweep.trial import fingerprint_of, run_trial
-from fcdd_sweep.training.device import choose_device
 
 _WRITE_EVERY_S = 2.0
 """Plan and tables are written at most this often while configs are judged; the study and the leaves are the truth."""
@@ -77,11 +76,7 @@ def run_search(
     """
     progress = progress or Progress()
     planned = plan_search(experiment)
-    for note in planned.plan.notes:
-        progress.said(note)
-    check_reachable(experiment.run_dir)
-    if address is None:  # a cluster's head need not have what its workers have
-        choose_device(experiment.resources.device)
+    look_ahead(experiment, planned.plan.notes, address, progress)
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)
     run_dir, place = experiment.run_dir, planned.search.storage

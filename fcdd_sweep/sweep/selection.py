@@ -16,7 +16,7 @@ from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.loading import protocol_of
 from fcdd_sweep.data.records import Discovery
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.sweep.anomaly_checks import counts_of, holds_normal_class, place
+from fcdd_sweep.sweep.anomaly_checks import counts_of, data_set_problems, place
 from fcdd_sweep.sweep.numbers import anomalies_in_training, listed
 from fcdd_sweep.sweep.parts import Looks, Parts, chosen_classes, only
 
@@ -173,16 +173,9 @@ def _elsewhere(source: DatasetSource | FolderSource, parts: Parts, looks: Looks)
     if isinstance(source, FolderSource):
         yield from _folder(source, trained if isinstance(trained, FolderSource) else None, parts, looks)
         return
-    where = f"{_WHERE}.dataset"
-    if source.dataset not in DATA_SETS:
-        what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
-        yield Problem(where, what, ", ".join(DATA_SETS), step)
-    elif holds_normal_class(source, parts.dataset):
-        what = f"'{source.dataset}' is the data set itself, and holds the normal class"
-        yield Problem(where, what, next_step="Choose training: the anomalies of its training split")
-    elif parts.images is not None:
-        for problem in looks.exposure_problems(source, parts.dataset, parts.images):
-            yield replace(problem, **{key: _here(getattr(problem, key)) for key in ("where", "next_step")})
+    instead = "Choose training: the anomalies of its training split"
+    for problem in data_set_problems(source, parts, looks, instead):
+        yield replace(problem, **{key: _here(getattr(problem, key)) for key in ("where", "next_step")})
     if (
         isinstance(trained, DatasetSource)
         and trained.dataset == source.dataset

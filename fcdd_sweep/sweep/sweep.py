@@ -100,11 +100,7 @@ def run_sweep(
         )
     progress = progress or Progress()
     planned = plan(experiment)
-    for note in planned.notes:
-        progress.said(note)
-    check_reachable(experiment.run_dir)
-    if address is None:  # a cluster's head need not have what its workers have
-        choose_device(experiment.resources.device)
+    look_ahead(experiment, planned.notes, address, progress)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir
     with storage_told(), lease(run_dir) as held:
@@ -143,6 +139,19 @@ def storage_told() -> Iterator[None]:
         if isinstance(error, StorageError | BrokenPipeError) or not is_of_storage(error):
             raise  # a broken pipe is the terminal's
         raise StorageError(str(error)) from error
+
+
+def look_ahead(experiment: Experiment, notes: Sequence[str], address: str | None, progress: Progress) -> None:
+    """What is told and checked before any data is decoded.
+
+    Raises:
+        InputError: a store that cannot be used, or a device that this machine lacks.
+    """
+    for note in notes:
+        progress.said(note)
+    check_reachable(experiment.run_dir)
+    if address is None:  # a cluster's head need not have what its workers have
+        choose_device(experiment.resources.device)
 
 
 def prepare_data(specs: Sequence[TrialSpec], progress: Progress) -> tuple[dict[str, str], list[str]]:

@@ -126,6 +126,7 @@ sed -e "s/192.0.2.10/$head/; s/192.0.2.11/$worker/; s/ssh_user: fcdd/ssh_user: r
 mkdir "$work/bin"
 printf '#!/usr/bin/env bash\nexec "%s" -m ray.scripts.scripts "$@"\n' "$python" > "$work/bin/ray"
 chmod +x "$work/bin/ray"
+root_home=$(getent passwd root | cut -d: -f6)
 export HOME="$work/home" TMPDIR="$work/tmp" PATH="$work/bin:$PATH" RAY_USAGE_STATS_ENABLED=0
 unset PYTHONPATH
 
@@ -133,14 +134,14 @@ check "a token is made" documented 'ray get-auth-token'
 check "ray up" documented 'ray up'
 check "both hosts joined" within 300 nodes_are 2
 check "the wheel is installed" inside head \
-  '/root/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/root/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
+  '~/fcdd_sweep/venv/bin/python -c "import fcdd_sweep; assert \"/fcdd_sweep/venv/\" in fcdd_sweep.__file__"'
 check "who has another token stays out" refused InvalidAuthToken \
-  inside head 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789012345678901234567890123456789 /root/fcdd_sweep/venv/bin/ray status'
+  inside head 'RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789012345678901234567890123456789 ~/fcdd_sweep/venv/bin/ray status'
 check "the dashboard hears on localhost only" bash -c "! (: > /dev/tcp/$head/8265) 2> /dev/null"
 
 # hosts that cannot take part are told before trials start
 few="--set seeds=1 --set training.epochs=2 --set dataset.classes=[0,1,2,3]"
-check "a folder that is not shared is told" refused "worker: /root/own/first is another folder there than at the driver" \
+check "a folder that is not shared is told" refused "worker: $root_home/own/first is another folder there than at the driver" \
   documented '--set name=first' 's#/mnt/nfs/runs#~/own#'
 check "no trial was started" inside head '! ls ~/own/first/.attempts/*'
 inside worker 'mount -o remount,bind,ro /mnt/nfs'

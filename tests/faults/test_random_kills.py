@@ -21,19 +21,16 @@ from tests.faults.same import assert_same, assert_whole
 from tests.faults.schedule import Kill, schedule
 from tests.faults.site import site, waited_for
 from tests.s3 import CREDENTIALS, Server
+from tests.specs import small_experiment
 
-EXPERIMENT = """
-schema: 1
-name: small
-preset: digits
-dataset: {name: digits, classes: ["3", "8"]}
-images: {raw_size: 28, size: 28, color: grey}
-network: {name: FCDD_CNN28}
+EXPERIMENT = small_experiment(
+    """
 training: {passes_per_epoch: 10, threads: 1}
 resources: {device: cpu}
 keep: {pictures: none}
 faults: {retries: 50, checkpoint_every: 4 epochs}
 """
+)
 LONG = {"training.epochs": 50, "seeds": 6}
 SHORT = {"training.epochs": 16, "seeds": 1}
 

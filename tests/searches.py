@@ -1,0 +1,84 @@
+"""Searches for tests: a small one, what is heard of it, and its tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.results import files, tree
+from fcdd_sweep.sweep.monitor import Progress
+from fcdd_sweep.sweep.search import run_search
+from tests import works
+from tests.specs import small_experiment
+
+EXPERIMENT = small_experiment(
+    """
+training: {epochs: 1, passes_per_epoch: 1}
+seeds: 2
+search:
+  budget: {configs: 6}
+  space:
+    training.learning_rate: {log: [0.0001, 0.1]}
+    anomalies.limit: {choices: [1, 8, 32, all]}
+"""
+)
+SIZES = (
+    EXPERIMENT.partition("    training.learning")[0]
+    + """\
+    images.raw_size: {choices: [28, 40]}
+    images.size: {choices: [28, 32]}
+"""
+)
+
+
+def load(folder, *overrides, output="results", text=EXPERIMENT):
+    path = folder / "small.yaml"
+    path.write_text(text)
+    return load_experiment(path, [f"output={folder / output}", *overrides])
+
+
+class Heard(Progress):
+    def __init__(self, stop_after=None):
+        self.sentences, self.results, self.started_ids, self.stop_after = [], [], [], stop_after
+
+    def said(self, sentence):
+        self.sentences.append(sentence)
+
+    def started(self, spec):
+        self.started_ids.append(spec.trial_id)
+
+    def ended(self, spec, result):
+        self.results.append((spec.leaf, result.status))
+        if self.stop_after is not None and len(self.results) == self.stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def go(experiment, work=works.scored, **options):
+    heard = Heard(**options)
+    return run_search(experiment, local=True, progress=heard, work=work), heard
+
+
+def table(experiment, name=tree.SEARCH_CONFIGS):
+    return files.read_table(experiment.run_dir / tree.SEARCH_DIR / name).to_pylist()
+
+
+def summary(experiment):
+    return json.loads((experiment.run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY).read_text())
+
+
+def study(experiment):
+    journal = experiment.run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    return optuna.load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(journal))))
+
+
+def suggested(experiment):
+    """Values by number, without what differs between two runs."""
+    return [
+        (row["number"], row["param.training.learning_rate"], row["param.anomalies.limit"]) for row in table(experiment)
+    ]

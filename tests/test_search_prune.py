@@ -1,0 +1,94 @@
+"""Configs that are given up early: compared by means on the same classes, seeds and epochs."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import pytest
+
+from fcdd_sweep.config.search import Prune
+from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.results import files, tree
+from fcdd_sweep.sweep import search as searching
+from fcdd_sweep.sweep.search_prune import Courses
+from tests import works
+from tests.searches import go, load, study, suggested, summary, table
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return partial(load, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def without_report(request, monkeypatch):
+    """Tests of a search are not those of its report."""
+    if "report" not in request.keywords:
+        monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+
+
+PRUNED = ("search.prune={at: [2], min_configs: 3}", "training.epochs=4", "search.budget.configs=12")
+
+
+def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
+    loaded, whole = experiment(*PRUNED), experiment(*PRUNED[1:], output="whole")
+    result, heard = go(loaded, work=works.scored_by_epochs)
+    rows = table(loaded)
+    pruned = [row for row in rows if row["state"] == "pruned"]
+    assert pruned and rows[0]["state"] == "done" and result.missing == 0
+    assert all((row["pruned_at"], row["value"]) == (2, None) and row["n_done"] < 4 for row in pruned)
+    for row in pruned:
+        ended = [status for leaf, status in heard.results if leaf.startswith(row["config"] + "/")]
+        # both classes must have come so far: the trial of the second one is stopped, and no other is begun
+        assert ended == ["done", "stopped"] and row["epochs_trained"] == 4 + 2
+    saved = summary(loaded)["pruning"]
+    assert saved["configs"] == len(pruned) and saved["epochs_saved"] == 10 * len(pruned)
+    rungs = files.read_table(result.run_dir / tree.SEARCH_DIR / tree.RUNGS).to_pylist()
+    assert [(row["number"], row["epoch"]) for row in rungs] == [(row["number"], 2) for row in rows]
+    means = {row["number"]: row["value"] for row in rungs}
+    assert max(means[row["number"]] for row in pruned) < max(means.values())
+    assert saved["epochs_trained"] == sum(row["epochs_trained"] for row in rows)
+    assert any("Pruning gave up" in sentence for sentence in summary(loaded)["sentences"])
+    kept = study(loaded).get_trials()
+    assert [trial.state.name == "PRUNED" for trial in kept] == [row["state"] == "pruned" for row in rows]
+    assert all(list(trial.intermediate_values) == [2] for trial in kept)
+    go(whole, work=works.scored_by_epochs)
+    assert summary(whole)["pruning"] is None and {row["state"] for row in table(whole)} == {"done"}
+
+
+def test_an_interrupted_search_prunes_as_an_undisturbed_one(experiment):
+    whole, cut = experiment(*PRUNED, output="whole"), experiment(*PRUNED, output="cut")
+    go(whole, work=works.scored_by_epochs)
+    for stop_after in (13, 9, 3):
+        assert go(cut, work=works.scored_by_epochs, stop_after=stop_after)[0].interrupted
+    go(cut, work=works.scored_by_epochs)
+    assert suggested(cut) == suggested(whole)
+    columns = ("state", "value", "pruned_at")
+    assert [[row[name] for name in columns] for row in table(cut)] == [
+        [row[name] for name in columns] for row in table(whole)
+    ]
+
+
+def at(normal_class, seed=0):
+    return TrialSpec(None, normal_class, seed)
+
+
+def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
+    courses = Courses(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+    for number, (easy, hard) in enumerate([(0.9, 0.5), (0.8, 0.6), (0.95, 0.3)]):
+        courses.add(number, at("easy"), {2: easy, 3: 0.0})
+        courses.add(number, at("hard"), {2: hard})
+    courses.add(3, at("hard"), {2: 0.4})
+    assert courses.hopeless(3) is None  # its easy class is not there yet
+    courses.add(3, at("easy"), {2: 0.9})
+    assert courses.hopeless(3) == 2  # 1.3 against 1.4, 1.4 and 1.25: two of four are better
+    courses.add(4, at("easy", seed=1), {2: 0.1})
+    courses.add(4, at("hard", seed=1), {2: 0.1})
+    assert courses.hopeless(4) is None  # nobody else has that seed
+    assert [courses.hopeless(number) for number in (0, 1, 2)] == [None, None, 2]
+    again = Courses(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+    for number in range(5):
+        again.restore(number, json.loads(json.dumps(courses.plain(number))))
+    assert [again.hopeless(number) for number in range(5)] == [courses.hopeless(number) for number in range(5)]
+    assert courses.means(0) == {2: pytest.approx(0.7)}
