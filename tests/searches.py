@@ -20,6 +20,7 @@ from tests.specs import small_experiment
 EXPERIMENT = small_experiment(
     """
 training: {epochs: 1, passes_per_epoch: 1}
+keep: {pictures: none}
 seeds: 2
 search:
   budget: {configs: 6}

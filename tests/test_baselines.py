@@ -21,6 +21,7 @@ dataset: {classes: ["3", "8"]}
 images: {raw_size: 28, size: 28, color: grey}
 network: {name: FCDD_CNN28}
 training: {epochs: 1, passes_per_epoch: 1, learning_rate: 0.001}
+keep: {pictures: none}
 seeds: [0, 4]
 """
 

@@ -70,7 +70,7 @@ def soon_settled(monkeypatch):
 @pytest.fixture(scope="module")
 def finished(server, tmp_path_factory):
     """Experiment and result of a whole sweep in the store; tests leave it whole."""
-    loaded = experiment(tmp_path_factory.mktemp("finished"), at(server, "bucket/finished"))
+    loaded = experiment(tmp_path_factory.mktemp("finished"), at(server, "bucket/finished"), "keep.pictures=leaf")
     before = len(server.requests)
     result, heard = go(loaded)
     assert heard.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]

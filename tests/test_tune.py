@@ -58,18 +58,79 @@ def left_behind():
     return [line for line in listed.splitlines() if "fcdd-ray-" in line]
 
 
-def test_every_trial_runs_once_and_nothing_is_left(tmp_path):
+def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     before, home = dict(os.environ), Path.home() / ".ray"
     had_home = home.exists()
-    specs = [spec(seed=seed) for seed in range(4)]
-    monitor = run(works.empty, specs, tmp_path)
+    specs, monitor = [spec(seed=seed) for seed in range(5)], Recording()
+    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, Stop())
     assert {each.trial_id for each in specs} == set(monitor.results) == set(monitor.begun)
-    assert len(monitor.begun) == 4
+    assert len(monitor.begun) == 5
     assert all(result.status == "done" and result.image_auroc == 0.5 for result in monitor.results.values())
     assert left_behind() == []
     assert dict(os.environ) == before
     assert home.exists() == had_home
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def happened(tmp_path_factory):
+    """What was heard of trials to which something happens, each told by its seed: (result, what came before it)."""
+    specs = [spec(seed=seed) for seed in range(6)]
+    monitor = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), retries=1)
+    assert set(monitor.results) == {each.trial_id for each in specs}
+
+    def of(seed):
+        trial_id = specs[seed].trial_id
+        return monitor.results[trial_id], [rest for first, *rest in monitor.again if first == trial_id]
+
+    of.epochs = monitor.epochs
+    return of
+
+
+def test_a_trial_beside_failing_ones_is_done(happened):
+    result, again = happened(0)
+    assert (result.status, result.attempt, again) == ("done", 1, [])
+
+
+def test_epochs_are_heard_while_a_trial_runs(happened):
+    trial_id = spec(seed=works.TELLING).trial_id
+    heard = [epoch for _, epoch, _, _ in happened.epochs]
+    assert heard and heard == sorted(set(heard)) and set(heard) <= {1, 2, 3}
+    assert all((trial, epochs) == (trial_id, 3) for trial, _, epochs, _ in happened.epochs)
+
+
+def test_a_lost_worker_is_started_again(happened):
+    result, again = happened(works.DYING_ONCE)
+    assert (result.status, result.attempt, len(again)) == ("done", 2, 1)
+
+
+def test_a_trial_that_loses_every_worker_fails_and_keeps_the_evidence(happened):
+    lost, ((first, decision),) = happened(works.DYING_ALWAYS)
+    assert (lost.kind, lost.status) == ("worker_lost", "failed")
+    assert (first.kind, decision) == ("worker_lost", "it is tried again")
+    assert "worker process has died" in first.traceback and "worker process has died" in lost.traceback
+
+
+def test_a_preempted_worker_gives_its_trial_back_without_a_retry_being_counted(happened):
+    result, again = happened(works.PREEMPTED_TWICE)
+    assert result.status == "done" and [first.kind for first, _ in again] == ["preempted"] * 2
+
+
+def test_out_of_memory_is_tried_again_with_more_room(happened):
+    result, ((first, decision),) = happened(works.SHORT_OF_MEMORY_ONCE)
+    assert result.status == "done"
+    assert first.kind == "out_of_memory" and decision == "it is tried again with 2 shares of a machine"
+
+
+def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
+    specs = [spec(seed=seed) for seed in range(3)]
+    monitor = run(works.standing_still, specs, tmp_path, progress_timeout="2s")
+    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 3
+    again = {trial_id: result for trial_id, result, _ in monitor.again}
+    assert len(monitor.again) == 2 and {result.kind for result in again.values()} == {"hung"}
+    hung, frozen = again[specs[works.HANGING_ONCE].trial_id], again[specs[works.FROZEN_ONCE].trial_id]
+    assert "no progress for" in hung.error and "standing_still" in hung.traceback  # its stack
+    assert "did not answer" in frozen.error
 
 
 def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
@@ -83,32 +144,6 @@ def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, mon
     assert "only_here" in result.error
 
 
-def test_epochs_are_heard_while_a_trial_runs(tmp_path):
-    only = spec()
-    monitor = run(works.telling, [only], tmp_path)
-    heard = [epoch for _, epoch, _, _ in monitor.epochs]
-    assert heard and heard == sorted(set(heard)) and set(heard) <= {1, 2, 3}
-    assert all((trial, epochs) == (only.trial_id, 3) for trial, _, epochs, _ in monitor.epochs)
-
-
-def test_a_lost_worker_is_started_again(tmp_path):
-    specs = [spec(seed=seed) for seed in range(3)]
-    monitor = run(works.dying_once, specs, tmp_path, retries=2)
-    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 3
-    assert monitor.results[specs[1].trial_id].attempt == 2
-
-
-def test_a_trial_that_loses_every_worker_fails_alone_and_keeps_the_evidence(tmp_path):
-    specs = [spec(seed=seed) for seed in range(3)]
-    monitor = run(works.dying_always, specs, tmp_path, retries=1)
-    assert [monitor.results[each.trial_id].status for each in specs] == ["done", "failed", "done"]
-    lost = monitor.results[specs[1].trial_id]
-    assert (lost.kind, lost.status) == ("worker_lost", "failed")
-    ((trial_id, first, decision),) = monitor.again
-    assert (trial_id, first.kind, decision) == (lost.trial_id, "worker_lost", "it is tried again")
-    assert "worker process has died" in first.traceback and "worker process has died" in lost.traceback
-
-
 def test_more_cores_than_there_are_is_refused_before_anything_waits(tmp_path):
     with pytest.raises(InputError, match=r"resources.cpus: a trial asks for 999 CPU cores, this machine has \d+"):
         TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty, Stop())
@@ -119,23 +154,6 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray sees no GPU"):
         TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty, Stop())
-
-
-def test_a_trial_without_progress_is_ended_with_its_stack_and_tried_again(tmp_path):
-    specs = [spec(seed=seed) for seed in range(2)]
-    monitor = run(works.hanging_once, specs, tmp_path, progress_timeout="2s")
-    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 2
-    ((trial_id, hung, _),) = monitor.again
-    assert (trial_id, hung.kind) == (specs[1].trial_id, "hung")
-    assert "no progress for" in hung.error and "hanging_once" in hung.traceback
-
-
-def test_a_frozen_worker_is_ended_by_the_driver(tmp_path):
-    specs = [spec(seed=seed) for seed in range(2)]
-    monitor = run(works.frozen_once, specs, tmp_path, progress_timeout="2s")
-    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 2
-    ((trial_id, hung, _),) = monitor.again
-    assert (trial_id, hung.kind) == (specs[1].trial_id, "hung") and "did not answer" in hung.error
 
 
 DIED = """Failure # 1 (occurred at 2026-11-25_13-01-37)
@@ -191,22 +209,6 @@ def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
     assert killed == ["b"]
 
 
-def test_a_preempted_worker_gives_its_trial_back_without_a_retry_being_counted(tmp_path):
-    only = spec()
-    monitor = run(works.preempted_once, [only], tmp_path, retries=0)
-    assert monitor.results[only.trial_id].status == "done"
-    ((_, result, _),) = monitor.again
-    assert result.kind == "preempted"
-
-
-def test_out_of_memory_is_tried_again_with_more_room(tmp_path):
-    only = spec()
-    monitor = run(works.short_of_memory_once, [only], tmp_path)
-    assert monitor.results[only.trial_id].status == "done"
-    ((_, result, decision),) = monitor.again
-    assert result.kind == "out_of_memory" and decision == "it is tried again with 2 shares of a machine"
-
-
 def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # of all memory: every worker is too large
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
@@ -232,10 +234,3 @@ def test_asked_to_stop_running_trials_end_as_stopped_and_nothing_new_starts(tmp_
     TuneRunner(Resources(device="cpu"), Faults())(specs, tmp_path, monitor, works.waiting_to_be_stopped, stop)
     assert monitor.results and {result.status for result in monitor.results.values()} == {"stopped"}
     assert len(monitor.results) < 10
-
-
-def test_waves_do_every_trial_once(tmp_path):
-    specs = [spec(seed=seed) for seed in range(7)]
-    monitor = Recording()
-    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, Stop())
-    assert len(monitor.results) == 7 and len(monitor.begun) == 7

@@ -21,14 +21,6 @@ def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
 
 
-def telling(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Tells three epochs more than a second apart."""
-    for epoch in (1, 2, 3):
-        time.sleep(1.1)
-        observer.epoch_done(EpochRecord(epoch, 1 / epoch, 0.0, 0.0, 0.1, 1.0), 3)
-    return TrialResult(spec.trial_id, "done", 1, image_auroc=0.75)
-
-
 def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """The real thing, but with data that breaks for seed 1 of every class."""
     if spec.seed == 1:
@@ -45,34 +37,37 @@ def losing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialRe
     return run_trial(spec, run_dir, observer)
 
 
-def dying_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Seed 1 kills its worker on the first attempt, as an out-of-memory killer would."""
+TELLING, DYING_ONCE, DYING_ALWAYS, PREEMPTED_TWICE, SHORT_OF_MEMORY_ONCE = range(1, 6)
+"""Seeds of trials to which something happens."""
+
+
+def by_seed(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """What happens to a trial, its seed says; nothing happens to one of seed 0."""
     number, _ = claim_attempt(run_dir, spec.trial_id)
-    if spec.seed == 1 and number == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if spec.seed == TELLING:
+        for epoch in (1, 2, 3):
+            time.sleep(1.1)
+            observer.epoch_done(EpochRecord(epoch, 1 / epoch, 0.0, 0.0, 0.1, 1.0), 3)
+    if spec.seed == DYING_ALWAYS or (spec.seed == DYING_ONCE and number == 1):
+        os.kill(os.getpid(), signal.SIGKILL)  # as an out-of-memory killer would
+    if spec.seed == PREEMPTED_TWICE and number <= 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return waiting_to_be_stopped(spec, run_dir, observer)
+    if spec.seed == SHORT_OF_MEMORY_ONCE and number == 1:
+        return TrialResult(spec.trial_id, "failed", number, "MemoryError", kind="out_of_memory")
     return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
 
 
-def dying_always(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Seed 1 kills every worker that it gets."""
-    if spec.seed == 1:
-        claim_attempt(run_dir, spec.trial_id)
-        os.kill(os.getpid(), signal.SIGKILL)
-    return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+HANGING_ONCE, FROZEN_ONCE = 1, 2
+"""Seeds of trials that stand still."""
 
 
-def hanging_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Seed 1 stands still on its first attempt."""
+def standing_still(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Two trials stand still on their first attempt, one of them with its whole process."""
     number, _ = claim_attempt(run_dir, spec.trial_id)
-    if spec.seed == 1 and number == 1:
+    if spec.seed == HANGING_ONCE and number == 1:
         time.sleep(600)
-    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
-
-
-def frozen_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Seed 1 freezes its whole process on the first attempt."""
-    number, _ = claim_attempt(run_dir, spec.trial_id)
-    if spec.seed == 1 and number == 1:
+    if spec.seed == FROZEN_ONCE and number == 1:
         time.sleep(1.5)
         os.kill(os.getpid(), signal.SIGSTOP)
     return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
@@ -83,23 +78,6 @@ def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) ->
     while not observer.stop_asked():
         time.sleep(0.05)
     return TrialResult(spec.trial_id, "stopped", 1, "stopped")
-
-
-def preempted_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Its machine tells it to stop on the first attempt."""
-    number, _ = claim_attempt(run_dir, spec.trial_id)
-    if number == 1:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return waiting_to_be_stopped(spec, run_dir, observer)
-    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
-
-
-def short_of_memory_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Does not fit on the first attempt."""
-    number, _ = claim_attempt(run_dir, spec.trial_id)
-    if number == 1:
-        return TrialResult(spec.trial_id, "failed", number, "MemoryError", kind="out_of_memory")
-    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
 
 
 SILENT = Silent()

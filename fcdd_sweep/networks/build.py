@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.metrics.upsampling import upsampling_weights
-from fcdd_sweep.networks.backbones import Trunk
 from fcdd_sweep.networks.baseline_layers import decoder_to, dense_layers, fitted
 from fcdd_sweep.networks.build_layers import draw_as_vgg, modules_of
 from fcdd_sweep.networks.describe import cut_of, field_of, problems_before_reading, starting_weights
@@ -193,6 +192,8 @@ def torchvision_tensors(net: Net) -> dict[str, Tensor]:
     """The weights of a network that are torchvision's, by their names there. Copying into them changes the network."""
     if isinstance(net, AENet):
         return torchvision_tensors(net.encoder)
+    from fcdd_sweep.networks.backbones import Trunk  # see `_trunk`
+
     layers = net.layers[:-1] if isinstance(net, FCDDNet) else net.features
     if isinstance(layers[0], Trunk):
         return dict(layers[0].body.state_dict())
@@ -234,6 +235,8 @@ def _front(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int,
 
 
 def _trunk(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int, ...]]:
+    from fcdd_sweep.networks.backbones import Trunk  # brings torchvision, a third of a worker's start
+
     rescaling = starting_weights(network) != "none"
     trunk = Trunk(*cut_of(network), in_shape[0], rescaling=rescaling)
     with torch.no_grad():  # in evaluation mode: nothing is drawn, and batch norms learn nothing

@@ -10,7 +10,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-import torchvision
 from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
@@ -26,6 +25,8 @@ _PLACED = (
 
 def imagenet_weights(backbone: str | None) -> Any:
     """torchvision's entry for a backbone's ImageNet weights, VGG11's without one: `ResNet18_Weights.IMAGENET1K_V1`."""
+    import torchvision  # see `build._trunk`
+
     if backbone is None:
         return torchvision.models.get_weight(VGG_WEIGHTS)
     return torchvision.models.get_model_weights(backbone).DEFAULT

@@ -192,7 +192,7 @@ def _fetch_weights(specs: Sequence[TrialSpec], progress: Progress) -> None:
     networks = {spec.settings.network.model_dump_json(): spec.settings.network for spec in specs}
     backbones = {network.backbone for network in networks.values() if starting_weights(network) == "imagenet"}
     if backbones:
-        from fcdd_sweep.networks.pretrained import load_imagenet  # brings torchvision, which few sweeps need
+        from fcdd_sweep.networks.pretrained import load_imagenet
 
         progress.said("looking for ImageNet's weights, and fetching them if they are not on this machine yet")
         for backbone in backbones:

@@ -6,13 +6,12 @@ import contextlib
 import logging
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.sweep.scratch import scratch_folder
 from fcdd_sweep.sweep.stopping import Stop, undisturbed
 
 _QUIET = {
@@ -44,9 +43,8 @@ def connected(address: str | None, stop: Stop) -> Iterator[Path]:
     Raises:
         InputError: no cluster answers there.
     """
-    scratch = Path(tempfile.mkdtemp(prefix="fcdd-ray-"))
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if address is None else {}
-    with _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
+    with scratch_folder() as scratch, _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
         import ray
 
         try:
@@ -65,7 +63,6 @@ def connected(address: str | None, stop: Stop) -> Iterator[Path]:
         finally:
             with undisturbed():
                 ray.shutdown()
-                shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _join(address: str) -> None:
