@@ -106,6 +106,11 @@ def test_training_and_sweeps_in_process_need_neither_ray_nor_optuna():
     assert result.returncode == 0, result.stderr
 
 
+def test_a_worker_starts_without_torchvision_which_few_networks_need():
+    result = blocked("import fcdd_sweep.sweep.tune_worker", "torchvision", "sklearn", "matplotlib")
+    assert result.returncode == 0, result.stderr
+
+
 def test_a_blocked_package_really_is_blocked():
     result = blocked("import torch", "torch")
     assert result.returncode != 0 and "torch" in result.stderr

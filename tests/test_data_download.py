@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,26 @@ def test_of_two_that_need_the_files_one_fetches(tmp_path: Path, monkeypatch: pyt
         asked = [threads.submit(load_corpus, dataset, IMAGES, tmp_path / "cache") for _ in range(2)]
         assert [len(each.result().images) for each in asked] == [18, 18]
     assert len(calls) == 1
+
+
+def test_files_that_another_process_is_writing_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = tmp_path / "root" / "cifar-10-batches-py" / "test_batch"
+    written = threading.Event()
+
+    def slow(root: str, **settings: object) -> None:
+        write_cifar10(Path(root))
+        whole = half.read_bytes()
+        half.write_bytes(whole[:100])
+        written.set()
+        time.sleep(0.3)
+        half.write_bytes(whole)
+
+    monkeypatch.setattr(datasets, "CIFAR10", slow)
+    dataset = Dataset(name="cifar10", root=tmp_path / "root", download=True)
+    with ThreadPoolExecutor(1) as thread:
+        first = thread.submit(load_corpus, dataset, IMAGES, tmp_path / "cache")
+        assert written.wait(30)
+        assert len(load_corpus(dataset, IMAGES, tmp_path / "cache").images) == len(first.result().images) == 18
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,8 @@ def test_a_file_address_is_a_path(tmp_path):
 def test_an_address_that_cannot_name_a_place_is_told_with_its_line(tmp_path, address, message):
     with pytest.raises(InputError, match=message) as raised:
         load_experiment(written(tmp_path, address))
-    assert "x.yaml:10: output" in str(raised.value) and "swordfish" not in str(raised.value)
+    line = EXPERIMENT.count("\n") + 1
+    assert f"x.yaml:{line}: output" in str(raised.value) and "swordfish" not in str(raised.value)
 
 
 class Busy:

@@ -86,7 +86,7 @@ def load_corpus(
         DataError: all that `check_dataset` finds, or every image that does not decode, or a cache that cannot be kept.
     """
     scan = scan_dataset(dataset, images)
-    if scan.to_fetch and not scan.problems:
+    if (scan.to_fetch and not scan.problems) or (scan.problems and dataset.download and dataset.root is not None):
         scan = _fetched(dataset, images, cache_root(cache_dir), say)
     if scan.problems:
         raise DataError(scan.problems)
@@ -284,14 +284,18 @@ def scan_dataset(dataset: Dataset, images: Images) -> Scan:
 
 
 def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Scan:
-    """What a data set holds once its missing files are there: one process fetches, others on this machine wait."""
+    """What a data set holds once its missing files are there: one process fetches, others on this machine wait.
+
+    Files with problems may be half written by another process, and are looked at again when it is done.
+    """
     root = dataset.root
     assert root is not None  # only data sets with a root have anything to fetch
     try:
-        root.mkdir(parents=True, exist_ok=True)
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"fetch-{digest([dataset.name, str(root)])}.lock"):
-            if scan_dataset(dataset, images).to_fetch:
+            scan = scan_dataset(dataset, images)
+            if scan.to_fetch and not scan.problems:
+                root.mkdir(parents=True, exist_ok=True)
                 importlib.import_module(info(dataset.name).module).fetch(dataset, say)
     except OSError as error:
         what = f"the files of '{dataset.name}' cannot be put there ({error})"
@@ -330,7 +334,7 @@ def _settings_problems(dataset: Dataset) -> list[Problem]:
 
 
 def _may_be_root(root: Path, *, download: bool) -> bool:
-    return root.is_dir() or (download and not root.exists())
+    return (download and not root.exists()) or root.is_dir()  # in this order: another process may just make it
 
 
 def _option_problems(dataset: Dataset, name: str) -> list[Problem]:
