@@ -15,14 +15,13 @@ demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 
 test: lint types
-	$(MAKE) -j2 --output-sync=target test-plain test-ray
+	$(MAKE) -k test-plain test-ray
 
 test-plain: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
 
-# tests that start a Ray mostly wait, so they run beside the others, one after the other
 test-ray: $(STAMP)
-	$(BIN)/python -m pytest -m 'ray and not faults'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not faults'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s -m faults

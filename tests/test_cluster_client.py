@@ -1,11 +1,13 @@
 """A sweep on a cluster that is reached through Ray's client."""
 
+import contextlib
 import signal
 import socket
 import subprocess
 
 import pytest
 
+from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.results import files, tree
 from tests.test_cluster_run import command
 
@@ -49,3 +51,21 @@ def test_nobody_there_is_told(tmp_path):
     ended = subprocess.run(command(tmp_path, "ray://127.0.0.1:1"), capture_output=True, text=True, timeout=240)
     assert ended.returncode == 2
     assert "no Ray cluster answers at 'ray://127.0.0.1:1'" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(("aborted", "tries", "fails"), [(2, 3, False), (3, 3, True)])
+def test_a_head_that_is_too_busy_at_first_is_asked_again(monkeypatch, aborted, tries, fails):
+    from fcdd_sweep.sweep import tune_client
+
+    asked = []
+
+    def init(address, **settings):
+        asked.append(address)
+        if len(asked) <= aborted:
+            raise ConnectionAbortedError("Starting Ray client server failed")
+
+    monkeypatch.setattr(tune_client, "answers", lambda address: None)
+    monkeypatch.setattr(tune_client.ray, "init", init)
+    with pytest.raises(InputError, match="server failed") if fails else contextlib.nullcontext():
+        tune_client._connect("ray://head:10001")
+    assert len(asked) == tries

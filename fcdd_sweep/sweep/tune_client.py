@@ -25,6 +25,7 @@ from fcdd_sweep.sweep.tune_cluster import answers
 _FAILED, _INTERRUPTED = 1, 130
 _OF_THE_ACTOR = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RAY_LD_PRELOAD_ON_WORKERS")
 """Variables that a worker of Ray has, and a program of its own must not."""
+_TRIES = 3
 _GUIDE = "See docs/clusters.md"
 
 
@@ -61,13 +62,24 @@ def run_on_head(address: str, arguments: Sequence[str], files: dict[str, str], s
 def _connect(address: str) -> None:
     try:
         answers(address.removeprefix("ray://"))
-        ray.init(address, log_to_driver=False, logging_level="ERROR")
+        _init(address)
     except (OSError, RuntimeError, ValueError) as error:
         what = f"no Ray cluster answers at {address!r} ({_brief(error)})"
         raise InputError(Problem("--address", what, "ray://HOST:PORT of its head, port 10001", _GUIDE)) from error
     except ImportError as error:
         what = f"{address!r} needs Ray's client, which is not installed here ({_brief(error)})"
         raise InputError(Problem("--address", what, "", "Install it: pip install 'ray[client]'")) from error
+
+
+def _init(address: str) -> None:
+    for left in reversed(range(_TRIES)):
+        try:
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
+        except ConnectionAbortedError:  # a busy head did not have our server ready in the half minute it waits for it
+            if not left:
+                raise
+        else:
+            return
 
 
 def _listen(head: ray.actor.ActorHandle, stop: Stop, say: Callable[[str], None]) -> int:
