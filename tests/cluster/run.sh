@@ -3,8 +3,8 @@
 # Needs root, and openssh-server, iproute2, rsync.
 #   bash tests/cluster/run.sh PYTHON      PYTHON has this project's packages and ray[default]; dist/ has its wheel
 set -euo pipefail
+python=$(realpath -s "$1")
 cd "$(dirname "$0")/../.."
-python=$1
 head=10.77.0.11 worker=10.77.0.12
 hosts="head worker"
 [[ $EUID -eq 0 ]] || { echo "needs root, for network namespaces"; exit 2; }

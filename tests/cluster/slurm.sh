@@ -3,6 +3,7 @@
 # The job hears that its time is up, queues itself again, and goes on to the end.
 #   bash tests/cluster/slurm.sh PYTHON      PYTHON has this project's packages
 set -euo pipefail
+python=$(realpath -s "$1")
 cd "$(dirname "$0")/../.."
 work=$(mktemp -d /var/tmp/fcdd-slurm-XXXXXX)
 trap '[[ $? -eq 0 ]] && rm -rf "$work" || echo "kept for a look: $work"' EXIT
@@ -14,7 +15,7 @@ mkdir "$work/bin"
   printf '#!/usr/bin/env bash\necho "$*" >> "%s/requeued"\n' "$work" > "$work/bin/scontrol"
 }
 chmod +x "$work/bin/srun" "$work/bin/scontrol"
-export PATH="$work/bin:$PATH" FCDD_SWEEP_PYTHON=$1 FCDD_SWEEP_CACHE="$work/cache" USER="${USER:-someone}"
+export PATH="$work/bin:$PATH" FCDD_SWEEP_PYTHON=$python FCDD_SWEEP_CACHE="$work/cache" USER="${USER:-someone}"
 export SLURM_JOB_ID=$((100000 + $$)) SLURM_JOB_NUM_NODES=2 SLURM_CPUS_PER_TASK=1 SLURMD_NODENAME=first
 
 job() {        # job LOG: starts the script; its number is in $!
