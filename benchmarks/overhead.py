@@ -241,6 +241,8 @@ def measure_trials(counts: list[int], rounds: int) -> None:
     shares = [a["trial_s"] / b["trial_s"] for a, b in zip(bare, many, strict=True)]
     print(f"share of Tune alone: {told(shares, '', 2)}")
     print(f"starting and ending Ray, once a sweep: {told(column(many, 'start_s'), ' s', 1)}")
+    if counts[-1] >= 10_000:
+        return
     wave = statistics.median(column(many, "trial_s"))
     memory = statistics.median(column(many, "memory_mib")) + statistics.median(grown) * (10_000 - counts[-1]) / 1024
     print(
