@@ -1,6 +1,7 @@
 """Whether a machine can run a sweep's trials: its own look at its code, the run's folder and the data."""
 
 import platform
+import threading
 
 import pytest
 
@@ -75,3 +76,22 @@ def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_mac
     result = CheckedWork(works.empty, expected)(lacking, tmp_path / "run", Silent())
     assert (result.status, result.kind, result.host) == ("failed", "node_unfit", HERE)
     assert f"there is no folder {tmp_path / 'nowhere'}" in result.error and result.error.startswith(f"{HERE}: ")
+
+
+def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitness, "_BEAT_S", 0.01)
+    alive = threading.Event()
+
+    class Decoding:
+        def problems_here(self, specs):
+            assert alive.wait(30)
+            return []
+
+    class Watched(Silent):
+        def stop_asked(self):
+            alive.set()
+            return False
+
+    assert CheckedWork(works.empty, Decoding())(trial, tmp_path, Watched()).status == "done"
+    alive.clear()
+    assert not alive.wait(0.2)  # it is over with the check

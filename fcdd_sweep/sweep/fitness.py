@@ -5,8 +5,11 @@ Machines may join while a sweep runs, so every worker looks for itself before it
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -32,6 +35,9 @@ from fcdd_sweep.training.outcome import Observer
 
 _SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
 """What must not differ between machines; of Python the first two numbers."""
+DATA_MOST_S = 3600.0
+"""How long a machine may take to bring or decode its data."""
+_BEAT_S = 5.0
 _DATA_STEP = "Put it at the same path on all machines, or on storage that all see"
 _SHARED_STEP = "Choose an --output that all machines share, such as NFS or s3://BUCKET/PREFIX"
 
@@ -87,12 +93,30 @@ class CheckedWork:
     expected: Expected
 
     def __call__(self, spec: TrialSpec, run_dir: Place, observer: Observer) -> TrialResult:
-        problems = self.expected.problems_here([spec])
+        with _progressing(observer):  # a machine that joined late may have all its data to decode
+            problems = self.expected.problems_here([spec])
         if not problems:
             return self.work(spec, run_dir, observer)
         return TrialResult(
             spec.trial_id, "failed", 0, told(problems), kind="node_unfit", traceback="", host=platform.node()
         )
+
+
+@contextlib.contextmanager
+def _progressing(observer: Observer) -> Iterator[None]:
+    """What is done here counts as progress of a trial, for a while."""
+    over = threading.Event()
+    until = time.monotonic() + DATA_MOST_S
+
+    def beat() -> None:
+        while not over.wait(_BEAT_S) and time.monotonic() < until:
+            observer.stop_asked()
+
+    threading.Thread(target=beat, name="progress", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def parcels_of(specs: Sequence[TrialSpec]) -> Parcels:

@@ -17,14 +17,12 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files
 from fcdd_sweep.results.place import Place, remove_tree
-from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key, parcels_of, told
+from fcdd_sweep.sweep.fitness import DATA_MOST_S, CheckedWork, Expected, data_key, parcels_of, told
 from fcdd_sweep.sweep.monitor import Monitor, Work
 from fcdd_sweep.sweep.trial import fingerprint_of, versions
 from fcdd_sweep.sweep.tune_shares import Shares
 
 _MARKS = ".machines"
-_MOST_S = 3600.0
-"""Decoding a big data set takes its time."""
 _NOTICED_S = 30.0
 """Ray calls a machine dead after 15 s without an answer."""
 _PART_BYTES = 2**26
@@ -141,7 +139,7 @@ class ClusterMachines(Machines):
     def _answer(self, node: str, answer: ray.ObjectRef, noticed_s: float = 0.0) -> list[Problem]:
         """What is wrong with a machine; nothing with one that is found dead within `noticed_s`."""
         try:
-            problems: list[Problem] = ray.get(answer, timeout=_MOST_S)
+            problems: list[Problem] = ray.get(answer, timeout=DATA_MOST_S)
         except (ray.exceptions.RayError, TimeoutError) as error:
             if _gone(node, noticed_s):
                 del self._asked[node]
