@@ -1,0 +1,43 @@
+"""A search whose run lies in an object store: a real S3 server on this machine."""
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from fcdd_sweep.results import files, lease, place, tree
+from fcdd_sweep.sweep import search as searching
+from tests.s3 import CREDENTIALS, Server
+from tests.searches import go, load, suggested, table
+
+
+@pytest.fixture
+def store(monkeypatch):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(lease, "SETTLE_S", 0.1)
+    monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+    server = Server()
+    server.make_bucket("bucket")
+    yield f"s3://bucket/runs?endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1"
+    server.stop()
+
+
+def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_path, store):
+    (tmp_path / "undisturbed").mkdir()
+    whole = load(tmp_path / "undisturbed")
+    go(whole)
+    loaded = load(tmp_path, f"output={store}")
+    result, _ = go(loaded, stop_after=9)
+    journal = loaded.run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    assert result.interrupted and place.is_file(journal)
+    result, heard = go(load(tmp_path, f"output={store}"))
+    assert (result.planned, result.done) == (32, 32) and len(heard.started_ids) < 32
+    assert suggested(loaded) == suggested(whole)
+    assert [row["value"] for row in table(loaded)] == [row["value"] for row in table(whole)]
+    place.fetch(journal, tmp_path / "journal.log")
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    told = optuna.load_study(study_name="small", storage=storage).get_trials(deepcopy=False)
+    assert [trial.state.name for trial in told] == ["COMPLETE"] * 6
+    index = files.read_table(loaded.run_dir / tree.INDEX).to_pylist()
+    assert len(index) == 32 and {row["status"] for row in index} == {"done"}
