@@ -24,7 +24,7 @@ test-ray: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not faults'
 
 test-faults: $(STAMP)
-	$(BIN)/python -m pytest -s -m faults
+	$(BIN)/python -m pytest -s --timeout 0 -m faults
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
