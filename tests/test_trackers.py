@@ -1,6 +1,7 @@
 """TensorBoard, MLflow and W&B: what they are told, and that they stop nothing. Their real packages where installed."""
 
 import json
+import os
 import sys
 import time
 from types import ModuleType, SimpleNamespace
@@ -143,7 +144,9 @@ def test_our_calls_of_wandb(run_dir, monkeypatch):
 
 
 def test_our_calls_of_mlflow(run_dir, monkeypatch):
-    calls = []
+    quiet, calls = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", []
+    monkeypatch.setenv(quiet, "")
+    monkeypatch.delenv(quiet)
 
     class Client:
         def __init__(self, tracking_uri):
@@ -174,6 +177,7 @@ def test_our_calls_of_mlflow(run_dir, monkeypatch):
     options = MlflowTracker(tracking_uri="http://host:5000")
     sweep_of_three(Tracking("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, print))
     run_id = f"name:{LEAF}"
+    assert os.environ[quiet] == "true"
     assert calls[0] == ("client", "http://host:5000") and ("loss", run_id, 0.25, 2) in calls
     assert [call for call in calls if call[0].isupper()] == [
         ("FAILED", "name:normal_plain/it_1"), ("FINISHED", run_id), ("KILLED", "name:normal_plain/it_2"),

@@ -7,6 +7,7 @@ that fails is told of once and hears no more. Results are never read from a trac
 from __future__ import annotations
 
 import math
+import os
 import queue
 import threading
 import time
@@ -207,11 +208,12 @@ class _TensorBoardRun:
 
 
 class Mlflow:
-    """A run for each trial in an experiment of an MLflow server, by its client: nothing of the process is changed."""
+    """A run for each trial in an experiment of an MLflow server, by its client; the process's own run is left alone."""
 
     def __init__(self, options: MlflowTracker, name: str) -> None:
         from mlflow import MlflowClient
 
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial among ours
         self._client, self._group = MlflowClient(tracking_uri=options.tracking_uri), options.experiment or name
         found = self._client.get_experiment_by_name(self._group)
         self._experiment = found.experiment_id if found else self._client.create_experiment(self._group)
