@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.results import tree
 from fcdd_sweep.sweep import tune_cluster
 
 torch.set_num_threads(1)
@@ -27,6 +28,14 @@ def load(tmp_path):
         return load_experiment(path, overrides)
 
     return load
+
+
+@pytest.fixture
+def without_search_report(monkeypatch):
+    """Tests of a search are not those of its report."""
+    from fcdd_sweep.sweep import search
+
+    monkeypatch.setattr(search, "aggregate", lambda run_dir: run_dir / tree.REPORT)
 
 
 @pytest.fixture

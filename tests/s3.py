@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
+
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -51,6 +53,10 @@ class Server:
             return False
         return True
 
+    def address(self, folder: str) -> str:
+        """Of a folder of the bucket, as `output` takes it."""
+        return in_store(self.port, folder)
+
     def make_bucket(self, name: str) -> None:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{name}", method="PUT")
         urllib.request.urlopen(request).close()
@@ -67,6 +73,25 @@ class Server:
             yield
         finally:
             self._process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def served() -> Iterator[Server]:
+    """A server with an empty bucket, and this process's credentials for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        server = Server()
+        try:
+            server.make_bucket("bucket")
+            yield server
+        finally:
+            server.stop()
+
+
+def in_store(port: int, folder: str) -> str:
+    """The address of a folder of the bucket, by way of a port of a server or a proxy."""
+    return f"s3://bucket/{folder}?endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
 
 
 class Proxy:

@@ -21,7 +21,7 @@ from fcdd_sweep.training.outcome import Silent
 from tests import works
 from tests.disks import fill, small_disk
 from tests.faults.same import assert_same, assert_whole
-from tests.s3 import CREDENTIALS, Proxy, Server
+from tests.s3 import Proxy, in_store, served
 from tests.test_sweep import EXPERIMENT, Heard, go
 
 QUICK = "keep.pictures=none"
@@ -39,25 +39,17 @@ def experiment(tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
+    with served() as started, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lease, "SETTLE_S", 0.1)
-        started = Server()
-        started.make_bucket("bucket")
         yield started
-        started.stop()
-
-
-def in_store(port):
-    options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    return place_of(f"s3://bucket/{uuid.uuid4().hex}?{options}")
 
 
 @pytest.fixture(params=["folder", "store"])
 def output(request, tmp_path):
     """Where runs are kept."""
-    return tmp_path / "results" if request.param == "folder" else in_store(request.getfixturevalue("server").port)
+    if request.param == "folder":
+        return tmp_path / "results"
+    return place_of(request.getfixturevalue("server").address(uuid.uuid4().hex))
 
 
 def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
@@ -221,7 +213,9 @@ def test_a_disk_that_is_full_when_the_driver_publishes_costs_no_finished_trial(e
 @pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.faults)])
 def test_a_store_that_is_gone_for_a_while_costs_time_alone(experiment, server, seconds):
     proxy = Proxy(server)
-    loaded = experiment("seeds=1", QUICK, "faults.checkpoint_every=1 epochs", f"output={in_store(proxy.port)}")
+    loaded = experiment(
+        "seeds=1", QUICK, "faults.checkpoint_every=1 epochs", f"output={in_store(proxy.port, uuid.uuid4().hex)}"
+    )
     outages = []
 
     def cut_off(spec, run_dir, observer):

@@ -16,23 +16,17 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.sweep import search as searching
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import works
 from tests.searches import EXPERIMENT, SIZES, Heard, go, load, study, suggested, summary, table
 
+pytestmark = pytest.mark.usefixtures("without_search_report")
+
 
 @pytest.fixture
 def experiment(tmp_path):
     return partial(load, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def without_report(request, monkeypatch):
-    """Tests of a search are not those of its report."""
-    if "report" not in request.keywords:
-        monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
 
 
 def test_a_search_judges_its_budget_of_configs_and_the_files_own_first(experiment):

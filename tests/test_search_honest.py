@@ -10,7 +10,6 @@ import pytest
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep import search as searching
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.sweep.search import run_search
@@ -31,9 +30,7 @@ search:
 )
 
 
-@pytest.fixture(autouse=True)
-def without_report(monkeypatch):
-    monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+pytestmark = pytest.mark.usefixtures("without_search_report")
 
 
 @pytest.fixture

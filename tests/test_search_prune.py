@@ -10,22 +10,16 @@ import pytest
 from fcdd_sweep.config.search import Prune
 from fcdd_sweep.config.trial import TrialSpec
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep import search as searching
 from fcdd_sweep.sweep.search_prune import Courses
 from tests import works
 from tests.searches import go, load, study, suggested, summary, table
+
+pytestmark = pytest.mark.usefixtures("without_search_report")
 
 
 @pytest.fixture
 def experiment(tmp_path):
     return partial(load, tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def without_report(request, monkeypatch):
-    """Tests of a search are not those of its report."""
-    if "report" not in request.keywords:
-        monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
 
 
 PRUNED = ("search.prune={at: [2], min_configs: 3}", "training.epochs=4", "search.budget.configs=12")

@@ -6,21 +6,17 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from fcdd_sweep.results import files, lease, place, tree
-from fcdd_sweep.sweep import search as searching
-from tests.s3 import CREDENTIALS, Server
+from tests.s3 import served
 from tests.searches import go, load, suggested, table
+
+pytestmark = pytest.mark.usefixtures("without_search_report")
 
 
 @pytest.fixture
 def store(monkeypatch):
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(lease, "SETTLE_S", 0.1)
-    monkeypatch.setattr(searching, "aggregate", lambda run_dir: run_dir / tree.REPORT)
-    server = Server()
-    server.make_bucket("bucket")
-    yield f"s3://bucket/runs?endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1"
-    server.stop()
+    with served() as server:
+        yield server.address("runs")
 
 
 def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_path, store):

@@ -24,7 +24,7 @@ from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import fake_search, fakes, works
-from tests.s3 import CREDENTIALS, Server
+from tests.s3 import served
 from tests.test_sweep import EXPERIMENT, LEAF, Heard
 from tests.trees import write_image
 
@@ -33,23 +33,14 @@ QUICK = "keep.pictures=none"
 
 @pytest.fixture(scope="module")
 def server():
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in CREDENTIALS.items():
-            patch.setenv(name, value)
-        started = Server()
-        started.make_bucket("bucket")
+    with served() as started:
         yield started
-        started.stop()
 
 
 @pytest.fixture
 def store(server):
     """A folder of the store for this test alone."""
-    return at(server, f"bucket/{uuid.uuid4().hex}")
-
-
-def at(server, folder):
-    return place_of(f"s3://{folder}?endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1")
+    return place_of(server.address(uuid.uuid4().hex))
 
 
 def experiment(folder, output, *overrides):
@@ -70,7 +61,7 @@ def soon_settled(monkeypatch):
 @pytest.fixture(scope="module")
 def finished(server, tmp_path_factory):
     """Experiment and result of a whole sweep in the store; tests leave it whole."""
-    loaded = experiment(tmp_path_factory.mktemp("finished"), at(server, "bucket/finished"), "keep.pictures=leaf")
+    loaded = experiment(tmp_path_factory.mktemp("finished"), server.address("finished"), "keep.pictures=leaf")
     before = len(server.requests)
     result, heard = go(loaded)
     assert heard.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]

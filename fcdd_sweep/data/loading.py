@@ -297,11 +297,11 @@ def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Scan:
             if scan.to_fetch and not scan.problems:
                 root.mkdir(parents=True, exist_ok=True)
                 importlib.import_module(info(dataset.name).module).fetch(dataset, say)
+                scan = scan_dataset(dataset, images)
     except OSError as error:
         what = f"the files of '{dataset.name}' cannot be put there ({error})"
         raise DataError(Problem(str(root), what, next_step=info(dataset.name).get)) from error
-    scan = scan_dataset(dataset, images)
-    if scan.to_fetch:
+    if scan.to_fetch and not scan.problems:
         what = f"files of '{dataset.name}' are still missing after they were fetched"
         return Scan(problems=(Problem(str(root), what, next_step=info(dataset.name).get),))
     return scan

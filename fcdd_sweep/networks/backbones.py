@@ -117,11 +117,10 @@ class Trunk(nn.Module):
 def _model(backbone: str, **options: Any) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two networks announce another initialisation for some later day
-        try:
-            return torchvision.models.get_model(backbone, weights=None, **options)
-        except NotImplementedError:  # RegNets calculate with numbers, which a tensor on the meta device has not
-            with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+        if backbone.startswith("regnet") and torch.empty(0).is_meta:
+            with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # its widths are read off tensors
                 return torchvision.models.get_model(backbone, weights=None, **options).to("meta")
+        return torchvision.models.get_model(backbone, weights=None, **options)
 
 
 def _retake(model: nn.Module, channels: int) -> None:

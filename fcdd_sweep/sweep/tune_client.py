@@ -72,14 +72,13 @@ def _connect(address: str) -> None:
 
 
 def _init(address: str) -> None:
-    for left in reversed(range(_TRIES)):
+    for tried in range(1, _TRIES + 1):
         try:
             ray.init(address, log_to_driver=False, logging_level="ERROR")
-        except ConnectionAbortedError:  # a busy head did not have our server ready in the half minute it waits for it
-            if not left:
-                raise
-        else:
             return
+        except ConnectionAbortedError:  # a busy head did not have our server ready in the half minute it waits for it
+            if tried == _TRIES:
+                raise
 
 
 def _listen(head: ray.actor.ActorHandle, stop: Stop, say: Callable[[str], None]) -> int:

@@ -20,7 +20,7 @@ from fcdd_sweep.sweep.plan import plan
 from tests.faults.same import assert_same, assert_whole
 from tests.faults.schedule import Kill, schedule
 from tests.faults.site import site, waited_for
-from tests.s3 import CREDENTIALS, Server
+from tests.s3 import served
 from tests.specs import small_experiment
 
 EXPERIMENT = small_experiment(
@@ -66,15 +66,10 @@ def short_run(tmp_path_factory):
 
 
 @pytest.fixture
-def store(monkeypatch):
+def store():
     """A folder of an S3 server of our own."""
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    server = Server()
-    server.make_bucket("bucket")
-    options = f"endpoint_override=127.0.0.1:{server.port}&scheme=http&region=us-east-1"
-    yield place_of(f"s3://bucket/{uuid.uuid4().hex}?{options}")
-    server.stop()
+    with served() as server:
+        yield place_of(server.address(uuid.uuid4().hex))
 
 
 def killed(folder, output, overrides, counts, longest_s, setenv, seed=None):
