@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from fcdd_sweep.anomalies import render, synthetic
 from fcdd_sweep.anomalies.synthetic import BLUR_STD, BLUR_TAPS
-from fcdd_sweep.metrics.upsampling import gaussian_kernel
+from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
 from fcdd_sweep.training.device import device_name
 
 SHAPE = (3, 240, 240)

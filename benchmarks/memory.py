@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from fcdd_sweep.sweep.plan import plan_file
-from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.planning.plan import plan_file
+from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.trainer import train
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "mvtec.yaml"

@@ -30,19 +30,20 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from fcdd_sweep.config.schema import Experiment, Resources, Settings
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
+from fcdd_sweep.runners.events import Monitor, Progress
+from fcdd_sweep.runners.ray_driver import TuneRunner
+from fcdd_sweep.runners.stop_signal import StopSignal
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.monitor import Monitor, Progress
-from fcdd_sweep.sweep.plan import plan
-from fcdd_sweep.sweep.stopping import Stop
-from fcdd_sweep.sweep.sweep import prepare_data, write_plan
-from fcdd_sweep.sweep.trial import TrialResult, config_text, key_of, run_trial
-from fcdd_sweep.sweep.tune import TuneRunner
-from fcdd_sweep.training.outcome import Observer, Silent
+from fcdd_sweep.sweep.session import prepare_data, write_plan
+from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
+from fcdd_sweep.training.result import NullObserver, Observer
 
 SETTINGS: dict[str, Any] = {
     "dataset": {"name": "digits"},
@@ -106,7 +107,7 @@ def empty_trials(count: int, *, bare: bool) -> dict[str, float]:
         run_dir = Path(folder)
         monitor = Deaf() if bare else Publishing(run_dir)
         before, began, busy = _peak_mib(), time.perf_counter(), time.process_time()
-        TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf, Stop())
+        TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf, StopSignal())
         whole, busy = time.perf_counter() - began, time.process_time() - busy
     ends = monitor.ends
     tenth = max(1, count // 10)
@@ -139,8 +140,8 @@ def make_run(rows: int, output: Path) -> None:
     run_dir = output / experiment.name
     first = planned.specs[0]
     prints, notes = prepare_data(planned.specs, Progress())
-    result = run_trial(first, run_dir, Silent())
-    model = tree.attempts_of(run_dir, first.trial_id) / str(result.attempt) / LEAF
+    result = run_trial(first, run_dir, NullObserver())
+    model = tree.attempts_dir(run_dir, first.trial_id) / str(result.attempt) / LEAF
     row = files.read_table(model / tree.METRICS).to_pylist()[0]
     write_plan(experiment, planned, notes)
     for spec in planned.specs:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.sweep.plan import plan_file
-from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.planning.plan import plan_file
+from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.trainer import train
 
 

@@ -16,12 +16,11 @@ import numpy as np
 from PIL import Image
 
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.defects import DEFECTS
-from fcdd_sweep.data.records import Picture
+from fcdd_sweep.data.datasets.textures import CROP_SIDE, DEFECT_DRAWINGS, scan
+from fcdd_sweep.data.records import DecodedImage
 from fcdd_sweep.data.registry import info
-from fcdd_sweep.data.textures import SIDE, scan
 
-KINDS = {"train/good": "training", "test/good": "test, nominal"} | {f"test/{name}": name for name in DEFECTS}
+KINDS = {"train/good": "training", "test/good": "test, nominal"} | {f"test/{name}": name for name in DEFECT_DRAWINGS}
 INDEX = 2
 COLORS = 40
 """A palette of 40 greys and reds keeps the picture below 400 kB."""
@@ -30,7 +29,7 @@ COLORS = 40
 def sheet() -> Image.Image:
     """Two rows a class: crops, and the same crops with the outlines of their maps."""
     classes = info("textures").classes or ()
-    records = {r.path: r for r in scan(Dataset(name="textures"), Images(raw_size=SIDE, size=SIDE)).records}
+    records = {r.path: r for r in scan(Dataset(name="textures"), Images(raw_size=CROP_SIDE, size=CROP_SIDE)).records}
     size = (1.05 * len(KINDS) + 0.3, 2.1 * len(classes) + 0.2)
     figure, axes = plt.subplots(2 * len(classes), len(KINDS), figsize=size, dpi=115, squeeze=False)
     for row, name in enumerate(classes):
@@ -46,7 +45,7 @@ def sheet() -> Image.Image:
     return Image.fromarray(pixels).quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
-def draw(axes: np.ndarray, picture: Picture) -> None:
+def draw(axes: np.ndarray, picture: DecodedImage) -> None:
     for axis in axes:
         axis.imshow(picture.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axis.set(xticks=[], yticks=[])

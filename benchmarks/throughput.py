@@ -19,14 +19,15 @@ import torch
 
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.build import FCDDNet
-from fcdd_sweep.training.anomaly_pools import Pool
+from fcdd_sweep.training.anomaly_pools import ResidentPool
 from fcdd_sweep.training.batches import BatchMaker
-from fcdd_sweep.training.checkpoint import KeepsNothing
+from fcdd_sweep.training.detector import make_network
 from fcdd_sweep.training.device import device_name, numerics
-from fcdd_sweep.training.outcome import Silent
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.result import NullObserver
+from fcdd_sweep.training.state import NullSink
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import begin, make_network, run_epoch, sample_losses
+from fcdd_sweep.training.trainer import begin, run_epoch, sample_losses
 
 BATCH = 128
 ANOMALIES = {
@@ -58,7 +59,7 @@ def settings(network: str, anomalies: str, device: str, threads: int) -> Setting
 def batch_maker(chosen: Settings, steps: int, device: torch.device) -> BatchMaker:
     images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, 1, 28, 28)).astype(np.uint8)
     nominal = torch.from_numpy(images).to(device)
-    pool = Pool(nominal[:512].clone()) if chosen.anomalies.mode == "noise" else None
+    pool = ResidentPool(nominal[:512].clone()) if chosen.anomalies.mode == "noise" else None
     return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(0, "bench"))
 
 
@@ -86,7 +87,7 @@ def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> t
     for number in range(rounds + 1):
         start = wait(device)
         course.epoch, course.step = number + 1, 0
-        run_epoch(course, batches, Silent(), KeepsNothing())
+        run_epoch(course, batches, NullObserver(), NullSink())
         middle = wait(device)
         bare(network, course.optimizer, batches, steps)
         end = wait(device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fcdd_sweep.config.loading import load_experiment
     from fcdd_sweep.report.aggregate import aggregate
-    from fcdd_sweep.sweep.search import run_search
+    from fcdd_sweep.search.search import run_search
     from fcdd_sweep.sweep.sweep import run_sweep
     from fcdd_sweep.training.detector import load_detector
 
@@ -21,7 +21,7 @@ _HOME = {
     "aggregate": "fcdd_sweep.report.aggregate",
     "load_detector": "fcdd_sweep.training.detector",
     "load_experiment": "fcdd_sweep.config.loading",
-    "run_search": "fcdd_sweep.sweep.search",
+    "run_search": "fcdd_sweep.search.search",
     "run_sweep": "fcdd_sweep.sweep.sweep",
 }
 

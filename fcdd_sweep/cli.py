@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.config.remote import RemotePath, StorageError, as_written, place_of
-from fcdd_sweep.config.words import number_of
+from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, parse_location
+from fcdd_sweep.config.text import count_noun
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
-    from fcdd_sweep.sweep.plan import Plan
-    from fcdd_sweep.sweep.sweep import SweepResult
+    from fcdd_sweep.planning.plan import Plan
+    from fcdd_sweep.sweep.session import SweepResult
+
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
 
 _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/digits.yaml
@@ -135,7 +137,8 @@ def _running_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from fcdd_sweep.config.loading import dump_experiment, load_experiment
-    from fcdd_sweep.sweep.plan import describe, plan_file
+    from fcdd_sweep.planning.describe import describe
+    from fcdd_sweep.planning.plan import plan_file
 
     if _from_outside(options) and not (options.show_config or options.dry_run):  # the data lies there, not here
         text = dump_experiment(load_experiment(options.experiment, _overrides(options)))
@@ -150,10 +153,10 @@ def _run(options: argparse.Namespace) -> int:
         print(describe(planned, experiment))
         _print_costs(planned, experiment, calibrated=options.calibrate)
         return DONE
-    from fcdd_sweep.progress import shown
+    from fcdd_sweep.progress import make_progress
     from fcdd_sweep.sweep.sweep import run_sweep
 
-    with shown(_console()) as progress:
+    with make_progress(_console()) as progress:
         result = run_sweep(
             experiment,
             local=options.local,
@@ -168,9 +171,9 @@ def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> 
     from fcdd_sweep.sweep.cost import measured_lines, probed_lines
 
     if calibrated:
-        from fcdd_sweep.sweep.calibrate import calibrate
+        from fcdd_sweep.sweep.cost import probe_cost
 
-        probes = calibrate(planned, lambda sentence: print(sentence, file=sys.stderr))
+        probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
         print("\n".join(probed_lines(planned, probes)))
     else:
         print("".join(f"{line}\n" for line in measured_lines(planned, experiment)), end="")
@@ -182,7 +185,7 @@ def _from_outside(options: argparse.Namespace) -> bool:
 
 def _on_head(options: argparse.Namespace, command: Sequence[str], files: dict[str, str]) -> int:
     """Run a command where a cluster's head is that was named by `ray://`."""
-    from fcdd_sweep.sweep.tune_client import run_on_head
+    from fcdd_sweep.runners.ray_client import run_on_head
 
     arguments = [*command, "--changed-data", options.changed_data]
     return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
@@ -190,7 +193,7 @@ def _on_head(options: argparse.Namespace, command: Sequence[str], files: dict[st
 
 def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
     """Tell how a sweep ended; `page` is to be opened beside its report."""
-    planned = number_of(result.planned, "trial")
+    planned = count_noun(result.planned, "trial")
     summary = f"{result.done} of {planned} done, {result.failed} failed, {result.missing} missing"
     if result.interrupted:
         print(f"interrupted: {summary}\nThe same command goes on: finished trials are kept, others from checkpoints.")
@@ -224,12 +227,13 @@ def _console() -> Console:
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from fcdd_sweep.sweep.plan import amount, plan_file
+    from fcdd_sweep.planning.describe import amount_text
+    from fcdd_sweep.planning.plan import plan_file
 
     experiment, planned = plan_file(options.experiment, _overrides(options))
     for note in planned.notes:
         print(note)
-    trials = amount(planned, experiment) if experiment.search else number_of(len(planned.specs), "trial")
+    trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")
     print(f"{options.experiment}: valid, {trials}")
     return DONE
 
@@ -281,8 +285,9 @@ def _baselines_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _baselines(options: argparse.Namespace) -> int:
+    from fcdd_sweep.planning.describe import describe
+    from fcdd_sweep.planning.plan import plan
     from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
-    from fcdd_sweep.sweep.plan import describe, plan
 
     if options.dry_run:
         experiment, _ = baselines_of(options.run_dir, options.set)
@@ -290,10 +295,10 @@ def _baselines(options: argparse.Namespace) -> int:
         return DONE
     if _from_outside(options):
         settings = [word for text in options.set for word in ("--set", text)]
-        return _on_head(options, ["baselines", str(place_of(options.run_dir)), *settings], {})
-    from fcdd_sweep.progress import shown
+        return _on_head(options, ["baselines", str(parse_location(options.run_dir)), *settings], {})
+    from fcdd_sweep.progress import make_progress
 
-    with shown(_console()) as progress:
+    with make_progress(_console()) as progress:
         result = run_baselines(
             options.run_dir,
             options.set,
@@ -378,11 +383,12 @@ def _predict(options: argparse.Namespace) -> int:
     for problem in result.unreadable:
         print(f"skipped {problem}", file=sys.stderr)
     print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
-    print(f"{number_of(result.count, 'image')} scored, {len(result.unreadable)} skipped")
+    print(f"{count_noun(result.count, 'image')} scored, {len(result.unreadable)} skipped")
     return SOME_FAILED if result.unreadable else DONE
 
 
 Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str]
+
 
 COMMANDS: dict[str, Command] = {
     "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),

@@ -13,19 +13,22 @@ import pyarrow.csv
 from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
-from fcdd_sweep.data.loading import image_files, load_image_file
-from fcdd_sweep.metrics import colour
-from fcdd_sweep.metrics.upsampling import blur
-from fcdd_sweep.report.heatmaps import global_scale, local_scale
-from fcdd_sweep.report.mosaic import ColourScale, as_rgb
-from fcdd_sweep.report.prediction import Said, draw_prediction
-from fcdd_sweep.report.style import save_picture
+from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.data.loading import load_image_file
+from fcdd_sweep.metrics import heatmap_values
+from fcdd_sweep.metrics.heatmap_values import blur
+from fcdd_sweep.report.figures.heatmaps import global_scale, local_scale
+from fcdd_sweep.report.figures.image_grid import ColourScale, as_rgb
+from fcdd_sweep.report.figures.prediction_figure import Said, draw_prediction
+from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.place import Place, check_reachable, local_copy
+from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
+
+
 _TURNED = 5
 """From this value on, EXIF's orientation swaps width and height."""
 
@@ -48,7 +51,7 @@ class Prediction:
 
 
 def predict(
-    snapshot: Place, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
+    snapshot: Location, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
 ) -> Prediction:
     """Score images and draw their heatmaps. All pictures share the colours of the trial's test set.
 
@@ -75,12 +78,12 @@ def predict(
     if not rows:
         raise InputError([Problem(sentence, "not one image could be read") for sentence in unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
-    files.write_aside(output / "scores.csv", lambda path: pyarrow.csv.write_csv(table, path))
+    files.write_atomically(output / "scores.csv", lambda path: pyarrow.csv.write_csv(table, path))
     scores = files.write_table(output / "scores.parquet", table)
     return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
 
 
-def _load(snapshot: Place, device: str) -> Detector:
+def _load(snapshot: Location, device: str) -> Detector:
     check_reachable(snapshot)
     try:
         with local_copy(snapshot) as path:
@@ -142,7 +145,7 @@ def _shown(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
     """(N, S, S) heatmaps, blurred where the experiment wants its pictures so."""
     heatmaps: npt.NDArray[np.float32] = detector.heatmaps(detection.maps)[:, 0].numpy()
     place = detector.place
-    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmaps.blur else heatmaps
+    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmap_values.blur else heatmaps
 
 
 def _coloured(
@@ -151,12 +154,14 @@ def _coloured(
     """(N, S, S) heatmaps in 0..1, the ends of their colours, and a sentence on them."""
     quantile, reference = detector.settings.heatmaps.quantile, detector.reference_quantiles
     if np.isnan(reference).any():
-        own = np.stack([colour.normalise(each, *colour.local_range(each, quantile)) for each in heatmaps])
+        own = np.stack(
+            [heatmap_values.normalize(each, *heatmap_values.local_range(each, quantile)) for each in heatmaps]
+        )
         told = "Colours: this image's own range, as the trial had no test images; not comparable between images."
         return own, local_scale(quantile), told
-    low, high = colour.global_range(reference, quantile)
+    low, high = heatmap_values.global_range(reference, quantile)
     told = f"Colours: from the minimum to the {quantile:g} quantile of the heatmaps of the trial's test images."
-    return colour.normalise(heatmaps, low, high), global_scale(low, high), told
+    return heatmap_values.normalize(heatmaps, low, high), global_scale(low, high), told
 
 
 def _proportions(file: Path, aspect: str) -> tuple[float, str]:

@@ -12,11 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.config.words import number_of
-from fcdd_sweep.sweep.monitor import Progress
-from fcdd_sweep.sweep.tally import Tally
-from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial_counts import TrialCounts
 
 _SHOWN = 12
 """Running trials that the live display shows at most."""
@@ -28,7 +28,7 @@ def label(spec: TrialSpec) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def outcome(spec: TrialSpec, result: TrialResult) -> str:
+def result_sentence(spec: TrialSpec, result: TrialResult) -> str:
     """One sentence on how a trial ended."""
     if result.status == "failed":
         return f"FAILED  {label(spec)}: {result.error}"
@@ -43,7 +43,7 @@ class PlainProgress(Progress):
 
     def __init__(self, console: Console, heartbeat_s: float = 30.0) -> None:
         self.console = console
-        self.tally = Tally()
+        self.tally = TrialCounts()
         self._heartbeat_s = heartbeat_s
         self._last = time.monotonic()
         self._said: set[str] = set()
@@ -53,9 +53,9 @@ class PlainProgress(Progress):
         self._last = time.monotonic()
 
     def begun(self, planned: int, kept: int, missing: int) -> None:
-        self.tally = Tally(planned, kept, missing)
+        self.tally = TrialCounts(planned, kept, missing)
         known = f", {kept} of them done already" if kept else ""
-        self._print(f"{number_of(planned, 'trial')}{known}; running {missing}")
+        self._print(f"{count_noun(planned, 'trial')}{known}; running {missing}")
 
     def said(self, sentence: str) -> None:
         """Once, however many configs it is true of."""
@@ -83,7 +83,7 @@ class PlainProgress(Progress):
         self._tell(spec, result)
 
     def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._print(f"{outcome(spec, result)}   [{self.tally.line()}]")
+        self._print(f"{result_sentence(spec, result)}   [{self.tally.line()}]")
 
 
 class LiveProgress(PlainProgress):
@@ -104,11 +104,11 @@ class LiveProgress(PlainProgress):
 
     def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
         if result.status == "failed":
-            self._print(outcome(spec, result), "red")
+            self._print(result_sentence(spec, result), "red")
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Progress]:
+def make_progress(console: Console) -> Iterator[Progress]:
     """Progress for a console, live where it is a terminal."""
     if not console.is_terminal:
         yield PlainProgress(console)

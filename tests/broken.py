@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fcdd_sweep.config.errors import ExperimentError
-from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.planning.plan import plan_file
 
 HEAD = "schema: 1\nname: x\npreset: digits\n"
 """Three lines: what a case adds begins in line 4."""

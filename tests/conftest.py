@@ -5,7 +5,7 @@ import torch
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import tree
-from fcdd_sweep.sweep import tune_cluster
+from fcdd_sweep.runners import ray_session
 
 torch.set_num_threads(1)
 
@@ -33,7 +33,7 @@ def load(tmp_path):
 @pytest.fixture
 def without_search_report(monkeypatch):
     """Tests of a search are not those of its report."""
-    from fcdd_sweep.sweep import search
+    from fcdd_sweep.search import search
 
     monkeypatch.setattr(search, "aggregate", lambda run_dir: run_dir / tree.REPORT)
 
@@ -42,4 +42,4 @@ def without_search_report(monkeypatch):
 def ray_token(monkeypatch):
     """Ray as our own sweeps have it, behind a token; it reads this when it is first imported, and keeps to it."""
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", tune_cluster._TOKEN)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_session._TOKEN)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from fcdd_sweep.report.search_axes import text_of
+from fcdd_sweep.report.search.axes import text_of
 from fcdd_sweep.results import files, schemas, tree
 from tests.fakes import EXPERIMENT, NOW, FakeRun, key
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from skimage import data
 
-from fcdd_sweep.config.trial import digest, slug
-from fcdd_sweep.metrics import colour, curves, pictured, ranking, upsampling
-from fcdd_sweep.metrics.upsampling import MapPlace
+from fcdd_sweep.config.trial_spec import digest, slug
+from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
+from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.results import files, schemas, tree
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -79,10 +79,10 @@ def fake_maps(label, score, size, seed):
     noise = np.random.default_rng(seed).gamma(1.0, 0.05, (len(label), cells, cells))
     at = np.arange(cells) * FIELD[1]
     maps = (noise + gt_maps[:, at][:, :, at] * score[:, None, None]).astype(np.float32)
-    kept = pictured.pictured(label, score)
+    kept = shown_images.shown_images(label, score)
     previews = bricks(40, size, rng)
     previews[20:], preview_gt = with_blobs(previews[20:], rng)
-    place = MapPlace(FIELD, (size, size), 2.0, FIELD[0])
+    place = MapGeometry(FIELD, (size, size), 2.0, FIELD[0])
     arrays = {
         "image_index": kept + 1000,
         "path": np.array([f"bricks/{i}" for i in kept]),
@@ -93,8 +93,10 @@ def fake_maps(label, score, size, seed):
         "gt_maps": gt_maps[kept],
         "receptive_field": np.array(FIELD),
         "kernel_std_px": np.array(2.0),
-        "reference_quantiles": colour.reference_quantiles(upsampling.upsample(maps, FIELD, (size, size), 2.0)),
-        "blurred_quantiles": colour.reference_quantiles(place.heatmaps(maps, blurred=True)),
+        "reference_quantiles": heatmap_values.reference_quantiles(
+            heatmap_values.upsample(maps, FIELD, (size, size), 2.0)
+        ),
+        "blurred_quantiles": heatmap_values.reference_quantiles(place.heatmaps(maps, blurred=True)),
         "blur_size_px": np.array(FIELD[0]),
         "train_images": previews,
         "train_shared_range": np.array(False),
@@ -102,8 +104,8 @@ def fake_maps(label, score, size, seed):
         "train_score": np.linspace(0.1, 0.9, 40),
         "train_anomaly_maps": np.resize(maps, (40, *maps.shape[1:])),
         "train_gt_maps": np.concatenate([np.zeros_like(preview_gt), preview_gt]),
-        "train_reference_quantiles": colour.reference_quantiles(maps[:40]),
-        "train_blurred_quantiles": colour.reference_quantiles(maps[:40]),
+        "train_reference_quantiles": heatmap_values.reference_quantiles(maps[:40]),
+        "train_blurred_quantiles": heatmap_values.reference_quantiles(maps[:40]),
     }
     return arrays, gt_maps, maps
 
@@ -114,7 +116,7 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
     arrays, gt_maps, maps = fake_maps(label, score, size, trial["seed"])
     mark = {"trial_id": trial["trial_id"]}
     by_image = ranking.rank(score, label)
-    heat = upsampling.upsample(maps, FIELD, (size, size), 2.0)
+    heat = heatmap_values.upsample(maps, FIELD, (size, size), 2.0)
     by_pixel = ranking.rank(heat.ravel(), gt_maps.ravel().astype(int))
     defects = np.array(["stain", "hole"], object)[np.arange(anomalous) % 2]
     write_tables(leaf, mark, label, score, defects, by_image, by_pixel if with_maps else None)

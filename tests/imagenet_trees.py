@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from fcdd_sweep.data.synsets import IMAGENET30
+from fcdd_sweep.data.datasets.synsets import IMAGENET30
 
 OTHERS = {
     "n02389026": "sorrel",

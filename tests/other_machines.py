@@ -6,16 +6,17 @@ import os
 import time
 from pathlib import Path
 
-from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.sweep import fitness
-from fcdd_sweep.sweep.trial import TrialResult, run_trial, versions
-from fcdd_sweep.training.outcome import Observer
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.runners import node_check
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial import run_trial, versions
+from fcdd_sweep.training.result import Observer
 
 OTHER_CODE = "FCDD_TEST_OTHER_CODE"
 """Set on such a machine: the file that its first worker leaves."""
 
 if OTHER_CODE in os.environ:
-    fitness.versions = lambda: versions() | {"source": "another"}
+    node_check.versions = lambda: versions() | {"source": "another"}
     Path(os.environ[OTHER_CODE]).touch()
 
 

@@ -12,8 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep.monitor import Progress
-from fcdd_sweep.sweep.search import run_search
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.search.search import run_search
 from tests import works
 from tests.specs import small_experiment
 

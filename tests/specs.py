@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 
 SETTINGS: dict[str, Any] = {

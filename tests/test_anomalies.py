@@ -9,7 +9,7 @@ from scipy import ndimage, stats
 
 from fcdd_sweep.anomalies import render, synthetic
 from fcdd_sweep.anomalies.limits import limited
-from fcdd_sweep.anomalies.online import malform
+from fcdd_sweep.anomalies.malform import malform
 from fcdd_sweep.anomalies.registry import MODES, SOURCES
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Anomalies

@@ -91,8 +91,8 @@ def blocked(statement, *packages):
     "statement",
     [
         "import fcdd_sweep",
-        "import fcdd_sweep.report.aggregate, fcdd_sweep.report.leaf, fcdd_sweep.report.status",
-        "import fcdd_sweep.config.loading, fcdd_sweep.sweep.plan",
+        "import fcdd_sweep.report.aggregate, fcdd_sweep.report.figures.trial_figures, fcdd_sweep.report.status",
+        "import fcdd_sweep.config.loading, fcdd_sweep.planning.plan",
         "import fcdd_sweep.cli; fcdd_sweep.cli.main(['list'])",
     ],
 )
@@ -107,7 +107,7 @@ def test_training_and_sweeps_in_process_need_neither_ray_nor_optuna():
 
 
 def test_a_worker_starts_without_torchvision_which_few_networks_need():
-    result = blocked("import fcdd_sweep.sweep.tune_worker", "torchvision", "sklearn", "matplotlib")
+    result = blocked("import fcdd_sweep.runners.ray_worker", "torchvision", "sklearn", "matplotlib")
     assert result.returncode == 0, result.stderr
 
 

@@ -52,7 +52,7 @@ def test_resizing_takes_the_nearest_pixels_as_torch_does(images, size):
 def test_image_and_map_get_the_same_geometry(rng):
     raw = torch.zeros(8, 1, 20, 20, dtype=torch.uint8)
     raw[:, :, 5:9, 7:13] = 1
-    geometry = augment.one_of(rng, augment.randomly_cropped(rng, 8, 20, 16), augment.resized(8, 20, 16))
+    geometry = augment.choose_geometry(rng, augment.randomly_cropped(rng, 8, 20, 16), augment.resized(8, 20, 16))
     assert torch.equal(geometry.apply(raw * 200), geometry.apply(raw) * 200)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.planning.plan import plan_file
 from tests import trees
 from tests.broken import HEAD, TEXTURES, assert_told, problems_in
 

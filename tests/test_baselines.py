@@ -5,12 +5,13 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.predict import predict
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep import baselines
 from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
-from fcdd_sweep.sweep.plan import plan
-from fcdd_sweep.sweep.sweep import run_sweep, write_plan
+from fcdd_sweep.sweep.session import write_plan
+from fcdd_sweep.sweep.sweep import run_sweep
 from tests.trees import write_images
 
 EXPERIMENT = """

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fcdd_sweep.config.durations import Every
+from fcdd_sweep.config.fields import Every
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.sweep import checkpoints, trial
@@ -24,7 +24,7 @@ from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training import trainer
-from fcdd_sweep.training.outcome import Silent
+from fcdd_sweep.training.result import NullObserver
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -32,7 +32,7 @@ SPEC = spec(training={"epochs": 4}, keep={"pictures": "none"})
 STEPS = 3
 
 
-class StopAt(Silent):
+class StopAt(NullObserver):
     """Asks for a stop the n-th time that it is asked."""
 
     def __init__(self, number):
@@ -53,7 +53,7 @@ def attempt(run_dir, stop_at=0, every="1 epoch"):
 
 
 def attempts(run_dir):
-    return tree.attempts_of(run_dir, SPEC.trial_id)
+    return tree.attempts_dir(run_dir, SPEC.trial_id)
 
 
 def kept(run_dir, number="*"):

@@ -55,7 +55,7 @@ def test_nobody_there_is_told(tmp_path):
 
 @pytest.mark.parametrize(("aborted", "tries", "fails"), [(2, 3, False), (3, 3, True)])
 def test_a_head_that_is_too_busy_at_first_is_asked_again(monkeypatch, aborted, tries, fails):
-    from fcdd_sweep.sweep import tune_client
+    from fcdd_sweep.runners import ray_client
 
     asked = []
 
@@ -64,8 +64,8 @@ def test_a_head_that_is_too_busy_at_first_is_asked_again(monkeypatch, aborted, t
         if len(asked) <= aborted:
             raise ConnectionAbortedError("Starting Ray client server failed")
 
-    monkeypatch.setattr(tune_client, "answers", lambda address: None)
-    monkeypatch.setattr(tune_client.ray, "init", init)
+    monkeypatch.setattr(ray_client, "answers", lambda address: None)
+    monkeypatch.setattr(ray_client.ray, "init", init)
     with pytest.raises(InputError, match="server failed") if fails else contextlib.nullcontext():
-        tune_client._connect("ray://head:10001")
+        ray_client._connect("ray://head:10001")
     assert len(asked) == tries

@@ -5,7 +5,8 @@ import pytest
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep.sweep import Progress, run_sweep
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.sweep.sweep import run_sweep
 from tests import other_machines
 from tests.other_machines import OTHER_CODE
 from tests.test_cluster_run import EXPERIMENT
@@ -66,14 +67,14 @@ def test_a_machine_with_other_code_that_joins_later_gets_no_trials(cluster, tmp_
 
 
 def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_left(ray_token, monkeypatch):
-    from fcdd_sweep.sweep import tune_nodes
+    from fcdd_sweep.runners import ray_nodes
 
-    machines = tune_nodes.ClusterMachines(None, [], None)
+    machines = ray_nodes.ClusterMachines(None, [], None)
     there = {"ab": "good", "cd": "bad"}
     monkeypatch.setattr(machines, "_there", lambda: there)
     assert machines.rule_out("cd", "bad: torch is older there.") and not machines.rule_out("cd", "again")
     machines.need_one()
-    machines._worked -= tune_nodes.NOTHING_WORKS_S + 1
+    machines._worked -= ray_nodes.NOTHING_WORKS_S + 1
     with pytest.raises(InputError, match="no machine of the cluster runs trials: bad: torch is older there"):
         machines.need_one()
     del there["cd"]

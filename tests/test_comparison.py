@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.report import comparison
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.heatmaps import read_maps
-from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.figures.heatmaps import read_maps
+from fcdd_sweep.report.page import comparison
+from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import tree
 from tests import fakes
 
@@ -52,7 +52,7 @@ def test_rows_are_methods_and_all_show_the_same_images(run):
         method: read_maps(run / place / "normal_brick" / "it_0")
         for method, place in {"fcdd": ".", "hsc": "baselines/hsc", "ae": "baselines/ae"}.items()
     }
-    chosen = comparison.shown_images(list(maps.values()))
+    chosen = comparison.compared_images(list(maps.values()))
     strip = comparison.method_strip(maps, chosen, "seed 0", 0.97)
     assert [row.name for row in strip.rows] == ["input", "FCDD", "HSC", "AE", "ground\ntruth"]
     label = maps["fcdd"].label[maps["fcdd"].rows_of(chosen)]
@@ -63,7 +63,7 @@ def test_rows_are_methods_and_all_show_the_same_images(run):
 
 def test_a_method_that_is_not_there_has_an_empty_row_that_says_why(run):
     maps = read_maps(run / "normal_brick" / "it_0")
-    chosen = comparison.shown_images([maps])
+    chosen = comparison.compared_images([maps])
     strip = comparison.method_strip({"fcdd": maps, "hsc": "failed", "ae": maps}, chosen, "", 0.97)
     assert [row.name for row in strip.rows] == ["input", "FCDD", "HSC:\nfailed", "AE", "ground\ntruth"]
     assert len(np.unique(strip.rows[2].images)) == 1 and strip.rows[2].images.shape == strip.rows[0].images.shape
@@ -110,7 +110,7 @@ def test_images_that_one_method_did_not_keep_are_not_chosen(run):
     part = np.arange(len(maps.label)) % 2 == 0
     names = ("path", "label", "score")
     fewer = type(maps)(**{**vars(maps), **{name: getattr(maps, name)[part] for name in names}})
-    chosen = comparison.shown_images([maps, fewer])
+    chosen = comparison.compared_images([maps, fewer])
     assert len(chosen) and np.isin(chosen, fewer.path).all()
 
 

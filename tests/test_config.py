@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fcdd_sweep.config.expand import configs_of
+from fcdd_sweep.config.grid import KNOWN_KEYS, configs_of
 from fcdd_sweep.config.loading import dump_experiment
 from fcdd_sweep.config.presets import PRESETS, Preset
 from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
-from fcdd_sweep.config.trial import TrialSpec, canonical, config_id, digest
-from fcdd_sweep.config.vary import KNOWN_KEYS
+from fcdd_sweep.config.trial_spec import TrialSpec, canonical, config_id, digest
 from tests.broken import HEAD
 
 PLAIN = {
@@ -336,7 +335,7 @@ def test_experiments_are_read_and_planned_without_torch_and_ray(modules, tmp_pat
         f"import sys, fcdd_sweep.{modules}\n"
         "from fcdd_sweep.config.loading import load_experiment\n"
         f"experiment = load_experiment({str(tmp_path / 'x.yaml')!r})\n"
-        "if 'fcdd_sweep.sweep.plan' in sys.modules: sys.modules['fcdd_sweep.sweep.plan'].plan(experiment)\n"
+        "if 'fcdd_sweep.planning.plan' in sys.modules: sys.modules['fcdd_sweep.planning.plan'].plan(experiment)\n"
         "print([name for name in ('torch', 'ray', 'optuna', 'matplotlib') if name in sys.modules])\n"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

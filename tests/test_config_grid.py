@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fcdd_sweep.config.expand import configs_of
+from fcdd_sweep.config.grid import configs_of
 from tests.broken import HEAD
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep import cost
 from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probed_lines
-from fcdd_sweep.sweep.plan import plan_file
 from fcdd_sweep.sweep.trial import key_of
 from tests.broken import HEAD
 from tests.specs import settings

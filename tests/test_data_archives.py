@@ -17,7 +17,8 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import archives, mvtec
+from fcdd_sweep.data import fetching
+from fcdd_sweep.data.datasets import mvtec
 from fcdd_sweep.data.loading import check_dataset, load_corpus, scan_dataset
 from tests.formats import write_archive
 from tests.trees import truncate, write_mvtec
@@ -86,7 +87,7 @@ def test_archives_of_single_classes_are_unpacked_where_the_class_is_missing(tmp_
 def test_folders_that_are_there_are_left_alone(published: Path, tmp_path: Path) -> None:
     mine = published.parent / "bottle" / "train" / "good"
     mine.mkdir(parents=True)
-    archives.unpack(published, published.parent, print)
+    fetching.unpack(published, published.parent, print)
     assert list(mine.iterdir()) == [] and (published.parent / "carpet" / "train" / "good" / "000.png").is_file()
 
 
@@ -238,7 +239,7 @@ def test_a_connection_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytes
         def read(self, size: int | None = -1) -> bytes:
             raise ConnectionResetError("peer went away")
 
-    monkeypatch.setattr(archives.urllib.request, "urlopen", lambda url, timeout: Broken())
+    monkeypatch.setattr(fetching.urllib.request, "urlopen", lambda url, timeout: Broken())
     with pytest.raises(DataError, match="the connection broke off: peer went away"):
         load_corpus(data(tmp_path / "root", download=True), IMAGES, tmp_path / "cache")
     assert left(tmp_path / "root") == []

@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.locations import cache_root
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import cache, loading
-from fcdd_sweep.data.cache import cache_root, cached, is_intact
+from fcdd_sweep.data import loading
+from fcdd_sweep.data.decoding import cache
+from fcdd_sweep.data.decoding.cache import cached, is_intact
+from fcdd_sweep.data.decoding.store import ImageFile
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
-from fcdd_sweep.data.store import ImageFile
 from tests.trees import write_class_first, write_images
 
 SPAWN = multiprocessing.get_context("spawn")

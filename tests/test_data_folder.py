@@ -10,14 +10,7 @@ import pytest
 
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import Corpus, split_for
-from fcdd_sweep.data.loading import (
-    check_dataset,
-    classes_of,
-    has_maps,
-    load_corpus,
-    protocol_of,
-    trains_with_anomalies,
-)
+from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus, protocol_of, trains_with_anomalies
 from tests.trees import write_class_first, write_habits, write_images, write_mask, write_one_vs_rest, write_split_first
 
 IMAGES = Images(raw_size=16, size=16)

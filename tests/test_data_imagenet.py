@@ -14,10 +14,10 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import filetable
+from fcdd_sweep.data import image_index
 from fcdd_sweep.data.corpus import Corpus, split_for
+from fcdd_sweep.data.datasets.synsets import IMAGENET30
 from fcdd_sweep.data.loading import check_dataset, load_corpus
-from fcdd_sweep.data.synsets import IMAGENET30
 from fcdd_sweep.results import files, tree
 from tests.imagenet_trees import (
     BROKEN,
@@ -247,14 +247,14 @@ def test_downloading_is_refused_with_what_to_place(root: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_left_out_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, content = write_extracted(tmp_path / "folders"), filetable.FileTable.content
+    root, content = write_extracted(tmp_path / "folders"), image_index.ImageIndex.content
 
-    def refusing(table: filetable.FileTable, row: int) -> bytes:
+    def refusing(table: image_index.ImageIndex, row: int) -> bytes:
         if table.name(row) == "n12267677_0.JPEG":
             raise PermissionError(13, "Permission denied")
         return content(table, row)
 
-    monkeypatch.setattr(filetable.FileTable, "content", refusing)
+    monkeypatch.setattr(image_index.ImageIndex, "content", refusing)
     corpus = load_corpus(of(root, TWO), IMAGES)
     assert (~corpus.is_test).sum() == 3 and "1 of 64 images" in corpus.notes[0]
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import split_for
+from fcdd_sweep.data.decoding.pixels import fit_image
 from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus
-from fcdd_sweep.data.pixels import fit
 from tests.trees import pixels, write_image, write_images, write_mask, write_mvtec
 
 IMAGES = Images(raw_size=16, size=16, resize="nearest")
@@ -42,7 +42,7 @@ def test_other_sizes_grey_and_rgba_images_are_read(tmp_path: Path) -> None:
     write_mask(root / "screw" / "ground_truth" / "crack" / "wide_mask.png", (12, 50), (2, 3, 4, 40))
     corpus = load_corpus(mvtec(root, "screw"), IMAGES, tmp_path / "cache")
     grey = corpus.images[corpus.path.index("screw/train/good/grey.png")]
-    np.testing.assert_array_equal(grey, fit(pixels((40, 30), "L", 7), 16, "nearest", "rgb"))
+    np.testing.assert_array_equal(grey, fit_image(pixels((40, 30), "L", 7), 16, "nearest", "rgb"))
     wide = corpus.path.index("screw/test/crack/wide.png")
     mask = corpus.mask(wide)
     assert mask is not None and mask.shape == (12, 50) and mask.sum() == 2 * 37

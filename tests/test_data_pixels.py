@@ -10,9 +10,9 @@ from PIL import Image
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Images
-from fcdd_sweep.data.files import image_files, name_share
+from fcdd_sweep.data.decoding.files import image_files, name_share
+from fcdd_sweep.data.decoding.pixels import fit_image, read_image, read_mask, read_picture
 from fcdd_sweep.data.loading import load_image_file
-from fcdd_sweep.data.pixels import fit, read_image, read_mask, read_picture
 from fcdd_sweep.training.augment import nearest_index
 from tests.trees import corrupt, pixels, truncate, write_image, write_mask
 
@@ -117,36 +117,36 @@ def test_a_map_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("color", ["grey", "rgb"])
 @pytest.mark.parametrize("mode", ["L", "RGB"])
 def test_fit_gives_the_channels_asked_for(mode: str, color: str) -> None:
-    found = fit(pixels(mode=mode), 16, "bilinear", color)
+    found = fit_image(pixels(mode=mode), 16, "bilinear", color)
     assert found.shape == ((1 if color == "grey" else 3), 16, 16) and found.dtype == np.uint8
 
 
 def test_area_is_the_mean_of_the_covered_pixels() -> None:
     image = pixels((12, 8), "L")
     means = image.reshape(4, 3, 4, 2).mean((1, 3))
-    assert np.abs(fit(image, 4, "area", "grey")[0] - means).max() <= 1
+    assert np.abs(fit_image(image, 4, "area", "grey")[0] - means).max() <= 1
 
 
 def test_nearest_invents_no_value_and_reads_the_pixels_that_maps_read() -> None:
     image = pixels((103, 77), "L")
     rows, columns = (nearest_index(24, side) for side in image.shape)
-    np.testing.assert_array_equal(fit(image, 24, "nearest", "grey")[0], image[rows][:, columns])
+    np.testing.assert_array_equal(fit_image(image, 24, "nearest", "grey")[0], image[rows][:, columns])
 
 
 def test_area_is_smooth_where_the_image_must_grow() -> None:
     image = np.array([[0, 200], [0, 200]], np.uint8)
-    assert len(np.unique(fit(image, 8, "area", "grey"))) > 2
+    assert len(np.unique(fit_image(image, 8, "area", "grey"))) > 2
 
 
 def test_an_image_of_the_right_size_is_not_touched() -> None:
     image = pixels((16, 16))
-    np.testing.assert_array_equal(fit(image, 16, "bilinear", "rgb"), image.transpose(2, 0, 1))
+    np.testing.assert_array_equal(fit_image(image, 16, "bilinear", "rgb"), image.transpose(2, 0, 1))
 
 
 def test_a_new_image_is_decoded_as_a_data_set_is(tmp_path: Path) -> None:
     path = write_image(tmp_path / "new.png", (30, 40))
     images = Images(raw_size=16, size=16, resize="area")
-    np.testing.assert_array_equal(load_image_file(path, images), fit(read_image(path), 16, "area", "rgb"))
+    np.testing.assert_array_equal(load_image_file(path, images), fit_image(read_image(path), 16, "area", "rgb"))
 
 
 def test_image_files_are_found_sorted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_the_share_of_a_name_is_fixed_and_the_same_in_both_ways_to_write_an_umla
 def test_cropped_images_keep_their_proportions_and_show_the_middle() -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200  # the middle square
-    assert (fit(wide, 5, "bilinear", "rgb", "crop") == 200).all()
-    assert (fit(wide, 5, "bilinear", "rgb") == 0).any()
+    assert (fit_image(wide, 5, "bilinear", "rgb", "crop") == 200).all()
+    assert (fit_image(wide, 5, "bilinear", "rgb") == 0).any()
     tall = wide.transpose(1, 0, 2).copy()
-    assert (fit(tall, 10, "nearest", "grey", "crop") == 200).all()
+    assert (fit_image(tall, 10, "nearest", "grey", "crop") == 200).all()

@@ -11,29 +11,22 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import solar
 from fcdd_sweep.data.corpus import Corpus, split_for
-from fcdd_sweep.data.loading import (
-    check_dataset,
-    classes_of,
-    has_maps,
-    load_corpus,
-    protocol_of,
-    trains_with_anomalies,
-)
-from fcdd_sweep.data.records import Scan, wanted_classes
+from fcdd_sweep.data.datasets import solar
+from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.records import DatasetScan, wanted_classes
 from fcdd_sweep.data.registry import DATA_SETS, info
 
 GREY = Images(raw_size=16, size=16, color="grey")
 
 
-def split_digest(scan: Scan) -> str:
+def split_digest(scan: DatasetScan) -> str:
     """A digest of which image is in which split and what it is."""
     rows = "\n".join(f"{r.path} {r.class_name} {r.is_test} {r.defect}" for r in scan.records)
     return hashlib.sha256(rows.encode()).hexdigest()[:12]
 
 
-def scan_of(name: str, **options: float) -> Scan:
+def scan_of(name: str, **options: float) -> DatasetScan:
     module = importlib.import_module(info(name).module)
     scan = module.scan(Dataset(name=name, options=options), GREY)
     assert not scan.problems

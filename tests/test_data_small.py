@@ -14,8 +14,8 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import cifar
 from fcdd_sweep.data.corpus import split_for
+from fcdd_sweep.data.datasets import cifar
 from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus, trains_with_anomalies
 from tests.formats import (
     batch_bytes,
@@ -122,7 +122,7 @@ def test_looking_at_sixty_thousand_images_decodes_none(tmp_path: Path, monkeypat
     labels = np.arange(60_000) % 10
     for stem in ("train", "t10k"):
         write_idx(tmp_path / RAW, stem, np.zeros((60_000, 28, 28), np.uint8), labels.tolist())
-    monkeypatch.setattr("fcdd_sweep.data.idx._PICTURES", None)
+    monkeypatch.setattr("fcdd_sweep.data.datasets.idx._PICTURES", None)
     start = time.perf_counter()
     assert check_dataset(Dataset(name="mnist", root=tmp_path), GREY) == []
     assert time.perf_counter() - start < 10  # about 0.5 s on a quiet core

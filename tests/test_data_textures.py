@@ -8,15 +8,25 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data import textures
-from fcdd_sweep.data.defects import AREA, DEFECTS, SEEN, render
+from fcdd_sweep.data.datasets import textures
+from fcdd_sweep.data.datasets.textures import (
+    AREA,
+    CROP_SIDE,
+    DEFECT_DRAWINGS,
+    VISIBLE_CONTRAST,
+    corner,
+    foreign_corner,
+    photograph,
+    regions,
+    render_defect,
+    scan,
+)
 from fcdd_sweep.data.loading import load_corpus
-from fcdd_sweep.data.records import Picture, Record
-from fcdd_sweep.data.textures import SIDE, corner, foreign_corner, photograph, regions, scan
+from fcdd_sweep.data.records import DecodedImage, Record
 
 CLASSES = ("brick", "grass", "gravel")
 CHOICES = ("reporting", "selection")
-IMAGES = Images(raw_size=SIDE, size=SIDE, color="grey")
+IMAGES = Images(raw_size=CROP_SIDE, size=CROP_SIDE, color="grey")
 
 
 def records_of(which: str, *classes: str) -> tuple[Record, ...]:
@@ -27,7 +37,7 @@ def records_of(which: str, *classes: str) -> tuple[Record, ...]:
 def place(record: Record, which: str) -> tuple[slice, slice]:
     kind = record.defect or ("good" if record.is_test else "train")
     top, left = corner(record.class_name, which, kind, int(record.path[-3:]))
-    return slice(top, top + SIDE), slice(left, left + SIDE)
+    return slice(top, top + CROP_SIDE), slice(left, left + CROP_SIDE)
 
 
 def used(records: list[Record], which: str) -> np.ndarray:
@@ -39,7 +49,7 @@ def used(records: list[Record], which: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> list[tuple[Record, Picture, np.ndarray]]:
+def drawn() -> list[tuple[Record, DecodedImage, np.ndarray]]:
     """Every anomalous record of the reporting regions, its picture, and the crop that it was drawn into."""
     records = [record for record in records_of("reporting") if record.is_anomalous]
     return [(r, r.load(), photograph(r.class_name)[place(r, "reporting")]) for r in records]
@@ -78,40 +88,43 @@ def test_foreign_patches_come_from_test_regions_of_other_classes(which: str) -> 
         assert {name for name, _ in sources} == set(CLASSES) - {class_name}
         for _, (top, left) in sources:
             assert any(
-                p.top <= top and top + SIDE <= p.top + p.height and p.left <= left and left + SIDE <= p.left + p.width
+                p.top <= top
+                and top + CROP_SIDE <= p.top + p.height
+                and p.left <= left
+                and left + CROP_SIDE <= p.left + p.width
                 for p in regions(which).test
             )
 
 
-def test_a_foreign_patch_shows_the_other_material(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_a_foreign_patch_shows_the_other_material(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     for record, picture, _ in drawn:
         if record.defect == "foreign_patch":
             other, (top, left) = foreign_corner(record.class_name, "reporting", int(record.path[-3:]))
-            same = picture.image == photograph(other)[top : top + SIDE, left : left + SIDE]
+            same = picture.image == photograph(other)[top : top + CROP_SIDE, left : left + CROP_SIDE]
             assert same[picture.mask].mean() > 0.4
 
 
-def test_outside_its_map_a_defect_changes_nothing(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_outside_its_map_a_defect_changes_nothing(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     for record, picture, crop in drawn:
         assert picture.mask is not None
         assert np.array_equal(picture.image[~picture.mask], crop[~picture.mask]), record.path
 
 
-def test_inside_its_map_a_defect_can_be_seen(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_inside_its_map_a_defect_can_be_seen(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     for record, picture, crop in drawn:
         change = np.abs(picture.image.astype(int) - crop)[picture.mask]
-        assert np.mean(change >= SEEN) >= 0.5, record.path
+        assert np.mean(change >= VISIBLE_CONTRAST) >= 0.5, record.path
         assert change.mean() > 5, record.path
 
 
-def test_maps_take_between_1_and_15_percent(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_maps_take_between_1_and_15_percent(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     shares = np.array([picture.mask.mean() for _, picture, _ in drawn if picture.mask is not None])
     assert len(shares) == 3 * 6 * 16
     assert shares.min() >= AREA[0]
     assert shares.max() <= AREA[1]
 
 
-def test_the_renderer_is_the_one_that_was_fixed(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_the_renderer_is_the_one_that_was_fixed(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     """Mean share of the map and mean change in it, in grey levels; a little apart where scipy rounds differently."""
     fixed = {
         "scratch": (0.0237, 42.66),
@@ -126,7 +139,7 @@ def test_the_renderer_is_the_one_that_was_fixed(drawn: list[tuple[Record, Pictur
         assert np.mean(own, axis=0) == pytest.approx((share, change), rel=0.01), name
 
 
-def test_pictures_are_the_same_in_any_order(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_pictures_are_the_same_in_any_order(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     for record, before, _ in reversed(drawn[::5]):
         again = record.load()
         assert np.array_equal(again.image, before.image)
@@ -134,7 +147,7 @@ def test_pictures_are_the_same_in_any_order(drawn: list[tuple[Record, Picture, n
 
 
 def test_pictures_do_not_depend_on_how_many_there_are(
-    monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[Record, Picture, np.ndarray]]
+    monkeypatch: pytest.MonkeyPatch, drawn: list[tuple[Record, DecodedImage, np.ndarray]]
 ) -> None:
     all_paths = {record.path: picture for record, picture, _ in drawn}
     places = {r.path: place(r, "reporting") for r in records_of("reporting")}
@@ -148,7 +161,7 @@ def test_pictures_do_not_depend_on_how_many_there_are(
             assert np.array_equal(record.load().image, all_paths[record.path].image)
 
 
-def test_defects_differ_from_one_another(drawn: list[tuple[Record, Picture, np.ndarray]]) -> None:
+def test_defects_differ_from_one_another(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     assert len({picture.mask.tobytes() for _, picture, _ in drawn if picture.mask is not None}) == len(drawn)
 
 
@@ -168,17 +181,17 @@ def test_notes_count_the_crops_that_share_no_pixel(which: str) -> None:
 
 
 def test_a_defect_that_nobody_could_see_is_refused() -> None:
-    even = np.full((SIDE, SIDE), 120, dtype=np.uint8)
+    even = np.full((CROP_SIDE, CROP_SIDE), 120, dtype=np.uint8)
     with pytest.raises(RuntimeError, match="no visible 'blur'"):
-        render("blur", even, even, np.random.default_rng(0))
+        render_defect("blur", even, even, np.random.default_rng(0))
 
 
 def test_the_corpus_holds_every_class_with_maps_of_all_defects(tmp_path: Path) -> None:
     corpus = load_corpus(Dataset(name="textures", classes=["grass", "gravel"]), IMAGES, cache_dir=tmp_path)
     assert corpus.protocol == "defects"
     assert corpus.classes == ("grass", "gravel")
-    assert corpus.images.shape == (2 * (200 + 60 + 96), 1, SIDE, SIDE)
-    assert set(corpus.defect) == {"", *DEFECTS}
+    assert corpus.images.shape == (2 * (200 + 60 + 96), 1, CROP_SIDE, CROP_SIDE)
+    assert set(corpus.defect) == {"", *DEFECT_DRAWINGS}
     assert np.array_equal(corpus.mask_index >= 0, corpus.is_anomalous)
     assert not corpus.is_anomalous[~corpus.is_test].any()
     last = records_of("reporting", "gravel")[-1]

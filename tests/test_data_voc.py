@@ -11,8 +11,8 @@ import pytest
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import Corpus, split_for
+from fcdd_sweep.data.datasets.pascalvoc import objects_in
 from fcdd_sweep.data.loading import check_dataset, classes_of, load_corpus, protocol_of, trains_with_anomalies
-from fcdd_sweep.data.pascalvoc import objects_in
 from tests.formats import annotation, write_voc
 from tests.trees import corrupt
 

@@ -12,13 +12,13 @@ import torch
 from fcdd_sweep import cli, load_experiment, run_sweep
 from fcdd_sweep.anomalies import registry, render, synthetic
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.words import annotation_of, key_names, sections_in
+from fcdd_sweep.config.text import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
+from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.sweep.failure_log import FailureLog
-from fcdd_sweep.sweep.failures import POLICIES
-from fcdd_sweep.sweep.plan import plan_file
-from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.runners.failures import POLICIES
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.ledger import FailureLog
 from tests.specs import spec
 from tests.trees import write_class_first
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fcdd_sweep.config.durations import Every, seconds
 from fcdd_sweep.config.errors import ExperimentError
-from fcdd_sweep.config.expand import configs_of
+from fcdd_sweep.config.fields import Every, seconds
+from fcdd_sweep.config.grid import configs_of
 from fcdd_sweep.config.loading import dump_experiment, load_experiment
 from fcdd_sweep.config.schema import Faults
 

@@ -13,10 +13,10 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.registry import MVTEC_CLASSES
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep.plan import plan
+from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.sweep.sweep import run_sweep
-from fcdd_sweep.sweep.trial import corpus_of
 from tests import imagenet_trees, trees
 from tests.formats import (
     numbered,

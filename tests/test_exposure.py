@@ -14,13 +14,14 @@ import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
-from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images
+from fcdd_sweep.config.fields import DatasetSource, FolderSource
+from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import loading
+from fcdd_sweep.data.datasets.synsets import IMAGENET30, voc_class
+from fcdd_sweep.data.decoding.pixels import fit_image, read_image
 from fcdd_sweep.data.loading import check_exposure, load_corpus, load_exposure
-from fcdd_sweep.data.pixels import fit, read_image
 from fcdd_sweep.data.pools import ArrayPool, ImagePool
-from fcdd_sweep.data.synsets import IMAGENET30, voc_class
-from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.planning.plan import plan_file
 from tests.imagenet_trees import (
     BROKEN,
     DEVKIT,
@@ -172,7 +173,7 @@ def test_images_are_resized_as_everywhere(tmp_path: Path) -> None:
     (path,) = write_images(root / "n07753592", 1, (50, 31), ".jpeg")
     images = Images(raw_size=20, size=20, color="grey", resize="area")
     pool = load_exposure(DatasetSource(dataset="imagenet22k", root=root), Dataset(name="folder"), images)
-    np.testing.assert_array_equal(pool.read(np.array([0]))[0][0], fit(read_image(path), 20, "area", "grey"))
+    np.testing.assert_array_equal(pool.read(np.array([0]))[0][0], fit_image(read_image(path), 20, "area", "grey"))
 
 
 def test_the_same_numbers_give_the_same_pixels_in_any_order_and_thread(tmp_path: Path) -> None:

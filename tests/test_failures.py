@@ -10,14 +10,14 @@ import uuid
 import pytest
 
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.remote import StorageError, place_of
-from fcdd_sweep.results import files, lease, place, tree
-from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep import trial
-from fcdd_sweep.sweep.failure_log import FailureLog
-from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.trial import TrialResult, run_trial
-from fcdd_sweep.training.outcome import Silent
+from fcdd_sweep.config.locations import StorageError, parse_location
+from fcdd_sweep.planning.plan import plan
+from fcdd_sweep.results import files, lease, storage, tree
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep import session, trial
+from fcdd_sweep.sweep.ledger import FailureLog, Ledger
+from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.disks import fill, small_disk
 from tests.faults.same import assert_same, assert_whole
@@ -49,7 +49,7 @@ def output(request, tmp_path):
     """Where runs are kept."""
     if request.param == "folder":
         return tmp_path / "results"
-    return place_of(request.getfixturevalue("server").address(uuid.uuid4().hex))
+    return parse_location(request.getfixturevalue("server").address(uuid.uuid4().hex))
 
 
 def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
@@ -59,7 +59,7 @@ def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
     failed = [row for row in index.values() if row["status"] == "failed"]
     assert [row["seed"] for row in failed] == [1, 1]
     for row in failed:
-        error = tree.attempts_of(result.run_dir, row["trial_id"]) / str(row["attempt"]) / tree.ERROR
+        error = tree.attempts_dir(result.run_dir, row["trial_id"]) / str(row["attempt"]) / tree.ERROR
         assert error.read_text().strip().splitlines()[-1] == row["error"] != ""
     assert html.escape(failed[0]["error"]) in result.report.read_text()
     retried, heard = go(experiment())
@@ -94,7 +94,7 @@ def test_attempts_that_were_tried_again_count_too_and_outlive_the_index(experime
 
 def test_a_trial_that_was_only_lost_is_not_a_failed_one(experiment):
     loaded = experiment("seeds=1", "faults.retry_failed=false")
-    spec = sweeping.plan(loaded).specs[0]
+    spec = plan(loaded).specs[0]
     lost = TrialResult(spec.trial_id, "failed", 1, "worker process has died", kind="worker_lost")
     FailureLog(loaded.run_dir).add(spec, lost, "it is tried again")  # and then the driver died
     result, heard = go(loaded)
@@ -105,7 +105,7 @@ def test_a_trial_that_was_only_lost_is_not_a_failed_one(experiment):
 
 def test_a_finished_attempt_of_a_dead_driver_is_published_by_the_next(experiment):
     loaded = experiment("seeds=1")
-    spec = sweeping.plan(loaded).specs[0]
+    spec = plan(loaded).specs[0]
     assert run_trial(spec, loaded.run_dir, works.SILENT).status == "done"
     result, heard = go(loaded)
     assert heard.counts == (2, 1, 1) and result.done == 2
@@ -134,13 +134,13 @@ def test_a_full_disk_fails_the_trial_and_not_the_sweep(experiment, monkeypatch):
 def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment):
     result, _ = go(experiment("seeds=1"))
     ledger = Ledger(result.run_dir)
-    spec = sweeping.plan(experiment("seeds=1")).specs[0]
-    late = sweeping.Publishing(ledger, Heard(), FailureLog(result.run_dir))
+    spec = plan(experiment("seeds=1")).specs[0]
+    late = session.Publisher(ledger, Heard(), FailureLog(result.run_dir))
     late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
     assert ledger.done(spec.trial_id)
 
 
-class Frozen(Silent):
+class Frozen(NullObserver):
     """An observer whose trial stands still after its first epoch until it is woken."""
 
     def __init__(self):
@@ -153,7 +153,7 @@ class Frozen(Silent):
 
 def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experiment, output):
     loaded = experiment("seeds=1", QUICK, f"output={output}")
-    run, (spec, _) = loaded.run_dir, sweeping.plan(loaded).specs
+    run, (spec, _) = loaded.run_dir, plan(loaded).specs
     frozen, ended = Frozen(), []
     lost = threading.Thread(target=lambda: ended.append(run_trial(spec, run, frozen)))
     lost.start()
@@ -161,15 +161,15 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
     successor = run_trial(spec, run, works.SILENT)
     ledger = Ledger(run)
     ledger.publish(spec, successor)
-    leaf = {name: place.read_bytes(run / spec.leaf / name) for name in place.children(run / spec.leaf)}
+    leaf = {name: storage.read_bytes(run / spec.leaf / name) for name in storage.children(run / spec.leaf)}
     frozen.woken.set()
     lost.join()
     assert [(each.status, each.attempt) for each in (*ended, successor)] == [("done", 1), ("done", 2)]
-    sweeping.Publishing(ledger, Heard(), FailureLog(run)).ended(spec, ended[0])
+    session.Publisher(ledger, Heard(), FailureLog(run)).ended(spec, ended[0])
     assert ledger.rows[spec.trial_id]["attempt"] == 2
-    assert place.children(run / tree.ATTEMPTS) == [spec.trial_id]  # what came back lies there, and goes with this:
-    assert go(loaded)[1].counts == (2, 1, 1) and place.children(run / tree.ATTEMPTS) == []
-    assert leaf == {name: place.read_bytes(run / spec.leaf / name) for name in place.children(run / spec.leaf)}
+    assert storage.children(run / tree.ATTEMPTS) == [spec.trial_id]  # what came back lies there, and goes with this:
+    assert go(loaded)[1].counts == (2, 1, 1) and storage.children(run / tree.ATTEMPTS) == []
+    assert leaf == {name: storage.read_bytes(run / spec.leaf / name) for name in storage.children(run / spec.leaf)}
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
 )
 def test_an_attempt_that_fills_the_disk_is_one_to_be_tried_again(experiment, tmp_path, monkeypatch, module, writer):
     loaded = experiment(QUICK, f"output={tmp_path / 'disk'}")
-    spec, write = sweeping.plan(loaded).specs[0], getattr(module, writer)
+    spec, write = plan(loaded).specs[0], getattr(module, writer)
 
     def on_a_full_disk(*arguments):
         fill(tmp_path / "disk")
@@ -186,7 +186,7 @@ def test_an_attempt_that_fills_the_disk_is_one_to_be_tried_again(experiment, tmp
     monkeypatch.setattr(module, writer, on_a_full_disk)
     with small_disk(tmp_path / "disk", 2_000):
         result = run_trial(spec, loaded.run_dir, works.SILENT)
-        attempt = tree.attempts_of(loaded.run_dir, spec.trial_id) / "1"
+        attempt = tree.attempts_dir(loaded.run_dir, spec.trial_id) / "1"
         assert (result.status, result.kind) == ("failed", "storage"), result.traceback
         assert "No space left on device" in result.error
         assert not (attempt / "leaf" / tree.METRICS).exists()
@@ -227,7 +227,7 @@ def test_a_store_that_is_gone_for_a_while_costs_time_alone(experiment, server, s
     heard = go(loaded, work=cut_off)[1]
     outages[0].join()
     assert heard.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]
-    assert_whole(loaded.run_dir, sweeping.plan(loaded).specs)
+    assert_whole(loaded.run_dir, plan(loaded).specs)
     proxy.close()
 
 
@@ -282,5 +282,5 @@ def test_a_driver_that_is_killed_while_it_publishes_loses_nothing(experiment, ou
     assert subprocess.run(command, timeout=300).returncode == -signal.SIGKILL
     result, heard = go(loaded)
     assert heard.counts == (2, 1, 1) and result.done == 2
-    assert_whole(loaded.run_dir, sweeping.plan(loaded).specs)
+    assert_whole(loaded.run_dir, plan(loaded).specs)
     assert_same(loaded.run_dir, undisturbed)

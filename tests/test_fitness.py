@@ -6,11 +6,12 @@ import threading
 import pytest
 
 from fcdd_sweep.results import files
-from fcdd_sweep.sweep import fitness
-from fcdd_sweep.sweep.fitness import CheckedWork, Expected, data_key
-from fcdd_sweep.sweep.parcels import Parcels
-from fcdd_sweep.sweep.trial import fingerprint_of, versions
-from fcdd_sweep.training.outcome import Silent
+from fcdd_sweep.runners import node_check
+from fcdd_sweep.runners.data_transfer import TransferableData
+from fcdd_sweep.runners.node_check import NodeRequirements, WithNodeCheck, data_key
+from fcdd_sweep.runners.trial_data import fingerprint_of
+from fcdd_sweep.sweep.trial import versions
+from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.specs import spec
 
@@ -27,8 +28,10 @@ def expected(tmp_path, trial):
     """What a driver on this machine expects."""
     mark = tmp_path / "run" / ".machines" / "token"
     files.write_text(mark, "here")
-    fitness._of_run.cache_clear()
-    return Expected(versions(), mark, {data_key(trial): fingerprint_of(trial)}, Parcels(), nothing_travels)
+    node_check._of_run.cache_clear()
+    return NodeRequirements(
+        versions(), mark, {data_key(trial): fingerprint_of(trial)}, TransferableData(), nothing_travels
+    )
 
 
 def nothing_travels(path, size):
@@ -36,12 +39,12 @@ def nothing_travels(path, size):
 
 
 def changed(expected, **fields):
-    return Expected(**{**vars(expected), **fields})
+    return NodeRequirements(**{**vars(expected), **fields})
 
 
 def test_the_driver_s_own_machine_is_fit(expected, trial, tmp_path):
     assert expected.problems_here([trial]) == []
-    assert CheckedWork(works.empty, expected)(trial, tmp_path / "run", Silent()).status == "done"
+    assert WithNodeCheck(works.empty, expected)(trial, tmp_path / "run", NullObserver()).status == "done"
 
 
 def test_other_versions_are_named_and_a_patch_of_python_is_no_matter(expected, trial):
@@ -61,7 +64,7 @@ def test_a_run_s_folder_that_cannot_be_written_is_told(expected, trial, monkeypa
     def refuse(path, text):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(fitness.files, "write_text", refuse)
+    monkeypatch.setattr(node_check.files, "write_text", refuse)
     (problem,) = expected.problems_here([trial])
     assert "cannot be used there (Permission denied)" in problem.what
 
@@ -73,13 +76,13 @@ def test_other_data_is_told(expected, trial):
 
 def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_machine(expected, tmp_path):
     lacking = spec(normal_class="bottle", dataset={"name": "mvtec", "root": tmp_path / "nowhere"})
-    result = CheckedWork(works.empty, expected)(lacking, tmp_path / "run", Silent())
+    result = WithNodeCheck(works.empty, expected)(lacking, tmp_path / "run", NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", "node_unfit", HERE)
     assert f"there is no folder {tmp_path / 'nowhere'}" in result.error and result.error.startswith(f"{HERE}: ")
 
 
 def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(fitness, "_BEAT_S", 0.01)
+    monkeypatch.setattr(node_check, "_BEAT_S", 0.01)
     alive = threading.Event()
 
     class Decoding:
@@ -87,11 +90,11 @@ def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypa
             assert alive.wait(30)
             return []
 
-    class Watched(Silent):
+    class Watched(NullObserver):
         def stop_asked(self):
             alive.set()
             return False
 
-    assert CheckedWork(works.empty, Decoding())(trial, tmp_path, Watched()).status == "done"
+    assert WithNodeCheck(works.empty, Decoding())(trial, tmp_path, Watched()).status == "done"
     alive.clear()
     assert not alive.wait(0.2)  # it is over with the check

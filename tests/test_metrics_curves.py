@@ -59,7 +59,9 @@ def test_undefined_curves_shrink_to_their_end_points():
 
 def test_vertical_jumps_count_with_their_upper_value():
     x, y = np.array([0, 0, 0.5, 0.5, 1]), np.array([0, 0.2, 0.4, 0.8, 1])
-    np.testing.assert_allclose(curves.value_at(x, y, np.array([0, 0.25, 0.5, 0.75, 1])), [0.2, 0.3, 0.8, 0.9, 1])
+    np.testing.assert_allclose(
+        curves.true_positive_rate_at(x, y, np.array([0, 0.25, 0.5, 0.75, 1])), [0.2, 0.3, 0.8, 0.9, 1]
+    )
 
 
 def test_mean_roc_keeps_both_end_points():

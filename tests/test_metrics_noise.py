@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fcdd_sweep.metrics.noise import auroc_standard_error
 from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.statistics import auroc_standard_error
 
 
 def slow_standard_error(scores, label):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fcdd_sweep.config.schema import Network
-from fcdd_sweep.metrics.upsampling import default_std
+from fcdd_sweep.metrics.heatmap_values import default_std
 from fcdd_sweep.networks import backbones, build_network
 from fcdd_sweep.networks.backbones import Trunk, field_at, usable_nodes
 from fcdd_sweep.networks.build import network_of

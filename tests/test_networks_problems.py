@@ -14,8 +14,8 @@ from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.networks.describe import counterpart, field_of, problems_of_network
 from fcdd_sweep.networks.registry import NETWORKS
-from fcdd_sweep.sweep import parts, plan
-from fcdd_sweep.sweep.plan import plan_file
+from fcdd_sweep.planning import describe, sections
+from fcdd_sweep.planning.plan import plan_file
 
 
 def cut(backbone: str, node: str, **keys: object) -> Network:
@@ -242,7 +242,7 @@ HEAD = "schema: 1\nname: x\npreset: digits\nimages: {raw_size: 64, size: 64, col
 def test_the_plan_says_what_a_network_sees(network: str, method: str, text: str, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(f"{HEAD}method: {method}\nnetwork: {{{network}}}\n")
     experiment, planned = plan_file(tmp_path / "x.yaml")
-    assert text in plan.describe(planned, experiment)
+    assert text in describe.describe(planned, experiment)
 
 
 @pytest.mark.parametrize("more", ["", "training: {epochs: many}\n"])
@@ -267,7 +267,7 @@ def test_a_network_is_looked_at_once_however_many_configs_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[Network] = []
-    monkeypatch.setattr(parts, "problems_of_network", lambda network, *_: looks.append(network) or [])
+    monkeypatch.setattr(sections, "problems_of_network", lambda network, *_: looks.append(network) or [])
     (tmp_path / "x.yaml").write_text(f"{HEAD}grid: {{training.epochs: [1, 2, 3]}}\nnetwork: {{name: FCDD_CNN28}}\n")
     plan_file(tmp_path / "x.yaml")
     assert looks == [Network(name="FCDD_CNN28")]

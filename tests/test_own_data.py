@@ -9,9 +9,9 @@ from PIL import Image
 from torchvision import datasets
 
 from fcdd_sweep import cli
+from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep.plan import plan_file
-from fcdd_sweep.sweep.trial import corpus_of
+from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.trainer import train
 from tests.formats import write_cifar100, write_emnist, write_mnist, write_voc
 from tests.trees import (

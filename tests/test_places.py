@@ -8,8 +8,8 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.remote import RemotePath, StorageError, place_of
-from fcdd_sweep.results import place
+from fcdd_sweep.config.locations import RemotePath, StorageError, parse_location
+from fcdd_sweep.results import storage
 from tests.test_sweep import EXPERIMENT
 
 
@@ -20,17 +20,17 @@ def written(folder, output):
 
 
 def test_an_address_is_text_that_keeps_its_options():
-    run = place_of("s3://bucket/a//b/?scheme=http")
+    run = parse_location("s3://bucket/a//b/?scheme=http")
     assert (str(run), run.name, str(run.parent)) == ("s3://bucket/a/b?scheme=http", "b", "s3://bucket/a?scheme=http")
     assert str(run / "c/d" / "e") == "s3://bucket/a/b/c/d/e?scheme=http"
-    assert pickle.loads(pickle.dumps(run)) == place_of(str(run)) == run
-    assert str(place_of("gs://bucket")) == "gs://bucket"
+    assert pickle.loads(pickle.dumps(run)) == parse_location(str(run)) == run
+    assert str(parse_location("gs://bucket")) == "gs://bucket"
 
 
 def test_a_file_address_is_a_path(tmp_path):
     assert load_experiment(written(tmp_path, f"file://{tmp_path}/results")).run_dir == tmp_path / "results" / "small"
-    assert place_of("file:///a%20b") == Path("/a b")
-    assert place_of("~/x") == Path.home() / "x"
+    assert parse_location("file:///a%20b") == Path("/a b")
+    assert parse_location("~/x") == Path.home() / "x"
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ DENIED = "When reading key 'k': AWS Error ACCESS_DENIED during HeadObject operat
 
 
 def test_only_what_may_pass_is_tried_again(monkeypatch):
-    monkeypatch.setattr(place, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(storage, "_FIRST_WAIT_S", 0.01)
     there = RemotePath("s3://b", "k")
 
     def ask(busy, patience_s=1.0):
-        monkeypatch.setattr(place, "_opened", lambda path: (busy, "b/k"))
-        monkeypatch.setattr(place, "PATIENCE_S", patience_s)
-        return place.is_file(there)
+        monkeypatch.setattr(storage, "_opened", lambda path: (busy, "b/k"))
+        monkeypatch.setattr(storage, "PATIENCE_S", patience_s)
+        return storage.is_file(there)
 
     assert ask(
         Busy(OSError(AWAY), OSError("AWS Error SLOW_DOWN during HeadObject"), ConnectionResetError(104, "reset"))
@@ -96,6 +96,6 @@ def test_refused_credentials_and_a_silent_store_are_told_with_what_to_do(monkeyp
     def refused(path):
         raise OSError(words)
 
-    monkeypatch.setattr(place, "_opened", refused)
+    monkeypatch.setattr(storage, "_opened", refused)
     with pytest.raises(InputError, match=f"the storage cannot be {message}.*docs/storage.md"):
-        place.check_reachable(RemotePath("s3://b", "k"))
+        storage.check_reachable(RemotePath("s3://b", "k"))

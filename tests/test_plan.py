@@ -11,11 +11,12 @@ from fcdd_sweep.anomalies.registry import MODES
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.schema import MODES_WITHOUT_SOURCE, Experiment
-from fcdd_sweep.data.records import Scan
+from fcdd_sweep.data.records import DatasetScan
 from fcdd_sweep.data.registry import MVTEC_CLASSES
+from fcdd_sweep.planning.describe import describe
+from fcdd_sweep.planning.plan import plan, plan_file
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import table_from_rows
-from fcdd_sweep.sweep.plan import describe, plan, plan_file
 from tests import trees
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -302,6 +303,6 @@ def test_the_folder_experiment_takes_both_layouts(tmp_path):
 
 def test_a_data_set_is_looked_at_once_however_many_configs_use_it(planned, monkeypatch):
     looked = []
-    monkeypatch.setattr("fcdd_sweep.sweep.parts.scan_dataset", lambda *data: looked.append(data) or Scan())
+    monkeypatch.setattr("fcdd_sweep.planning.sections.scan_dataset", lambda *data: looked.append(data) or DatasetScan())
     planned(HEAD + "grid: {training.epochs: [1, 2, 3], training.batch_size: [8, 16]}\n")
     assert len(looked) == 1

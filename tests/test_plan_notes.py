@@ -9,11 +9,12 @@ import pytest
 
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.schema import Images
-from fcdd_sweep.config.words import number_of
-from fcdd_sweep.data.records import Scan, one_vs_rest_record
-from fcdd_sweep.sweep import plan as planning
-from fcdd_sweep.sweep.machine import Machine, this_machine
-from fcdd_sweep.sweep.plan import describe, left_out, plan_file
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.data.records import DatasetScan, one_vs_rest_record
+from fcdd_sweep.planning import plan as planning
+from fcdd_sweep.planning.checks import Machine, this_machine
+from fcdd_sweep.planning.describe import describe
+from fcdd_sweep.planning.plan import plan_file, unplanned_note
 from tests import trees
 
 HEAD = "schema: 1\nname: x\npreset: digits\nseeds: 1\n"
@@ -104,14 +105,14 @@ def test_weights_that_will_be_fetched_are_noted(notes, tmp_path, monkeypatch):
 def test_a_class_without_training_images_is_a_problem_of_the_plan(notes, monkeypatch):
     def scanned(dataset, images):
         assert isinstance(images, Images)
-        return Scan(
+        return DatasetScan(
             tuple(
                 one_vs_rest_record(f"x/{name}", name, is_test=name == "3", stamp="", load=lambda: None, also=also)
                 for name, also in (("1", ()), ("2", ("5",)), ("3", ()))
             )
         )
 
-    monkeypatch.setattr("fcdd_sweep.sweep.parts.scan_dataset", scanned)
+    monkeypatch.setattr("fcdd_sweep.planning.sections.scan_dataset", scanned)
     assert notes(HEAD, "dataset.classes=['1', '5']", "anomalies.limit=1") == ()
     with pytest.raises(ExperimentError) as caught:
         notes(HEAD, "dataset.classes=['1', '3', '4']")
@@ -131,10 +132,10 @@ def test_finished_trials_that_left_the_plan_are_told(tmp_path):
     path.write_text(HEAD + "dataset: {classes: ['1', '2']}\n")
     specs = plan_file(path)[1].specs
     index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
-    assert left_out(specs, index) == []
-    (told,) = left_out(specs[1:], index)
+    assert unplanned_note(specs, index) == []
+    (told,) = unplanned_note(specs[1:], index)
     assert told.startswith("1 finished trial of earlier settings has no place in the plan any more")
-    assert left_out((), index)[0].startswith("2 finished trials of earlier settings have no place")
+    assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings have no place")
 
 
 @pytest.mark.parametrize(
@@ -142,4 +143,4 @@ def test_finished_trials_that_left_the_plan_are_told(tmp_path):
     [(1, "trial", "1 trial"), (0, "class", "0 classes"), (2.5, "CPU", "2.5 CPUs"), (1.0, "CPU", "1 CPU")],
 )
 def test_a_number_of_things_is_grammatical(count, word, text):
-    assert number_of(count, word) == text
+    assert count_noun(count, word) == text

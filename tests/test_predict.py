@@ -11,7 +11,7 @@ from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.predict import _proportions, predict
-from fcdd_sweep.report.prediction import LEAST_SIDE
+from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.trainer import train

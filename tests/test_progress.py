@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from fcdd_sweep.config.words import clock
-from fcdd_sweep.progress import LiveProgress, PlainProgress, shown
-from fcdd_sweep.sweep.tally import Tally
-from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.config.text import duration_text
+from fcdd_sweep.progress import LiveProgress, PlainProgress, make_progress
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial_counts import TrialCounts
 from tests.specs import spec
 
 
@@ -84,15 +84,15 @@ def test_many_running_trials_are_summed_up(out):
 
 
 def test_the_display_fits_the_output(out):
-    with shown(Console(file=out)) as progress:
+    with make_progress(Console(file=out)) as progress:
         assert type(progress) is PlainProgress
-    with shown(Console(file=out, force_terminal=True)) as progress:
+    with make_progress(Console(file=out, force_terminal=True)) as progress:
         assert type(progress) is LiveProgress
 
 
 def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
-    monkeypatch.setattr("fcdd_sweep.sweep.tally.time.monotonic", lambda: 100.0)
-    tally = Tally(planned=4, missing=4, since=0.0)
+    monkeypatch.setattr("fcdd_sweep.sweep.trial_counts.time.monotonic", lambda: 100.0)
+    tally = TrialCounts(planned=4, missing=4, since=0.0)
     assert tally.eta_s() is None
     tally.running = {"a": (spec(), 1, 2, 0.1)}
     assert tally.eta_s() == pytest.approx(700)
@@ -102,7 +102,7 @@ def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")])
 def test_clock(seconds, text):
-    assert clock(seconds) == text
+    assert duration_text(seconds) == text
 
 
 def test_a_trial_that_is_not_tested_tells_its_figure_of_selection(out):

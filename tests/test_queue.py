@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from fcdd_sweep.config.remote import StorageError
-from fcdd_sweep.sweep.failures import MOST_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
-from fcdd_sweep.sweep.queue import JobQueue
-from fcdd_sweep.sweep.trial import TrialResult
-from fcdd_sweep.training.errors import DivergedError, TrainingError
+from fcdd_sweep.config.locations import StorageError
+from fcdd_sweep.runners.failures import MOST_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
+from fcdd_sweep.runners.queue import JobQueue
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.training.result import DivergedError, TrainingError
 from tests.specs import spec
 
 SPECS = [spec(seed=seed) for seed in range(3)]

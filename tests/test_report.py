@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.config.trial import slug
-from fcdd_sweep.report import summary, tables
+from fcdd_sweep.config.trial_spec import slug
+from fcdd_sweep.report import summaries, tables
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table
@@ -50,7 +50,7 @@ def test_summary_has_the_known_figures(reported):
 
 def test_spread_over_classes_is_that_of_whole_seeds(reported):
     run = read_run(reported[0])
-    found = summary.mean_row(run, "").figures["image_auroc"]
+    found = summaries.mean_row(run, "").figures["image_auroc"]
     seeds = [(1.0 + 0.8) / 2, (0.95 + 0.75) / 2]
     assert found.std == pytest.approx(np.std(seeds, ddof=1))
 
@@ -202,8 +202,8 @@ def test_configs_have_their_own_folders_and_are_compared(tmp_path):
 
 
 def test_settings_that_differ_are_told_by_config():
-    from fcdd_sweep.report.records import Run, Trial
-    from fcdd_sweep.report.settings import overview
+    from fcdd_sweep.report.experiment_file import overview
+    from fcdd_sweep.report.run_files import Run, Trial
 
     def run(rates):
         trials = tuple(
@@ -264,7 +264,7 @@ def test_means_over_incomplete_seeds_have_no_spread():
     def trial(seed, value):
         return fakes_trial(seed, {"image_auroc": value})
 
-    found, classes = summary.over_classes(
+    found, classes = summaries.over_classes(
         [[trial(0, 0.5), trial(1, None)], [trial(0, None), trial(1, 0.9)]], "image_auroc"
     )
     assert classes == 2 and found.mean == pytest.approx(0.7)
@@ -272,7 +272,7 @@ def test_means_over_incomplete_seeds_have_no_spread():
 
 
 def fakes_trial(seed, metrics):
-    from fcdd_sweep.report.records import Trial
+    from fcdd_sweep.report.run_files import Trial
 
     return Trial({"seed": seed, "normal_class": "c", "config": ""}, "done", metrics=metrics)
 

@@ -10,7 +10,7 @@ import pytest
 
 from fcdd_sweep.report import tables
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table, write_rows

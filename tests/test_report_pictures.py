@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcdd_sweep.metrics import colour, pictured
-from fcdd_sweep.metrics.seeds import summarise
-from fcdd_sweep.metrics.upsampling import gaussian_kernel, upsample
-from fcdd_sweep.report import heatmaps, mosaic, roc, style, words
-from fcdd_sweep.report.leaf import draw_leaf
-from fcdd_sweep.report.loss import draw_loss, read_history
-from fcdd_sweep.report.records import read_run
-from fcdd_sweep.report.words import score_text
+from fcdd_sweep.metrics import heatmap_values, shown_images
+from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
+from fcdd_sweep.metrics.statistics import summarize
+from fcdd_sweep.report import text
+from fcdd_sweep.report.figures import heatmaps, image_grid, roc, style
+from fcdd_sweep.report.figures.roc import draw_loss, read_history
+from fcdd_sweep.report.figures.trial_figures import draw_trial
+from fcdd_sweep.report.run_files import read_run
+from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_arrays, read_table, write_arrays, write_rows
 from tests import fakes
@@ -49,7 +50,7 @@ def three_seeds(tmp_path):
 
 def test_a_leaf_is_drawn_from_its_own_files_before_its_metrics_are_there(leaf):
     (leaf / tree.METRICS).unlink(missing_ok=True)
-    draw_leaf(leaf, 0.97)
+    draw_trial(leaf, 0.97)
     assert {path.name for path in leaf.iterdir() if path.suffix in (".png", ".pdf")} == PICTURES
     with Image.open(leaf / "heatmaps_paper_global_lbl1.png") as picture:
         assert picture.width > 1300 and picture.info["dpi"][0] == pytest.approx(200, abs=1)
@@ -60,14 +61,14 @@ def test_several_threads_draw_at_once(tmp_path):
     for seed, folder in enumerate(folders):
         fakes.write_leaf(folder, fakes.key("", "brick", seed), size=16)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda folder: draw_leaf(folder, 0.9), folders))
+        list(pool.map(lambda folder: draw_trial(folder, 0.9), folders))
     assert all(PICTURES <= {path.name for path in folder.iterdir()} for folder in folders)
 
 
 def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
     fakes.write_leaf(tmp_path, fakes.key("", "clean", 0), anomalous=0)
     (tmp_path / "heatmaps_paper_local_lbl1.png").write_bytes(b"of an earlier drawing")
-    draw_leaf(tmp_path, 0.97)
+    draw_trial(tmp_path, 0.97)
     assert {path.name for path in tmp_path.iterdir() if path.suffix == ".png"} == {
         "ds_preview.png",
         "heatmaps_global.png",
@@ -83,7 +84,7 @@ def test_grey_images_without_maps_are_drawn(tmp_path):
     arrays = read_arrays(tmp_path / tree.MAPS)
     grey = {name: arrays[name][:, :1] for name in ("images", "train_images")}
     write_arrays(tmp_path / tree.MAPS, arrays | grey)
-    draw_leaf(tmp_path, 0.97)
+    draw_trial(tmp_path, 0.97)
     assert {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")} == PICTURES
 
 
@@ -102,7 +103,7 @@ def test_paper_pictures_choose_among_all_test_images(leaf):
     maps, scores = heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf)
     assert len(scores.label) == fakes.N_NOMINAL + fakes.N_ANOMALOUS > len(maps.label) - 10
     (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
-    expected = scores.score[pictured.equidistant(scores.label, scores.score, 1)]
+    expected = scores.score[shown_images.equidistant(scores.label, scores.score, 1)]
     assert strip.captions == tuple(f"{score:.3g}" for score in expected)
     assert [row.name for row in strip.rows] == ["input", "heatmap", "ground\ntruth"]
 
@@ -125,16 +126,16 @@ def test_global_colours_share_a_range_and_local_ones_do_not(leaf):
     rows = np.array([0, len(maps.label) - 1])
     raw = upsample(maps.anomaly_maps[rows], fakes.FIELD, (32, 32), 2.0)
     low, high = maps.reference_quantiles[0], maps.reference_quantiles[970]
-    shared = mosaic.as_colours(np.clip((raw - low) / (high - low), 0, 1))
+    shared = image_grid.as_colours(np.clip((raw - low) / (high - low), 0, 1))
     difference = np.abs(maps.coloured(rows, 0.97, "global").astype(int) - shared)
     assert difference.max() <= 4
-    own = np.stack([colour.normalise(each, *colour.local_range(each, 0.97)) for each in raw])
-    np.testing.assert_array_equal(maps.coloured(rows, 0.97, "local"), mosaic.as_colours(own))
+    own = np.stack([heatmap_values.normalize(each, *heatmap_values.local_range(each, 0.97)) for each in raw])
+    np.testing.assert_array_equal(maps.coloured(rows, 0.97, "local"), image_grid.as_colours(own))
     assert (shared[0] != maps.coloured(rows, 0.97, "local")[0]).any()
 
 
 def test_colours_are_jet_from_blue_to_red():
-    blue, red = mosaic.as_colours(np.array([[[0.0, 1.0]]]))[0, 0]
+    blue, red = image_grid.as_colours(np.array([[[0.0, 1.0]]]))[0, 0]
     assert blue.tolist() == [0, 0, 127] and red.tolist() == [127, 0, 0]
 
 
@@ -167,7 +168,7 @@ def test_class_grids_show_images_that_all_seeds_kept(leaf):
 
 def test_drawn_rows_hold_the_pictures_in_their_order():
     shades = np.array([10, 120, 240], np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
-    figure = mosaic.draw_strips([mosaic.Strip("", (mosaic.Row("shades", shades),), ("a", "b", "c"))])
+    figure = image_grid.draw_strips([image_grid.Strip("", (image_grid.StripRow("shades", shades),), ("a", "b", "c"))])
     (image,) = figure.axes[0].images
     width = image.get_array().shape[1]
     middle = image.get_array()[image.get_array().shape[0] // 2, [width // 6, width // 2, 5 * width // 6], 0]
@@ -178,13 +179,13 @@ def test_drawn_rows_hold_the_pictures_in_their_order():
 @pytest.mark.parametrize("size", [5, 28, 100, 224, 331])
 def test_pictures_are_brought_near_a_side_by_whole_factors(size):
     flat = np.full((2, size, size, 3), 77, np.uint8)
-    near = mosaic._near_size(flat, 100)
+    near = image_grid._near_size(flat, 100)
     assert (near == 77).all() and 50 < near.shape[1] < 200
 
 
 def test_large_pictures_are_averaged_not_picked():
     board = (np.indices((200, 200)).sum(0) % 2 * 200).astype(np.uint8)
-    near = mosaic._near_size(np.repeat(board[None, :, :, None], 3, axis=3), 100)
+    near = image_grid._near_size(np.repeat(board[None, :, :, None], 3, axis=3), 100)
     assert near.shape == (1, 100, 100, 3) and (near == 100).all()
 
 
@@ -220,7 +221,7 @@ def test_many_lines_differ_and_their_legend_stands_beside(lines):
 
 
 def test_absent_trials_are_told_briefly():
-    from fcdd_sweep.report.records import Trial
+    from fcdd_sweep.report.run_files import Trial
 
     trials = [
         Trial({"config": "", "normal_class": f"c{i}", "seed": seed}, "missing") for i in range(9) for seed in (0, 1)
@@ -246,15 +247,15 @@ def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
 
 
 def test_numbers_as_words():
-    assert words.spread_text(summarise([0.9, 1.0])) == "0.950 ± 0.071 (n=2)"
-    assert words.spread_text(summarise([0.9])) == "0.900 (n=1)"
-    two, three = summarise([0.9, 1.0]), summarise([0.9, 1.0, 0.95])
-    assert words.interval_text(two) == "[n/a]" and words.interval_text(three) == "[0.826, 1.074]"
-    assert words.spread_text(summarise([])) == "n/a" and words.interval_text(summarise([0.9])) == ""
+    assert text.spread_text(summarize([0.9, 1.0])) == "0.950 ± 0.071 (n=2)"
+    assert text.spread_text(summarize([0.9])) == "0.900 (n=1)"
+    two, three = summarize([0.9, 1.0]), summarize([0.9, 1.0, 0.95])
+    assert text.interval_text(two) == "[n/a]" and text.interval_text(three) == "[0.826, 1.074]"
+    assert text.spread_text(summarize([])) == "n/a" and text.interval_text(summarize([0.9])) == ""
 
 
 def test_stored_curves_come_back_in_order(leaf):
-    from fcdd_sweep.report.records import read_curves
+    from fcdd_sweep.report.run_files import read_curves
 
     found = read_curves(leaf)
     assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
@@ -264,7 +265,7 @@ def test_stored_curves_come_back_in_order(leaf):
 
 def test_an_anomaly_without_a_map_is_grey_not_black():
     maps = np.stack([np.zeros((4, 4)), np.ones((4, 4)), np.full((4, 4), 2)]).astype(np.uint8)
-    assert mosaic.as_black_and_white(maps)[:, 0, 0, 0].tolist() == [0, 255, 128]
+    assert image_grid.as_black_and_white(maps)[:, 0, 0, 0].tolist() == [0, 255, 128]
 
 
 def texts(figure):
@@ -281,12 +282,12 @@ def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
     assert strip.rows[1].marks == ("all\nanomalous", *[""] * 9)
     note = heatmaps.training_note(marked)
     assert "all samples here share one range" in note and note.endswith("trained as anomalous in every pixel.")
-    figure = mosaic.draw_strips([strip], note=note)
+    figure = image_grid.draw_strips([strip], note=note)
     assert texts(figure).count("all\nanomalous") == 1 and " ".join(texts(figure)[-3:]).endswith("every pixel.")
     # the note stays inside the picture
     figure.canvas.draw()
-    for text in figure.axes[0].texts[-3:]:
-        place = text.get_window_extent()
+    for label in figure.axes[0].texts[-3:]:
+        place = label.get_window_extent()
         assert place.x1 <= figure.bbox.x1 and place.y0 >= 0
 
 
@@ -308,10 +309,12 @@ def test_scores_below_pictures_are_short(score, text):
 
 def test_titles_and_captions_have_room_below_few_pictures():
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
-    strip = mosaic.Strip(
-        "nominal test images with the lowest and the highest scores", (mosaic.Row("input", pixels),), ("x" * 20,)
+    strip = image_grid.Strip(
+        "nominal test images with the lowest and the highest scores",
+        (image_grid.StripRow("input", pixels),),
+        ("x" * 20,),
     )
-    figure = mosaic.draw_strips([strip], mosaic.ColourScale("0", "1"), cell_in=0.5)
+    figure = image_grid.draw_strips([strip], image_grid.ColourScale("0", "1"), cell_in=0.5)
     figure.canvas.draw()
     ax = figure.axes[0]
     title, _, caption = ax.texts

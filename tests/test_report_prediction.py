@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcdd_sweep.report import prediction
-from fcdd_sweep.report.mosaic import ColourScale
-from fcdd_sweep.report.prediction import Said, draw_prediction, tile_size
+from fcdd_sweep.report.figures import prediction_figure
+from fcdd_sweep.report.figures.image_grid import ColourScale
+from fcdd_sweep.report.figures.prediction_figure import Said, draw_prediction, tile_size
 
 SCALE = ColourScale("0.1", "≥ 2")
 
@@ -44,13 +44,13 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
 def words(monkeypatch, said, proportions=1.0):
     """Everything that is written on a picture, with the place where each text ends."""
     found = []
-    plain = prediction._text
+    plain = prediction_figure._text
 
-    def told(draw, place, text, size, colour=prediction.INK):
-        found.append((text, place[0] + prediction._width(text, size), place[1] + size))
+    def told(draw, place, text, size, colour=prediction_figure.INK):
+        found.append((text, place[0] + prediction_figure._width(text, size), place[1] + size))
         plain(draw, place, text, size, colour)
 
-    monkeypatch.setattr(prediction, "_text", told)
+    monkeypatch.setattr(prediction_figure, "_text", told)
     picture = draw_prediction(np.zeros((30, 30, 3), np.uint8), np.zeros((30, 30), np.float32), said, proportions)
     assert isinstance(picture, Image.Image)
     assert all(right <= picture.width and bottom <= picture.height for _, right, bottom in found)

@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.records import Run, read_run
-from fcdd_sweep.report.search import STATES, read_search, reported
-from fcdd_sweep.report.search_confirm import draw_confirmation
-from fcdd_sweep.report.search_maps import draw_pair, draw_pareto, draw_pruning
-from fcdd_sweep.report.search_numbers import LIMIT, level_rows
-from fcdd_sweep.report.search_page import search_section
-from fcdd_sweep.report.search_pair import pair_of
-from fcdd_sweep.report.search_parallel import draw_parallel
-from fcdd_sweep.report.search_pictures import draw_search
-from fcdd_sweep.report.search_plots import draw_importance, draw_levels, draw_optimisation, draw_slices
+from fcdd_sweep.report.run_files import Run, read_run
+from fcdd_sweep.report.search.confirmation import draw_confirmation
+from fcdd_sweep.report.search.key_pair import pair_of
+from fcdd_sweep.report.search.parallel import draw_parallel
+from fcdd_sweep.report.search.plot_data import LIMIT, level_rows
+from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimisation, draw_slices
+from fcdd_sweep.report.search.record import STATES, read_search, reported
+from fcdd_sweep.report.search.search_figures import draw_search
+from fcdd_sweep.report.search.section import search_section
+from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning
 from fcdd_sweep.results import files, schemas, tree
 from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun

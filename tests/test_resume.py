@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from fcdd_sweep.training import anomaly_pools, checkpoint, trainer
-from fcdd_sweep.training.checkpoint import StateError, read_plain, write_plain
-from fcdd_sweep.training.outcome import Silent
+from fcdd_sweep.training import anomaly_pools, trainer
+from fcdd_sweep.training.detector import make_network
 from fcdd_sweep.training.prepare import prepare
+from fcdd_sweep.training.result import NullObserver
+from fcdd_sweep.training.state import StateError, read_plain, write_plain
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, make_network, train
+from fcdd_sweep.training.trainer import Stopped, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -43,7 +44,7 @@ class Exposure:
         return np.where(readable[:, None, None, None], self.images[index], 0).astype(np.uint8), readable
 
 
-class Interrupting(Silent):
+class Interrupting(NullObserver):
     """An observer that asks for a stop the n-th time that it is asked, and a keeper of what it is given then."""
 
     def __init__(self, stop_at):
@@ -263,10 +264,10 @@ def test_a_state_of_another_network_or_optimiser_is_refused():
 
 def test_every_part_of_a_state_is_asked_for():
     state, _ = stopped_at("fcdd on maps", 2)
-    assert state.keys() == checkpoint._KEYS
-    assert checkpoint.checked_state(state) is state
+    assert state.keys() == state._KEYS
+    assert state.checked_state(state) is state
     for key in state:
         with pytest.raises(StateError, match=f"it lacks {key}$"):
-            checkpoint.checked_state({other: state[other] for other in state if other != key})
+            state.checked_state({other: state[other] for other in state if other != key})
     with pytest.raises(StateError, match="it has version 99"):
-        checkpoint.checked_state({**state, "state_version": 99})
+        state.checked_state({**state, "state_version": 99})

@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from fcdd_sweep.report import page as pages
-from fcdd_sweep.report import pictures
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.records import read_run
+from fcdd_sweep.report.figures import run_figures
+from fcdd_sweep.report.page import run_page as pages
+from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import ledger as ledgers
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.trial import TrialResult
 from tests.fakes import FakeRun
 from tests.specs import spec
 
@@ -30,7 +30,7 @@ def run_dir(tmp_path):
 def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir, monkeypatch):
     aggregate(run_dir)
     assert (run_dir / "c" / "normal_brick" / "heatmaps.png").is_file()
-    monkeypatch.setattr(pictures, "MOST_CLASSES", 5)
+    monkeypatch.setattr(run_figures, "MOST_CLASSES", 5)
     html = aggregate(run_dir).read_text()
     assert "first 2 of 3 configs" in html
     assert set(re.findall(r'href="#([^"]+)"', html)) == set(re.findall(r'id="(config-[^"]+)"', html)) != set()
@@ -42,8 +42,8 @@ def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir
 
 
 def test_one_config_is_drawn_however_many_classes_it_has(run_dir, monkeypatch):
-    monkeypatch.setattr(pictures, "MOST_CLASSES", 1)
-    assert pictures.drawn_configs(read_run(run_dir)) == ["a"]
+    monkeypatch.setattr(run_figures, "MOST_CLASSES", 1)
+    assert run_figures.drawn_configs(read_run(run_dir)) == ["a"]
 
 
 def test_a_page_lists_the_first_of_very_many_failures(tmp_path, monkeypatch):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from fcdd_sweep.metrics.colour import reference_quantiles
-from fcdd_sweep.metrics.upsampling import upsample
+from fcdd_sweep.metrics.heatmap_values import reference_quantiles, upsample
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
 

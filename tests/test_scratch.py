@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from fcdd_sweep.sweep.scratch import scratch_folder
+from fcdd_sweep.runners.ray_session import scratch_folder
 
 KILLED = """
 import os, signal

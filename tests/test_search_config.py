@@ -6,9 +6,9 @@ import pytest
 
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.loading import dump_experiment
-from fcdd_sweep.config.search import METRICS, ORACLE_METRICS, Axis
+from fcdd_sweep.config.search_schema import ORACLE_METRICS, SEARCH_METRICS, SearchAxis
 from fcdd_sweep.config.search_space import space_of
-from fcdd_sweep.config.trial import config_id
+from fcdd_sweep.config.trial_spec import config_id
 from tests.broken import HEAD
 
 SPACE = """\
@@ -159,16 +159,16 @@ def test_an_empty_budget_and_everything_else_are_told_at_once(load):
 def test_oracle_metrics_are_allowed_by_their_full_name_alone(load):
     assert load(search_of("metric: oracle/image_auroc")).search.oracle
     assert not load(HEAD + SEARCH).search.oracle
-    assert not set(METRICS) & set(ORACLE_METRICS)
+    assert not set(SEARCH_METRICS) & set(ORACLE_METRICS)
 
 
 def test_axes_know_their_values():
-    assert Axis.model_validate({"int": [1, 6], "step": 2}).values() == [1, 3, 5]
-    assert Axis.model_validate({"float": [0.1, 0.9], "step": 0.4}).values() == [0.1, 0.5, 0.9]
-    assert Axis.model_validate({"log": [0.1, 0.9]}).values() is None
-    limits = Axis.model_validate({"choices": [1, True, "all"]})
+    assert SearchAxis.model_validate({"int": [1, 6], "step": 2}).values() == [1, 3, 5]
+    assert SearchAxis.model_validate({"float": [0.1, 0.9], "step": 0.4}).values() == [0.1, 0.5, 0.9]
+    assert SearchAxis.model_validate({"log": [0.1, 0.9]}).values() is None
+    limits = SearchAxis.model_validate({"choices": [1, True, "all"]})
     assert limits.contains(1) and limits.contains("all") and not limits.contains(2)
-    whole = Axis.model_validate({"int": [1, 6], "step": 2})
+    whole = SearchAxis.model_validate({"int": [1, 6], "step": 2})
     assert [value for value in (0, 1, 2, 3, 5, 6, 7, 1.0, True) if whole.contains(value)] == [1, 3, 5]
 
 

@@ -10,9 +10,10 @@ import pytest
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.runners import trial_data
+from fcdd_sweep.search.search import run_search
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep import trial
-from fcdd_sweep.sweep.search import run_search
 from tests import works
 from tests.specs import small_experiment
 
@@ -77,7 +78,7 @@ def test_random_labels_of_the_test_set_change_no_choice(experiment, monkeypatch)
     assert len(judged) == 4 and all(row["state"] == "done" and row["value_se"] > 0 for row in judged)
     assert (judged, best) == (judged_again, best_again)
     assert tests != tests_again  # the poison did reach what it could
-    trial.forget_data()
+    trial_data.forget_data()
 
 
 def test_a_search_that_asks_for_the_test_set_is_misled_by_it(experiment, monkeypatch):
@@ -86,7 +87,7 @@ def test_a_search_that_asks_for_the_test_set_is_misled_by_it(experiment, monkeyp
     poison(monkeypatch)
     run_search(poisoned, local=True)
     assert [row["value"] for row in found(clean)[0]] != [row["value"] for row in found(poisoned)[0]]
-    trial.forget_data()
+    trial_data.forget_data()
 
 
 @pytest.mark.ray

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fcdd_sweep.report.records import Run
-from fcdd_sweep.report.search import Search, read_search
-from fcdd_sweep.report.search_axes import axis_of, in_order, plain
-from fcdd_sweep.report.search_confirm import verdicts
-from fcdd_sweep.report.search_marks import out_of_range, shown_range, value_text
-from fcdd_sweep.report.search_numbers import (
+from fcdd_sweep.report.run_files import Run
+from fcdd_sweep.report.search.axes import in_order, plain, plot_axis
+from fcdd_sweep.report.search.confirmation import verdicts
+from fcdd_sweep.report.search.key_pair import chosen_pair, interpolated, pair_of
+from fcdd_sweep.report.search.marks import out_of_range, shown_range, value_text
+from fcdd_sweep.report.search.plot_data import (
     compared,
     difference_rows,
     enough_text,
@@ -23,11 +23,11 @@ from fcdd_sweep.report.search_numbers import (
     pareto_rows,
     running_best,
 )
-from fcdd_sweep.report.search_pair import chosen_pair, interpolated, pair_of
+from fcdd_sweep.report.search.record import SearchRecord, read_search
 from tests.fake_search import DECAY, LIMIT, LIMITS, MOMENTUM, OPTIMIZER, RATE, FakeSearch
 
 
-def read(tmp_path, fake) -> Search:
+def read(tmp_path, fake) -> SearchRecord:
     fake.write(tmp_path)
     found = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
     assert found is not None and found.problems == ()
@@ -266,16 +266,16 @@ def test_enough_is_the_least_level_within_the_noise_of_the_best():
 def test_choices_stand_by_size_with_all_last():
     assert in_order(["all", 64, 8, "sgd", 1, 2]) == ["1", "2", "8", "64", "sgd", "all"]
     assert [plain(cell) for cell in ("8", "all", '{"a": 1}', 0.5, None)] == [8, "all", {"a": 1}, 0.5, None]
-    mixed = axis_of(LIMIT, [4, "all", None, 16], log=True, choices=None)
+    mixed = plot_axis(LIMIT, [4, "all", None, 16], log=True, choices=None)
     assert mixed.choices == ("4", "16", "all")
     assert mixed.place([16, None, "all"]).tolist()[0::2] == [1.0, 2.0] and np.isnan(mixed.place([None])[0])
 
 
 def test_a_logarithmic_axis_is_even_in_decades():
-    axis = axis_of(RATE, [1e-4, 1e-2, None], log=True, choices=None)
+    axis = plot_axis(RATE, [1e-4, 1e-2, None], log=True, choices=None)
     assert axis.unit(axis.place([1e-4, 1e-3, 1e-2])) == pytest.approx([0, 0.5, 1])
     assert [group.low for group in axis.parts(axis.place([1e-3]), 2)] == pytest.approx([1e-4, 1e-3])
-    assert axis_of(RATE, [0.0, 1.0], log=True, choices=None).log is False
+    assert plot_axis(RATE, [0.0, 1.0], log=True, choices=None).log is False
 
 
 def test_values_far_below_the_others_do_not_set_the_scale():

@@ -5,7 +5,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from fcdd_sweep.results import files, lease, place, tree
+from fcdd_sweep.results import files, lease, storage, tree
 from tests.s3 import served
 from tests.searches import go, load, suggested, table
 
@@ -26,14 +26,14 @@ def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_
     loaded = load(tmp_path, f"output={store}")
     result, _ = go(loaded, stop_after=9)
     journal = loaded.run_dir / tree.SEARCH_DIR / tree.JOURNAL
-    assert result.interrupted and place.is_file(journal)
+    assert result.interrupted and storage.is_file(journal)
     result, heard = go(load(tmp_path, f"output={store}"))
     assert (result.planned, result.done) == (32, 32) and len(heard.started_ids) < 32
     assert suggested(loaded) == suggested(whole)
     assert [row["value"] for row in table(loaded)] == [row["value"] for row in table(whole)]
-    place.fetch(journal, tmp_path / "journal.log")
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
-    told = optuna.load_study(study_name="small", storage=storage).get_trials(deepcopy=False)
+    storage.download_file(journal, tmp_path / "journal.log")
+    copied = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+    told = optuna.load_study(study_name="small", storage=copied).get_trials(deepcopy=False)
     assert [trial.state.name for trial in told] == ["COMPLETE"] * 6
     index = files.read_table(loaded.run_dir / tree.INDEX).to_pylist()
     assert len(index) == 32 and {row["status"] for row in index} == {"done"}

@@ -12,14 +12,14 @@ import torch
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, drawn_by_type, reserved_of
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
-from fcdd_sweep.metrics.noise import auroc_standard_error
 from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training import anomaly_pools
-from fcdd_sweep.training.judging import look
 from fcdd_sweep.training.methods import Detection
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
+from fcdd_sweep.training.validation import validation_auroc
 from tests.specs import defects_corpus, spec
 from tests.test_resume import plain
 from tests.test_supervision import Patchy, pixels, typed
@@ -361,4 +361,4 @@ def test_a_look_at_scores_that_are_not_finite_ends_no_training():
             count = len(raw if rows is None else rows)
             return Detection(torch.empty(0), torch.full((count,), math.inf, dtype=torch.float64))
 
-    assert math.isnan(look(Broken(), CORPUS, prepared(CORPUS, "blob").validation))
+    assert math.isnan(validation_auroc(Broken(), CORPUS, prepared(CORPUS, "blob").validation))

@@ -12,12 +12,13 @@ from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.registry import swept
+from fcdd_sweep.planning.describe import describe
+from fcdd_sweep.planning.plan import plan, plan_file
+from fcdd_sweep.planning.validation_checks import FEW, VALIDATION_DEFAULTS, validation_for_search
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.sweep.plan import describe, plan, plan_file
-from fcdd_sweep.sweep.selection import FEW, VALIDATION_DEFAULTS, validation_for_search
+from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.sweep.sweep import run_sweep
-from fcdd_sweep.sweep.trial import fingerprint_of
 from tests import trees
 from tests.broken import HEAD, TEXTURES, assert_told, problems_in
 from tests.specs import small_experiment

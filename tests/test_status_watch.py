@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from fcdd_sweep import cli
-from fcdd_sweep.report import live
+from fcdd_sweep.report import live_status
 from fcdd_sweep.report.status import status_text, watch
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.index import read_index_rows
+from fcdd_sweep.results.files import read_index_rows
+from fcdd_sweep.runners.events import EventFanout, Progress
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.listeners import Together
-from fcdd_sweep.sweep.monitor import Progress
 from fcdd_sweep.sweep.progress_file import ProgressFile
-from fcdd_sweep.sweep.trial import TrialResult
 from tests.fakes import FakeRun
 from tests.specs import spec
 
@@ -68,7 +67,7 @@ def test_an_interruption_is_told(tmp_path):
     assert written(tmp_path)["state"] == "interrupted"
     with ProgressFile(tmp_path, print) as file:
         assert written(tmp_path)["state"] == "running"
-        Together(Progress(), [file]).stopped()
+        EventFanout(Progress(), [file]).stopped()
     assert written(tmp_path)["state"] == "interrupted"
 
 
@@ -97,7 +96,7 @@ def test_a_listener_that_fails_is_told_of_once_and_the_others_hear_on(tmp_path):
             self.events.append(spec.seed)
 
     first, last = Heard(), Heard()
-    together = Together(first, [Broken(), last])
+    together = EventFanout(first, [Broken(), last])
     for seed in (0, 1):
         together.started(spec(seed=seed))
     assert first.events == [0, "Broken failed and hears no more: no view", 1] and last.events == [0, 1]
@@ -115,7 +114,7 @@ def progress(**changes):
 
 
 def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
-    lines = live.live_lines(progress(), NOW)
+    lines = live_status.live_lines(progress(), NOW)
     assert lines[0] == (
         "running on head, told 0:03 ago: 2 done and 0 failed of 5 in this start, 1:00:00 gone, about 10:00 to go"
     )
@@ -128,11 +127,11 @@ def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
 
 
 def test_a_driver_that_has_not_written_for_long_is_told():
-    (line,) = live.live_lines(progress(written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(progress(written="2026-01-02T11:48:00+00:00"), NOW)
     assert line.startswith("the driver on head has not written for 12:00: it is dead, or cut off")
-    (line,) = live.live_lines(progress(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(progress(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
     assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
-    assert live.live_lines({}, NOW) == []
+    assert live_status.live_lines({}, NOW) == []
 
 
 def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):
@@ -148,8 +147,8 @@ def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run
 
 def test_a_trial_costs_the_median_of_its_own_config():
     rows = [dict(status="done", config_id=c, wall_time_s=s) for c, s in (("a", 1.0), ("a", 3.0), ("b", 50.0))]
-    costs = live.trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
-    assert [live.seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
+    costs = live_status.trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
+    assert [live_status.seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
 
 
 def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):

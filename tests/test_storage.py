@@ -15,12 +15,12 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.remote import StorageError, place_of
+from fcdd_sweep.config.locations import StorageError, parse_location
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import attempts, files, lease, place, tree
+from fcdd_sweep.results import attempts, files, lease, storage, tree
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.plan import plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import fake_search, fakes, works
@@ -40,7 +40,7 @@ def server():
 @pytest.fixture
 def store(server):
     """A folder of the store for this test alone."""
-    return place_of(server.address(uuid.uuid4().hex))
+    return parse_location(server.address(uuid.uuid4().hex))
 
 
 def experiment(folder, output, *overrides):
@@ -72,7 +72,7 @@ def test_a_sweep_leaves_the_same_tree_in_a_store(finished, tmp_path):
     loaded, result, _ = finished
     run = loaded.run_dir
     assert (result.done, result.report) == (2, run / tree.REPORT)
-    names = set(place.files_below(run))
+    names = set(storage.files_below(run))
     assert {f"normal_8/it_0/{name}" for name in LEAF} | {"normal_8/roc.pdf", "normal_8/heatmaps.png"} == {
         name for name in names if name.startswith("normal_8/")
     }
@@ -92,7 +92,7 @@ def total_of(run_dir):
 
 def test_the_same_command_again_runs_only_what_has_gone(finished):
     loaded, _, _ = finished
-    place.remove_tree(loaded.run_dir / "normal_8" / "it_0")
+    storage.remove_tree(loaded.run_dir / "normal_8" / "it_0")
     assert total_of(loaded.run_dir) == ["2", "1", "0", "1"]
     result, heard = go(loaded)
     assert heard.counts == (2, 1, 1) and result.done == 2
@@ -101,7 +101,7 @@ def test_the_same_command_again_runs_only_what_has_gone(finished):
 
 def test_a_lost_index_is_made_again_from_the_store(finished):
     loaded, _, _ = finished
-    place.remove(loaded.run_dir / tree.INDEX)
+    storage.remove(loaded.run_dir / tree.INDEX)
     assert total_of(loaded.run_dir) == ["2", "2", "0", "0"]
     ledger = Ledger(loaded.run_dir)
     ledger.reconcile(plan(loaded).specs)
@@ -112,17 +112,17 @@ def test_a_report_fetches_what_is_new_and_sends_what_it_made(finished, server, m
     loaded, _, _ = finished
     run = loaded.run_dir
     monkeypatch.setattr("fcdd_sweep.results.mirror._SETTLED_NS", -60_000_000_000)
-    place.remove(run / tree.REPORT)
-    assert aggregate(run) == run / tree.REPORT and place.is_file(run / tree.REPORT)
+    storage.remove(run / tree.REPORT)
+    assert aggregate(run) == run / tree.REPORT and storage.is_file(run / tree.REPORT)
     metrics = run / "normal_3" / "it_0" / tree.METRICS
     row = files.read_table(metrics)
     files.write_table(metrics, row.set_column(row.column_names.index("epochs"), row.schema.field("epochs"), [[77]]))
-    place.write_bytes(run / "pixel_roc.pdf", b"of an earlier state of the run, with maps")
+    storage.write_bytes(run / "pixel_roc.pdf", b"of an earlier state of the run, with maps")
     before = len(server.requests)
     aggregate(run)
     fetched = [line.split()[1] for line in server.requests[before:] if line.startswith("GET") and "list" not in line]
     assert [name for name in fetched if "/it_0/" in name] == [f"/{run.root.removeprefix('s3://')}/{metrics.key}"]
-    assert not place.is_file(run / "pixel_roc.pdf")
+    assert not storage.is_file(run / "pixel_roc.pdf")
     assert 77 in files.read_table(run / tree.TRIALS)["epochs"].to_pylist()
 
 
@@ -163,32 +163,32 @@ def attempt(store, tmp_path):
 @pytest.mark.parametrize("copied", [[], [tree.SCORES, "of_an_older_attempt"]])
 def test_what_a_dead_driver_did_not_publish_or_only_in_part_is_published_by_the_next(attempt, copied):
     loaded, spec, folder, local = attempt
-    attempts.hand_in(local, folder)
+    attempts.upload_leaf(local, folder)
     for name in copied:
-        place.write_bytes(loaded.run_dir / spec.leaf / name, b"half")
+        storage.write_bytes(loaded.run_dir / spec.leaf / name, b"half")
     ledger = Ledger(loaded.run_dir)
     ledger.reconcile([spec])
     names = {path.name for path in (local / "leaf").iterdir()}
-    assert ledger.done(spec.trial_id) and set(place.children(loaded.run_dir / spec.leaf)) == names
-    assert place.read_bytes(loaded.run_dir / spec.leaf / tree.SCORES) == (local / "leaf" / tree.SCORES).read_bytes()
-    assert place.children(loaded.run_dir / tree.ATTEMPTS) == []
+    assert ledger.done(spec.trial_id) and set(storage.children(loaded.run_dir / spec.leaf)) == names
+    assert storage.read_bytes(loaded.run_dir / spec.leaf / tree.SCORES) == (local / "leaf" / tree.SCORES).read_bytes()
+    assert storage.children(loaded.run_dir / tree.ATTEMPTS) == []
 
 
 def test_an_attempt_that_was_not_sent_whole_is_not_published(attempt):
     loaded, spec, folder, local = attempt
     (local / "leaf" / tree.METRICS).unlink()
-    attempts.hand_in(local, folder)
+    attempts.upload_leaf(local, folder)
     ledger = Ledger(loaded.run_dir)
     ledger.reconcile([spec])
-    assert not ledger.done(spec.trial_id) and len(attempts.attempts_of(loaded.run_dir, spec.trial_id)) == 1
+    assert not ledger.done(spec.trial_id) and len(attempts.list_attempts(loaded.run_dir, spec.trial_id)) == 1
 
 
 def test_the_attempts_of_a_published_trial_go_at_the_next_start(attempt):
     loaded, spec, folder, local = attempt
-    place.send_tree(local / "leaf", loaded.run_dir / spec.leaf)
-    attempts.hand_in(local, folder)
+    storage.send_tree(local / "leaf", loaded.run_dir / spec.leaf)
+    attempts.upload_leaf(local, folder)
     Ledger(loaded.run_dir).reconcile([spec])
-    assert place.children(loaded.run_dir / tree.ATTEMPTS) == []
+    assert storage.children(loaded.run_dir / tree.ATTEMPTS) == []
 
 
 def test_claimants_of_one_number_have_a_folder_each(store, monkeypatch):
@@ -201,7 +201,7 @@ def test_claimants_of_one_number_have_a_folder_each(store, monkeypatch):
 
 def test_a_leaf_arrives_though_the_store_is_gone_for_seconds_in_the_middle(attempt, server, monkeypatch):
     _, _, folder, local = attempt
-    send, sent = place.send, []
+    send, sent = storage.send, []
 
     def interrupted(*arguments):
         sent.append(arguments)
@@ -215,32 +215,32 @@ def test_a_leaf_arrives_though_the_store_is_gone_for_seconds_in_the_middle(attem
             time.sleep(4)
 
     outage = threading.Thread(target=pause)
-    monkeypatch.setattr(place, "send", interrupted)
-    attempts.hand_in(local, folder)
+    monkeypatch.setattr(storage, "send", interrupted)
+    attempts.upload_leaf(local, folder)
     outage.join()
-    assert place.children(folder / "leaf") == sorted(path.name for path in (local / "leaf").iterdir())
+    assert storage.children(folder / "leaf") == sorted(path.name for path in (local / "leaf").iterdir())
 
 
 def test_what_could_not_be_sent_is_sent_by_the_next_attempt_without_training_again(store, tmp_path, monkeypatch):
     loaded = experiment(tmp_path, store, QUICK)
     spec = plan(loaded).specs[0]
-    send = place.send
+    send = storage.send
 
     def lost(local, there, patience_s=None):
         if "leaf" in str(there):
             raise StorageError("the store is gone")
         send(local, there, patience_s)
 
-    monkeypatch.setattr(place, "send", lost)
+    monkeypatch.setattr(storage, "send", lost)
     result = run_trial(spec, loaded.run_dir, works.SILENT)
-    assert (result.status, result.error) == ("failed", "fcdd_sweep.config.remote.StorageError: the store is gone")
-    assert not place.is_file(attempts.attempts_of(loaded.run_dir, spec.trial_id)[0][1] / "leaf" / tree.METRICS)
+    assert (result.status, result.error) == ("failed", "fcdd_sweep.config.locations.StorageError: the store is gone")
+    assert not storage.is_file(attempts.list_attempts(loaded.run_dir, spec.trial_id)[0][1] / "leaf" / tree.METRICS)
     monkeypatch.undo()
     monkeypatch.setattr("fcdd_sweep.sweep.trial.train", None)  # calling it would fail
     again = run_trial(spec, loaded.run_dir, works.SILENT)
     assert (again.status, again.attempt) == ("done", 2)
     Ledger(loaded.run_dir).publish(spec, again)
-    assert place.is_file(loaded.run_dir / spec.leaf / tree.METRICS)
+    assert storage.is_file(loaded.run_dir / spec.leaf / tree.METRICS)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_what_could_not_be_sent_is_sent_by_the_next_attempt_without_training_aga
 )
 def test_a_store_that_cannot_be_used_is_told_before_anything_starts(server, tmp_path, address, message, monkeypatch):
     uri = f"{address.replace('PORT', str(server.port))}&scheme=http&region=us-east-1"
-    monkeypatch.setattr("fcdd_sweep.sweep.sweep.prepare_data", None)  # not even data is read
+    monkeypatch.setattr("fcdd_sweep.sweep.session.prepare_data", None)  # not even data is read
     with pytest.raises(InputError, match=message):
         go(experiment(tmp_path, uri))
 
@@ -262,13 +262,13 @@ def test_the_second_driver_of_a_run_in_a_store_is_told_who_the_first_is(store):
     with lease.lease(store), pytest.raises(InputError, match=named), lease.lease(store):
         pass
     with lease.lease(store):
-        assert place.is_file(store / lease.LEASE)
-    assert place.children(store) == []
+        assert storage.is_file(store / lease.LEASE)
+    assert storage.children(store) == []
 
 
 def write_holder(store, **changes):
     holder = lease._holder() | changes
-    place.write_bytes(store / lease.LEASE, json.dumps(holder).encode())
+    storage.write_bytes(store / lease.LEASE, json.dumps(holder).encode())
 
 
 def test_a_lease_runs_out_when_its_holder_is_gone(store, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_driver_that_was_out_of_touch_stops_when_another_has_taken_over(store,
             for _ in range(100):  # again and again, as one that lives does
                 write_holder(store, host="elsewhere")
                 time.sleep(0.1)
-    assert place.is_file(store / lease.LEASE)  # it is the other's
+    assert storage.is_file(store / lease.LEASE)  # it is the other's
 
 
 def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(store, tmp_path, monkeypatch):
@@ -307,7 +307,7 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
 
     def taken_over(spec, run_dir, observer):
         result = run_trial(spec, run_dir, observer)
-        place.write_bytes(run / tree.INDEX, b"the other's")
+        storage.write_bytes(run / tree.INDEX, b"the other's")
         deadline = time.monotonic() + 60
         while not observer.stop_asked():
             assert time.monotonic() < deadline
@@ -317,17 +317,17 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
 
     with pytest.raises(InputError, match="host elsewhere.*was out of touch and has stopped"):
         go(loaded, work=taken_over)
-    assert place.read_bytes(run / tree.INDEX) == b"the other's"
-    assert not [name for name in place.files_below(run) if name.startswith("normal_3")]
-    assert place.is_file(run / lease.LEASE)
+    assert storage.read_bytes(run / tree.INDEX) == b"the other's"
+    assert not [name for name in storage.files_below(run) if name.startswith("normal_3")]
+    assert storage.is_file(run / lease.LEASE)
 
 
 def test_a_lease_is_renewed(store, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.2)
     with lease.lease(store):
-        before = place.written_ns(store / lease.LEASE)
+        before = storage.written_ns(store / lease.LEASE)
         deadline = time.monotonic() + 10
-        while place.written_ns(store / lease.LEASE) == before:
+        while storage.written_ns(store / lease.LEASE) == before:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
@@ -338,37 +338,37 @@ def anywhere(request, tmp_path):
 
 
 def test_files_are_read_written_listed_and_removed_alike_everywhere(anywhere, tmp_path):
-    assert place.children(anywhere) == [] and place.files_below(anywhere) == {}
-    place.write_bytes(anywhere / "a" / "b", b"1")
+    assert storage.children(anywhere) == [] and storage.files_below(anywhere) == {}
+    storage.write_bytes(anywhere / "a" / "b", b"1")
     files.write_text(anywhere / "a/c", "text")
-    place.remove(anywhere / "nothing")
-    assert (place.children(anywhere), place.children(anywhere / "a")) == (["a"], ["b", "c"])
-    assert {name: stamp.size for name, stamp in place.files_below(anywhere).items()} == {"a/b": 1, "a/c": 4}
-    assert place.is_file(anywhere / "a" / "b") and not place.is_file(anywhere / "a")
-    place.fetch(anywhere / "a" / "c", tmp_path / "new" / "c")
+    storage.remove(anywhere / "nothing")
+    assert (storage.children(anywhere), storage.children(anywhere / "a")) == (["a"], ["b", "c"])
+    assert {name: stamp.size for name, stamp in storage.files_below(anywhere).items()} == {"a/b": 1, "a/c": 4}
+    assert storage.is_file(anywhere / "a" / "b") and not storage.is_file(anywhere / "a")
+    storage.download_file(anywhere / "a" / "c", tmp_path / "new" / "c")
     assert (tmp_path / "new" / "c").read_text() == "text"
-    with place.local_copy(anywhere / "a" / "b") as local:
-        assert local.read_bytes() == place.read_bytes(anywhere / "a" / "b") == b"1"
-    place.remove(anywhere / "a" / "b")
+    with storage.local_copy(anywhere / "a" / "b") as local:
+        assert local.read_bytes() == storage.read_bytes(anywhere / "a" / "b") == b"1"
+    storage.remove(anywhere / "a" / "b")
     with pytest.raises(FileNotFoundError):
-        place.read_bytes(anywhere / "a" / "b")
-    place.send_tree(tmp_path / "new", anywhere / "sent", last="c")
-    place.remove_tree(anywhere / "a")
-    place.remove_tree(anywhere / "nothing")
-    assert sorted(place.files_below(anywhere)) == ["sent/c"]
+        storage.read_bytes(anywhere / "a" / "b")
+    storage.send_tree(tmp_path / "new", anywhere / "sent", last="c")
+    storage.remove_tree(anywhere / "a")
+    storage.remove_tree(anywhere / "nothing")
+    assert sorted(storage.files_below(anywhere)) == ["sent/c"]
 
 
 def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkeypatch):
     for i in range(20):
         (tmp_path / f"{i}").write_text("x")
-    send, arrived = place.send, []
+    send, arrived = storage.send, []
 
     def noted(local, there, patience_s=None):
         send(local, there, patience_s)
         arrived.append(there.name)
 
-    monkeypatch.setattr(place, "send", noted)
-    place.send_tree(tmp_path, store, last="0")
+    monkeypatch.setattr(storage, "send", noted)
+    storage.send_tree(tmp_path, store, last="0")
     assert arrived[-1] == "0" and len(arrived) == 20
 
 
@@ -377,9 +377,9 @@ def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
     fake_search.searched_run(local, fake_search.FakeSearch(1))
     (local / tree.SEARCH_DIR / tree.JOURNAL).write_text("the study")
     run = store / "hunt"
-    place.send_tree(local, run)
-    place.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
+    storage.send_tree(local, run)
+    storage.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
     aggregate(run)
-    there = place.files_below(run / tree.SEARCH_DIR)
+    there = storage.files_below(run / tree.SEARCH_DIR)
     assert {"course.pdf", "course.png", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
     assert "confirmation.pdf" not in there

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from fcdd_sweep.anomalies.offline import malform_once
+from fcdd_sweep.anomalies.malform import malform_once
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.training import anomaly_pools
-from fcdd_sweep.training.anomaly_pools import Pool, StreamedPool, read_ahead
-from fcdd_sweep.training.errors import TrainingError
+from fcdd_sweep.training.anomaly_pools import ResidentPool, StreamedPool, read_ahead
 from fcdd_sweep.training.prepare import prepare
+from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
@@ -331,7 +331,7 @@ def test_resident_pools_have_as_many_readable_images_as_the_limit_says():
     source = Patchy(np.maximum(pixels(), 1), broken)
     found = prepared(exposure=source, anomalies={**FOLDER, "limit": 30})
     pool = found.batches.pool
-    assert isinstance(pool, Pool) and len(pool) == 30 and (pool.images > 0).all()
+    assert isinstance(pool, ResidentPool) and len(pool) == 30 and (pool.images > 0).all()
     assert len({image.numpy().tobytes() for image in pool.images}) == 30
     whole = prepared(exposure=Patchy(np.maximum(pixels(), 1)), anomalies={**FOLDER, "limit": 50}).batches.pool.images
     kept = [image for image in whole if image.numpy().tobytes() not in {source.images[i].tobytes() for i in broken}]

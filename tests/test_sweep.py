@@ -19,8 +19,8 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
+from fcdd_sweep.runners.events import Progress
 from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep.monitor import Progress
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import works
@@ -213,7 +213,7 @@ def test_an_image_found_corrupt_later_fails_that_trial_alone(experiment, monkeyp
     def work(spec, run_dir, observer):
         with monkeypatch.context() as patch:
             if spec.normal_class == "8":
-                patch.setattr("fcdd_sweep.sweep.trial.corpus_of", lost)
+                patch.setattr("fcdd_sweep.runners.trial_data.corpus_of", lost)
             return run_trial(spec, run_dir, observer)
 
     result, _ = go(experiment("seeds=1"), work=work)
@@ -331,7 +331,7 @@ def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
     def broken(leaf, quantile, *, blurred):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("fcdd_sweep.report.leaf.draw_leaf", broken)
+    monkeypatch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
     result, _ = go(experiment("seeds=1", "keep.pictures=leaf"))
     assert result.done == 2
     assert "no ink" in (result.run_dir / "normal_3" / "it_0" / tree.LOG).read_text()

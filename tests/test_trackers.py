@@ -10,17 +10,18 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import MlflowTracker, WandbTracker
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF as LEAF_FOLDER
 from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep import tracked, trackers
-from fcdd_sweep.sweep.plan import plan
+from fcdd_sweep.sweep import trackers
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, Tracking, Wandb, parameters_of
-from fcdd_sweep.sweep.trial import TrialResult, key_of
-from fcdd_sweep.training.outcome import EpochRecord
+from fcdd_sweep.sweep.trial import key_of
+from fcdd_sweep.training.result import EpochRecord
 from tests.broken import HEAD
 from tests.specs import spec
 
@@ -96,7 +97,7 @@ def test_a_tracker_that_hangs_ends_with_the_sweep(run_dir, monkeypatch):
 
 def test_a_missing_package_is_told_at_plan_time_with_its_extra(load, monkeypatch):
     wanted = "trackers: {tensorboard: true, mlflow: {}, wandb: {mode: offline}}\n"
-    monkeypatch.setattr(tracked.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError) as caught:
         plan(load(HEAD + wanted))
     lines = [str(problem) for problem in caught.value.problems]

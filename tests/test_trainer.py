@@ -9,9 +9,9 @@ import torch
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
-from fcdd_sweep.training.checkpoint import KeepsNothing
-from fcdd_sweep.training.outcome import Silent
-from fcdd_sweep.training.prepare import TrainingError, prepare
+from fcdd_sweep.training.prepare import prepare
+from fcdd_sweep.training.result import NullObserver, TrainingError
+from fcdd_sweep.training.state import NullSink
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import Stopped, begin, run_epoch, train
 from tests.specs import defects_corpus, spec
@@ -204,7 +204,7 @@ def test_no_nominal_images_is_an_error_by_name():
 
 
 def test_the_observer_hears_every_epoch_and_may_stop():
-    class Listening(Silent):
+    class Listening(NullObserver):
         heard = 0
 
         def epoch_done(self, record, epochs):
@@ -250,7 +250,7 @@ def dropped(epochs, seed=0, before=0):
     for epoch in epochs:
         course = begin(network, batches, 0.0)
         course.epoch = epoch
-        run_epoch(course, batches, Silent(), KeepsNothing())
+        run_epoch(course, batches, NullObserver(), NullSink())
         losses.append(course.sums.tolist())
     assert torch.equal(torch.get_rng_state(), state)
     return losses

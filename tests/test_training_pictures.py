@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from fcdd_sweep.training.pictures import _shown, _told_apart
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.shown_samples import _shown, _told_apart
 
 
 def raw_images(n=6, channels=3):

@@ -12,10 +12,10 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Faults, Resources
-from fcdd_sweep.sweep.queue import JobQueue
-from fcdd_sweep.sweep.stopping import Stop
-from fcdd_sweep.sweep.trial import TrialResult
-from fcdd_sweep.sweep.tune import TuneRunner
+from fcdd_sweep.runners.queue import JobQueue
+from fcdd_sweep.runners.ray_driver import TuneRunner
+from fcdd_sweep.runners.stop_signal import StopSignal
+from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
 from tests.specs import spec
 
@@ -48,7 +48,7 @@ class Recording:
 
 def run(work, specs, run_dir, **faults):
     monitor = Recording()
-    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, Stop(monitor.stopping))
+    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, StopSignal(monitor.stopping))
     return monitor
 
 
@@ -62,7 +62,7 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     before, home = dict(os.environ), Path.home() / ".ray"
     had_home = home.exists()
     specs, monitor = [spec(seed=seed) for seed in range(5)], Recording()
-    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, Stop())
+    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, StopSignal())
     assert {each.trial_id for each in specs} == set(monitor.results) == set(monitor.begun)
     assert len(monitor.begun) == 5
     assert all(result.status == "done" and result.image_auroc == 0.5 for result in monitor.results.values())
@@ -146,14 +146,14 @@ def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, mon
 
 def test_more_cores_than_there_are_is_refused_before_anything_waits(tmp_path):
     with pytest.raises(InputError, match=r"resources.cpus: a trial asks for 999 CPU cores, this machine has \d+"):
-        TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty, Stop())
+        TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty, StopSignal())
     assert left_behind() == []
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray sees no GPU"):
-        TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty, Stop())
+        TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty, StopSignal())
 
 
 DIED = """Failure # 1 (occurred at 2026-11-25_13-01-37)
@@ -175,27 +175,27 @@ Refer to the documentation on how to address the out of memory issue: https://do
     ],
 )
 def test_what_ray_says_of_a_lost_worker_is_told_in_a_sentence(text, sentence):
-    from fcdd_sweep.sweep.tune_driver import _first_line
+    from fcdd_sweep.runners.ray_driver import _first_line
 
     assert _first_line(text) == sentence
 
 
 def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
-    from fcdd_sweep.sweep import tune_driver
-    from fcdd_sweep.sweep.tune_nodes import Machines
+    from fcdd_sweep.runners import ray_driver
+    from fcdd_sweep.runners.ray_nodes import Machines
 
     clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
-    monkeypatch.setattr(tune_driver, "time", clock)
+    monkeypatch.setattr(ray_driver, "time", clock)
 
     class Slow(Recording):
         def ended(self, spec, result):
             clock.now += 100.0  # the store is out of reach
 
     specs = tuple(spec(seed=seed) for seed in range(2))
-    wave = tune_driver.Wave(JobQueue(specs, 0), 10, Machines())
-    listener = tune_driver.Listener(wave, Slow(), Stop(), silent_after_s=60.0, grace_s=60.0)
+    wave = ray_driver.Wave(JobQueue(specs, 0), 10, Machines())
+    listener = ray_driver.Listener(wave, Slow(), StopSignal(), silent_after_s=60.0, grace_s=60.0)
     killed = []
-    monkeypatch.setattr(tune_driver, "_kill", lambda actor, process: killed.append(actor))
+    monkeypatch.setattr(ray_driver, "_kill", lambda actor, process: killed.append(actor))
     trials = [SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=name)) for name in "ab"]
     for trial in trials:
         wave.suggest(trial.trial_id)
@@ -223,7 +223,7 @@ def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, mo
 
 def test_asked_to_stop_running_trials_end_as_stopped_and_nothing_new_starts(tmp_path):
     specs = [spec(seed=seed) for seed in range(30)]
-    monitor, stop = Recording(), Stop()
+    monitor, stop = Recording(), StopSignal()
 
     def begun(spec):
         Recording.started(monitor, spec)

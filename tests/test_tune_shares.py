@@ -15,7 +15,7 @@ GPU, TWO_GPUS = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 5.0, "GPU": 2.0}
 def shares(ray_token, monkeypatch):
     import ray
 
-    from fcdd_sweep.sweep.tune_shares import Shares
+    from fcdd_sweep.runners.ray_resources import Shares
 
     def of(machines, threads=2, *, may_grow=True, **resources):
         nodes = [{"Alive": True, "Resources": machine} for machine in machines]

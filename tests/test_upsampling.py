@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fcdd_sweep.metrics.upsampling import default_std, gaussian_kernel, upsample
+from fcdd_sweep.metrics.heatmap_values import default_std, gaussian_kernel, upsample
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.receptive_field import receptive_field
 from tests.oracles import slow_gaussian, slow_upsample

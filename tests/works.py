@@ -9,11 +9,13 @@ import signal
 import time
 from pathlib import Path
 
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
-from fcdd_sweep.sweep.trial import TrialResult, config_text, fingerprint_of, key_of, run_trial
-from fcdd_sweep.training.outcome import EpochRecord, Observer, Silent
+from fcdd_sweep.runners.trial_data import fingerprint_of
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
+from fcdd_sweep.training.result import EpochRecord, NullObserver, Observer
 
 
 def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
@@ -80,7 +82,7 @@ def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) ->
     return TrialResult(spec.trial_id, "stopped", 1, "stopped")
 
 
-SILENT = Silent()
+SILENT = NullObserver()
 """An observer for attempts made by hand."""
 
 
@@ -117,8 +119,8 @@ def scored_by_epochs(spec: TrialSpec, run_dir: Path, observer: Observer) -> Tria
         record = EpochRecord(epoch, loss, 0.0, 0.0, 0.1, 1.0, validation_image_auroc=1 - loss / 10 - 0.1 / epoch)
         looked.append({"trial_id": spec.trial_id, **dataclasses.asdict(record)})
         observer.epoch_done(record, 4)
-    result = scored(spec, run_dir, Silent())
-    leaf = tree.attempts_of(run_dir, spec.trial_id) / str(result.attempt) / LEAF
+    result = scored(spec, run_dir, NullObserver())
+    leaf = tree.attempts_dir(run_dir, spec.trial_id) / str(result.attempt) / LEAF
     files.write_rows(leaf / tree.HISTORY, looked, schemas.HISTORY)
     return result
 

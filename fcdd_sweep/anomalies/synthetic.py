@@ -13,31 +13,53 @@ from torch.nn import functional
 
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.metrics.upsampling import gaussian_kernel
+from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
 
-Shape = tuple[int, int, int]
+RenderShape = tuple[int, int, int]
 """Channels, height, width."""
+
 
 GAUSSIAN_STD = 64.0
 
+
 WHITE = 255
+
+
 BLOB_STARTS, BLOB_SIDE = 0.002, 6
+
+
 MIXED_STARTS, MIXED_SIDE = 1e-5, 34
 """Chance that a pixel is the centre of a square, for mixed blobs that of a white one and that of a coloured one."""
 
+
 COLORED_STARTS, BLACK_STARTS = 1.8e-5, 1.2e-5
 """Chance that a pixel is the centre of one of confetti's squares, in its two layers."""
+
+
 BLACK = -255
+
+
 SMALLEST_SIDE, LARGEST_SIDE = 8, 54
+
+
 LARGEST_ANGLE = math.pi / 4
+
+
 NEGLIGIBLE = 1e-9
 """Chance that an image should have more squares than are drawn."""
+
+
 REACH = math.ceil(LARGEST_SIDE / 2 * math.sqrt(2) + 0.5)
 """No square reaches farther than this from its pixel."""
 
+
 BLUR_TAPS, BLUR_STD = 25, 5.0
+
+
 BAND = 48
 """Pixels that one product of the blur gives; a tap reaches 12 pixels, so larger ones would multiply by more zeros."""
+
+
 CPU_CHUNK = 8 * 240 * 240
 """Pixels that are rendered together on a CPU, 8 of the paper's images; more do not stay in its cache."""
 
@@ -45,7 +67,7 @@ CPU_CHUNK = 8 * 240 * 240
 def render(
     source: str,
     n: int,
-    shape: Shape,
+    shape: RenderShape,
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
@@ -73,20 +95,20 @@ def render(
     return RENDERERS[source](n, shape, generator, place)
 
 
-def _solid(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _solid(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     colors = torch.randint(0, 256, (n, shape[0], 1, 1), generator=generator, device=device, dtype=torch.int16)
     return colors.expand(n, *shape).contiguous()
 
 
-def _uniform(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _uniform(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     return torch.randint(0, 256, (n, *shape), generator=generator, device=device, dtype=torch.int16)
 
 
-def _gaussian(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _gaussian(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     return torch.randn((n, *shape), generator=generator, device=device).mul_(GAUSSIAN_STD).to(torch.int16)
 
 
-def _blob(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """White squares. There are so many that every pixel is asked, and all of them grow at once."""
     drawn = torch.rand((n, 1, *shape[1:]), generator=generator, device=device)
     starts = (drawn < BLOB_STARTS) | (drawn == drawn.amin(dim=(2, 3), keepdim=True))
@@ -96,7 +118,7 @@ def _blob(n: int, shape: Shape, generator: torch.Generator | None, device: torch
     return (functional.max_pool2d(padded, BLOB_SIDE, stride=1) * WHITE).to(torch.int16).repeat(1, shape[0], 1, 1)
 
 
-def _mixed_blob(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Squares that are white or have a colour of its own in every pixel, as many of one as of the other."""
     sides = (MIXED_SIDE, MIXED_SIDE)
     top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, generator, device, sides, largest_angle=0.0)
@@ -106,7 +128,7 @@ def _mixed_blob(n: int, shape: Shape, generator: torch.Generator | None, device:
     return colors.masked_fill_(white, WHITE).mul_(square)
 
 
-def _confetti(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """A layer of coloured and one of black squares, summed, blurred and cut to whole grey levels."""
     if min(shape[1:]) <= BLUR_TAPS // 2:
         found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
@@ -118,7 +140,7 @@ def _confetti(n: int, shape: Shape, generator: torch.Generator | None, device: t
     return noise
 
 
-def _squares(n: int, shape: Shape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _squares(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Confetti before the blur, (n, c, h, w) float32: each coloured square has a colour of its own, -256..-1."""
     channels, height, width = shape
     top, most = _topmost(n, height, width, COLORED_STARTS, generator, device)
@@ -246,8 +268,9 @@ def _blur_matrix(size: int, device: torch.device) -> Tensor:
     return torch.tensor(matrix, dtype=torch.float32, device=device)
 
 
-Renderer = Callable[[int, Shape, torch.Generator | None, torch.device], Tensor]
+Renderer = Callable[[int, RenderShape, torch.Generator | None, torch.device], Tensor]
 """n, shape, generator, device to (n, c, h, w) int16."""
+
 
 RENDERERS: dict[str, Renderer] = {
     "confetti": _confetti,

@@ -1,23 +1,62 @@
-"""Preset, file, command line, grid: layers of plain values, each laid over the one below."""
+"""Where each key of an experiment came from, so that every problem can say it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fcdd_sweep.config.origin import Key, Origin, Place
 from fcdd_sweep.config.schema import MODES_WITHOUT_SOURCE
+
+Key = tuple[str | int, ...]
+"""A way into nested mappings and lists: `("training", "epochs")`, `("dataset", "classes", 0)`."""
+
+
+def dotted(key: Key) -> str:
+    """`training.epochs`, `dataset.classes[0]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    return text.removeprefix(".")
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """A file and line, an override or a preset.
+
+    Attributes:
+        text: `experiments/x.yaml:7`, `--set training.epochs=3`.
+        names_key: whether the text says already which key is meant.
+    """
+
+    text: str
+    names_key: bool = False
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Places by key. Two origins are always equal: where a value was written does not change an experiment."""
+
+    places: Mapping[Key, SourceLine] = field(default_factory=dict, compare=False)
+
+    def where(self, key: Key | str) -> str:
+        """`experiments/x.yaml:7: training.epochs`; a key without a place of its own has that of its section."""
+        key = tuple(key.split(".")) if isinstance(key, str) else key
+        for depth in range(len(key), -1, -1):
+            place = self.places.get(key[:depth])
+            if place is not None:
+                at_home = depth == len(key)
+                return place.text if not key or (at_home and place.names_key) else f"{place.text}: {dotted(key)}"
+        return dotted(key)
+
 
 Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConfigLayer:
     """Plain nested values and the places that they were written at."""
 
     tree: Tree
-    places: dict[Key, Place] = field(default_factory=dict)
+    places: dict[Key, SourceLine] = field(default_factory=dict)
 
     @property
     def origin(self) -> Origin:
@@ -79,14 +118,14 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
 """Mappings that are merged key by key only while this says no: their old keys would contradict the new ones."""
 
 
-def lay(upper: Layer, over: Layer) -> Layer:
+def overlay(upper: ConfigLayer, over: ConfigLayer) -> ConfigLayer:
     """`upper` laid over another layer: mappings are merged key by key, everything else is replaced."""
     places = dict(over.places)
     tree = _merge((), over.tree, upper.tree, places)
-    return Layer(tree, {**places, **upper.places})
+    return ConfigLayer(tree, {**places, **upper.places})
 
 
-def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, Place]) -> Any:
+def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, SourceLine]) -> Any:
     mergeable = isinstance(lower, dict) and isinstance(upper, dict) and not _is_axis(key)
     if not mergeable or _REPLACED_WHOLE.get(key, _never)(lower, upper):
         for stale in [place for place in places if place[: len(key)] == key]:
@@ -121,7 +160,7 @@ def split_key(text: str) -> Key:
     return (*parts[:whole_after], ".".join(rest)) if rest else tuple(parts)
 
 
-def value_at(tree: Any, key: Key) -> Any:
+def value_at_key(tree: Any, key: Key) -> Any:
     """The value at `key`, or None where there is none."""
     for part in key:
         if not isinstance(tree, dict) or part not in tree:

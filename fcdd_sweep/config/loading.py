@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fcdd_sweep.config.errors import ExperimentError, Problem, closest
-from fcdd_sweep.config.expand import expand
-from fcdd_sweep.config.explain import preset_fills, sound_section, validated
-from fcdd_sweep.config.layers import Layer, Tree, lay, nest, split_key
-from fcdd_sweep.config.origin import Key, Origin, Place
+from fcdd_sweep.config.fields import Section
+from fcdd_sweep.config.grid import KNOWN_KEYS, expand
+from fcdd_sweep.config.layers import ConfigLayer, Key, Origin, SourceLine, Tree, nest, overlay, split_key
 from fcdd_sweep.config.presets import PRESETS
-from fcdd_sweep.config.schema import Experiment, Section
+from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.schema_errors import preset_fills, sound_section, validated
 from fcdd_sweep.config.search_space import search_problems
-from fcdd_sweep.config.vary import KNOWN_KEYS
-from fcdd_sweep.config.words import one_of
+from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
 
 _OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
+
 
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
 """On the command line these are taken as they stand: `2024`, `a: b` and `x #1` are folders, too."""
@@ -53,7 +53,7 @@ class Draft:
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment in a YAML file: its preset's values, those of the file over them, the overrides over both.
 
-    Names of data sets, classes, networks and sources are checked by `sweep.plan`.
+    Names of data sets, classes, networks and sources are checked by `planning.plan`.
 
     Args:
         path: the file.
@@ -75,7 +75,7 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     """
     above, problems = _overrides_layer(overrides)
     try:
-        written = lay(above, _file_layer(Path(path)))
+        written = overlay(above, _file_layer(Path(path)))
     except ExperimentError as error:
         raise ExperimentError([*error.problems, *problems]) from None
     layer, unknown_preset = _over_preset(written)
@@ -96,23 +96,23 @@ def dump_experiment(experiment: Experiment) -> str:
     return to_yaml({**first, **plain})
 
 
-def _file_layer(path: Path) -> Layer:
+def _file_layer(path: Path) -> ConfigLayer:
     document = read_document(path)
-    places: dict[Key, Place] = {key: Place(f"{path}:{line}") for key, line in document.lines.items()}
-    return Layer(document.tree, {(): Place(str(path)), **places})
+    places: dict[Key, SourceLine] = {key: SourceLine(f"{path}:{line}") for key, line in document.lines.items()}
+    return ConfigLayer(document.tree, {(): SourceLine(str(path)), **places})
 
 
-def _over_preset(written: Layer) -> tuple[Layer, list[Problem]]:
+def _over_preset(written: ConfigLayer) -> tuple[ConfigLayer, list[Problem]]:
     name = written.tree.get("preset")
     if not isinstance(name, str):
         return written, []
     if name not in PRESETS:
         names = list(PRESETS)
         where = written.origin.where("preset")
-        return written, [Problem(where, f"there is no preset '{name}'", one_of(names), closest(name, names))]
-    place = Place(f"{written.places[('preset',)].text}: preset '{name}'")
+        return written, [Problem(where, f"there is no preset '{name}'", choice_list(names), closest(name, names))]
+    place = SourceLine(f"{written.places[('preset',)].text}: preset '{name}'")
     tree = PRESETS[name].tree
-    return lay(written, Layer(tree, dict.fromkeys(_leaves(tree), place))), []
+    return overlay(written, ConfigLayer(tree, dict.fromkeys(_leaves(tree), place))), []
 
 
 def _leaves(tree: Any, above: Key = ()) -> list[Key]:
@@ -122,9 +122,9 @@ def _leaves(tree: Any, above: Key = ()) -> list[Key]:
     return [key for name, value in tree.items() for key in _leaves(value, (*above, name))]
 
 
-def _overrides_layer(overrides: Sequence[str]) -> tuple[Layer, list[Problem]]:
+def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Problem]]:
     """All overrides as one layer; a later one wins over an earlier one."""
-    layer = Layer({})
+    layer = ConfigLayer({})
     problems: list[Problem] = []
     for text in overrides:
         try:
@@ -132,7 +132,7 @@ def _overrides_layer(overrides: Sequence[str]) -> tuple[Layer, list[Problem]]:
         except ExperimentError as error:
             problems += error.problems
         else:
-            layer = lay(Layer(nest(key, value), {key: Place(f"--set {text}", names_key=True)}), layer)
+            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(f"--set {text}", names_key=True)}), layer)
     return layer, problems
 
 

@@ -29,6 +29,8 @@ def _decay(factor: float) -> dict[str, Any]:
 
 
 _SGD: dict[str, Any] = {"batch_size": 128, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-6}
+
+
 _ADAM: dict[str, Any] = {
     "epochs": 600,
     "batch_size": 200,
@@ -38,6 +40,7 @@ _ADAM: dict[str, Any] = {
     "schedule": {"type": "milestones", "milestones": [400, 500], "factor": 0.1},
 }
 """The paper's training of CIFAR-10, ImageNet and VOC."""
+
 
 PRESETS: dict[str, Preset] = {
     "digits": Preset(

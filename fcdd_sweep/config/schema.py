@@ -17,32 +17,31 @@ from pydantic import (
     model_validator,
 )
 
-from fcdd_sweep.config.durations import Duration, EveryText
-from fcdd_sweep.config.origin import Origin
-from fcdd_sweep.config.remote import RemotePath, place_of
-from fcdd_sweep.config.search import Search
-from fcdd_sweep.config.section import Section as Section
-from fcdd_sweep.config.selection import Validation as Validation
-from fcdd_sweep.config.sources import AbsolutePath, Source
-from fcdd_sweep.config.sources import DatasetSource as DatasetSource
-from fcdd_sweep.config.sources import FolderSource as FolderSource
+from fcdd_sweep.config.fields import AbsolutePath, AnomalySource, Duration, EveryText, Section, Validation
+from fcdd_sweep.config.layers import Origin
+from fcdd_sweep.config.locations import RemotePath, parse_location
+from fcdd_sweep.config.search_schema import SearchSettings
 
 SCHEMA_VERSION = 1
 
+
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
 VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no ending."""
+
 
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 
-def _placed(value: Any) -> Any:
-    return place_of(value) if isinstance(value, str | Path) else value
+def _parsed_location(value: Any) -> Any:
+    return parse_location(value) if isinstance(value, str | Path) else value
 
 
 Output = Annotated[
     Annotated[Path, Field(strict=False)] | InstanceOf[RemotePath],
-    BeforeValidator(_placed),
+    BeforeValidator(_parsed_location),
     PlainSerializer(lambda place: str(place), when_used="json"),  # older pydantic wants a signature, `str` has none
 ]
 """A path like `AbsolutePath`, or the address of an object store."""
@@ -92,7 +91,7 @@ class Anomalies(Section):
     mode: Literal["unsupervised", "noise", "malformed_normal", "malformed_normal_gt", "other"] = "unsupervised"
     """Where training anomalies come from: none; an image replaced by noise or by outlier exposure; noise added to
     the nominal image, without or with the map of changed pixels; real anomalies of the training split."""
-    source: Source | None = None
+    source: AnomalySource | None = None
     """A synthetic source by name, `{dataset: NAME}`, `{folder: PATH}`, or real test anomalies: `mvtec`, `mvtec_gt`."""
     limit: Literal["all"] | Annotated[int, Field(ge=1)] = "all"
     """How many distinct outlier-exposure or real anomalies are used, drawn once per seed; from `mvtec` and `mvtec_gt`,
@@ -302,7 +301,7 @@ class Experiment(Settings):
     """Dotted keys and the values to try; the configs are the product."""
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
-    search: Search | None = None
+    search: SearchSettings | None = None
     """A search for the best config, in place of `grid` and `variants`."""
     faults: Faults = Faults()
     trackers: Trackers = Trackers()

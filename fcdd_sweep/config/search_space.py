@@ -10,26 +10,47 @@ from functools import cached_property
 from typing import Any
 
 from fcdd_sweep.config.errors import ExperimentError, Problem, closest
-from fcdd_sweep.config.expand import Choice, Config, applied, settings_of, short_names, value_problems, value_slug
-from fcdd_sweep.config.explain import sound_section, validated
-from fcdd_sweep.config.layers import Layer, split_key, value_at
-from fcdd_sweep.config.origin import Key
+from fcdd_sweep.config.grid import (
+    Choice,
+    Config,
+    grid_of,
+    key_problems,
+    overlaps,
+    settings_of,
+    short_names,
+    value_problems,
+    value_slug,
+    variants_of,
+    with_choices,
+)
+from fcdd_sweep.config.layers import ConfigLayer, Key, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.search import METRICS, MOST_VALUES, ORACLE, ORACLE_METRICS, PRUNABLE, Axis, Search
-from fcdd_sweep.config.trial import canonical
-from fcdd_sweep.config.vary import grid_of, key_problems, overlaps, variants_of
-from fcdd_sweep.config.words import one_of, show
+from fcdd_sweep.config.schema_errors import sound_section, validated
+from fcdd_sweep.config.search_schema import (
+    MOST_VALUES,
+    ORACLE,
+    ORACLE_METRICS,
+    PRUNABLE,
+    SEARCH_METRICS,
+    SearchAxis,
+    SearchSettings,
+)
+from fcdd_sweep.config.text import choice_list, value_text
+from fcdd_sweep.config.trial_spec import canonical
 
 _MAX_NAME = 100
 """Characters of a config's folder name."""
+
+
 _DIGITS = ".4g"
 """Of a number in a folder's name; its column has all of them."""
+
 
 Values = dict[str, Any]
 """By dotted key, what a config is given."""
 
 
-def search_problems(layer: Layer) -> list[Problem]:
+def search_problems(layer: ConfigLayer) -> list[Problem]:
     """Everything that is wrong with the search of an experiment's plain values, the schema's own complaints apart."""
     written = layer.tree.get("search")
     if not isinstance(written, dict):
@@ -40,7 +61,7 @@ def search_problems(layer: Layer) -> list[Problem]:
         *_judging_problems(layer, written),
         *_crossing_problems(layer),
     ]
-    if (search := sound_section(Search, written)) is not None:
+    if (search := sound_section(SearchSettings, written)) is not None:
         problems += [
             *_algorithm_problems(layer, search),
             *_seed_problems(layer, search),
@@ -57,7 +78,7 @@ def space_of(experiment: Experiment) -> Space:
     """
     if experiment.search is None:
         raise ExperimentError(Problem(experiment.origin.where("search"), "the experiment has no search"))
-    layer = Layer(experiment.model_dump(mode="json", by_alias=True), dict(experiment.origin.places))
+    layer = ConfigLayer(experiment.model_dump(mode="json", by_alias=True), dict(experiment.origin.places))
     if problems := search_problems(layer):
         raise ExperimentError(problems)
     return Space(layer, _in_order(experiment.search.space))
@@ -72,8 +93,8 @@ class Space:
         axes: by key, a key after those that it depends on.
     """
 
-    layer: Layer
-    axes: Mapping[str, Axis]
+    layer: ConfigLayer
+    axes: Mapping[str, SearchAxis]
 
     def active(self, key: str, values: Mapping[str, Any]) -> bool:
         """Whether a key is searched beside these values of other keys."""
@@ -91,7 +112,7 @@ class Space:
         """The experiment's value of a key, defaults of the schema included."""
         settings, _ = settings_of(self.layer)
         assert settings is not None
-        return value_at(settings.model_dump(mode="json"), split_key(key))
+        return value_at_key(settings.model_dump(mode="json"), split_key(key))
 
     def grid(self) -> list[Values]:
         """Every combination of the axes' values, without those of keys that the others exclude; each once."""
@@ -113,7 +134,7 @@ class Space:
         """
         given = values if number else {}
         choice = Choice("", given, {key: ("search", "space", key) for key in given})
-        settings, faults = settings_of(applied(self.layer, [choice]))
+        settings, faults = settings_of(with_choices(self.layer, [choice]))
         if settings is None:
             raise ExperimentError([fault.problem for fault in faults])
         return Config(self._name(number, given), settings, dict(values), self.layer.origin)
@@ -131,7 +152,7 @@ class Space:
     def extremes(self) -> list[Config]:
         """The file's own config, and it with one key at a time at the ends of its range or at each of its choices."""
         choices = [choice for key in self.axes for choice in _extremes(self.axes, key)]
-        settings = [settings_of(applied(self.layer, [choice]))[0] for choice in choices]
+        settings = [settings_of(with_choices(self.layer, [choice]))[0] for choice in choices]
         found = [Config("", each, {}, self.layer.origin) for each in settings if each is not None]
         return [self.config(0, self.default()), *found]
 
@@ -145,23 +166,25 @@ def _meets(value: Any, wanted: Any) -> bool:
     return canonical(value) in map(canonical, options)
 
 
-def _sound_axes(written: Mapping[str, Any]) -> dict[str, Axis]:
+def _sound_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
     """The axes that can be understood, each by itself."""
     space = written.get("space")
     named = space.items() if isinstance(space, dict) else ()
-    read = {key: validated(Axis, axis, Layer({}).origin)[0] for key, axis in named if isinstance(axis, dict)}
+    read = {
+        key: validated(SearchAxis, axis, ConfigLayer({}).origin)[0] for key, axis in named if isinstance(axis, dict)
+    }
     return {key: axis for key, axis in read.items() if axis is not None}
 
 
-def _in_order(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+def _in_order(axes: Mapping[str, SearchAxis]) -> dict[str, SearchAxis]:
     """The axes, each after those that its `when` names; those of a circle are left out."""
-    ordered: dict[str, Axis] = {}
+    ordered: dict[str, SearchAxis] = {}
     while fit := [key for key, axis in axes.items() if key not in ordered and axis.when.keys() <= ordered.keys()]:
         ordered.update({key: axes[key] for key in fit})
     return ordered
 
 
-def _space_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Problem]:
+def _space_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Iterator[Problem]:
     places: list[Key] = [("search", "space", key) for key in axes]
     yield from key_problems(layer, places)
     yield from overlaps(layer, [places])
@@ -177,7 +200,7 @@ def _space_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Problem]
             yield from value_problems(layer, choice, base_faults)
 
 
-def _condition_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Problem]:
+def _condition_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Iterator[Problem]:
     for key, axis in axes.items():
         for other, wanted in axis.when.items():
             where = layer.origin.where(("search", "space", key, "when", other))
@@ -186,20 +209,20 @@ def _condition_problems(layer: Layer, axes: Mapping[str, Axis]) -> Iterator[Prob
             elif other not in axes:
                 names = [name for name in axes if name != key]
                 yield Problem(
-                    where, f"{other} is no key of the space", one_of(names or ["none"]), closest(other, names)
+                    where, f"{other} is no key of the space", choice_list(names or ["none"]), closest(other, names)
                 )
             else:
                 options = wanted if isinstance(wanted, list) else [wanted]
                 for value in options:
                     if not axes[other].contains(value):
-                        yield Problem(where, f"the space never gives {other} the value {show(value)}")
+                        yield Problem(where, f"the space never gives {other} the value {value_text(value)}")
     known = {key: axis for key, axis in axes.items() if axis.when.keys() <= axes.keys() - {key}}
     for key in known.keys() - _in_order(known).keys():
         what = f"{key} depends on a key that depends on it"
         yield Problem(layer.origin.where(("search", "space", key, "when")), what)
 
 
-def _extremes(axes: Mapping[str, Axis], key: str) -> list[Choice]:
+def _extremes(axes: Mapping[str, SearchAxis], key: str) -> list[Choice]:
     """A key at each of its extreme values, with the first values of other keys that make it active."""
     axis, kind = axes[key], _kind(axes[key])
     above: Values = {}
@@ -213,54 +236,56 @@ def _extremes(axes: Mapping[str, Axis], key: str) -> list[Choice]:
     ]
 
 
-def _extremes_like(axes: Mapping[str, Axis], key: str, wanted: Any) -> list[Choice]:
+def _extremes_like(axes: Mapping[str, SearchAxis], key: str, wanted: Any) -> list[Choice]:
     """A key at the first of the wanted values, with what makes it active."""
     value = wanted[0] if isinstance(wanted, list) else wanted
     first, *_ = _extremes(axes, key)
     return [Choice("", {**first.values, key: value}, first.written)]
 
 
-def _kind(axis: Axis) -> str:
+def _kind(axis: SearchAxis) -> str:
     if axis.choices is not None:
         return "choices"
     return "int" if axis.int_ is not None else "float" if axis.float_ is not None else "log"
 
 
-def _judging_problems(layer: Layer, written: Mapping[str, Any]) -> Iterator[Problem]:
+def _judging_problems(layer: ConfigLayer, written: Mapping[str, Any]) -> Iterator[Problem]:
     """What is wrong with metric, direction, and failed trials that count as the worst value."""
-    metric, direction = written.get("metric", Search.model_fields["metric"].default), written.get("direction")
+    metric, direction = written.get("metric", SearchSettings.model_fields["metric"].default), written.get("direction")
     names = [name for name in (metric if isinstance(metric, list) else [metric]) if isinstance(name, str)]
     where = layer.origin.where(("search", "metric"))
     for name in names:
-        if name not in METRICS and name not in ORACLE_METRICS:
+        if name not in SEARCH_METRICS and name not in ORACLE_METRICS:
             yield _no_metric(where, name)
     if len(set(names)) < len(names) or (isinstance(metric, list) and not metric):
         yield Problem(where, "the list of metrics is empty or holds one twice")
     if isinstance(direction, list) and len(direction) != len(names):
         what = f"there are {len(names)} metrics and {len(direction)} directions"
         yield Problem(layer.origin.where(("search", "direction")), what, next_step="Give one a metric, or leave it out")
-    lower = [name for name in names if METRICS.get(name) == "minimize" or direction == "minimize"]
+    lower = [name for name in names if SEARCH_METRICS.get(name) == "minimize" or direction == "minimize"]
     if written.get("failed_trials") == "worst" and lower:
         what = f"'worst' counts a failed trial as 0, which would be the best {lower[0]}"
         yield Problem(layer.origin.where(("search", "failed_trials")), what, "drop_config or mean_of_rest")
 
 
 def _no_metric(where: str, name: str) -> Problem:
-    names = [*METRICS, *ORACLE_METRICS]
+    names = [*SEARCH_METRICS, *ORACLE_METRICS]
     if f"{ORACLE}{name}" in ORACLE_METRICS:
         step = f"Write {ORACLE}{name} if the search is to look at it; its results are marked as oracle figures"
-        return Problem(where, f"{name} is measured on the test set, which is for reporting", one_of([*METRICS]), step)
-    return Problem(where, f"there is no metric '{name}'", one_of(names), closest(name, names))
+        return Problem(
+            where, f"{name} is measured on the test set, which is for reporting", choice_list([*SEARCH_METRICS]), step
+        )
+    return Problem(where, f"there is no metric '{name}'", choice_list(names), closest(name, names))
 
 
-def _crossing_problems(layer: Layer) -> Iterator[Problem]:
+def _crossing_problems(layer: ConfigLayer) -> Iterator[Problem]:
     for name, given in (("grid", grid_of(layer)), ("variants", variants_of(layer))):
         if given:
             step = f"Remove {name}, or write its values as {{choices: [...]}} into search.space"
             yield Problem(layer.origin.where(name), f"{name} and search exclude each other", next_step=step)
 
 
-def _algorithm_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+def _algorithm_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
     where = layer.origin.where(("search", "algorithm"))
     if isinstance(search.metric, list) and len(search.metric) > 1 and search.algorithm != "nsga2":
         yield Problem(where, f"'{search.algorithm}' searches for one metric, found {len(search.metric)}", "nsga2")
@@ -278,7 +303,7 @@ def _algorithm_problems(layer: Layer, search: Search) -> Iterator[Problem]:
             yield Problem(where, f"the grid has {count:,} configs", f"at most {MOST_VALUES:,}")
 
 
-def _seed_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+def _seed_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
     experiment_seeds = layer.tree.get("seeds", Experiment.model_fields["seeds"].default)
     if not isinstance(experiment_seeds, int | list):
         return
@@ -289,16 +314,16 @@ def _seed_problems(layer: Layer, search: Search) -> Iterator[Problem]:
     fresh = search.confirm_seeds
     if isinstance(fresh, list) and (seen := sorted(set(fresh) & set(judging))):
         what = f"{', '.join(map(str, seen))} judged configs: the best one was chosen for its luck with them, too"
-        yield Problem(layer.origin.where(("search", "confirm_seeds")), what, f"others than {show(judging)}")
+        yield Problem(layer.origin.where(("search", "confirm_seeds")), what, f"others than {value_text(judging)}")
 
 
-def _prune_problems(layer: Layer, search: Search) -> Iterator[Problem]:
+def _prune_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
     if search.prune is None:
         return
     where = layer.origin.where(("search", "prune"))
     if search.metrics != [PRUNABLE]:
         yield Problem(where, f"configs are compared while they train by {PRUNABLE} alone", f"metric: {PRUNABLE}")
-    epochs = value_at(layer.tree, ("training", "epochs"))
+    epochs = value_at_key(layer.tree, ("training", "epochs"))
     if isinstance(epochs, int) and search.prune.at[-1] >= epochs and "training.epochs" not in search.space:
         what = f"epoch {search.prune.at[-1]} does not come before the last, {epochs}: nothing would be saved"
         yield Problem(layer.origin.where(("search", "prune", "at")), what, f"epochs below {epochs}")

@@ -14,11 +14,17 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fcdd_sweep.config.errors import ExperimentError, Problem
-from fcdd_sweep.config.origin import Key, dotted
+from fcdd_sweep.config.layers import Key, dotted
 
 ENDINGS = (".yaml", ".yml")
+
+
 _TAG = "tag:yaml.org,2002:"
+
+
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
+
+
 _MERGE_TAG = _TAG + "merge"
 
 

@@ -1,7 +1,7 @@
 """The door to all data: what a data set has, whether it can be read, and its images.
 
-`sweep.plan` asks `scan_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
-nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.cache`. `load_exposure` opens the
+`planning.plan` asks `scan_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
+nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.decoding.cache`. `load_exposure` opens the
 images that training draws anomalies from. `load_image_file` reads a single new image in the same way.
 """
 
@@ -23,16 +23,26 @@ from filelock import FileLock
 from PIL import __version__ as PILLOW_VERSION
 
 from fcdd_sweep.config.errors import DataError, Problem, closest
-from fcdd_sweep.config.schema import Dataset, DatasetSource, FolderSource, Images
-from fcdd_sweep.config.trial import digest
-from fcdd_sweep.data.cache import cache_root, cached
+from fcdd_sweep.config.fields import DatasetSource, FolderSource
+from fcdd_sweep.config.locations import cache_root
+from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.files import file_record, image_files
-from fcdd_sweep.data.pixels import DECODER_VERSION, Pixels, fit, read_image
+from fcdd_sweep.data.decoding.cache import cached
+from fcdd_sweep.data.decoding.files import file_record, image_files
+from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, PixelArray, fit_image, read_image
+from fcdd_sweep.data.decoding.store import (
+    DecodeProgress,
+    ImageFile,
+    decode_all,
+    name_list,
+    read_corpus,
+    read_images,
+    write_corpus,
+)
 from fcdd_sweep.data.pools import ArrayPool, FilePool, ImagePool
-from fcdd_sweep.data.records import Discovery, Record, Say, Scan, wanted_classes
+from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import Option, info
-from fcdd_sweep.data.store import ImageFile, Progress, decode_all, read_corpus, read_images, shortened, write_corpus
 
 __all__ = [
     "check_dataset",
@@ -50,13 +60,26 @@ __all__ = [
     "trains_with_anomalies",
 ]
 
+
 _LOG = logging.getLogger(__name__)
+
+
 _Value = bool | int | float | str
+
+
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
 _BYTES_PER_RECORD = 500
+
+
 _POOL = "pool.json"
+
+
 DECODED_BYTES = 2**30
 """Streamed collections up to this size, decoded, are kept in the cache."""
+
+
 _PART, _TOGETHER = 256, 16
 """Images that one thread decodes at a time, and how many such parts are in memory together."""
 
@@ -70,7 +93,7 @@ def load_corpus(
     dataset: Dataset,
     images: Images,
     cache_dir: Path | None = None,
-    progress: Progress | None = None,
+    progress: DecodeProgress | None = None,
     say: Say = _LOG.info,
 ) -> Corpus:
     """All images of a data set at `images.raw_size`, memory-mapped; decoded if this machine has not done so yet.
@@ -115,11 +138,11 @@ def check_exposure(source: DatasetSource, target: str | None, images: Images) ->
     """
     dataset, known = dataset_of(source), info(source.dataset)
     if not known.streamed:
-        return told_of_source(check_dataset(dataset, images))
+        return problems_of_source(check_dataset(dataset, images))
     problems = _settings_problems(dataset)
     if not problems and source.root is not None:
         problems = importlib.import_module(known.module).exposure_problems(source.root, target)
-    return told_of_source(problems)
+    return problems_of_source(problems)
 
 
 def load_exposure(
@@ -148,7 +171,7 @@ def load_exposure(
         corpus = load_corpus(dataset_of(source), images, cache_dir, say=say)
         return ArrayPool(corpus.images, np.flatnonzero(~corpus.is_test), digest(corpus.fingerprints), corpus.notes)
     if problems := _settings_problems(dataset_of(source)):
-        raise DataError(told_of_source(problems))
+        raise DataError(problems_of_source(problems))
     module = importlib.import_module(known.module)
     pool = cast(FilePool, module.expose(source.root, target.name, images, cache_root(cache_dir), say))
     if len(pool) * pool.bytes_each > DECODED_BYTES:
@@ -183,7 +206,7 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
     notes = list(pool.notes)
     if skipped:
         counts = f"{len(skipped)} of {len(pool)} outlier-exposure images do not decode and are left out"
-        notes.append(f"{name}: {counts}: {shortened(skipped)}.")
+        notes.append(f"{name}: {counts}: {name_list(skipped)}.")
         say(notes[-1])
     return ArrayPool(read_images(entry), fingerprint=pool.fingerprint, notes=tuple(notes))
 
@@ -212,18 +235,18 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
     notes = []
     if skipped := facts["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
-        notes.append(f"{folder}: {counts}: {shortened(skipped)}")
+        notes.append(f"{folder}: {counts}: {name_list(skipped)}")
         say(notes[0])
     return ArrayPool(read_images(entry), fingerprint=facts["fingerprint"], notes=tuple(notes))
 
 
-def load_image_file(path: Path, images: Images) -> Pixels:
+def load_image_file(path: Path, images: Images) -> PixelArray:
     """One image, decoded as those of a data set are: (C, raw_size, raw_size) uint8.
 
     Raises:
         DataError: it does not decode; names the path.
     """
-    return fit(read_image(path), images.raw_size, images.resize, images.color, images.aspect)
+    return fit_image(read_image(path), images.raw_size, images.resize, images.color, images.aspect)
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -250,7 +273,7 @@ def dataset_of(source: DatasetSource) -> Dataset:
     return Dataset(name=source.dataset, root=source.root, download=source.download)
 
 
-def told_of_source(problems: Sequence[Problem]) -> list[Problem]:
+def problems_of_source(problems: Sequence[Problem]) -> list[Problem]:
     """Problems of a data set that `anomalies.source` names, in the keys of the source."""
     return [replace(each, where=_in_source(each.where), next_step=_in_source(each.next_step)) for each in problems]
 
@@ -261,7 +284,7 @@ def _in_source(text: str) -> str:
     return text
 
 
-def defects_in_test(scan: Scan) -> dict[str, dict[str, int]]:
+def defects_in_test(scan: DatasetScan) -> dict[str, dict[str, int]]:
     """By class, how many test images of each defect type a scan found."""
     found: dict[str, dict[str, int]] = {}
     for record in scan.records:
@@ -271,19 +294,19 @@ def defects_in_test(scan: Scan) -> dict[str, dict[str, int]]:
     return found
 
 
-def scan_dataset(dataset: Dataset, images: Images) -> Scan:
+def scan_dataset(dataset: Dataset, images: Images) -> DatasetScan:
     """All images of a data set, everything that is wrong with it, and what would be fetched; decodes nothing."""
     problems = _settings_problems(dataset)
     if problems:
-        return Scan(problems=tuple(problems))
-    scan: Scan = importlib.import_module(info(dataset.name).module).scan(dataset, images)
+        return DatasetScan(problems=tuple(problems))
+    scan: DatasetScan = importlib.import_module(info(dataset.name).module).scan(dataset, images)
     if not (scan.records or scan.problems or scan.to_fetch):
         problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", ", ".join(classes_of(dataset)))
-        return Scan(problems=(problem,))
+        return DatasetScan(problems=(problem,))
     return scan
 
 
-def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Scan:
+def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> DatasetScan:
     """What a data set holds once its missing files are there: one process fetches, others on this machine wait.
 
     Files with problems may be half written by another process, and are looked at again when it is done.
@@ -303,18 +326,18 @@ def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Scan:
         raise DataError(Problem(str(root), what, next_step=info(dataset.name).get)) from error
     if scan.to_fetch and not scan.problems:
         what = f"files of '{dataset.name}' are still missing after they were fetched"
-        return Scan(problems=(Problem(str(root), what, next_step=info(dataset.name).get),))
+        return DatasetScan(problems=(Problem(str(root), what, next_step=info(dataset.name).get),))
     return scan
 
 
-def _facts(dataset: Dataset) -> Discovery:
+def _facts(dataset: Dataset) -> DatasetFacts:
     known = info(dataset.name)
     protocol, classes, maps, anomalies = known.protocol, known.classes, known.maps, known.trains_with_anomalies
     if not (protocol is None or classes is None or maps is None or anomalies is None):
-        return Discovery(protocol, classes, maps, anomalies)
+        return DatasetFacts(protocol, classes, maps, anomalies)
     if problems := _settings_problems(dataset):
         raise DataError(problems)
-    return cast(Discovery, importlib.import_module(known.module).discover(dataset))
+    return cast(DatasetFacts, importlib.import_module(known.module).discover(dataset))
 
 
 def _settings_problems(dataset: Dataset) -> list[Problem]:

@@ -13,13 +13,16 @@ import numpy.typing as npt
 
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.schema import Images
-from fcdd_sweep.config.trial import digest
-from fcdd_sweep.data.filetable import FileTable
-from fcdd_sweep.data.pixels import DECODER_VERSION, Pixels, decode_image, fit
+from fcdd_sweep.config.trial_spec import digest
+from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, PixelArray, decode_image, fit_image
+from fcdd_sweep.data.image_index import ImageIndex
 
 Flags = npt.NDArray[np.bool_]
 
+
 _LOG = logging.getLogger(__name__)
+
+
 _LOGGED = 10
 """How many unreadable images a pool writes to the log."""
 
@@ -43,7 +46,7 @@ class ImagePool(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
         """Images `index`: (n, C, R, R) uint8, and (n,) whether each could be read; those that could not are 0.
 
         It may be called from several threads, and gives the same pixels every time.
@@ -61,7 +64,7 @@ class ArrayPool:
         fingerprint, notes: see `ImagePool`.
     """
 
-    images: Pixels
+    images: PixelArray
     rows: npt.NDArray[np.int64] | None = None
     fingerprint: str = ""
     notes: tuple[str, ...] = ()
@@ -72,13 +75,13 @@ class ArrayPool:
     def __len__(self) -> int:
         return len(self.images if self.rows is None else self.rows)
 
-    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
         rows = index if self.rows is None else self.rows[index]
         return np.asarray(self.images[rows]), np.ones(len(index), np.bool_)
 
 
 @dataclass(frozen=True)
-class PartOf:
+class SubsetPool:
     """Some images of a pool.
 
     Attributes:
@@ -103,7 +106,7 @@ class PartOf:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
         return self.whole.read(self.rows[index])
 
 
@@ -119,7 +122,7 @@ class FilePool:
         bytes_each: what a decoded image takes in memory.
     """
 
-    def __init__(self, table: FileTable, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
+    def __init__(self, table: ImageIndex, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
         """The images of some of a table's groups, `groups` in increasing order, brought to the size of `images`."""
         self.notes = notes
         self.bytes_each = images.channels * images.raw_size**2
@@ -137,7 +140,7 @@ class FilePool:
         rows = self._rows(np.asarray(index, np.int64))
         return [self._table.label(int(row)) for row in rows]
 
-    def read(self, index: npt.NDArray[np.int64]) -> tuple[Pixels, Flags]:
+    def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
         """See `ImagePool`.
 
         Raises:
@@ -163,10 +166,10 @@ class FilePool:
         count = np.diff(self._end, prepend=0)[group]
         return np.asarray(self._first[group] + count - behind)
 
-    def _decoded(self, row: int) -> Pixels | None:
+    def _decoded(self, row: int) -> PixelArray | None:
         try:
             content = self._table.content(row)
-            return fit(
+            return fit_image(
                 decode_image(content, self._table.label(row)),
                 self._images.raw_size,
                 self._images.resize,

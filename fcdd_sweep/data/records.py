@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 """Called with sentences about what takes long."""
 
 
-class Picture(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded or rendered image.
 
     Attributes:
@@ -78,7 +78,7 @@ class Record:
     is_anomalous: bool
     defect: str
     stamp: str
-    load: Callable[[], Picture]
+    load: Callable[[], DecodedImage]
     also: tuple[str, ...] = ()
 
 
@@ -88,7 +88,7 @@ def one_vs_rest_record(
     *,
     is_test: bool,
     stamp: str,
-    load: Callable[[], Picture],
+    load: Callable[[], DecodedImage],
     also: tuple[str, ...] = (),
 ) -> Record:
     """A record of a `one_vs_rest` data set: no image is anomalous by itself."""
@@ -96,7 +96,7 @@ def one_vs_rest_record(
 
 
 @dataclass(frozen=True)
-class Scan:
+class DatasetScan:
     """What a look at a data set gives: images, or what is wrong with it.
 
     Attributes:
@@ -135,7 +135,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Discovery:
+class DatasetFacts:
     """What the folders tell where the registry does not know."""
 
     protocol: Literal["one_vs_rest", "defects"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fcdd_sweep.data.synsets import IMAGENET30
+from fcdd_sweep.data.datasets.synsets import IMAGENET30
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,13 @@ MVTEC_CLASSES = (
     "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
 
+
 _FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
 _CIFAR100 = tuple(
     """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
@@ -77,6 +82,8 @@ _CIFAR100 = tuple(
     wardrobe whale willow_tree wolf woman worm
     """.split()
 )
+
+
 _PASCAL_VOC = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -104,7 +111,7 @@ _ALL = (
     DataSetInfo(
         name="digits",
         title="scikit-learn's handwritten digits, 1,797 grey images of 8x8 pixels, enlarged",
-        module="fcdd_sweep.data.digits",
+        module="fcdd_sweep.data.datasets.digits",
         protocol="one_vs_rest",
         classes=tuple("0123456789"),
         maps=False,
@@ -116,7 +123,7 @@ _ALL = (
     DataSetInfo(
         name="textures",
         title="texture photographs of scikit-image with rendered defects and exact maps",
-        module="fcdd_sweep.data.textures",
+        module="fcdd_sweep.data.datasets.textures",
         protocol="defects",
         classes=("brick", "grass", "gravel"),
         maps=True,
@@ -136,7 +143,7 @@ _ALL = (
     DataSetInfo(
         name="solar",
         title="electroluminescence images of 2,624 solar cells (ELPV), graded by experts",
-        module="fcdd_sweep.data.solar",
+        module="fcdd_sweep.data.datasets.solar",
         protocol="defects",
         classes=("mono", "poly"),
         maps=False,
@@ -157,7 +164,7 @@ _ALL = (
     DataSetInfo(
         name="folder",
         title="your own images: CLASS/{train,test}/{normal,anomalous}, or one folder a class",
-        module="fcdd_sweep.data.folder",
+        module="fcdd_sweep.data.datasets.folder",
         protocol=None,
         classes=None,
         maps=None,
@@ -169,7 +176,7 @@ _ALL = (
     DataSetInfo(
         name="mvtec",
         title="MVTec-AD, 15 classes of industrial products and textures with ground-truth maps",
-        module="fcdd_sweep.data.mvtec",
+        module="fcdd_sweep.data.datasets.mvtec",
         protocol="defects",
         classes=MVTEC_CLASSES,
         maps=True,
@@ -218,7 +225,7 @@ _ALL = (
     DataSetInfo(
         name="pascalvoc",
         title="Pascal VOC 2007, 5,011 photographs; an image belongs to the class of every object in it",
-        module="fcdd_sweep.data.pascalvoc",
+        module="fcdd_sweep.data.datasets.pascalvoc",
         protocol="one_vs_rest",
         classes=_PASCAL_VOC,
         maps=False,
@@ -232,7 +239,7 @@ _ALL = (
     DataSetInfo(
         name="imagenet",
         title="ImageNet-30: 30 classes of ILSVRC2012; as outlier exposure the validation images of all 1,000",
-        module="fcdd_sweep.data.imagenet",
+        module="fcdd_sweep.data.datasets.imagenet",
         protocol="one_vs_rest",
         classes=tuple(IMAGENET30),
         maps=False,
@@ -246,7 +253,7 @@ _ALL = (
     DataSetInfo(
         name="imagenet22k",
         title="all of ImageNet, 21,841 classes with 14 million images",
-        module="fcdd_sweep.data.imagenet22k",
+        module="fcdd_sweep.data.datasets.imagenet22k",
         protocol="one_vs_rest",
         classes=(),
         maps=False,
@@ -259,6 +266,7 @@ _ALL = (
         streamed=True,
     ),
 )
+
 
 DATA_SETS: dict[str, DataSetInfo] = {entry.name: entry for entry in _ALL}
 

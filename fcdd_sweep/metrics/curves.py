@@ -13,6 +13,7 @@ from fcdd_sweep.metrics.ranking import Curve, FloatArray, area
 AREA_TOLERANCE = 1e-4
 """How far the area under a thinned curve may be from the full one's."""
 
+
 RATES = np.linspace(0.0, 1.0, 1001)
 """The false-positive rates at which curves are averaged."""
 
@@ -57,7 +58,7 @@ def thin_curve(x: FloatArray, y: FloatArray, threshold: FloatArray, points: int 
     return corners
 
 
-def value_at(x: FloatArray, y: FloatArray, rates: FloatArray) -> FloatArray:
+def true_positive_rate_at(x: FloatArray, y: FloatArray, rates: FloatArray) -> FloatArray:
     """A ROC curve's true-positive rate at `rates`; where the curve rises vertically, the upper value.
 
     Args:
@@ -84,7 +85,7 @@ def mean_curve(curves: Sequence[tuple[FloatArray, FloatArray]], grid: FloatArray
     if not curves:
         raise ValueError("a mean needs at least one curve")
     # A curve begins at (0, 0), but at rate 0 its upper value counts: the mean keeps both points.
-    values = np.stack([np.append(0.0, value_at(x, y, grid)) for x, y in curves])
+    values = np.stack([np.append(0.0, true_positive_rate_at(x, y, grid)) for x, y in curves])
     std = values.std(axis=0, ddof=1) if len(curves) > 1 else np.full(values.shape[1], np.nan)
     return MeanCurve(np.append(0.0, grid), values.mean(axis=0), std, len(curves))
 

@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+
 Numbers = npt.NDArray[Any]
 
 

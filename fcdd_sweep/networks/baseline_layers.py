@@ -4,27 +4,42 @@ from __future__ import annotations
 
 from math import ceil
 
-from fcdd_sweep.networks.layers import AveragePool, Deconv, Dense, Double, Enlarge, Flatten, Layer, Leaky, Norm, View
+from fcdd_sweep.networks.layers import (
+    AveragePool,
+    Deconv,
+    Dense,
+    Double,
+    Enlarge,
+    Flatten,
+    LayerSpec,
+    Leaky,
+    Norm,
+    View,
+)
 
 CODE = 64
+
+
 _LARGEST_SIDE = 7  # of the map before the first, and after the last dense layer, as in CNN224 and AE224
+
+
 _WIDEST, _NARROWEST = 256, 32
 
 
-def dense_layers(height: int, width: int) -> tuple[Layer, ...]:
+def dense_layers(height: int, width: int) -> tuple[LayerSpec, ...]:
     """From a backbone's map of that size to a code, as behind `CNN32`; a large map is averaged to 7x7 first."""
     side = min(_LARGEST_SIDE, height, width)
     return (AveragePool(side), Flatten(), Dense(512), Norm(), Leaky(), Dense(CODE))
 
 
-def decoder_to(height: int, width: int) -> tuple[Layer, ...]:
+def decoder_to(height: int, width: int) -> tuple[LayerSpec, ...]:
     """From the code to an image of any size: a map of at most 7x7 that doubles, as in `AE32`, until it is as large.
 
     No sigmoid at the end: normalised images have values beyond 0 and 1.
     """
     sizes = _halved(height, width)
     channels = [max(_NARROWEST, _WIDEST >> step) for step in range(len(sizes))]
-    layers: list[Layer] = [Norm(), Leaky(), Dense(channels[0] * sizes[0][0] * sizes[0][1])]
+    layers: list[LayerSpec] = [Norm(), Leaky(), Dense(channels[0] * sizes[0][0] * sizes[0][1])]
     layers += [Norm(), View(channels[0], *sizes[0]), Leaky()]
     for size, given in zip(sizes[1:-1], channels[1:-1], strict=True):
         layers += [Enlarge(*size), Deconv(3, given), Norm(), Leaky()]
@@ -40,8 +55,8 @@ def _halved(height: int, width: int) -> list[tuple[int, int]]:
 
 
 def fitted(
-    head: tuple[Layer, ...], decoder: tuple[Layer, ...], height: int, width: int
-) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    head: tuple[LayerSpec, ...], decoder: tuple[LayerSpec, ...], height: int, width: int
+) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]:
     """The dense layers and the decoder of an autoencoder of the table, for images of any size.
 
     The map that the decoder starts from has as few cells as give the image back, and the dense layer before it as many
@@ -60,20 +75,20 @@ def fitted(
     return before[: len(head)], (*before[len(head) :], cells, *ups, *ending)
 
 
-def _with_features(layers: tuple[Layer, ...], features: int) -> tuple[Layer, ...]:
+def _with_features(layers: tuple[LayerSpec, ...], features: int) -> tuple[LayerSpec, ...]:
     """The layers, the last dense one of which gives `features`."""
     last = max(i for i, layer in enumerate(layers) if isinstance(layer, Dense))
     return (*layers[:last], Dense(features), *layers[last + 1 :])
 
 
-def _least_start(ups: tuple[Layer, ...], side: int) -> int:
+def _least_start(ups: tuple[LayerSpec, ...], side: int) -> int:
     start = 1
     while _side_after(ups, start) < side:
         start += 1
     return start
 
 
-def _side_after(ups: tuple[Layer, ...], side: int) -> int:
+def _side_after(ups: tuple[LayerSpec, ...], side: int) -> int:
     """How wide a map of `side` cells is behind doublings and transposed convolutions."""
     for layer in ups:
         if isinstance(layer, Double):

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Network
-from fcdd_sweep.metrics.upsampling import upsampling_weights
+from fcdd_sweep.metrics.heatmap_values import upsampling_weights
 from fcdd_sweep.networks.baseline_layers import decoder_to, dense_layers, fitted
 from fcdd_sweep.networks.build_layers import draw_as_vgg, modules_of
 from fcdd_sweep.networks.describe import cut_of, field_of, problems_before_reading, starting_weights
-from fcdd_sweep.networks.layers import Layer
+from fcdd_sweep.networks.layers import LayerSpec
 from fcdd_sweep.networks.pretrained import load_imagenet, misfit, put, read_weights
 from fcdd_sweep.networks.receptive_field import ReceptiveField
-from fcdd_sweep.networks.registry import NETWORKS, TO_MAP, Method
+from fcdd_sweep.networks.registry import NETWORKS, TO_MAP, MethodName
 
-Shape = tuple[int, int, int]
+ImageShape = tuple[int, int, int]
 
 
 class Net(nn.Module):
@@ -34,9 +34,9 @@ class Net(nn.Module):
         draws: whether it draws from torch's global generators in training mode, as dropout does.
     """
 
-    method: ClassVar[Method]
+    method: ClassVar[MethodName]
 
-    def __init__(self, in_shape: Shape, field: ReceptiveField) -> None:
+    def __init__(self, in_shape: ImageShape, field: ReceptiveField) -> None:
         super().__init__()
         self.in_shape = in_shape
         self.receptive_field = field
@@ -51,7 +51,7 @@ class FCDDNet(Net):
 
     method = "fcdd"
 
-    def __init__(self, layers: nn.Sequential, in_shape: Shape, field: ReceptiveField) -> None:
+    def __init__(self, layers: nn.Sequential, in_shape: ImageShape, field: ReceptiveField) -> None:
         super().__init__(in_shape, field)
         self.layers = layers
 
@@ -60,7 +60,7 @@ class FCDDNet(Net):
         return self.layers(images)
 
     def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
-        """(N, 1, U, V) anomaly maps to (N, 1, H, W) heatmaps; see `metrics.upsampling`. Gradients pass through.
+        """(N, 1, U, V) anomaly maps to (N, 1, H, W) heatmaps; see `metrics.heatmap_values`. Gradients pass through.
 
         Args:
             maps: on any device; half precision is raised to float32, since the weights span many magnitudes.
@@ -88,7 +88,9 @@ class HSCNet(Net):
 
     method = "hsc"
 
-    def __init__(self, features: nn.Sequential, head: nn.Sequential, in_shape: Shape, field: ReceptiveField) -> None:
+    def __init__(
+        self, features: nn.Sequential, head: nn.Sequential, in_shape: ImageShape, field: ReceptiveField
+    ) -> None:
         super().__init__(in_shape, field)
         self.features = features
         self.head = head
@@ -115,7 +117,7 @@ class AENet(Net):
 
 def build_network(
     name: str,
-    in_shape: Shape,
+    in_shape: ImageShape,
     bias: bool = True,  # noqa: FBT001, FBT002
     seed: int | None = None,
     weights: str | Path = "auto",
@@ -140,7 +142,7 @@ def build_network(
 def network_of(
     network: Network,
     method: str,
-    in_shape: Shape,
+    in_shape: ImageShape,
     seed: int | None,
     pretrained: bool = True,  # noqa: FBT001, FBT002
 ) -> FCDDNet | HSCNet | AENet:
@@ -205,7 +207,7 @@ def torchvision_tensors(net: Net) -> dict[str, Tensor]:
     return tensors
 
 
-def _built(network: Network, in_shape: Shape, method: str) -> FCDDNet | HSCNet | AENet:
+def _built(network: Network, in_shape: ImageShape, method: str) -> FCDDNet | HSCNet | AENet:
     """The network with random weights."""
     field = field_of(network, method, in_shape[2])
     bias, channels = network.bias, in_shape[0]
@@ -221,7 +223,7 @@ def _built(network: Network, in_shape: Shape, method: str) -> FCDDNet | HSCNet |
     return encoder if method == "hsc" else AENet(encoder, modules_of(decoder, code, channels, bias=bias)[0])
 
 
-def _front(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int, ...]]:
+def _front(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
     """The convolutional part, down to but without FCDD's last layer, and the shape (C, U, V) of what it gives."""
     if network.name is None:
         return _trunk(network, in_shape)
@@ -234,7 +236,7 @@ def _front(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int,
     return front, shape
 
 
-def _trunk(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int, ...]]:
+def _trunk(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
     from fcdd_sweep.networks.backbones import Trunk  # brings torchvision, a third of a worker's start
 
     rescaling = starting_weights(network) != "none"
@@ -245,8 +247,8 @@ def _trunk(network: Network, in_shape: Shape) -> tuple[nn.Sequential, tuple[int,
 
 
 def _behind_front(
-    network: Network, shape: tuple[int, ...], in_shape: Shape
-) -> tuple[tuple[Layer, ...], tuple[Layer, ...]]:
+    network: Network, shape: tuple[int, ...], in_shape: ImageShape
+) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]:
     """The dense layers and the decoder of a baseline."""
     if network.name is None:
         return dense_layers(*shape[1:]), decoder_to(*in_shape[1:])

@@ -17,10 +17,10 @@ from fcdd_sweep.networks.layers import (
     Dropout,
     Enlarge,
     Flatten,
-    Layer,
+    LayerSpec,
     Leaky,
+    MaxPool,
     Norm,
-    Pool,
     Relu,
     Sigmoid,
     UnusedNorm,
@@ -28,7 +28,9 @@ from fcdd_sweep.networks.layers import (
 )
 
 LEAKY_SLOPE = 0.01
-Shape = tuple[int, ...]
+
+
+TensorShape = tuple[int, ...]
 
 
 class _Unused(nn.BatchNorm2d):
@@ -44,7 +46,7 @@ class _AveragePool(nn.Module):
     rows: Tensor
     columns: Tensor
 
-    def __init__(self, sides: Shape, side: int) -> None:
+    def __init__(self, sides: TensorShape, side: int) -> None:
         super().__init__()
         self.side = side
         self.register_buffer("rows", _averages(sides[0], side), persistent=False)
@@ -65,8 +67,8 @@ def _averages(cells: int, side: int) -> Tensor:
 
 
 def modules_of(
-    layers: Iterable[Layer], shape: Shape, image_channels: int, *, bias: bool
-) -> tuple[nn.Sequential, Shape]:
+    layers: Iterable[LayerSpec], shape: TensorShape, image_channels: int, *, bias: bool
+) -> tuple[nn.Sequential, TensorShape]:
     """A sequence of modules, with torch's default initialisation where a layer says nothing else.
 
     Args:
@@ -85,12 +87,12 @@ def modules_of(
     return nn.Sequential(*modules), shape
 
 
-def _module(layer: Layer, shape: Shape, image_channels: int, *, bias: bool) -> tuple[nn.Module, Shape]:
+def _module(layer: LayerSpec, shape: TensorShape, image_channels: int, *, bias: bool) -> tuple[nn.Module, TensorShape]:
     channels, sides = shape[0], shape[1:]
     match layer:
         case Conv(kernel, out):
             return nn.Conv2d(channels, out, kernel, padding=kernel // 2, bias=bias), (out, *sides)
-        case Pool(kernel, stride, padding):
+        case MaxPool(kernel, stride, padding):
             left = ((side + 2 * padding - kernel) // stride + 1 for side in sides)
             return nn.MaxPool2d(kernel, stride, padding), (channels, *left)
         case Norm(eps):
@@ -122,7 +124,7 @@ def _deconv(layer: Deconv, channels: int, image_channels: int, *, bias: bool) ->
     return module
 
 
-def _plain(layer: Layer) -> nn.Module:
+def _plain(layer: LayerSpec) -> nn.Module:
     """Layers that change neither channels nor features."""
     match layer:
         case Leaky():

@@ -14,7 +14,7 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Pool:
+class MaxPool:
     """Maximum pooling."""
 
     kernel: int
@@ -112,9 +112,9 @@ class Sigmoid:
     """Values between 0 and 1."""
 
 
-Layer = (
+LayerSpec = (
     Conv
-    | Pool
+    | MaxPool
     | Norm
     | UnusedNorm
     | Leaky

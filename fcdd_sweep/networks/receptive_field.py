@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fcdd_sweep.networks.layers import Conv, Layer, Pool
+from fcdd_sweep.networks.layers import Conv, LayerSpec, MaxPool
 from fcdd_sweep.networks.registry import NETWORKS
 
 
@@ -45,14 +45,14 @@ class ReceptiveField:
         return ReceptiveField(int(last - first) + 1, self.jump, (first + last) / 2, min(self.width, other.width))
 
 
-def field_behind(layers: tuple[Layer, ...], size: int) -> ReceptiveField:
+def field_behind(layers: tuple[LayerSpec, ...], size: int) -> ReceptiveField:
     """The receptive field behind convolutional layers for images that are `size` pixels wide; width 0: no map left."""
     field = ReceptiveField.of_input(size)
     for layer in layers:
         match layer:
             case Conv(kernel):
                 field = field.after(kernel, stride=1, padding=kernel // 2)
-            case Pool(kernel, stride, padding):
+            case MaxPool(kernel, stride, padding):
                 field = field.after(kernel, stride, padding)
             case _:
                 pass

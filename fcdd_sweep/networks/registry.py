@@ -16,17 +16,17 @@ from fcdd_sweep.networks.layers import (
     Double,
     Dropout,
     Flatten,
-    Layer,
+    LayerSpec,
     Leaky,
+    MaxPool,
     Norm,
-    Pool,
     Relu,
     Sigmoid,
     UnusedNorm,
     View,
 )
 
-Method = Literal["fcdd", "hsc", "ae"]
+MethodName = Literal["fcdd", "hsc", "ae"]
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class NetworkInfo:
 
     title: str
     input_size: int
-    layers: tuple[Layer, ...]
-    method: Method = "fcdd"
-    head: tuple[Layer, ...] = ()
-    decoder: tuple[Layer, ...] = ()
+    layers: tuple[LayerSpec, ...]
+    method: MethodName = "fcdd"
+    head: tuple[LayerSpec, ...] = ()
+    decoder: tuple[LayerSpec, ...] = ()
     vgg: bool = False
     pretrained: bool = False
     frozen: int = 0
@@ -61,34 +61,47 @@ class NetworkInfo:
     ae: str = ""
 
 
-def _block(kernel: int, channels: int, *then: Pool) -> tuple[Layer, ...]:
+def _block(kernel: int, channels: int, *then: MaxPool) -> tuple[LayerSpec, ...]:
     return (Conv(kernel, channels), Norm(), Leaky(), *then)
 
 
-HALVE = Pool(2, stride=2, padding=0)
-HALVE_WIDE = Pool(3, stride=2, padding=1)
+HALVE = MaxPool(2, stride=2, padding=0)
+
+
+HALVE_WIDE = MaxPool(3, stride=2, padding=1)
+
+
 TO_MAP = Conv(1, 1)
+
+
 VGG_WEIGHTS = "VGG11_BN_Weights.IMAGENET1K_V1"
 """Of torchvision; the weights that every network with `vgg` starts from when it is pretrained."""
+
+
 VGG_WEIGHTS_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
 """Where torchvision fetches them; written out here so that a plan can tell without torch."""
+
+
 _VGG_FROZEN = 15  # layers up to and with the third pool
+
+
 _TORCH_EPS = 1e-5
 
 
-def _vgg(*channels: int) -> tuple[Layer, ...]:
+def _vgg(*channels: int) -> tuple[LayerSpec, ...]:
     """VGG's convolutions; 0 stands for a pool."""
     blocks = ((Conv(3, c), Norm(_TORCH_EPS), Relu()) if c else (HALVE,) for c in channels)
     return tuple(layer for block in blocks for layer in block)
 
 
-def _cnn224(kernels: tuple[int, int, int, int, int], channels: tuple[int, int, int, int, int]) -> tuple[Layer, ...]:
+def _cnn224(kernels: tuple[int, int, int, int, int], channels: tuple[int, int, int, int, int]) -> tuple[LayerSpec, ...]:
     pools = (HALVE_WIDE,), (HALVE_WIDE,), (), (HALVE_WIDE,)
     blocks = (_block(k, c, *pool) for k, c, pool in zip(kernels, channels, pools, strict=False))
     return (*(layer for block in blocks for layer in block), Conv(kernels[-1], channels[-1]), TO_MAP)
 
 
 _WIDE = (32, 128, 256, 256, 128)
+
 
 _SMALL = {
     "FCDD_CNN28": NetworkInfo(
@@ -145,6 +158,7 @@ _SMALL = {
     },
 }
 
+
 _LARGE = {
     "FCDD_CNN224": NetworkInfo(
         "five convolutions, 8 to 128 channels; photographs without pretrained weights",
@@ -172,6 +186,7 @@ _LARGE = {
     },
 }
 
+
 _FCDD_VGG = NetworkInfo(
     "VGG11 up to its sixth convolution, from random weights; the paper's network for ImageNet",
     input_size=224,
@@ -180,6 +195,7 @@ _FCDD_VGG = NetworkInfo(
     hsc="CNN224_VGG_NOPT_1000",
     ae="AE224_VGG_NOPT",
 )
+
 
 _HSC_VGG = NetworkInfo(
     "VGG11 with 4096 outputs, from random weights",
@@ -210,7 +226,9 @@ _VGGS = {
     **_of_vgg(_FCDD_VGG, "FCDD_CNN224", hsc="CNN224_VGG", ae="AE224_VGG"),
 }
 
-_CODE_64: tuple[Layer, ...] = (Flatten(), Dense(512), Norm(), Leaky(), Dense(64))
+
+_CODE_64: tuple[LayerSpec, ...] = (Flatten(), Dense(512), Norm(), Leaky(), Dense(64))
+
 
 _HSC = {
     "CNN28": NetworkInfo(
@@ -265,16 +283,16 @@ _HSC = {
 }
 
 
-def _autoencoder(hsc: str, *decoder: Layer) -> NetworkInfo:
+def _autoencoder(hsc: str, *decoder: LayerSpec) -> NetworkInfo:
     """The network `hsc` with a decoder on its output."""
     return replace(_HSC[hsc], title=f"{hsc} and a decoder", method="ae", decoder=decoder)
 
 
-def _up(kernel: int, channels: int | None, padding: int | None = None, *, xavier: bool = True) -> tuple[Layer, ...]:
+def _up(kernel: int, channels: int | None, padding: int | None = None, *, xavier: bool = True) -> tuple[LayerSpec, ...]:
     return (Double(), Deconv(kernel, channels, padding, xavier))
 
 
-def _digits_decoder(first: int, second: int, *, xavier: bool) -> tuple[Layer, ...]:
+def _digits_decoder(first: int, second: int, *, xavier: bool) -> tuple[LayerSpec, ...]:
     """3x4x4 features to 28 px; the padding of the second transposed convolution takes 16 px to 14."""
     return (
         View(3, 4, 4),
@@ -290,7 +308,7 @@ def _digits_decoder(first: int, second: int, *, xavier: bool) -> tuple[Layer, ..
     )
 
 
-def _vgg_decoder() -> tuple[Layer, ...]:
+def _vgg_decoder() -> tuple[LayerSpec, ...]:
     """4096 features to 224 px."""
     norm = Norm(_TORCH_EPS)
     channels = (0, 512, 512, 0, 512, 256, 0, 256, 128, 0, 64)
@@ -324,5 +342,6 @@ _AE = {
     "AE224_VGG": _autoencoder("CNN224_VGG", *_vgg_decoder()),
     "AE224_VGG_F": _autoencoder("CNN224_VGG_F", *_vgg_decoder()),
 }
+
 
 NETWORKS: dict[str, NetworkInfo] = {**_SMALL, **_LARGE, **_VGGS, **_HSC, **_AE}

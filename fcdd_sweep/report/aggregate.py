@@ -6,20 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.config.remote import as_written
-from fcdd_sweep.report.comparison import combine
-from fcdd_sweep.report.outputs import told_when_unwritable
-from fcdd_sweep.report.page import report_page
-from fcdd_sweep.report.pictures import HEATMAPS, PIXEL_ROC, ROC, draw_run
-from fcdd_sweep.report.records import Run, read_run
-from fcdd_sweep.report.search import read_search, reported
-from fcdd_sweep.report.search_confirm import search_notes
-from fcdd_sweep.report.search_pictures import SEARCH_PICTURES, draw_search
+from fcdd_sweep.config.locations import as_written
+from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, draw_run
+from fcdd_sweep.report.page.comparison import combine
+from fcdd_sweep.report.page.run_page import report_page
+from fcdd_sweep.report.run_files import Run, read_run, write_errors
+from fcdd_sweep.report.search.confirmation import search_notes
+from fcdd_sweep.report.search.record import read_search, reported
+from fcdd_sweep.report.search.search_figures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
-from fcdd_sweep.results.place import Place
+from fcdd_sweep.results.storage import Location
 
 
 def _nobody(sentence: str) -> None:
@@ -37,15 +36,15 @@ def _compared(run: Run) -> Run:
 
 
 def aggregate(
-    run_dir: Place | str,
+    run_dir: Location | str,
     redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
     tell: Callable[[str], object] = _nobody,
-) -> Place:
+) -> Location:
     """Sum up a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
     its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`; where the run has baselines, also
-    what `report.comparison` makes of both; where it has a search, the tables and pictures of `report.search_pictures`,
+    what `report.page.comparison` makes of both; where it has a search, the tables and pictures of `report.search.search_figures`,
     and figures of the test set come from the confirmation alone. Trials that failed, are missing or
     cannot be read are named; the others go on.
 
@@ -60,10 +59,10 @@ def aggregate(
         StorageError: the store was out of reach for too long.
     """
     run_dir = as_written(run_dir)
-    with mirrored(run_dir, redrawn=(ROC, PIXEL_ROC, HEATMAPS, *SEARCH_PICTURES)) as folder:
+    with mirrored(run_dir, redrawn=(ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE, *SEARCH_PICTURES)) as folder:
         run = read_run(folder)
         search = read_search(run)
-        with told_when_unwritable(folder):
+        with write_errors(folder):
             write_tables(run, reported(run, search), search_notes(search) if search else ())
             run = _compared(run)
             pictures = draw_run(reported(run, search), redraw=redraw)

@@ -14,19 +14,21 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from fcdd_sweep.config.remote import as_written
+from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.schema import Resources
-from fcdd_sweep.report.live import hours_lines, is_silent, live_lines, read_progress
-from fcdd_sweep.report.records import Row, holds, leaves_of, read_index, read_plan
+from fcdd_sweep.report.live_status import hours_lines, is_silent, live_lines, read_progress
+from fcdd_sweep.report.run_files import TableRow, holds, leaves_of, read_index, read_plan
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.place import Place, check_reachable, files_below, is_file, read_bytes
+from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 
 _STATES = ("planned", "done", "failed", "missing")
+
+
 _MOST_FAILURES = 20
 """Failed trials that are named; all are counted, and `failures.parquet` has each."""
 
 
-def status_text(run_dir: Place | str) -> str:
+def status_text(run_dir: Location | str) -> str:
     """A table for the terminal.
 
     Raises:
@@ -52,7 +54,7 @@ def status_text(run_dir: Place | str) -> str:
 
 
 def watch(
-    run_dir: Place | str, every_s: float, show: Callable[[str], Any], sleep: Callable[[float], Any] = time.sleep
+    run_dir: Location | str, every_s: float, show: Callable[[str], Any], sleep: Callable[[float], Any] = time.sleep
 ) -> None:
     """Show the table again and again until the sweep has ended, or its driver is silent.
 
@@ -67,7 +69,7 @@ def watch(
         sleep(every_s)
 
 
-def _resources(run_dir: Place) -> tuple[Resources, int]:
+def _resources(run_dir: Location) -> tuple[Resources, int]:
     """What a trial holds, and its threads, from `experiment.yaml`."""
     try:
         plain = YAML(typ="safe", pure=True).load(read_bytes(run_dir / tree.EXPERIMENT).decode())
@@ -76,11 +78,11 @@ def _resources(run_dir: Place) -> tuple[Resources, int]:
         return Resources(), 1
 
 
-def _states(run_dir: Place, plan: list[Row], index: dict[str, Row]) -> dict[str, str]:
+def _states(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, str]:
     """By trial id. Whether the files of an indexed leaf are sound, `aggregate` tells; here its last one must exist."""
     names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one question instead of one a trial
 
-    def state(row: Row, entry: Row) -> str:
+    def state(row: TableRow, entry: TableRow) -> str:
         for leaf in leaves_of(row, entry):
             metrics = f"{leaf}/{tree.METRICS}"
             there = is_file(run_dir / metrics) if names is None else metrics in names
@@ -91,7 +93,7 @@ def _states(run_dir: Place, plan: list[Row], index: dict[str, Row]) -> dict[str,
     return {row["trial_id"]: state(row, index.get(row["trial_id"], {})) for row in plan}
 
 
-def _counts(plan: list[Row], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:
+def _counts(plan: list[TableRow], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in plan:
         count = counts.setdefault((row["config"] or "-", row["normal_class"]), Counter())
@@ -111,7 +113,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _failure(run_dir: Place, row: Row) -> str:
+def _failure(run_dir: Location, row: TableRow) -> str:
     number = row["attempt"] if isinstance(run_dir, Path) else f"{row['attempt']}-*"  # see results.attempts
     place = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
     name = f"config {row['config']}, " if row["config"] else ""

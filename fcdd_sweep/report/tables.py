@@ -12,10 +12,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from fcdd_sweep.metrics.seeds import Summary
-from fcdd_sweep.report.records import Run, Trial, counted
-from fcdd_sweep.report.summary import FIGURES, DefectRow, SummaryRow, defect_rows, mean_row, shortfalls, summary_rows
-from fcdd_sweep.report.words import INTERVAL_RULE, interval_text, spread_text
+from fcdd_sweep.metrics.statistics import Summary
+from fcdd_sweep.report.run_files import Run, Trial, counted
+from fcdd_sweep.report.summaries import (
+    SUMMARY_METRICS,
+    DefectRow,
+    SummaryRow,
+    defect_rows,
+    mean_row,
+    shortfalls,
+    summary_rows,
+)
+from fcdd_sweep.report.text import INTERVAL_RULE, interval_text, spread_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import write_rows, write_text
 
@@ -74,7 +82,7 @@ def summary_csv(run: Run) -> str:
     for row in (row for config in run.configs for row in summary_rows(run, config)):
         level = "class" if row.normal_class is not None else "mean over classes"
         cells = {"config": row.config, "level": level, "normal_class": row.normal_class or "", **row.ledger}
-        for metric in FIGURES:
+        for metric in SUMMARY_METRICS:
             cells |= _csv_figure(metric, row.figures[metric]) | {f"{metric}_classes": row.classes[metric]}
         rows.append(cells)
     return _csv(rows)
@@ -143,7 +151,7 @@ def mean_name(row: SummaryRow, classes: int) -> str:
 
 def _markdown_table(rows: Sequence[SummaryRow], names: Sequence[str], first: str) -> str:
     shown = shown_figures(rows)
-    lines = [[first, "planned", "done", "failed", "missing", *(FIGURES[metric] for metric in shown)]]
+    lines = [[first, "planned", "done", "failed", "missing", *(SUMMARY_METRICS[metric] for metric in shown)]]
     for name, row in zip(names, rows, strict=True):
         lines.append([name, *map(str, row.ledger.values()), *(_cell(row.figures[metric]) for metric in shown)])
     return _markdown(lines)
@@ -151,12 +159,12 @@ def _markdown_table(rows: Sequence[SummaryRow], names: Sequence[str], first: str
 
 def shown_figures(rows: Sequence[SummaryRow]) -> list[str]:
     """The image figures always; the pixel figures where any row has them."""
-    return [name for name in FIGURES if name.startswith("image") or any(row.figures[name].n for row in rows)]
+    return [name for name in SUMMARY_METRICS if name.startswith("image") or any(row.figures[name].n for row in rows)]
 
 
 def _defect_markdown(rows: Sequence[DefectRow]) -> str:
     shown = defect_figures(rows)
-    lines = [["class", "defect", "images", *(FIGURES[metric] for metric in shown)]]
+    lines = [["class", "defect", "images", *(SUMMARY_METRICS[metric] for metric in shown)]]
     for row in rows:
         figures = (spread_text(getattr(row, metric)) for metric in shown)
         lines.append([row.normal_class, row.defect, str(row.images), *figures])

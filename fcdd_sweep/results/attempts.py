@@ -22,25 +22,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fcdd_sweep.config.folders import cache_root
-from fcdd_sweep.config.remote import RemotePath
-from fcdd_sweep.results import place, tree
-from fcdd_sweep.results.place import Place
+from fcdd_sweep.config.locations import RemotePath, cache_root
+from fcdd_sweep.results import storage, tree
+from fcdd_sweep.results.storage import Location
 
 LEAF = "leaf"
+
+
 CHECKPOINTS = "checkpoints"
+
+
 CLAIM = "claim.json"
+
+
 _NAME = re.compile(r"(\d+)(?:-[0-9a-f]+)?")
 
 
-def claim_attempt(run_dir: Place, trial_id: str) -> tuple[int, Place]:
+def claim_attempt(run_dir: Location, trial_id: str) -> tuple[int, Location]:
     """The next free number of a trial's attempts, and a folder in the run that no other attempt has."""
-    parent = tree.attempts_of(run_dir, trial_id)
-    number = 1 + max((number for number, _ in attempts_of(run_dir, trial_id)), default=0)
+    parent = tree.attempts_dir(run_dir, trial_id)
+    number = 1 + max((number for number, _ in list_attempts(run_dir, trial_id)), default=0)
     if isinstance(parent, RemotePath):
         folder = parent / f"{number}-{secrets.token_hex(4)}"
         claim = {"host": platform.node(), "pid": os.getpid()}
-        place.write_bytes(folder / CLAIM, json.dumps(claim).encode())
+        storage.write_bytes(folder / CLAIM, json.dumps(claim).encode())
         return number, folder
     parent.mkdir(parents=True, exist_ok=True)
     while True:
@@ -51,16 +56,16 @@ def claim_attempt(run_dir: Place, trial_id: str) -> tuple[int, Place]:
             number += 1
 
 
-def attempts_of(run_dir: Place, trial_id: str) -> list[tuple[int, Place]]:
+def list_attempts(run_dir: Location, trial_id: str) -> list[tuple[int, Location]]:
     """Number and folder of every attempt at a trial, in the order of their numbers."""
-    parent = tree.attempts_of(run_dir, trial_id)
-    matches = [match for name in place.children(parent) if (match := _NAME.fullmatch(name))]
-    found: list[tuple[int, Place]] = [(int(match[1]), parent / match[0]) for match in matches]
+    parent = tree.attempts_dir(run_dir, trial_id)
+    matches = [match for name in storage.children(parent) if (match := _NAME.fullmatch(name))]
+    found: list[tuple[int, Location]] = [(int(match[1]), parent / match[0]) for match in matches]
     return sorted(found, key=lambda each: (each[0], each[1].name))
 
 
 @contextmanager
-def workplace(attempt_dir: Place) -> Iterator[Path]:
+def working_dir(attempt_dir: Location) -> Iterator[Path]:
     """The folder on this machine in which an attempt works: its own in the run, or a scratch folder that goes away."""
     if isinstance(attempt_dir, Path):
         yield attempt_dir
@@ -74,7 +79,7 @@ def workplace(attempt_dir: Place) -> Iterator[Path]:
     _remove_if_empty(scratch)
 
 
-def hand_in(folder: Path, attempt_dir: Place) -> None:
+def upload_leaf(folder: Path, attempt_dir: Location) -> None:
     """Send the finished leaf of an attempt that worked elsewhere; `metrics.parquet`, which makes it whole, last.
 
     Raises:
@@ -83,7 +88,7 @@ def hand_in(folder: Path, attempt_dir: Place) -> None:
     if isinstance(attempt_dir, Path):
         return
     try:
-        place.send_tree(folder / LEAF, attempt_dir / LEAF, last=tree.METRICS)
+        storage.send_tree(folder / LEAF, attempt_dir / LEAF, last=tree.METRICS)
     except OSError:
         kept = _scratch_root(attempt_dir.parent) / f"unsent-{attempt_dir.name}"
         kept.mkdir()
@@ -91,11 +96,11 @@ def hand_in(folder: Path, attempt_dir: Place) -> None:
         raise
 
 
-def take_unsent(run_dir: Place, trial_id: str, folder: Path) -> bool:
+def recover_unsent(run_dir: Location, trial_id: str, folder: Path) -> bool:
     """Move a finished leaf that an earlier attempt on this machine could not send into `folder`; gives whether."""
     if isinstance(run_dir, Path):
         return False
-    for kept in sorted(_scratch_root(tree.attempts_of(run_dir, trial_id)).glob("unsent-*")):
+    for kept in sorted(_scratch_root(tree.attempts_dir(run_dir, trial_id)).glob("unsent-*")):
         try:
             (kept / LEAF).rename(folder / LEAF)
         except OSError:
@@ -106,34 +111,34 @@ def take_unsent(run_dir: Place, trial_id: str, folder: Path) -> bool:
     return False
 
 
-def fetch_checkpoints(run_dir: Place, trial_id: str, folder: Path) -> None:
+def download_checkpoints(run_dir: Location, trial_id: str, folder: Path) -> None:
     """Bring what earlier attempts kept in an object store beside `folder`, as it would lie on a file system."""
     if isinstance(run_dir, Path):
         return
-    for number, attempt in attempts_of(run_dir, trial_id):
-        for name in place.children(attempt / CHECKPOINTS):
-            place.fetch(attempt / CHECKPOINTS / name, folder.parent / str(number) / CHECKPOINTS / name)
+    for number, attempt in list_attempts(run_dir, trial_id):
+        for name in storage.children(attempt / CHECKPOINTS):
+            storage.download_file(attempt / CHECKPOINTS / name, folder.parent / str(number) / CHECKPOINTS / name)
 
 
-def send_checkpoints(attempt_dir: Place, kept: Sequence[Path]) -> None:
+def upload_checkpoints(attempt_dir: Location, kept: Sequence[Path]) -> None:
     """Make an attempt's checkpoints in an object store the ones that are kept here: new ones are sent, then old go."""
     if isinstance(attempt_dir, Path):
         return
-    there = set(place.children(attempt_dir / CHECKPOINTS))
+    there = set(storage.children(attempt_dir / CHECKPOINTS))
     for path in kept:
         if path.name not in there:
-            place.send(path, attempt_dir / CHECKPOINTS / path.name)
+            storage.send(path, attempt_dir / CHECKPOINTS / path.name)
     for name in there - {path.name for path in kept}:
-        place.remove(attempt_dir / CHECKPOINTS / name)
+        storage.remove(attempt_dir / CHECKPOINTS / name)
 
 
-def hand_in_evidence(folder: Path, attempt_dir: Place) -> None:
+def upload_evidence(folder: Path, attempt_dir: Location) -> None:
     """Send what tells of a failed attempt that worked elsewhere, its log and `error.txt`; tried once."""
     if isinstance(attempt_dir, Path):
         return
     for name in (f"{LEAF}/{tree.LOG}", tree.ERROR):
         if (folder / name).is_file():
-            place.send(folder / name, attempt_dir / name, patience_s=0)
+            storage.send(folder / name, attempt_dir / name, patience_s=0)
 
 
 def _scratch_root(attempts: RemotePath) -> Path:

@@ -1,7 +1,4 @@
-"""Reading and writing single files. Every file is written aside and renamed, so that no reader sees half of one.
-
-A file of an object store is written on this machine and sent as a whole.
-"""
+"""`index.parquet` as rows. One of an earlier version lacks the columns that were added since: they are null."""
 
 from __future__ import annotations
 
@@ -18,13 +15,31 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fcdd_sweep.config.remote import RemotePath
-from fcdd_sweep.results import place
+from fcdd_sweep.config.locations import RemotePath
+from fcdd_sweep.results import schemas, storage
+from fcdd_sweep.results.storage import Location
 
-P = TypeVar("P", bound=place.Place)
+_ADDED = ("wall_time_s", "device")
 
 
-def write_aside(path: P, write: Callable[[Path], object]) -> P:
+def read_index_rows(path: Location) -> list[dict[str, Any]]:
+    """Raises:
+    KeyError: it lacks a column that every version has.
+    ArrowInvalid, OSError: it cannot be read.
+    """
+    table = read_table(path)
+    for name in _ADDED:
+        if name not in table.column_names:
+            kind = schemas.INDEX.field(name).type
+            table = table.append_column(name, pa.nulls(len(table), kind))
+    rows: list[dict[str, Any]] = table.select(schemas.INDEX.names).to_pylist()
+    return rows
+
+
+P = TypeVar("P", bound=storage.Location)
+
+
+def write_atomically(path: P, write: Callable[[Path], object]) -> P:
     """Let `write` fill a new file beside `path`, then rename it to `path`; a failure leaves nothing behind.
 
     The new file keeps the ending of `path`, since matplotlib and torch look at it.
@@ -33,7 +48,7 @@ def write_aside(path: P, write: Callable[[Path], object]) -> P:
         with tempfile.TemporaryDirectory(prefix="fcdd-write-") as folder:
             aside = Path(folder) / path.name
             write(aside)
-            place.send(aside, path)
+            storage.send(aside, path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
@@ -48,7 +63,7 @@ def write_aside(path: P, write: Callable[[Path], object]) -> P:
 
 
 def write_text(path: P, text: str) -> P:
-    return write_aside(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    return write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -61,19 +76,19 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.
 
 
 def write_table(path: P, table: pa.Table) -> P:
-    return write_aside(path, lambda aside: pq.write_table(table, aside, compression="zstd"))
+    return write_atomically(path, lambda aside: pq.write_table(table, aside, compression="zstd"))
 
 
 def write_rows(path: P, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> P:
     return write_table(path, table_from_rows(rows, schema))
 
 
-def read_table(path: place.Place) -> pa.Table:
+def read_table(path: storage.Location) -> pa.Table:
     """The table at `path`, without adding columns for folders that look like partitions.
 
     One thread: a run has many small files, for which handing work to others takes longer than the work.
     """
-    with pq.ParquetFile(io.BytesIO(place.read_bytes(path))) as file:
+    with pq.ParquetFile(io.BytesIO(storage.read_bytes(path))) as file:
         return file.read(use_threads=False)
 
 
@@ -84,7 +99,7 @@ def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:
         with aside.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **dict(arrays))
 
-    return write_aside(path, write)
+    return write_atomically(path, write)
 
 
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:

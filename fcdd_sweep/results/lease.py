@@ -29,18 +29,21 @@ from pathlib import Path
 from typing import IO, Any
 
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.config.remote import RemotePath
-from fcdd_sweep.results import place
-from fcdd_sweep.results.place import Place
+from fcdd_sweep.config.locations import RemotePath
+from fcdd_sweep.results import storage
+from fcdd_sweep.results.storage import Location
 
 LOCK, LEASE = ".lock", ".lease.json"
+
+
 RENEW_S, EXPIRE_S, SETTLE_S = 15.0, 60.0, 1.0
+
 
 logger = logging.getLogger("fcdd_sweep.storage")
 
 
 @contextmanager
-def lease(run_dir: Place) -> Iterator[Held]:
+def lease(run_dir: Location) -> Iterator[Held]:
     """Keep every other driver out of a run; gives what tells whether it still is ours.
 
     Raises:
@@ -124,7 +127,7 @@ def _process_space() -> str:
         return ""
 
 
-def _refused(run_dir: Place, holder: dict[str, Any], step: str) -> InputError:
+def _refused(run_dir: Location, holder: dict[str, Any], step: str) -> InputError:
     named = ("host", "pid", "since")
     who = " (host {}, process {}, since {})".format(*map(holder.get, named)) if holder.keys() >= set(named) else ""
     return InputError(
@@ -137,7 +140,7 @@ def _refused(run_dir: Place, holder: dict[str, Any], step: str) -> InputError:
     )
 
 
-def _unwritable(run_dir: Place, reason: str) -> InputError:
+def _unwritable(run_dir: Location, reason: str) -> InputError:
     return InputError(
         Problem(str(run_dir), f"results cannot be written there ({reason})", "", "Choose another --output")
     )
@@ -145,7 +148,7 @@ def _unwritable(run_dir: Place, reason: str) -> InputError:
 
 @contextmanager
 def _leased(run_dir: RemotePath) -> Iterator[Held]:
-    place.check_reachable(run_dir)
+    storage.check_reachable(run_dir)
     held = _Lease(run_dir)
     try:
         held.acquire()
@@ -194,23 +197,23 @@ class _Lease(Held):
     def _seconds_left(self) -> float:
         """Until the lease that is there runs out. The store's clock tells what time it is, by a file just written."""
         probe = self.run_dir / f"{LEASE}.{self.holder['token']}"
-        place.write_bytes(probe, b"{}")
+        storage.write_bytes(probe, b"{}")
         try:
-            age_s = (place.written_ns(probe) - place.written_ns(self.object)) / 1e9
+            age_s = (storage.written_ns(probe) - storage.written_ns(self.object)) / 1e9
         except FileNotFoundError:
             return 0.0  # given back at this moment
         finally:
-            place.remove(probe)
+            storage.remove(probe)
         return EXPIRE_S - age_s
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            return _understood(place.read_bytes(self.object, patience_s=0))
+            return _understood(storage.read_bytes(self.object, patience_s=0))
         except FileNotFoundError:
             return None
 
     def _write(self) -> None:
-        place.write_bytes(self.object, json.dumps(self.holder).encode(), patience_s=0)
+        storage.write_bytes(self.object, json.dumps(self.holder).encode(), patience_s=0)
 
     def keep(self) -> None:
         """Renew until `ended`; when another has taken over, interrupt the main thread."""
@@ -231,7 +234,7 @@ class _Lease(Held):
         """Give it back if it is still ours; what cannot be given back runs out."""
         try:
             if (self._read() or {}).get("token") == self.holder["token"]:
-                place.remove(self.object)
+                storage.remove(self.object)
         except OSError as error:
             logger.warning("the lease of %s was not given back: %s", self.run_dir, error)
 

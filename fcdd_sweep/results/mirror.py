@@ -15,16 +15,20 @@ from typing import Any
 
 from filelock import FileLock
 
-from fcdd_sweep.config.folders import cache_root
-from fcdd_sweep.config.remote import RemotePath
-from fcdd_sweep.results import place, tree
+from fcdd_sweep.config.locations import RemotePath, cache_root
+from fcdd_sweep.results import storage, tree
 from fcdd_sweep.results.files import write_text
-from fcdd_sweep.results.place import Place, Stamp
+from fcdd_sweep.results.storage import Location, Stamp
 
 _NOT_NEEDED_FILES = (tree.SNAPSHOT, tree.LOG, tree.REPORT, tree.JOURNAL, tree.PROGRESS)
+
+
 _NOT_NEEDED_FOLDERS = (tree.ATTEMPTS, tree.SOURCE, tree.TRACKERS)
+
+
 _FETCHED = "fetched.json"
 """Beside the mirror: by name, size and time of writing of the object that was fetched; null when it may yet change."""
+
 
 _SETTLED_NS = 60_000_000_000
 """An object written less than this before it was fetched is fetched again the next time: stores tell whole seconds, so
@@ -32,7 +36,7 @@ that it may be replaced by another of its size and time."""
 
 
 @contextmanager
-def mirrored(run_dir: Place, *, redrawn: tuple[str, ...] = ()) -> Iterator[Path]:
+def mirrored(run_dir: Location, *, redrawn: tuple[str, ...] = ()) -> Iterator[Path]:
     """The run as a folder of this machine. What is written into it goes to the run when all went well.
 
     Args:
@@ -45,32 +49,32 @@ def mirrored(run_dir: Place, *, redrawn: tuple[str, ...] = ()) -> Iterator[Path]
     if isinstance(run_dir, Path):
         yield run_dir
         return
-    place.check_reachable(run_dir)
+    storage.check_reachable(run_dir)
     home = cache_root() / "mirrors" / hashlib.sha256(str(run_dir).encode()).hexdigest()[:16]
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "lock"):
         local = home / run_dir.name  # a report is titled by its folder's name
         there = _bring(run_dir, local, home / _FETCHED)
-        before = place.files_below(local)
+        before = storage.files_below(local)
         yield local
-        after = place.files_below(local)
-        place.send_tree(local, run_dir, names=[name for name in after if after[name] != before.get(name)])
+        after = storage.files_below(local)
+        storage.send_tree(local, run_dir, names=[name for name in after if after[name] != before.get(name)])
         gone = [name for name in there if PurePosixPath(name).name in redrawn and name not in after]
-        place.in_parallel(lambda name: place.remove(run_dir / name), gone)
+        storage.in_parallel(lambda name: storage.remove(run_dir / name), gone)
 
 
 def _bring(run_dir: RemotePath, local: Path, record: Path) -> dict[str, Stamp]:
     """Make the folder hold what the run holds; gives the run's files."""
     now = time.time_ns()
-    there = place.files_below(run_dir)
+    there = storage.files_below(run_dir)
     wanted = {name: stamp for name, stamp in there.items() if _needed(name)}
     known = _read_record(record)
-    here = place.files_below(local)
+    here = storage.files_below(local)
     for name in here.keys() - wanted.keys():
         (local / name).unlink()
     local.mkdir(parents=True, exist_ok=True)
     changed = [name for name, stamp in wanted.items() if name not in here or known.get(name) != _mark(stamp)]
-    place.in_parallel(lambda name: place.fetch(run_dir / name, local / name), changed)
+    storage.in_parallel(lambda name: storage.download_file(run_dir / name, local / name), changed)
     marks = {name: _mark(stamp) for name, stamp in wanted.items() if now - stamp.written_ns > _SETTLED_NS}
     write_text(record, json.dumps(marks))
     return there

@@ -14,7 +14,10 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 
 TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
+
+
 TIME = pa.timestamp("ms", tz="UTC")
+
 
 _KEY = (
     ("trial_id", TEXT, "12 hex digits of config, class, seed and numerics version"),
@@ -23,6 +26,7 @@ _KEY = (
     ("normal_class", TEXT, "the class that was trained on"),
     ("seed", INT, "the integer given to the generators"),
 )
+
 
 HISTORY = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -38,6 +42,7 @@ HISTORY = _schema(
         "AUROC over validation images after this epoch; null where `evaluation.validation.epochs` does not ask for it",
     ),
 )
+
 
 SCORES = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -64,6 +69,7 @@ SCORES = _schema(
     ("score", REAL, "anomaly score; higher is more anomalous; null for images that were set aside"),
 )
 
+
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
     ("kind", TEXT, "`image_roc`, `pixel_roc`, `image_pr` or `pixel_pr`"),
@@ -71,6 +77,7 @@ CURVES = _schema(
     ("y", REAL, "true-positive rate, or precision"),
     ("threshold", REAL, "score at or above which a sample counts as anomalous; infinite at the curve's start"),
 )
+
 
 _RESULTS = (
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
@@ -117,6 +124,7 @@ _RESULTS = (
     ("versions", TEXT, "JSON: fcdd_sweep, source (which file of `source/`), python, torch, numpy"),
 )
 
+
 ADDED = frozenset(
     {
         *("validation_image_auroc", "validation_image_ap", "validation_pixel_auroc", "validation_image_auroc_se"),
@@ -125,8 +133,10 @@ ADDED = frozenset(
 )
 """Columns that files of an earlier program lack; they are read as null."""
 
+
 METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first"), *_RESULTS)
 """One row: the last file that an attempt writes."""
+
 
 DEFECTS = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -136,9 +146,11 @@ DEFECTS = _schema(
     ("pixel_auroc", REAL, "pixels of these images and of all nominal ones; null without maps"),
 )
 
+
 PLAN = _schema(
     *_KEY, ("leaf", TEXT, "the trial's folder below the run"), ("parameters", TEXT, "JSON: the config's values")
 )
+
 
 INDEX = _schema(
     *_KEY,
@@ -152,6 +164,7 @@ INDEX = _schema(
     ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
     ("device", TEXT, "device name; null for failed trials"),
 )
+
 
 FAILURES = _schema(
     *_KEY,
@@ -170,6 +183,7 @@ FAILURES = _schema(
 )
 """One row for every attempt that ended without a result, over all starts; newest last."""
 
+
 PREDICTIONS = _schema(
     ("path", TEXT, "the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
@@ -178,6 +192,7 @@ PREDICTIONS = _schema(
     ("normal_class", TEXT, "the class that the detector was trained on"),
     ("heatmap", TEXT, "the picture, below the output folder"),
 )
+
 
 SEARCH_CONFIGS_FIXED = (
     ("number", INT, "in the order of suggestions; 0 is the file's own config, the default"),
@@ -204,10 +219,12 @@ SEARCH_CONFIGS_FIXED = (
 """Columns of `search/configs.parquet`; each searched key follows as a column of its own, `param.KEY`, null where
 another key's value excludes it."""
 
+
 IMPORTANCE = _schema(
     ("key", TEXT, "a searched key"),
     ("importance", REAL, "share of the metric's variance over the space that it explains (Optuna's estimate)"),
 )
+
 
 CONFIRMATION = _schema(
     ("role", TEXT, "`best`; `default`, the file's own config; `pareto`, of several metrics"),
@@ -220,6 +237,7 @@ CONFIRMATION = _schema(
     ("pixel_auroc", REAL, "of the test pixels; null without maps or not done"),
 )
 
+
 RUNGS = _schema(
     ("number", INT, "of the config, as in `configs.parquet`"),
     ("epoch", INT, "at which configs were compared"),
@@ -227,7 +245,9 @@ RUNGS = _schema(
 )
 """What pruning compared: a row a config and epoch at which it was measured."""
 
+
 _PART = ("metric", TEXT, "the metric of this row; there is one part of the table for each")
+
 
 OPTIMISATION = _schema(
     _PART,
@@ -238,6 +258,7 @@ OPTIMISATION = _schema(
     ("best", REAL, "best value so far, in the order of numbers; null before there is one"),
     ("best_number", INT, "the config that has it"),
 )
+
 
 LEVELS = _schema(
     _PART,
@@ -252,6 +273,7 @@ LEVELS = _schema(
     ("low", REAL, "lower quartile over these configs; null for fewer than three"),
     ("high", REAL, "upper quartile over these configs; null for fewer than three"),
 )
+
 
 CELLS = _schema(
     _PART,
@@ -269,6 +291,7 @@ CELLS = _schema(
     ("n_other", INT, "configs in the cell without one"),
 )
 
+
 DIFFERENCES = _schema(
     ("number", INT, "of the confirmed config, as in `configs.parquet`"),
     ("normal_class", TEXT, "the class that was trained on"),
@@ -278,6 +301,7 @@ DIFFERENCES = _schema(
     ("default", REAL, "of the file's own config; null when undefined or not done"),
     ("difference", REAL, "value minus default; null unless both are there"),
 )
+
 
 TRIALS_FIXED = (
     *_KEY,

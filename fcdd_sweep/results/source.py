@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.results.place import Place, is_file
+from fcdd_sweep.results.storage import Location, is_file
 
 _PACKAGE = Path(__file__).parent.parent
+
+
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The date of every member, so that the same source gives the same archive."""
 
@@ -25,7 +27,7 @@ def source_digest() -> str:
     return content.hexdigest()[:12]
 
 
-def keep_source(run_dir: Place) -> Place:
+def keep_source(run_dir: Location) -> Location:
     """Write `source/DIGEST.zip` into a run, unless it is there: a run may have trials of several states of the code."""
     path = run_dir / tree.SOURCE / f"{source_digest()}.zip"
     if is_file(path):
@@ -35,7 +37,7 @@ def keep_source(run_dir: Place) -> Place:
         for file in _source_files():
             member = zipfile.ZipInfo(file.relative_to(_PACKAGE.parent).as_posix(), _LONG_AGO)
             bundle.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED)
-    return files.write_aside(path, lambda aside: aside.write_bytes(archive.getvalue()))
+    return files.write_atomically(path, lambda aside: aside.write_bytes(archive.getvalue()))
 
 
 def _source_files() -> list[Path]:

@@ -12,30 +12,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.config.expand import Config, configs_of
-from fcdd_sweep.config.layers import Layer, lay, nest, split_key
+from fcdd_sweep.config.grid import Config, configs_of, may_vary
+from fcdd_sweep.config.layers import ConfigLayer, Origin, nest, overlay, split_key
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.origin import Origin
-from fcdd_sweep.config.remote import place_of
+from fcdd_sweep.config.locations import parse_location
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.trial import canonical
-from fcdd_sweep.config.vary import may_vary
+from fcdd_sweep.config.trial_spec import canonical
 from fcdd_sweep.config.yaml_text import parse_value
 from fcdd_sweep.networks.describe import counterpart
-from fcdd_sweep.report.comparison import COMPARISON_HTML, combine
-from fcdd_sweep.report.records import read_plan
+from fcdd_sweep.planning.plan import plan
+from fcdd_sweep.planning.reserved_anomalies import reserved_per_defect
+from fcdd_sweep.report.page.comparison import COMPARISON_HTML, combine
+from fcdd_sweep.report.run_files import read_plan
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
-from fcdd_sweep.results.place import Place, check_reachable, local_copy
-from fcdd_sweep.sweep.monitor import Progress, Work
-from fcdd_sweep.sweep.plan import plan
-from fcdd_sweep.sweep.set_aside import set_aside
-from fcdd_sweep.sweep.sweep import OnChangedData, SweepResult, run_sweep
+from fcdd_sweep.results.storage import Location, check_reachable, local_copy
+from fcdd_sweep.runners.events import Progress, Work
+from fcdd_sweep.sweep.session import OnChangedData, SweepResult
+from fcdd_sweep.sweep.sweep import run_sweep
 
-METHODS = tree.BASELINES
+BASELINE_METHODS = tree.BASELINES
+
+
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
 """What a baseline may be told apart from the run; images and tests must be the same."""
+
+
 Counterparts = dict[str, dict[str, str]]
 """By config and method, the name of the baseline's config."""
 
@@ -50,10 +53,10 @@ class Baselines:
     """
 
     sweep: SweepResult
-    comparison: Place | None
+    comparison: Location | None
 
 
-def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
+def baselines_of(run_dir: Location, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
     """The experiment of a run's baselines, and which of its variants stands beside which config.
 
     Configs whose baseline is the same share one: the autoencoder sees no anomalies, so a grid over them gives one.
@@ -65,7 +68,9 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
         InputError: `run_dir` is no run, is itself one of baselines, or its experiment is not FCDD's; an override that
             cannot be read.
     """
-    given = {method: [_override(text, method) for text in overrides if _meant(text, method)] for method in METHODS}
+    given = {
+        method: [_override(text, method) for text in overrides if _meant(text, method)] for method in BASELINE_METHODS
+    }
     check_reachable(run_dir)
     read_plan(run_dir)  # says in words what is wrong when this is no run
     with local_copy(run_dir / tree.EXPERIMENT) as path:
@@ -82,18 +87,18 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
     counterparts: Counterparts = {}
     first: dict[str, str] = {}
     for config in configs:
-        for method in METHODS:
+        for method in BASELINE_METHODS:
             if method == "ae" and config.settings.images.nominal_label:
                 continue  # it rebuilds the normal class and cannot push it away
             changes = _changes(config, method, given[method])
             name = first.setdefault(canonical(changes), tree.baseline_config(config.name, method))
             variants[name] = changes
             counterparts.setdefault(config.name, {})[method] = name
-    aside = max(set_aside(config.settings) for config in configs)  # all methods are tested on the same images
+    aside = max(reserved_per_defect(config.settings) for config in configs)  # all methods are tested on the same images
     baselines = original.model_copy(
         update={
             "name": tree.BASELINES_DIR,
-            "output": place_of(run_dir),
+            "output": parse_location(run_dir),
             "preset": None,
             "grid": {},
             "variants": variants,
@@ -106,7 +111,7 @@ def baselines_of(run_dir: Place, overrides: Sequence[str] = ()) -> tuple[Experim
 
 def _meant(text: str, method: str) -> bool:
     """Whether an override is for this method: its key begins with the method's name, or with no method's."""
-    return text.partition(".")[0] not in set(METHODS) - {method}
+    return text.partition(".")[0] not in set(BASELINE_METHODS) - {method}
 
 
 def _override(text: str, method: str) -> tuple[str, Any]:
@@ -134,13 +139,13 @@ def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) 
         changed["anomalies"] = {"mode": "malformed_normal"}
     elif anomalies.source == "mvtec_gt":
         changed["anomalies"] = {"source": "mvtec"}
-    own = Layer({})
+    own = ConfigLayer({})
     for key, value in config.parameters.items():
         if key != "variant" and not key.startswith("network") and not (method == "ae" and key.startswith("anomalies")):
-            own = lay(Layer(nest(split_key(key), value)), own)
-    layer = lay(Layer(changed), own)
+            own = overlay(ConfigLayer(nest(split_key(key), value)), own)
+    layer = overlay(ConfigLayer(changed), own)
     for key, value in overrides:
-        layer = lay(Layer(nest(split_key(key), value)), layer)
+        layer = overlay(ConfigLayer(nest(split_key(key), value)), layer)
     return dict(_dotted(layer.tree))
 
 
@@ -154,7 +159,7 @@ def _dotted(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def run_baselines(
-    run_dir: Place,
+    run_dir: Location,
     overrides: Sequence[str] = (),
     *,
     local: bool = False,

@@ -18,13 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from fcdd_sweep.config.durations import Every
+from fcdd_sweep.config.fields import Every
 from fcdd_sweep.results.attempts import CHECKPOINTS
-from fcdd_sweep.training.checkpoint import StateError, checked_state, moment_of, read_plain, write_plain
+from fcdd_sweep.training.state import StateError, checked_state, moment_of, read_plain, write_plain
 
 KEPT = 2
 """How many a trial keeps: should the last one be damaged, there is one more."""
+
+
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)-([0-9a-f]{12})\.pt")
+
 
 logger = logging.getLogger("fcdd_sweep.checkpoints")
 

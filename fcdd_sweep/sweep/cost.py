@@ -1,27 +1,39 @@
 """What a plan costs: from trials of the run that are finished, or from a short probe on this machine.
 
-Both are estimates. Finished trials are measured where and beside what they ran; a probe (`sweep.calibrate`) runs alone.
+Both are estimates. Finished trials are measured where and beside what they ran; a probe (`sweep.cost`) runs alone.
 """
 
 from __future__ import annotations
 
 import statistics
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment, Settings
-from fcdd_sweep.config.trial import TrialSpec, canonical, identity
-from fcdd_sweep.config.words import clock, number_of
-from fcdd_sweep.report.live import on_gpu, seconds_of, share_of, trial_costs
-from fcdd_sweep.report.records import read_index
-from fcdd_sweep.results.place import check_reachable
-from fcdd_sweep.sweep.machine import this_machine
-from fcdd_sweep.sweep.plan import Plan
+from fcdd_sweep.config.text import count_noun, duration_text
+from fcdd_sweep.config.trial_spec import TrialSpec, canonical, identity
+from fcdd_sweep.planning.checks import this_machine
+from fcdd_sweep.planning.plan import Plan
+from fcdd_sweep.report.live_status import on_gpu, seconds_of, share_of, trial_costs
+from fcdd_sweep.report.run_files import read_index
+from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.attempts import LEAF
+from fcdd_sweep.results.storage import check_reachable
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.sweep.session import prepare_data
+from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.training.result import NullObserver
 
 PROBED_EPOCHS = 2
 """Passes through the data that a probe trains: the first pays for the start, the second is timed."""
+
+
 _FREE = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
 """Keys of `training` that do not decide what a pass through the data takes."""
 
@@ -69,7 +81,7 @@ def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
         return []
     missing = [spec for spec in planned.specs if index.get(spec.trial_id, {}).get("status") != "done"]
     device = next(row["device"] for row in index.values() if row["wall_time_s"] is not None)
-    count = number_of(len(costs[""]), "finished trial")
+    count = count_noun(len(costs[""]), "finished trial")
     return [
         f"estimate from {count} of this run (median {statistics.median(costs['']):.1f} s a trial):",
         *_totals([(spec, seconds_of(spec.config_id, costs)) for spec in missing], device),
@@ -88,8 +100,8 @@ def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
         lines.append(
             f"  {name}{probe.step_s * 1000:.1f} ms a step, {probe.pass_s:.2f} s a pass, "
             f"scoring {1000 * probe.test_s / max(probe.test_images, 1):.2f} ms an image, {probe.setup_s:.1f} s beside "
-            f"(pictures and files among them); so {number_of(counts[key], 'trial')}"
-            f" of about {clock(probe.trial_s(spec.settings))} each"
+            f"(pictures and files among them); so {count_noun(counts[key], 'trial')}"
+            f" of about {duration_text(probe.trial_s(spec.settings))} each"
         )
     each = [(spec, probes[cost_class(spec.settings)].trial_s(spec.settings)) for spec in planned.specs]
     size = sum(probes[cost_class(spec.settings)].leaf_bytes for spec in planned.specs)
@@ -110,4 +122,59 @@ def _totals(each: Sequence[tuple[TrialSpec, float]], device: str) -> list[str]:
     wall = max(whole / slots, max(seconds for _, seconds in each))
     where = f"on one GPU, {slots} at once" if gpu else f"on this machine, {slots} at once"
     hours = f"{whole * share / 3600:.2f} {'GPU' if gpu else 'CPU'}-hours"
-    return [f"  {number_of(len(each), 'trial')}: {hours}, about {clock(wall)} {where}"]
+    return [f"  {count_noun(len(each), 'trial')}: {hours}, about {duration_text(wall)} {where}"]
+
+
+def probe_cost(planned: Plan, tell: Callable[[str], object]) -> dict[str, Probe]:
+    """A probe of the first class for every class of cost among the configs; nothing is written into the run.
+
+    Raises:
+        InputError: data that cannot be read, or a probe that fails; the sweep's trials would, too.
+    """
+    firsts: dict[str, TrialSpec] = {}
+    for spec in planned.specs:
+        firsts.setdefault(cost_class(spec.settings), spec)
+    prepare_data(list(firsts.values()), _Telling(tell))
+    return {key: _probe(spec) for key, spec in firsts.items()}
+
+
+def _probe(spec: TrialSpec) -> Probe:
+    short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
+    probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
+    with tempfile.TemporaryDirectory(prefix="fcdd-probe-") as folder:
+        began = time.perf_counter()
+        result = run_trial(probed, Path(folder), NullObserver())
+        whole = time.perf_counter() - began
+        if result.status != "done":
+            raise InputError(_failed(spec, result.error))
+        leaf = tree.attempts_dir(Path(folder), probed.trial_id) / str(result.attempt) / LEAF
+        size = sum(path.stat().st_size for path in leaf.iterdir())
+        (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
+        speeds = files.read_table(leaf / tree.HISTORY)["images_per_second"].to_pylist()
+    step_s = spec.settings.training.batch_size / speeds[-1]
+    pass_s = _samples(spec.settings, row) / speeds[-1]
+    tested = row["n_test_nominal"] + row["n_test_anomalous"]
+    setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
+    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"])
+
+
+def _samples(settings: Settings, row: Mapping[str, Any]) -> int:
+    """Training samples of a pass: anomalies that are made before training stand beside the nominal ones."""
+    appended = settings.anomalies.mode != "unsupervised" and not settings.anomalies.online
+    return int(row["n_train"] + (row["n_train_anomalous"] or row["n_train"]) * appended)
+
+
+def _failed(spec: TrialSpec, error: str) -> Problem:
+    name = f"config {spec.config_name}, class {spec.normal_class}" if spec.config_name else f"class {spec.normal_class}"
+    step = "The sweep's trials would fail, too: correct the experiment and probe again"
+    return Problem(name, f"the probe failed ({error})", next_step=step)
+
+
+class _Telling(Progress):
+    """Passes on what is said of the data."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+
+    def said(self, sentence: str) -> None:
+        self._tell(sentence)

@@ -1,11 +1,4 @@
-"""The memory of a sweep: which trials are done or failed, and where their files lie. The driver alone writes it.
-
-Truth lies in the leaves: a leaf with `metrics.parquet` is a finished trial. `index.parquet` finds it by its id, and
-keeps what a leaf cannot tell, the failures. A lost or damaged index is made again from the leaves.
-
-On a file system a leaf is published by renaming it. In an object store it is copied, `metrics.parquet` last, and its
-attempt goes afterwards: a driver that dies between leaves a whole attempt, which the next one publishes.
-"""
+"""Every attempt of a run that ended without a result, with its traceback: `failures.parquet`. The driver writes it."""
 
 from __future__ import annotations
 
@@ -19,17 +12,59 @@ from typing import Any
 
 import pyarrow as pa
 
-from fcdd_sweep.config.remote import RemotePath, StorageError
+from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Faults
-from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.results import files, place, schemas, tree
-from fcdd_sweep.results.attempts import LEAF, attempts_of
-from fcdd_sweep.results.index import read_index_rows
-from fcdd_sweep.results.place import Place
-from fcdd_sweep.sweep.trial import TrialResult, done_of, key_of
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.results import files, schemas, storage, tree
+from fcdd_sweep.results.attempts import LEAF, list_attempts
+from fcdd_sweep.results.files import read_index_rows
+from fcdd_sweep.results.storage import Location, is_file
+from fcdd_sweep.runners.failures import POLICIES
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial import finished_result, key_of
+
+_MOST_CHARACTERS = 20_000
+"""Of a traceback; its end says most."""
+
+
+class FailureLog:
+    """Failures are few: the file is written again with each one."""
+
+    def __init__(self, run_dir: Location) -> None:
+        self._path = run_dir / tree.FAILURES
+        self._rows: list[dict[str, Any]] = []
+        if is_file(self._path):
+            try:
+                self._rows = files.read_table(self._path).select(schemas.FAILURES.names).to_pylist()
+            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep; it is begun anew
+                pass
+
+    def counts(self) -> Counter[str]:
+        """How many attempts failed over all starts, by trial id; those that a machine gave back do not count."""
+        counted = {kind for kind, policy in POLICIES.items() if policy.counts}
+        return Counter(row["trial_id"] for row in self._rows if row["kind"] in counted)
+
+    def add(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
+        """Keep a failed attempt, and what was decided about its trial."""
+        self._rows.append(
+            {
+                **key_of(spec),
+                "attempt": result.attempt,
+                "kind": result.kind or "error",
+                "error": result.error,
+                "traceback": result.traceback[-_MOST_CHARACTERS:],
+                "decision": decision,
+                "host": result.host,
+                "ended": dt.datetime.now(dt.UTC),
+            }
+        )
+        files.write_rows(self._path, self._rows, schemas.FAILURES)
+
 
 _SAVE_EVERY_S = 2.0
 """The index is written at most this often: what it lacks after a crash is found in the leaves."""
+
+
 _SAVE_SHARE = 0.05
 """Of the driver's time that may go into writing the index, which takes longer the more trials there are."""
 
@@ -44,7 +79,7 @@ class Ledger:
         repaired: sentences on what was mended when the ledger was opened.
     """
 
-    def __init__(self, run_dir: Place, failures: Mapping[str, int] | None = None) -> None:
+    def __init__(self, run_dir: Location, failures: Mapping[str, int] | None = None) -> None:
         """`failures`: what the log of failures counts; it knows of more than the index when that was lost."""
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
@@ -56,7 +91,7 @@ class Ledger:
 
     def _read(self) -> None:
         path = self.run_dir / tree.INDEX
-        if not place.is_file(path):
+        if not storage.is_file(path):
             return
         try:
             self.rows = {row["trial_id"]: row for row in read_index_rows(path)}
@@ -103,27 +138,27 @@ class Ledger:
 
     def _clear(self, spec: TrialSpec, there: _Listing) -> None:
         """Remove attempts at a published trial: a driver died before it could, or a lost worker came back."""
-        attempts = tree.attempts_of(self.run_dir, spec.trial_id)
+        attempts = tree.attempts_dir(self.run_dir, spec.trial_id)
         if there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
-            place.remove_tree(attempts)
+            storage.remove_tree(attempts)
 
     def _adopt(self, spec: TrialSpec, there: _Listing) -> None:
         """Take in a finished leaf that the index does not know: published, or left in an attempt."""
-        for leaf in (spec.leaf, tree.elsewhere(spec.leaf, spec.config_id)):
+        for leaf in (spec.leaf, tree.alternative_leaf(spec.leaf, spec.config_id)):
             if not there.may_be(f"{leaf}/{tree.METRICS}"):
                 continue
             if facts := self._whole(self.run_dir / leaf, spec.trial_id):
-                self._enter(spec, leaf, done_of(facts, facts["attempt"]))
+                self._enter(spec, leaf, finished_result(facts, facts["attempt"]))
                 self._clear(spec, there)
                 return
         if not there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             return
-        for number, attempt in attempts_of(self.run_dir, spec.trial_id):
+        for number, attempt in list_attempts(self.run_dir, spec.trial_id):
             if facts := self._whole(attempt / LEAF, spec.trial_id):
-                self.publish(spec, done_of(facts, number))
+                self.publish(spec, finished_result(facts, number))
                 return
 
-    def _whole(self, leaf: Place, trial_id: str) -> dict[str, Any] | None:
+    def _whole(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
         """The leaf's row of figures if it is a whole leaf of this trial."""
         try:
             rows = files.read_table(leaf / tree.METRICS).to_pylist()
@@ -135,8 +170,8 @@ class Ledger:
 
     def _place(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not place.is_file(wanted / tree.METRICS) or self._whole(wanted, spec.trial_id)
-        return spec.leaf if free else tree.elsewhere(spec.leaf, spec.config_id)
+        free = not storage.is_file(wanted / tree.METRICS) or self._whole(wanted, spec.trial_id)
+        return spec.leaf if free else tree.alternative_leaf(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
         """Bring a finished attempt's leaf to its place in the tree and enter it; then its attempts may go.
@@ -146,23 +181,23 @@ class Ledger:
         """
         leaf = self._place(spec)
         if isinstance(self.run_dir, Path):
-            _move(tree.attempts_of(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
+            _move(tree.attempts_dir(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
         else:
             self._copy(spec, result.attempt, self.run_dir / leaf)
         self._enter(spec, leaf, result)
         self._save_soon()
-        place.remove_tree(tree.attempts_of(self.run_dir, spec.trial_id))
+        storage.remove_tree(tree.attempts_dir(self.run_dir, spec.trial_id))
 
     def _copy(self, spec: TrialSpec, number: int, target: RemotePath) -> None:
         """Copy the leaf of a finished attempt. Two that claimed one number at once have a folder each; any will do."""
-        leaves = [folder / LEAF for other, folder in attempts_of(self.run_dir, spec.trial_id) if other == number]
-        source = next((leaf for leaf in leaves if place.is_file(leaf / tree.METRICS)), None)
+        leaves = [folder / LEAF for other, folder in list_attempts(self.run_dir, spec.trial_id) if other == number]
+        source = next((leaf for leaf in leaves if storage.is_file(leaf / tree.METRICS)), None)
         if not isinstance(source, RemotePath):
-            raise FileNotFoundError(2, "No whole leaf", str(tree.attempts_of(self.run_dir, spec.trial_id)))
-        if place.children(target):  # half a copy, or the same trial's before it was run again
-            place.remove(target / tree.METRICS)
-            place.remove_tree(target)
-        place.copy_tree(source, target, last=tree.METRICS)
+            raise FileNotFoundError(2, "No whole leaf", str(tree.attempts_dir(self.run_dir, spec.trial_id)))
+        if storage.children(target):  # half a copy, or the same trial's before it was run again
+            storage.remove(target / tree.METRICS)
+            storage.remove_tree(target)
+        storage.copy_tree(source, target, last=tree.METRICS)
 
     def _enter(self, spec: TrialSpec, leaf: str, result: TrialResult) -> None:
         self.rows[spec.trial_id] = {
@@ -198,7 +233,7 @@ class Ledger:
     def forget(self, trial_id: str) -> None:
         """Count a finished trial as missing, so that it runs again; its files stay until the new ones are whole."""
         leaf = self.run_dir / self.rows.pop(trial_id)["leaf"]
-        place.remove(leaf / tree.METRICS)
+        storage.remove(leaf / tree.METRICS)
 
     def _save_soon(self) -> None:
         if time.monotonic() > self._save_after:
@@ -225,10 +260,10 @@ class _Listing:
         names: every file, and every folder that holds one; None for a run on a file system, where asking is cheap.
     """
 
-    def __init__(self, run_dir: Place) -> None:
+    def __init__(self, run_dir: Location) -> None:
         self.names: set[str] | None = None
         if isinstance(run_dir, RemotePath):
-            split = [name.split("/") for name in place.files_below(run_dir)]
+            split = [name.split("/") for name in storage.files_below(run_dir)]
             self.names = {"/".join(parts[: depth + 1]) for parts in split for depth in range(len(parts))}
 
     def may_be(self, name: str) -> bool:

@@ -15,14 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fcdd_sweep.config.trial import TrialSpec
-from fcdd_sweep.results import files, place, tree
-from fcdd_sweep.results.place import Place
-from fcdd_sweep.sweep.monitor import Progress
-from fcdd_sweep.sweep.tally import Tally
-from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.results import files, storage, tree
+from fcdd_sweep.results.storage import Location
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.trial_counts import TrialCounts
 
 _EVERY_S, _EVERY_REMOTE_S = 5.0, 15.0
+
+
 _MOST_RUNNING = 100
 """Running trials that are listed; all are counted."""
 
@@ -36,11 +38,11 @@ class ProgressFile(Progress):
         every_s: seconds between two writes; None: 5, and 15 to an object store.
     """
 
-    def __init__(self, run_dir: Place, say: Callable[[str], None], every_s: float | None = None) -> None:
+    def __init__(self, run_dir: Location, say: Callable[[str], None], every_s: float | None = None) -> None:
         self._path, self._say = run_dir / tree.PROGRESS, say
         usual = _EVERY_S if isinstance(run_dir, Path) else _EVERY_REMOTE_S
         self.every_s = usual if every_s is None else every_s
-        self._tally, self._began = Tally(), dt.datetime.now(dt.UTC)
+        self._tally, self._began = TrialCounts(), dt.datetime.now(dt.UTC)
         self._hosts: set[str] = set()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="progress.json", daemon=True)
@@ -59,7 +61,7 @@ class ProgressFile(Progress):
 
     def begun(self, planned: int, kept: int, missing: int) -> None:
         with self._lock:
-            self._tally = Tally(planned, kept, missing)
+            self._tally = TrialCounts(planned, kept, missing)
         self._write("running")
 
     def stopped(self) -> None:
@@ -93,7 +95,7 @@ class ProgressFile(Progress):
             if isinstance(self._path, Path):
                 files.write_text(self._path, text)
             else:
-                place.write_bytes(self._path, text.encode(), patience_s=0)
+                storage.write_bytes(self._path, text.encode(), patience_s=0)
         except OSError as error:
             if not self._said:
                 self._said = True

@@ -1,11 +1,8 @@
-"""Epochs and figures of trials for TensorBoard, MLflow and W&B, through their own clients.
-
-The driver tells them, from a thread for each: a tracker that is slow or out of reach keeps no trial waiting, and one
-that fails is told of once and hears no more. Results are never read from a tracker.
-"""
+"""Which trackers an experiment wants, and whether their packages are there; planning needs no more of them."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import os
 import queue
@@ -17,25 +14,53 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from fcdd_sweep.config.folders import cache_root
-from fcdd_sweep.config.schema import Experiment, MlflowTracker, WandbTracker
-from fcdd_sweep.config.trial import TrialSpec, identity
+from fcdd_sweep.config.errors import Problem
+from fcdd_sweep.config.locations import cache_root
+from fcdd_sweep.config.schema import Experiment, MlflowTracker, Trackers, WandbTracker
+from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.results.place import Place
-from fcdd_sweep.sweep.monitor import Progress
-from fcdd_sweep.sweep.tracked import switched_on
-from fcdd_sweep.sweep.trial import TrialResult
+from fcdd_sweep.results.storage import Location
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.runners.trial_result import TrialResult
 
-FIGURES = (
+PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+"""What each switch imports; `pip install 'fcdd_sweep[SWITCH]'` brings it."""
+
+
+def switched_on(trackers: Trackers) -> list[str]:
+    """Names of the trackers that an experiment wants."""
+    wanted = {"tensorboard": trackers.tensorboard, "mlflow": trackers.mlflow, "wandb": trackers.wandb}
+    return [name for name, switch in wanted.items() if switch]
+
+
+def tracker_problems(experiment: Experiment) -> list[Problem]:
+    """A problem for each tracker that is switched on and whose package is not installed."""
+    return [
+        Problem(
+            experiment.origin.where(f"trackers.{name}"),
+            f"the package {PACKAGES[name]} is not installed",
+            next_step=f"Install it: pip install 'fcdd_sweep[{name}]', or switch the tracker off",
+        )
+        for name in switched_on(experiment.trackers)
+        if importlib.util.find_spec(PACKAGES[name]) is None
+    ]
+
+
+TRACKED_METRICS = (
     *("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "f1_max_oracle", "threshold", "final_loss"),
     *("train_time_s", "test_time_s", "wall_time_s"),
 )
 """Columns of `metrics.parquet` that a tracker is told."""
+
+
 _LAST_WORDS_S = 60.0
 """How long the end of a sweep waits for what trackers have not heard yet."""
 
+
 Ending = Literal["done", "failed", "stopped"]
-Figures = Mapping[str, float]
+
+
+MetricValues = Mapping[str, float]
 
 
 class TrackedRun(Protocol):
@@ -43,7 +68,7 @@ class TrackedRun(Protocol):
 
     def epoch(self, epoch: int, loss: float) -> None: ...
 
-    def end(self, ending: Ending, figures: Figures) -> None: ...
+    def end(self, ending: Ending, figures: MetricValues) -> None: ...
 
 
 class Tracker(Protocol):
@@ -75,7 +100,7 @@ def trackers_of(
         yield Tracking(name, made[name], run_dir, leaf_of, say)
 
 
-def tracker_folder(run_dir: Place) -> Path:
+def tracker_folder(run_dir: Location) -> Path:
     """Where trackers keep files: in the run, and for one in an object store on this machine."""
     return run_dir / tree.TRACKERS if isinstance(run_dir, Path) else cache_root() / "trackers" / run_dir.name
 
@@ -91,7 +116,7 @@ class Tracking(Progress):
         self,
         name: str,
         make: Callable[[], Tracker],
-        run_dir: Place,
+        run_dir: Location,
         leaf_of: Callable[[str], str],
         say: Callable[[str], None],
     ) -> None:
@@ -141,7 +166,7 @@ class Tracking(Progress):
     def _begin(self, tracker: Tracker, spec: TrialSpec) -> None:
         self._runs[spec.trial_id] = tracker.begin(spec, parameters_of(spec))
 
-    def _end(self, spec: TrialSpec, ending: Ending, figures: Figures) -> None:
+    def _end(self, spec: TrialSpec, ending: Ending, figures: MetricValues) -> None:
         run = self._runs.pop(spec.trial_id, None)
         if run is not None:
             run.end(ending, figures)
@@ -152,13 +177,13 @@ class Tracking(Progress):
             self._runs.pop(trial_id).end("stopped", {})
 
 
-def figures_of(run_dir: Place, leaf: str) -> dict[str, float]:
+def figures_of(run_dir: Location, leaf: str) -> dict[str, float]:
     """Figures of a finished trial; undefined ones are left out, and all of them where its file cannot be read."""
     try:
         (row,) = files.read_table(run_dir / leaf / tree.METRICS).to_pylist()
     except (OSError, pa.ArrowException, ValueError):
         return {}
-    return {name: float(row[name]) for name in FIGURES if row.get(name) is not None}
+    return {name: float(row[name]) for name in TRACKED_METRICS if row.get(name) is not None}
 
 
 def parameters_of(spec: TrialSpec) -> dict[str, Any]:
@@ -197,7 +222,7 @@ class _TensorBoardRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._writer.add_scalar("loss", loss, epoch)
 
-    def end(self, ending: Ending, figures: Figures) -> None:
+    def end(self, ending: Ending, figures: MetricValues) -> None:
         from tensorboardX.summary import hparams
 
         for name, value in figures.items():
@@ -234,7 +259,7 @@ class _MlflowRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._client.log_metric(self._run_id, "loss", loss, step=epoch)
 
-    def end(self, ending: Ending, figures: Figures) -> None:
+    def end(self, ending: Ending, figures: MetricValues) -> None:
         from mlflow.entities import Metric
 
         now = round(time.time() * 1000)
@@ -273,6 +298,6 @@ class _WandbRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._run.log({"loss": loss}, step=epoch)
 
-    def end(self, ending: Ending, figures: Figures) -> None:
+    def end(self, ending: Ending, figures: MetricValues) -> None:
         self._run.summary.update({name: value for name, value in figures.items() if math.isfinite(value)})
         self._run.finish(exit_code=0 if ending == "done" else 1)

@@ -10,78 +10,42 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache, partial
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
-from fcdd_sweep.config.durations import Every
-from fcdd_sweep.config.schema import Anomalies, Dataset, DatasetSource, FolderSource, Images, Network, Settings
-from fcdd_sweep.config.trial import NUMERICS_VERSION, TrialSpec, digest
-from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.loading import load_corpus, load_exposure
-from fcdd_sweep.data.pools import ImagePool
-from fcdd_sweep.networks.describe import weights_fingerprint
+from fcdd_sweep.config.fields import Every
+from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import (
     LEAF,
     claim_attempt,
-    fetch_checkpoints,
-    hand_in,
-    hand_in_evidence,
-    send_checkpoints,
-    take_unsent,
-    workplace,
+    download_checkpoints,
+    recover_unsent,
+    upload_checkpoints,
+    upload_evidence,
+    upload_leaf,
+    working_dir,
 )
-from fcdd_sweep.results.place import Place
 from fcdd_sweep.results.source import source_digest
+from fcdd_sweep.results.storage import Location
+from fcdd_sweep.runners.failures import kind_of
+from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
-from fcdd_sweep.sweep.failures import FailureKind, kind_of
-from fcdd_sweep.sweep.parcels import forget_received, received_corpus, received_pool
-from fcdd_sweep.sweep.trial_log import Logged, logger, logging_to
-from fcdd_sweep.training.checkpoint import StateError
+from fcdd_sweep.sweep.trial_log import LoggingObserver, logger, logging_to
 from fcdd_sweep.training.device import choose_device, device_name
-from fcdd_sweep.training.outcome import Observer, Outcome
+from fcdd_sweep.training.result import Observer, TrainingResult
+from fcdd_sweep.training.state import StateError
 from fcdd_sweep.training.trainer import Stopped, train
 
 
-@dataclass(frozen=True)
-class TrialResult:
-    """How an attempt ended.
-
-    Attributes:
-        trial_id: the trial.
-        status: `done` when its files are whole, `failed`, or `stopped` when it was asked to.
-        attempt: which try this was, 1 for the first; 0 if none could be begun.
-        error: last line of the traceback; empty when done.
-        kind: what kind of failure it was; None when it was none.
-        traceback: of a failure.
-        host: machine that ran it; empty when nobody knows.
-        image_auroc: over test images, of a finished trial; None when undefined or not tested.
-        validation_image_auroc: the same over validation images.
-        data_fingerprint: of a finished trial.
-        wall_time_s, device: of a finished trial; None when nobody knows.
-    """
-
-    trial_id: str
-    status: Literal["done", "failed", "stopped"]
-    attempt: int
-    error: str = ""
-    image_auroc: float | None = None
-    data_fingerprint: str = ""
-    kind: FailureKind | None = None
-    traceback: str = ""
-    host: str = ""
-    wall_time_s: float | None = None
-    device: str | None = None
-    validation_image_auroc: float | None = None
-
-
-def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
+def run_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
     """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
 
     It goes on from the furthest whole state that an earlier attempt kept.
@@ -94,14 +58,14 @@ def run_trial(spec: TrialSpec, run_dir: Place, observer: Observer, checkpoint_ev
     """
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
-        with workplace(attempt_dir) as folder:
+        with working_dir(attempt_dir) as folder:
             return _attempt(spec, number, folder, attempt_dir, run_dir, observer, checkpoint_every)
     except OSError as error:
         return _failed(spec, 0, None, None, error)
 
 
 def _attempt(
-    spec: TrialSpec, number: int, folder: Path, attempt_dir: Place, run_dir: Place, observer: Observer, every: str
+    spec: TrialSpec, number: int, folder: Path, attempt_dir: Location, run_dir: Location, observer: Observer, every: str
 ) -> TrialResult:
     """Work in `folder`, and hand in what it made to the attempt's folder in the run."""
     leaf = folder / LEAF
@@ -109,17 +73,17 @@ def _attempt(
         row = _unsent_row(spec, run_dir, folder)
         if row is None:
             with logging_to(leaf / tree.LOG):
-                fetch_checkpoints(run_dir, spec.trial_id, folder)
+                download_checkpoints(run_dir, spec.trial_id, folder)
                 row = _make_leaf(spec, number, leaf, attempt_dir, observer, Every.of(every))
-        hand_in(folder, attempt_dir)
+        upload_leaf(folder, attempt_dir)
     except Stopped as stopped:
         return TrialResult(spec.trial_id, "stopped", number, str(stopped))
     except Exception as error:  # whatever went wrong in one trial must not reach the others
         return _failed(spec, number, folder, attempt_dir, error)
-    return done_of(row, number, platform.node())
+    return finished_result(row, number, platform.node())
 
 
-def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
+def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
     """The result of a finished attempt, from its row of `metrics.parquet`."""
     return TrialResult(
         row["trial_id"],
@@ -134,9 +98,9 @@ def done_of(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
     )
 
 
-def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any] | None:
+def _unsent_row(spec: TrialSpec, run_dir: Location, folder: Path) -> dict[str, Any] | None:
     """The row of a leaf that an earlier attempt made and could not send, if it still stands for the trial."""
-    if not take_unsent(run_dir, spec.trial_id, folder):
+    if not recover_unsent(run_dir, spec.trial_id, folder):
         return None
     (row,) = files.read_table(folder / LEAF / tree.METRICS).to_pylist()
     if row["data_fingerprint"] == fingerprint_of(spec):
@@ -146,7 +110,7 @@ def _unsent_row(spec: TrialSpec, run_dir: Place, folder: Path) -> dict[str, Any]
 
 
 def _failed(
-    spec: TrialSpec, number: int, folder: Path | None, attempt_dir: Place | None, error: BaseException
+    spec: TrialSpec, number: int, folder: Path | None, attempt_dir: Location | None, error: BaseException
 ) -> TrialResult:
     """What an exception made of an attempt; without a folder none could be begun."""
     text = "".join(traceback.format_exception(error))
@@ -161,30 +125,30 @@ def _failed(
     return TrialResult(spec.trial_id, "failed", number, words, kind=kind, traceback=text, host=platform.node())
 
 
-def write_error(folder: Path, text: str, attempt_dir: Place) -> None:
+def write_error(folder: Path, text: str, attempt_dir: Location) -> None:
     """Keep a traceback. A full disk must not hide the first error."""
     try:
         files.write_text(folder / tree.ERROR, text)
-        hand_in_evidence(folder, attempt_dir)
+        upload_evidence(folder, attempt_dir)
     except OSError as unwritten:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
 def _make_leaf(
-    spec: TrialSpec, number: int, leaf: Path, attempt_dir: Place, observer: Observer, every: Every
+    spec: TrialSpec, number: int, leaf: Path, attempt_dir: Location, observer: Observer, every: Every
 ) -> dict[str, Any]:
     """Train and write; `metrics.parquet` comes last and makes the leaf whole. Gives its row."""
     started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
     files.write_text(leaf / tree.CONFIG, config_text(spec))
     logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), Logged(observer))
-    write_outcome(spec, outcome, leaf)
+    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), LoggingObserver(observer))
+    write_result(spec, outcome, leaf)
     row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
     files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
     return row
 
 
-def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> Outcome:
+def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> TrainingResult:
     """Train on from the furthest state that fits, or from the start."""
     data = (corpus_of(spec.settings), exposure_of(spec.settings))
     pool = validation_pool_of(spec.settings)
@@ -196,7 +160,7 @@ def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> O
     return train(spec, *data, observer, checkpoints, validation_pool=pool)
 
 
-def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every) -> Checkpoints:
+def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Location, every: Every) -> Checkpoints:
     device = choose_device(spec.settings.resources.device)
     identity = {
         "trial_id": spec.trial_id,
@@ -208,7 +172,7 @@ def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Place, every: Every
         "device": f"{device.type} ({device_name(device)})",
         "source": source_digest(),
     }
-    return Checkpoints(folder, every, identity, made_with, partial(send_checkpoints, attempt_dir))
+    return Checkpoints(folder, every, identity, made_with, partial(upload_checkpoints, attempt_dir))
 
 
 def config_text(spec: TrialSpec) -> str:
@@ -217,71 +181,7 @@ def config_text(spec: TrialSpec) -> str:
     return json.dumps(plain, indent=2) + "\n"
 
 
-def forget_data() -> None:
-    """Look at the data again: a new sweep of the same process must see what has changed."""
-    _open_corpus.cache_clear()
-    _open_exposure.cache_clear()
-    _weights.cache_clear()
-    forget_received()
-
-
-def corpus_of(settings: Settings) -> Corpus:
-    """The decoded data set, memory-mapped; opened once a process."""
-    return _open_corpus(settings.dataset.model_dump_json(), settings.images.model_dump_json())
-
-
-@lru_cache(maxsize=2)
-def _open_corpus(dataset: str, images: str) -> Corpus:
-    asked = Dataset.model_validate_json(dataset), Images.model_validate_json(images)
-    return received_corpus(*asked) or load_corpus(*asked)
-
-
-def exposure_of(settings: Settings) -> ImagePool | None:
-    """Images of the outlier-exposure source, or None when the config names none; opened once a process."""
-    source = settings.anomalies.source
-    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
-
-
-def validation_pool_of(settings: Settings) -> ImagePool | None:
-    """Images that validation anomalies come from, or None where they do not come from elsewhere."""
-    source = settings.evaluation.validation.anomalies
-    return _pool_of(source, settings) if isinstance(source, DatasetSource | FolderSource) else None
-
-
-def _pool_of(source: DatasetSource | FolderSource, settings: Settings) -> ImagePool:
-    target = Dataset(name=settings.dataset.name)  # where it lies makes no difference
-    named = Anomalies(source=source)
-    return _open_exposure(named.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json())
-
-
-@lru_cache(maxsize=4)
-def _open_exposure(anomalies: str, target: str, images: str) -> ImagePool:
-    source = Anomalies.model_validate_json(anomalies).source
-    assert source is not None and not isinstance(source, str)
-    asked = source, Dataset.model_validate_json(target), Images.model_validate_json(images)
-    return received_pool(*asked) or load_exposure(*asked)
-
-
-def fingerprint_of(spec: TrialSpec) -> str:
-    """Digest of all that a trial is given: images of its class, outlier exposure, weights, validation anomalies."""
-    corpus = corpus_of(spec.settings)
-    own, exposure = corpus.fingerprints[spec.normal_class], exposure_of(spec.settings)
-    weights = _weights(spec.settings.network.model_dump_json())
-    others = [exposure.fingerprint if exposure is not None else "", weights]
-    if (pool := validation_pool_of(spec.settings)) is not None:
-        others.append(pool.fingerprint)
-    elif spec.settings.evaluation.validation.anomalies == "training" and corpus.protocol == "one_vs_rest":
-        others.append(digest(corpus.fingerprints))  # a class's own digest need not know the others' training images
-    return digest([own, *others]) if any(others) else own
-
-
-@lru_cache(maxsize=8)
-def _weights(network: str) -> str:
-    """What training starts from; a file of weights is read once a process."""
-    return weights_fingerprint(Network.model_validate_json(network))
-
-
-def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
+def write_result(spec: TrialSpec, outcome: TrainingResult, leaf: Path) -> None:
     """Every file of a leaf but `metrics.parquet`."""
     for note in outcome.notes:
         logger.warning(note)
@@ -300,7 +200,7 @@ def write_outcome(spec: TrialSpec, outcome: Outcome, leaf: Path) -> None:
     files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
     files.write_arrays(leaf / tree.MAPS, outcome.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_aside(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
+        files.write_atomically(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
 
@@ -316,16 +216,16 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
 
 def _draw(spec: TrialSpec, leaf: Path) -> None:
     """Pictures can be drawn later from the same files: a failure to draw loses no training."""
-    from fcdd_sweep.report.leaf import draw_leaf  # matplotlib loads only where pictures are drawn
+    from fcdd_sweep.report.figures.trial_figures import draw_trial  # matplotlib loads only where pictures are drawn
 
     try:
-        draw_leaf(leaf, spec.settings.heatmaps.quantile, blurred=spec.settings.heatmaps.blur)
+        draw_trial(leaf, spec.settings.heatmaps.quantile, blurred=spec.settings.heatmaps.blur)
     except Exception:
         logger.exception("the pictures were not drawn; `aggregate --redraw` tries again")
 
 
 def metrics_row(
-    spec: TrialSpec, number: int, outcome: Outcome, started: dt.datetime, wall_time_s: float
+    spec: TrialSpec, number: int, outcome: TrainingResult, started: dt.datetime, wall_time_s: float
 ) -> dict[str, Any]:
     """The row of `metrics.parquet`: undefined figures are null."""
     row: Mapping[str, Any] = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fcdd_sweep.training.outcome import EpochRecord, Observer
+from fcdd_sweep.training.result import EpochRecord, Observer
 
 logger = logging.getLogger("fcdd_sweep.trial")
 
@@ -44,7 +44,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Logged:
+class LoggingObserver:
     """Writes every epoch to the log, then passes it on."""
 
     observer: Observer

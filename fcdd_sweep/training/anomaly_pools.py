@@ -18,21 +18,30 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool
-from fcdd_sweep.data.store import shortened
 from fcdd_sweep.training.device import to_device
-from fcdd_sweep.training.errors import TrainingError
+from fcdd_sweep.training.result import TrainingError
 
 RESIDENT_BYTES = 2**30
 """Pools up to this size, in uint8 pixels, are read once and stay on the device."""
+
+
 READERS = 4
 """Threads that read images; they decide nothing, so their number changes no bits."""
+
+
 AHEAD = 8
 """Training steps whose images are read before they are needed."""
+
+
 CHUNK = 64
 """Images that one thread reads at a time when a pool is made resident."""
+
+
 MOST_TRIES = 100
 """How often an unreadable image is replaced by a further draw before training gives up."""
+
 
 _Result = TypeVar("_Result")
 
@@ -57,7 +66,7 @@ class AnomalyPool(Protocol):
 
 
 @dataclass(frozen=True)
-class Pool:
+class ResidentPool:
     """Distinct anomalies on the training device.
 
     Attributes:
@@ -143,7 +152,7 @@ class StreamedPool:
         if not self.unreadable:
             return []
         counts = f"{len(self.unreadable)} outlier-exposure images of {len(self.order)} were drawn and cannot be read"
-        return [f"{counts}; others took their places: {shortened(self.source.names(sorted(self.unreadable)))}"]
+        return [f"{counts}; others took their places: {name_list(self.source.names(sorted(self.unreadable)))}"]
 
 
 def read_first(

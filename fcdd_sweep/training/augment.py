@@ -64,7 +64,7 @@ def randomly_cropped(rng: np.random.Generator, n: int, raw: int, size: int, padd
     return Geometry(start[0] + np.arange(size), start[1] + np.arange(size))
 
 
-def one_of(rng: np.random.Generator, first: Geometry, second: Geometry) -> Geometry:
+def choose_geometry(rng: np.random.Generator, first: Geometry, second: Geometry) -> Geometry:
     """For each image one of two geometries, with equal chances."""
     choice = rng.random((len(first.rows), 1)) < 0.5
     return Geometry(np.where(choice, first.rows, second.rows), np.where(choice, first.columns, second.columns))

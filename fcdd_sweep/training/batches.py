@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.anomalies.online import malform
+from fcdd_sweep.anomalies.malform import malform
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.schema import Settings

@@ -16,17 +16,22 @@ from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.metrics.colour import STEPS
-from fcdd_sweep.metrics.upsampling import MapPlace, default_std
+from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 SNAPSHOT_VERSION = 2
+
+
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """What torch, and a look at the content, raise for a file that is no snapshot."""
+
+
 _MOST_TOGETHER = 128
+
+
 _PIXELS_TOGETHER = 128 * 96 * 96
 """Images that are scored together: large ones would fill the memory, above all where gradients are kept."""
 
@@ -61,12 +66,12 @@ class Detector:
         return METHODS[self.settings.method]
 
     @property
-    def place(self) -> MapPlace:
+    def place(self) -> MapGeometry:
         """Where the cells of its maps lie in the image, and how pictures are blurred."""
         field, size = self.network.receptive_field, self.settings.images.size
         std = self.settings.heatmaps.kernel_std_px or default_std(field.size)
         cells = (field.size, field.jump, field.shift) if self.method.by_cells else (1, 1, 0.0)
-        return MapPlace(cells, (size, size), std, field.size)
+        return MapGeometry(cells, (size, size), std, field.size)
 
     def detect(
         self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None

@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus, Split, held_out_of, split_for
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import BatchMaker
-from fcdd_sweep.training.errors import TrainingError
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
-from fcdd_sweep.training.selection import ValidationSet, take_validation
+from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.supervision import SetAside, set_aside, supervise
+from fcdd_sweep.training.supervision import ReservedAnomalies, reserve_anomalies, supervise
+from fcdd_sweep.training.validation_split import ValidationSet, split_validation
 
 __all__ = ["Prepared", "TrainingError", "prepare"]
 
@@ -36,7 +36,7 @@ class Prepared:
     batches: BatchMaker
     split: Split
     validation: ValidationSet
-    set_aside: SetAside
+    set_aside: ReservedAnomalies
     before: list[str] = field(default_factory=list)
 
     @property
@@ -59,9 +59,9 @@ def prepare(
     What settings are selected on is taken away first: no statistic, limit or pool of training knows it.
     """
     settings = spec.settings
-    split, real = set_aside(split_for(corpus, spec.normal_class), settings, streams)
+    split, real = reserve_anomalies(split_for(corpus, spec.normal_class), settings, streams)
     split, held_out = _hold_out(split, settings.evaluation.validation.nominal_fraction, streams)
-    taken = take_validation(settings, corpus, split, held_out, real.validation, validation_pool, streams)
+    taken = split_validation(settings, corpus, split, held_out, real.validation, validation_pool, streams)
     split, exposure = replace(split, train_anomalous=taken.train_anomalous), taken.left_of(exposure)
     if not len(split.train_nominal):
         raise TrainingError(f"class '{spec.normal_class}' of '{corpus.name}' has no nominal training images")

@@ -11,17 +11,16 @@ import numpy.typing as npt
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
-from fcdd_sweep.metrics.colour import STEPS, reference_quantiles
+from fcdd_sweep.metrics.cell_counts import cell_counts
 from fcdd_sweep.metrics.curves import thin_curve
-from fcdd_sweep.metrics.pictured import pictured
-from fcdd_sweep.metrics.pixels import cell_counts
+from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import Ranking, rank
-from fcdd_sweep.metrics.upsampling import blur
+from fcdd_sweep.metrics.shown_images import shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.detector import Detector
-from fcdd_sweep.training.judging import Judged, judge
-from fcdd_sweep.training.outcome import FloatArray
 from fcdd_sweep.training.prepare import Prepared
+from fcdd_sweep.training.result import FloatArray
+from fcdd_sweep.training.validation import ValidationResult, validate
 
 _REFERENCES_PER_LABEL = 100
 """Images of each label behind the colours of the globally scaled heatmaps."""
@@ -65,7 +64,7 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
         detector: trained.
         corpus, prepared: the data, how the normal class divides it, and what was held out and set aside.
     """
-    judged = judge(detector, corpus, prepared.validation)
+    judged = validate(detector, corpus, prepared.validation)
     split = prepared.split if detector.settings.evaluation.test else _untested(prepared.split)
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
@@ -102,7 +101,7 @@ def _score_columns(
     prepared: Prepared,
     label: npt.NDArray[np.int8],
     score: FloatArray,
-    judged: Judged,
+    judged: ValidationResult,
     nominal_label: int,
 ) -> dict[str, list[Any]]:
     """Test images, validation images, and without a score the real anomalies that left the test set for training."""
@@ -214,7 +213,7 @@ def _kept_maps(
     maps: Tensor,
 ) -> dict[str, npt.NDArray[Any]]:
     """The arrays of `maps.npz` that come from the test set."""
-    kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else pictured(label, score)
+    kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else shown_images(label, score)
     size = detector.settings.images.size
     place = detector.place
     arrays: dict[str, npt.NDArray[Any]] = {

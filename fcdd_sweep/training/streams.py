@@ -25,6 +25,8 @@ Stream = Literal[
     "dropout",
     "validation",
 ]
+
+
 _NUMBER: dict[Stream, int] = {
     "weights": 0,
     "order": 1,

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.anomalies.limits import drawn_by_type, limited
-from fcdd_sweep.anomalies.offline import malform_once
+from fcdd_sweep.anomalies.malform import malform_once
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
 from fcdd_sweep.anomalies.synthetic import render
+from fcdd_sweep.config.fields import FromTestSource
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.config.selection import SetAsideSource
 from fcdd_sweep.data.corpus import Corpus, Split
+from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool
-from fcdd_sweep.data.store import shortened
 from fcdd_sweep.training import anomaly_pools
-from fcdd_sweep.training.anomaly_pools import AnomalyPool, Pool, StreamedPool, read_first
+from fcdd_sweep.training.anomaly_pools import AnomalyPool, ResidentPool, StreamedPool, read_first
 from fcdd_sweep.training.augment import nearest_index
-from fcdd_sweep.training.errors import TrainingError
+from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.streams import Streams
 
 _CHUNK = 256
@@ -29,7 +29,7 @@ _CHUNK = 256
 
 
 @dataclass(frozen=True)
-class SetAside:
+class ReservedAnomalies:
     """Real anomalies that left the test set, for every config of the experiment alike: indices into the corpus.
 
     Attributes:
@@ -58,7 +58,7 @@ class Supervision:
     notes: list[str]
 
 
-def set_aside(split: Split, settings: Settings, streams: Streams) -> tuple[Split, SetAside]:
+def reserve_anomalies(split: Split, settings: Settings, streams: Streams) -> tuple[Split, ReservedAnomalies]:
     """Take real anomalies out of the test set, as many of each defect type as the experiment's largest limit.
 
     The first ones of one permutation a type, so limits are nested and all configs are tested on the same images. Those
@@ -69,7 +69,7 @@ def set_aside(split: Split, settings: Settings, streams: Streams) -> tuple[Split
     rngs = [streams.numpy("set_aside", 0, number) for number in range(len(set(types)))]
     evaluation = settings.evaluation
     selecting = evaluation.validation.anomalies
-    for_validation = selecting.set_aside if isinstance(selecting, SetAsideSource) else 0
+    for_validation = selecting.set_aside if isinstance(selecting, FromTestSource) else 0
     of_type = drawn_by_type(types, evaluation.real_anomalies_set_aside, rngs, for_validation)
     trains = settings.anomalies.source in REAL_SOURCES
     most = None if settings.anomalies.limit == "all" else settings.anomalies.limit
@@ -83,7 +83,7 @@ def set_aside(split: Split, settings: Settings, streams: Streams) -> tuple[Split
         test_label=split.test_label[stays],
         test_defect=tuple(split.test_defect[row] for row in stays),
     )
-    return left, SetAside(split.test[reserved], split.test[used], split.test[validation])
+    return left, ReservedAnomalies(split.test[reserved], split.test[used], split.test[validation])
 
 
 def _joined(parts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
@@ -160,20 +160,20 @@ def _exposure_pool(
     _some(len(pixels), settings, f"none of the {size} outlier-exposure images can be read")
     if unreadable:
         counts = f"{len(unreadable)} outlier-exposure images cannot be read and were passed over"
-        notes.append(f"{counts}: {shortened(exposure.names(sorted(unreadable)))}")
+        notes.append(f"{counts}: {name_list(exposure.names(sorted(unreadable)))}")
     if len(pixels) < needed:
         notes.append(f"{needed} outlier-exposure images were to be used, but only {len(pixels)} of {size} can be read")
-    return Pool(torch.from_numpy(pixels).to(device)), notes
+    return ResidentPool(torch.from_numpy(pixels).to(device)), notes
 
 
 def _real_pool(
     settings: Settings, corpus: Corpus, index: npt.NDArray[np.int64], device: torch.device, *, with_maps: bool
-) -> Pool:
+) -> ResidentPool:
     """Images `index` of the corpus, and their maps where the data has maps and they are asked for."""
     gt_maps = None
     if with_maps and corpus.has_maps:
         gt_maps = torch.from_numpy(_raw_maps(corpus, index, settings.images.raw_size)).to(device)
-    return Pool(torch.from_numpy(np.asarray(corpus.images[index])).to(device), gt_maps)
+    return ResidentPool(torch.from_numpy(np.asarray(corpus.images[index])).to(device), gt_maps)
 
 
 def _raw_maps(corpus: Corpus, index: npt.NDArray[np.int64], raw_size: int) -> npt.NDArray[np.uint8]:
@@ -208,4 +208,4 @@ def _made_once(settings: Settings, nominal: Tensor, streams: Streams) -> Supervi
     unchanged = int(same)
     note = f"{unchanged} of {len(nominal)} anomalies made before training equal their nominal image, which '{source}' "
     notes = [note + "did not change"] if unchanged else []
-    return Supervision(Pool(images, gt_maps), len(nominal), notes)
+    return Supervision(ResidentPool(images, gt_maps), len(nominal), notes)

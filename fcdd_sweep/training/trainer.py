@@ -16,21 +16,20 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
 
 from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
-from fcdd_sweep.config.trial import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
-from fcdd_sweep.training.checkpoint import Course, Keeper, KeepsNothing, moment_of
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
-from fcdd_sweep.training.errors import DivergedError
-from fcdd_sweep.training.judging import look
 from fcdd_sweep.training.methods import METHODS
-from fcdd_sweep.training.outcome import EpochRecord, Observer, Outcome, Silent
-from fcdd_sweep.training.pictures import training_pictures
 from fcdd_sweep.training.prepare import Prepared, prepare
+from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
 from fcdd_sweep.training.scoring import evaluate
+from fcdd_sweep.training.shown_samples import shown_samples
+from fcdd_sweep.training.state import CheckpointSink, NullSink, TrainingState, moment_of
 from fcdd_sweep.training.streams import Streams
+from fcdd_sweep.training.validation import validation_auroc
 
 
 class Stopped(Exception):
@@ -42,10 +41,10 @@ def train(
     corpus: Corpus,
     exposure: ImagePool | None = None,
     observer: Observer | None = None,
-    keeper: Keeper | None = None,
+    keeper: CheckpointSink | None = None,
     resume: Mapping[str, Any] | None = None,
     validation_pool: ImagePool | None = None,
-) -> Outcome:
+) -> TrainingResult:
     """Train and test one trial.
 
     The same spec and data give the same numbers on the same kind of device, alone or beside others, in one go or going
@@ -75,8 +74,8 @@ def train(
         if resume is not None:
             course.restore(resume)
         detector = Detector(settings, spec.normal_class, network, prepared.batches.preprocessor)
-        glance = partial(look, detector, corpus, prepared.validation)
-        fit(course, prepared.batches, observer or Silent(), keeper or KeepsNothing(), glance)
+        glance = partial(validation_auroc, detector, corpus, prepared.validation)
+        train_epochs(course, prepared.batches, observer or NullObserver(), keeper or NullSink(), glance)
         trained = time.perf_counter()
         network.eval()
         tested = evaluate(detector, corpus, prepared)
@@ -93,31 +92,31 @@ def train(
             "test_time_s": time.perf_counter() - trained,
             "device": device_name(device),
         }
-        return Outcome(
+        return TrainingResult(
             history=course.history,
             scores=tested.scores,
             curves=tested.curves,
             metrics=tested.metrics | facts,
             defects=tested.defects,
-            maps=tested.maps | training_pictures(detector, prepared.batches),
+            maps=tested.maps | shown_samples(detector, prepared.batches),
             snapshot=detector.snapshot() | _ending(course) | {"seed": spec.seed, "trial_id": spec.trial_id},
             notes=prepared.notes,
         )
 
 
-def begin(network: Any, batches: BatchMaker, started: float) -> Course:
+def begin(network: Any, batches: BatchMaker, started: float) -> TrainingState:
     """A training before its first step; `started` is when it began, in seconds of `perf_counter`."""
     optimizer = make_optimizer(network, batches.settings.training)
     schedule = make_schedule(optimizer, batches.settings.training)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
-    return Course(network, optimizer, schedule, sums, batches.unreadable, started)
+    return TrainingState(network, optimizer, schedule, sums, batches.unreadable, started)
 
 
-def fit(
-    course: Course,
+def train_epochs(
+    course: TrainingState,
     batches: BatchMaker,
     observer: Observer,
-    keeper: Keeper,
+    keeper: CheckpointSink,
     glance: Callable[[], float] = lambda: math.nan,
 ) -> None:
     """Train to the last of the configured epochs; the device is waited for once an epoch, never within one.
@@ -141,7 +140,7 @@ def fit(
     _pause(course, observer, keeper)
 
 
-def run_epoch(course: Course, batches: BatchMaker, observer: Observer, keeper: Keeper) -> None:
+def run_epoch(course: TrainingState, batches: BatchMaker, observer: Observer, keeper: CheckpointSink) -> None:
     """The steps of the course's epoch that are not done yet; adds up losses and numbers of samples."""
     network, optimizer = course.network, course.optimizer
     network.train()
@@ -156,7 +155,7 @@ def run_epoch(course: Course, batches: BatchMaker, observer: Observer, keeper: K
         course.step += 1
 
 
-def _pause(course: Course, observer: Observer, keeper: Keeper) -> None:
+def _pause(course: TrainingState, observer: Observer, keeper: CheckpointSink) -> None:
     """Between two steps: keep the state where that is due, and stop where that is asked."""
     stop = observer.stop_asked()
     if stop or keeper.due(course.epoch, course.step):
@@ -165,7 +164,7 @@ def _pause(course: Course, observer: Observer, keeper: Keeper) -> None:
         raise Stopped(f"stopped {moment_of(course.epoch, course.step)}")
 
 
-def _ending(course: Course) -> dict[str, Any]:
+def _ending(course: TrainingState) -> dict[str, Any]:
     """What a snapshot holds of the training: the states of optimiser and schedule, and the number of epochs."""
     return {
         "optimizer": course.optimizer.state_dict(),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.results.place import Place, children, files_below, local_copy
+from fcdd_sweep.results.storage import Location, children, files_below, local_copy
 from fcdd_sweep.sweep.ledger import Ledger
 
 MAY_DIFFER = frozenset(
@@ -18,18 +18,18 @@ MAY_DIFFER = frozenset(
 TABLES = (tree.METRICS, tree.HISTORY, tree.SCORES, tree.CURVES, tree.DEFECTS)
 
 
-def rows_of(place: Place) -> list[dict[str, Any]]:
+def rows_of(place: Location) -> list[dict[str, Any]]:
     table = files.read_table(place)
     return table.drop_columns([name for name in table.column_names if name in MAY_DIFFER]).to_pylist()
 
 
-def leaves(run: Place) -> list[str]:
+def leaves(run: Location) -> list[str]:
     """Every whole leaf, whether planned or not."""
     below = [name for name in files_below(run) if name.endswith(f"/{tree.METRICS}")]
     return sorted(name.removesuffix(f"/{tree.METRICS}") for name in below if not name.startswith(tree.ATTEMPTS))
 
 
-def assert_whole(run: Place, specs: Any) -> None:
+def assert_whole(run: Location, specs: Any) -> None:
     """Every planned trial is done, once; nothing else lies there, and another start would find nothing to do."""
     planned = {row["trial_id"]: row["leaf"] for row in files.read_table(run / tree.PLAN).to_pylist()}
     index = files.read_table(run / tree.INDEX).to_pylist()
@@ -44,7 +44,7 @@ def assert_whole(run: Place, specs: Any) -> None:
     assert ledger.repaired == [] and children(run / tree.ATTEMPTS) == []
 
 
-def assert_same(run: Place, undisturbed: Path) -> None:
+def assert_same(run: Location, undisturbed: Path) -> None:
     """Bit for bit."""
     assert leaves(run) == leaves(undisturbed)
     for leaf in leaves(undisturbed):
@@ -55,7 +55,7 @@ def assert_same(run: Place, undisturbed: Path) -> None:
     assert found == expected
 
 
-def assert_same_arrays(place: Place, undisturbed: Path) -> None:
+def assert_same_arrays(place: Location, undisturbed: Path) -> None:
     with local_copy(place) as local:
         found, expected = files.read_arrays(local), files.read_arrays(undisturbed)
     assert found.keys() == expected.keys()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcdd_sweep.sweep import tune_cluster
+from fcdd_sweep.runners import ray_session
 from tests.faults.schedule import Kill
 
 MACHINES = 2
@@ -108,7 +108,7 @@ class Site:
 def site(folder: Path, arguments: Sequence[str], setenv: Callable[[str, str], None]) -> Iterator[Site]:
     """See `Site`. `setenv` sets variables of this process, which machines and drivers are given."""
     setenv("RAY_AUTH_MODE", "token")
-    setenv("RAY_AUTH_TOKEN", tune_cluster._TOKEN)  # a process keeps to its first one
+    setenv("RAY_AUTH_TOKEN", ray_session._TOKEN)  # a process keeps to its first one
     folder.mkdir(parents=True, exist_ok=True)
     made = Site(folder, arguments)
     try:

@@ -14,9 +14,9 @@ from collections import Counter
 import pytest
 
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.remote import place_of
+from fcdd_sweep.config.locations import parse_location
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.sweep.plan import plan
 from tests.faults.same import assert_same, assert_whole
 from tests.faults.schedule import Kill, schedule
 from tests.faults.site import site, waited_for
@@ -69,7 +69,7 @@ def short_run(tmp_path_factory):
 def store():
     """A folder of an S3 server of our own."""
     with served() as server:
-        yield place_of(server.address(uuid.uuid4().hex))
+        yield parse_location(server.address(uuid.uuid4().hex))
 
 
 def killed(folder, output, overrides, counts, longest_s, setenv, seed=None):

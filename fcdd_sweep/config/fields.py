@@ -1,0 +1,152 @@
+"""Times in an experiment file: `90s`, `5m`, `2h`; and how often, by time or by epochs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+
+DURATION_PATTERN = r"^[1-9][0-9]{0,8} ?[smh]$"
+
+
+EVERY_PATTERN = r"^[1-9][0-9]{0,8}( ?[smh]| epochs?)$"
+
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
+"""A length of time; `seconds` reads it."""
+
+
+EveryText = Annotated[str, Field(pattern=EVERY_PATTERN)]
+"""How often something is done; `Every.of` reads it."""
+
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(duration: str) -> float:
+    """`5m` as seconds.
+
+    Raises:
+        ValueError: it is no duration.
+    """
+    if not re.fullmatch(DURATION_PATTERN, duration):
+        raise ValueError(f"'{duration}' is no duration such as '90s', '5m' or '2h'")
+    return int(duration[:-1]) * _SECONDS[duration[-1]]
+
+
+@dataclass(frozen=True)
+class Every:
+    """How often: by time or by epochs, one of the two.
+
+    Attributes:
+        seconds: after so many seconds; None where epochs count.
+        epochs: after so many epochs; None where seconds count.
+    """
+
+    seconds: float | None = None
+    epochs: int | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Every:
+        """From `5m` or `10 epochs`.
+
+        Raises:
+            ValueError: it is neither.
+        """
+        if not re.fullmatch(EVERY_PATTERN, text):
+            raise ValueError(f"'{text}' is neither a duration such as '5m' nor a number of epochs such as '10 epochs'")
+        number, _, unit = text.partition(" ")
+        return cls(epochs=int(number)) if unit.startswith("epoch") else cls(seconds=seconds(text))
+
+
+class Section(BaseModel):
+    """A part of an experiment file: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+"""A path that no longer depends on where the program was started; `~` is the home folder."""
+
+
+class DatasetSource(Section):
+    dataset: str
+    """Outlier exposure: training images of this data set."""
+    root: AbsolutePath | None = None
+    """Where that data set lies, if it needs a folder."""
+    download: bool = False
+    """Whether what is missing below `root` may be fetched from where its authors publish it."""
+
+
+class FolderSource(Section):
+    folder: AbsolutePath
+    """Outlier exposure: all images below this folder."""
+
+
+def kind_of_source(source: object) -> str | None:
+    """The tag of a source in a union: of a name, a data set or a folder."""
+    if isinstance(source, str):
+        return "(name)"
+    if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
+        return "(folder)"
+    return "(dataset)" if isinstance(source, DatasetSource | dict) else None
+
+
+AnomalySource = Annotated[
+    Annotated[str, Tag("(name)")]
+    | Annotated[DatasetSource, Tag("(dataset)")]
+    | Annotated[FolderSource, Tag("(folder)")],
+    Discriminator(kind_of_source),
+]
+
+
+VALIDATION_NAMES = ("none", "training")
+"""What `evaluation.validation.anomalies` may be beside the name of a synthetic source."""
+
+
+class FromTestSource(Section):
+    set_aside: int = Field(ge=1)
+    """How many test anomalies of each defect type leave the test set of every config, to select settings on them; one
+    of each type stays."""
+
+
+def _kind_of_anomalies(source: object) -> str | None:
+    if isinstance(source, FromTestSource) or (isinstance(source, dict) and "set_aside" in source):
+        return "(set_aside)"
+    return kind_of_source(source)
+
+
+ValidationSource = Annotated[
+    Annotated[str, Tag("(name)")]
+    | Annotated[DatasetSource, Tag("(dataset)")]
+    | Annotated[FolderSource, Tag("(folder)")]
+    | Annotated[FromTestSource, Tag("(set_aside)")],
+    Discriminator(_kind_of_anomalies),
+]
+
+
+class Validation(Section):
+    nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the nominal training images that is held out; thresholds come from them."""
+    anomalies: ValidationSource = "none"
+    """Anomalies beside them, which neither training nor the test set has: `none`; a synthetic source by name, rendered
+    on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`; or
+    `{set_aside: N}`."""
+    epochs: list[Annotated[int, Field(ge=1)]] = []
+    """After these epochs `history.parquet` has the AUROC over validation images; training does not notice."""
+
+    @field_validator("epochs")
+    @classmethod
+    def increasing(cls, epochs: list[int]) -> list[int]:
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"epochs must increase, found {epochs}")
+        return epochs

@@ -1,0 +1,102 @@
+"""Addresses of object stores, `s3://BUCKET/KEY?OPTIONS`, as far as they are text. `results.storage` reads and writes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+"""What `pyarrow.fs.FileSystem.from_uri` opens, apart from this machine's own files."""
+
+
+_URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
+
+
+_SECRET = re.compile(r"(secret|password|token|account_key|access_key)", re.IGNORECASE)
+
+
+class StorageError(OSError):
+    """An object store did not do what it was asked, after as many tries as it gets; the message says all."""
+
+
+@dataclass(frozen=True)
+class RemotePath:
+    """A place in an object store. Like a `PurePath`, it is text alone: it can be compared, pickled and sent about.
+
+    Attributes:
+        root: scheme and bucket, `s3://bucket`.
+        key: what is below it, `experiments/digits`; empty for the bucket itself.
+        query: options of the store, `endpoint_override=127.0.0.1:9000&scheme=http`; they stay behind every child.
+    """
+
+    root: str
+    key: str = ""
+    query: str = ""
+
+    def __truediv__(self, below: str) -> RemotePath:
+        return RemotePath(self.root, "/".join(filter(None, [self.key, *str(below).split("/")])), self.query)
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemotePath:
+        return RemotePath(self.root, self.key.rpartition("/")[0], self.query)
+
+    def __str__(self) -> str:
+        options = f"?{self.query}" if self.query else ""
+        return f"{self.root}/{self.key}{options}" if self.key else f"{self.root}{options}"
+
+
+def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
+    """What a user named: a URI, or a path, where `~` is the home folder. A path comes back absolute.
+
+    Raises:
+        ValueError: a URI that cannot name a place, in words.
+    """
+    if isinstance(text, RemotePath):
+        return text
+    match = _URI.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        return Path(text).expanduser().absolute()
+    scheme, host, path, query = match.group("scheme").lower(), *match.group("host", "path", "query")
+    if scheme == "file":
+        if host not in ("", "localhost") or not path:
+            raise ValueError(f"'{text}' must have three slashes: file:///folder")
+        return Path(unquote(path)).absolute()
+    if scheme not in SCHEMES:
+        raise ValueError(f"'{scheme}://' is no storage that is known here; allowed: a path, or {', '.join(_SHOWN)}")
+    parts = path.split("/")
+    if not host and scheme not in ("hdfs", "viewfs"):
+        raise ValueError(f"'{text}' names no bucket; write {scheme}://BUCKET/FOLDER")
+    if ".." in parts or re.search(r"[%#]", path):
+        raise ValueError(f"'{text}': '..', '%' and '#' are not understood in the name of a folder")
+    if (":" in host.rpartition("@")[0]) or (scheme == "s3" and "@" in host) or _SECRET.search(query):
+        raise ValueError(
+            f"'{scheme}://{host.rpartition('@')[2]}' comes with a password, which would be written into every run; "
+            "give it through the environment instead, see docs/storage.md"
+        )
+    return RemotePath(f"{scheme}://{host}", "/".join(part for part in parts if part not in ("", ".")), query)
+
+
+def as_written(text: str | Path | RemotePath) -> Path | RemotePath:
+    """Like `place_of`, but a path stays as it was written, for what is shown again."""
+    place = parse_location(text)
+    return Path(str(text)) if isinstance(place, Path) and "://" not in str(text) else place
+
+
+_SHOWN = tuple(f"{scheme}://" for scheme in ("file", *SCHEMES))
+
+
+def cache_root(cache_dir: Path | None = None) -> Path:
+    """Where what can be made again is kept: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else in the user's cache folder."""
+    if cache_dir is not None:
+        return cache_dir.absolute()
+    if own := os.environ.get("FCDD_SWEEP_CACHE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fcdd_sweep"

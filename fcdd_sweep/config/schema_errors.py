@@ -1,0 +1,217 @@
+"""pydantic's errors in our words: where, what was found, what is allowed, the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
+from fcdd_sweep.config.layers import Key, Origin, Tree, value_at_key
+from fcdd_sweep.config.presets import PRESETS
+from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
+from fcdd_sweep.config.text import (
+    allowed,
+    annotation_of,
+    choice_list,
+    choices,
+    found_text,
+    key_names,
+    sections_in,
+    without_annotation,
+)
+
+_TAGGED: dict[str | int, Any] = {
+    "(name)": str,
+    "(dataset)": DatasetSource,
+    "(folder)": FolderSource,
+    "(set_aside)": FromTestSource,
+    "(exponential)": ExponentialSchedule,
+    "(milestones)": MilestoneSchedule,
+}
+"""Tags of the schema's unions; brackets keep them apart from keys."""
+
+
+_ALLOWED: dict[Key, str] = {
+    ("dataset", "classes"): "all, or a list of class names or numbers such as [bottle, 3]",
+    ("anomalies", "source"): "the name of a synthetic source, {dataset: NAME} or {folder: PATH}",
+    (
+        "evaluation",
+        "validation",
+        "anomalies",
+    ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {set_aside: N}",
+    ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
+    (
+        "training",
+        "schedule",
+    ): "{type: exponential, factor: F} or {type: milestones, milestones: [EPOCH, ...], factor: F}",
+}
+"""Where words made from the types would be clumsy."""
+
+
+_ALLOWED_BELOW: dict[Key, str] = {
+    ("grid",): "a list of values such as training.learning_rate: [0.1, 0.01]",
+    ("variants",): "dotted keys and their values such as {network.bias: false}",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A problem, the key that it is about, and whether that key is missing."""
+
+    key: Key
+    problem: Problem
+    missing: bool
+
+
+def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
+    """One fault a key, however many of pydantic's errors tell of it."""
+    spots = [(detail, *_locate(detail["loc"], root)) for detail in error.errors(include_url=False)]
+    keys = {key for _, key, _ in spots}
+    found_faults: dict[Key, Fault] = {}
+    for detail, key, annotation in spots:
+        deeper = any(len(other) > len(key) and other[: len(key)] == key for other in keys)
+        # A list with one bad item is reported by the item; that it is no 'all' either is pydantic's view alone.
+        if key not in found_faults and (not deeper or detail["type"] == "value_error"):
+            found_faults[key] = Fault(key, _problem(detail, key, annotation, origin), detail["type"] == "missing")
+    return list(found_faults.values())
+
+
+def _locate(loc: tuple[str | int, ...], root: type[Section]) -> tuple[Key, Any]:
+    """The key that an error is about and the type that was declared there.
+
+    pydantic's locations also name the choices of unions, which are no keys.
+    """
+    key: Key = ()
+    annotation: Any = root
+    for part in loc:
+        if part in _TAGGED:
+            annotation = _TAGGED[part]
+            continue
+        inner = _into(annotation, part)
+        if inner is not None:
+            key, annotation = (*key, part), inner
+    return key, annotation
+
+
+def _into(annotation: Any, part: str | int) -> Any:
+    """The type below `part`; None where `part` names a choice of a union. An unknown key has its section's type."""
+    for choice in choices(annotation):
+        kind, _ = without_annotation(choice)
+        if isinstance(kind, type) and issubclass(kind, Section):
+            field = key_names(kind).get(str(part))
+            return kind if field is None else annotation_of(field)
+        if get_origin(kind) is list and isinstance(part, int):
+            return get_args(kind)[0]
+        if get_origin(kind) is dict and annotation is choice:
+            return get_args(kind)[1]
+    return None
+
+
+def _problem(detail: ErrorDetails, key: Key, annotation: Any, origin: Origin) -> Problem:
+    where = origin.where(key)
+    match detail["type"]:
+        case "extra_forbidden":
+            return unknown_key(where, key, sections_in(annotation)[0])
+        case "missing":
+            return Problem(where, "the key is missing", _allowed(key, annotation), _preset_step(key))
+        case "value_error":
+            return Problem(where, str(detail["ctx"]["error"]))
+    value = detail["input"]
+    if key == ("schema",):
+        return _schema_problem(where, value)
+    if detail["type"].startswith("union_tag") and isinstance(value, dict):
+        return _type_problem(origin.where((*key, "type")), value)
+    return Problem(where, found_text(value), _allowed(key, annotation), _value_step(key, value, annotation))
+
+
+def unknown_key(where: str, key: Key, section: type[Section]) -> Problem:
+    """An unknown key of a section, with the nearest of its keys, or how a dotted key is written."""
+    names, last = list(key_names(section)), str(key[-1])
+    head, _, tail = last.partition(".")
+    step = closest(last, names)
+    if tail and head in names:
+        step = f"Write it as `{head}: {{{tail}: ...}}`"
+    return Problem(where, "there is no such key", ", ".join(names), step)
+
+
+def _allowed(key: Key, annotation: Any) -> str:
+    return _ALLOWED.get(key) or _ALLOWED_BELOW.get(key[:1]) or allowed(annotation)
+
+
+def _preset_step(key: Key) -> str:
+    if key == ("schema",):
+        return f"Write `schema: {SCHEMA_VERSION}`"
+    names = preset_fills(key)
+    return f"Give it a value, or name a preset that does (`preset: NAME`): {', '.join(names)}" if names else ""
+
+
+def preset_fills(key: Key) -> list[str]:
+    """Names of the presets that have this key."""
+    return [name for name, preset in PRESETS.items() if value_at_key(preset.tree, key) is not None]
+
+
+def _schema_problem(where: str, value: Any) -> Problem:
+    return Problem(
+        where,
+        f"{found_text(value)}, a version of experiment files that this program does not read",
+        str(SCHEMA_VERSION),
+        f"Write `schema: {SCHEMA_VERSION}`, or use the version of fcdd_sweep that the file was written for",
+    )
+
+
+def _type_problem(where: str, schedule: Mapping[str, Any]) -> Problem:
+    names = ("exponential", "milestones")
+    if "type" not in schedule:
+        return Problem(where, "the key is missing", choice_list([f"'{name}'" for name in names]))
+    kind = schedule["type"]
+    return Problem(where, found_text(kind), choice_list([f"'{name}'" for name in names]), closest(kind, names))
+
+
+def _value_step(key: Key, value: Any, annotation: Any) -> str:
+    """What to write instead, where that can be told."""
+    if value is None:
+        return "Give it a value, or remove the key"
+    if isinstance(value, str):
+        return _text_step(key, value, annotation)
+    return ""
+
+
+def _text_step(key: Key, value: str, annotation: Any) -> str:
+    sections = sections_in(annotation)
+    if sections and "name" in key_names(sections[0]):
+        return f"Write it as `{key[-1]}: {{name: {value}}}`"
+    kinds = [without_annotation(choice)[0] for choice in choices(annotation)]
+    if any(get_origin(kind) is list for kind in kinds):
+        return f"Write a list: [{value}]"
+    names = [name for kind in kinds if get_origin(kind) is Literal for name in get_args(kind) if isinstance(name, str)]
+    return closest(value, names)
+
+
+S = TypeVar("S", bound=Section)
+
+
+def validated(root: type[S], tree: Tree, origin: Origin) -> tuple[S | None, list[Fault]]:
+    """The section that `tree` describes, or everything that is wrong with it."""
+    try:
+        return root.model_validate(tree), []
+    except ValidationError as error:
+        return None, faults(error, root, origin)
+
+
+def sound_section(kind: type[S], tree: Any) -> S | None:
+    """The section that `tree` describes, unknown keys left out; None when anything else is wrong with it."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    unknown = {
+        detail["loc"][0] for detail in details if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
+    }
+    if len(unknown) < len(details):
+        return None
+    return kind.model_validate({key: value for key, value in tree.items() if key not in unknown})

@@ -1,0 +1,251 @@
+"""What a search may say: the space, the budget, what judges a config. `search_space` checks it against the rest."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from fcdd_sweep.config.fields import Section
+
+Algorithm = Literal["tpe", "random", "grid", "cmaes", "gp", "nsga2"]
+
+
+Direction = Literal["maximize", "minimize"]
+
+
+SEARCH_METRICS: dict[str, Direction] = {
+    "validation_image_auroc": "maximize",
+    "validation_image_ap": "maximize",
+    "validation_pixel_auroc": "maximize",
+    "final_loss": "minimize",
+    "train_time_s": "minimize",
+}
+"""Figures of a trial that may judge a config, and the direction in which they are better."""
+
+
+ORACLE = "oracle/"
+"""Stands before the name of a figure of the test set."""
+
+
+ORACLE_METRICS: dict[str, Direction] = {
+    f"{ORACLE}{name}": "maximize" for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")
+}
+
+
+PRUNABLE = "validation_image_auroc"
+"""The metric that is also measured while a trial trains."""
+
+
+MOST_VALUES = 10_000
+"""Values of a grid's axis; more than anybody means to try."""
+
+
+Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
+Seeds = Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]]
+
+
+def _value_text(value: Any) -> str:
+    """One text for equal values; 1 and true differ."""
+    return json.dumps(value, sort_keys=True)
+
+
+class Budget(Section):
+    """What may be spent; the first limit that is reached ends the search."""
+
+    configs: int | None = Field(None, ge=1)
+    """Configs that are judged, the file's own one included."""
+    trials: int | None = Field(None, ge=1)
+    """Trials that judge configs; no config is begun that would need more."""
+    hours: float | None = Field(None, gt=0.0)
+    """Hours of searching, over all starts; no config is begun afterwards, those that were are judged."""
+
+    @model_validator(mode="after")
+    def not_empty(self) -> Budget:
+        if self.configs is None and self.trials is None and self.hours is None:
+            raise ValueError("the budget is empty: give configs, trials or hours, such as {configs: 20}")
+        return self
+
+
+class SearchAxis(Section):
+    """The values that a search may give one key: `log`, `float`, `int` or `choices`."""
+
+    log: Ends | bool | None = None
+    """`[low, high]` on a logarithmic scale; or, beside `int`, whether that range is on one."""
+    float_: Ends | None = Field(None, alias="float")
+    """`[low, high]`, evenly."""
+    int_: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(None, alias="int")
+    """`[low, high]`, whole numbers, both ends included."""
+    choices: list[Any] | None = None
+    """A list of values."""
+    step: float | int | None = None
+    """Of `float` or `int`: the distance between two values, counted from the low end."""
+    when: dict[str, Any] = {}
+    """Other keys of the space and the value, or list of values, that they must have for this key to be searched."""
+
+    @model_validator(mode="after")
+    def is_one_kind(self) -> SearchAxis:
+        kinds = [name for name, given in self._kinds().items() if given]
+        if len(kinds) != 1:
+            found = " and ".join(kinds) if kinds else "none of them"
+            raise ValueError(
+                f"one of log: [low, high], float: [low, high], int: [low, high], choices: [...]; has {found}"
+            )
+        for wrong in (*self._range_problems(), *self._choice_problems()):
+            raise ValueError(wrong)
+        return self
+
+    def _kinds(self) -> dict[str, bool]:
+        return {
+            "log": isinstance(self.log, list),
+            "float": self.float_ is not None,
+            "int": self.int_ is not None,
+            "choices": self.choices is not None,
+        }
+
+    def _range_problems(self) -> Iterator[str]:
+        ends = self.ends
+        if ends is None:
+            if self.step is not None:
+                yield "step belongs to a range, float or int"
+            return
+        low, high = ends
+        if low >= high:
+            yield f"the low end {low:g} is not below the high end {high:g}"
+        elif self.is_log and low <= 0:
+            yield f"the low end {low:g} of a logarithmic range must be above 0"
+        elif self.step is not None and (self.is_log or self.step <= 0 or self.step > high - low):
+            yield f"step {self.step:g} must be above 0, at most the range's width, and not beside a logarithmic scale"
+        elif self.int_ is not None and isinstance(self.step, float):
+            yield f"step {self.step:g} of whole numbers must be a whole number"
+        elif self.log is True and self.int_ is None:
+            yield "log: true belongs to int; write log: [low, high]"
+
+    def _choice_problems(self) -> Iterator[str]:
+        if self.choices is None:
+            return
+        if self.log is not None:
+            yield "log belongs to a range"
+        if not self.choices:
+            yield "the list of choices is empty"
+        texts = [_value_text(value) for value in self.choices]
+        for text in dict.fromkeys(text for text in texts if texts.count(text) > 1):
+            yield f"the choice {text} is given twice"
+
+    @property
+    def ends(self) -> list[float] | list[int] | None:
+        """Of a range; None for choices."""
+        return self.log if isinstance(self.log, list) else self.float_ or self.int_
+
+    @property
+    def is_log(self) -> bool:
+        return isinstance(self.log, list) or self.log is True
+
+    @property
+    def extremes(self) -> list[Any]:
+        """The values by which the whole axis is checked: both ends of a range, or every choice."""
+        return list(self.choices if self.choices is not None else self.ends or [])
+
+    def contains(self, value: Any) -> bool:
+        """Whether the axis can give this value."""
+        if self.choices is not None:
+            return _value_text(value) in map(_value_text, self.choices)
+        ends = self.ends or []
+        if isinstance(value, bool) or not isinstance(value, int | float) or not ends[0] <= value <= ends[1]:
+            return False
+        steps = (value - ends[0]) / self.step if self.step else 0.0
+        return (self.int_ is None or isinstance(value, int)) and abs(steps - round(steps)) < 1e-9
+
+    def values(self) -> list[Any] | None:
+        """Every value in order; None for a range without steps, which has no end of them."""
+        if self.choices is not None:
+            return list(self.choices)
+        if self.int_ is not None:
+            return list(range(self.int_[0], self.int_[1] + 1, int(self.step or 1)))
+        if self.float_ is None or self.step is None:
+            return None
+        low, high = self.float_
+        return [float(f"{low + n * self.step:.12g}") for n in range(1 + math.floor((high - low) / self.step + 1e-9))]
+
+
+class Prune(Section):
+    at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    """Epochs at which configs are compared; the metric is measured after each of them."""
+    keep: float = Field(0.5, gt=0.0, lt=1.0)
+    """Share of the configs compared that goes on; a config below it is given up."""
+    min_configs: int = Field(4, ge=1)
+    """Other configs that must have come as far on the same classes and seeds before any is given up."""
+
+    @field_validator("at")
+    @classmethod
+    def increasing(cls, at: list[int]) -> list[int]:
+        if at != sorted(set(at)):
+            raise ValueError(f"the epochs must increase, found {at}")
+        return at
+
+
+class SearchSettings(Section):
+    algorithm: Algorithm = "tpe"
+    """How configs are suggested, by Optuna: tree-structured Parzen estimators, at random, all of a grid, CMA-ES,
+    Gaussian processes, or NSGA-II for several metrics."""
+    budget: Budget
+    """What may be spent: `configs`, `trials`, `hours`; raised later, the study goes on."""
+    space: dict[str, SearchAxis] = Field(min_length=1)
+    """Dotted keys and their values: `{log: [a, b]}`, `{float: [a, b], step: s}`, `{int: [a, b], step: s, log: true}`,
+    `{choices: [...]}`; each also with `when: {OTHER.KEY: value}`."""
+    metric: str | list[str] = "validation_image_auroc"
+    """What judges a config, its mean over classes and seeds; a list of them for `nsga2`. One of the test set must be
+    written `oracle/NAME` and is marked everywhere."""
+    direction: Direction | list[Direction] | None = None
+    """Whether large or small values are better; left out: as the metric's name says."""
+    classes: Literal["all"] | list[str | int] = "all"
+    """Normal classes that judge a config, of those in `dataset.classes`."""
+    seeds: Literal["all"] | Seeds = "all"
+    """Seeds that judge a config; all: those of the experiment."""
+    test: bool = False
+    """Whether the trials that judge configs are tested, too; no choice depends on it."""
+    prune: Prune | None = None
+    """When configs that do worse than others are given up early; null: never."""
+    confirm_seeds: Seeds | None = None
+    """Fresh seeds on which the best config and the file's own are trained again and tested; left out: as many as the
+    experiment has, none of which judged."""
+    seed: int = Field(0, ge=0)
+    """Of the suggestions."""
+    parallel: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Configs that are judged at the same time; auto: as many as keep the machines busy. More than one makes the
+    suggestions depend on which ends first."""
+    failed_trials: Literal["drop_config", "mean_of_rest", "worst"] = "drop_config"
+    """What a trial that failed for good does to its config: the config has no value, or the mean of its other trials,
+    or the trial counts as 0."""
+    storage: str | None = None
+    """Optuna's storage, a URL such as `postgresql://...`; null: a journal file in the run."""
+
+    @property
+    def metrics(self) -> list[str]:
+        return [self.metric] if isinstance(self.metric, str) else list(self.metric)
+
+    @property
+    def directions(self) -> list[Direction]:
+        """One a metric."""
+        if self.direction is None:
+            return [direction_of(name) for name in self.metrics]
+        return [self.direction] if isinstance(self.direction, str) else list(self.direction)
+
+    @property
+    def oracle(self) -> bool:
+        """Whether any metric looks at the test set."""
+        return any(name.startswith(ORACLE) for name in self.metrics)
+
+
+def direction_of(metric: str) -> Direction:
+    return {**SEARCH_METRICS, **ORACLE_METRICS}[metric]
+
+
+def column_of(metric: str) -> str:
+    """The column of `metrics.parquet` that holds it."""
+    return metric.removeprefix(ORACLE)

@@ -1,0 +1,131 @@
+"""What identifies a trial: config, normal class and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from fcdd_sweep.config.schema import Settings
+
+NUMERICS_VERSION = 2
+"""Raised by hand when code changes the numbers that a trial gives."""
+
+
+NOT_IDENTITY = (
+    "dataset.root",
+    "dataset.classes",
+    "dataset.download",
+    "anomalies.source.root",
+    "anomalies.source.download",
+    "evaluation.validation.anomalies.root",
+    "evaluation.validation.anomalies.download",
+    "evaluation.validation.epochs",
+    "heatmaps.quantile",
+    "heatmaps.blur",
+    "resources",
+    "keep",
+)
+"""Keys that may change without making another trial: paths, resources, drawing, and a look at validation images on the
+way, which fills a column of the history and changes nothing else."""
+
+
+def canonical(value: object) -> str:
+    """One JSON text for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: object) -> str:
+    """12 hex digits of the SHA-256 of `value` as canonical JSON."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+
+
+def slug(text: str) -> str:
+    """`text` as a file name: letters, digits, `.`, `_` and `-` alone; what had to change gets a mark of its own."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+    return plain if plain == text else f"{plain or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """One (config, normal class, seed).
+
+    Attributes:
+        settings: the resolved settings.
+        normal_class: name of the class that is trained on.
+        seed: the integer really given to the generators.
+        config_name: name of the config's folder; empty when the experiment has one config.
+        parameters: the grid's and variants' values that make this config.
+    """
+
+    settings: Settings
+    normal_class: str
+    seed: int
+    config_name: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def config_id(self) -> str:
+        return config_id(self.settings)
+
+    @cached_property
+    def trial_id(self) -> str:
+        return digest({"config": self.config_id, "class": self.normal_class, "seed": self.seed})
+
+    @property
+    def leaf(self) -> str:
+        """Where the trial's files lie below the run's directory, with forward slashes."""
+        return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "normal_class": self.normal_class,
+            "seed": self.seed,
+            "config_name": self.config_name,
+            "parameters": self.parameters,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> TrialSpec:
+        return cls(**{**plain, "settings": Settings.model_validate(plain["settings"])})
+
+
+def config_id(settings: Settings) -> str:
+    """12 hex digits that stand for everything in the settings that changes a trial's numbers."""
+    return digest({"settings": identity(settings), "numerics": NUMERICS_VERSION})
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """The part of the settings that changes a trial's numbers, as plain values.
+
+    A folder of anomalies and a file of weights count by their last name: where they lie does not matter.
+    Values at their default are left out, so that a new key with a default leaves the ids of finished trials alone; a
+    default that changes must therefore raise `NUMERICS_VERSION`.
+    """
+    plain = settings.model_dump(mode="json", include=set(Settings.model_fields), exclude_defaults=True)
+    for key in NOT_IDENTITY:
+        *parents, last = key.split(".")
+        section: Any = plain
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    validation = plain.get("evaluation", {}).get("validation", {})
+    for named, key in (
+        (plain.get("anomalies", {}).get("source"), "folder"),
+        (validation.get("anomalies"), "folder"),
+        (plain.get("network"), "weights"),
+    ):
+        if isinstance(named, dict) and key in named:
+            named[key] = named[key].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return _without_empty(plain)
+
+
+def _without_empty(plain: dict[str, Any]) -> dict[str, Any]:
+    """Sections that lost all their keys are left out, whatever their depth."""
+    kept = {key: _without_empty(value) if isinstance(value, dict) else value for key, value in plain.items()}
+    return {key: value for key, value in kept.items() if value != {}}

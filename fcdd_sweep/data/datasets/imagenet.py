@@ -1,0 +1,260 @@
+"""ImageNet's ILSVRC2012 as its users have it, read in place: nothing is extracted or downloaded.
+
+    ROOT/ILSVRC2012_img_train.tar           a tar of 1,000 tars, one a WordNet id
+    ROOT/ILSVRC2012_img_val.tar             50,000 images
+    ROOT/ILSVRC2012_devkit_t12.tar.gz       which class each validation image shows, and the classes' names
+
+or, for each half by itself, the layout that torchvision extracts:
+
+    ROOT/train/n########/*.JPEG             the 30 classes are enough
+    ROOT/val/n########/*.JPEG               without the development kit, `words.txt` gives names (Pascal VOC needs them)
+
+As a data set it is ImageNet-30: training images of the wanted classes, validation images of all 30 as the test set.
+As outlier exposure it is the validation split of all classes, without those of the data set that is trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.locations import cache_root
+from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.data.datasets.synsets import (
+    IMAGENET30,
+    SYNSET,
+    WORDS,
+    excluded,
+    exclusion_note,
+    misnamed,
+    read_devkit,
+    read_words,
+)
+from fcdd_sweep.data.decoding.files import file_stamp, visible_folders
+from fcdd_sweep.data.decoding.pixels import decode_image
+from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, folder_members, members, nested_members, open_index
+from fcdd_sweep.data.pools import FilePool
+from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record, Say, wanted_classes
+
+TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
+
+
+_PLACE = "Register at https://image-net.org, download it, and place it there; it cannot be downloaded from here"
+
+
+_AGAIN = "Copy both there again"
+
+
+IMAGES_PER_CLASS = 1300
+
+
+_THIRTY = frozenset(IMAGENET30.values())
+
+
+def scan(dataset: Dataset, images: Images) -> DatasetScan:
+    """ImageNet-30: training images of the wanted classes and test images of all."""
+    assert dataset.root is not None  # the loader has checked it
+    problems: list[Problem] = []
+    wanted, every = wanted_classes(dataset, tuple(IMAGENET30)), tuple(IMAGENET30)
+    tables = []
+    for split, open_half, classes in (("training", training_index, wanted), ("validation", validation_index, every)):
+        try:
+            tables.append(open_half(dataset.root, cache_root()))
+            problems += _class_problems(tables[-1], classes, split)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        return DatasetScan(problems=tuple(dict.fromkeys(problems)))
+    train, test = tables
+    records = [*_records(train, wanted, "train"), *(_records(test, every, "val") if wanted else ())]
+    return DatasetScan(tuple(records), skips_unreadable=True)
+
+
+def expose(root: Path, target: str, images: Images, cache: Path, say: Say | None = None) -> FilePool:
+    """The validation images of all classes but those that match classes of data set `target`.
+
+    Raises:
+        DataError: the split cannot be read, or names are needed and missing.
+    """
+    return exposed(validation_index(root, cache, say), "imagenet", target, images)
+
+
+def exposure_problems(root: Path, target: str | None) -> list[Problem]:
+    """Why `expose` would raise."""
+    try:
+        table = validation_index(root, cache_root())
+    except DataError as error:
+        return list(error.problems)
+    return unnamed_problem(table.root, target, table.groups, table.words)
+
+
+def exposed(table: ImageIndex, source: str, target: str, images: Images) -> FilePool:
+    """A table's images as a pool, without the classes that data set `target` must not see as anomalies.
+
+    Raises:
+        DataError: names are needed and missing, or no image is left.
+    """
+    if problems := unnamed_problem(table.root, target, table.groups, table.words):
+        raise DataError(problems)
+    left_out = excluded(target, table.groups, table.words)
+    kept = [i for i in range(len(table.groups)) if i not in left_out]
+    notes = (exclusion_note(source, target, list(left_out.values())),) if left_out else ()
+    pool = FilePool(table, kept, images, notes)
+    if not len(pool):
+        raise DataError(Problem(str(table.root), f"holds no image that may be an anomaly of '{target}'"))
+    return pool
+
+
+def unnamed_problem(root: Path, target: str | None, groups: Sequence[str], words: Sequence[str]) -> list[Problem]:
+    """A problem if `target` goes by the classes' names and some have none."""
+    unnamed = [group for group, said in zip(groups, words, strict=True) if not said]
+    if target != "pascalvoc" or not unnamed:
+        return []
+    what = f"the classes of '{target}' are left out by name, and {len(unnamed)} have no name, {unnamed[0]} for one"
+    return [Problem(str(root), what, f"{DEVKIT}, or {WORDS} with lines such as 'n02389026 sorrel'", "Place it there")]
+
+
+def training_index(root: Path, cache: Path) -> ImageIndex:
+    """The training images of ImageNet-30's classes, as far as they are there.
+
+    Raises:
+        DataError: there are none, or a tar is damaged, or its counts are not those of the development kit.
+    """
+    tar, kind = root / TRAIN_TAR, "imagenet-train"
+    if tar.is_file():
+        stamps = [file_stamp(tar), words_stamp(root)]
+        return open_index(root, cache, kind, stamps, 30 * IMAGES_PER_CLASS, lambda: _train_in_tar(root))
+    if found := [folder for folder in synset_folders(root / "train") if folder.name in _THIRTY]:
+        return folder_index(root, cache, kind, found)
+    raise DataError(Problem(str(root), f"holds neither {TRAIN_TAR} nor train/n########", next_step=_PLACE))
+
+
+def validation_index(root: Path, cache: Path, say: Say | None = None) -> ImageIndex:
+    """The validation images of all classes.
+
+    Raises:
+        DataError: there are none, the development kit is missing, a file is damaged, or counts do not match.
+    """
+    tar, devkit, kind = root / VAL_TAR, root / DEVKIT, "imagenet-val"
+    if tar.is_file() and devkit.is_file():
+        stamps = [file_stamp(tar), file_stamp(devkit)]
+        return open_index(root, cache, kind, stamps, 50_000, lambda: _val_in_tar(tar, devkit), say)
+    if found := synset_folders(root / "val"):
+        return folder_index(root, cache, kind, found, say)
+    if tar.is_file():
+        what = f"there is no {DEVKIT}, which says what the images of {VAL_TAR} show"
+        raise DataError(Problem(str(root), what, next_step=_PLACE))
+    raise DataError(Problem(str(root), f"holds neither {VAL_TAR} nor val/n########", next_step=_PLACE))
+
+
+def folder_index(root: Path, cache: Path, kind: str, folders: list[Path], say: Say | None = None) -> ImageIndex:
+    """The images directly in folders that are called by WordNet ids.
+
+    It is made anew when files come, go or get other names, not when one is overwritten.
+    """
+    stamps = [[str(folder.relative_to(root)), folder.stat().st_mtime_ns] for folder in folders]
+
+    def listings() -> Iterator[GroupFiles]:
+        words = words_in(root)
+        for folder in folders:
+            holder = folder.relative_to(root).as_posix()
+            yield GroupFiles(folder.name, holder, folder_members(folder), words.get(folder.name, ""))
+
+    count = len(folders) * IMAGES_PER_CLASS
+    return open_index(root, cache, kind, [stamps, words_stamp(root)], count, listings, say)
+
+
+def synset_folders(folder: Path) -> list[Path]:
+    """The folders called by WordNet ids, in order."""
+    return [child for child in visible_folders(folder) if SYNSET.fullmatch(child.name)]
+
+
+def words_in(root: Path) -> dict[str, str]:
+    """Names by WordNet id, from the development kit or `words.txt`; empty when there is neither.
+
+    Raises:
+        DataError: the development kit is damaged.
+    """
+    if (root / DEVKIT).is_file():
+        return read_devkit(root / DEVKIT).words
+    return read_words(root / WORDS) if (root / WORDS).is_file() else {}
+
+
+def words_stamp(root: Path) -> list[str]:
+    return [file_stamp(root / name) for name in (DEVKIT, WORDS) if (root / name).is_file()]
+
+
+def _train_in_tar(root: Path) -> Iterator[GroupFiles]:
+    """The inner tars of ImageNet-30, compared with the development kit where there is one."""
+    tar = root / TRAIN_TAR
+    kit = read_devkit(root / DEVKIT) if (root / DEVKIT).is_file() else None
+    inner = {_wnid(name): found for name, found in nested_members(tar, lambda name: _wnid(name) in _THIRTY)}
+    expected = {} if kit is None else kit.training_images
+    problems = [
+        Problem(str(tar), f"{wnid}.tar holds {len(found)} images, and {DEVKIT} says {expected[wnid]}", "", _AGAIN)
+        for wnid, found in inner.items()
+        if expected.get(wnid, len(found)) != len(found)
+    ]
+    if problems:
+        raise DataError(problems)
+    words = words_in(root) if kit is None else kit.words
+    return (GroupFiles(wnid, TRAIN_TAR, inner[wnid], words.get(wnid, "")) for wnid in sorted(inner))
+
+
+def _wnid(name: str) -> str:
+    """The WordNet id of `FOLDERS/n########.tar`."""
+    return name.rsplit("/", 1)[-1].removesuffix(".tar")
+
+
+def _val_in_tar(tar: Path, devkit: Path) -> Iterator[GroupFiles]:
+    kit = read_devkit(devkit)
+    found = sorted(members(tar), key=lambda member: member.name.rsplit("/", 1)[-1])
+    if len(found) != len(kit.truth):
+        what = f"holds {len(found)} images, and {devkit.name} describes {len(kit.truth)}"
+        raise DataError(Problem(str(tar), what, next_step=_AGAIN))
+    labels = np.array(kit.truth)
+    for wnid in np.unique(labels):
+        chosen = [found[i] for i in np.flatnonzero(labels == wnid)]
+        yield GroupFiles(str(wnid), tar.name, chosen, kit.words[str(wnid)])
+
+
+def _class_problems(table: ImageIndex, classes: tuple[str, ...], split: str) -> list[Problem]:
+    """Which of the classes a table has no images of, and WordNet ids with other names."""
+    counts, where = dict(zip(table.groups, np.diff(table.begin), strict=True)), str(table.root)
+    wrong = [Problem(where, f"WordNet ids are mixed up: {said}") for said in misnamed(table.groups, table.words)]
+    return wrong + [
+        Problem(where, f"there is no {split} image of class '{name}' ({IMAGENET30[name]})", next_step=_PLACE)
+        for name in classes
+        if not counts.get(IMAGENET30[name])
+    ]
+
+
+def _records(table: ImageIndex, classes: tuple[str, ...], split: str) -> Iterator[Record]:
+    for name in classes:
+        group = table.groups.index(IMAGENET30[name])
+        holder = table.root / table.holders[group]
+        tar_stamp = file_stamp(holder) if holder.is_file() else ""
+        for row in range(int(table.begin[group]), int(table.begin[group + 1])):
+            file = tar_stamp or file_stamp(holder / table.name(row))
+            yield Record(
+                path=f"{split}/{table.label(row)}",
+                class_name=name,
+                is_test=split == "val",
+                is_anomalous=False,
+                defect="",
+                stamp=f"{file}:{table.offsets[row]}:{table.sizes[row]}",
+                load=partial(_load, table, row),
+            )
+
+
+def _load(table: ImageIndex, row: int) -> DecodedImage:
+    name = f"{table.holder(row)}: {table.name(row)}"
+    try:
+        content = table.content(row)
+    except OSError as error:
+        raise DataError(Problem(name, f"cannot be read ({error.strerror or error})")) from error
+    return DecodedImage(decode_image(content, name))

@@ -1,0 +1,119 @@
+"""A folder of files that is built once per machine, however many processes ask for it at once.
+
+An entry is either complete or absent: it is built aside, sealed with the size and checksum of every file, and renamed.
+A lock lets one process build while the others wait; when the builder dies, the lock is free again. Old entries are
+never removed: deleting the cache folder is always safe, and costs a new decoding.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from fcdd_sweep.config.errors import DataError, Problem
+
+SEAL = "seal.json"
+
+
+_BLOCK = 1 << 16
+
+
+_BLOCKS = 256
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+_UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT})
+
+
+def cached(root: Path, name: str, size_bytes: int, build: Callable[[Path], None]) -> Path:
+    """The folder `root`/`name` with the files that `build` writes; built when it is missing or damaged.
+
+    Args:
+        root: the cache folder; made if missing.
+        name: the entry; it must change whenever `build` would write something else.
+        size_bytes: about how much `build` will write.
+        build: fills the empty folder that it is given.
+    Raises:
+        DataError: the disk is full or the folder cannot be written. No half-written entry is left.
+    """
+    entry = root / name
+    if is_intact(entry):
+        return entry
+    with _explained(root, size_bytes):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f"{name}.lock"):
+            if not is_intact(entry):
+                _replace(entry, size_bytes, build)
+    return entry
+
+
+def is_intact(entry: Path) -> bool:
+    """Whether all files of an entry are as they were when it was sealed."""
+    try:
+        seal = json.loads((entry / SEAL).read_text(encoding="utf-8"))
+        return bool(seal) and all(_mark(entry / name) == tuple(mark) for name, mark in seal.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False  # whatever is wrong with it, building it again mends it
+
+
+def _replace(entry: Path, size_bytes: int, build: Callable[[Path], None]) -> None:
+    partial = entry.with_name(f"{entry.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    if shutil.disk_usage(entry.parent).free < size_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    try:
+        partial.mkdir()
+        build(partial)
+        _seal(partial)
+        shutil.rmtree(entry, ignore_errors=True)
+        partial.rename(entry)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _seal(folder: Path) -> None:
+    files = sorted(folder.iterdir())
+    for file in files:
+        with file.open("rb+") as handle:
+            os.fsync(handle.fileno())
+    marks = {file.name: _mark(file) for file in files}
+    (folder / SEAL).write_text(json.dumps(marks), encoding="utf-8")
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """Size and checksum; of a large file 256 blocks are read, or every start would cost a pass over all images."""
+    size = path.stat().st_size
+    blocks = -(-size // _BLOCK)
+    chosen = range(blocks) if blocks <= _BLOCKS else [i * (blocks - 1) // (_BLOCKS - 1) for i in range(_BLOCKS)]
+    checksum = 0
+    with path.open("rb") as file:
+        for block in chosen:
+            file.seek(block * _BLOCK)
+            checksum = zlib.crc32(file.read(_BLOCK), checksum)
+    return size, checksum
+
+
+@contextmanager
+def _explained(root: Path, size_bytes: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        elsewhere = "set FCDD_SWEEP_CACHE to a folder"
+        if error.errno in _FULL:
+            what = f"the disk is full: the decoded images take {size_bytes / 1e6:.1f} MB"
+            raise DataError(Problem(str(root), what, next_step=f"Free some space, or {elsewhere} elsewhere")) from error
+        if error.errno in _UNWRITABLE:
+            what = f"the folder for decoded images cannot be written ({error.strerror})"
+            next_step = f"Make it writable, or {elsewhere} that you may write to"
+            raise DataError(Problem(str(root), what, next_step=next_step)) from error
+        raise

@@ -1,0 +1,155 @@
+"""From image files to arrays: whatever a file holds becomes 8-bit grey or RGB, then one size and one colour.
+
+What is done to files that are not plain 8-bit RGB:
+- EXIF orientation is applied, for images and maps alike.
+- Transparent images are laid over white.
+- 16-bit grey is scaled by its full range (65535 becomes 255), so that images stay comparable; 32-bit whole numbers
+  are taken for 16-bit ones. Floating-point images have no known range and are refused.
+- CMYK, palette, black-and-white and other modes are converted by Pillow; of several frames the first counts.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.data.records import DecodedImage
+
+DECODER_VERSION = 2
+"""Raised by hand when this module gives other pixels for the same file."""
+
+
+Resize = Literal["nearest", "bilinear", "area"]
+
+
+Color = Literal["grey", "rgb"]
+
+
+Aspect = Literal["stretch", "crop"]
+
+
+PixelArray = npt.NDArray[np.uint8]
+
+
+Mask = npt.NDArray[np.bool_]
+
+
+def read_image(path: Path) -> PixelArray:
+    """The image in a file: (H, W) grey or (H, W, 3) RGB uint8, upright.
+
+    Raises:
+        DataError: the file is missing, truncated, or no image; names the path.
+    """
+    return _pixels_of(_open(path, path))
+
+
+def decode_image(content: bytes, name: str) -> PixelArray:
+    """The image in a file's content, as `read_image` gives it; `name` is what an error calls the file.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return _pixels_of(_open(io.BytesIO(content), name))
+
+
+def read_mask(path: Path) -> Mask:
+    """The ground-truth map in a file: (H, W) bool, True above half of the file's own maximum (0/255, 0/1, JPEG).
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    image = _open(path, path)
+    values = np.asarray(image if image.mode.startswith("I") else image.convert("L"))
+    return np.asarray(values > values.max() / 2)
+
+
+def read_picture(path: Path, mask_path: Path | None = None) -> DecodedImage:
+    """An image and its map, if it has one.
+
+    Raises:
+        DataError: one of them does not decode, or their sizes differ.
+    """
+    image = read_image(path)
+    mask = None if mask_path is None else read_mask(mask_path)
+    if mask is not None and mask.shape != image.shape[:2]:
+        what = f"the map has {_size(mask)} pixels, but its image {path} has {_size(image)}"
+        raise DataError(Problem(str(mask_path), what, next_step="Save the map at the size of its image"))
+    return DecodedImage(image, mask)
+
+
+def fit_image(image: PixelArray, raw_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch") -> PixelArray:
+    """`image`, (H, W) or (H, W, 3) uint8, as (C, raw_size, raw_size) uint8.
+
+    `stretch` shows all of the image and does not keep its proportions; `crop` keeps them and shows the middle, as large
+    as the shorter side allows. Nearest neighbour reads pixel floor(i * side / raw_size), as maps do. Bilinear widens
+    its filter when it shrinks (Pillow's way). Area is the mean of the covered pixels, and bilinear where the image must
+    grow.
+    """
+    if aspect == "crop":
+        image = _middle(image)
+    picture = Image.fromarray(image).convert("L" if color == "grey" else "RGB")
+    if picture.size != (raw_size, raw_size) and resize != "nearest":
+        picture = picture.resize((raw_size, raw_size), _filter(resize, picture.size, raw_size))
+    array = np.asarray(picture)
+    if resize == "nearest":
+        rows, columns = (np.arange(raw_size) * side // raw_size for side in array.shape[:2])
+        array = array[rows][:, columns]
+    return np.ascontiguousarray(array[None] if color == "grey" else array.transpose(2, 0, 1))
+
+
+def _middle(image: PixelArray) -> PixelArray:
+    """The largest square in the middle."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _filter(resize: Resize, size: tuple[int, int], raw_size: int) -> Image.Resampling:
+    shrinks = min(size) >= raw_size
+    return Image.Resampling.BOX if resize == "area" and shrinks else Image.Resampling.BILINEAR
+
+
+def _pixels_of(image: Image.Image) -> PixelArray:
+    if image.mode.startswith("I"):
+        return _from_16_bit(np.asarray(image))
+    if _is_transparent(image):
+        image = _over_white(image)
+    return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
+
+
+def _open(source: Path | io.BytesIO, name: object) -> Image.Image:
+    try:
+        with Image.open(source) as file:
+            image = ImageOps.exif_transpose(file)
+    except Exception as error:  # Pillow's readers raise many types; whichever it is, the file must be mended
+        what = f"does not decode as an image ({type(error).__name__}: {error})"
+        raise DataError(Problem(str(name), what, next_step="Replace the file or remove it")) from error
+    if image.mode == "F":
+        what = "is a floating-point image, whose range is unknown"
+        raise DataError(Problem(str(name), what, allowed="8 or 16 bits a channel", next_step="Convert the file"))
+    return image
+
+
+def _from_16_bit(values: npt.NDArray[np.integer]) -> PixelArray:
+    scaled: PixelArray = np.rint(np.clip(values, 0, 65535) / 257).astype(np.uint8)
+    return scaled
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in {"RGBA", "RGBa", "LA", "La", "PA"} or "transparency" in image.info
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _size(array: npt.NDArray[np.generic]) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,0 +1,174 @@
+"""What is wrong with an experiment's training anomalies and what it trains on. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
+from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.fields import DatasetSource, FolderSource
+from fcdd_sweep.config.schema import Anomalies, Dataset, Images
+from fcdd_sweep.data.loading import defects_in_test
+from fcdd_sweep.data.records import DatasetFacts
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.planning.reserved_anomalies import DefectCounts, real_problems
+from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
+
+
+def anomaly_problems(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+    """Mode, source, limit and data that do not fit each other."""
+    anomalies = parts.anomalies
+    if anomalies is None:
+        return
+    mode = MODES[anomalies.mode]
+    yield from _source(anomalies, mode, parts, looks)
+    yield from _real(parts, facts, looks)
+    if anomalies.mode == "unsupervised" and not anomalies.online:
+        what = "mode 'unsupervised' makes no anomalies, neither before training nor in it"
+        yield Problem("anomalies.online", what, "true", "Remove the key, or choose another anomalies.mode")
+    if anomalies.source in REAL_SOURCES:
+        return
+    if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
+        what = f"a limit of {anomalies.limit} has no meaning here: "
+        what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
+        yield Problem("anomalies.limit", what, "all", "Remove the key, or set it to all")
+    if mode.real and facts is not None and parts.dataset is not None and not facts.trains_with_anomalies:
+        what = f"mode 'other' needs anomalies in the training split, and '{parts.dataset.name}' has none there"
+        others = [name for name, info in MODES.items() if not info.real]
+        yield Problem("anomalies.mode", what, ", ".join(others))
+    elif mode.real and facts is not None and facts.protocol == "defects":
+        yield from _classes_without_anomalies(parts, facts, looks)
+
+
+def _classes_without_anomalies(parts: ConfigSections, facts: DatasetFacts, looks: DataInspector) -> Iterator[Problem]:
+    """Mode `other` trains each class on its own anomalies, and not every class need have some."""
+    if parts.dataset is None or parts.images is None or not (chosen := chosen_classes(parts.dataset, facts)):
+        return
+    scan = looks.scan(only(chosen, parts.dataset), parts.images)
+    without = [name for name in chosen if not scan.anomalous_in_training[name]]
+    if without and scan.is_whole:
+        what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
+        yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
+
+
+def _source(anomalies: Anomalies, mode: ModeInfo, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
+    source, where = anomalies.source, "anomalies.source"
+    if source is None:
+        if mode.needs_source:
+            yield Problem(where, f"mode '{anomalies.mode}' needs a source", _sources_for(mode))
+    elif not mode.needs_source:
+        step = f"Remove the key, or choose another mode: {', '.join(name for name, m in MODES.items() if m.sources)}"
+        yield Problem(where, f"mode '{anomalies.mode}' takes no source", next_step=step)
+    elif isinstance(source, str) and source in REAL_SOURCES:
+        if "real" not in mode.sources:
+            what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
+            yield Problem(where, what, _sources_for(mode), "For real anomalies choose anomalies.mode: noise")
+    elif isinstance(source, str):
+        if source not in SOURCES:
+            kind = "source" if "real" in mode.sources else "synthetic source"
+            yield Problem(where, f"there is no {kind} '{source}'", _sources_for(mode), _source_step(source))
+        elif source in DARKENING and anomalies.mode == "noise":
+            what = f"'{source}' only darkens: in place of an image it is black, and the network learns nothing else"
+            yield Problem(where, what, next_step="Choose anomalies.mode: malformed_normal, or another source")
+    elif "exposure" not in mode.sources:
+        what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
+        yield Problem(where, what, _sources_for(mode), "For outlier exposure choose anomalies.mode: noise")
+    else:
+        yield from _exposure(source, parts, looks)
+
+
+def _sources_for(mode: ModeInfo) -> str:
+    real = REAL_SOURCES if "real" in mode.sources else ()
+    exposure = ["{dataset: NAME}", "{folder: PATH}"] if "exposure" in mode.sources else []
+    return ", ".join([*SOURCES, *real, *exposure])
+
+
+def _real(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+    dataset, images, evaluation = parts.dataset, parts.images, parts.evaluation
+    if dataset is None or facts is None:
+        return
+    aside = 0 if evaluation is None else evaluation.real_anomalies_set_aside
+
+    def counted() -> DefectCounts:
+        return {} if images is None else counts_of(dataset, images, facts, looks)
+
+    yield from real_problems(parts.anomalies, aside, dataset, facts, counted)
+
+
+def counts_of(dataset: Dataset, images: Images, facts: DatasetFacts, looks: DataInspector) -> DefectCounts:
+    """Test images of each defect type, of every chosen class that can be read."""
+    chosen = chosen_classes(dataset, facts)
+    found = defects_in_test(looks.scan(dataset.model_copy(update={"classes": list(chosen)}), images)) if chosen else {}
+    return {name: found[name] for name in chosen if name in found}
+
+
+def _source_step(source: str) -> str:
+    if source in DATA_SETS:
+        return f"Images of a data set are written as {{dataset: {source}}}"
+    return closest(source, [*SOURCES, *REAL_SOURCES])
+
+
+def _exposure(source: DatasetSource | FolderSource, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
+    if isinstance(source, FolderSource):
+        if not source.folder.is_dir():
+            yield Problem("anomalies.source.folder", f"there is no folder {source.folder}")
+        elif not looks.has_images(source.folder):
+            yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
+        return
+    instead = "Choose another one, or anomalies.mode: other for its real anomalies"
+    yield from data_set_problems(source, parts, looks, instead)
+
+
+def data_set_problems(
+    source: DatasetSource, parts: ConfigSections, looks: DataInspector, instead: str
+) -> Iterator[Problem]:
+    """Why no anomalies can come from a data set; `instead` of the trained one itself something else may be chosen."""
+    where = "anomalies.source.dataset"
+    if source.dataset not in DATA_SETS:
+        what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
+        yield Problem(where, what, ", ".join(DATA_SETS), step)
+    elif holds_normal_class(source, parts.dataset):
+        what = f"'{source.dataset}' is the data set itself, and holds the normal class"
+        yield Problem(where, what, next_step=instead)
+    elif parts.images is not None:
+        yield from looks.exposure_problems(source, parts.dataset, parts.images)
+
+
+def place(root: Path | None) -> Path | None:
+    return None if root is None else root.resolve()  # links may lead to one folder
+
+
+def holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
+    """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
+    same = dataset is not None and dataset.name == source.dataset and place(dataset.root) == place(source.root)
+    return same and not DATA_SETS[source.dataset].streamed
+
+
+def baseline_problems(parts: ConfigSections) -> Iterator[Problem]:
+    """The baselines know no maps, and the autoencoder no anomalies: it would learn to rebuild them, too."""
+    if parts.training is not None and parts.training.supervision == "maps":
+        yield Problem("training.supervision", f"method '{parts.method}' trains from labels alone", "labels")
+    if parts.method == "ae" and parts.anomalies is not None and parts.anomalies.mode != "unsupervised":
+        what = f"method 'ae' rebuilds whatever it is trained on, so mode '{parts.anomalies.mode}' would hide anomalies"
+        yield Problem("anomalies.mode", what, "unsupervised")
+    if parts.method == "ae" and parts.images is not None and parts.images.nominal_label:
+        what = "method 'ae' rebuilds the normal class and cannot push it away: its scores would be read backwards"
+        yield Problem("images.nominal_label", what, "0")
+
+
+def supervision_problems(parts: ConfigSections, facts: DatasetFacts | None) -> Iterator[Problem]:
+    if parts.training is None or parts.anomalies is None:
+        return
+    mode, where = parts.anomalies.mode, "training.supervision"
+    if parts.training.supervision == "maps":
+        mapless = facts is not None and not facts.maps and not MODES[mode].sources
+        if mapless and parts.dataset is not None:
+            what = f"'{parts.dataset.name}' has no ground-truth maps, and mode '{mode}' makes none"
+            yield Problem(where, what, "labels")
+    elif MODES[mode].gives_maps:
+        step = "Set training.supervision: maps, or anomalies.mode: malformed_normal"
+        yield Problem(where, f"mode '{mode}' trains on the maps of changed pixels", "maps", step)
+    elif facts is not None and facts.maps and parts.dataset is not None:
+        what = f"'{parts.dataset.name}' has ground-truth maps, and such data always trains on maps"
+        yield Problem(where, what, "maps", "Set training.supervision: maps")

@@ -1,0 +1,208 @@
+"""What an experiment names against what there is: data sets, classes, networks, sources. Needs no torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.layers import Origin
+from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Settings
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.config.trial_spec import slug
+from fcdd_sweep.data.loading import classes_of, has_maps, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.records import DatasetFacts
+from fcdd_sweep.data.registry import DATA_SETS, swept
+from fcdd_sweep.networks.describe import field_of, to_fetch
+from fcdd_sweep.planning.anomaly_checks import anomaly_problems, baseline_problems, supervision_problems
+from fcdd_sweep.planning.data_counts import untrained
+from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, class_name, only
+from fcdd_sweep.planning.validation_checks import validation_problems
+
+_WIDEST_STD = 1 / 3
+"""Of the upsampling Gaussian, as a share of the receptive field: at its edge the Gaussian is at a third of its peak."""
+
+
+def facts_of(dataset: Dataset | None) -> tuple[DatasetFacts | None, list[Problem]]:
+    """What the data set has, or why that cannot be told."""
+    if dataset is None:
+        return None, []
+    if dataset.name not in DATA_SETS:
+        what = f"there is no data set '{dataset.name}'"
+        return None, [Problem("dataset.name", what, ", ".join(swept()), closest(dataset.name, swept()))]
+    if DATA_SETS[dataset.name].exposure_only:
+        what = f"'{dataset.name}' serves as outlier exposure alone: it has no classes to train on"
+        step = f"Name it in anomalies.source: {{dataset: {dataset.name}, root: DIR}}"
+        return None, [Problem("dataset.name", what, ", ".join(swept()), step)]
+    try:
+        facts = (protocol_of(dataset), classes_of(dataset), has_maps(dataset), trains_with_anomalies(dataset))
+    except DataError as error:
+        return None, list(error.problems)
+    return DatasetFacts(*facts), []
+
+
+def problems_of(
+    parts: ConfigSections, facts: DatasetFacts | None, origin: Origin, looks: DataInspector
+) -> list[Problem]:
+    """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
+    problems = [*_network(parts, looks), *anomaly_problems(parts, facts, looks)]
+    problems += validation_problems(parts, facts, looks)
+    problems += baseline_problems(parts) if parts.method != "fcdd" else supervision_problems(parts, facts)
+    if parts.dataset is not None and parts.dataset.name in swept():
+        problems += _data(parts.dataset, parts.images, facts, looks)
+    return [located(problem, origin) for problem in dict.fromkeys(problems)]
+
+
+def located(problem: Problem, origin: Origin) -> Problem:
+    """A problem about a key of the experiment, with its file and line; a problem about a path stays as it is."""
+    is_key = problem.where.split(".")[0] in Settings.model_fields and "/" not in problem.where
+    return replace(problem, where=origin.where(problem.where)) if is_key else problem
+
+
+def _data(
+    dataset: Dataset, images: Images | None, facts: DatasetFacts | None, looks: DataInspector
+) -> Iterator[Problem]:
+    known = DATA_SETS[dataset.name]
+    if dataset.root is not None and not known.needs_root:
+        what = f"'{known.name}' needs no folder, found {dataset.root}"
+        yield Problem("dataset.root", what, next_step="Remove the key")
+    chosen = () if facts is None else chosen_classes(dataset, facts)
+    if facts is not None:
+        yield from _classes(dataset, facts)
+        yield from _folder_names(chosen)
+    if images is not None and images.aspect == "crop" and facts is not None and facts.maps:
+        what = f"'{dataset.name}' has ground-truth maps, which are those of whole images"
+        yield Problem("images.aspect", what, "stretch", "Set images.aspect: stretch")
+    if images is not None and (facts is None or chosen):
+        # Classes that do not exist are reported above; the others' files are still looked at.
+        scan = looks.scan(only(chosen, dataset), images)
+        yield from scan.problems
+        yield from untrained(scan, dataset.name, chosen)
+
+
+def _classes(dataset: Dataset, facts: DatasetFacts) -> Iterator[Problem]:
+    if dataset.classes == "all":
+        return
+    if not dataset.classes:
+        yield Problem("dataset.classes", "the list of classes is empty", f"all, or some of {', '.join(facts.classes)}")
+    for wanted in dataset.classes:
+        yield from _one_class(wanted, dataset.name, facts.classes)
+    for name, count in Counter(chosen_classes(dataset, facts)).items():
+        if count > 1:
+            yield Problem("dataset.classes", f"class '{name}' is listed {count} times", next_step="List it once")
+
+
+def _one_class(wanted: str | int, dataset: str, classes: tuple[str, ...]) -> Iterator[Problem]:
+    name = class_name(wanted, classes)
+    if isinstance(wanted, str) and name is None:
+        step = closest(wanted, classes)
+        yield Problem("dataset.classes", f"'{dataset}' has no class '{wanted}'", ", ".join(classes), step)
+    elif name is None:
+        allowed = f"0 to {len(classes) - 1}, or names: {', '.join(classes)}"
+        yield Problem("dataset.classes", f"'{dataset}' has no class number {wanted}", allowed)
+    elif isinstance(wanted, int) and str(wanted) in classes and name != str(wanted):
+        what = f"{wanted} may mean class number {wanted}, which is '{name}', or the class named '{wanted}'"
+        yield Problem("dataset.classes", what, next_step=f"Write the name in quotes: '{name}' or '{wanted}'")
+
+
+def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
+    """Every class has a folder in the run; two may not share one, also where upper and lower case do not differ."""
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(slug(name).casefold(), name)
+        if other != name:
+            what = f"the results of classes '{other}' and '{name}' would share the folder normal_{slug(name)}"
+            yield Problem("dataset.classes", what, next_step="Rename one of them, or list only one")
+
+
+def _network(parts: ConfigSections, looks: DataInspector) -> list[Problem]:
+    if parts.network is None or parts.method is None:
+        return []
+    return looks.network(parts.network, parts.method, parts.images)
+
+
+def settings_warnings(settings: Settings, machine: Machine) -> Iterable[str]:
+    """Settings that are allowed and yet unlikely to be meant."""
+    training = settings.training
+    yield from _probability(settings.anomalies)
+    yield from _shrinking(settings)
+    yield from _tiling(settings)
+    yield from filter(None, [to_fetch(settings.network)])
+    yield from _resources(settings, machine)
+    if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
+        yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."
+
+
+def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
+    """What is asked of a machine. It may not be this one that runs the trials, so none of it is an error."""
+    training, cpus, cores = settings.training, settings.resources.cpus, machine.cores
+    if cpus != "auto" and training.threads > cpus:
+        reserved = count_noun(cpus, "CPU")
+        yield f"training.threads is {training.threads}, but a trial reserves {reserved}: they slow each other down."
+    if training.threads > cores:
+        yield f"training.threads is {training.threads}, but this machine has {count_noun(cores, 'CPU core')}."
+    if cpus != "auto" and cpus > cores:
+        yield f"resources.cpus is {cpus:g}, but this machine has {count_noun(cores, 'CPU core')}: no trial starts on it."
+    if settings.resources.device == "cuda" and not machine.gpu:
+        yield "resources.device is cuda, but no GPU is seen on this machine: no trial starts on it."
+
+
+def _tiling(settings: Settings) -> Iterator[str]:
+    """A cell's Gaussian ends with its receptive field; one that is still high there leaves edges in heatmaps."""
+    std = settings.heatmaps.kernel_std_px
+    if settings.method != "fcdd" or std is None:
+        return
+    size = field_of(settings.network, settings.method, settings.images.size).size
+    if std > _WIDEST_STD * size:
+        yield (
+            f"heatmaps.kernel_std_px is {std:g}, wide for a receptive field of {size} px: heatmaps show the edges of "
+            f"the fields as tiles. Set it to {size / 5:.2g} or less, or leave it out."
+        )
+
+
+def _probability(anomalies: Anomalies) -> Iterator[str]:
+    if anomalies.mode == "unsupervised":
+        return
+    if not anomalies.online:
+        if anomalies.probability != Anomalies.model_fields["probability"].default:
+            yield "anomalies.probability has no meaning where anomalies.online is false: every anomaly is trained on."
+    elif anomalies.probability == 0:
+        yield f"anomalies.probability is 0: mode '{anomalies.mode}' never makes an anomaly."
+    elif anomalies.probability == 1:
+        yield "anomalies.probability is 1: no nominal image is ever trained on."
+
+
+def _shrinking(settings: Settings) -> Iterator[str]:
+    images, kind = settings.images, DATA_SETS[settings.dataset.name].augmentation
+    photo = kind in ("photo", "imagenet", "watermark")
+    whole = kind == "watermark" or "aug1" not in settings.preprocessing
+    if photo and whole and images.raw_size != images.size:
+        yield (
+            f"preprocessing '{settings.preprocessing}' shows whole images: they are reduced from {images.raw_size} to "
+            f"{images.size} px by nearest neighbour. Set images.raw_size to {images.size}, then images.resize does it."
+        )
+
+
+_GPU_FILES = ("nvidia[0-9]*", "nvidia-caps", "kfd", "dxg")
+"""In `/dev`: of NVIDIA's driver, of AMD's, which torch calls cuda too, and of GPUs under WSL."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """
+    Attributes:
+        cores: CPU cores.
+        gpu: whether a GPU is seen that torch may use. A look that costs nothing; torch itself decides later.
+    """
+
+    cores: int
+    gpu: bool
+
+
+def this_machine(devices: Path = Path("/dev")) -> Machine:
+    gpu = any(True for pattern in _GPU_FILES for _ in devices.glob(pattern)) or bool(shutil.which("nvidia-smi"))
+    return Machine(os.cpu_count() or 1, gpu)

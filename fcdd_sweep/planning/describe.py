@@ -1,0 +1,211 @@
+"""What a search will do, in words for `--dry-run` and `validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES
+from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, ValidationSource
+from fcdd_sweep.config.grid import Config
+from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
+from fcdd_sweep.config.search_schema import SearchAxis, SearchSettings
+from fcdd_sweep.config.search_space import Space
+from fcdd_sweep.config.text import count_noun, value_text
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.networks.describe import field_of, start_text
+from fcdd_sweep.planning.plan import Plan, evaluation_seeds, fresh_seeds
+
+_MOST_LISTED = 20
+"""Configs that `describe` lists; the table of trials has them all."""
+
+
+def describe(plan: Plan, experiment: Experiment) -> str:
+    """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
+    lines = [f"{experiment.name}: {amount_text(plan, experiment)}"]
+    if experiment.search is None:
+        lines += _entry("configs", _config_lines(plan.configs))
+    else:
+        for title, texts in search_entries(experiment.search, experiment).items():
+            lines += _entry(title, texts)
+    lines += _entry("classes", [", ".join(plan.classes)])
+    lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
+    for title, text in _SETTINGS_TEXTS.items():
+        lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
+    lines += _entry("output", [str(experiment.run_dir)])
+    return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def amount_text(plan: Plan, experiment: Experiment) -> str:
+    """How many trials there are to do."""
+    if experiment.search is not None:
+        return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
+    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
+    counts = " x ".join(count_noun(len(things), word) for things, word in parts)
+    return f"{count_noun(len(plan.specs), 'trial')} = {counts}"
+
+
+def _entry(title: str, texts: list[str]) -> list[str]:
+    left_out = len(texts) - _MOST_LISTED
+    shown = [*texts[:_MOST_LISTED], *([f"and {left_out} more"] if left_out > 0 else [])]
+    return [f"  {title if row == 0 else '':11}{text}" for row, text in enumerate(shown)]
+
+
+def _config_lines(configs: Sequence[Config]) -> list[str]:
+    if len(configs) == 1 and not configs[0].name:
+        return [f"one, id {configs[0].config_id}"]
+    return [
+        f"{config.name}: {', '.join(f'{key} = {value_text(value)}' for key, value in config.parameters.items())}"
+        for config in configs
+    ]
+
+
+def _data_text(settings: Settings) -> str:
+    dataset, images = settings.dataset, settings.images
+    place = f" in {dataset.root}" if dataset.root else ""
+    protocol = dataset.protocol or DATA_SETS[dataset.name].protocol
+    size = f"{images.raw_size} px ({images.resize}), seen at {images.size} px, {images.color}"
+    return f"{dataset.name}{place}, {protocol}; {size}; preprocessing {settings.preprocessing}"
+
+
+def _network_text(settings: Settings) -> str:
+    field = field_of(settings.network, settings.method, settings.images.size)
+    seen = f"receptive field {field.size} px, jump {field.jump} px"
+    map_ = "anomaly map" if settings.method == "fcdd" else "map before the dense layers"
+    start = start_text(settings.network)
+    return f"{settings.network.title}: {seen}, {map_} {field.width}x{field.width}; starts {start}"
+
+
+def _anomalies_text(settings: Settings) -> str:
+    anomalies, aside = settings.anomalies, settings.evaluation.real_anomalies_set_aside
+    left = f"; {aside} test images of each defect type are left out of the test set" if aside else ""
+    if anomalies.mode == "unsupervised":
+        return f"none (unsupervised){left}"
+    counted = "of each defect type" if anomalies.source in REAL_SOURCES else "distinct ones"
+    limit = "" if anomalies.limit == "all" else f", {anomalies.limit} {counted}"
+    return f"{anomalies.mode}{_source_text(anomalies)}{limit}, {_use_text(anomalies)}{left}"
+
+
+def _selection_text(settings: Settings) -> str:
+    validation = settings.evaluation.validation
+    """Empty where nothing is selected and the test set is scored, as in a plain sweep."""
+    tested = "" if settings.evaluation.test else "the test set is not scored"
+    if validation.anomalies == "none":
+        return tested
+    held_out = f"{validation.nominal_fraction:.0%} of the nominal training images"
+    anomalies = f"{held_out}, and anomalies: {_validation_text(validation.anomalies)}"
+    return "; ".join(filter(None, [anomalies, tested]))
+
+
+def _validation_text(anomalies: ValidationSource) -> str:
+    match anomalies:
+        case FromTestSource(set_aside=count):
+            return f"{count} test images of each defect type, left out of the test set"
+        case DatasetSource(dataset=name):
+            return f"data set {name}"
+        case FolderSource(folder=folder):
+            return str(folder)
+        case "training":
+            return "of the training split, where no config trains on them"
+        case name:
+            return f"{name}, rendered on them"
+
+
+def _use_text(anomalies: Anomalies) -> str:
+    if anomalies.online:
+        return f"in place of {anomalies.probability:.0%} of the samples"
+    return "each once besides the nominal ones" if MODES[anomalies.mode].real else "one besides each nominal sample"
+
+
+def _source_text(anomalies: Anomalies) -> str:
+    match anomalies.source:
+        case None:
+            return ""
+        case DatasetSource(dataset=name):
+            return f" from data set {name}"
+        case FolderSource(folder=folder):
+            return f" from {folder}"
+        case name:
+            return f" from {name}"
+
+
+def _training_text(settings: Settings) -> str:
+    training = settings.training
+    passes = "" if training.passes_per_epoch == 1 else f" of {training.passes_per_epoch} passes"
+    rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
+    return f"{count_noun(training.epochs, 'epoch')}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+
+
+def _resources_text(settings: Settings) -> str:
+    cpus = settings.training.threads if settings.resources.cpus == "auto" else settings.resources.cpus
+    on_gpu = settings.resources.trials_per_gpu
+    shared = (
+        f"{on_gpu} trials share a GPU if there is one" if on_gpu > 1 else "each has a GPU to itself if there is one"
+    )
+    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared}"
+
+
+_SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {
+    "data": _data_text,
+    "network": _network_text,
+    "anomalies": _anomalies_text,
+    "selection": _selection_text,
+    "loss": lambda settings: f"{settings.method} on {settings.training.supervision}",
+    "training": _training_text,
+    "resources": _resources_text,
+}
+
+
+def headline(search: SearchSettings, experiment: Experiment, classes: int, all_classes: int) -> str:
+    """How many configs and trials; `classes` judge, `all_classes` confirm."""
+    budget = search.budget
+    limits = [
+        *([] if budget.configs is None else [count_noun(budget.configs, "config")]),
+        *([] if budget.trials is None else [count_noun(budget.trials, "trial")]),
+        *([] if budget.hours is None else [f"{budget.hours:g} h"]),
+    ]
+    seeds, fresh = len(evaluation_seeds(experiment, search)), len(fresh_seeds(experiment, search))
+    judges = f"{count_noun(classes, 'class')} x {count_noun(seeds, 'seed')}"
+    confirm = f"{count_noun(all_classes, 'class')} x {count_noun(fresh, 'fresh seed')}"
+    return (
+        f"a search of at most {' or '.join(limits)}, {count_noun(classes * seeds, 'trial')} a config ({judges}); then "
+        f"the best and the default confirmed by {count_noun(all_classes * fresh, 'trial')} each ({confirm})"
+    )
+
+
+def search_entries(search: SearchSettings, experiment: Experiment) -> Mapping[str, list[str]]:
+    """Titles and lines of the plan."""
+    metrics = zip(search.metrics, search.directions, strict=True)
+    judged = ", ".join(f"{direction} {metric}" for metric, direction in metrics)
+    oracle = ["ORACLE: the search looks at the test set, and all that it finds is marked so"] if search.oracle else []
+    prune, pruned = search.prune, []
+    if prune is not None:
+        pruned = [f"given up at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep:.0%}"]
+    return {
+        "search": [
+            f"{search.algorithm}, seed {search.seed}: {judged}; a failed trial: {search.failed_trials}",
+            *pruned,
+            *oracle,
+        ],
+        "space": [f"{key}: {_axis_text(axis)}" for key, axis in search.space.items()],
+        "confirmed": [f"on seeds {', '.join(map(str, fresh_seeds(experiment, search)))}, with the test set scored"],
+    }
+
+
+def _axis_text(axis: SearchAxis) -> str:
+    condition = "".join(f", when {key} is {value_text(value)}" for key, value in axis.when.items())
+    if axis.ends is None:
+        return f"one of {', '.join(value_text(value) for value in axis.choices or [])}{condition}"
+    low, high = axis.ends
+    kind = "whole numbers, " if axis.int_ is not None else ""
+    step = "" if axis.step is None else f" in steps of {axis.step:g}"
+    return f"{kind}{low:g} to {high:g}{step}{', logarithmic' if axis.is_log else ''}{condition}"
+
+
+def outside_notes(space: Space) -> Iterator[str]:
+    """Values of the file's own config that its space does not have."""
+    for key, value in space.default().items():
+        if not space.axes[key].contains(value):
+            yield (
+                f"the file's own {key}, {value_text(value)}, is outside of search.space: it is judged and confirmed as the "
+                "default, and suggestions learn nothing of it from that."
+            )

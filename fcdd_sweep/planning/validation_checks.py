@@ -1,0 +1,269 @@
+"""The images that settings are selected on: defaults a data set, what is wrong with them, and whether they suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reserved_of, set_aside_of
+from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
+from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
+from fcdd_sweep.config.schema import Dataset, Images, Settings
+from fcdd_sweep.data.corpus import held_out_of
+from fcdd_sweep.data.loading import protocol_of
+from fcdd_sweep.data.records import DatasetFacts
+from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.planning.anomaly_checks import counts_of, data_set_problems, place
+from fcdd_sweep.planning.data_counts import anomalies_in_training, listed
+from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
+
+FEW = 50
+"""Fewer held-out nominal images rank configs poorly: at an AUROC of 0.9 its standard error is then above 0.02."""
+
+
+_LARGE = 64
+"""Side in pixels from which on a square of 34 px is a part of the image."""
+
+
+_WHERE = "evaluation.validation.anomalies"
+
+
+@dataclass(frozen=True)
+class ValidationDefault:
+    """How a data set's settings are selected where the file does not say.
+
+    Attributes:
+        nominal_fraction: large enough for about 50 held-out images a class and more, where there are as many.
+        anomalies: `training`; `synthetic`, a generator that training does not use; `protocol`, the former where other
+            classes are the anomalies, and else the latter.
+    """
+
+    nominal_fraction: float
+    anomalies: Literal["training", "synthetic", "protocol"]
+
+
+VALIDATION_DEFAULTS: dict[str, ValidationDefault] = {
+    # other classes: what the test set holds, too, and yet none of its images
+    "digits": ValidationDefault(0.33, "training"),  # 40 of 120
+    "mnist": ValidationDefault(0.1, "training"),  # 500 and more of some thousands
+    "fmnist": ValidationDefault(0.1, "training"),
+    "emnist": ValidationDefault(0.1, "training"),
+    "cifar10": ValidationDefault(0.1, "training"),
+    "cifar100": ValidationDefault(0.2, "training"),  # 100 of 500
+    "pascalvoc": ValidationDefault(0.33, "training"),  # a few hundred in the rarer classes
+    "imagenet": ValidationDefault(0.2, "training"),  # 260 of 1,300
+    # graded cells of the training split, which only mode `other` trains on
+    "solar": ValidationDefault(0.2, "training"),
+    # no anomaly outside of the test set: rendered ones, and a third of as few as 60 images
+    "textures": ValidationDefault(0.33, "synthetic"),
+    "mvtec": ValidationDefault(0.33, "synthetic"),
+    "folder": ValidationDefault(0.33, "protocol"),
+}
+"""By data set; a data set that is not here is taken as `folder`."""
+
+
+def validation_for_search(settings: Settings) -> Validation:
+    """What a search selects on where `evaluation.validation` is left out.
+
+    Args:
+        settings: those of any config of the search; its training source decides which other generator renders.
+    Raises:
+        DataError: the folders of `folder` cannot be looked at.
+    """
+    default = VALIDATION_DEFAULTS.get(settings.dataset.name, VALIDATION_DEFAULTS["folder"])
+    kind = default.anomalies
+    if kind == "protocol":
+        kind = "training" if protocol_of(settings.dataset) == "one_vs_rest" else "synthetic"
+    anomalies = other_generator(settings) if kind == "synthetic" else kind
+    return Validation(nominal_fraction=default.nominal_fraction, anomalies=anomalies)
+
+
+def other_generator(settings: Settings) -> str:
+    """A synthetic source that training does not use, with squares that fit the images.
+
+    The same generator would reward those configs that fit it best, whatever they see of true defects.
+    """
+    names = ("mixed_blob", "confetti") if settings.images.raw_size >= _LARGE else ("blob", "uniform")
+    return next(name for name in names if name != settings.anomalies.source)
+
+
+def validation_problems(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+    """What is wrong with the images that settings are selected on."""
+    if parts.evaluation is None:
+        return
+    validation = parts.evaluation.validation
+    if validation.anomalies == "none":
+        if validation.epochs:
+            what = "there are no validation anomalies, and without them no AUROC"
+            yield Problem("evaluation.validation.epochs", what, next_step=f"Set {_WHERE}")
+        return
+    if not validation.nominal_fraction:
+        what = "validation anomalies are told from held-out nominal images, and none are held out"
+        step = "Set evaluation.validation.nominal_fraction to 0.2, for instance"
+        yield Problem("evaluation.validation.nominal_fraction", what, "above 0", step)
+    match validation.anomalies:
+        case "training":
+            yield from _training(parts, facts, looks)
+        case FromTestSource(set_aside=count):
+            yield from _set_aside(count, parts, facts, looks)
+        case DatasetSource() | FolderSource() as source:
+            yield from _elsewhere(source, parts, looks)
+        case name:
+            yield from _generator(name, parts)
+
+
+def _generator(name: str, parts: ConfigSections) -> Iterator[Problem]:
+    if name in REAL_SOURCES:
+        what = f"'{name}' is a training source; here real test anomalies are named by how many leave the test set"
+        yield Problem(_WHERE, what, next_step="Write {set_aside: 1}")
+    elif name not in SOURCES:
+        step = f"Images of a data set are written as {{dataset: {name}}}" if name in DATA_SETS else ""
+        allowed = [*VALIDATION_NAMES, *SOURCES, "{dataset: NAME}", "{folder: PATH}", "{set_aside: N}"]
+        step = step or closest(name, [*VALIDATION_NAMES, *SOURCES])
+        yield Problem(_WHERE, f"there is no source '{name}'", ", ".join(allowed), step)
+    elif parts.anomalies is not None and parts.anomalies.source == name:
+        what = f"training uses '{name}', too: it would reward itself"
+        others = ", ".join(source for source in SOURCES if source != name)
+        yield Problem(_WHERE, what, others, "Choose another generator for validation")
+
+
+def _training(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+    if parts.dataset is None or facts is None:
+        return
+    if facts.protocol == "defects" and not facts.trains_with_anomalies:
+        what = f"the training split of '{parts.dataset.name}' holds no anomalies"
+        yield Problem(
+            _WHERE, what, next_step="Name a synthetic source, {dataset: NAME}, {folder: PATH} or {set_aside: N}"
+        )
+        return
+    chosen = chosen_classes(parts.dataset, facts)
+    if parts.images is None or not chosen:
+        return
+    scan = looks.scan(only(chosen, parts.dataset), parts.images)
+    there = anomalies_in_training(scan, facts, chosen)
+    if scan.is_whole and (few := [name for name in chosen if not reserved_of(there[name])]):
+        what = f"half of the training split's anomalies judge configs, and there are fewer than two of {', '.join(few)}"
+        yield Problem(_WHERE, what, next_step="Add some, or leave these classes out of dataset.classes")
+
+
+def _set_aside(
+    count: int, parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector
+) -> Iterator[Problem]:
+    if parts.dataset is None or facts is None:
+        return
+    if facts.protocol != "defects":
+        what = f"test anomalies are set aside by defect type, but those of '{parts.dataset.name}' are its other classes"
+        yield Problem(_WHERE, what, next_step="Choose training: other classes' images of the training split")
+    elif parts.images is not None:
+        for name, defects in counts_of(parts.dataset, parts.images, facts, looks).items():
+            if not any(set_aside_of(n, count) for n in defects.values()):
+                what = f"class '{name}' has no defect type with two test images, one to select on and one to test on"
+                yield Problem(
+                    _WHERE, what, next_step="Leave the class out of dataset.classes, or choose another source"
+                )
+            elif _trains_on_real(parts) and not any(n - set_aside_of(n, count) > 1 for n in defects.values()):
+                what = f"class '{name}' has no defect type with {count + 2} test images, {count} to select on, one to "
+                what += "train on and one to test on"
+                yield Problem(_WHERE, what, next_step="Set fewer aside, or choose another source")
+
+
+def _trains_on_real(parts: ConfigSections) -> bool:
+    return parts.anomalies is not None and parts.anomalies.source in REAL_SOURCES
+
+
+def _elsewhere(source: DatasetSource | FolderSource, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
+    trained = None if parts.anomalies is None else parts.anomalies.source
+    if isinstance(source, FolderSource):
+        yield from _folder(source, trained if isinstance(trained, FolderSource) else None, parts, looks)
+        return
+    instead = "Choose training: the anomalies of its training split"
+    for problem in data_set_problems(source, parts, looks, instead):
+        yield replace(problem, **{key: _here(getattr(problem, key)) for key in ("where", "next_step")})
+    if (
+        isinstance(trained, DatasetSource)
+        and trained.dataset == source.dataset
+        and place(trained.root) != place(source.root)
+    ):
+        what = f"training draws from '{source.dataset}' in {trained.root}: whether images are the same cannot be told"
+        yield Problem(f"{_WHERE}.root", what, str(trained.root), "Name one folder: it is divided between the two")
+
+
+def _here(text: str) -> str:
+    return text.replace("anomalies.source.", f"{_WHERE}.")
+
+
+def _folder(
+    source: FolderSource, trained: FolderSource | None, parts: ConfigSections, looks: DataInspector
+) -> Iterator[Problem]:
+    where, folder = f"{_WHERE}.folder", source.folder.resolve()
+    if not source.folder.is_dir():
+        yield Problem(where, f"there is no folder {source.folder}")
+        return
+    if not looks.has_images(source.folder):
+        yield Problem(where, f"there is no image below {source.folder}")
+    if trained is not None and _overlap(folder, trained.folder.resolve()):
+        what = f"{source.folder} and the training source {trained.folder} lie in each other"
+        yield Problem(where, what, next_step="Name one folder: it is divided between the two; or separate ones")
+    if (
+        parts.dataset is not None
+        and parts.images is not None
+        and _holds_data(folder, parts.dataset, parts.images, looks)
+    ):
+        what = f"{source.folder} holds images of the data set in {parts.dataset.root}, which may be test images"
+        yield Problem(where, what, next_step="Choose a folder outside of it, or training, or {set_aside: N}")
+
+
+def _overlap(folder: Path, other: Path) -> bool:
+    return folder != other and (folder in other.parents or other in folder.parents)
+
+
+def _holds_data(folder: Path, dataset: Dataset, images: Images, looks: DataInspector) -> bool:
+    """Whether images of a data set lie below a folder."""
+    if dataset.root is None:
+        return False
+    root = dataset.root.resolve()
+    if folder == root or folder in root.parents:
+        return True
+    if root not in folder.parents:
+        return False
+    below = f"{folder.relative_to(root).as_posix()}/"
+    scan = looks.scan(dataset.model_copy(update={"classes": "all"}), images)
+    return any(record.path.startswith(below) for record in scan.records)
+
+
+def validation_notes(settings: Settings, facts: DatasetFacts, looks: DataInspector) -> Iterator[str]:
+    """Selection data that is allowed and yet says little."""
+    validation, training = settings.evaluation.validation, settings.training
+    if late := [epoch for epoch in validation.epochs if epoch > training.epochs]:
+        yield f"evaluation.validation.epochs: {', '.join(map(str, late))} come after the last epoch."
+    if not settings.evaluation.test and validation.anomalies == "none":
+        yield "evaluation.test is false and there are no validation anomalies: trials give no figures at all."
+    if validation.anomalies == "none":
+        return
+    classes = chosen_classes(settings.dataset, facts)
+    scan = looks.scan(only(classes, settings.dataset), settings.images)
+    if not scan.is_whole:
+        return
+    held_out = {name: held_out_of(scan.nominal_in_training[name], validation.nominal_fraction) for name in classes}
+    if few := {name: count for name, count in held_out.items() if count < FEW}:
+        yield (
+            f"few nominal images are held out to tell configs apart: {listed(few)}. Mind the noise in "
+            f"validation_image_auroc_se, or raise evaluation.validation.nominal_fraction."
+        )
+    if isinstance(validation.anomalies, FromTestSource):
+        asked = validation.anomalies.set_aside
+        for name, defects in counts_of(settings.dataset, settings.images, facts, looks).items():
+            few_of = [f"{set_aside_of(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
+            if few_of:
+                yield f"class '{name}': {asked} test images a defect type were to judge configs, but one stays: " + (
+                    ", ".join(few_of)
+                )
+    real = MODES[settings.anomalies.mode].real and validation.anomalies == "training"
+    if real and settings.anomalies.limit == "all":
+        yield (
+            f"half of the training split's anomalies, {MOST_IN_VALIDATION} at most, judge configs: training has the "
+            "others."
+        )

@@ -1,0 +1,186 @@
+"""The confirmation of a search: its best configs against the file's own, on fresh seeds and the test set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from fcdd_sweep.metrics.statistics import Summary
+from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
+from fcdd_sweep.report.run_files import TableRow
+from fcdd_sweep.report.search import marks as marks
+from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
+from fcdd_sweep.report.search.plot_data import Comparison, compared, confirmed_metric, difference_rows
+from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
+from fcdd_sweep.report.text import LEAST_FOR_INTERVAL
+
+_MOST_CLASSES = 40
+"""Classes that get a row of their own; of more, those that differ most."""
+
+
+ORACLE_TEXT = (
+    "Oracle: configs were selected on the test set. Figures of the chosen config are better than those of one that "
+    "was chosen honestly, and no estimate of what it does on new images."
+)
+
+
+def search_notes(search: SearchRecord) -> list[str]:
+    """What a reader of figures must know of the search that they come from."""
+    told = "Figures are those of the confirmation on fresh seeds; trials that judged configs are not among them."
+    return [*([ORACLE_TEXT] if search.summary.get("oracle") else []), *verdicts(search), told]
+
+
+def verdicts(search: SearchRecord) -> list[str]:
+    """A sentence a confirmed config: whether it beats the default, by how much, and out of how many."""
+    rows = difference_rows(search)
+    metric = metric_name(confirmed_metric(search))
+    if not rows:
+        return ["No config is confirmed yet: there is nothing to say about the test set."]
+    if [comparison.number for comparison in compared(rows)] == [0]:
+        return [f"The best of {_tried(search)} is the default config itself: there is no other to confirm."]
+    return [_verdict(search, metric, comparison) for comparison in compared(rows) if comparison.number != 0]
+
+
+def _verdict(search: SearchRecord, metric: str, comparison: Comparison) -> str:
+    overall = comparison.overall
+    name = f"Config {comparison.number}"
+    lost = comparison.planned - overall.n
+    missing = f" {lost} of {comparison.planned} pairs are missing or undefined and left out." if lost else ""
+    if overall.n < LEAST_FOR_INTERVAL:
+        return (
+            f"Whether {name.lower()} beats the default cannot be told: {overall.n} of {comparison.planned} pairs "
+            f"of class and seed have {metric} for both, and an interval needs {LEAST_FOR_INTERVAL}."
+        )
+    told = (
+        f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
+        f"of class and fresh seed; {_tried(search)} tried.{missing}"
+    )
+    oracle = f" The config is an {ORACLE_MARK}, so that this favours it." if search.summary.get("oracle") else ""
+    return f"{name} {comparison_outcome(overall)} the default on the test set: {told}{oracle}"
+
+
+def comparison_outcome(overall: Summary) -> str:
+    """`beats` where the whole interval lies above 0."""
+    if overall.low > 0:
+        return "beats"
+    return "is worse than" if overall.high < 0 else "does not beat"
+
+
+def _tried(search: SearchRecord) -> str:
+    return f"{search.tried or len(search.configs)} configs"
+
+
+def draw_confirmation(search: SearchRecord) -> Figure | None:
+    """Default and best by class, and their difference; for a Pareto set the difference of each config.
+
+    None where no pair has both.
+    """
+    rows = difference_rows(search)
+    found = [comparison for comparison in compared(rows) if comparison.overall.n and comparison.number != 0]
+    if not found:
+        return None
+    return _draw_set(search, found) if len(found) > 1 else _draw_best(search, found[0], rows)
+
+
+def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[TableRow]) -> Figure:
+    classes = _shown_classes(comparison)
+    figure = new_figure(8.2, 1.9 + 0.34 * (len(classes) + 1))
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
+    name = metric_name(confirmed_metric(search))
+    oracle = f" ({ORACLE_MARK})" if search.summary.get("oracle") else ""
+    number = comparison.number
+    title = f"Config {number} and the default on fresh seeds{oracle}"
+    dress(left, title=title, x=f"{name}, test set: mean and seeds", y="")
+    dress(right, title="", x=f"difference of {name}, 95% interval", y="")
+    heights = {name: len(classes) - place for place, name in enumerate(classes)}
+    for each, height in heights.items():
+        own = [row for row in rows if row["normal_class"] == each and row["number"] == number]
+        _draw_dumbbell(left, own, height)
+        _draw_difference(right, comparison.by_class[each], height)
+    _draw_difference(right, comparison.overall, 0, bold=True)
+    left.set_yticks([*heights.values(), 0], [*(marks.shorten(each, 24) for each in classes), "all pairs"])
+    left.get_yticklabels()[-1].set_fontweight("bold")
+    _finish(left, right, len(classes))
+    handles = [
+        mark_handle("default config", marker="D", color="white", markeredgecolor=DEFAULT_COLOR),
+        mark_handle(f"config {number}", marker="o", color=BEST_COLOR),
+        mark_handle("single seeds of either", marker="|", color=INK, alpha=0.6, markersize=8),
+        Line2D([], [], color=DONE_COLOR, marker="o", label="mean difference"),
+    ]
+    marks.legend_below(figure, handles)
+    return figure
+
+
+def _shown_classes(comparison: Comparison) -> list[str]:
+    """All classes in their order, or those that differ most."""
+    names = list(comparison.by_class)
+    if len(names) <= _MOST_CLASSES:
+        return names
+    size = {name: abs(np.nan_to_num(summary.mean)) for name, summary in comparison.by_class.items()}
+    kept = sorted(names, key=lambda name: -size[name])[:_MOST_CLASSES]
+    return [name for name in names if name in kept]
+
+
+def _draw_dumbbell(ax: Any, rows: Sequence[TableRow], height: float) -> None:
+    ends = []
+    for column, colour, style in (("default", INK, _DEFAULT), ("value", BEST_COLOR, _BEST)):
+        known = [row[column] for row in rows if row[column] is not None]
+        ax.plot(
+            known, [height] * len(known), linestyle="none", marker="|", color=colour, markersize=8, alpha=0.6, zorder=1
+        )
+        if known:
+            ends.append(float(np.mean(known)))
+            ax.plot(ends[-1], height, linestyle="none", zorder=4, **style)
+    if len(ends) == 2:
+        ax.plot(ends, [height, height], color=INK, linewidth=1.4, zorder=2)
+    if not ends:
+        ax.annotate(
+            "n/a", (0.02, height), xycoords=("axes fraction", "data"), va="center", color=FAINT_INK, fontsize=TEXT_PT
+        )
+
+
+_DEFAULT: dict[str, Any] = {"marker": "D", "color": "white", "markeredgecolor": DEFAULT_COLOR, "markersize": 6.5}
+
+
+_BEST: dict[str, Any] = {"marker": "o", "color": BEST_COLOR, "markersize": 7}
+
+
+def _draw_difference(ax: Any, summary: Summary, height: float, *, bold: bool = False) -> None:
+    colour = INK if bold else DONE_COLOR
+    if summary.n >= LEAST_FOR_INTERVAL:
+        ax.plot([summary.low, summary.high], [height, height], color=colour, linewidth=2.4 if bold else 1.5, zorder=2)
+    if summary.n:
+        ax.plot(summary.mean, height, marker="D" if bold else "o", color=colour, markersize=6, zorder=3)
+    else:
+        ax.annotate(
+            "n/a", (0.02, height), xycoords=("axes fraction", "data"), va="center", color=FAINT_INK, fontsize=TEXT_PT
+        )
+
+
+def _finish(left: Any, right: Any, count: int) -> None:
+    right.axvline(0, color=INK, linewidth=0.9, zorder=1)
+    for ax in (left, right):
+        ax.axhline(0.5, color=GRID, linewidth=1.0)
+        ax.set_ylim(-0.6, count + 0.6)
+        marks.no_grid(ax, "y")
+
+
+def _draw_set(search: SearchRecord, found: Sequence[Comparison]) -> Figure:
+    """A row a config of the Pareto set."""
+    figure = new_figure(6.4, 1.7 + 0.34 * len(found))
+    ax = figure.add_subplot()
+    name = metric_name(confirmed_metric(search))
+    oracle = f"\n({ORACLE_MARK})" if search.summary.get("oracle") else ""
+    title = f"The Pareto set against the default on fresh seeds{oracle}"
+    dress(ax, title=title, x=f"difference of {name} on the test set, 95% interval", y="")
+    for place, comparison in enumerate(reversed(found)):
+        _draw_difference(ax, comparison.overall, place)
+    ax.set_yticks(range(len(found)), [f"config {each.number} (n={each.overall.n})" for each in reversed(found)])
+    ax.set_ylim(-0.6, len(found) - 0.4)
+    ax.axvline(0, color=INK, linewidth=0.9, zorder=1)
+    marks.no_grid(ax, "y")
+    return figure

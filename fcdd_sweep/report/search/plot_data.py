@@ -1,0 +1,218 @@
+"""The numbers behind a search's plots, as rows of Parquet tables. What is undefined is NaN or None, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.metrics.statistics import Summary, summarize
+from fcdd_sweep.report.run_files import TableRow
+from fcdd_sweep.report.search.axes import Group
+from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results.files import write_rows
+
+LIMIT, LEARNING_RATE = "anomalies.limit", "training.learning_rate"
+
+
+TWO_SIDED = 1.96
+"""Standard errors to either side that a normal variable stays within in 95 of 100 cases."""
+
+
+LEAST_FOR_QUARTILES = 3
+
+
+CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
+"""Figures of the test set in `confirmation.parquet`."""
+
+
+def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None:
+    """Write what the plots are drawn from into RUN/search."""
+    write_rows(search.path / tree.OPTIMISATION, optimisation_rows(search), schemas.OPTIMISATION)
+    write_rows(search.path / tree.LEVELS, level_rows(search), schemas.LEVELS)
+    write_rows(search.path / tree.CELLS, cells, schemas.CELLS)
+    write_rows(search.path / tree.DIFFERENCES, difference_rows(search), schemas.DIFFERENCES)
+
+
+def known(value: float) -> float | None:
+    """A number for a table: null where it is NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def running_best(values: FloatArray, sign: float) -> list[int | None]:
+    """By row, which row up to it holds the best value; the first of equals, None before there is one."""
+    found: list[int | None] = []
+    best: int | None = None
+    for row, value in enumerate(values):
+        if not np.isnan(value) and (best is None or sign * value > sign * values[best]):
+            best = row
+        found.append(best)
+    return found
+
+
+def optimisation_rows(search: SearchRecord) -> list[TableRow]:
+    """A row a metric and config: its value, and the best so far."""
+    rows = []
+    for index, metric in enumerate(search.metrics):
+        values, errors = search.values(index), search.errors()
+        for row, best in enumerate(running_best(values, search.sign[index])):
+            rows.append(
+                {
+                    "metric": metric,
+                    "number": search.numbers[row],
+                    "state": search.states[row],
+                    "value": known(values[row]),
+                    "value_se": known(errors[row]),
+                    "best": None if best is None else float(values[best]),
+                    "best_number": None if best is None else search.numbers[best],
+                }
+            )
+    return rows
+
+
+def level_rows(search: SearchRecord) -> list[TableRow]:
+    """A row a metric, key and level of it, in the order of its axis."""
+    return [
+        _level(search, index, axis.key, group)
+        for index in range(len(search.metrics))
+        for axis in search.axes
+        for group in axis.groups(search.parameter(axis.key))
+    ]
+
+
+def _level(search: SearchRecord, metric: int, key: str, group: Group) -> TableRow:
+    rows = [row for row in group.rows if not np.isnan(search.values(metric)[row])]
+    values = search.values(metric)[rows]
+    best = rows[int(np.argmax(search.sign[metric] * values))] if rows else None
+    low, high = np.percentile(values, (25, 75)) if len(rows) >= LEAST_FOR_QUARTILES else (np.nan, np.nan)
+    return {
+        "metric": search.metrics[metric],
+        "key": key,
+        "level": group.text,
+        "n": len(rows),
+        "n_other": len(group.rows) - len(rows),
+        "best": None if best is None else float(search.values(metric)[best]),
+        "best_se": None if best is None else known(search.errors()[best]),
+        "best_number": None if best is None else search.numbers[best],
+        "median": float(np.median(values)) if rows else None,
+        "low": known(low),
+        "high": known(high),
+    }
+
+
+def enough_text(levels: Sequence[TableRow], sign: float) -> str:
+    """From which level on the best config is as good as the best of all, as far as the noise of both can tell.
+
+    Args:
+        levels: of one metric and key, in the order of the axis.
+        sign: -1 where small values are better.
+    """
+    found = [level for level in levels if level["n"]]
+    if len(found) < 2:
+        return ""
+    top = max(found, key=lambda level: sign * level["best"])
+    if top["best_se"] is None:
+        return f"The best config has {top['level']}; the noise of its value is not known."
+    for level in found:
+        if level is top:
+            break
+        if level["best_se"] is None:
+            continue
+        gap = sign * (top["best"] - level["best"])
+        noise = TWO_SIDED * float(np.hypot(top["best_se"], level["best_se"]))
+        if gap <= noise:
+            return (
+                f"{level['level']} is the least whose best config is as good as the best of all (which has "
+                f"{top['level']}) within the noise: {gap:.3f} apart, where noise alone reaches {noise:.3f}."
+            )
+    return f"No value before {top['level']} comes as close to the best config as noise alone would."
+
+
+def pareto_rows(values: FloatArray, signs: FloatArray) -> list[int]:
+    """Rows of (N, K) values that no other row beats: as good in all metrics and better in one. NaN rows are left out.
+
+    In the order of the first metric.
+    """
+    whole = np.flatnonzero(~np.isnan(values).any(axis=1))
+    better = values[whole] * signs
+    kept = [
+        int(whole[i])
+        for i, own in enumerate(better)
+        if not ((better >= own).all(axis=1) & (better > own).any(axis=1)).any()
+    ]
+    return sorted(kept, key=lambda row: values[row, 0])
+
+
+def confirmed_metric(search: SearchRecord) -> str:
+    """The figure of the test set in which configs are compared."""
+    wanted = [(search.summary.get("comparison") or {}).get("metric"), *search.metrics]
+    plain = [str(name).removeprefix("oracle/").removeprefix("validation_") for name in wanted if name]
+    return next((name for name in plain if name in CONFIRMED), CONFIRMED[0])
+
+
+def confirmed_numbers(search: SearchRecord) -> list[int]:
+    """Configs that were confirmed beside the default."""
+    return list(dict.fromkeys(int(row["number"]) for row in search.confirmation if row["role"] != "default"))
+
+
+def difference_rows(search: SearchRecord) -> list[TableRow]:
+    """A row a confirmed config, class and seed that either it or the default was to be trained on."""
+    metric = confirmed_metric(search)
+    by_config: dict[int, dict[tuple[str, int], float | None]] = {}
+    default: dict[tuple[str, int], float | None] = {}
+    for row in search.confirmation:
+        own = default if row["role"] == "default" else by_config.setdefault(int(row["number"]), {})
+        own[row["normal_class"], int(row["seed"])] = row[metric]
+    return [
+        {
+            "number": number,
+            "normal_class": pair[0],
+            "seed": pair[1],
+            "metric": metric,
+            "value": found.get(pair),
+            "default": default.get(pair),
+            "difference": _difference(found.get(pair), default.get(pair)),
+        }
+        for number, found in by_config.items()
+        for pair in dict.fromkeys([*found, *default])
+    ]
+
+
+def _difference(value: float | None, default: float | None) -> float | None:
+    return None if value is None or default is None else value - default
+
+
+class Comparison(NamedTuple):
+    """A confirmed config against the default.
+
+    Attributes:
+        overall: of the differences over pairs of class and seed.
+        by_class: of the differences over seeds.
+        planned: pairs that were to be trained.
+    """
+
+    number: int
+    overall: Summary
+    by_class: dict[str, Summary]
+    planned: int
+
+
+def compared(rows: Sequence[TableRow]) -> list[Comparison]:
+    """One a confirmed config, from `difference_rows`."""
+    found = []
+    for number in dict.fromkeys(row["number"] for row in rows):
+        own = [row for row in rows if row["number"] == number]
+        classes = dict.fromkeys(row["normal_class"] for row in own)
+        by_class = {
+            name: summarize(row["difference"] for row in own if row["normal_class"] == name) for name in classes
+        }
+        found.append(Comparison(number, summarize(row["difference"] for row in own), by_class, len(own)))
+    return found
+
+
+def all_values(search: SearchRecord) -> FloatArray:
+    """(N, K) values of all metrics."""
+    return np.stack([search.values(index) for index in range(len(search.metrics))], axis=1)

@@ -1,0 +1,203 @@
+"""The files of a search as a record: what was suggested, what came of it, and what could not be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from fcdd_sweep.config.search_schema import ORACLE
+from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief, rows_of
+from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
+from fcdd_sweep.results import schemas, tree
+
+STATES = ("done", "pruned", "failed", "running", "incomplete")
+
+
+ORACLE_MARK = "oracle: selected on the test set"
+
+
+PARAMETER = "param."
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """A study as its tables tell it.
+
+    Attributes:
+        path: RUN/search.
+        summary: `search.json`, see `results.tree.SEARCH_SUMMARY`.
+        configs: rows of `configs.parquet` by number, `param.KEY` as plain values.
+        axes: of the searched keys.
+        importance: by key, those that have one, largest first.
+        confirmation, rungs: rows of these tables; empty where there is none.
+        problems: sentences on files that could not be read.
+    """
+
+    path: Path
+    summary: TableRow
+    configs: tuple[TableRow, ...]
+    axes: tuple[PlotAxis, ...]
+    importance: dict[str, float]
+    confirmation: tuple[TableRow, ...]
+    rungs: tuple[TableRow, ...]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> list[str]:
+        return [str(name) for name in self.summary["metric"]]
+
+    @property
+    def sign(self) -> FloatArray:
+        """By metric 1 where large values are better, -1 where small ones are."""
+        return np.array([-1.0 if way == "minimize" else 1.0 for way in self.summary["direction"]])
+
+    @property
+    def numbers(self) -> list[int]:
+        return [int(row["number"]) for row in self.configs]
+
+    @property
+    def states(self) -> list[str]:
+        return [str(row["state"]) for row in self.configs]
+
+    @property
+    def tried(self) -> int:
+        """Configs that the study was told of."""
+        return int(self.summary.get("tried") or 0)
+
+    @property
+    def best(self) -> int | None:
+        """The number of the best config of one metric; None before there is one, and of several metrics."""
+        return self.summary.get("best")
+
+    def values(self, metric: int = 0) -> FloatArray:
+        """Of each config; NaN unless done."""
+        if len(self.metrics) == 1:
+            return _reals(row["value"] for row in self.configs)
+        return _reals(json.loads(row["values"])[metric] if row["values"] else None for row in self.configs)
+
+    def errors(self) -> FloatArray:
+        """Standard errors of the values; NaN when unknown, as they are for several metrics."""
+        if len(self.metrics) > 1:
+            return np.full(len(self.configs), np.nan)
+        return _reals(row["value_se"] for row in self.configs)
+
+    def parameter(self, key: str) -> list[Any]:
+        """What each config was given; None where the key was absent."""
+        return [row[f"{PARAMETER}{key}"] for row in self.configs]
+
+    def places(self, axis: PlotAxis) -> FloatArray:
+        return axis.place(self.parameter(axis.key))
+
+    def row_of(self, number: int | None) -> int | None:
+        """Where a config stands among `configs`."""
+        return self.numbers.index(number) if number in self.numbers else None
+
+
+def _reals(values: Any) -> FloatArray:
+    return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+
+
+def read_search(run: Run) -> SearchRecord | None:
+    """The run's search; None where it has none."""
+    folder = run.path / tree.SEARCH_DIR
+    if not (folder / tree.SEARCH_CONFIGS).is_file():
+        return None
+    problems: list[str] = []
+    summary = _summary(folder / tree.SEARCH_SUMMARY, run.experiment, problems)
+    configs = _table(folder / tree.SEARCH_CONFIGS, schemas.search_configs_schema({}), problems)
+    configs = [_with_plain_parameters(row) for row in sorted(configs, key=lambda row: row["number"])]
+    importance = _table(folder / tree.IMPORTANCE, schemas.IMPORTANCE, problems)
+    return SearchRecord(
+        folder,
+        summary,
+        tuple(configs),
+        _axes(configs, summary, _choices(run.experiment)),
+        _importance(importance),
+        tuple(_table(folder / tree.CONFIRMATION, schemas.CONFIRMATION, problems)),
+        tuple(_table(folder / tree.RUNGS, schemas.RUNGS, problems)),
+        tuple(problems),
+    )
+
+
+def reported(run: Run, search: SearchRecord | None) -> Run:
+    """The run with those trials alone whose test figures a report may show.
+
+    Of a search these are the trials of its confirmation: the others judged configs.
+    """
+    if search is None:
+        return run
+    confirmed = {row["trial_id"] for row in search.confirmation}
+    return replace(run, trials=tuple(trial for trial in run.trials if trial.plan["trial_id"] in confirmed))
+
+
+def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]:
+    if not path.is_file():
+        return []
+    try:
+        return rows_of(path, schema)
+    except UNREADABLE as error:
+        problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({brief(error)}): what it tells is not shown.")
+        return []
+
+
+def _summary(path: Path, experiment: str, problems: list[str]) -> TableRow:
+    """`search.json`; without it what the experiment file says of metric and direction."""
+    try:
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        if len(found["metric"]) == len(found["direction"]) > 0:
+            return found
+        problem = "metric and direction do not fit"
+    except UNREADABLE as error:
+        problem = brief(error)
+    problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({problem}): best and sentences are not shown.")
+    written = _written(experiment)
+    metric = written.get("metric") or "value"
+    names = metric if isinstance(metric, list) else [metric]
+    direction = written.get("direction") or "maximize"
+    ways = direction if isinstance(direction, list) else [direction] * len(names)
+    return {"metric": names, "direction": ways, "oracle": any(str(name).startswith(ORACLE) for name in names)}
+
+
+def _written(experiment: str) -> TableRow:
+    """The section `search` of the experiment file; empty when it cannot be read."""
+    try:
+        found = YAML(typ="safe", pure=True).load(experiment)["search"]
+    except (YAMLError, KeyError, TypeError):
+        return {}
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def _choices(experiment: str) -> dict[str, list[Any]]:
+    """By key, the choices that the experiment file lists."""
+    space = _written(experiment).get("space")
+    axes = space.items() if isinstance(space, Mapping) else ()
+    found = {str(key): axis.get("choices") for key, axis in axes if isinstance(axis, Mapping)}
+    return {key: list(choices) for key, choices in found.items() if isinstance(choices, list)}
+
+
+def _axes(configs: Sequence[TableRow], summary: TableRow, choices: Mapping[str, list[Any]]) -> tuple[PlotAxis, ...]:
+    columns = [name.removeprefix(PARAMETER) for name in (configs[0] if configs else {}) if name.startswith(PARAMETER)]
+    keys = [key for key in summary.get("keys") or columns if key in columns]
+    on_log = summary.get("log_keys") or []
+    return tuple(
+        plot_axis(key, [row[f"{PARAMETER}{key}"] for row in configs], log=key in on_log, choices=choices.get(key))
+        for key in keys
+    )
+
+
+def _with_plain_parameters(row: TableRow) -> TableRow:
+    return {name: plain(value) if name.startswith(PARAMETER) else value for name, value in row.items()}
+
+
+def _importance(rows: Sequence[TableRow]) -> dict[str, float]:
+    known = [(row["key"], float(row["importance"])) for row in rows if row["importance"] is not None]
+    return dict(sorted(((key, share) for key, share in known if not np.isnan(share)), key=lambda pair: -pair[1]))

@@ -1,0 +1,167 @@
+"""The part of the page that tells a search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fcdd_sweep.report.page import html
+from fcdd_sweep.report.page.html import Markup, element, section
+from fcdd_sweep.report.search.axes import text_of
+from fcdd_sweep.report.search.confirmation import ORACLE_TEXT, verdicts
+from fcdd_sweep.report.search.marks import counts_of_states, metric_name, value_text
+from fcdd_sweep.report.search.plot_data import all_values, pareto_rows
+from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
+from fcdd_sweep.report.search.search_figures import SearchPicture, pruning_text
+from fcdd_sweep.report.text import NOT_DEFINED
+from fcdd_sweep.results import tree
+
+_TOP = 10
+
+
+_MOST_ROWS = 1000
+
+
+def search_section(search: SearchRecord, pictures: Sequence[SearchPicture]) -> Markup:
+    """Verdict, what was asked and spent, pictures, configs."""
+    verdict = [element("p", element("b", sentence)) for sentence in verdicts(search)]
+    oracle = element("p", element("b", ORACLE_TEXT)) if search.summary.get("oracle") else ""
+    sentences = search.summary.get("sentences") or []
+    return section(
+        "Search",
+        oracle,
+        *verdict,
+        html.bullets(sentences) if sentences else "",
+        html.table(("search", "value"), _facts(search), names=2),
+        *(_shown(picture) for picture in pictures),
+        _configs(search),
+        anchor="search",
+    )
+
+
+def _facts(search: SearchRecord) -> list[tuple[object, object]]:
+    summary = search.summary
+    facts: list[tuple[str, Any]] = [
+        ("metric", "; ".join(map(_metric_text, search.metrics, summary["direction"]))),
+        ("algorithm, seed", _listed(summary.get("algorithm"), summary.get("seed"))),
+        ("selected on", summary.get("selection_source")),
+        ("configs", counts_of_states(search)),
+        ("spent of the budget", _spent(summary.get("spent") or {}, summary.get("budget") or {})),
+        ("classes that judged", _listed(*(summary.get("classes") or []))),
+        ("seeds that judged", _listed(*(summary.get("seeds") or []))),
+        ("seeds of the confirmation", _listed(*(summary.get("confirm_seeds") or []))),
+        ("noise of a value", _noise(summary.get("noise"))),
+        ("pruning", pruning_text(search) or "off"),
+        ("best config", _best_text(search)),
+    ]
+    return [(name, NOT_DEFINED if value in (None, "") else value) for name, value in facts]
+
+
+def _metric_text(metric: str, direction: str) -> str:
+    oracle = f" ({ORACLE_MARK})" if metric.startswith("oracle/") else ""
+    return f"{metric}, {direction}{oracle}"
+
+
+def _listed(*values: Any) -> str:
+    return ", ".join(str(value) for value in values if value is not None)
+
+
+def _noise(noise: float | None) -> str:
+    return "not known" if noise is None else f"standard error {value_text(noise)} (median over configs)"
+
+
+def _spent(spent: dict[str, Any], budget: dict[str, Any]) -> str:
+    parts = []
+    for name in ("configs", "trials", "hours"):
+        if spent.get(name) is not None:
+            limit = budget.get(name)
+            parts.append(f"{spent[name]:.4g} {f'of {limit:g} ' if limit is not None else ''}{name}")
+    return ", ".join(parts)
+
+
+def _best_text(search: SearchRecord) -> str:
+    if len(search.metrics) > 1:
+        front = pareto_rows(all_values(search), search.sign)
+        return f"Pareto set: {', '.join(str(search.numbers[row]) for row in front)}" if front else ""
+    row = search.row_of(search.best)
+    if row is None:
+        return ""
+    values = [f"{axis.key} {_parameter(search.parameter(axis.key)[row])}" for axis in search.axes]
+    return f"{search.best}: {', '.join(values)}"
+
+
+def _shown(picture: SearchPicture) -> Markup:
+    caption = picture.caption
+    # wide plots scroll on narrow screens, where their text would be too small
+    shown = element("div", html.picture(picture.address, picture.title), cls="wide plot")
+    return section(picture.title, shown, element("p", caption, cls="note") if caption else "", level=3)
+
+
+def _configs(search: SearchRecord) -> Markup:
+    """The best first; all of them folded away."""
+    if not search.configs:
+        return element("p", "No config was suggested yet.")
+    ranked = _ranked(search)
+    shown = section(
+        "Best configs" if len(search.metrics) == 1 else "Configs, the Pareto set first",
+        _table(search, ranked[:_TOP]),
+        element("p", _VALUE_NOTE, cls="note"),
+        level=3,
+    )
+    if len(ranked) <= _TOP:
+        return shown
+    rest = f"; the first {_MOST_ROWS}" if len(ranked) > _MOST_ROWS else ""
+    every = list(range(len(ranked)))[:_MOST_ROWS]
+    name = f"All {len(ranked)} configs in the order of suggestions{rest}, {tree.SEARCH_DIR}/{tree.SEARCH_CONFIGS}"
+    return html.joined([shown, html.details(name, _table(search, every))])
+
+
+_VALUE_NOTE = (
+    "Values are means over the judging classes and seeds ± standard error by the noise of the images. The best of many "
+    "is too good by chance: what it is worth says the confirmation."
+)
+
+
+def _ranked(search: SearchRecord) -> list[int]:
+    """Rows by value, those without one last; of several metrics the Pareto set first."""
+    values = all_values(search)
+    front = set(pareto_rows(values, search.sign))
+    first = np.where(np.isnan(values[:, 0]), -np.inf, search.sign[0] * np.nan_to_num(values[:, 0]))
+    several = len(search.metrics) > 1
+    return sorted(range(len(values)), key=lambda row: (several and row not in front, -first[row]))
+
+
+def _table(search: SearchRecord, rows: Sequence[int]) -> Markup:
+    names = [
+        f"{metric_name(metric)}{f' ({ORACLE_MARK})' if metric.startswith('oracle/') else ''}"
+        for metric in search.metrics
+    ]
+    head = ("config", "state", *names, *(axis.key for axis in search.axes), "trials", "failed", "epochs", "note")
+    return html.table(head, [_cells(search, row) for row in rows], names=2)
+
+
+def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
+    config = search.configs[row]
+    error = search.errors()[row]
+    spread = "" if np.isnan(error) else f" ± {value_text(error)}"
+    values = [f"{value_text(search.values(i)[row])}{spread}" for i in range(len(search.metrics))]
+    number = f"{config['number']} (default)" if config["number"] == 0 else config["number"]
+    if config["number"] == search.best:
+        number = element("b", f"{number} (best)")
+    parameters = [_parameter(search.parameter(axis.key)[row]) for axis in search.axes]
+    trials = f"{config['n_done']} of {config['n_trials']}"
+    return (number, config["state"], *values, *parameters, trials, config["n_failed"], *_cost(config))
+
+
+def _cost(config: dict[str, Any]) -> tuple[object, object]:
+    given_up = f"given up at epoch {config['pruned_at']}" if config["pruned_at"] is not None else ""
+    epochs = config["epochs_trained"]
+    return NOT_DEFINED if epochs is None else epochs, given_up or config["policy"] or ""
+
+
+def _parameter(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return f"{value:.4g}" if isinstance(value, float) else text_of(value)

@@ -1,0 +1,117 @@
+"""The tables of a search, made from its study and its trials' files; written again with every config."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fcdd_sweep.config.grid import Config
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.report.tables import as_cell, column_kind
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.storage import Location
+from fcdd_sweep.search.evaluator import TrialMetrics
+from fcdd_sweep.search.plan import SearchPlan
+from fcdd_sweep.search.pruning import CURVE_KEY
+from fcdd_sweep.search.study import Entry
+
+_CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
+
+
+Confirmed = Sequence[tuple[str, Config, tuple[TrialSpec, ...]]]
+"""Role, config and trials on fresh seeds of every config that is confirmed."""
+
+
+def write_configs(
+    run_dir: Location, planned: SearchPlan, entries: Sequence[Entry], done: Mapping[int, int], *, over: bool
+) -> None:
+    """Write `configs.parquet`.
+
+    Args:
+        run_dir: the run.
+        planned: the search.
+        entries: every config suggested.
+        done: finished trials of the configs in flight, by number.
+        over: whether configs without an end are incomplete.
+    """
+    keys = list(planned.space.axes)
+    kinds = {
+        key: column_kind([*axis.extremes, *(entry.values.get(key) for entry in entries)])
+        for key, axis in planned.space.axes.items()
+    }
+    rows = [
+        {
+            **_config_row(entry, len(planned.plan.specs), several=len(planned.search.metrics) > 1, over=over)
+            | {"n_done": entry.facts.get("n_done", done.get(entry.number, 0))},
+            **{f"param.{key}": as_cell(entry.values.get(key), kinds[key]) for key in keys},
+        }
+        for entry in entries
+    ]
+    files.write_rows(run_dir / tree.SEARCH_DIR / tree.SEARCH_CONFIGS, rows, schemas.search_configs_schema(kinds))
+
+
+def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict[str, Any]:
+    facts = entry.facts
+    done = entry.state == "done"
+    return {
+        "number": entry.number,
+        "config_id": facts["config_id"],
+        "config": facts["config"],
+        "state": "incomplete" if over and entry.state == "running" else entry.state,
+        "value": entry.scores[0] if done else None,
+        "value_se": facts.get("value_se") if done else None,
+        "values": json.dumps(entry.scores) if done and several else None,
+        "n_trials": facts.get("n_trials", trials),
+        "n_failed": facts.get("n_failed", 0),
+        "epochs_trained": facts.get("epochs_trained", 0),
+        "pruned_at": facts.get("pruned_at"),
+        "policy": facts.get("policy", ""),
+        "started": entry.started,
+        "finished": entry.finished,
+    }
+
+
+def write_rungs(run_dir: Location, entries: Sequence[Entry]) -> None:
+    """Write `rungs.parquet`, if configs were compared on their way."""
+    rows = []
+    for entry in entries:
+        measured: dict[int, list[float]] = {}
+        for _, _, epoch, value in entry.facts.get(CURVE_KEY, []):
+            measured.setdefault(epoch, []).append(value)
+        rows += [
+            {"number": entry.number, "epoch": epoch, "value": math.fsum(values) / len(values)}
+            for epoch, values in sorted(measured.items())
+        ]
+    if rows:
+        files.write_rows(run_dir / tree.SEARCH_DIR / tree.RUNGS, rows, schemas.RUNGS)
+
+
+def write_importance(run_dir: Location, importance: Mapping[str, float | None]) -> None:
+    rows = [{"key": key, "importance": value} for key, value in importance.items()]
+    files.write_rows(run_dir / tree.SEARCH_DIR / tree.IMPORTANCE, rows, schemas.IMPORTANCE)
+
+
+def confirmation_rows(confirmed: Confirmed, figures: TrialMetrics) -> list[dict[str, Any]]:
+    """Rows of `confirmation.parquet`; figures of trials that are not done are null."""
+    return [
+        {
+            "role": role,
+            "number": config.parameters["search.number"],
+            "normal_class": spec.normal_class,
+            "seed": spec.seed,
+            "trial_id": spec.trial_id,
+            **{name: figures.row(spec.trial_id).get(name) for name in _CONFIRMED},
+        }
+        for role, config, specs in confirmed
+        for spec in specs
+    ]
+
+
+def write_confirmation(run_dir: Location, rows: Sequence[Mapping[str, Any]]) -> None:
+    files.write_rows(run_dir / tree.SEARCH_DIR / tree.CONFIRMATION, rows, schemas.CONFIRMATION)
+
+
+def write_summary(run_dir: Location, summary: Mapping[str, Any]) -> None:
+    files.write_text(run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, json.dumps(summary, indent=2) + "\n")

@@ -1,0 +1,96 @@
+"""A detector on its validation images: what settings are selected by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.metrics.cell_counts import cell_counts
+from fcdd_sweep.metrics.ranking import auroc, rank
+from fcdd_sweep.metrics.statistics import auroc_standard_error
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.methods import Detection
+from fcdd_sweep.training.result import FloatArray
+from fcdd_sweep.training.validation_split import ValidationSet
+
+_PIXEL_IMAGES = 100
+"""Images of each label whose pixels are ranked: every image has thousands, and all of them would fill the memory."""
+
+
+@dataclass(frozen=True)
+class ValidationResult:
+    """Scores of validation images, and the figures that come from them.
+
+    Attributes:
+        nominal: (v,) float64.
+        anomalous: (m,) float64.
+        metrics: columns of `metrics.parquet`; NaN where undefined.
+    """
+
+    nominal: FloatArray
+    anomalous: FloatArray
+    metrics: dict[str, Any]
+
+
+def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> ValidationResult:
+    """Score the validation images, and measure. Nothing of the test set is looked at."""
+    nominal = detector.detect(corpus.images, validation.nominal)
+    anomalous = detector.detect(validation.anomalies.images)
+    metrics: dict[str, Any] = {
+        "selection_source": validation.source,
+        "n_validation": len(validation.nominal),
+        "n_validation_anomalous": len(validation.anomalies),
+        "validation_image_auroc": math.nan,
+        "validation_image_ap": math.nan,
+        "validation_pixel_auroc": _pixel_auroc(detector, validation, nominal, anomalous),
+        "validation_image_auroc_se": math.nan,
+    }
+    scores = np.concatenate([nominal.scores.numpy(), anomalous.scores.numpy()])
+    label = _labels(detector, validation)
+    if len(label):
+        ranking = rank(scores, label)
+        metrics["validation_image_auroc"] = ranking.auroc()
+        metrics["validation_image_ap"] = ranking.average_precision()
+        metrics["validation_image_auroc_se"] = auroc_standard_error(scores, label)
+    return ValidationResult(nominal.scores.numpy(), anomalous.scores.numpy(), metrics)
+
+
+def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:
+    """AUROC over validation images of a network under training, which it leaves as it was.
+
+    NaN where it is undefined, also for scores that are not finite: a look must not end a training.
+    """
+    was_training = detector.network.training
+    nominal = detector.detect(corpus.images, validation.nominal).scores.numpy()
+    anomalous = detector.detect(validation.anomalies.images).scores.numpy()
+    detector.network.train(was_training)
+    scores = np.concatenate([nominal, anomalous])
+    if not len(scores) or not np.isfinite(scores).all():
+        return math.nan
+    return auroc(scores, _labels(detector, validation))
+
+
+def _labels(detector: Detector, validation: ValidationSet) -> npt.NDArray[np.int8]:
+    anomalous = np.repeat(np.array([0, 1], np.int8), [len(validation.nominal), len(validation.anomalies)])
+    return anomalous ^ np.int8(detector.settings.images.nominal_label)
+
+
+def _pixel_auroc(detector: Detector, validation: ValidationSet, nominal: Detection, anomalous: Detection) -> float:
+    """AUROC over pixels at raw size, where maps of what was rendered say which of them are anomalous."""
+    gt_maps = validation.anomalies.gt_maps
+    if gt_maps is None or not len(gt_maps) or detector.settings.images.nominal_label:
+        return math.nan
+    size, (height, width) = detector.settings.images.size, gt_maps.shape[1:]
+    shown, clean = gt_maps[:_PIXEL_IMAGES], np.zeros((height, width), dtype=bool)
+    counts = [cell_counts(mask, size) for mask in shown]
+    counts += [cell_counts(clean, size)] * min(len(validation.nominal), _PIXEL_IMAGES)
+    positive = np.stack([positive.ravel() for positive, _ in counts])
+    total = np.stack([total.ravel() for _, total in counts])
+    maps = (anomalous.maps[:_PIXEL_IMAGES], nominal.maps[:_PIXEL_IMAGES])
+    heat = np.concatenate([detector.heatmaps(each).flatten(1).numpy() for each in maps])
+    return auroc(heat.ravel(), positive.ravel(), (total - positive).ravel())
