@@ -47,7 +47,7 @@ from fcdd_sweep.training.result import NullObserver, Observer
 
 SETTINGS: dict[str, Any] = {
     "dataset": {"name": "digits"},
-    "images": {"raw_size": 28, "size": 28, "color": "grey"},
+    "images": {"load_size": 28, "size": 28, "color": "gray"},
     "network": {"name": "FCDD_CNN28"},
     "training": {"epochs": 5, "learning_rate": 0.1, "schedule": {"type": "exponential", "factor": 1.0}},
 }
@@ -129,7 +129,7 @@ def experiment_of(rows: int, output: Path) -> Experiment:
     """An experiment of so many trials: 10 classes, 10 seeds, and as many configs as it takes."""
     rates = [0.1 / (1 + number) for number in range(max(1, rows // (CLASSES * SEEDS)))]
     grid = {"training.learning_rate": rates} if len(rates) > 1 else {}
-    plain = SETTINGS | {"schema": 1, "name": f"rows-{rows}", "seeds": SEEDS, "grid": grid, "output": output}
+    plain = SETTINGS | {"schema": 2, "name": f"rows-{rows}", "seeds": SEEDS, "grid": grid, "output": output}
     return Experiment.model_validate(plain)
 
 

@@ -50,7 +50,7 @@ def main() -> None:
         overrides.append("dataset.options={regions: selection}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "selection.yaml"
-        path.write_text(f"schema: 1\nname: selection\npreset: {options.preset}\nseeds: 1\n")
+        path.write_text(f"schema: 2\nname: selection\npreset: {options.preset}\nseeds: 1\n")
         _, planned = plan_file(path, overrides)
     figures = []
     for spec in planned.specs:

@@ -23,13 +23,13 @@ from fcdd_sweep.data.registry import info
 KINDS = {"train/good": "training", "test/good": "test, nominal"} | {f"test/{name}": name for name in DEFECT_DRAWINGS}
 INDEX = 2
 COLORS = 40
-"""A palette of 40 greys and reds keeps the picture below 400 kB."""
+"""A palette of 40 grays and reds keeps the picture below 400 kB."""
 
 
 def sheet() -> Image.Image:
     """Two rows a class: crops, and the same crops with the outlines of their maps."""
     classes = info("textures").classes or ()
-    records = {r.path: r for r in scan(Dataset(name="textures"), Images(raw_size=CROP_SIDE, size=CROP_SIDE)).records}
+    records = {r.path: r for r in scan(Dataset(name="textures"), Images(load_size=CROP_SIDE, size=CROP_SIDE)).records}
     size = (1.05 * len(KINDS) + 0.3, 2.1 * len(classes) + 0.2)
     figure, axes = plt.subplots(2 * len(classes), len(KINDS), figsize=size, dpi=115, squeeze=False)
     for row, name in enumerate(classes):

@@ -1,8 +1,8 @@
 """Training throughput against the bare network: what batches, anomalies and bookkeeping cost.
 
 Both sides run in one process on the same images, which lie on the device, in turns: an epoch of real training steps
-(order, replaced samples, augmentation, local contrast normalisation, loss, backward, optimiser, sums), then as many
-steps of the bare network (forward, loss, backward, optimiser) on one fixed batch. The ratio is of images per second.
+(order, replaced samples, augmentation, local contrast normalization, loss, backward, optimizer, sums), then as many
+steps of the bare network (forward, loss, backward, optimizer) on one fixed batch. The ratio is of images per second.
 
     python benchmarks/throughput.py [--rounds 7] [--device cpu] [--threads 1]
 """
@@ -40,7 +40,7 @@ def settings(network: str, anomalies: str, device: str, threads: int) -> Setting
     return Settings.model_validate(
         {
             "dataset": {"name": "digits"},
-            "images": {"raw_size": 28, "size": 28, "color": "grey"},
+            "images": {"load_size": 28, "size": 28, "color": "gray"},
             "anomalies": ANOMALIES[anomalies],
             "network": {"name": network},
             "preprocessing": "lcnaug1",

@@ -58,7 +58,7 @@ def _with_command(given: list[str]) -> list[str]:
     """`run` is the command when none is named: `python -m fcdd_sweep experiments/x.yaml`."""
     if not given or given[0] in COMMANDS or given[0] in ("-h", "--help", "--version"):
         return given or ["--help"]
-    _refuse_misspelt(given[0])
+    _refuse_misspelled(given[0])
     return ["run", *given]
 
 
@@ -111,7 +111,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     _experiment_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print what would run, and stop")
     parser.add_argument(
-        "--calibrate", action="store_true", help="with --dry-run: a short training first, for times, hours and disk"
+        "--probe-cost", action="store_true", help="with --dry-run: a short training first, for times, hours and disk"
     )
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and stop")
     _running_arguments(parser)
@@ -147,11 +147,11 @@ def _run(options: argparse.Namespace) -> int:
     if options.show_config:
         print(dump_experiment(experiment), end="")
         return DONE
-    if options.calibrate and not options.dry_run:
-        raise InputError(Problem("--calibrate", "it belongs to a dry run", next_step="Say --dry-run --calibrate"))
+    if options.probe_cost and not options.dry_run:
+        raise InputError(Problem("--probe-cost", "it belongs to a dry run", next_step="Say --dry-run --probe-cost"))
     if options.dry_run:
         print(describe(planned, experiment))
-        _print_costs(planned, experiment, calibrated=options.calibrate)
+        _print_costs(planned, experiment, probed=options.probe_cost)
         return DONE
     from fcdd_sweep.progress import make_progress
     from fcdd_sweep.sweep.sweep import run_sweep
@@ -167,10 +167,10 @@ def _run(options: argparse.Namespace) -> int:
     return _ended(result)
 
 
-def _print_costs(planned: Plan, experiment: Experiment, *, calibrated: bool) -> None:
+def _print_costs(planned: Plan, experiment: Experiment, *, probed: bool) -> None:
     from fcdd_sweep.sweep.cost import measured_lines, probed_lines
 
-    if calibrated:
+    if probed:
         from fcdd_sweep.sweep.cost import probe_cost
 
         probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
@@ -208,8 +208,8 @@ def _ended(result: SweepResult, page: Path | RemotePath | None = None) -> int:
     return SOME_FAILED if result.failed or result.missing else DONE
 
 
-def _refuse_misspelt(word: str) -> None:
-    """A first word that is neither a file nor a command is more likely a misspelt command, whatever follows it."""
+def _refuse_misspelled(word: str) -> None:
+    """A first word that is neither a file nor a command is more likely a misspelled command, whatever follows it."""
     path, near = Path(word), closest(word, COMMANDS)
     if near and not path.exists() and path.suffix == "" and len(path.parts) == 1:
         raise InputError(Problem(word, "this is neither an experiment file nor a command", ", ".join(COMMANDS), near))

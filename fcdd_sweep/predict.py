@@ -18,7 +18,7 @@ from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
 from fcdd_sweep.metrics.heatmap_values import blur
 from fcdd_sweep.report.figures.heatmaps import global_scale, local_scale
-from fcdd_sweep.report.figures.image_grid import ColourScale, as_rgb
+from fcdd_sweep.report.figures.image_grid import ColorScale, as_rgb
 from fcdd_sweep.report.figures.prediction_figure import Said, draw_prediction
 from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.results import files, schemas
@@ -53,7 +53,7 @@ class Prediction:
 def predict(
     snapshot: Location, paths: Sequence[Path], output: Path, device: str = "auto", batch_size: int = BATCH
 ) -> Prediction:
-    """Score images and draw their heatmaps. All pictures share the colours of the trial's test set.
+    """Score images and draw their heatmaps. All pictures share the colors of the trial's test set.
 
     Args:
         snapshot: `snapshot.pt` of a finished trial, on this machine or in an object store.
@@ -116,7 +116,7 @@ def _batch(
         return []
     raw = np.stack(decoded)
     detection = detector.detect(raw, batch_size=len(raw))
-    values, scale, told = _coloured(detector, _shown(detector, detection))
+    values, scale, told = _colored(detector, _shown(detector, detection))
     scores = [float(score) for score in detection.scores.tolist()]
     for (file, place), score, seen, heatmap in zip(names, scores, as_rgb(detector.visible(raw)), values, strict=True):
         proportions, squeezed = _proportions(file, images.aspect)
@@ -145,22 +145,20 @@ def _shown(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
     """(N, S, S) heatmaps, blurred where the experiment wants its pictures so."""
     heatmaps: npt.NDArray[np.float32] = detector.heatmaps(detection.maps)[:, 0].numpy()
     place = detector.place
-    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmap_values.blur else heatmaps
+    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmaps.blur else heatmaps
 
 
-def _coloured(
-    detector: Detector, heatmaps: npt.NDArray[np.float32]
-) -> tuple[npt.NDArray[np.float32], ColourScale, str]:
-    """(N, S, S) heatmaps in 0..1, the ends of their colours, and a sentence on them."""
-    quantile, reference = detector.settings.heatmaps.quantile, detector.reference_quantiles
+def _colored(detector: Detector, heatmaps: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ColorScale, str]:
+    """(N, S, S) heatmaps in 0..1, the ends of their colors, and a sentence on them."""
+    quantile, reference = detector.settings.heatmaps.color_quantile, detector.reference_quantiles
     if np.isnan(reference).any():
         own = np.stack(
             [heatmap_values.normalize(each, *heatmap_values.local_range(each, quantile)) for each in heatmaps]
         )
-        told = "Colours: this image's own range, as the trial had no test images; not comparable between images."
+        told = "Colors: this image's own range, as the trial had no test images; not comparable between images."
         return own, local_scale(quantile), told
     low, high = heatmap_values.global_range(reference, quantile)
-    told = f"Colours: from the minimum to the {quantile:g} quantile of the heatmaps of the trial's test images."
+    told = f"Colors: from the minimum to the {quantile:g} quantile of the heatmaps of the trial's test images."
     return heatmap_values.normalize(heatmaps, low, high), global_scale(low, high), told
 
 

@@ -7,7 +7,7 @@ import pytest
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.planning.plan import plan_file
 
-HEAD = "schema: 1\nname: x\npreset: digits\n"
+HEAD = "schema: 2\nname: x\npreset: digits\n"
 """Three lines: what a case adds begins in line 4."""
 TEXTURES = HEAD.replace("digits", "textures")
 

@@ -1,4 +1,4 @@
-"""Searches that no optimiser made: a known response surface over learning rate, limit and two more keys, with noise."""
+"""Searches that no optimizer made: a known response surface over learning rate, limit and two more keys, with noise."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ class FakeSearch:
             "config": "default" if number == 0 else f"config-{number:03d}",
             "state": state,
             "value": value if done and not several else None,
-            "value_se": self.noise if done and not several else None,
+            "value_std_error": self.noise if done and not several else None,
             "values": json.dumps([value, seconds]) if done and several else None,
             "n_trials": 6,
             "n_done": 6 if done else 3,
             "n_failed": 1 if state == "failed" else 0,
             "epochs_trained": 180 if done else 60,
             "pruned_at": 10 if state == "pruned" else None,
-            "policy": "drop_config: 1 of 6 trials failed" if state == "failed" else "",
+            "failure_policy": "drop_config: 1 of 6 trials failed" if state == "failed" else "",
             "started": NOW,
             "finished": NOW if state in ("done", "pruned", "failed") else None,
             **{f"param.{name}": given[name] for name in given},

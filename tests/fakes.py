@@ -20,14 +20,14 @@ NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 N_NOMINAL, N_ANOMALOUS = 30, 20
 FIELD = (16, 4, 1.5)
 EXPERIMENT = """\
-schema: 1
+schema: 2
 name: fake
 dataset: {name: textures, classes: all}
-images: {raw_size: 64, size: 64}
+images: {load_size: 64, size: 64}
 anomalies: {mode: malformed_normal, source: confetti}
 network: {name: FCDD_CNN28}
 training: {epochs: 5, learning_rate: 0.001}
-heatmaps: {quantile: 0.97}
+heatmaps: {color_quantile: 0.97}
 seeds: 3
 """
 
@@ -199,7 +199,7 @@ class FakeRun:
             failures=0,
             error="",
             data_fingerprint="f",
-            published=NOW,
+            published_at=NOW,
             wall_time_s=60.0,
             device="x86_64",
         )
@@ -214,7 +214,7 @@ class FakeRun:
             failures=2,
             error=error,
             data_fingerprint="",
-            published=NOW,
+            published_at=NOW,
             wall_time_s=None,
             device=None,
         )

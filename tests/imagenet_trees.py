@@ -1,6 +1,6 @@
 """Writers of ImageNet as its users have it: tars of tars, the development kit, folders and tars by WordNet id.
 
-All images of a class have one grey level, `level(wnid)`, so that pixels tell what they are.
+All images of a class have one gray level, `level(wnid)`, so that pixels tell what they are.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def slow_confetti(
     starts: float = 1.8e-5,
     blackest: int = -255,
 ) -> tuple[np.ndarray, int]:
-    """One confetti image (c, h, w), square by square, and how many coloured squares can be seen before the blur.
+    """One confetti image (c, h, w), square by square, and how many colored squares can be seen before the blur.
 
     The keywords change it into something that is not confetti, to show that the comparison notices.
     """
@@ -92,7 +92,7 @@ def slow_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: fl
 
 
 def slow_mixed_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
-    """White and coloured straight squares, each starting with chance `starts`; later ones lie on earlier ones, and an
+    """White and colored straight squares, each starting with chance `starts`; later ones lie on earlier ones, and an
     image without any begins again."""
     is_white = []
 
@@ -116,7 +116,7 @@ def slow_layer(
     color: Callable[[], np.ndarray],
     largest_angle: float = math.pi / 4,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Squares of random side and angle around every pixel that starts one; the pixels' colours and square numbers."""
+    """Squares of random side and angle around every pixel that starts one; the pixels' colors and square numbers."""
     begins = rng.random(shape[1:]) < starts
     while not begins.any():
         begins = rng.random(shape[1:]) < starts
@@ -191,10 +191,10 @@ def slow_recipe(
         elif noisy[i]:
             image = image + noise[i] * (0.01 if strength == 0.1 else 0.001)
         if "blackcenter" in name:
-            centre = torch.zeros(size, size, dtype=torch.bool)
+            center = torch.zeros(size, size, dtype=torch.bool)
             margin = int(0.2 * size)
-            centre[margin : size - margin, margin : size - margin] = True
-            image = torch.where(centre == name.endswith("_inverted"), image, 0.0)
+            center[margin : size - margin, margin : size - margin] = True
+            image = torch.where(center == name.endswith("_inverted"), image, 0.0)
         if lcn:
             image = image - image.mean()
             image = image / image.abs().mean()

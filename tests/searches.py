@@ -32,7 +32,7 @@ search:
 SIZES = (
     EXPERIMENT.partition("    training.learning")[0]
     + """\
-    images.raw_size: {choices: [28, 40]}
+    images.load_size: {choices: [28, 40]}
     images.size: {choices: [28, 32]}
 """
 )

@@ -12,7 +12,7 @@ from fcdd_sweep.data.corpus import Corpus
 
 SETTINGS: dict[str, Any] = {
     "dataset": {"name": "textures"},
-    "images": {"raw_size": 32, "size": 28, "color": "grey"},
+    "images": {"load_size": 32, "size": 28, "color": "gray"},
     "anomalies": {"mode": "malformed_normal", "source": "confetti"},
     "network": {"name": "FCDD_CNN28"},
     "preprocessing": "lcnaug1",
@@ -79,10 +79,10 @@ def defects_corpus(
 def small_experiment(rest: str, classes: str = '["3", "8"]') -> str:
     """The text of an experiment file on digits with the smallest network; `rest` are its further lines."""
     return f"""
-schema: 1
+schema: 2
 name: small
 preset: digits
 dataset: {{name: digits, classes: {classes}}}
-images: {{raw_size: 28, size: 28, color: grey}}
+images: {{load_size: 28, size: 28, color: gray}}
 network: {{name: FCDD_CNN28}}
 {rest.lstrip()}"""

@@ -6,11 +6,11 @@ from fcdd_sweep import cli
 from tests.trees import write_habits
 
 TEXT = """
-schema: 1
+schema: 2
 name: quick
 preset: digits
 dataset: {name: digits, classes: ["3"]}
-images: {raw_size: 28, size: 28, color: grey}
+images: {load_size: 28, size: 28, color: gray}
 network: {name: FCDD_CNN28}
 training: {epochs: 1, passes_per_epoch: 1}
 seeds: 2

@@ -39,7 +39,7 @@ SCHEMAS = {
     "IMPORTANCE": schemas.IMPORTANCE,
     "CONFIRMATION": schemas.CONFIRMATION,
     "RUNGS": schemas.RUNGS,
-    "OPTIMISATION": schemas.OPTIMISATION,
+    "OPTIMIZATION": schemas.OPTIMIZATION,
     "LEVELS": schemas.LEVELS,
     "CELLS": schemas.CELLS,
     "DIFFERENCES": schemas.DIFFERENCES,
@@ -221,6 +221,6 @@ def test_every_mode_and_source_is_documented():
 
 def test_the_documented_real_anomalies_can_be_planned(tmp_path):
     (text,) = code_blocks("yaml", "docs/anomalies.md")
-    (tmp_path / "x.yaml").write_text(f"schema: 1\nname: x\npreset: textures\nseeds: 1\n{text}")
+    (tmp_path / "x.yaml").write_text(f"schema: 2\nname: x\npreset: textures\nseeds: 1\n{text}")
     _, planned = plan_file(tmp_path / "x.yaml")
-    assert planned.specs[0].settings.evaluation.real_anomalies_set_aside == 4
+    assert planned.specs[0].settings.evaluation.reserved_anomalies == 4

@@ -40,7 +40,7 @@ def test_the_same_trial_twice_gives_the_same_bits(mode):
 def test_anomalies_made_read_or_taken_give_the_same_bits(anomalies, monkeypatch):
     monkeypatch.setattr(anomaly_pools, "RESIDENT_BYTES", 1000)
     exposure = ArrayPool(np.random.default_rng(0).integers(0, 255, (50, 1, 32, 32)).astype(np.uint8))
-    trial = on_gpu(anomalies=anomalies, evaluation={"real_anomalies_set_aside": 2})
+    trial = on_gpu(anomalies=anomalies, evaluation={"reserved_anomalies": 2})
     first, second = (train(trial, defects_corpus(), exposure) for _ in range(2))
     assert first.scores == second.scores
 
@@ -50,12 +50,12 @@ METHODS = {
     "hsc with dropout and frozen layers": {
         "method": "hsc",
         "network": {"name": "CNN224_VGG_F", "weights": "none"},
-        "images": {"raw_size": 64, "size": 64, "color": "rgb"},
+        "images": {"load_size": 64, "size": 64, "color": "rgb"},
     },
     "ae": {"method": "ae", "network": {"name": "AE28"}, "anomalies": {"mode": "unsupervised", "source": None}},
     "a backbone": {
         "network": {"name": None, "backbone": "resnet18", "node": "layer1", "weights": "none"},
-        "images": {"raw_size": 64, "size": 64, "color": "rgb"},
+        "images": {"load_size": 64, "size": 64, "color": "rgb"},
     },
     "bf16": {"training": {"precision": "bf16"}},
 }
@@ -66,7 +66,7 @@ def test_every_method_gives_the_same_bits_twice(sections):
     training = {"supervision": "labels", "learning_rate": 0.001, **sections.get("training", {})}
     trial = on_gpu(**{**sections, "training": training})
     images = trial.settings.images
-    corpus = defects_corpus(raw=images.raw_size, channels=images.channels, maps=False)
+    corpus = defects_corpus(raw=images.load_size, channels=images.channels, maps=False)
     first, second = (train(trial, corpus) for _ in range(2))
     assert first.scores == second.scores
 

@@ -49,7 +49,7 @@ def reserved_of(pool_size: int) -> int:
     return min(MOST_IN_VALIDATION, pool_size // 2)
 
 
-def set_aside_of(n: int, per_defect: int) -> int:
+def reservable(n: int, per_defect: int) -> int:
     """How many of `n` test images of a defect type leave the test set: at least one stays."""
     return max(0, min(per_defect, n - 1))
 
@@ -76,7 +76,7 @@ def drawn_by_type(
 
     Args:
         types: the type of each image.
-        per_type: see `set_aside_of`.
+        per_type: see `reservable`.
         for_validation: the same, of images that settings are selected on.
         rngs: one a distinct type, in the order of their names; each gives one permutation, so limits are nested.
     """
@@ -89,5 +89,5 @@ def drawn_by_type(
 
 
 def _divided(rows: npt.NDArray[np.int64], per_type: int, for_validation: int) -> TypeDraw:
-    left = len(rows) - set_aside_of(len(rows), for_validation)
-    return TypeDraw(rows[: set_aside_of(left, per_type)], rows[left:][::-1])
+    left = len(rows) - reservable(len(rows), for_validation)
+    return TypeDraw(rows[: reservable(left, per_type)], rows[left:][::-1])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 BRIGHT = 0.11 * 255
-"""Grey levels above which noise is negated in a pixel."""
+"""Gray levels above which noise is negated in a pixel."""
 
 
 def malform_once(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -16,8 +16,8 @@ def malform_once(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     ground and is turned into what darkens on bright ground. Online the rule is another one; see `online.malform`.
 
     Args:
-        images: (N, C, H, W), whole grey levels 0..255 of any type.
-        noise: (N, C, H, W) integers in grey levels, either sign.
+        images: (N, C, H, W), whole gray levels 0..255 of any type.
+        noise: (N, C, H, W) integers in gray levels, either sign.
 
     Returns:
         (N, C, H, W) uint8 images, and (N, 1, H, W) bool, True where any channel of a pixel changed.
@@ -29,7 +29,7 @@ def malform_once(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 TOO_SLIGHT = 0.025
-"""Grey levels by which noise must move an image's mean, or it is negated if that moves it more."""
+"""Gray levels by which noise must move an image's mean, or it is negated if that moves it more."""
 
 
 def malform(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,8 +39,8 @@ def malform(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     mean of the image by less than `TOO_SLIGHT` and subtracting it moves the mean by more than adding does.
 
     Args:
-        images: (N, C, H, W), whole grey levels 0..255 of any type.
-        noise: (N, C, H, W) integers in grey levels, either sign.
+        images: (N, C, H, W), whole gray levels 0..255 of any type.
+        noise: (N, C, H, W) integers in gray levels, either sign.
 
     Returns:
         (N, C, H, W) uint8 images, and (N, 1, H, W) bool, True where any channel of a pixel changed.

@@ -43,14 +43,14 @@ MODES: dict[str, ModeInfo] = {
 
 
 SOURCES: dict[str, str] = {
-    "confetti": "rotated squares of one dark colour each, blurred; the paper's choice for defects",
-    "solid": "one random colour over the whole image",
+    "confetti": "rotated squares of one dark color each, blurred; the paper's choice for defects",
+    "solid": "one random color over the whole image",
     "gaussian": "every value drawn from a normal distribution, mean 0, standard deviation 64",
     "uniform": "every value drawn uniformly from 0 to 255",
     "blob": "many small white squares on black, 6 px",
-    "mixed_blob": "a few squares of 34 px on black, white or with a random colour in every pixel",
+    "mixed_blob": "a few squares of 34 px on black, white or with a random color in every pixel",
 }
-"""Synthetic sources and what they look like. Values are in grey levels, 0 to 255, or added to such."""
+"""Synthetic sources and what they look like. Values are in gray levels, 0 to 255, or added to such."""
 
 
 REAL_SOURCES: dict[str, str] = {

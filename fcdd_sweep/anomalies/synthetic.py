@@ -29,11 +29,11 @@ BLOB_STARTS, BLOB_SIDE = 0.002, 6
 
 
 MIXED_STARTS, MIXED_SIDE = 1e-5, 34
-"""Chance that a pixel is the centre of a square, for mixed blobs that of a white one and that of a coloured one."""
+"""Chance that a pixel is the center of a square, for mixed blobs that of a white one and that of a colored one."""
 
 
 COLORED_STARTS, BLACK_STARTS = 1.8e-5, 1.2e-5
-"""Chance that a pixel is the centre of one of confetti's squares, in its two layers."""
+"""Chance that a pixel is the center of one of confetti's squares, in its two layers."""
 
 
 BLACK = -255
@@ -71,7 +71,7 @@ def render(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Synthetic anomalies, or values to add to nominal images, in grey levels.
+    """Synthetic anomalies, or values to add to nominal images, in gray levels.
 
     Args:
         source: one of `anomalies.registry.SOURCES`.
@@ -119,7 +119,7 @@ def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device:
 
 
 def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Squares that are white or have a colour of its own in every pixel, as many of one as of the other."""
+    """Squares that are white or have a color of its own in every pixel, as many of one as of the other."""
     sides = (MIXED_SIDE, MIXED_SIDE)
     top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, generator, device, sides, largest_angle=0.0)
     is_white = torch.rand(n, most + 1, generator=generator, device=device) < 0.5
@@ -129,10 +129,10 @@ def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, d
 
 
 def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """A layer of coloured and one of black squares, summed, blurred and cut to whole grey levels."""
+    """A layer of colored and one of black squares, summed, blurred and cut to whole gray levels."""
     if min(shape[1:]) <= BLUR_TAPS // 2:
         found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
-        raise InputError(Problem("images.raw_size", found, next_step="Use larger images or another source"))
+        raise InputError(Problem("images.load_size", found, next_step="Use larger images or another source"))
     noise = torch.empty((n, *shape), dtype=torch.int16, device=device)
     together = max(1, CPU_CHUNK // math.prod(shape[1:])) if device.type == "cpu" else max(n, 1)
     for part in noise.split(together):
@@ -141,7 +141,7 @@ def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, dev
 
 
 def _squares(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Confetti before the blur, (n, c, h, w) float32: each coloured square has a colour of its own, -256..-1."""
+    """Confetti before the blur, (n, c, h, w) float32: each colored square has a color of its own, -256..-1."""
     channels, height, width = shape
     top, most = _topmost(n, height, width, COLORED_STARTS, generator, device)
     black, _ = _topmost(n, height, width, BLACK_STARTS, generator, device)
@@ -170,7 +170,7 @@ def _topmost(
     exists = torch.rand(n, 1, generator=generator, device=device) >= before
     drawn = torch.rand(n, len(before), 4, generator=generator, device=device)
     image, number = _which(exists)
-    rows, columns, inside = _rasterised(drawn[image, number], height, width, sides, largest_angle)
+    rows, columns, inside = _rasterized(drawn[image, number], height, width, sides, largest_angle)
     inside &= exists[image, number].view(-1, 1, 1)
     pixel = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
     top = torch.zeros(n * height * width, dtype=torch.int64, device=device)
@@ -187,7 +187,7 @@ def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
     return image, torch.arange(exists.shape[1], device=exists.device).repeat(exists.shape[0])
 
 
-def _rasterised(
+def _rasterized(
     drawn: Tensor,
     height: int,
     width: int,
@@ -197,12 +197,12 @@ def _rasterised(
     """Rotated squares from uniform numbers.
 
     Args:
-        drawn: (B, 4) in 0..1: centre's row, centre's column, side, angle.
+        drawn: (B, 4) in 0..1: center's row, center's column, side, angle.
         sides: smallest and largest side in pixels; confetti's are the largest there may be.
         largest_angle: in radians, either way.
 
     Returns:
-        (B, P) rows and (B, Q) columns of the pixels around each centre, moved into the image, and (B, P, Q) bool,
+        (B, P) rows and (B, Q) columns of the pixels around each center, moved into the image, and (B, P, Q) bool,
         which of them lie in both the square and the image.
     """
     row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
@@ -218,11 +218,11 @@ def _rasterised(
     return rows.clamp(0, height - 1), columns.clamp(0, width - 1), inside
 
 
-def _around(centre: Tensor, size: int) -> Tensor:
-    """(B,) centres to (B, P) pixels of an axis that a square can reach: all of the axis where it is short."""
+def _around(center: Tensor, size: int) -> Tensor:
+    """(B,) centers to (B, P) pixels of an axis that a square can reach: all of the axis where it is short."""
     if size <= 2 * REACH + 1:
-        return torch.arange(size, device=centre.device).expand(len(centre), -1)
-    return centre[:, None] + torch.arange(-REACH, REACH + 1, device=centre.device)
+        return torch.arange(size, device=center.device).expand(len(center), -1)
+    return center[:, None] + torch.arange(-REACH, REACH + 1, device=center.device)
 
 
 @lru_cache(maxsize=16)

@@ -114,14 +114,14 @@ VALIDATION_NAMES = ("none", "training")
 
 
 class FromTestSource(Section):
-    set_aside: int = Field(ge=1)
+    from_test: int = Field(ge=1)
     """How many test anomalies of each defect type leave the test set of every config, to select settings on them; one
     of each type stays."""
 
 
 def _kind_of_anomalies(source: object) -> str | None:
-    if isinstance(source, FromTestSource) or (isinstance(source, dict) and "set_aside" in source):
-        return "(set_aside)"
+    if isinstance(source, FromTestSource) or (isinstance(source, dict) and "from_test" in source):
+        return "(from_test)"
     return kind_of_source(source)
 
 
@@ -129,7 +129,7 @@ ValidationSource = Annotated[
     Annotated[str, Tag("(name)")]
     | Annotated[DatasetSource, Tag("(dataset)")]
     | Annotated[FolderSource, Tag("(folder)")]
-    | Annotated[FromTestSource, Tag("(set_aside)")],
+    | Annotated[FromTestSource, Tag("(from_test)")],
     Discriminator(_kind_of_anomalies),
 ]
 
@@ -140,7 +140,7 @@ class Validation(Section):
     anomalies: ValidationSource = "none"
     """Anomalies beside them, which neither training nor the test set has: `none`; a synthetic source by name, rendered
     on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`; or
-    `{set_aside: N}`."""
+    `{from_test: N}`."""
     epochs: list[Annotated[int, Field(ge=1)]] = []
     """After these epochs `history.parquet` has the AUROC over validation images; training does not notice."""
 

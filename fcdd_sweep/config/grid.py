@@ -11,19 +11,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from fcdd_sweep.config.errors import ExperimentError, Problem, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest, dotted
 from fcdd_sweep.config.fields import Section
-from fcdd_sweep.config.layers import (
-    ConfigLayer,
-    Key,
-    Origin,
-    SourceLine,
-    dotted,
-    nest,
-    overlay,
-    split_key,
-    value_at_key,
-)
+from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import VARIANT_PATTERN, Experiment, Settings
 from fcdd_sweep.config.schema_errors import Fault, validated
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in, value_text
@@ -43,7 +33,7 @@ KNOWN_KEYS = frozenset(_keys(Experiment))
 
 _FIXED = (
     "dataset",
-    "evaluation.real_anomalies_set_aside",
+    "evaluation.reserved_anomalies",
     "evaluation.validation.anomalies",
     *NOT_IDENTITY,
 )

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcdd_sweep.config.errors import ExperimentError, Problem, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.grid import KNOWN_KEYS, expand
-from fcdd_sweep.config.layers import ConfigLayer, Key, Origin, SourceLine, Tree, nest, overlay, split_key
+from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import preset_fills, sound_section, validated

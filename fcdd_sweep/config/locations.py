@@ -1,4 +1,4 @@
-"""Addresses of object stores, `s3://BUCKET/KEY?OPTIONS`, as far as they are text. `results.storage` reads and writes."""
+"""Addresses of object stores, `s3://BUCKET/KEY?OPTIONS`, as text, and the cache folder; `results.storage` does I/O."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from pydantic import (
     model_validator,
 )
 
+from fcdd_sweep.config.errors import Origin
 from fcdd_sweep.config.fields import AbsolutePath, AnomalySource, Duration, EveryText, Section, Validation
-from fcdd_sweep.config.layers import Origin
 from fcdd_sweep.config.locations import RemotePath, parse_location
 from fcdd_sweep.config.search_schema import SearchSettings
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -63,23 +63,23 @@ class Dataset(Section):
 
 
 class Images(Section):
-    raw_size: int = Field(ge=4)
+    load_size: int = Field(ge=4)
     """Side in pixels to which every image is brought when it is decoded; cropping starts from here."""
     size: int = Field(ge=4)
-    """Side in pixels of what the network sees; at most `raw_size`."""
+    """Side in pixels of what the network sees; at most `load_size`."""
     resize: Literal["nearest", "bilinear", "area"] = "bilinear"
-    """How `raw_size` is reached; `area` averages when it shrinks (no aliasing)."""
+    """How `load_size` is reached; `area` averages when it shrinks (no aliasing)."""
     aspect: Literal["stretch", "crop"] = "stretch"
     """Of images that are no squares: `stretch` shows all of them, `crop` keeps proportions and shows the middle."""
-    color: Literal["grey", "rgb"] = "rgb"
+    color: Literal["gray", "rgb"] = "rgb"
     """Channels of the network's input."""
     nominal_label: Literal[0, 1] = 0
     """1 swaps the roles: the normal class is pushed away and the anomalies are pulled in."""
 
     @model_validator(mode="after")
     def size_fits(self) -> Images:
-        if self.size > self.raw_size:
-            raise ValueError(f"images.size {self.size} must not be larger than images.raw_size {self.raw_size}")
+        if self.size > self.load_size:
+            raise ValueError(f"images.size {self.size} must not be larger than images.load_size {self.load_size}")
         return self
 
     @property
@@ -179,7 +179,7 @@ class Training(Section):
     learning_rate: float = Field(gt=0.0)
     """That of the first epoch."""
     weight_decay: float = Field(0.0, ge=0.0)
-    """L2 penalty, as torch's optimisers add it to gradients."""
+    """L2 penalty, as torch's optimizers add it to gradients."""
     schedule: Schedule
     """How the learning rate changes: `type: exponential`, or `type: milestones`."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -191,8 +191,8 @@ class Training(Section):
 class Heatmaps(Section):
     kernel_std_px: float | None = Field(None, gt=0.0)
     """Standard deviation in pixels of the upsampling Gaussian; left out: by the receptive field's size."""
-    quantile: float = Field(0.99, gt=0.0, le=1.0)
-    """Share of the reference values that the colours span; drawing only."""
+    color_quantile: float = Field(0.99, gt=0.0, le=1.0)
+    """Share of the reference values that the colors span; drawing only."""
     blur: bool = False
     """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
@@ -203,7 +203,7 @@ class Evaluation(Section):
     """False: the test set is counted and never scored, as befits the trials of a search."""
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
-    real_anomalies_set_aside: int = Field(0, ge=0)
+    reserved_anomalies: int = Field(0, ge=0)
     """How many test anomalies of each defect type leave the test set of every config, to train on them (sources `mvtec`
     and `mvtec_gt`); raised to the experiment's largest limit of such a source. One of each type stays."""
 
@@ -234,7 +234,7 @@ class Faults(Section):
 class Keep(Section):
     snapshots: Literal["all", "none"] = "all"
     """Whether trials leave a `snapshot.pt`, which `predict` needs."""
-    maps: Literal["pictured", "all"] = "pictured"
+    maps: Literal["shown", "all"] = "shown"
     """Which anomaly maps and images a leaf keeps: those in its pictures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
     """Whether a worker draws a trial's pictures; `aggregate --redraw` draws them later."""
@@ -273,8 +273,8 @@ class Settings(Section):
     anomalies: Anomalies = Anomalies()
     network: Network
     preprocessing: Literal["none", "lcn", "aug1", "lcnaug1", "aug1_blackcenter", "aug1_blackcenter_inverted"] = "none"
-    """The paper's recipes: `aug1` augments, `lcn` normalises each image by its local contrast, `lcnaug1` does both;
-    the others are `aug1` with the centre, or all but the centre, of training images black."""
+    """The paper's recipes: `aug1` augments, `lcn` normalizes each image by its local contrast, `lcnaug1` does both;
+    the others are `aug1` with the center, or all but the center, of training images black."""
     training: Training
     heatmaps: Heatmaps = Heatmaps()
     evaluation: Evaluation = Evaluation()
@@ -289,7 +289,7 @@ Overrides = dict[str, Any]
 class Experiment(Settings):
     """An experiment file, presets and overrides applied."""
 
-    schema_: Literal[1] = Field(alias="schema")
+    schema_: Literal[2] = Field(alias="schema")
     """Version of this list."""
     name: str = Field(pattern=NAME_PATTERN)
     """The run's directory is `output`/`name`."""

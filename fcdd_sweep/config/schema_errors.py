@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.errors import Key, Origin, Problem, closest
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
-from fcdd_sweep.config.layers import Key, Origin, Tree, value_at_key
+from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
 from fcdd_sweep.config.text import (
@@ -29,7 +29,7 @@ _TAGGED: dict[str | int, Any] = {
     "(name)": str,
     "(dataset)": DatasetSource,
     "(folder)": FolderSource,
-    "(set_aside)": FromTestSource,
+    "(from_test)": FromTestSource,
     "(exponential)": ExponentialSchedule,
     "(milestones)": MilestoneSchedule,
 }
@@ -43,7 +43,7 @@ _ALLOWED: dict[Key, str] = {
         "evaluation",
         "validation",
         "anomalies",
-    ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {set_aside: N}",
+    ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}",
     ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
     (
         "training",

@@ -176,7 +176,7 @@ class SearchAxis(Section):
 class Prune(Section):
     at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     """Epochs at which configs are compared; the metric is measured after each of them."""
-    keep: float = Field(0.5, gt=0.0, lt=1.0)
+    keep_fraction: float = Field(0.5, gt=0.0, lt=1.0)
     """Share of the configs compared that goes on; a config below it is given up."""
     min_configs: int = Field(4, ge=1)
     """Other configs that must have come as far on the same classes and seeds before any is given up."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fcdd_sweep.config.errors import ExperimentError, Problem, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Problem, closest
 from fcdd_sweep.config.grid import (
     Choice,
     Config,
@@ -23,7 +23,7 @@ from fcdd_sweep.config.grid import (
     variants_of,
     with_choices,
 )
-from fcdd_sweep.config.layers import ConfigLayer, Key, split_key, value_at_key
+from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import sound_section, validated
 from fcdd_sweep.config.search_schema import (

@@ -24,7 +24,7 @@ NOT_IDENTITY = (
     "evaluation.validation.anomalies.root",
     "evaluation.validation.anomalies.download",
     "evaluation.validation.epochs",
-    "heatmaps.quantile",
+    "heatmaps.color_quantile",
     "heatmaps.blur",
     "resources",
     "keep",

@@ -13,8 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from fcdd_sweep.config.errors import ExperimentError, Problem
-from fcdd_sweep.config.layers import Key, dotted
+from fcdd_sweep.config.errors import ExperimentError, Key, Problem, dotted
 
 ENDINGS = (".yaml", ".yml")
 
@@ -117,12 +116,12 @@ def _document(text: str, path: str) -> Document:
     node = _reader().compose(text)
     if node is None:
         raise ExperimentError(
-            Problem(path, "the file is empty", next_step="The shortest file has `schema: 1`, `name` and `preset`")
+            Problem(path, "the file is empty", next_step="The shortest file has `schema: 2`, `name` and `preset`")
         )
     if not isinstance(node, MappingNode):
         found = "a list" if isinstance(node, SequenceNode) else "a single value"
         where = f"{path}:{node.start_mark.line + 1}"
-        raise ExperimentError(Problem(where, f"found {found} at the top level", "keys and values such as `schema: 1`"))
+        raise ExperimentError(Problem(where, f"found {found} at the top level", "keys and values such as `schema: 2`"))
     problems = list(_tree_problems(node, (), lambda key, line: f"{path}:{line}: {dotted(key)}"))
     if problems:
         raise ExperimentError(problems)

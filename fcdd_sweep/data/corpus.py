@@ -22,7 +22,7 @@ class Corpus:
         is_anomalous: (N,) bool, within the image's own class; all False in `one_vs_rest`.
         defect: N names: the defect's type, empty for nominal images.
         path: N names: path below the root, or a stable label such as `digits/17`.
-        original_size: (N, 2) int64, height and width before `images.raw_size` was applied.
+        original_size: (N, 2) int64, height and width before `images.load_size` was applied.
         mask_index: (N,) int64, which of the masks belongs to the image, -1 for none.
         mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
         mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.

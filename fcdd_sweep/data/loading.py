@@ -1,8 +1,8 @@
 """The door to all data: what a data set has, whether it can be read, and its images.
 
 `planning.plan` asks `scan_dataset`, `classes_of`, `protocol_of`, `has_maps` and `trains_with_anomalies`, which decode
-nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.decoding.cache`. `load_exposure` opens the
-images that training draws anomalies from. `load_image_file` reads a single new image in the same way.
+nothing. `load_corpus` and `load_folder_images` decode once per machine; see `data.decoding.cache`. `load_exposure`
+opens the images that training draws anomalies from. `load_image_file` reads a single new image in the same way.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def load_corpus(
     progress: DecodeProgress | None = None,
     say: Say = _LOG.info,
 ) -> Corpus:
-    """All images of a data set at `images.raw_size`, memory-mapped; decoded if this machine has not done so yet.
+    """All images of a data set at `images.load_size`, memory-mapped; decoded if this machine has not done so yet.
 
     In `defects` it holds the classes that `dataset.classes` names, in `one_vs_rest` always all of them. Files that are
     missing are fetched first where `dataset.download`, or an archive in the root, allows it.
@@ -152,7 +152,7 @@ def load_exposure(
     cache_dir: Path | None = None,
     say: Say = _LOG.info,
 ) -> ImagePool:
-    """The images that training draws anomalies from, at `images.raw_size`.
+    """The images that training draws anomalies from, at `images.load_size`.
 
     A folder, or the training images of a data set, are decoded once per machine, and so is ImageNet where the images
     are small. Otherwise it is read image by image. Classes that `target` has too are left out; `notes` names them.
@@ -187,7 +187,7 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
         parts = [np.arange(start, min(start + _PART, len(pool))) for start in range(0, len(pool), _PART)]
         unreadable: list[str] = []
         with (
-            ImageFile(target, images.channels, images.raw_size) as file,
+            ImageFile(target, images.channels, images.load_size) as file,
             ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads,
         ):
             for start in range(0, len(parts), _TOGETHER):  # a few parts at a time: all of them may not fit in memory
@@ -241,12 +241,12 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
 
 
 def load_image_file(path: Path, images: Images) -> PixelArray:
-    """One image, decoded as those of a data set are: (C, raw_size, raw_size) uint8.
+    """One image, decoded as those of a data set are: (C, load_size, load_size) uint8.
 
     Raises:
         DataError: it does not decode; names the path.
     """
-    return fit_image(read_image(path), images.raw_size, images.resize, images.color, images.aspect)
+    return fit_image(read_image(path), images.load_size, images.resize, images.color, images.aspect)
 
 
 def classes_of(dataset: Dataset) -> tuple[str, ...]:
@@ -391,17 +391,17 @@ def _key(what: Mapping[str, object], records: Sequence[Record], images: Images) 
 
 def _shape_of(images: Images) -> list[int | str]:
     """What decoding needs to know of the images."""
-    return [images.raw_size, images.resize, images.color, images.aspect]
+    return [images.load_size, images.resize, images.color, images.aspect]
 
 
 def _size_bytes(records: Sequence[Record], images: Images) -> int:
-    return len(records) * (images.channels * images.raw_size**2 + _BYTES_PER_RECORD)
+    return len(records) * (images.channels * images.load_size**2 + _BYTES_PER_RECORD)
 
 
 def _write_images(target: Path, folder: Path, records: list[Record], images: Images) -> None:
     skipped: list[str] = []
     pixels = hashlib.sha256()
-    with ImageFile(target, images.channels, images.raw_size) as file:
+    with ImageFile(target, images.channels, images.load_size) as file:
         for record, decoded in decode_all(records, images, None):
             if isinstance(decoded, DataError):
                 skipped.append(record.path)

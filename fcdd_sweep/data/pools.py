@@ -125,7 +125,7 @@ class FilePool:
     def __init__(self, table: ImageIndex, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
         """The images of some of a table's groups, `groups` in increasing order, brought to the size of `images`."""
         self.notes = notes
-        self.bytes_each = images.channels * images.raw_size**2
+        self.bytes_each = images.channels * images.load_size**2
         self.fingerprint = digest([table.fingerprint, [table.groups[i] for i in groups], DECODER_VERSION])
         self._table, self._images = table, images
         self._first = table.begin[:-1][list(groups)]
@@ -147,7 +147,7 @@ class FilePool:
             IndexError: a number outside of the pool.
             DataError: a whole folder or tar is gone.
         """
-        rows, side = self._rows(index), self._images.raw_size
+        rows, side = self._rows(index), self._images.load_size
         pixels = np.zeros((len(rows), self._images.channels, side, side), np.uint8)
         readable = np.zeros(len(rows), np.bool_)
 
@@ -171,7 +171,7 @@ class FilePool:
             content = self._table.content(row)
             return fit_image(
                 decode_image(content, self._table.label(row)),
-                self._images.raw_size,
+                self._images.load_size,
                 self._images.resize,
                 self._images.color,
                 self._images.aspect,

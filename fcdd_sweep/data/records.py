@@ -47,8 +47,8 @@ class DecodedImage(NamedTuple):
     """A decoded or rendered image.
 
     Attributes:
-        image: (H, W) grey or (H, W, 3) RGB uint8, in any size and either colour: the loader brings it to
-            `images.raw_size` and `images.color`.
+        image: (H, W) gray or (H, W, 3) RGB uint8, in any size and either color: the loader brings it to
+            `images.load_size` and `images.color`.
         mask: (H, W) bool, True where anomalous, or None where no map is known.
     """
 

@@ -32,7 +32,7 @@ class DataSetInfo:
         classes: names in order, or None when the folders tell.
         maps: whether test anomalies have ground-truth maps; None when the folders tell.
         augmentation: which of the paper's augmentations fits: `small`, `texture` (MVTec-AD's), `photo`, `imagenet` (as
-            `photo`, normalised by ImageNet's constants) or `watermark` (Pascal VOC's: never cropped
+            `photo`, normalized by ImageNet's constants) or `watermark` (Pascal VOC's: never cropped
             or mirrored, so that a watermark stays).
         needs_root: whether `dataset.root` must be given.
         get: how to get the data, one or two sentences.
@@ -110,7 +110,7 @@ def _small(name: str, title: str, module: str, classes: tuple[str, ...], place: 
 _ALL = (
     DataSetInfo(
         name="digits",
-        title="scikit-learn's handwritten digits, 1,797 grey images of 8x8 pixels, enlarged",
+        title="scikit-learn's handwritten digits, 1,797 gray images of 8x8 pixels, enlarged",
         module="fcdd_sweep.data.datasets.digits",
         protocol="one_vs_rest",
         classes=tuple("0123456789"),
@@ -189,21 +189,21 @@ _ALL = (
     ),
     _small(
         "mnist",
-        "MNIST, 70,000 handwritten digits, grey, 28x28",
+        "MNIST, 70,000 handwritten digits, gray, 28x28",
         "idx",
         tuple("0123456789"),
         "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte",
     ),
     _small(
         "fmnist",
-        "Fashion-MNIST, 70,000 pieces of clothing, grey, 28x28",
+        "Fashion-MNIST, 70,000 pieces of clothing, gray, 28x28",
         "idx",
         _FASHION,
         "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte",
     ),
     _small(
         "emnist",
-        "EMNIST letters, 145,600 handwritten letters, grey, 28x28",
+        "EMNIST letters, 145,600 handwritten letters, gray, 28x28",
         "idx",
         tuple("abcdefghijklmnopqrstuvwxyz"),
         "EMNIST/raw/emnist-letters-{train,test}-{images-idx3,labels-idx1}-ubyte",

@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l1") -> Tensor:
-    """Every image centred by its own mean and divided by its own spread, over all channels and pixels together.
+    """Every image centered by its own mean and divided by its own spread, over all channels and pixels together.
 
     Args:
         images: (N, C, H, W) floating point.
-        scale: `l1` divides by the mean absolute value of the centred image, `l2` by the square root of its sum of
+        scale: `l1` divides by the mean absolute value of the centered image, `l2` by the square root of its sum of
             squares over the number of its values, which is not the standard deviation.
 
     Returns:
@@ -21,12 +21,12 @@ def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l
 
     Source: Ruff et al., ICML 2018, preprocessing; Liznerski et al., ICLR 2021, as their program has it.
     """
-    centred = images - images.mean(dim=(1, 2, 3), keepdim=True)
+    centered = images - images.mean(dim=(1, 2, 3), keepdim=True)
     if scale == "l1":
-        spread = centred.abs().mean(dim=(1, 2, 3), keepdim=True)
+        spread = centered.abs().mean(dim=(1, 2, 3), keepdim=True)
     else:
-        spread = centred.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centred.shape[1:].numel()
+        spread = centered.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centered.shape[1:].numel()
     # Rounding leaves a constant image a tiny spread, so constancy is asked of the images themselves.
     low, high = images.flatten(1).aminmax(dim=1)
     constant = (low == high).view(-1, 1, 1, 1)
-    return torch.where(constant, 0.0, centred / spread)
+    return torch.where(constant, 0.0, centered / spread)

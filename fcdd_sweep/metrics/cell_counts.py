@@ -13,7 +13,7 @@ CellCounts = npt.NDArray[np.int64]
 def cell_counts(mask: npt.NDArray[Any], size: int) -> tuple[CellCounts, CellCounts]:
     """How many pixels of a ground-truth map, and how many defective ones, fall on each cell of a heatmap.
 
-    Enlarging a heatmap to the map's size by nearest neighbour repeats each cell; these are the numbers of
+    Enlarging a heatmap to the map's size by nearest neighbor repeats each cell; these are the numbers of
     repetitions. Scoring cells with them gives exactly the pixel metrics of the enlarged heatmap. Pixel row y reads
     cell row `floor(y * size / H)`, columns likewise. When the map is smaller than the heatmap, some cells are read
     by no pixel: their total is 0, and they do not count.

@@ -1,4 +1,4 @@
-"""From heatmap values to 0..1 for colouring, by quantiles, so that a few extreme pixels do not darken the rest."""
+"""From heatmap values to 0..1 for coloring, by quantiles, so that a few extreme pixels do not darken the rest."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class MapGeometry:
 
 
 def blur(heatmaps: FloatArray, size: int, std: float) -> FloatArray:
-    """Gaussian blur with a normalised kernel of `size` pixels (an even size counts as one less), borders mirrored.
+    """Gaussian blur with a normalized kernel of `size` pixels (an even size counts as one less), borders mirrored.
 
     Args:
         heatmaps: (..., H, W).
@@ -93,7 +93,7 @@ def default_std(size: int) -> float:
 
 
 def gaussian_kernel(size: int, std: float) -> npt.NDArray[np.float64]:
-    """The 1-D Gaussian, (size,), not normalised: peak 1 for odd sizes.
+    """The 1-D Gaussian, (size,), not normalized: peak 1 for odd sizes.
 
     An even size has no middle: the kernel of `size - 1` gets its middle twice and is halved (peak 0.5).
     Source: Liznerski et al., ICLR 2021, Sec. 3, as their program has it.
@@ -111,7 +111,7 @@ def upsampling_weights(
     """What each of `cells` map cells gives to each pixel along one axis, (out_size, cells), read-only.
 
     The 2-D Gaussian is the product of two 1-D ones, so that the whole upsampling is `rows @ map @ columns.T`. The
-    weights equal a transposed convolution with stride `jump`, cropped such that each Gaussian sits on the centre of
+    weights equal a transposed convolution with stride `jump`, cropped such that each Gaussian sits on the center of
     its cell's receptive field; pixels beyond the outermost receptive fields get 0.
     """
     size, jump, shift = receptive_field

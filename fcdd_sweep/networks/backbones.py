@@ -128,7 +128,7 @@ class Trunk(nn.Module):
 
 def _model(backbone: str, **options: Any) -> nn.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two networks announce another initialisation for some later day
+        warnings.simplefilter("ignore")  # two networks announce another initialization for some later day
         if backbone.startswith("regnet") and torch.empty(0).is_meta:
             with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # its widths are read off tensors
                 return torchvision.models.get_model(backbone, weights=None, **options).to("meta")

@@ -35,7 +35,7 @@ def dense_layers(height: int, width: int) -> tuple[LayerSpec, ...]:
 def decoder_to(height: int, width: int) -> tuple[LayerSpec, ...]:
     """From the code to an image of any size: a map of at most 7x7 that doubles, as in `AE32`, until it is as large.
 
-    No sigmoid at the end: normalised images have values beyond 0 and 1.
+    No sigmoid at the end: normalized images have values beyond 0 and 1.
     """
     sizes = _halved(height, width)
     channels = [max(_NARROWEST, _WIDEST >> step) for step in range(len(sizes))]
@@ -60,7 +60,7 @@ def fitted(
     """The dense layers and the decoder of an autoencoder of the table, for images of any size.
 
     The map that the decoder starts from has as few cells as give the image back, and the dense layer before it as many
-    features as that map. Where the doublings overshoot, the result is cut down by nearest neighbour. Images of the
+    features as that map. Where the doublings overshoot, the result is cut down by nearest neighbor. Images of the
     size that the network was designed for get the layers of the table.
     """
     start = next(i for i, layer in enumerate(decoder) if isinstance(layer, View))

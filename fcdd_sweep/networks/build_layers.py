@@ -60,7 +60,7 @@ class _AveragePool(nn.Module):
 
 
 def _averages(cells: int, side: int) -> Tensor:
-    """(side, cells): the share of each cell in each average; neighbouring averages may have cells in common."""
+    """(side, cells): the share of each cell in each average; neighboring averages may have cells in common."""
     cell, start = torch.arange(cells), torch.arange(side)[:, None] * cells
     inside = (cell >= start // side) & (cell < (start + cells + side - 1) // side)
     return inside / inside.sum(dim=1, keepdim=True)
@@ -69,7 +69,7 @@ def _averages(cells: int, side: int) -> Tensor:
 def modules_of(
     layers: Iterable[LayerSpec], shape: TensorShape, image_channels: int, *, bias: bool
 ) -> tuple[nn.Sequential, TensorShape]:
-    """A sequence of modules, with torch's default initialisation where a layer says nothing else.
+    """A sequence of modules, with torch's default initialization where a layer says nothing else.
 
     Args:
         layers: from input to output.

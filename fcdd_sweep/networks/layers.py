@@ -79,12 +79,12 @@ class View:
 
 @dataclass(frozen=True)
 class Double:
-    """A map enlarged to twice its sides by nearest neighbour."""
+    """A map enlarged to twice its sides by nearest neighbor."""
 
 
 @dataclass(frozen=True)
 class Enlarge:
-    """A map enlarged to a given size by nearest neighbour."""
+    """A map enlarged to a given size by nearest neighbor."""
 
     height: int
     width: int

@@ -14,8 +14,8 @@ class ReceptiveField:
 
     Attributes:
         size: side of the square that a cell sees.
-        jump: distance between neighbouring cells' centres.
-        shift: centre of the first cell; 0 is the centre of the first pixel.
+        jump: distance between neighboring cells' centers.
+        shift: center of the first cell; 0 is the center of the first pixel.
         width: number of cells along an axis.
     """
 

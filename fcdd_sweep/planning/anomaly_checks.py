@@ -16,14 +16,16 @@ from fcdd_sweep.planning.reserved_anomalies import DefectCounts, real_problems
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
 
-def anomaly_problems(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+def anomaly_problems(
+    sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
+) -> Iterator[Problem]:
     """Mode, source, limit and data that do not fit each other."""
-    anomalies = parts.anomalies
+    anomalies = sections.anomalies
     if anomalies is None:
         return
     mode = MODES[anomalies.mode]
-    yield from _source(anomalies, mode, parts, looks)
-    yield from _real(parts, facts, looks)
+    yield from _source(anomalies, mode, sections, inspector)
+    yield from _real(sections, facts, inspector)
     if anomalies.mode == "unsupervised" and not anomalies.online:
         what = "mode 'unsupervised' makes no anomalies, neither before training nor in it"
         yield Problem("anomalies.online", what, "true", "Remove the key, or choose another anomalies.mode")
@@ -33,26 +35,30 @@ def anomaly_problems(parts: ConfigSections, facts: DatasetFacts | None, looks: D
         what = f"a limit of {anomalies.limit} has no meaning here: "
         what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
         yield Problem("anomalies.limit", what, "all", "Remove the key, or set it to all")
-    if mode.real and facts is not None and parts.dataset is not None and not facts.trains_with_anomalies:
-        what = f"mode 'other' needs anomalies in the training split, and '{parts.dataset.name}' has none there"
+    if mode.real and facts is not None and sections.dataset is not None and not facts.trains_with_anomalies:
+        what = f"mode 'other' needs anomalies in the training split, and '{sections.dataset.name}' has none there"
         others = [name for name, info in MODES.items() if not info.real]
         yield Problem("anomalies.mode", what, ", ".join(others))
     elif mode.real and facts is not None and facts.protocol == "defects":
-        yield from _classes_without_anomalies(parts, facts, looks)
+        yield from _classes_without_anomalies(sections, facts, inspector)
 
 
-def _classes_without_anomalies(parts: ConfigSections, facts: DatasetFacts, looks: DataInspector) -> Iterator[Problem]:
+def _classes_without_anomalies(
+    sections: ConfigSections, facts: DatasetFacts, inspector: DataInspector
+) -> Iterator[Problem]:
     """Mode `other` trains each class on its own anomalies, and not every class need have some."""
-    if parts.dataset is None or parts.images is None or not (chosen := chosen_classes(parts.dataset, facts)):
+    if sections.dataset is None or sections.images is None or not (chosen := chosen_classes(sections.dataset, facts)):
         return
-    scan = looks.scan(only(chosen, parts.dataset), parts.images)
+    scan = inspector.scan(only(chosen, sections.dataset), sections.images)
     without = [name for name in chosen if not scan.anomalous_in_training[name]]
     if without and scan.is_whole:
         what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
         yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
-def _source(anomalies: Anomalies, mode: ModeInfo, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
+def _source(
+    anomalies: Anomalies, mode: ModeInfo, sections: ConfigSections, inspector: DataInspector
+) -> Iterator[Problem]:
     source, where = anomalies.source, "anomalies.source"
     if source is None:
         if mode.needs_source:
@@ -75,7 +81,7 @@ def _source(anomalies: Anomalies, mode: ModeInfo, parts: ConfigSections, looks: 
         what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
         yield Problem(where, what, _sources_for(mode), "For outlier exposure choose anomalies.mode: noise")
     else:
-        yield from _exposure(source, parts, looks)
+        yield from _exposure(source, sections, inspector)
 
 
 def _sources_for(mode: ModeInfo) -> str:
@@ -84,22 +90,24 @@ def _sources_for(mode: ModeInfo) -> str:
     return ", ".join([*SOURCES, *real, *exposure])
 
 
-def _real(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
-    dataset, images, evaluation = parts.dataset, parts.images, parts.evaluation
+def _real(sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector) -> Iterator[Problem]:
+    dataset, images, evaluation = sections.dataset, sections.images, sections.evaluation
     if dataset is None or facts is None:
         return
-    aside = 0 if evaluation is None else evaluation.real_anomalies_set_aside
+    aside = 0 if evaluation is None else evaluation.reserved_anomalies
 
     def counted() -> DefectCounts:
-        return {} if images is None else counts_of(dataset, images, facts, looks)
+        return {} if images is None else counts_of(dataset, images, facts, inspector)
 
-    yield from real_problems(parts.anomalies, aside, dataset, facts, counted)
+    yield from real_problems(sections.anomalies, aside, dataset, facts, counted)
 
 
-def counts_of(dataset: Dataset, images: Images, facts: DatasetFacts, looks: DataInspector) -> DefectCounts:
+def counts_of(dataset: Dataset, images: Images, facts: DatasetFacts, inspector: DataInspector) -> DefectCounts:
     """Test images of each defect type, of every chosen class that can be read."""
     chosen = chosen_classes(dataset, facts)
-    found = defects_in_test(looks.scan(dataset.model_copy(update={"classes": list(chosen)}), images)) if chosen else {}
+    found = (
+        defects_in_test(inspector.scan(dataset.model_copy(update={"classes": list(chosen)}), images)) if chosen else {}
+    )
     return {name: found[name] for name in chosen if name in found}
 
 
@@ -109,30 +117,32 @@ def _source_step(source: str) -> str:
     return closest(source, [*SOURCES, *REAL_SOURCES])
 
 
-def _exposure(source: DatasetSource | FolderSource, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
+def _exposure(
+    source: DatasetSource | FolderSource, sections: ConfigSections, inspector: DataInspector
+) -> Iterator[Problem]:
     if isinstance(source, FolderSource):
         if not source.folder.is_dir():
             yield Problem("anomalies.source.folder", f"there is no folder {source.folder}")
-        elif not looks.has_images(source.folder):
+        elif not inspector.has_images(source.folder):
             yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
         return
     instead = "Choose another one, or anomalies.mode: other for its real anomalies"
-    yield from data_set_problems(source, parts, looks, instead)
+    yield from data_set_problems(source, sections, inspector, instead)
 
 
 def data_set_problems(
-    source: DatasetSource, parts: ConfigSections, looks: DataInspector, instead: str
+    source: DatasetSource, sections: ConfigSections, inspector: DataInspector, instead: str
 ) -> Iterator[Problem]:
     """Why no anomalies can come from a data set; `instead` of the trained one itself something else may be chosen."""
     where = "anomalies.source.dataset"
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
         yield Problem(where, what, ", ".join(DATA_SETS), step)
-    elif holds_normal_class(source, parts.dataset):
+    elif holds_normal_class(source, sections.dataset):
         what = f"'{source.dataset}' is the data set itself, and holds the normal class"
         yield Problem(where, what, next_step=instead)
-    elif parts.images is not None:
-        yield from looks.exposure_problems(source, parts.dataset, parts.images)
+    elif sections.images is not None:
+        yield from inspector.exposure_problems(source, sections.dataset, sections.images)
 
 
 def place(root: Path | None) -> Path | None:
@@ -145,30 +155,32 @@ def holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
     return same and not DATA_SETS[source.dataset].streamed
 
 
-def baseline_problems(parts: ConfigSections) -> Iterator[Problem]:
+def baseline_problems(sections: ConfigSections) -> Iterator[Problem]:
     """The baselines know no maps, and the autoencoder no anomalies: it would learn to rebuild them, too."""
-    if parts.training is not None and parts.training.supervision == "maps":
-        yield Problem("training.supervision", f"method '{parts.method}' trains from labels alone", "labels")
-    if parts.method == "ae" and parts.anomalies is not None and parts.anomalies.mode != "unsupervised":
-        what = f"method 'ae' rebuilds whatever it is trained on, so mode '{parts.anomalies.mode}' would hide anomalies"
+    if sections.training is not None and sections.training.supervision == "maps":
+        yield Problem("training.supervision", f"method '{sections.method}' trains from labels alone", "labels")
+    if sections.method == "ae" and sections.anomalies is not None and sections.anomalies.mode != "unsupervised":
+        what = (
+            f"method 'ae' rebuilds whatever it is trained on, so mode '{sections.anomalies.mode}' would hide anomalies"
+        )
         yield Problem("anomalies.mode", what, "unsupervised")
-    if parts.method == "ae" and parts.images is not None and parts.images.nominal_label:
+    if sections.method == "ae" and sections.images is not None and sections.images.nominal_label:
         what = "method 'ae' rebuilds the normal class and cannot push it away: its scores would be read backwards"
         yield Problem("images.nominal_label", what, "0")
 
 
-def supervision_problems(parts: ConfigSections, facts: DatasetFacts | None) -> Iterator[Problem]:
-    if parts.training is None or parts.anomalies is None:
+def supervision_problems(sections: ConfigSections, facts: DatasetFacts | None) -> Iterator[Problem]:
+    if sections.training is None or sections.anomalies is None:
         return
-    mode, where = parts.anomalies.mode, "training.supervision"
-    if parts.training.supervision == "maps":
+    mode, where = sections.anomalies.mode, "training.supervision"
+    if sections.training.supervision == "maps":
         mapless = facts is not None and not facts.maps and not MODES[mode].sources
-        if mapless and parts.dataset is not None:
-            what = f"'{parts.dataset.name}' has no ground-truth maps, and mode '{mode}' makes none"
+        if mapless and sections.dataset is not None:
+            what = f"'{sections.dataset.name}' has no ground-truth maps, and mode '{mode}' makes none"
             yield Problem(where, what, "labels")
     elif MODES[mode].gives_maps:
         step = "Set training.supervision: maps, or anomalies.mode: malformed_normal"
         yield Problem(where, f"mode '{mode}' trains on the maps of changed pixels", "maps", step)
-    elif facts is not None and facts.maps and parts.dataset is not None:
-        what = f"'{parts.dataset.name}' has ground-truth maps, and such data always trains on maps"
+    elif facts is not None and facts.maps and sections.dataset is not None:
+        what = f"'{sections.dataset.name}' has ground-truth maps, and such data always trains on maps"
         yield Problem(where, what, "maps", "Set training.supervision: maps")

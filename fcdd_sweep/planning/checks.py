@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fcdd_sweep.config.errors import DataError, Problem, closest
-from fcdd_sweep.config.layers import Origin
+from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Settings
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import slug
@@ -46,14 +45,14 @@ def facts_of(dataset: Dataset | None) -> tuple[DatasetFacts | None, list[Problem
 
 
 def problems_of(
-    parts: ConfigSections, facts: DatasetFacts | None, origin: Origin, looks: DataInspector
+    sections: ConfigSections, facts: DatasetFacts | None, origin: Origin, inspector: DataInspector
 ) -> list[Problem]:
-    """Everything that is wrong with the names in `parts`, each problem with the place where it was written."""
-    problems = [*_network(parts, looks), *anomaly_problems(parts, facts, looks)]
-    problems += validation_problems(parts, facts, looks)
-    problems += baseline_problems(parts) if parts.method != "fcdd" else supervision_problems(parts, facts)
-    if parts.dataset is not None and parts.dataset.name in swept():
-        problems += _data(parts.dataset, parts.images, facts, looks)
+    """Everything that is wrong with the names in `sections`, each problem with the place where it was written."""
+    problems = [*_network(sections, inspector), *anomaly_problems(sections, facts, inspector)]
+    problems += validation_problems(sections, facts, inspector)
+    problems += baseline_problems(sections) if sections.method != "fcdd" else supervision_problems(sections, facts)
+    if sections.dataset is not None and sections.dataset.name in swept():
+        problems += _data(sections.dataset, sections.images, facts, inspector)
     return [located(problem, origin) for problem in dict.fromkeys(problems)]
 
 
@@ -64,7 +63,7 @@ def located(problem: Problem, origin: Origin) -> Problem:
 
 
 def _data(
-    dataset: Dataset, images: Images | None, facts: DatasetFacts | None, looks: DataInspector
+    dataset: Dataset, images: Images | None, facts: DatasetFacts | None, inspector: DataInspector
 ) -> Iterator[Problem]:
     known = DATA_SETS[dataset.name]
     if dataset.root is not None and not known.needs_root:
@@ -79,7 +78,7 @@ def _data(
         yield Problem("images.aspect", what, "stretch", "Set images.aspect: stretch")
     if images is not None and (facts is None or chosen):
         # Classes that do not exist are reported above; the others' files are still looked at.
-        scan = looks.scan(only(chosen, dataset), images)
+        scan = inspector.scan(only(chosen, dataset), images)
         yield from scan.problems
         yield from untrained(scan, dataset.name, chosen)
 
@@ -119,10 +118,10 @@ def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
             yield Problem("dataset.classes", what, next_step="Rename one of them, or list only one")
 
 
-def _network(parts: ConfigSections, looks: DataInspector) -> list[Problem]:
-    if parts.network is None or parts.method is None:
+def _network(sections: ConfigSections, inspector: DataInspector) -> list[Problem]:
+    if sections.network is None or sections.method is None:
         return []
-    return looks.network(parts.network, parts.method, parts.images)
+    return inspector.network(sections.network, sections.method, sections.images)
 
 
 def settings_warnings(settings: Settings, machine: Machine) -> Iterable[str]:
@@ -146,7 +145,8 @@ def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
     if training.threads > cores:
         yield f"training.threads is {training.threads}, but this machine has {count_noun(cores, 'CPU core')}."
     if cpus != "auto" and cpus > cores:
-        yield f"resources.cpus is {cpus:g}, but this machine has {count_noun(cores, 'CPU core')}: no trial starts on it."
+        have = count_noun(cores, "CPU core")
+        yield f"resources.cpus is {cpus:g}, but this machine has {have}: no trial starts on it."
     if settings.resources.device == "cuda" and not machine.gpu:
         yield "resources.device is cuda, but no GPU is seen on this machine: no trial starts on it."
 
@@ -180,10 +180,10 @@ def _shrinking(settings: Settings) -> Iterator[str]:
     images, kind = settings.images, DATA_SETS[settings.dataset.name].augmentation
     photo = kind in ("photo", "imagenet", "watermark")
     whole = kind == "watermark" or "aug1" not in settings.preprocessing
-    if photo and whole and images.raw_size != images.size:
+    if photo and whole and images.load_size != images.size:
         yield (
-            f"preprocessing '{settings.preprocessing}' shows whole images: they are reduced from {images.raw_size} to "
-            f"{images.size} px by nearest neighbour. Set images.raw_size to {images.size}, then images.resize does it."
+            f"preprocessing '{settings.preprocessing}' shows whole images: they are reduced from {images.load_size} to "
+            f"{images.size} px by nearest neighbor. Set images.load_size to {images.size}, then images.resize does it."
         )
 
 

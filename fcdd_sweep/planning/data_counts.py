@@ -36,10 +36,10 @@ def untrained(scan: DatasetScan, dataset: str, classes: Sequence[str]) -> Iterat
         yield Problem("dataset.classes", what, next_step="Leave it out of dataset.classes, or complete the data")
 
 
-def few_notes(settings: Settings, facts: DatasetFacts, looks: DataInspector) -> Iterator[str]:
+def few_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
     """Settings that ask for more images than there are, or leave hardly any."""
     classes = chosen_classes(settings.dataset, facts)
-    scan = looks.scan(only(classes, settings.dataset), settings.images)
+    scan = inspector.scan(only(classes, settings.dataset), settings.images)
     if not scan.is_whole:
         return
     limit, fraction = settings.anomalies.limit, settings.evaluation.validation.nominal_fraction

@@ -39,8 +39,8 @@ def amount_text(plan: Plan, experiment: Experiment) -> str:
     """How many trials there are to do."""
     if experiment.search is not None:
         return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
-    parts = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
-    counts = " x ".join(count_noun(len(things), word) for things, word in parts)
+    sections = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
+    counts = " x ".join(count_noun(len(things), word) for things, word in sections)
     return f"{count_noun(len(plan.specs), 'trial')} = {counts}"
 
 
@@ -63,7 +63,7 @@ def _data_text(settings: Settings) -> str:
     dataset, images = settings.dataset, settings.images
     place = f" in {dataset.root}" if dataset.root else ""
     protocol = dataset.protocol or DATA_SETS[dataset.name].protocol
-    size = f"{images.raw_size} px ({images.resize}), seen at {images.size} px, {images.color}"
+    size = f"{images.load_size} px ({images.resize}), seen at {images.size} px, {images.color}"
     return f"{dataset.name}{place}, {protocol}; {size}; preprocessing {settings.preprocessing}"
 
 
@@ -76,7 +76,7 @@ def _network_text(settings: Settings) -> str:
 
 
 def _anomalies_text(settings: Settings) -> str:
-    anomalies, aside = settings.anomalies, settings.evaluation.real_anomalies_set_aside
+    anomalies, aside = settings.anomalies, settings.evaluation.reserved_anomalies
     left = f"; {aside} test images of each defect type are left out of the test set" if aside else ""
     if anomalies.mode == "unsupervised":
         return f"none (unsupervised){left}"
@@ -98,7 +98,7 @@ def _selection_text(settings: Settings) -> str:
 
 def _validation_text(anomalies: ValidationSource) -> str:
     match anomalies:
-        case FromTestSource(set_aside=count):
+        case FromTestSource(from_test=count):
             return f"{count} test images of each defect type, left out of the test set"
         case DatasetSource(dataset=name):
             return f"data set {name}"
@@ -132,7 +132,8 @@ def _training_text(settings: Settings) -> str:
     training = settings.training
     passes = "" if training.passes_per_epoch == 1 else f" of {training.passes_per_epoch} passes"
     rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
-    return f"{count_noun(training.epochs, 'epoch')}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+    epochs = count_noun(training.epochs, "epoch")
+    return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
 
 
 def _resources_text(settings: Settings) -> str:
@@ -179,7 +180,7 @@ def search_entries(search: SearchSettings, experiment: Experiment) -> Mapping[st
     oracle = ["ORACLE: the search looks at the test set, and all that it finds is marked so"] if search.oracle else []
     prune, pruned = search.prune, []
     if prune is not None:
-        pruned = [f"given up at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep:.0%}"]
+        pruned = [f"given up at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep_fraction:.0%}"]
     return {
         "search": [
             f"{search.algorithm}, seed {search.seed}: {judged}; a failed trial: {search.failed_trials}",
@@ -206,6 +207,6 @@ def outside_notes(space: Space) -> Iterator[str]:
     for key, value in space.default().items():
         if not space.axes[key].contains(value):
             yield (
-                f"the file's own {key}, {value_text(value)}, is outside of search.space: it is judged and confirmed as the "
-                "default, and suggestions learn nothing of it from that."
+                f"the file's own {key}, {value_text(value)}, is outside of search.space: it is judged and confirmed as "
+                "the default, and suggestions learn nothing of it from that."
             )

@@ -81,7 +81,7 @@ def plan(experiment: Experiment) -> Plan:
     """
     facts, problems = facts_of(experiment.dataset)
     problems = [*(located(problem, experiment.origin) for problem in problems), *tracker_problems(experiment)]
-    looks = DataInspector()
+    inspector = DataInspector()
     search, search_notes = experiment.search, list[str]()
     if search is None:
         configs = every = configs_of(experiment)
@@ -94,7 +94,7 @@ def plan(experiment: Experiment) -> Plan:
         configs, search_notes = every[:1], list(outside_notes(space))
         problems += _judging_problems(search, experiment, facts)
     for config in every:
-        problems += problems_of(ConfigSections.of_settings(config.settings), facts, config.origin, looks)
+        problems += problems_of(ConfigSections.of_settings(config.settings), facts, config.origin, inspector)
     if problems or facts is None:
         raise ExperimentError(dict.fromkeys(problems))
     all_classes = chosen_classes(experiment.dataset, facts)
@@ -103,13 +103,13 @@ def plan(experiment: Experiment) -> Plan:
     configs = tuple(replace(config, settings=_settled(config.settings, facts, aside)) for config in configs)
     machine = this_machine()
     notes = [note for config in configs for note in settings_warnings(config.settings, machine)]
-    notes += [note for config in configs for note in few_notes(config.settings, facts, looks)]
-    notes += [note for config in configs for note in validation_notes(config.settings, facts, looks)]
+    notes += [note for config in configs for note in few_notes(config.settings, facts, inspector)]
+    notes += [note for config in configs for note in validation_notes(config.settings, facts, inspector)]
     if aside:
         _check_distinct(configs)
         settings = configs[0].settings
-        notes += reserved_notes(settings, counts_of(settings.dataset, settings.images, facts, looks))
-    notes += [*looks.notes, *search_notes]
+        notes += reserved_notes(settings, counts_of(settings.dataset, settings.images, facts, inspector))
+    notes += [*inspector.notes, *search_notes]
     seeds = tuple(experiment.seed_list)
     specs = specs_of(configs, classes, seeds)
     return Plan(specs, configs, classes, seeds, facts, aside, all_classes, tuple(dict.fromkeys(notes)))
@@ -156,9 +156,7 @@ def _check_distinct(configs: Sequence[Config]) -> None:
         other = first.setdefault(config.config_id, config.name)
         if other != config.name:
             what = f"the configs {other} and {config.name} are the same and would be trained twice"
-            step = (
-                "evaluation.real_anomalies_set_aside is the same for all configs: set it outside of grid and variants"
-            )
+            step = "evaluation.reserved_anomalies is the same for all configs: set it outside of grid and variants"
             raise ExperimentError([Problem(config.origin.where("evaluation"), what, next_step=step)])
 
 
@@ -171,11 +169,11 @@ def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experime
     draft = read_draft(path, overrides)
     if draft.experiment is not None:
         return draft.experiment, plan(draft.experiment)
-    parts = ConfigSections.of_draft(draft)
-    facts, problems = facts_of(parts.dataset)
+    sections = ConfigSections.of_draft(draft)
+    facts, problems = facts_of(sections.dataset)
     problems = [located(problem, draft.origin) for problem in problems]
     raise ExperimentError(
-        dict.fromkeys([*draft.problems, *problems, *problems_of(parts, facts, draft.origin, DataInspector())])
+        dict.fromkeys([*draft.problems, *problems, *problems_of(sections, facts, draft.origin, DataInspector())])
     )
 
 
@@ -193,7 +191,7 @@ def _settled(settings: Settings, facts: DatasetFacts, aside: int) -> Settings:
     return settings.model_copy(
         update={
             "dataset": dataset.model_copy(update={"options": options, "protocol": protocol}),
-            "evaluation": settings.evaluation.model_copy(update={"real_anomalies_set_aside": aside}),
+            "evaluation": settings.evaluation.model_copy(update={"reserved_anomalies": aside}),
         }
     )
 

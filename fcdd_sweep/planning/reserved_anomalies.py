@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fcdd_sweep.anomalies.limits import set_aside_of
+from fcdd_sweep.anomalies.limits import reservable
 from fcdd_sweep.anomalies.registry import REAL_SOURCES
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import FromTestSource
@@ -18,14 +18,14 @@ DefectCounts = dict[str, dict[str, int]]
 
 def reserved_per_defect(settings: Settings) -> int:
     """How many test anomalies of each defect type a config needs out of the test set."""
-    asked, limit = settings.evaluation.real_anomalies_set_aside, settings.anomalies.limit
+    asked, limit = settings.evaluation.reserved_anomalies, settings.anomalies.limit
     return max(asked, limit) if settings.anomalies.source in REAL_SOURCES and limit != "all" else asked
 
 
 def left_for_training(settings: Settings, count: int) -> int:
     """Of `count` test images of a defect type, how many are left when those that settings are selected on are gone."""
     selecting = settings.evaluation.validation.anomalies
-    return count - (set_aside_of(count, selecting.set_aside) if isinstance(selecting, FromTestSource) else 0)
+    return count - (reservable(count, selecting.from_test) if isinstance(selecting, FromTestSource) else 0)
 
 
 def real_problems(
@@ -35,7 +35,7 @@ def real_problems(
 
     Args:
         anomalies: None where that section is broken.
-        aside: `evaluation.real_anomalies_set_aside` as it was given.
+        aside: `evaluation.reserved_anomalies` as it was given.
         counted: looks at the data; called only where the answer matters.
     """
     source = anomalies.source if anomalies is not None and anomalies.source in REAL_SOURCES else None
@@ -53,14 +53,14 @@ def real_problems(
         yield Problem("anomalies.limit", what, "a whole number, how many of each defect type", "Set it to 1")
         return
     for name, defects in counted().items():
-        if not any(set_aside_of(count, anomalies.limit) for count in defects.values()):
+        if not any(reservable(count, anomalies.limit) for count in defects.values()):
             what = f"class '{name}' has no defect type with two test images, one to train on and one to test on"
             step = "Leave the class out of dataset.classes, or choose another source"
             yield Problem("anomalies.source", what, next_step=step)
 
 
 def _no_defects(source: str, aside: int, dataset: Dataset) -> Problem:
-    where, what = ("anomalies.source", f"'{source}'") if source else ("evaluation.real_anomalies_set_aside", f"{aside}")
+    where, what = ("anomalies.source", f"'{source}'") if source else ("evaluation.reserved_anomalies", f"{aside}")
     what += f" takes test anomalies by defect type, but those of '{dataset.name}' are its other classes"
     named = source in DATA_SETS
     return Problem(where, what, next_step=f"For images of that data set write {{dataset: {source}}}" if named else "")
@@ -68,10 +68,10 @@ def _no_defects(source: str, aside: int, dataset: Dataset) -> Problem:
 
 def reserved_notes(settings: Settings, counts: DefectCounts) -> Iterator[str]:
     """Defect types of which fewer images leave the test set than the experiment asks for."""
-    asked = settings.evaluation.real_anomalies_set_aside
+    asked = settings.evaluation.reserved_anomalies
     for name, found in counts.items():
         defects = {kind: left_for_training(settings, count) for kind, count in found.items()}
-        few = [f"{set_aside_of(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
+        few = [f"{reservable(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
         if few:
             yield (
                 f"class '{name}': {asked} test images a defect type were to be set aside, but one stays: "

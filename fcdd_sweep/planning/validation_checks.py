@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reserved_of, set_aside_of
+from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reservable, reserved_of
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
 from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
@@ -86,15 +86,17 @@ def other_generator(settings: Settings) -> str:
 
     The same generator would reward those configs that fit it best, whatever they see of true defects.
     """
-    names = ("mixed_blob", "confetti") if settings.images.raw_size >= _LARGE else ("blob", "uniform")
+    names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
     return next(name for name in names if name != settings.anomalies.source)
 
 
-def validation_problems(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
+def validation_problems(
+    sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
+) -> Iterator[Problem]:
     """What is wrong with the images that settings are selected on."""
-    if parts.evaluation is None:
+    if sections.evaluation is None:
         return
-    validation = parts.evaluation.validation
+    validation = sections.evaluation.validation
     if validation.anomalies == "none":
         if validation.epochs:
             what = "there are no validation anomalies, and without them no AUROC"
@@ -106,43 +108,43 @@ def validation_problems(parts: ConfigSections, facts: DatasetFacts | None, looks
         yield Problem("evaluation.validation.nominal_fraction", what, "above 0", step)
     match validation.anomalies:
         case "training":
-            yield from _training(parts, facts, looks)
-        case FromTestSource(set_aside=count):
-            yield from _set_aside(count, parts, facts, looks)
+            yield from _training(sections, facts, inspector)
+        case FromTestSource(from_test=count):
+            yield from _set_aside(count, sections, facts, inspector)
         case DatasetSource() | FolderSource() as source:
-            yield from _elsewhere(source, parts, looks)
+            yield from _elsewhere(source, sections, inspector)
         case name:
-            yield from _generator(name, parts)
+            yield from _generator(name, sections)
 
 
-def _generator(name: str, parts: ConfigSections) -> Iterator[Problem]:
+def _generator(name: str, sections: ConfigSections) -> Iterator[Problem]:
     if name in REAL_SOURCES:
         what = f"'{name}' is a training source; here real test anomalies are named by how many leave the test set"
-        yield Problem(_WHERE, what, next_step="Write {set_aside: 1}")
+        yield Problem(_WHERE, what, next_step="Write {from_test: 1}")
     elif name not in SOURCES:
         step = f"Images of a data set are written as {{dataset: {name}}}" if name in DATA_SETS else ""
-        allowed = [*VALIDATION_NAMES, *SOURCES, "{dataset: NAME}", "{folder: PATH}", "{set_aside: N}"]
+        allowed = [*VALIDATION_NAMES, *SOURCES, "{dataset: NAME}", "{folder: PATH}", "{from_test: N}"]
         step = step or closest(name, [*VALIDATION_NAMES, *SOURCES])
         yield Problem(_WHERE, f"there is no source '{name}'", ", ".join(allowed), step)
-    elif parts.anomalies is not None and parts.anomalies.source == name:
+    elif sections.anomalies is not None and sections.anomalies.source == name:
         what = f"training uses '{name}', too: it would reward itself"
         others = ", ".join(source for source in SOURCES if source != name)
         yield Problem(_WHERE, what, others, "Choose another generator for validation")
 
 
-def _training(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector) -> Iterator[Problem]:
-    if parts.dataset is None or facts is None:
+def _training(sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector) -> Iterator[Problem]:
+    if sections.dataset is None or facts is None:
         return
     if facts.protocol == "defects" and not facts.trains_with_anomalies:
-        what = f"the training split of '{parts.dataset.name}' holds no anomalies"
+        what = f"the training split of '{sections.dataset.name}' holds no anomalies"
         yield Problem(
-            _WHERE, what, next_step="Name a synthetic source, {dataset: NAME}, {folder: PATH} or {set_aside: N}"
+            _WHERE, what, next_step="Name a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}"
         )
         return
-    chosen = chosen_classes(parts.dataset, facts)
-    if parts.images is None or not chosen:
+    chosen = chosen_classes(sections.dataset, facts)
+    if sections.images is None or not chosen:
         return
-    scan = looks.scan(only(chosen, parts.dataset), parts.images)
+    scan = inspector.scan(only(chosen, sections.dataset), sections.images)
     there = anomalies_in_training(scan, facts, chosen)
     if scan.is_whole and (few := [name for name in chosen if not reserved_of(there[name])]):
         what = f"half of the training split's anomalies judge configs, and there are fewer than two of {', '.join(few)}"
@@ -150,37 +152,41 @@ def _training(parts: ConfigSections, facts: DatasetFacts | None, looks: DataInsp
 
 
 def _set_aside(
-    count: int, parts: ConfigSections, facts: DatasetFacts | None, looks: DataInspector
+    count: int, sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
 ) -> Iterator[Problem]:
-    if parts.dataset is None or facts is None:
+    if sections.dataset is None or facts is None:
         return
     if facts.protocol != "defects":
-        what = f"test anomalies are set aside by defect type, but those of '{parts.dataset.name}' are its other classes"
+        what = (
+            f"test anomalies are set aside by defect type, but those of '{sections.dataset.name}' are its other classes"
+        )
         yield Problem(_WHERE, what, next_step="Choose training: other classes' images of the training split")
-    elif parts.images is not None:
-        for name, defects in counts_of(parts.dataset, parts.images, facts, looks).items():
-            if not any(set_aside_of(n, count) for n in defects.values()):
+    elif sections.images is not None:
+        for name, defects in counts_of(sections.dataset, sections.images, facts, inspector).items():
+            if not any(reservable(n, count) for n in defects.values()):
                 what = f"class '{name}' has no defect type with two test images, one to select on and one to test on"
                 yield Problem(
                     _WHERE, what, next_step="Leave the class out of dataset.classes, or choose another source"
                 )
-            elif _trains_on_real(parts) and not any(n - set_aside_of(n, count) > 1 for n in defects.values()):
+            elif _trains_on_real(sections) and not any(n - reservable(n, count) > 1 for n in defects.values()):
                 what = f"class '{name}' has no defect type with {count + 2} test images, {count} to select on, one to "
                 what += "train on and one to test on"
                 yield Problem(_WHERE, what, next_step="Set fewer aside, or choose another source")
 
 
-def _trains_on_real(parts: ConfigSections) -> bool:
-    return parts.anomalies is not None and parts.anomalies.source in REAL_SOURCES
+def _trains_on_real(sections: ConfigSections) -> bool:
+    return sections.anomalies is not None and sections.anomalies.source in REAL_SOURCES
 
 
-def _elsewhere(source: DatasetSource | FolderSource, parts: ConfigSections, looks: DataInspector) -> Iterator[Problem]:
-    trained = None if parts.anomalies is None else parts.anomalies.source
+def _elsewhere(
+    source: DatasetSource | FolderSource, sections: ConfigSections, inspector: DataInspector
+) -> Iterator[Problem]:
+    trained = None if sections.anomalies is None else sections.anomalies.source
     if isinstance(source, FolderSource):
-        yield from _folder(source, trained if isinstance(trained, FolderSource) else None, parts, looks)
+        yield from _folder(source, trained if isinstance(trained, FolderSource) else None, sections, inspector)
         return
     instead = "Choose training: the anomalies of its training split"
-    for problem in data_set_problems(source, parts, looks, instead):
+    for problem in data_set_problems(source, sections, inspector, instead):
         yield replace(problem, **{key: _here(getattr(problem, key)) for key in ("where", "next_step")})
     if (
         isinstance(trained, DatasetSource)
@@ -196,31 +202,31 @@ def _here(text: str) -> str:
 
 
 def _folder(
-    source: FolderSource, trained: FolderSource | None, parts: ConfigSections, looks: DataInspector
+    source: FolderSource, trained: FolderSource | None, sections: ConfigSections, inspector: DataInspector
 ) -> Iterator[Problem]:
     where, folder = f"{_WHERE}.folder", source.folder.resolve()
     if not source.folder.is_dir():
         yield Problem(where, f"there is no folder {source.folder}")
         return
-    if not looks.has_images(source.folder):
+    if not inspector.has_images(source.folder):
         yield Problem(where, f"there is no image below {source.folder}")
     if trained is not None and _overlap(folder, trained.folder.resolve()):
         what = f"{source.folder} and the training source {trained.folder} lie in each other"
         yield Problem(where, what, next_step="Name one folder: it is divided between the two; or separate ones")
     if (
-        parts.dataset is not None
-        and parts.images is not None
-        and _holds_data(folder, parts.dataset, parts.images, looks)
+        sections.dataset is not None
+        and sections.images is not None
+        and _holds_data(folder, sections.dataset, sections.images, inspector)
     ):
-        what = f"{source.folder} holds images of the data set in {parts.dataset.root}, which may be test images"
-        yield Problem(where, what, next_step="Choose a folder outside of it, or training, or {set_aside: N}")
+        what = f"{source.folder} holds images of the data set in {sections.dataset.root}, which may be test images"
+        yield Problem(where, what, next_step="Choose a folder outside of it, or training, or {from_test: N}")
 
 
 def _overlap(folder: Path, other: Path) -> bool:
     return folder != other and (folder in other.parents or other in folder.parents)
 
 
-def _holds_data(folder: Path, dataset: Dataset, images: Images, looks: DataInspector) -> bool:
+def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataInspector) -> bool:
     """Whether images of a data set lie below a folder."""
     if dataset.root is None:
         return False
@@ -230,11 +236,11 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, looks: DataInspe
     if root not in folder.parents:
         return False
     below = f"{folder.relative_to(root).as_posix()}/"
-    scan = looks.scan(dataset.model_copy(update={"classes": "all"}), images)
+    scan = inspector.scan(dataset.model_copy(update={"classes": "all"}), images)
     return any(record.path.startswith(below) for record in scan.records)
 
 
-def validation_notes(settings: Settings, facts: DatasetFacts, looks: DataInspector) -> Iterator[str]:
+def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
     """Selection data that is allowed and yet says little."""
     validation, training = settings.evaluation.validation, settings.training
     if late := [epoch for epoch in validation.epochs if epoch > training.epochs]:
@@ -244,19 +250,19 @@ def validation_notes(settings: Settings, facts: DatasetFacts, looks: DataInspect
     if validation.anomalies == "none":
         return
     classes = chosen_classes(settings.dataset, facts)
-    scan = looks.scan(only(classes, settings.dataset), settings.images)
+    scan = inspector.scan(only(classes, settings.dataset), settings.images)
     if not scan.is_whole:
         return
     held_out = {name: held_out_of(scan.nominal_in_training[name], validation.nominal_fraction) for name in classes}
     if few := {name: count for name, count in held_out.items() if count < FEW}:
         yield (
             f"few nominal images are held out to tell configs apart: {listed(few)}. Mind the noise in "
-            f"validation_image_auroc_se, or raise evaluation.validation.nominal_fraction."
+            f"validation_image_auroc_std_error, or raise evaluation.validation.nominal_fraction."
         )
     if isinstance(validation.anomalies, FromTestSource):
-        asked = validation.anomalies.set_aside
-        for name, defects in counts_of(settings.dataset, settings.images, facts, looks).items():
-            few_of = [f"{set_aside_of(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
+        asked = validation.anomalies.from_test
+        for name, defects in counts_of(settings.dataset, settings.images, facts, inspector).items():
+            few_of = [f"{reservable(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
             if few_of:
                 yield f"class '{name}': {asked} test images a defect type were to judge configs, but one stays: " + (
                     ", ".join(few_of)

@@ -44,9 +44,9 @@ def aggregate(
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
     its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`; where the run has baselines, also
-    what `report.page.comparison` makes of both; where it has a search, the tables and pictures of `report.search.search_figures`,
-    and figures of the test set come from the confirmation alone. Trials that failed, are missing or
-    cannot be read are named; the others go on.
+    what `report.page.comparison` makes of both; where it has a search, the tables and pictures of
+    `report.search.search_figures`, and figures of the test set come from the confirmation alone. Trials that failed,
+    are missing or cannot be read are named; the others go on.
 
     Args:
         run_dir: what a sweep wrote, OUTPUT/NAME, on this machine or in an object store.

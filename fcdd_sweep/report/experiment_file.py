@@ -23,7 +23,7 @@ _TOLD = (
     ("preprocessing", ("preprocessing",)),
     ("epochs", ("training.epochs",)),
     ("batch size", ("training.batch_size",)),
-    ("optimiser, learning rate", ("training.optimizer", "training.learning_rate")),
+    ("optimizer, learning rate", ("training.optimizer", "training.learning_rate")),
     ("supervision", ("training.supervision",)),
     ("seeds: how many, or which", ("seeds",)),
     ("grid", ("grid",)),
@@ -39,7 +39,7 @@ COMPARED = (
     "preprocessing",
     "epochs",
     "batch size",
-    "optimiser, learning rate",
+    "optimizer, learning rate",
 )
 """What is told of the methods that are compared."""
 

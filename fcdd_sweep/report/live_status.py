@@ -115,7 +115,7 @@ def hours_lines(
     kind = "GPU" if sum(on_gpu(row["device"]) for row in rows) * 2 > len(rows) else "CPU"
     used = sum(row["wall_time_s"] * share_of(row["device"], resources, threads) for row in rows)
     left = [row["config_id"] for row in plan if not done(row["trial_id"])]
-    share = share_of(max(rows, key=lambda row: row["published"])["device"], resources, threads)
+    share = share_of(max(rows, key=lambda row: row["published_at"])["device"], resources, threads)
     to_go = sum(seconds_of(config_id, costs) for config_id in left) * share
     lines = [f"{used / 3600:.2f} {kind}-hours used by {count_noun(len(rows), 'finished trial')}"]
     if left:

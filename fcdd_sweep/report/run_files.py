@@ -180,7 +180,7 @@ def read_run(run_dir: Path) -> Run:
         unplanned=sum(row["status"] == "done" and key not in planned for key, row in index.items()),
         experiment=_read_text(run_dir / tree.EXPERIMENT),
         environment=_read_environment(run_dir / tree.ENVIRONMENT, problems),
-        last_published=max((row["published"] for row in index.values() if row["published"]), default=None),
+        last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
     )
 
 

@@ -107,7 +107,7 @@ def defect_rows(run: Run, config: str) -> list[DefectRow]:
                     config,
                     name,
                     defect,
-                    max(row["n"] for row in own),
+                    max(row["n_images"] for row in own),
                     summarize(row["image_auroc"] for row in own),
                     summarize(row["pixel_auroc"] for row in own),
                 )

@@ -50,7 +50,7 @@ SCORES = _schema(
         "split",
         TEXT,
         "`test`; `validation`, held-out nominal training images and validation anomalies; real anomalies that left the "
-        "test set: `used_in_training`, or `set_aside` for other configs",
+        "test set: `used_in_training`, or `reserved` for other configs",
     ),
     (
         "image_index",
@@ -96,7 +96,7 @@ _RESULTS = (
     ("validation_image_ap", REAL, "average precision over validation images; null without anomalies there"),
     ("validation_pixel_auroc", REAL, "the same as AUROC over pixels of rendered validation anomalies; null without"),
     (
-        "validation_image_auroc_se",
+        "validation_image_auroc_std_error",
         REAL,
         "standard error of `validation_image_auroc`, the noise of its images (DeLong); null below two of a label",
     ),
@@ -127,7 +127,12 @@ _RESULTS = (
 
 ADDED = frozenset(
     {
-        *("validation_image_auroc", "validation_image_ap", "validation_pixel_auroc", "validation_image_auroc_se"),
+        *(
+            "validation_image_auroc",
+            "validation_image_ap",
+            "validation_pixel_auroc",
+            "validation_image_auroc_std_error",
+        ),
         "n_validation_anomalous",
     }
 )
@@ -141,7 +146,7 @@ METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first")
 DEFECTS = _schema(
     ("trial_id", TEXT, "the trial"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest"),
-    ("n", INT, "anomalous test images of it"),
+    ("n_images", INT, "anomalous test images of it"),
     ("image_auroc", REAL, "against all nominal test images"),
     ("pixel_auroc", REAL, "pixels of these images and of all nominal ones; null without maps"),
 )
@@ -160,7 +165,7 @@ INDEX = _schema(
     ("failures", INT, "attempts that failed so far"),
     ("error", TEXT, "last line of the last failure; empty when done"),
     ("data_fingerprint", TEXT, "digest of the class's data; empty for failed trials"),
-    ("published", TIME, "when the row was written"),
+    ("published_at", TIME, "when the row was written"),
     ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
     ("device", TEXT, "device name; null for failed trials"),
 )
@@ -179,7 +184,7 @@ FAILURES = _schema(
     ("traceback", TEXT, "where; for a lost worker what Ray knew"),
     ("decision", TEXT, "what followed: another attempt, or none in this start"),
     ("host", TEXT, "machine name; empty when nobody knows"),
-    ("ended", TIME, "when the driver heard of it"),
+    ("ended_at", TIME, "when the driver heard of it"),
 )
 """One row for every attempt that ended without a result, over all starts; newest last."""
 
@@ -205,14 +210,18 @@ SEARCH_CONFIGS_FIXED = (
         "when the budget was spent",
     ),
     ("value", REAL, "mean of the metric over the judging classes and seeds; null unless done"),
-    ("value_se", REAL, "standard error of the value by the noise of the images it was measured on; null when unknown"),
+    (
+        "value_std_error",
+        REAL,
+        "standard error of the value by the noise of the images it was measured on; null when unknown",
+    ),
     ("values", TEXT, "JSON: the values of several metrics in their order; null for one metric or unless done"),
     ("n_trials", INT, "trials that judge the config"),
     ("n_done", INT, "those that are done"),
     ("n_failed", INT, "those that failed for good in this start"),
     ("epochs_trained", INT, "epochs of its finished trials, and of stopped ones as far as they were heard"),
     ("pruned_at", INT, "epoch at which the config was given up; null unless pruned"),
-    ("policy", TEXT, "what was done about failed trials; empty when none failed"),
+    ("failure_policy", TEXT, "what was done about failed trials; empty when none failed"),
     ("started", TIME, "when the config was suggested"),
     ("finished", TIME, "when the study was told of it; null before"),
 )
@@ -249,12 +258,12 @@ RUNGS = _schema(
 _PART = ("metric", TEXT, "the metric of this row; there is one part of the table for each")
 
 
-OPTIMISATION = _schema(
+OPTIMIZATION = _schema(
     _PART,
     ("number", INT, "of the config, as in `configs.parquet`"),
     ("state", TEXT, "of the config, as in `configs.parquet`"),
     ("value", REAL, "of the config; null unless done"),
-    ("value_se", REAL, "standard error of the value; null when unknown"),
+    ("value_std_error", REAL, "standard error of the value; null when unknown"),
     ("best", REAL, "best value so far, in the order of numbers; null before there is one"),
     ("best_number", INT, "the config that has it"),
 )
@@ -267,7 +276,7 @@ LEVELS = _schema(
     ("n", INT, "configs there that have a value"),
     ("n_other", INT, "configs there without one: failed, pruned, under way"),
     ("best", REAL, "best value of these configs; null without any"),
-    ("best_se", REAL, "its standard error; null when unknown"),
+    ("best_std_error", REAL, "its standard error; null when unknown"),
     ("best_number", INT, "the config that has it"),
     ("median", REAL, "over these configs; null without any"),
     ("low", REAL, "lower quartile over these configs; null for fewer than three"),

@@ -76,8 +76,8 @@ CONFIRMATION = "confirmation.parquet"
 RUNGS = "rungs.parquet"
 
 
-OPTIMISATION, LEVELS, CELLS, DIFFERENCES = (
-    f"{name}.parquet" for name in ("optimisation", "levels", "cells", "differences")
+OPTIMIZATION, LEVELS, CELLS, DIFFERENCES = (
+    f"{name}.parquet" for name in ("optimization", "levels", "cells", "differences")
 )
 """What the report's plots of a search are drawn from, made by it from the tables above."""
 
@@ -91,7 +91,7 @@ SEARCH_SUMMARY = "search.json"
 - `classes`, `seeds`: what judged a config; `confirm_seeds`
 - `keys`: the searched keys; `log_keys`: those on a logarithmic scale
 - `best`: number of the best config, null before there is one; `pareto`: numbers of the Pareto set of several metrics
-- `noise`: median of `value_se` of the configs that are done; null when unknown
+- `noise`: median of `value_std_error` of the configs that are done; null when unknown
 - `pruning`: null when off, else `configs` (how many were pruned), `epochs_trained`, `epochs_saved`
 - `comparison`: null before confirmation, else `metric` and, of the best config minus the default over classes x seeds,
   `n`, `mean`, `std`, `low`, `high` (95%, Student's t), `p_value` (Wilcoxon's signed ranks); null for several metrics
@@ -124,7 +124,7 @@ MAPS = "maps.npz"
 - `image_index` (M,) int64 and `path` (M,) text, as in `scores.parquet`; only paths are the same in every trial
 - `label` (M,) int8, `score` (M,) float64
 - `anomaly_maps` (M, U, V) float32, as the network gives them
-- `images` (M, C, S, S) uint8, what the network saw, before normalisation
+- `images` (M, C, S, S) uint8, what the network saw, before normalization
 - `gt_maps` (M, S, S) uint8, 1 where anomalous, 2 throughout for an anomaly without a map; absent when the data has none
 
 and beside them
@@ -136,7 +136,7 @@ and beside them
 - `train_images`, `train_label`, `train_score`, `train_anomaly_maps`, `train_gt_maps`, `train_reference_quantiles`,
   `train_blurred_quantiles`: the same of training samples after augmentation; maps only when trained on maps, and 2
   throughout for a sample that was trained as anomalous throughout
-- `train_shared_range` () bool: how `train_images` became visible. False: normalisation is undone, 0..255 are the
+- `train_shared_range` () bool: how `train_images` became visible. False: normalization is undone, 0..255 are the
   images' own values. True (`lcn`): the image's own level and contrast are gone, and all samples share one range, that
   of the nominal ones
 """

@@ -139,7 +139,7 @@ class ConfigEvaluator(SearchObserver):
     def _begin(self, entry: Entry) -> list[TrialSpec]:
         """Take a config up; gives those of its trials that must run."""
         if "invalid" in entry.facts:
-            self._tell(entry, "failed", (), {"policy": f"no valid config: {entry.facts['invalid']}"})
+            self._tell(entry, "failed", (), {"failure_policy": f"no valid config: {entry.facts['invalid']}"})
             return []
         judged = ConfigInFlight(entry, self._planned.judging(self._planned.config(entry.number, entry.values)))
         self._flight[entry.number] = judged
@@ -225,7 +225,7 @@ class ConfigEvaluator(SearchObserver):
             self._land(judged)  # interrupted: it stays running in the study, and the next start goes on with it
             return
         found = config_value(self._planned.search, judged.specs, self.figures)
-        facts = {**found.facts, "n_failed": len(failed), "policy": found.policy}
+        facts = {**found.facts, "n_failed": len(failed), "failure_policy": found.policy}
         self._tell(judged.entry, "done" if found.scores else "failed", found.scores, facts)
 
     def _tell(self, entry: Entry, state: Any, scores: Sequence[float], facts: dict[str, Any]) -> None:
@@ -252,7 +252,7 @@ def sentence(entry: Entry, metrics: Sequence[str]) -> str:
         return f"{name} ({values}): given up at epoch {entry.facts['pruned_at']}"
     if entry.state != "done":
         return f"{name} ({values}): {entry.state}, {entry.facts.get('policy', '')}"
-    noise = entry.facts.get("value_se")
+    noise = entry.facts.get("value_std_error")
     told = [f"{metric} {score:.4f}" for metric, score in zip(metrics, entry.scores, strict=True)]
     return f"{name} ({values}): {', '.join(told)}{'' if noise is None else f' ± {noise:.4f}'}"
 
@@ -320,7 +320,7 @@ def config_value(search: SearchSettings, specs: Sequence[TrialSpec], figures: Tr
         policy = f"{_of(lost, rows)} failed or undefined, {counted}"
     count = len(good) + zeros
     scores = tuple(math.fsum(row[column] for row in good) / count for column in columns)
-    return ConfigValue(scores, policy, {**facts, "value_se": _noise(columns[0], good, count)})
+    return ConfigValue(scores, policy, {**facts, "value_std_error": _noise(columns[0], good, count)})
 
 
 def _of(lost: int, rows: Sequence[Any]) -> str:
@@ -333,7 +333,7 @@ def _noise(column: str, rows: Sequence[Mapping[str, Any]], count: int) -> float 
     It is the noise of the images that the figure was measured on. Configs are judged on the same images and draws, so
     that their difference is less noisy than this says.
     """
-    errors = [row.get(f"{column}_se") for row in rows]
+    errors = [row.get(f"{column}_std_error") for row in rows]
     known = [error for error in errors if error is not None]
     if not known or len(known) < len(errors):
         return None

@@ -47,8 +47,8 @@ class SearchPlan:
             ExperimentError: values that contradict each other, or the data.
         """
         config = self.space.config(number, values)
-        facts, looks = self.plan.facts, DataInspector()
-        if problems := problems_of(ConfigSections.of_settings(config.settings), facts, config.origin, looks):
+        facts, inspector = self.plan.facts, DataInspector()
+        if problems := problems_of(ConfigSections.of_settings(config.settings), facts, config.origin, inspector):
             raise ExperimentError(problems)
         return replace(config, settings=self.plan.settled(config.settings), parameters={NUMBER: number, **values})
 

@@ -75,4 +75,8 @@ class LearningCurves:
 
     def _too_few_worse(self, better: int, others: int) -> bool:
         prune = self._prune
-        return prune is not None and others >= prune.min_configs and better >= math.ceil(prune.keep * (others + 1))
+        return (
+            prune is not None
+            and others >= prune.min_configs
+            and better >= math.ceil(prune.keep_fraction * (others + 1))
+        )

@@ -70,7 +70,7 @@ def _trials(entries: Sequence[Entry]) -> int:
 
 
 def _noise(entries: Sequence[Entry]) -> float | None:
-    known = [error for entry in entries if (error := entry.facts.get("value_se")) is not None]
+    known = [error for entry in entries if (error := entry.facts.get("value_std_error")) is not None]
     return statistics.median(known) if known else None
 
 
@@ -135,7 +135,7 @@ def _best(entries: Sequence[Entry], summary: Mapping[str, Any]) -> list[str]:
     if summary["best"] is None:
         return ["No config has a value yet."]
     best, own = entries[summary["best"]], entries[0]
-    noise = best.facts.get("value_se")
+    noise = best.facts.get("value_std_error")
     beside = "" if noise is None else f" ± {noise:.4f}, the noise of its images"
     default = f"; the file's own config has {own.scores[0]:.4f}" if own.state == "done" and best.number else ""
     values = ", ".join(f"{key} {value_text(value)}" for key, value in best.values.items())

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Origin, Problem
 from fcdd_sweep.config.grid import Config, configs_of, may_vary
-from fcdd_sweep.config.layers import ConfigLayer, Origin, nest, overlay, split_key
+from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import parse_location
 from fcdd_sweep.config.schema import Experiment
@@ -103,7 +103,7 @@ def baselines_of(run_dir: Location, overrides: Sequence[str] = ()) -> tuple[Expe
             "grid": {},
             "variants": variants,
             "heatmaps": original.heatmaps.model_copy(update={"blur": True}),
-            "evaluation": original.evaluation.model_copy(update={"real_anomalies_set_aside": aside}),
+            "evaluation": original.evaluation.model_copy(update={"reserved_anomalies": aside}),
         }
     )
     return baselines.with_origin(Origin()), counterparts

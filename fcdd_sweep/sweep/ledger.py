@@ -55,7 +55,7 @@ class FailureLog:
                 "traceback": result.traceback[-_MOST_CHARACTERS:],
                 "decision": decision,
                 "host": result.host,
-                "ended": dt.datetime.now(dt.UTC),
+                "ended_at": dt.datetime.now(dt.UTC),
             }
         )
         files.write_rows(self._path, self._rows, schemas.FAILURES)
@@ -208,7 +208,7 @@ class Ledger:
             "failures": self.failures[spec.trial_id],
             "error": "",
             "data_fingerprint": result.data_fingerprint,
-            "published": dt.datetime.now(dt.UTC),
+            "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": result.wall_time_s,
             "device": result.device,
         }
@@ -224,7 +224,7 @@ class Ledger:
             "failures": self.failures[spec.trial_id],
             "error": result.error,
             "data_fingerprint": "",
-            "published": dt.datetime.now(dt.UTC),
+            "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": None,
             "device": None,
         }

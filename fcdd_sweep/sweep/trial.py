@@ -219,7 +219,7 @@ def _draw(spec: TrialSpec, leaf: Path) -> None:
     from fcdd_sweep.report.figures.trial_figures import draw_trial  # matplotlib loads only where pictures are drawn
 
     try:
-        draw_trial(leaf, spec.settings.heatmaps.quantile, blurred=spec.settings.heatmaps.blur)
+        draw_trial(leaf, spec.settings.heatmaps.color_quantile, blurred=spec.settings.heatmaps.blur)
     except Exception:
         logger.exception("the pictures were not drawn; `aggregate --redraw` tries again")
 

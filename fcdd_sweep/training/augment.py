@@ -1,4 +1,4 @@
-"""Augmentation of whole batches: cropping, flipping, colour jitter and noise, on the device that holds the batch.
+"""Augmentation of whole batches: cropping, flipping, color jitter and noise, on the device that holds the batch.
 
 Images are (N, C, H, W) float in 0..1 unless said. Decisions per sample come from a numpy generator on the host
 (no device is ever waited for), noise from a torch generator on the batch's device.
@@ -16,11 +16,11 @@ from torch import Tensor
 from fcdd_sweep.training.device import to_device
 
 _LUMA = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue in a grey value (ITU-R 601), as torchvision's jitter uses them."""
+"""Weights of red, green and blue in a gray value (ITU-R 601), as torchvision's jitter uses them."""
 
 
 def nearest_index(size: int, source: int) -> npt.NDArray[np.int64]:
-    """(size,) which of `source` pixels each of `size` pixels shows when resized by nearest neighbour."""
+    """(size,) which of `source` pixels each of `size` pixels shows when resized by nearest neighbor."""
     return np.arange(size) * source // size
 
 
@@ -47,12 +47,12 @@ class Geometry:
 
 
 def resized(n: int, raw: int, size: int) -> Geometry:
-    """Every image shrunk to size x size by nearest neighbour."""
+    """Every image shrunk to size x size by nearest neighbor."""
     index = np.tile(nearest_index(size, raw), (n, 1))
     return Geometry(index, index)
 
 
-def centre_cropped(n: int, raw: int, size: int) -> Geometry:
+def center_cropped(n: int, raw: int, size: int) -> Geometry:
     """The central size x size pixels of every image."""
     index = np.tile(np.arange(size) + (raw - size) // 2, (n, 1))
     return Geometry(index, index)
@@ -93,22 +93,22 @@ def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter
     """Each image jittered by one of `choices`, with amounts of its own.
 
     Departure: always in the order brightness, contrast, saturation, hue, where torchvision draws an order for each
-    sample; at the strengths in use (at most 0.1) the order changes less than a grey level.
+    sample; at the strengths in use (at most 0.1) the order changes less than a gray level.
     """
     n = len(images)
     strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
     amounts = to_device((rng.uniform(-1, 1, (n, 4)) * strength).astype(np.float32), images.device)
     brightness, contrast, saturation, hue = amounts.view(n, 4, 1, 1, 1).unbind(1)
     images = (images * (1 + brightness)).clamp(0, 1)
-    mean = _grey(images).mean((1, 2, 3), keepdim=True)
+    mean = _gray(images).mean((1, 2, 3), keepdim=True)
     images = torch.lerp(mean.expand_as(images), images, 1 + contrast).clamp(0, 1)
     if images.shape[1] == 1:
         return images
-    images = torch.lerp(_grey(images).expand_as(images), images, 1 + saturation).clamp(0, 1)
+    images = torch.lerp(_gray(images).expand_as(images), images, 1 + saturation).clamp(0, 1)
     return shift_hue(images, hue[:, 0])
 
 
-def _grey(images: Tensor) -> Tensor:
+def _gray(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, 1)
@@ -118,7 +118,7 @@ def _grey(images: Tensor) -> Tensor:
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     """(N, 3, H, W) images with their hue turned by `turns`, broadcastable to (N, H, W), in full turns.
 
-    The colour wheel is piecewise linear: with V the largest and m the smallest channel, channel k is
+    The color wheel is piecewise linear: with V the largest and m the smallest channel, channel k is
     V - (V - m) * clip(min(h_k, 4 - h_k), 0, 1) where h_k is the hue in sixths seen from that channel.
     """
     top, bottom = images.amax(1), images.amin(1)
@@ -142,9 +142,9 @@ def blackened(images: Tensor, *, inverted: bool) -> Tensor:
     """Images with their central square, 60% of either side, set to 0; inverted, with all but that square."""
     height, width = images.shape[2:]
     top, left = height * 2 // 10, width * 2 // 10
-    centre = torch.zeros((height, width), dtype=torch.bool, device=images.device)
-    centre[top : height - top, left : width - left] = True
-    return images * (centre if inverted else ~centre)
+    center = torch.zeros((height, width), dtype=torch.bool, device=images.device)
+    center[top : height - top, left : width - left] = True
+    return images * (center if inverted else ~center)
 
 
 def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tensor) -> Tensor:

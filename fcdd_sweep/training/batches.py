@@ -28,7 +28,7 @@ class Batch:
 
     Attributes:
         inputs: (N, C, S, S) float32.
-        labels: (N,) int64, 0 drawn to the centre, 1 pushed away.
+        labels: (N,) int64, 0 drawn to the center, 1 pushed away.
         gt_maps: (N, 1, S, S) uint8, only when training on maps.
     """
 
@@ -154,7 +154,7 @@ class BatchMaker:
 
     def _blank_maps(self, label: npt.NDArray[np.bool_]) -> Tensor:
         """Maps of samples that have none of their own: all ones where the label is 1."""
-        raw = self.preprocessor.recipe.raw_size
+        raw = self.preprocessor.recipe.load_size
         ones = to_device(label.astype(np.uint8), self.nominal.device)
         return ones.view(-1, 1, 1, 1).repeat(1, 1, raw, raw)
 

@@ -46,7 +46,7 @@ class Detector:
         network: in evaluation mode, on the device that it was made or loaded on.
         preprocessor: with the statistics of its nominal training images.
         threshold: score above which an image is called anomalous; NaN when nothing was held out.
-        reference_quantiles: (1001,) float32 of upsampled heatmaps, for colours, blurred when `heatmaps.blur` says so;
+        reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
     """
 
@@ -108,7 +108,7 @@ class Detector:
         return self._upsample(anomaly_maps.to(self.device)).cpu()
 
     def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """What the network sees before normalisation: (N, C, S, S) uint8."""
+        """What the network sees before normalization: (N, C, S, S) uint8."""
         return self.preprocessor.visible(torch.from_numpy(np.array(raw))).numpy()
 
     def _upsample(self, maps: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ FLOOR = 1e-31
 
 
 def pseudo_huber(outputs: Tensor) -> Tensor:
-    """Distances from the centre, element-wise: sqrt(f^2 + 1) - 1.
+    """Distances from the center, element-wise: sqrt(f^2 + 1) - 1.
 
     Args:
         outputs: network outputs, any shape, float.
@@ -33,7 +33,7 @@ def anomalous_loss(distance: Tensor) -> Tensor:
 
 
 def hypersphere_distance(outputs: Tensor) -> Tensor:
-    """(N, D) outputs of a hypersphere classifier to (N,) distances from the centre: sqrt(|f|^2 + 1) - 1."""
+    """(N, D) outputs of a hypersphere classifier to (N,) distances from the center: sqrt(|f|^2 + 1) - 1."""
     square = outputs.square().sum(1)
     return square / ((square + 1).sqrt() + 1)
 

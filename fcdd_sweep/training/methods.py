@@ -1,4 +1,4 @@
-"""The methods: what each minimises, and how each scores an image and its pixels.
+"""The methods: what each minimizes, and how each scores an image and its pixels.
 
 `fcdd` is the method itself; `hsc`, the hypersphere classifier, and `ae`, the autoencoder, are its baselines.
 Source: Liznerski et al., Explainable Deep One-Class Classification, ICLR 2021 (arXiv:2007.01760).

@@ -29,14 +29,14 @@ class Prepared:
         batches: makes the training batches.
         split: how the normal class divides the corpus, held-out images and real training anomalies taken out.
         validation: the images that settings are selected on, and a threshold is taken from; may be empty.
-        set_aside: real anomalies that left the test set, and which of them this config trains on.
+        reserved_anomalies: real anomalies that left the test set, and which of them this config trains on.
         before: sentences for the log from before training.
     """
 
     batches: BatchMaker
     split: Split
     validation: ValidationSet
-    set_aside: ReservedAnomalies
+    reserved_anomalies: ReservedAnomalies
     before: list[str] = field(default_factory=list)
 
     @property

@@ -9,14 +9,14 @@ Source: section 7 of the paper's appendix as its published system runs it. What 
   shrunk. Tested on the central crop, or trained on maps on the whole image.
 - `watermark` (VOC): the whole image shrunk, never cropped or flipped, so that the mark stays; jitter, noise.
 
-`none` and `lcn` do not augment and show the whole image shrunk to `images.size`; `lcn` and `lcnaug1` normalise by local
+`none` and `lcn` do not augment and show the whole image shrunk to `images.size`; `lcn` and `lcnaug1` normalize by local
 contrast, then to the range of the nominal training images; the others by their mean and standard deviation per channel,
 `imagenet` by constants. `aug1_blackcenter` is `aug1` with the central 60% of every side black, in training only, and
 `aug1_blackcenter_inverted` with all but that: black is 0 on the images' scale of 0..1, set after the noise and before
-the images are normalised.
+the images are normalized.
 
 Departure: the paper jitters `photo` and `imagenet` before cropping. At its strength of 0.01 the order matters to less
-than a grey level, as it does in `augment.color_jitter`; only with padding, in `small`, do we keep it.
+than a gray level, as it does in `augment.color_jitter`; only with padding, in `small`, do we keep it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Recipe:
 
     name: str
     kind: str
-    raw_size: int
+    load_size: int
     size: int
     maps: bool
 
@@ -61,7 +61,7 @@ class Recipe:
         return cls(
             name=settings.preprocessing,
             kind=DATA_SETS[settings.dataset.name].augmentation,
-            raw_size=settings.images.raw_size,
+            load_size=settings.images.load_size,
             size=settings.images.size,
             maps=has_maps or settings.training.supervision == "maps",
         )
@@ -77,11 +77,11 @@ class Recipe:
     def test_geometry(self, n: int) -> Geometry:
         """Photographs that are trained by random crops alone are seen by their central crop; others whole."""
         if self.kind in ("photo", "imagenet") and self.augments and not self.maps:
-            return augment.centre_cropped(n, self.raw_size, self.size)
-        return augment.resized(n, self.raw_size, self.size)
+            return augment.center_cropped(n, self.load_size, self.size)
+        return augment.resized(n, self.load_size, self.size)
 
     def train_geometry(self, rng: np.random.Generator, n: int) -> Geometry:
-        raw, size = self.raw_size, self.size
+        raw, size = self.load_size, self.size
         if not self.augments or self.kind == "watermark":
             return self.test_geometry(n)
         if self.kind == "small":
@@ -164,29 +164,29 @@ class Preprocessor:
         rng = streams.numpy("augmentation", epoch, step)
         geometry = self.recipe.train_geometry(rng, len(raw))
         generator = streams.torch("augmentation", epoch, step, raw.device)
-        inputs = self._normalised(self.recipe.augmented(rng, generator, geometry, raw))
+        inputs = self._normalized(self.recipe.augmented(rng, generator, geometry, raw))
         return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
 
     def visible(self, raw: Tensor) -> Tensor:
-        """What the network sees of test images before normalisation: (N, C, S, S) uint8."""
+        """What the network sees of test images before normalization: (N, C, S, S) uint8."""
         return self.recipe.test_geometry(len(raw)).apply(raw)
 
     def test(self, raw: Tensor) -> Tensor:
         """Network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
-        return self._normalised(self.visible(raw).float() / 255)
+        return self._normalized(self.visible(raw).float() / 255)
 
-    def denormalised(self, inputs: Tensor) -> Tensor:
+    def denormalized(self, inputs: Tensor) -> Tensor:
         """(N, C, S, S) network input with its last, affine step undone: images in about 0..1, or local contrast."""
         return inputs * self.scale + self.shift
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalized(self, images: Tensor) -> Tensor:
         if self.recipe.local_contrast:
             images = local_contrast_normalization(images, "l1")
         return (images - self.shift) / self.scale
 
 
 def _constants(values: tuple[float, ...], raw: Tensor) -> Tensor:
-    """(1, C, 1, 1) of values a colour channel; grey images get their mean."""
+    """(1, C, 1, 1) of values a color channel; gray images get their mean."""
     of_channel = torch.tensor(values, dtype=torch.float32, device=raw.device).view(1, -1, 1, 1)
     return of_channel if raw.shape[1] == len(values) else of_channel.mean(dim=1, keepdim=True)
 

@@ -23,7 +23,7 @@ from fcdd_sweep.training.result import FloatArray
 from fcdd_sweep.training.validation import ValidationResult, validate
 
 _REFERENCES_PER_LABEL = 100
-"""Images of each label behind the colours of the globally scaled heatmaps."""
+"""Images of each label behind the colors of the globally scaled heatmaps."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def _score_columns(
     nominal_label: int,
 ) -> dict[str, list[Any]]:
     """Test images, validation images, and without a score the real anomalies that left the test set for training."""
-    split, nominal, aside = prepared.split, prepared.validation.nominal, prepared.set_aside
+    split, nominal, aside = prepared.split, prepared.validation.nominal, prepared.reserved_anomalies
     anomalies = prepared.validation.anomalies
     trained = set(aside.used.tolist())
-    left = ["used_in_training" if i in trained else "set_aside" for i in aside.reserved.tolist()]
+    left = ["used_in_training" if i in trained else "reserved" for i in aside.reserved.tolist()]
     before, after = [*split.test.tolist(), *nominal.tolist()], aside.reserved.tolist()
     n_validation = len(nominal) + len(anomalies)
     of_validation = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
@@ -196,7 +196,7 @@ def _by_defect(
         rows.append(
             {
                 "defect": name,
-                "n": int((defect == name).sum()),
+                "n_images": int((defect == name).sum()),
                 "image_auroc": rank(score[part], label[part]).auroc(),
                 "pixel_auroc": cells.rank(seen).auroc() if cells and seen is not None and seen.any() else math.nan,
             }

@@ -43,10 +43,10 @@ def shown_samples(detector: Detector, batches: BatchMaker) -> dict[str, npt.NDAr
 def _shown(inputs: Tensor, label: npt.NDArray[np.int8], preprocessor: Preprocessor) -> dict[str, npt.NDArray[Any]]:
     """(N, C, S, S) network input as uint8, and whether its brightness is relative: see `results.tree.MAPS`.
 
-    The affine normalisation is undone, which gives the images back. What the normalisation of local contrast took is
+    The affine normalization is undone, which gives the images back. What the normalization of local contrast took is
     gone: those samples share one range, that of the nominal ones, as anomalies may lie far outside.
     """
-    values = preprocessor.denormalised(inputs)
+    values = preprocessor.denormalized(inputs)
     low, high = torch.zeros(1, device=values.device), torch.ones(1, device=values.device)
     shared = preprocessor.recipe.local_contrast
     if shared and len(values):

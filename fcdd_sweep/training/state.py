@@ -122,7 +122,7 @@ class TrainingState:
         """Stand where `state` was taken.
 
         Raises:
-            StateError: it is of another network or optimiser, or incomplete.
+            StateError: it is of another network or optimizer, or incomplete.
         """
         try:
             self.network.load_state_dict(state["network"])

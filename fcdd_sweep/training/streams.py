@@ -21,7 +21,7 @@ Stream = Literal[
     "split",
     "preview",
     "offline",
-    "set_aside",
+    "reserved",
     "dropout",
     "validation",
 ]
@@ -36,7 +36,7 @@ _NUMBER: dict[Stream, int] = {
     "split": 5,
     "preview": 6,
     "offline": 7,
-    "set_aside": 8,
+    "reserved": 8,
     "dropout": 9,
     "validation": 10,
 }

@@ -66,11 +66,11 @@ def reserve_anomalies(split: Split, settings: Settings, streams: Streams) -> tup
     """
     rows = np.flatnonzero(split.test_label)
     types = [split.test_defect[row] for row in rows]
-    rngs = [streams.numpy("set_aside", 0, number) for number in range(len(set(types)))]
+    rngs = [streams.numpy("reserved", 0, number) for number in range(len(set(types)))]
     evaluation = settings.evaluation
     selecting = evaluation.validation.anomalies
-    for_validation = selecting.set_aside if isinstance(selecting, FromTestSource) else 0
-    of_type = drawn_by_type(types, evaluation.real_anomalies_set_aside, rngs, for_validation)
+    for_validation = selecting.from_test if isinstance(selecting, FromTestSource) else 0
+    of_type = drawn_by_type(types, evaluation.reserved_anomalies, rngs, for_validation)
     trains = settings.anomalies.source in REAL_SOURCES
     most = None if settings.anomalies.limit == "all" else settings.anomalies.limit
     reserved = rows[_joined([drawn.training for drawn in of_type])]
@@ -150,7 +150,7 @@ def _exposure_pool(
     _some(size, settings, "the source of outlier exposure is empty")
     assert exposure is not None  # it has images
     images = settings.images
-    shape = (images.channels, images.raw_size, images.raw_size)
+    shape = (images.channels, images.load_size, images.load_size)
     order, wanted, note = limited(size, settings.anomalies.limit, streams.numpy("limit"))
     notes = [note] if note else []
     if not appended and wanted * int(np.prod(shape)) > anomaly_pools.RESIDENT_BYTES:
@@ -172,17 +172,17 @@ def _real_pool(
     """Images `index` of the corpus, and their maps where the data has maps and they are asked for."""
     gt_maps = None
     if with_maps and corpus.has_maps:
-        gt_maps = torch.from_numpy(_raw_maps(corpus, index, settings.images.raw_size)).to(device)
+        gt_maps = torch.from_numpy(_raw_maps(corpus, index, settings.images.load_size)).to(device)
     return ResidentPool(torch.from_numpy(np.asarray(corpus.images[index])).to(device), gt_maps)
 
 
-def _raw_maps(corpus: Corpus, index: npt.NDArray[np.int64], raw_size: int) -> npt.NDArray[np.uint8]:
-    """(M, 1, R, R) maps of anomalies by nearest neighbour; all ones for an anomaly without a map."""
-    maps = np.ones((len(index), 1, raw_size, raw_size), dtype=np.uint8)
+def _raw_maps(corpus: Corpus, index: npt.NDArray[np.int64], load_size: int) -> npt.NDArray[np.uint8]:
+    """(M, 1, R, R) maps of anomalies by nearest neighbor; all ones for an anomaly without a map."""
+    maps = np.ones((len(index), 1, load_size, load_size), dtype=np.uint8)
     for row, image in enumerate(index):
         mask = corpus.mask(image)
         if mask is not None:
-            rows, columns = (nearest_index(raw_size, side) for side in mask.shape)
+            rows, columns = (nearest_index(load_size, side) for side in mask.shape)
             maps[row, 0] = mask[rows][:, columns]
     return maps
 

@@ -165,7 +165,7 @@ def _pause(course: TrainingState, observer: Observer, keeper: CheckpointSink) ->
 
 
 def _ending(course: TrainingState) -> dict[str, Any]:
-    """What a snapshot holds of the training: the states of optimiser and schedule, and the number of epochs."""
+    """What a snapshot holds of the training: the states of optimizer and schedule, and the number of epochs."""
     return {
         "optimizer": course.optimizer.state_dict(),
         "schedule": course.schedule.state_dict(),

@@ -48,7 +48,7 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         "validation_image_auroc": math.nan,
         "validation_image_ap": math.nan,
         "validation_pixel_auroc": _pixel_auroc(detector, validation, nominal, anomalous),
-        "validation_image_auroc_se": math.nan,
+        "validation_image_auroc_std_error": math.nan,
     }
     scores = np.concatenate([nominal.scores.numpy(), anomalous.scores.numpy()])
     label = _labels(detector, validation)
@@ -56,7 +56,7 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         ranking = rank(scores, label)
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
-        metrics["validation_image_auroc_se"] = auroc_standard_error(scores, label)
+        metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
     return ValidationResult(nominal.scores.numpy(), anomalous.scores.numpy(), metrics)
 
 

@@ -111,7 +111,7 @@ def split_validation(
     corpus: Corpus,
     split: Split,
     held_out: RowIndices,
-    set_aside: RowIndices,
+    from_test: RowIndices,
     pool: ImagePool | None,
     streams: Streams,
 ) -> ValidationSplit:
@@ -120,7 +120,7 @@ def split_validation(
     Args:
         split: held-out images taken away.
         held_out: (v,) held-out nominal training images.
-        set_aside: (s,) real anomalies that left the test set for this; see `supervision.set_aside`.
+        from_test: (s,) real anomalies that left the test set for this; see `supervision.reserve_anomalies`.
         pool: images of the source where the config names a data set or a folder.
     """
     match settings.evaluation.validation.anomalies:
@@ -129,7 +129,7 @@ def split_validation(
         case "training":
             return _from_training(corpus, split, held_out, streams)
         case FromTestSource():
-            anomalies = _of_corpus(corpus, set_aside, "real anomalies set aside from the test set")
+            anomalies = _of_corpus(corpus, from_test, "real anomalies set aside from the test set")
             return ValidationSplit(ValidationSet(held_out, anomalies), split.train_anomalous)
         case DatasetSource() | FolderSource() as source:
             assert pool is not None  # the config names one
@@ -168,7 +168,7 @@ def _from_pool(
 ) -> ValidationSplit:
     """A part of the images from elsewhere; training may draw from the others."""
     images = settings.images
-    shape = (images.channels, images.raw_size, images.raw_size)
+    shape = (images.channels, images.load_size, images.load_size)
     order = streams.numpy("validation", _POOL).permutation(len(pool))
     taken, left = order[: reserved_of(len(pool))], order[reserved_of(len(pool)) :]
     pixels, unreadable = read_first(pool, taken, len(taken), shape)

@@ -12,7 +12,7 @@ from fcdd_sweep.results.storage import Location, children, files_below, local_co
 from fcdd_sweep.sweep.ledger import Ledger
 
 MAY_DIFFER = frozenset(
-    {"attempt", "failures", "started", "finished", "published", "host"}
+    {"attempt", "failures", "started", "finished", "published_at", "host"}
     | {"wall_time_s", "train_time_s", "test_time_s", "images_per_second"}
 )
 TABLES = (tree.METRICS, tree.HISTORY, tree.SCORES, tree.CURVES, tree.DEFECTS)

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels with 17 grey levels, 10 classes.
+"""scikit-learn's handwritten digits: 1,797 images of 8x8 pixels with 17 gray levels, 10 classes.
 
 Split: within each class, images are ordered by the SHA-256 of their label (`digits/17`), and the first third is the
 test set. Images are enlarged by bicubic interpolation. The source is the test set of UCI's "Optical Recognition of
@@ -35,7 +35,7 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
             is_anomalous=False,
             defect="",
             stamp=_STAMP,
-            load=partial(_load, i, images.raw_size),
+            load=partial(_load, i, images.load_size),
         )
         for i, label in enumerate(digits.target)
     ]

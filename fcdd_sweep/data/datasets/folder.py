@@ -148,10 +148,10 @@ def _split_first(base: Path, halves: dict[str, Path], *, as_classes: bool) -> La
         for half in halves.values()
         if images_directly_in(half)
     ]
-    labelled = not as_classes and any(_has_labels(place.folder) for place in places)
+    labeled = not as_classes and any(_has_labels(place.folder) for place in places)
     maps = [_maps_of(half) for half in halves.values()]
     problems = [*loose, *_classes_of_maps_alone(places, maps)]
-    protocol: Protocol = "defects" if labelled else "one_vs_rest"
+    protocol: Protocol = "defects" if labeled else "one_vs_rest"
     return Layout(protocol, places, tuple(problems), _unread(base, [*halves.values(), *maps]))
 
 
@@ -227,10 +227,10 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     if layout.problems:
         return DatasetScan(problems=layout.problems)
     wanted = wanted_classes(dataset, layout.classes)
-    labelled = layout.protocol == "defects"
-    places = [place for place in layout.places if not labelled or place.class_name in wanted]
-    problems = [problem for place in places for problem in _place_problems(place, labelled=labelled)]
-    records = tuple(record for place in places for record in _records(root, place, labelled=labelled))
+    labeled = layout.protocol == "defects"
+    places = [place for place in layout.places if not labeled or place.class_name in wanted]
+    problems = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
+    records = tuple(record for place in places for record in _records(root, place, labeled=labeled))
     problems += _untrained(root, records, wanted)
     return DatasetScan(records, tuple(problems), layout.notes, _gaps(layout.protocol, records, wanted))
 
@@ -240,8 +240,8 @@ def _root(dataset: Dataset) -> Path:
     return dataset.root
 
 
-def _place_problems(place: ClassFolder, *, labelled: bool) -> list[Problem]:
-    return [*(_label_problems(place.folder) if labelled else []), *_map_problems(place)]
+def _place_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
+    return [*(_label_problems(place.folder) if labeled else []), *_map_problems(place)]
 
 
 def _label_problems(folder: Path) -> list[Problem]:
@@ -280,17 +280,17 @@ def _map_problems(place: ClassFolder) -> list[Problem]:
     return problems
 
 
-def _records(root: Path, place: ClassFolder, *, labelled: bool) -> Iterable[Record]:
+def _records(root: Path, place: ClassFolder, *, labeled: bool) -> Iterable[Record]:
     maps = {_key(path, place.maps): path for path in images_below(place.maps)}
     for path in image_files(place.folder):
-        defect = _defect(path.relative_to(place.folder)) if labelled else ""
+        defect = _defect(path.relative_to(place.folder)) if labeled else ""
         yield file_record(
             root,
             path,
             class_name=place.class_name,
             is_test=_is_test(place, path) if place.is_test is None else place.is_test,
             defect=defect,
-            mask=maps.get(_key(path, place.folder)) if defect or not labelled else None,
+            mask=maps.get(_key(path, place.folder)) if defect or not labeled else None,
         )
 
 

@@ -1,4 +1,4 @@
-"""ELPV: electroluminescence images of solar cells, 300x300 grey, each graded by experts with a defect probability.
+"""ELPV: electroluminescence images of solar cells, 300x300 gray, each graded by experts with a defect probability.
 
 Grades are 0, 1/3, 2/3 and 1. A cell is nominal when its grade is 0 and anomalous when it is above the option
 `threshold`; those in between are left out. Split, by a digest of the file name: 30% of the nominal cells are test

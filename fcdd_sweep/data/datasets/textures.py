@@ -33,18 +33,18 @@ FAINT_CONTRAST = 0.1
 
 
 VISIBLE_CONTRAST = 4.0
-"""Grey levels by which a pixel must change to count as seen. At least half of a map's pixels must: a blurred patch of
+"""Gray levels by which a pixel must change to count as seen. At least half of a map's pixels must: a blurred patch of
 an even brick, for instance, shows nothing, and a map of it would name pixels that nobody could find."""
 
 
 _TRIES = 200
 
 
-Grey = npt.NDArray[np.float64]
+Gray = npt.NDArray[np.float64]
 
 
-Drawing = tuple[Grey, Grey]
-"""Paint in grey levels and cover, both (S, S)."""
+Drawing = tuple[Gray, Gray]
+"""Paint in gray levels and cover, both (S, S)."""
 
 
 def render_defect(
@@ -62,18 +62,18 @@ def render_defect(
     Raises:
         RuntimeError: no visible defect in 200 tries, as in an even crop.
     """
-    draw, grey = DEFECT_DRAWINGS[name], crop.astype(np.float64)
+    draw, gray = DEFECT_DRAWINGS[name], crop.astype(np.float64)
     for _ in range(_TRIES):
-        paint, cover = draw(grey, foreign.astype(np.float64), rng)
+        paint, cover = draw(gray, foreign.astype(np.float64), rng)
         cover = np.where(cover < FAINT_CONTRAST, 0.0, np.minimum(cover, 1.0))
-        picture = np.rint(np.clip(grey + cover * (paint - grey), 0, 255))
+        picture = np.rint(np.clip(gray + cover * (paint - gray), 0, 255))
         where = cover > 0
-        if AREA[0] <= where.mean() <= AREA[1] and np.mean(np.abs(picture - grey)[where] >= VISIBLE_CONTRAST) >= 0.5:
+        if AREA[0] <= where.mean() <= AREA[1] and np.mean(np.abs(picture - gray)[where] >= VISIBLE_CONTRAST) >= 0.5:
             return picture.astype(np.uint8), where
     raise RuntimeError(f"no visible {name!r} in {_TRIES} tries on a crop of shape {crop.shape}")
 
 
-def _scratch(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
+def _scratch(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
     """A gentle arc that thins out and fades towards its ends, lighter or darker than the surface."""
     path = _curve(crop.shape, rng, length=rng.uniform(50, 105), curl=0.006)
     distance, along = _nearest(crop.shape, path)
@@ -84,8 +84,8 @@ def _scratch(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
     return 0.2 * crop + 0.8 * (crop.mean() + tone), cover
 
 
-def _thread(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
-    """A curling fibre that lies on the surface: nearly opaque, rounded, with a soft shadow beside it."""
+def _thread(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
+    """A curling fiber that lies on the surface: nearly opaque, rounded, with a soft shadow beside it."""
     path = _curve(crop.shape, rng, length=rng.uniform(60, 130), curl=0.03)
     distance, along = _nearest(crop.shape, path)
     width = rng.uniform(1.3, 2.0) * _busy(crop) * (1 + 0.12 * _smooth_line(len(path), 5, rng)[along])
@@ -98,7 +98,7 @@ def _thread(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
     return share * shine + (1 - share) * 0.5 * crop, cover
 
 
-def _hole(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
+def _hole(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
     """A pit: dark, its rough floor lighter where the light reaches it, and a faint bright lip on that side."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.015, 0.06), roughness=0.5)
     light = np.clip(_ramp(inside, rng), -1, 1)
@@ -111,7 +111,7 @@ def _hole(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
     return share * floor + (1 - share) * 235, pit + lip
 
 
-def _stain(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
+def _stain(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
     """Something that soaked in: darker or paler, uneven, often with a tide mark; the texture shows through."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.03, 0.11), roughness=0.75)
     edge = np.exp(-ndimage.distance_transform_edt(inside) / 3.0)
@@ -121,13 +121,13 @@ def _stain(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
     return crop + density * (target - crop), _feather(inside, rng.uniform(0.8, 1.8))
 
 
-def _foreign_patch(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
+def _foreign_patch(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
     """A piece of another material, its edge a little soft."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.04, 0.12), roughness=0.5)
     return foreign, _feather(inside, rng.uniform(0.6, 1.1))
 
 
-def _blur(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
+def _blur(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
     """A patch that is out of focus, or smeared along one axis."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.03, 0.11), roughness=0.6)
     strong, weak = rng.uniform(1.8, 2.8), rng.uniform(0.6, 1.0)
@@ -135,7 +135,7 @@ def _blur(crop: Grey, foreign: Grey, rng: np.random.Generator) -> Drawing:
     return np.asarray(ndimage.gaussian_filter(crop, sigma)), _feather(inside, rng.uniform(1.0, 2.0))
 
 
-DEFECT_DRAWINGS: dict[str, Callable[[Grey, Grey, np.random.Generator], Drawing]] = {
+DEFECT_DRAWINGS: dict[str, Callable[[Gray, Gray, np.random.Generator], Drawing]] = {
     "scratch": _scratch,
     "thread": _thread,
     "hole": _hole,
@@ -145,25 +145,25 @@ DEFECT_DRAWINGS: dict[str, Callable[[Grey, Grey, np.random.Generator], Drawing]]
 }
 
 
-def _busy(crop: Grey) -> float:
+def _busy(crop: Gray) -> float:
     """How much stronger than in an even surface a defect must be to stand out as much: 0.8 to 1.33."""
     return float(np.clip(crop.std(), 24, 40)) / 30
 
 
-def _standard(values: Grey) -> Grey:
+def _standard(values: Gray) -> Gray:
     """Mean 0, standard deviation 1."""
     return np.asarray((values - values.mean()) / values.std())
 
 
-def _smooth_line(n: int, sigma: float, rng: np.random.Generator) -> Grey:
+def _smooth_line(n: int, sigma: float, rng: np.random.Generator) -> Gray:
     return _standard(ndimage.gaussian_filter1d(rng.standard_normal(n), sigma))
 
 
-def _smooth_field(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Grey:
+def _smooth_field(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Gray:
     return _standard(ndimage.gaussian_filter(rng.standard_normal(shape), sigma))
 
 
-def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl: float) -> Grey:
+def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl: float) -> Gray:
     """(n, 2) points half a pixel apart on a smooth curve whose middle lies in the crop; `curl` is in radians a step."""
     steps = round(2 * length)
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(curl * _smooth_line(steps, 25, rng))
@@ -172,7 +172,7 @@ def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl
     return np.asarray(points - points.mean(axis=0) + middle)
 
 
-def _nearest(shape: tuple[int, ...], path: Grey) -> tuple[Grey, npt.NDArray[np.int64]]:
+def _nearest(shape: tuple[int, ...], path: Gray) -> tuple[Gray, npt.NDArray[np.int64]]:
     """For every pixel the distance to the path in pixels, and the number of the path's nearest point."""
     from scipy.spatial import cKDTree  # a quarter of a second that `scan` need not pay
 
@@ -181,12 +181,12 @@ def _nearest(shape: tuple[int, ...], path: Grey) -> tuple[Grey, npt.NDArray[np.i
     return distance.reshape(shape), point.reshape(shape)
 
 
-def _stroke(distance: Grey, width: Grey) -> Grey:
+def _stroke(distance: Gray, width: Gray) -> Gray:
     """Anti-aliased cover of a line, from 1 on its axis to 0 half a pixel outside its edge."""
     return np.clip(width / 2 + 0.5 - distance, 0.0, 1.0) * np.minimum(width, 1.0)
 
 
-def _taper(along: npt.NDArray[np.int64]) -> Grey:
+def _taper(along: npt.NDArray[np.int64]) -> Gray:
     """0 at both ends of a path, 1 from a quarter of its length inwards."""
     share = along / max(along.max(), 1)
     return np.asarray(np.minimum(1.0, 4 * np.minimum(share, 1 - share)))
@@ -197,10 +197,10 @@ def _blob(shape: tuple[int, ...], rng: np.random.Generator, share: float, roughn
 
     A slanted elliptic hill plus smooth noise is cut at the height that leaves the share; the largest piece stays.
     """
-    centre = rng.uniform(0.1, 0.9, size=2) * shape
+    center = rng.uniform(0.1, 0.9, size=2) * shape
     angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.7)
     radius = np.sqrt(share * shape[0] * shape[1] / np.pi)
-    y, x = (np.indices(shape) - centre[:, None, None]) / radius
+    y, x = (np.indices(shape) - center[:, None, None]) / radius
     long, short = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     hill = -np.hypot(long / np.sqrt(stretch), short * np.sqrt(stretch))
     height = hill + roughness * 0.5 * _smooth_field(shape, 0.35 * radius, rng)
@@ -209,11 +209,11 @@ def _blob(shape: tuple[int, ...], rng: np.random.Generator, share: float, roughn
     return np.asarray(ndimage.binary_fill_holes(pieces == largest))
 
 
-def _feather(inside: npt.NDArray[np.bool_], sigma: float) -> Grey:
+def _feather(inside: npt.NDArray[np.bool_], sigma: float) -> Gray:
     return np.asarray(ndimage.gaussian_filter(inside.astype(np.float64), sigma))
 
 
-def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Grey:
+def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Gray:
     """-1 to 1 across a piece in a random direction, and beyond it outside: which side the light falls on."""
     y, x = np.nonzero(inside)
     angle = rng.uniform(0, 2 * np.pi)
@@ -223,7 +223,7 @@ def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Grey:
 
 
 CROP_SIDE = 96
-"""Side of a crop in pixels of the photograph. Crops do not depend on `images.raw_size`: all configs see the same."""
+"""Side of a crop in pixels of the photograph. Crops do not depend on `images.load_size`: all configs see the same."""
 
 
 BANDS = ((0, 150), (160, 352), (362, 512))
@@ -361,7 +361,8 @@ def _notes(which: str) -> tuple[str, ...]:
     tested = TEST_CROPS + DEFECT_CROPS * len(DEFECT_DRAWINGS)
     return (
         f"Every class is one photograph of 512x512 pixels. Its {tested} test images ({TEST_CROPS} nominal, "
-        f"{DEFECT_CROPS} of each of {len(DEFECT_DRAWINGS)} defect types) are overlapping {CROP_SIDE}x{CROP_SIDE} crops of "
+        f"{DEFECT_CROPS} of each of {len(DEFECT_DRAWINGS)} defect types) are overlapping "
+        f"{CROP_SIDE}x{CROP_SIDE} crops of "
         f"{_sizes(test)}, in which only {_apart(test)} non-overlapping crops exist. So test scores are not "
         "independent, and an interval over seeds says nothing of other photographs.",
         f"Its {TRAIN_CROPS} training images are overlapping crops of {_sizes(train)} with {_apart(train)} "

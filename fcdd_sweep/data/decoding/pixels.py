@@ -1,9 +1,9 @@
-"""From image files to arrays: whatever a file holds becomes 8-bit grey or RGB, then one size and one colour.
+"""From image files to arrays: whatever a file holds becomes 8-bit gray or RGB, then one size and one color.
 
 What is done to files that are not plain 8-bit RGB:
 - EXIF orientation is applied, for images and maps alike.
 - Transparent images are laid over white.
-- 16-bit grey is scaled by its full range (65535 becomes 255), so that images stay comparable; 32-bit whole numbers
+- 16-bit gray is scaled by its full range (65535 becomes 255), so that images stay comparable; 32-bit whole numbers
   are taken for 16-bit ones. Floating-point images have no known range and are refused.
 - CMYK, palette, black-and-white and other modes are converted by Pillow; of several frames the first counts.
 """
@@ -28,7 +28,7 @@ DECODER_VERSION = 2
 Resize = Literal["nearest", "bilinear", "area"]
 
 
-Color = Literal["grey", "rgb"]
+Color = Literal["gray", "rgb"]
 
 
 Aspect = Literal["stretch", "crop"]
@@ -41,7 +41,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_image(path: Path) -> PixelArray:
-    """The image in a file: (H, W) grey or (H, W, 3) RGB uint8, upright.
+    """The image in a file: (H, W) gray or (H, W, 3) RGB uint8, upright.
 
     Raises:
         DataError: the file is missing, truncated, or no image; names the path.
@@ -83,24 +83,26 @@ def read_picture(path: Path, mask_path: Path | None = None) -> DecodedImage:
     return DecodedImage(image, mask)
 
 
-def fit_image(image: PixelArray, raw_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch") -> PixelArray:
-    """`image`, (H, W) or (H, W, 3) uint8, as (C, raw_size, raw_size) uint8.
+def fit_image(
+    image: PixelArray, load_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch"
+) -> PixelArray:
+    """`image`, (H, W) or (H, W, 3) uint8, as (C, load_size, load_size) uint8.
 
     `stretch` shows all of the image and does not keep its proportions; `crop` keeps them and shows the middle, as large
-    as the shorter side allows. Nearest neighbour reads pixel floor(i * side / raw_size), as maps do. Bilinear widens
+    as the shorter side allows. Nearest neighbor reads pixel floor(i * side / load_size), as maps do. Bilinear widens
     its filter when it shrinks (Pillow's way). Area is the mean of the covered pixels, and bilinear where the image must
     grow.
     """
     if aspect == "crop":
         image = _middle(image)
-    picture = Image.fromarray(image).convert("L" if color == "grey" else "RGB")
-    if picture.size != (raw_size, raw_size) and resize != "nearest":
-        picture = picture.resize((raw_size, raw_size), _filter(resize, picture.size, raw_size))
+    picture = Image.fromarray(image).convert("L" if color == "gray" else "RGB")
+    if picture.size != (load_size, load_size) and resize != "nearest":
+        picture = picture.resize((load_size, load_size), _filter(resize, picture.size, load_size))
     array = np.asarray(picture)
     if resize == "nearest":
-        rows, columns = (np.arange(raw_size) * side // raw_size for side in array.shape[:2])
+        rows, columns = (np.arange(load_size) * side // load_size for side in array.shape[:2])
         array = array[rows][:, columns]
-    return np.ascontiguousarray(array[None] if color == "grey" else array.transpose(2, 0, 1))
+    return np.ascontiguousarray(array[None] if color == "gray" else array.transpose(2, 0, 1))
 
 
 def _middle(image: PixelArray) -> PixelArray:
@@ -111,8 +113,8 @@ def _middle(image: PixelArray) -> PixelArray:
     return image[top : top + side, left : left + side]
 
 
-def _filter(resize: Resize, size: tuple[int, int], raw_size: int) -> Image.Resampling:
-    shrinks = min(size) >= raw_size
+def _filter(resize: Resize, size: tuple[int, int], load_size: int) -> Image.Resampling:
+    shrinks = min(size) >= load_size
     return Image.Resampling.BOX if resize == "area" and shrinks else Image.Resampling.BILINEAR
 
 

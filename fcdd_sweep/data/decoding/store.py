@@ -118,7 +118,7 @@ def write_corpus(
     """
     table = _Table(classes)
     problems: list[Problem] = []
-    with ImageFile(folder, images.channels, images.raw_size) as file, (folder / _MASKS).open("wb") as masks:
+    with ImageFile(folder, images.channels, images.load_size) as file, (folder / _MASKS).open("wb") as masks:
         for record, decoded in decode_all(scan.records, images, progress):
             if isinstance(decoded, DataError):
                 problems.extend(decoded.problems)
@@ -266,7 +266,7 @@ def name_list(names: Sequence[str], shown: int = 3) -> str:
 def _decoded(picture: DecodedImage, images: Images) -> StoredImage:
     height, width = picture.image.shape[:2]
     bits = None if picture.mask is None else np.packbits(picture.mask)
-    pixels = fit_image(picture.image, images.raw_size, images.resize, images.color, images.aspect)
+    pixels = fit_image(picture.image, images.load_size, images.resize, images.color, images.aspect)
     return StoredImage(pixels, (height, width), bits)
 
 

@@ -1,4 +1,4 @@
-"""Heatmap pictures: which test images stand in them, and their heatmaps as colours."""
+"""Heatmap pictures: which test images stand in them, and their heatmaps as colors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.shown_images import NO_MAP
-from fcdd_sweep.report.figures.image_grid import ColourScale, Strip, StripRow, as_colours, as_rgb, map_row
+from fcdd_sweep.report.figures.image_grid import ColorScale, Strip, StripRow, as_colors, as_rgb, map_row
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
@@ -59,33 +59,33 @@ class LeafMaps:
         return np.array([row[name] for name in path.tolist()], dtype=np.int64)
 
     def heatmaps(self, rows: ImageIndices) -> npt.NDArray[np.float32]:
-        """(n, S, S) upsampled anomaly maps, before colouring."""
+        """(n, S, S) upsampled anomaly maps, before coloring."""
         return self.place.heatmaps(self.anomaly_maps[rows], blurred=self.blurred)
 
-    def coloured(self, rows: ImageIndices, quantile: float, scale: Scale) -> npt.NDArray[np.uint8]:
+    def colored(self, rows: ImageIndices, quantile: float, scale: Scale) -> npt.NDArray[np.uint8]:
         """(n, S, S, 3); `local` by each heatmap's own range, `global` by that of the reference set."""
         heatmaps = self.heatmaps(rows)
         if scale == "global":
             low, high = heatmap_values.global_range(self.reference_quantiles, quantile)
-            return as_colours(heatmap_values.normalize(heatmaps, low, high))
+            return as_colors(heatmap_values.normalize(heatmaps, low, high))
         own = [heatmap_values.normalize(each, *heatmap_values.local_range(each, quantile)) for each in heatmaps]
-        return as_colours(np.array(own).reshape(heatmaps.shape))
+        return as_colors(np.array(own).reshape(heatmaps.shape))
 
-    def legend(self, quantile: float, scale: Scale) -> ColourScale:
+    def legend(self, quantile: float, scale: Scale) -> ColorScale:
         """What blue and red mean."""
         if scale == "local":
             return local_scale(quantile)
         return global_scale(*heatmap_values.global_range(self.reference_quantiles, quantile))
 
 
-def local_scale(quantile: float) -> ColourScale:
-    """The ends of the colours where each heatmap has its own range."""
-    return ColourScale("its\nminimum", f"its {quantile:g}\nquantile")
+def local_scale(quantile: float) -> ColorScale:
+    """The ends of the colors where each heatmap has its own range."""
+    return ColorScale("its\nminimum", f"its {quantile:g}\nquantile")
 
 
-def global_scale(low: float, high: float) -> ColourScale:
-    """The ends of the colours of a range that heatmaps share."""
-    return ColourScale(f"{low:.2g}", f"≥ {high:.2g}")
+def global_scale(low: float, high: float) -> ColorScale:
+    """The ends of the colors of a range that heatmaps share."""
+    return ColorScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
 _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
@@ -145,8 +145,8 @@ def read_test_scores(leaf: Path) -> TestScores:
 def strip_of(
     maps: LeafMaps, rows: ImageIndices, quantile: float, scale: Scale, title: str, mark: str = NO_MAP_MARK
 ) -> Strip:
-    """Input, heatmap and, for anomalous images, ground-truth map (or `mark` on a grey one), with the scores."""
-    parts = [StripRow("input", as_rgb(maps.images[rows])), StripRow("heatmap", maps.coloured(rows, quantile, scale))]
+    """Input, heatmap and, for anomalous images, ground-truth map (or `mark` on a gray one), with the scores."""
+    parts = [StripRow("input", as_rgb(maps.images[rows])), StripRow("heatmap", maps.colored(rows, quantile, scale))]
     if maps.gt_maps is not None and (maps.label[rows] == 1).any():
         parts.append(map_row("ground\ntruth", maps.gt_maps[rows], mark))
     return Strip(title, tuple(parts), tuple(map(score_text, maps.score[rows].tolist())))
@@ -157,7 +157,7 @@ def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float
     chosen = shown_images.equidistant(scores.label, scores.score, label)
     if not len(chosen):
         return []
-    title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colours"
+    title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colors"
     return [strip_of(maps, maps.rows_of(scores.path[chosen]), quantile, scale, title)]
 
 
@@ -185,13 +185,13 @@ def training_strips(maps: LeafMaps, quantile: float) -> list[Strip]:
 def training_note(maps: LeafMaps) -> str:
     """How training samples were made visible, for below their pictures."""
     shown = (
-        "Local contrast is normalised, so the images' own level and contrast are gone: all samples here share one "
+        "Local contrast is normalized, so the images' own level and contrast are gone: all samples here share one "
         "range of brightness, that of the nominal ones."
         if maps.shared_range
-        else "In the images' own colours: the network's normalisation is undone."
+        else "In the images' own colors: the network's normalization is undone."
     )
     whole = maps.gt_maps is not None and (maps.gt_maps == NO_MAP).any()
-    return f"{shown} Grey maps: trained as anomalous in every pixel." if whole else shown
+    return f"{shown} Gray maps: trained as anomalous in every pixel." if whole else shown
 
 
 def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
@@ -244,7 +244,7 @@ def class_strips(
     shown = [(each, own[chosen]) for each, own in zip(maps, rows, strict=True)]
     parts = [StripRow("input", as_rgb(maps[0].images[shown[0][1]]))]
     parts += [
-        StripRow(name, each.coloured(own, quantile, "global"))
+        StripRow(name, each.colored(own, quantile, "global"))
         for (name, _), (each, own) in zip(seeds, shown, strict=True)
     ]
     if maps[0].gt_maps is not None:

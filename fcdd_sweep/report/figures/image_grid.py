@@ -20,11 +20,11 @@ from fcdd_sweep.report.figures.style import DPI, FAINT_INK, INK, SMALL_PT, TEXT_
 RgbImages = npt.NDArray[np.uint8]
 
 
-COLOUR_MAP = "jet"
+COLOR_MAP = "jet"
 
 
 FRAME = 190
-"""Grey level of the frame around each picture."""
+"""Gray level of the frame around each picture."""
 
 
 CELL_IN = 1.1
@@ -40,11 +40,11 @@ CHARACTER = 0.63
 
 
 UNKNOWN = 128
-"""Grey level of a map that is not there."""
+"""Gray level of a map that is not there."""
 
 
 ABSENT = 240
-"""Grey level of a picture that is not there."""
+"""Gray level of a picture that is not there."""
 
 
 _LINE_IN = 0.15
@@ -85,8 +85,8 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class ColourScale:
-    """What the ends of the colour map stand for."""
+class ColorScale:
+    """What the ends of the color map stand for."""
 
     low: str
     high: str
@@ -98,7 +98,7 @@ def as_rgb(images: npt.NDArray[Any]) -> RgbImages:
 
 
 def as_black_and_white(gt_maps: npt.NDArray[Any]) -> RgbImages:
-    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective, grey where the image has no map (`NO_MAP`)."""
+    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective, gray where the image has no map (`NO_MAP`)."""
     shades = np.array([0, 255, UNKNOWN], np.uint8)
     return as_rgb(shades[np.asarray(gt_maps, np.uint8)[:, None].clip(max=NO_MAP)])
 
@@ -114,14 +114,14 @@ def absent_row(name: str, like: RgbImages) -> StripRow:
     return StripRow(name, np.full_like(like, ABSENT))
 
 
-def as_colours(values: npt.NDArray[Any]) -> RgbImages:
-    """(n, S, S) in 0..1 by the colour map, as (n, S, S, 3)."""
-    return np.asarray(matplotlib.colormaps[COLOUR_MAP](values, bytes=True)[..., :3], np.uint8)
+def as_colors(values: npt.NDArray[Any]) -> RgbImages:
+    """(n, S, S) in 0..1 by the color map, as (n, S, S, 3)."""
+    return np.asarray(matplotlib.colormaps[COLOR_MAP](values, bytes=True)[..., :3], np.uint8)
 
 
 def draw_strips(
     strips: Sequence[Strip],
-    scale: ColourScale | None = None,
+    scale: ColorScale | None = None,
     cell_in: float = CELL_IN,
     ax: Any = None,
     note: str = "",
@@ -130,7 +130,7 @@ def draw_strips(
 
     Args:
         strips: from top to bottom.
-        scale: what the colours mean, told by a bar on the right.
+        scale: what the colors mean, told by a bar on the right.
         cell_in: side of a picture in inches when a figure is made for them.
         ax: where to draw; None makes a figure.
         note: a sentence below all of them.
@@ -190,13 +190,13 @@ def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
 
 
 def _fitting(texts: Sequence[str], width_in: float) -> float:
-    """The size at which the longest line of texts fits into a width: neighbours must not run into one another."""
+    """The size at which the longest line of texts fits into a width: neighbors must not run into one another."""
     longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
     return min(SMALL_PT, 72 * width_in / (CHARACTER * max(longest, 1)))
 
 
 def _beside(images: RgbImages, cell_in: float) -> RgbImages:
-    """(n, S, S, 3) as one picture of n cells with white edges; a thin grey frame shows where a white map ends."""
+    """(n, S, S, 3) as one picture of n cells with white edges; a thin gray frame shows where a white map ends."""
     images = _near_size(images, round(cell_in * DPI))
     n, height, width, _ = images.shape
     edge = max(2, width // 60)
@@ -222,9 +222,9 @@ def _near_size(images: RgbImages, side: int) -> RgbImages:
     return (total // factor**2).astype(np.uint8)
 
 
-def _draw_scale(ax: Any, scale: ColourScale, columns: int) -> None:
+def _draw_scale(ax: Any, scale: ColorScale, columns: int) -> None:
     bar = ax.figure.colorbar(
-        ScalarMappable(cmap=COLOUR_MAP), cax=ax.inset_axes((1 + 0.12 / columns, 0.15, 0.1 / columns, 0.6))
+        ScalarMappable(cmap=COLOR_MAP), cax=ax.inset_axes((1 + 0.12 / columns, 0.15, 0.1 / columns, 0.6))
     )
     bar.set_ticks([0, 1], labels=[scale.low, scale.high])
     bar.ax.tick_params(labelsize=SMALL_PT, length=2, colors=INK)

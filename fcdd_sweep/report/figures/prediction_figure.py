@@ -1,4 +1,4 @@
-"""The picture of one new image: input, heatmap and both blended, with its score and what the colours mean.
+"""The picture of one new image: input, heatmap and both blended, with its score and what the colors mean.
 
 Drawn by Pillow: a figure of matplotlib takes tens of times as long, and there may be thousands of images.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fcdd_sweep.report.figures.image_grid import ColourScale, RgbImages, as_colours
+from fcdd_sweep.report.figures.image_grid import ColorScale, RgbImages, as_colors
 from fcdd_sweep.report.figures.style import FAINT_INK, INK
 from fcdd_sweep.report.text import score_text
 
@@ -56,32 +56,32 @@ class Said:
         name: of the image's file.
         score: its anomaly score.
         threshold: NaN when the trial has none.
-        scale: the ends of the colours.
+        scale: the ends of the colors.
         notes: sentences below the pictures.
     """
 
     name: str
     score: float
     threshold: float
-    scale: ColourScale
+    scale: ColorScale
     notes: tuple[str, ...] = ()
 
 
 def draw_prediction(
     seen: RgbImages, values: npt.NDArray[np.float32], said: Said, proportions: float = 1.0
 ) -> Image.Image:
-    """One picture: name and score, three tiles and a bar of colours, notes.
+    """One picture: name and score, three tiles and a bar of colors, notes.
 
     Args:
         seen: (S, S, 3) uint8, the network's view.
-        values: (S, S) in 0..1, the heatmap to colour.
+        values: (S, S) in 0..1, the heatmap to color.
         said: the words.
         proportions: width by height of what the view shows; the tiles have them again.
     """
-    coloured = as_colours(values[None])[0]
-    blend = (seen * (1 - _BLEND) + coloured * _BLEND).astype(np.uint8)
+    colored = as_colors(values[None])[0]
+    blend = (seen * (1 - _BLEND) + colored * _BLEND).astype(np.uint8)
     size = tile_size(len(seen), proportions)
-    tiles = {"input, as the network saw it": seen, "heatmap": coloured, "heatmap over input": blend}
+    tiles = {"input, as the network saw it": seen, "heatmap": colored, "heatmap over input": blend}
     labels = max(_width(text, _SMALL) for end in (said.scale.low, said.scale.high) for text in end.split("\n"))
     width = max(2 * _MARGIN + 3 * size[0] + 3 * _GAP + _BAR + 6 + labels, _LEAST_WIDTH)
     notes = [line for note in said.notes for line in _wrapped(note, width - 2 * _MARGIN)]
@@ -130,7 +130,7 @@ def _draw_verdict(draw: ImageDraw.ImageDraw, place: tuple[int, int], said: Said)
 def _draw_scale(picture: Image.Image, place: tuple[int, int, int], said: Said) -> None:
     """A bar of `place` = left, top, height, red above, with its ends' meaning beside it."""
     left, top, height = place
-    ramp = as_colours(np.linspace(1, 0, height, dtype=np.float32)[None, :, None])[0]
+    ramp = as_colors(np.linspace(1, 0, height, dtype=np.float32)[None, :, None])[0]
     picture.paste(Image.fromarray(ramp.repeat(_BAR, axis=1)), (left, top))
     draw = ImageDraw.Draw(picture)
     for text, y in ((said.scale.high, top), (said.scale.low, top + height - 17 * len(said.scale.low.split("\n")))):
@@ -147,8 +147,8 @@ def _width(text: str, size: int) -> int:
     return ceil(_font(size).getlength(text))
 
 
-def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str = INK) -> None:
-    draw.text(place, text, font=_font(size), fill=colour)
+def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = INK) -> None:
+    draw.text(place, text, font=_font(size), fill=color)
 
 
 def _shortened(text: str, width: int, size: int) -> str:

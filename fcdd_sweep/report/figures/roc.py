@@ -218,8 +218,8 @@ def draw_loss(history: History, ax: Any = None) -> Figure:
         figure = new_figure(5.6, 4.4)
         ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     dress(ax, title="training loss", x="" if below else "epoch", y="mean loss of the epoch")
-    for name, label, colour in _LINES:
-        _draw_series(ax, history.epoch, getattr(history, name), color=colour, label=label)
+    for name, label, color in _LINES:
+        _draw_series(ax, history.epoch, getattr(history, name), color=color, label=label)
     ax.legend(fontsize=SMALL_PT, frameon=False, labelcolor=INK)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if below:

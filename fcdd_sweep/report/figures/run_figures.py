@@ -94,7 +94,7 @@ def _remove_pictures(run: Run, configs: Sequence[str]) -> None:
 
 
 def heatmap_display(run: Run) -> Heatmaps:
-    """How heatmaps are shown, from `experiment.yaml`: `quantile` and `blur` are drawing, and no part of a trial."""
+    """How heatmaps are shown, from `experiment.yaml`: `color_quantile` and `blur` only change pictures."""
     return _heatmaps_of(run.experiment)
 
 
@@ -112,7 +112,9 @@ def _redraw_leaves(run: Run) -> list[str]:
     for trial in run.trials:
         if trial.status == "done":
             try:
-                draw_trial(run.path / trial.leaf, heatmap_display(run).quantile, blurred=heatmap_display(run).blur)
+                draw_trial(
+                    run.path / trial.leaf, heatmap_display(run).color_quantile, blurred=heatmap_display(run).blur
+                )
             except UNREADABLE as error:
                 problems.append(f"{trial.leaf}: its pictures could not be drawn ({brief(error)})")
     return problems
@@ -155,7 +157,7 @@ def _draw_class(run: Run, config: str, name: str, problems: list[str]) -> ClassP
 def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list[str]) -> str:
     done = [trial for trial in trials if trial.status == "done"]
     seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := maps_of(run, trial, problems))]
-    strips = class_strips(seeds, heatmap_display(run).quantile) if seeds else []
+    strips = class_strips(seeds, heatmap_display(run).color_quantile) if seeds else []
     if not strips:
         path.unlink(missing_ok=True)
         return ""

@@ -46,7 +46,7 @@ LINE_COLORS = (
     "#7A8B00",
     "#5F6B7A",
 )
-"""Told apart by most colour-blind readers."""
+"""Told apart by most color-blind readers."""
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -60,7 +60,7 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the index-th line: 30 that differ."""
+    """Color and dashes of the index-th line: 30 that differ."""
     return {
         "color": LINE_COLORS[index % len(LINE_COLORS)],
         "linestyle": DASHES[index // len(LINE_COLORS) % len(DASHES)],

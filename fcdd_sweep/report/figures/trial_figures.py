@@ -15,7 +15,7 @@ from fcdd_sweep.report.figures.heatmaps import (
     training_note,
     training_strips,
 )
-from fcdd_sweep.report.figures.image_grid import ColourScale, Strip, draw_strips
+from fcdd_sweep.report.figures.image_grid import ColorScale, Strip, draw_strips
 from fcdd_sweep.report.figures.roc import draw_loss, draw_roc, read_history, trial_roc
 from fcdd_sweep.report.figures.style import save
 from fcdd_sweep.report.run_files import read_curves
@@ -36,13 +36,13 @@ def paper_name(scale: Scale, label: int) -> str:
 def draw_trial(leaf_dir: Path, quantile: float, *, blurred: bool = False) -> None:
     """Draw a trial's pictures into its folder; `metrics.parquet` is not needed, it comes after them.
 
-    Pictures: training samples, loss, ROC, six test images a label with local and with global colours, and an overview
+    Pictures: training samples, loss, ROC, six test images a label with local and with global colors, and an overview
     of about 80 test images and one of as many training samples. A picture for which there is no image (a test set
     without anomalies) is left out.
 
     Args:
         leaf_dir: holds `history`, `scores`, `curves` (Parquet) and `maps.npz`.
-        quantile: share of the heatmaps' values that the colours span, in 0..1.
+        quantile: share of the heatmaps' values that the colors span, in 0..1.
         blurred: whether heatmaps are shown blurred.
     Raises:
         OSError, ValueError: a file is missing or damaged.
@@ -64,7 +64,7 @@ def draw_trial(leaf_dir: Path, quantile: float, *, blurred: bool = False) -> Non
 
 
 def _save_strips(
-    strips: list[Strip], path: Path, scale: ColourScale | None = None, cell_in: float = 1.1, note: str = ""
+    strips: list[Strip], path: Path, scale: ColorScale | None = None, cell_in: float = 1.1, note: str = ""
 ) -> None:
     if strips:
         save(draw_strips(strips, scale, cell_in, note=note), path)

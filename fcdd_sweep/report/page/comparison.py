@@ -32,7 +32,7 @@ _PARTS = ("mean", "std", "n", "low", "high")
 COMPARISON_HTML, COMPARISON_CSV, COMBINED = "comparison.html", "comparison.csv", "combined"
 
 
-_NOTE = "Colours: each method and seed by the range of its own reference images, blue low and red high."
+_NOTE = "Colors: each method and seed by the range of its own reference images, blue low and red high."
 
 
 Paths = npt.NDArray[np.str_]
@@ -134,7 +134,7 @@ def _draw_class(runs: Runs, config: str, name: str, folder: Path, problems: list
     chosen = compared_images([each for parts in found.values() for each in parts])
     if not len(chosen) or max(map(len, found.values())) < 2:
         return None
-    quantile = heatmap_display(runs.fcdd).quantile
+    quantile = heatmap_display(runs.fcdd).color_quantile
     strips = {seed: method_strip(maps, chosen, f"seed {seed}", quantile) for seed, maps in shown.items()}
     place = folder / own[0].class_folder
     for seed, strip in strips.items():
@@ -167,13 +167,13 @@ def compared_images(maps: Sequence[LeafMaps], nominal: int = 3, anomalous: int =
 
 
 def method_strip(maps: Mapping[str, LeafMaps | str], images: Paths, title: str, quantile: float) -> Strip:
-    """Input, a row of heatmaps a method, each in the colours of its own reference set, and ground truth.
+    """Input, a row of heatmaps a method, each in the colors of its own reference set, and ground truth.
 
     Args:
         maps: by method; a word in their place says why there are none, and gives an empty row.
         images: paths that all of them kept.
         title: above the strip.
-        quantile: share of the values that the colours span.
+        quantile: share of the values that the colors span.
     Raises:
         ValueError: FCDD has no maps.
     """
@@ -187,7 +187,7 @@ def method_strip(maps: Mapping[str, LeafMaps | str], images: Paths, title: str, 
         if isinstance(each, str):
             parts.append(absent_row(f"{method.upper()}:\n{each}", inputs))
         else:
-            parts.append(StripRow(method.upper(), each.coloured(each.rows_of(images), quantile, "global")))
+            parts.append(StripRow(method.upper(), each.colored(each.rows_of(images), quantile, "global")))
     if first.gt_maps is not None:
         parts.append(map_row("ground\ntruth", first.gt_maps[rows], NO_MAP_MARK))
     captions = tuple(LABEL_NAMES[label] for label in first.label[rows])

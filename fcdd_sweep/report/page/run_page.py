@@ -246,7 +246,7 @@ def _class_section(run: Run, drawn: ConfigPictures) -> Markup:
         grid = html.picture(
             each.heatmaps,
             f"heatmaps of {each.normal_class}",
-            "Colours: each seed's own range over all its reference images, blue low and red high.",
+            "Colors: each seed's own range over all its reference images, blue low and red high.",
         )
         links = _leaf_links(run, run.of(drawn.config, each.normal_class))
         if each.roc or each.heatmaps:

@@ -59,7 +59,7 @@ def _verdict(search: SearchRecord, metric: str, comparison: Comparison) -> str:
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
         f"of class and fresh seed; {_tried(search)} tried.{missing}"
     )
-    oracle = f" The config is an {ORACLE_MARK}, so that this favours it." if search.summary.get("oracle") else ""
+    oracle = f" The config is an {ORACLE_MARK}, so that this favors it." if search.summary.get("oracle") else ""
     return f"{name} {comparison_outcome(overall)} the default on the test set: {told}{oracle}"
 
 
@@ -127,10 +127,10 @@ def _shown_classes(comparison: Comparison) -> list[str]:
 
 def _draw_dumbbell(ax: Any, rows: Sequence[TableRow], height: float) -> None:
     ends = []
-    for column, colour, style in (("default", INK, _DEFAULT), ("value", BEST_COLOR, _BEST)):
+    for column, color, style in (("default", INK, _DEFAULT), ("value", BEST_COLOR, _BEST)):
         known = [row[column] for row in rows if row[column] is not None]
         ax.plot(
-            known, [height] * len(known), linestyle="none", marker="|", color=colour, markersize=8, alpha=0.6, zorder=1
+            known, [height] * len(known), linestyle="none", marker="|", color=color, markersize=8, alpha=0.6, zorder=1
         )
         if known:
             ends.append(float(np.mean(known)))
@@ -150,11 +150,11 @@ _BEST: dict[str, Any] = {"marker": "o", "color": BEST_COLOR, "markersize": 7}
 
 
 def _draw_difference(ax: Any, summary: Summary, height: float, *, bold: bool = False) -> None:
-    colour = INK if bold else DONE_COLOR
+    color = INK if bold else DONE_COLOR
     if summary.n >= LEAST_FOR_INTERVAL:
-        ax.plot([summary.low, summary.high], [height, height], color=colour, linewidth=2.4 if bold else 1.5, zorder=2)
+        ax.plot([summary.low, summary.high], [height, height], color=color, linewidth=2.4 if bold else 1.5, zorder=2)
     if summary.n:
-        ax.plot(summary.mean, height, marker="D" if bold else "o", color=colour, markersize=6, zorder=3)
+        ax.plot(summary.mean, height, marker="D" if bold else "o", color=color, markersize=6, zorder=3)
     else:
         ax.annotate(
             "n/a", (0.02, height), xycoords=("axes fraction", "data"), va="center", color=FAINT_INK, fontsize=TEXT_PT

@@ -1,4 +1,4 @@
-"""What the plots of a search have in common: marks of states, colours of values, names of keys and metrics, scales."""
+"""What the plots of a search have in common: marks of states, colors of values, names of keys and metrics, scales."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STATE_MARKS: dict[str, dict[str, Any]] = {
     "running": {"marker": "o", "color": FAINT_INK, "markerfacecolor": "none"},
     "incomplete": {"marker": "s", "color": FAINT_INK, "markerfacecolor": "none"},
 }
-"""How configs without a value are marked: by shape as well as colour."""
+"""How configs without a value are marked: by shape as well as color."""
 
 
 _MOST_TICKS = 12
@@ -65,8 +65,8 @@ def value_text(value: float | None) -> str:
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10 else f"{value:.3g}"
 
 
-def colours_of(values: FloatArray, sign: float) -> tuple[Any, Normalize]:
-    """Colour map and scale of values: the better, the darker. Values far below the others share the lightest colour."""
+def colors_of(values: FloatArray, sign: float) -> tuple[Any, Normalize]:
+    """Color map and scale of values: the better, the darker. Values far below the others share the lightest color."""
     listed = matplotlib.colormaps["viridis"](np.linspace(0.92, 0.05, 256))
     table = LinearSegmentedColormap.from_list("value", listed if sign > 0 else listed[::-1])
     low, high = shown_range(values, sign)

@@ -55,7 +55,7 @@ def draw_parallel(search: SearchRecord, index: int) -> Figure:
 
 def _draw_lines(ax: Any, search: SearchRecord, index: int, heights: FloatArray) -> None:
     values = search.values(index)
-    table, scale = marks.colours_of(values, search.sign[index])
+    table, scale = marks.colors_of(values, search.sign[index])
     x = np.arange(heights.shape[1])
     lines = np.where(np.isnan(heights), _UNSET, heights)
     many = len(values) > 60

@@ -31,7 +31,7 @@ CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
 
 def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None:
     """Write what the plots are drawn from into RUN/search."""
-    write_rows(search.path / tree.OPTIMISATION, optimisation_rows(search), schemas.OPTIMISATION)
+    write_rows(search.path / tree.OPTIMIZATION, optimization_rows(search), schemas.OPTIMIZATION)
     write_rows(search.path / tree.LEVELS, level_rows(search), schemas.LEVELS)
     write_rows(search.path / tree.CELLS, cells, schemas.CELLS)
     write_rows(search.path / tree.DIFFERENCES, difference_rows(search), schemas.DIFFERENCES)
@@ -53,7 +53,7 @@ def running_best(values: FloatArray, sign: float) -> list[int | None]:
     return found
 
 
-def optimisation_rows(search: SearchRecord) -> list[TableRow]:
+def optimization_rows(search: SearchRecord) -> list[TableRow]:
     """A row a metric and config: its value, and the best so far."""
     rows = []
     for index, metric in enumerate(search.metrics):
@@ -65,7 +65,7 @@ def optimisation_rows(search: SearchRecord) -> list[TableRow]:
                     "number": search.numbers[row],
                     "state": search.states[row],
                     "value": known(values[row]),
-                    "value_se": known(errors[row]),
+                    "value_std_error": known(errors[row]),
                     "best": None if best is None else float(values[best]),
                     "best_number": None if best is None else search.numbers[best],
                 }
@@ -95,7 +95,7 @@ def _level(search: SearchRecord, metric: int, key: str, group: Group) -> TableRo
         "n": len(rows),
         "n_other": len(group.rows) - len(rows),
         "best": None if best is None else float(search.values(metric)[best]),
-        "best_se": None if best is None else known(search.errors()[best]),
+        "best_std_error": None if best is None else known(search.errors()[best]),
         "best_number": None if best is None else search.numbers[best],
         "median": float(np.median(values)) if rows else None,
         "low": known(low),
@@ -114,15 +114,15 @@ def enough_text(levels: Sequence[TableRow], sign: float) -> str:
     if len(found) < 2:
         return ""
     top = max(found, key=lambda level: sign * level["best"])
-    if top["best_se"] is None:
+    if top["best_std_error"] is None:
         return f"The best config has {top['level']}; the noise of its value is not known."
     for level in found:
         if level is top:
             break
-        if level["best_se"] is None:
+        if level["best_std_error"] is None:
             continue
         gap = sign * (top["best"] - level["best"])
-        noise = TWO_SIDED * float(np.hypot(top["best_se"], level["best_se"]))
+        noise = TWO_SIDED * float(np.hypot(top["best_std_error"], level["best_std_error"]))
         if gap <= noise:
             return (
                 f"{level['level']} is the least whose best config is as good as the best of all (which has "

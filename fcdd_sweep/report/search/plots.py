@@ -35,7 +35,7 @@ _BARE_STATES = STATES[1:]
 """States without a value."""
 
 
-def draw_optimisation(search: SearchRecord) -> Figure:
+def draw_optimization(search: SearchRecord) -> Figure:
     """Values in the order of suggestions with the best so far, a plot a metric; configs without a value below."""
     without = [state for state in _BARE_STATES if state in search.states]
     count = len(search.metrics)
@@ -254,7 +254,7 @@ def draw_levels(levels: Sequence[TableRow], metric: str, *, key: str = LIMIT) ->
     x = np.arange(len(levels), dtype=float)
     best, error, median, low, high = (
         np.array([np.nan if row[name] is None else row[name] for row in levels], np.float64)
-        for name in ("best", "best_se", "median", "low", "high")
+        for name in ("best", "best_std_error", "median", "low", "high")
     )
     ax.fill_between(x, low, high, color=DONE_COLOR, alpha=0.16, linewidth=0, label="middle half of the configs")
     ax.plot(x, median, color=DONE_COLOR, marker="o", markersize=4.5, linewidth=1.3, label="median of the configs")

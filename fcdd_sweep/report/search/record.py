@@ -88,7 +88,7 @@ class SearchRecord:
         """Standard errors of the values; NaN when unknown, as they are for several metrics."""
         if len(self.metrics) > 1:
             return np.full(len(self.configs), np.nan)
-        return _reals(row["value_se"] for row in self.configs)
+        return _reals(row["value_std_error"] for row in self.configs)
 
     def parameter(self, key: str) -> list[Any]:
         """What each config was given; None where the key was absent."""

@@ -17,7 +17,7 @@ from fcdd_sweep.report.search.key_pair import Pair, pair_of
 from fcdd_sweep.report.search.marks import metric_name
 from fcdd_sweep.report.search.parallel import draw_parallel
 from fcdd_sweep.report.search.plot_data import LIMIT, enough_text, level_rows, write_search_tables
-from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimisation, draw_slices
+from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_slices
 from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning, surface_note
 
@@ -106,7 +106,7 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
         )
         yield _Plot("confirmation", "Best and default on fresh seeds", caption, lambda: confirmation)
     if search.configs:
-        yield _Plot("course", "Course of the search", "", partial(draw_optimisation, search))
+        yield _Plot("course", "Course of the search", "", partial(draw_optimization, search))
     if search.importance:
         yield _Plot("importance", "Importance of the searched keys", "", partial(draw_importance, search))
     if len(search.metrics) > 1 and _has_values(search, 0):

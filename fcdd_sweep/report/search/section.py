@@ -158,7 +158,7 @@ def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
 def _cost(config: dict[str, Any]) -> tuple[object, object]:
     given_up = f"given up at epoch {config['pruned_at']}" if config["pruned_at"] is not None else ""
     epochs = config["epochs_trained"]
-    return NOT_DEFINED if epochs is None else epochs, given_up or config["policy"] or ""
+    return NOT_DEFINED if epochs is None else epochs, given_up or config["failure_policy"] or ""
 
 
 def _parameter(value: Any) -> str:

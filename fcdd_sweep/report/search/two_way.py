@@ -32,14 +32,14 @@ from fcdd_sweep.report.search.record import SearchRecord
 
 
 def draw_pair(search: SearchRecord, index: int, pair: Pair) -> Figure:
-    """Cells over two keys coloured by the metric, with the configs as points where both are ranges."""
+    """Cells over two keys colored by the metric, with the configs as points where both are ranges."""
     metric = search.metrics[index]
     figure = new_figure(7.4, 2.0 + 0.44 * max(len(groups_of(search, pair.y)), 6))
     ax = figure.add_subplot()
     both = f"{metric_name(metric)} over {marks.key_name(pair.x.key)} and {marks.key_name(pair.y.key)}"
     dress(ax, title=marked(both, metric), x=pair.x.key, y=pair.y.key)
     values = search.values(index)
-    table, scale = marks.colours_of(values, search.sign[index])
+    table, scale = marks.colors_of(values, search.sign[index])
     if pair.x.choices or pair.y.choices:
         _draw_cells(ax, search, pair, table, scale)
         _mark_cells(ax, search, index, pair)
@@ -59,13 +59,13 @@ def _extended(values: FloatArray, sign: float) -> str:
 
 
 def _draw_cells(ax: Any, search: SearchRecord, pair: Pair, table: Any, scale: Any) -> None:
-    """A table: colour and first line are the cell's median, below it how many configs have a value and have none."""
+    """A table: color and first line are the cell's median, below it how many configs have a value and have none."""
     across, up = groups_of(search, pair.x), groups_of(search, pair.y)
     for place, cell in enumerate(pair.cells):
         i, j = divmod(place, len(up))
-        colour = table(scale(cell["value"])) if cell["n"] else "#f3f4f6"
-        ax.fill([i - 0.49, i + 0.49, i + 0.49, i - 0.49], [j - 0.48, j - 0.48, j + 0.48, j + 0.48], color=colour, lw=0)
-        dark = cell["n"] and np.dot(colour[:3], (0.3, 0.6, 0.1)) < 0.55
+        color = table(scale(cell["value"])) if cell["n"] else "#f3f4f6"
+        ax.fill([i - 0.49, i + 0.49, i + 0.49, i - 0.49], [j - 0.48, j - 0.48, j + 0.48, j + 0.48], color=color, lw=0)
+        dark = cell["n"] and np.dot(color[:3], (0.3, 0.6, 0.1)) < 0.55
         ax.text(i, j, _cell_text(cell), ha="center", va="center", fontsize=SMALL_PT, color="white" if dark else INK)
     ax.set_xticks(range(len(across)), [group.text.replace(" to ", "\nto ") for group in across])
     ax.set_yticks(range(len(up)), [marks.shorten(group.text) for group in up])
@@ -107,8 +107,8 @@ def _chosen(
     return [(name, row, at, style) for name, row, at, style in found if row is not None and not np.isnan(values[row])]
 
 
-def _draw_surface(ax: Any, search: SearchRecord, index: int, pair: Pair, colours: tuple[Any, Any]) -> None:
-    table, scale = colours
+def _draw_surface(ax: Any, search: SearchRecord, index: int, pair: Pair, colors: tuple[Any, Any]) -> None:
+    table, scale = colors
     values, x, y = search.values(index), search.places(pair.x), search.places(pair.y)
     if pair.cells:
         n = round(len(pair.cells) ** 0.5)
@@ -260,12 +260,12 @@ def _draw_curves(ax: Any, search: SearchRecord) -> None:
 def _draw_epochs(ax: Any, search: SearchRecord) -> None:
     dress(ax, title="Epochs trained", x="config, in the order of suggestions", y="epochs, all its trials")
     for number, state, row in zip(search.numbers, search.states, search.configs, strict=True):
-        colour = DONE_COLOR if state == "done" else STATE_MARKS[state]["color"]
+        color = DONE_COLOR if state == "done" else STATE_MARKS[state]["color"]
         ax.bar(
             number,
             row["epochs_trained"] or 0,
             width=0.8 if len(search.configs) < 60 else 1.0,
-            color=colour,
+            color=color,
             linewidth=0,
         )
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from fcdd_sweep.metrics.heatmap_values import default_std, gaussian_kernel, upsample
+from fcdd_sweep.networks import build_network
+from fcdd_sweep.networks.receptive_field import receptive_field
+from tests.oracles import slow_gaussian, slow_upsample
+
+CASES = [
+    ("FCDD_CNN28", (28, 28)),
+    ("FCDD_CNN28", (30, 30)),
+    ("FCDD_CNN28", (31, 44)),
+    ("FCDD_CNN32_S", (32, 32)),
+    ("FCDD_CNN32_S", (64, 57)),
+    ("FCDD_CNN224", (96, 96)),
+    ("FCDD_CNN224", (61, 130)),
+    ("FCDD_CNN224", (224, 224)),
+    ("FCDD_CNN224_VGG_NOPT", (75, 97)),
+    ("FCDD_CNN32_17K", (33, 47)),
+]
+
+
+def maps_and_field(name: str, out_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, float]]:
+    tall, wide = (receptive_field(name, size) for size in out_size)
+    maps = np.random.default_rng(0).exponential(size=(2, 1, tall.width, wide.width)).astype(np.float32)
+    return maps, (wide.size, wide.jump, wide.shift)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 17, 59, 62])
+def test_gaussian_has_its_size_peak_and_symmetry(size: int) -> None:
+    kernel = gaussian_kernel(size, 2.5)
+    assert kernel.shape == (size,)
+    assert kernel.max() == (1.0 if size % 2 else 0.5)
+    np.testing.assert_array_equal(kernel, kernel[::-1])
+    np.testing.assert_allclose(kernel, slow_gaussian(size, 2.5), rtol=1e-14)
+
+
+def test_even_gaussian_repeats_its_middle_and_is_halved() -> None:
+    side = np.exp(-1 / 2)
+    np.testing.assert_allclose(gaussian_kernel(4, 1.0), [side / 2, 0.5, 0.5, side / 2])
+
+
+def test_default_std_grows_with_small_fields_and_is_ten_from_32_on() -> None:
+    assert default_std(16) == pytest.approx(np.log10(8.2) + 0.25)
+    assert default_std(31) == pytest.approx(np.log10(14.95) + 0.25)
+    assert default_std(32) == default_std(59) == 10.0
+
+
+@pytest.mark.parametrize("std", [None, 1.2, 12.0])
+@pytest.mark.parametrize(("name", "out_size"), CASES)
+def test_numpy_and_torch_place_every_gaussian_as_the_slow_loop(
+    name: str, out_size: tuple[int, int], std: float | None
+) -> None:
+    maps, field = maps_and_field(name, out_size)
+    wanted = slow_upsample(maps[1, 0], *field, out_size, default_std(field[0]) if std is None else std)
+    tolerance = 1e-5 * wanted.max()
+    np.testing.assert_allclose(upsample(maps, field, out_size, std)[1, 0], wanted, rtol=0, atol=tolerance)
+    network = build_network(name, (1, *out_size), seed=0)
+    by_torch = network.upsample(torch.from_numpy(maps), std)
+    assert by_torch.shape == (2, 1, *out_size)
+    np.testing.assert_allclose(by_torch[1, 0], wanted, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(("name", "out_size"), CASES)
+def test_upsampling_is_the_cropped_transposed_convolution(name: str, out_size: tuple[int, int]) -> None:
+    maps, field = maps_and_field(name, out_size)
+    size, jump, shift = field
+    kernel = torch.tensor(np.outer(slow_gaussian(size, 2.0), slow_gaussian(size, 2.0)), dtype=torch.float32)
+    full = functional.conv_transpose2d(torch.from_numpy(maps), kernel[None, None], stride=jump)
+    start = (size - 1) // 2 - int(shift)
+    missing = [max(0, start + out - have) for out, have in zip(out_size, full.shape[2:], strict=True)]
+    full = functional.pad(full, (0, missing[1], 0, missing[0]))
+    cropped = full[:, :, start : start + out_size[0], start : start + out_size[1]]
+    np.testing.assert_allclose(upsample(maps, field, out_size, 2.0), cropped, rtol=1e-5, atol=1e-5)
+
+
+def test_a_single_cell_peaks_at_the_center_of_its_receptive_field() -> None:
+    maps = np.zeros((28, 28), dtype=np.float32)
+    maps[10, 3] = 1.0
+    heatmap = upsample(maps, (59, 8, 0.0), (224, 224), 12.0)
+    assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (80, 24)
+    assert heatmap.max() == 1.0
+
+
+def test_gradients_of_upsampling_are_those_of_a_linear_map() -> None:
+    network = build_network("FCDD_CNN28", (1, 14, 14), seed=0)
+    maps = torch.rand(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(network.upsample, (maps,))
+
+
+def test_training_works_after_upsampling_in_inference_mode() -> None:
+    network = build_network("FCDD_CNN32_S", (1, 41, 41), seed=0)
+    maps = torch.rand(1, 1, 10, 10)
+    with torch.inference_mode():
+        network.upsample(maps, 3.21)
+    maps.requires_grad_()
+    network.upsample(maps, 3.21).sum().backward()
+    assert maps.grad is not None and bool((maps.grad > 0).all())
+
+
+def test_half_precision_maps_are_upsampled_in_float32() -> None:
+    network = build_network("FCDD_CNN32_S", (1, 32, 32), seed=0)
+    maps = torch.rand(2, 1, 8, 8).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        heatmaps = network.upsample(maps)
+    assert heatmaps.dtype == torch.float32
+    torch.testing.assert_close(heatmaps, network.upsample(maps.float()))

@@ -1,0 +1,242 @@
+"""The report of a search: pictures, tables, and what its page says, on searches whose figures are known."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.run_files import Run, read_run
+from fcdd_sweep.report.search.confirmation import draw_confirmation
+from fcdd_sweep.report.search.key_pair import pair_of
+from fcdd_sweep.report.search.parallel import draw_parallel
+from fcdd_sweep.report.search.plot_data import LIMIT, level_rows
+from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_slices
+from fcdd_sweep.report.search.record import STATES, read_search, reported
+from fcdd_sweep.report.search.search_figures import draw_search
+from fcdd_sweep.report.search.section import search_section
+from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning
+from fcdd_sweep.results import files, schemas, tree
+from tests.fake_search import FakeSearch, searched_run
+from tests.fakes import FakeRun
+from tests.report.test_aggregate import Structure
+
+ALL = ("confirmation", "course", "importance", "pruning", "levels", "pair", "slices", "parallel")
+
+
+def read(path, fake):
+    fake.write(path)
+    return read_search(Run(path, (), (), 0, fake.experiment, {}))
+
+
+@pytest.fixture(scope="module")
+def aggregated(tmp_path_factory):
+    """A search of 20 configs, confirmed on one class and three seeds, and its page."""
+    fake = FakeSearch(20).confirm(classes=["bottle"]).prune_curves().weigh()
+    path = searched_run(tmp_path_factory.mktemp("runs") / "hunt", fake)
+    return path, aggregate(path).read_text(), fake
+
+
+def test_every_picture_and_table_is_there(aggregated):
+    path, _, _ = aggregated
+    folder = path / tree.SEARCH_DIR
+    for name in ALL:
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        with Image.open(folder / f"{name}.png") as picture:
+            assert min(picture.size) > 300 and np.ptp(np.asarray(picture.convert("L"))) > 100
+    for name, schema in (
+        (tree.OPTIMIZATION, schemas.OPTIMIZATION),
+        (tree.LEVELS, schemas.LEVELS),
+        (tree.CELLS, schemas.CELLS),
+        (tree.DIFFERENCES, schemas.DIFFERENCES),
+    ):
+        table = files.read_table(folder / name)
+        assert table.schema.equals(schema, check_metadata=True) and table.num_rows > 0
+
+
+def test_the_page_has_a_section_of_the_search_and_is_whole(aggregated):
+    _, page, fake = aggregated
+    structure = Structure(page)
+    assert structure.open == [] and all(len(set(rows)) == 1 for rows in structure.rows)
+    section = page[page.index('id="search"') : page.index("Configs compared")]
+    assert section.count("data:image/svg") == len(ALL)
+    assert f"Config {fake.best} beats the default on the test set" in section or "does not beat" in section
+    assert "were saved" in section and "20 of 20 configs" in section and "not set" in section
+
+
+def test_figures_of_the_test_set_come_from_the_confirmation_alone(aggregated):
+    path, page, _ = aggregated
+    run = read_run(path)
+    shown = reported(run, read_search(run))
+    assert {trial.seed for trial in shown.trials} == {100, 101, 102} and len(shown.trials) == 6
+    assert len(run.trials) > len(shown.trials)
+    text = (path / "summary.md").read_text()
+    assert "6 planned, 6 done" in text and "fresh seeds; trials that judged configs are not among them" in text
+    assert files.read_table(path / tree.TRIALS).num_rows == len(run.trials)
+    assert page.count('id="config-') == 2  # of the best and of the default
+
+
+def test_what_no_longer_applies_is_removed(tmp_path):
+    fake = FakeSearch(1)
+    folder = fake.write(tmp_path)
+    for name in ("confirmation.pdf", "pruning.png", "levels-2.pdf"):
+        (folder / name).write_bytes(b"of an earlier state")
+    drawn = draw_search(read(tmp_path, fake))
+    assert {picture.name for picture in drawn} == {"course"}
+    assert {path.stem for path in folder.iterdir() if path.suffix in (".pdf", ".png")} == {p.name for p in drawn}
+
+
+def test_a_run_without_a_search_has_no_trace_of_one(tmp_path):
+    path = FakeRun(tmp_path / "plain").plan(["brick"], [0]).finish("", "brick", 0).write()
+    assert 'id="search"' not in aggregate(path).read_text() and not (path / tree.SEARCH_DIR).exists()
+
+
+def texts(figure):
+    """Every text of a figure, in all its plots and legends."""
+    figure.draw_without_rendering()
+    found = [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+    return "\n".join(filter(None, found))
+
+
+def with_states(states):
+    fake = FakeSearch(len(states), shares=(0, 0))
+    for row, state in zip(fake.configs, states, strict=True):
+        row["state"] = state
+        if state != "done":
+            row.update(value=None, value_std_error=None, finished=None)
+    return fake
+
+
+def test_states_of_all_kinds_are_shown(tmp_path):
+    search = read(tmp_path, with_states([*STATES, "done", "done"]))
+    shown = texts(draw_optimization(search))
+    section = search_section(search, ())
+    for state in STATES[1:]:
+        assert state in shown and f"<td>{state}</td>" in section
+    assert "3 done, 1 failed, 1 incomplete, 1 pruned, 1 running" in section
+
+
+def test_a_search_in_which_all_failed_has_no_numbers(tmp_path):
+    fake = with_states(["failed"] * 6)
+    search = read(tmp_path, fake)
+    (picture,) = draw_search(search)
+    assert picture.name == "course" and "no config has a value: 6 failed" in texts(draw_optimization(search))
+    for row in files.read_table(search.path / tree.OPTIMIZATION).to_pylist():
+        assert row["value"] is row["best"] is row["best_number"] is None
+    for row in files.read_table(search.path / tree.LEVELS).to_pylist():
+        assert row["n"] == 0 and row["best"] is row["median"] is row["low"] is None
+    section = search_section(search, (picture,))
+    rows = re.findall(r"<tr><td>\d[^<]*</td>\s*<td>failed</td>\s*<td class=\"num\">([^<]*)</td>", section)
+    assert rows == ["n/a"] * 6
+
+
+def test_a_search_of_one_config_draws_its_course_alone(tmp_path):
+    search = read(tmp_path, FakeSearch(1))
+    assert [picture.name for picture in draw_search(search)] == ["course"]
+    assert "No config is confirmed yet" in search_section(search, ())
+
+
+def test_a_search_without_configs_is_told(tmp_path):
+    fake = FakeSearch(1)
+    fake.configs = []
+    search = read(tmp_path, fake)
+    assert draw_search(search) == () and "No config was suggested yet" in search_section(search, ())
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory):
+    fake = FakeSearch(20, metrics=("oracle/image_auroc",)).confirm().prune_curves().weigh()
+    return read(tmp_path_factory.mktemp("oracle"), fake)
+
+
+def test_a_metric_of_the_test_set_is_marked_in_every_title_and_table(oracle):
+    levels = [row for row in level_rows(oracle) if row["key"] == LIMIT]
+    figures = [
+        draw_optimization(oracle),
+        draw_importance(oracle),
+        draw_levels(levels, oracle.metrics[0]),
+        draw_pair(oracle, 0, pair_of(oracle, 0)),
+        draw_slices(oracle, 0),
+        draw_parallel(oracle, 0),
+        draw_pruning(oracle),
+        draw_confirmation(oracle),
+    ]
+    for figure in figures:
+        assert "oracle: selected on the test set" in texts(figure)
+    section = search_section(oracle, ())
+    head = section[section.index("<th>config</th>") :]
+    assert "oracle: selected on the test set" in head[: head.index("</thead>")]
+    assert "Oracle: configs were selected on the test set" in section
+
+
+def test_an_honest_metric_is_not_marked(tmp_path):
+    search = read(tmp_path, FakeSearch(8).confirm())
+    assert "oracle" not in texts(draw_optimization(search)) + search_section(search, ())
+
+
+def test_a_pareto_set_is_drawn_joined_and_told(tmp_path):
+    fake = FakeSearch(30, metrics=("validation_image_auroc", "train_time_s"))
+    fake.confirm(roles=[("pareto", 3), ("pareto", 7), ("default", 0)])
+    search = read(tmp_path, fake)
+    shown = texts(draw_pareto(search))
+    assert "higher is better" in shown and "lower is better" in shown
+    assert "config 3 (n=9)" in texts(draw_confirmation(search)) and "config 7 (n=9)" in texts(draw_confirmation(search))
+    section = search_section(search, ())
+    assert section.count("on the test set: image AUROC") == 2
+    told = re.search(r"Pareto set: ([\d, ]+)<", section).group(1)
+    values = {row["number"]: json.loads(row["values"]) for row in fake.configs if row["values"]}
+    for number in map(int, told.split(", ")):
+        auroc, seconds = values[number]
+        assert not any(a > auroc and s < seconds for a, s in values.values())
+
+
+def test_a_class_without_figures_is_n_a_and_not_zero(tmp_path):
+    fake = FakeSearch(12).confirm()
+    for row in fake.confirmation:
+        if row["normal_class"] == "cable":
+            row["image_auroc"] = None
+    figure = draw_confirmation(read(tmp_path, fake))
+    assert texts(figure).count("n/a") == 2  # in both plots
+    left = figure.axes[0]
+    assert all(np.min(line.get_xdata()) > 0.5 for line in left.lines if line.get_marker() == "D")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (tree.SEARCH_CONFIGS, "configs.parquet cannot be read"),
+        (tree.IMPORTANCE, "importance.parquet cannot be read"),
+        (tree.CONFIRMATION, "confirmation.parquet cannot be read"),
+        (tree.SEARCH_SUMMARY, "search.json cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path, name, told):
+    fake = FakeSearch(6).confirm().weigh()
+    (fake.write(tmp_path) / name).write_text("{ damaged")
+    search = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
+    assert len(search.problems) == 1 and told in search.problems[0]
+    assert "<h2>Search</h2>" in search_section(search, ())
+    assert (draw_confirmation(search) is None) == (name == tree.CONFIRMATION)
+
+
+def test_a_lost_summary_is_made_up_for_by_the_experiment_file(tmp_path):
+    fake = FakeSearch(6)
+    fake.experiment += "  metric: oracle/image_ap\n"
+    (fake.write(tmp_path) / tree.SEARCH_SUMMARY).unlink()
+    search = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
+    assert search.metrics == ["oracle/image_ap"] and search.summary["oracle"] and search.sign.tolist() == [1.0]
+    assert [axis.key for axis in search.axes] == list(fake.kinds)
+
+
+def test_the_same_files_give_the_same_pictures(tmp_path):
+    fake = FakeSearch(1)
+    names = ("course.pdf", "course.png", tree.CELLS)
+    made = []
+    for name in ("a", "b"):
+        fake.write(tmp_path / name)
+        search = read_search(Run(tmp_path / name, (), (), 0, fake.experiment, {}))
+        drawn = draw_search(search)
+        made.append(([(search.path / each).read_bytes() for each in names], [picture.address for picture in drawn]))
+    assert made[0] == made[1]

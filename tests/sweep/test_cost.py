@@ -1,0 +1,102 @@
+"""What a plan costs: from finished trials, or from a probe."""
+
+import re
+
+import pytest
+
+from fcdd_sweep import cli
+from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.planning.plan import plan_file
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.sweep import cost
+from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probed_lines
+from fcdd_sweep.sweep.trial import key_of
+from tests.broken import HEAD
+from tests.specs import settings
+from tests.test_architecture import blocked
+
+TEXT = (
+    HEAD + "dataset: {classes: ['3', '8']}\nseeds: 2\ntraining: {epochs: 4, passes_per_epoch: 1}\n"
+    "grid: {training.learning_rate: [0.1, 0.01], network.bias: [true, false]}\n"
+)
+
+
+@pytest.fixture
+def planned(tmp_path):
+    (tmp_path / "x.yaml").write_text(TEXT)
+    experiment, found = plan_file(tmp_path / "x.yaml", [f"output={tmp_path}"])
+    return found, experiment
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch):
+    monkeypatch.setattr(cost, "this_machine", lambda: cost_machine)
+
+
+class cost_machine:
+    cores, gpu = 4, False
+
+
+def test_configs_that_differ_in_rates_and_epochs_cost_the_same_a_pass():
+    plain = cost_class(settings())
+    assert plain == cost_class(settings(training={"learning_rate": 0.5, "epochs": 9, "passes_per_epoch": 3}))
+    others = [{"training": {"batch_size": 8}}, {"images": {"size": 30}}, {"method": "hsc"}, {"preprocessing": "none"}]
+    assert len({plain, *(cost_class(settings(**other)) for other in others)}) == 5
+
+
+def test_a_trial_is_its_passes_its_scoring_and_the_rest():
+    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64")
+    probed: Settings = settings(training={"epochs": 10, "passes_per_epoch": 4})
+    assert probe.trial_s(probed) == pytest.approx(3 + 10 * 4 * 0.5 + 2)
+
+
+def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):
+    found, _ = planned
+    keys = list(dict.fromkeys(cost_class(spec.settings) for spec in found.specs))
+    assert len(keys) == 2
+    probes = {keys[0]: Probe(6.0, 1.0, 0.01, 2.0, 100, 2**20, "x86_64"),
+              keys[1]: Probe(16.0, 1.0, 0.01, 4.0, 100, 2**20, "x86_64")}  # fmt: skip
+    text = "\n".join(probed_lines(found, probes))
+    assert "10.0 ms a step, 1.00 s a pass, scoring 20.00 ms an image, 6.0 s beside" in text
+    assert "so 8 trials of about 0:12 each" in text and "so 8 trials of about 0:24 each" in text
+    assert "16 trials: 0.08 CPU-hours, about 1:12 on this machine, 4 at once" in text  # 8 * 12 + 8 * 24 = 288 s
+    assert "results: about 16 MiB" in text
+
+
+def test_on_a_gpu_trials_count_with_their_share(planned):
+    found, _ = planned
+    probes = {cost_class(spec.settings): Probe(0.0, 900.0, 1.0, 0.0, 1, 1, "NVIDIA H100") for spec in found.specs}
+    assert "16 trials: 4.00 GPU-hours, about 4:00:00 on one GPU, 4 at once" in "\n".join(probed_lines(found, probes))
+
+
+def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
+    found, experiment = planned
+    assert measured_lines(found, experiment) == []
+    rows = [
+        dict.fromkeys(schemas.INDEX.names) | key_of(spec)
+        | {"status": "done", "wall_time_s": 30.0 if spec.config_name == found.specs[0].config_name else 50.0}
+        for spec in (found.specs[0], found.specs[1], found.specs[-1])
+    ]  # fmt: skip
+    files.write_rows(experiment.run_dir / tree.INDEX, rows, schemas.INDEX)
+    head, line = measured_lines(found, experiment)
+    assert head == "estimate from 3 finished trials of this run (median 30.0 s a trial):"
+    # left: 2 of the first config at 30 s, 3 of the last at 50 s, 8 of the others at the median of all, 30 s
+    assert line == "  13 trials: 0.12 CPU-hours, about 1:52 on this machine, 4 at once"
+
+
+def test_a_dry_run_needs_neither_torch_nor_ray(tmp_path):
+    (tmp_path / "x.yaml").write_text(TEXT)
+    command = f"import fcdd_sweep.cli as cli; cli.main([{str(tmp_path / 'x.yaml')!r}, '--dry-run'])"
+    result = blocked(command, "torch", "ray")
+    assert result.returncode == 0 and "16 trials" in result.stdout, result.stderr
+
+
+def test_calibrating_leaves_nothing_in_the_run_and_says_what_it_measured(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text(TEXT)
+    options = ["--output", str(tmp_path / "r"), "--set", "grid={}"]
+    assert cli.main([str(tmp_path / "x.yaml"), "--probe-cost"]) == 2
+    assert cli.main([str(tmp_path / "x.yaml"), "--dry-run", "--probe-cost", *options]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"\d ms a step, [\d.]+ s a pass, scoring [\d.]+ ms an image", text)
+    assert re.search(r"  4 trials: [\d.]+ CPU-hours, about [\d:]+ on this machine, 4 at once", text)
+    assert not (tmp_path / "r").exists()

@@ -1,0 +1,348 @@
+"""A sweep from an experiment to its files, in this process and on Ray."""
+
+import html
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fcdd_sweep.config.errors import DataError, InputError
+from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.data import loading
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.lease import lease
+from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.sweep import sweep as sweeping
+from fcdd_sweep.sweep.sweep import run_sweep
+from fcdd_sweep.sweep.trial import run_trial
+from tests import works
+from tests.specs import small_experiment
+from tests.trees import write_class_first, write_image, write_images, write_mvtec
+
+EXPERIMENT = small_experiment(
+    """
+training: {epochs: 1, passes_per_epoch: 1}
+keep: {pictures: none}
+seeds: 2
+"""
+)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    def load(*overrides, text=EXPERIMENT):
+        path = tmp_path / "small.yaml"
+        path.write_text(text)
+        return load_experiment(path, [f"output={tmp_path / 'results'}", *overrides])
+
+    return load
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.sentences, self.results, self.counts = [], [], None
+
+    def begun(self, planned, kept, missing):
+        self.counts = (planned, kept, missing)
+
+    def said(self, sentence):
+        self.sentences.append(sentence)
+
+    def ended(self, spec, result):
+        self.results.append((spec.leaf, result.status))
+
+
+def go(experiment, **options):
+    heard = Heard()
+    return run_sweep(experiment, local=True, progress=heard, **options), heard
+
+
+LEAF = {
+    tree.CONFIG,
+    tree.HISTORY,
+    tree.SCORES,
+    tree.CURVES,
+    tree.DEFECTS,
+    tree.METRICS,
+    tree.MAPS,
+    tree.SNAPSHOT,
+    tree.LOG,
+    "ds_preview.png",
+    "loss.pdf",
+    "roc_curve.pdf",
+    "heatmaps_global.png",
+    "train_heatmaps_global.png",
+    "heatmaps_paper_local_lbl0.png",
+    "heatmaps_paper_local_lbl1.png",
+    "heatmaps_paper_global_lbl0.png",
+    "heatmaps_paper_global_lbl1.png",
+}
+
+
+def test_a_run_has_the_tree_of_the_design(experiment):
+    result, _ = go(experiment("keep.pictures=leaf"))
+    run = result.run_dir
+    assert (result.planned, result.done, result.failed, result.missing) == (4, 4, 0, 0)
+    assert {path.name for path in (run / "normal_3" / "it_1").iterdir()} == LEAF
+    assert {path.name for path in (run / "normal_8").iterdir()} == {"it_0", "it_1", "roc.pdf", "heatmaps.png"}
+    for name in (tree.EXPERIMENT, tree.PLAN, tree.INDEX, tree.ENVIRONMENT, tree.TRIALS, tree.REPORT, "summary.csv"):
+        assert (run / name).is_file(), name
+    assert not list((run / tree.ATTEMPTS).iterdir())
+
+
+def test_files_have_the_declared_columns(experiment):
+    run = go(experiment("seeds=1"))[0].run_dir
+    leaf = run / "normal_3" / "it_0"
+    for name, schema in {
+        tree.HISTORY: schemas.HISTORY,
+        tree.SCORES: schemas.SCORES,
+        tree.CURVES: schemas.CURVES,
+        tree.DEFECTS: schemas.DEFECTS,
+        tree.METRICS: schemas.METRICS,
+    }.items():
+        assert files.read_table(leaf / name).schema.equals(schema, check_metadata=True), name
+    (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
+    assert row["pixel_auroc"] is None and 0 <= row["image_auroc"] <= 1
+
+
+def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_ones(experiment):
+    go(experiment())
+    again, heard = go(experiment())
+    assert heard.counts == (4, 4, 0) and heard.results == [] and again.done == 4
+    _, heard = go(experiment("seeds=3"))
+    assert heard.counts == (6, 4, 2)
+    assert sorted(heard.results) == [("normal_3/it_2", "done"), ("normal_8/it_2", "done")]
+
+
+def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
+    go(experiment("seeds=1"))
+    result, _ = go(experiment("seeds=1", "grid={training.learning_rate: [0.01, 0.02]}", "training.learning_rate=0.01"))
+    assert result.done == 4
+    index = files.read_table(result.run_dir / tree.INDEX).to_pylist()
+    leaves = {row["leaf"] for row in index}
+    assert all((result.run_dir / leaf / tree.METRICS).is_file() for leaf in leaves)
+    assert "normal_3/it_0" in leaves and "learning_rate-0.02/normal_3/it_0" in leaves
+
+
+def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
+    first = go(experiment("seeds=1"))[0]
+    kept = (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes()
+    second, heard = go(experiment("seeds=1", "training.learning_rate=0.5"))
+    assert heard.counts == (2, 0, 2) and second.done == 2
+    assert (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes() == kept
+    assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
+    assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
+
+
+def test_a_lost_index_is_made_again_from_the_leaves(experiment):
+    result, _ = go(experiment())
+    (result.run_dir / tree.INDEX).unlink()
+    assert go(experiment())[1].counts == (4, 4, 0)
+    (result.run_dir / tree.INDEX).write_bytes(b"PAR1 not really")
+    _, heard = go(experiment())
+    assert heard.counts == (4, 4, 0)
+    assert any("made again from the leaves" in sentence for sentence in heard.sentences)
+
+
+def test_a_deleted_leaf_is_run_again(experiment):
+    result, _ = go(experiment("seeds=1"))
+    (result.run_dir / "normal_3" / "it_0" / tree.METRICS).unlink()
+    again, heard = go(experiment("seeds=1"))
+    assert heard.counts == (2, 1, 1) and again.done == 2
+    assert any("normal_3/it_0 is gone or not whole" in sentence for sentence in heard.sentences)
+
+
+def test_changed_data_stops_unless_told_to_keep_or_redo(experiment, monkeypatch):
+    go(experiment("seeds=1"))
+    index = experiment().run_dir / tree.INDEX
+    rows = files.read_table(index).to_pylist()
+    for row in rows:
+        row["data_fingerprint"] = "0" * 12 if row["normal_class"] == "3" else row["data_fingerprint"]
+    files.write_rows(index, rows, schemas.INDEX)
+    with pytest.raises(InputError, match="data of class 3 has changed since 1 finished trials"):
+        go(experiment("seeds=1"))
+    assert go(experiment("seeds=1"), changed_data="keep")[1].counts == (2, 2, 0)
+    assert go(experiment("seeds=1"), changed_data="redo")[1].counts == (2, 1, 1)
+    assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
+
+
+def test_two_sweeps_cannot_write_to_one_run(experiment):
+    loaded = experiment()
+    named = rf"another sweep is writing there \(host {platform.node()}, process {os.getpid()}, since 20"
+    with lease(loaded.run_dir), pytest.raises(InputError, match=named):
+        go(loaded)
+    with lease(loaded.run_dir):
+        pass
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_starts(experiment, tmp_path):
+    (tmp_path / "results").write_text("a file, not a folder")
+    with pytest.raises(InputError, match="results cannot be written there"):
+        go(experiment())
+
+
+def test_a_corrupt_image_is_named_before_any_trial_starts(experiment, tmp_path):
+    root = write_mvtec(tmp_path / "mvtec", classes=("bottle",))
+    broken = sorted((root / "bottle" / "train" / "good").glob("*.png"))[0]
+    broken.write_bytes(broken.read_bytes()[:60])
+    text = f"""
+schema: 2
+name: broken
+preset: mvtec
+dataset: {{name: mvtec, root: {root}, classes: [bottle]}}
+images: {{load_size: 72, size: 64}}
+training: {{epochs: 1, passes_per_epoch: 1, batch_size: 4}}
+"""
+    with pytest.raises(DataError, match=str(broken)):
+        go(experiment(text=text))
+    assert not (tmp_path / "results" / "broken").exists()
+
+
+def test_an_image_found_corrupt_later_fails_that_trial_alone(experiment, monkeypatch):
+    def lost(settings):
+        raise DataError(loading.Problem("bad.png", "does not decode"))
+
+    def work(spec, run_dir, observer):
+        with monkeypatch.context() as patch:
+            if spec.normal_class == "8":
+                patch.setattr("fcdd_sweep.runners.trial_data.corpus_of", lost)
+            return run_trial(spec, run_dir, observer)
+
+    result, _ = go(experiment("seeds=1"), work=work)
+    assert (result.done, result.failed) == (1, 1)
+
+
+def test_ctrl_c_in_process_keeps_what_is_done(experiment):
+    def work(spec, run_dir, observer):
+        if spec.normal_class == "8":
+            raise KeyboardInterrupt
+        return run_trial(spec, run_dir, observer)
+
+    result, _ = go(experiment("seeds=1"), work=work)
+    assert result.interrupted and (result.done, result.missing) == (1, 1)
+    assert go(experiment("seeds=1"))[1].counts == (2, 1, 1)
+
+
+def numbers(run_dir):
+    """All scores and histories of a run, without times."""
+    found = {}
+    for leaf in sorted(run_dir.glob("**/it_*")):
+        scores = files.read_table(leaf / tree.SCORES)
+        history = files.read_table(leaf / tree.HISTORY).drop_columns(["images_per_second"])
+        found[leaf.relative_to(run_dir)] = (scores, history)
+    return found
+
+
+@pytest.mark.ray
+def test_ray_gives_the_numbers_of_a_run_in_process(experiment, tmp_path):
+    local = go(experiment())[0]
+    on_ray = run_sweep(experiment(f"output={tmp_path / 'ray'}"), progress=Heard())
+    assert on_ray.done == 4
+    assert numbers(on_ray.run_dir) == numbers(local.run_dir)
+
+
+@pytest.mark.ray
+def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_go_on(tmp_path, monkeypatch):
+    temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: Ray puts sockets there
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    path = tmp_path / "long.yaml"
+    path.write_text(EXPERIMENT.replace("epochs: 1", "epochs: 100000").replace("small", "long"))
+    command = [sys.executable, "-m", "fcdd_sweep", str(path), "--output", str(tmp_path / "results")]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("results/long/.attempts/*/*/leaf/log.txt")):
+        assert time.monotonic() < deadline and started.poll() is None
+        time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    output, _ = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "interrupted: 0 of 4 trials done, 0 failed, 4 missing" in output
+    assert "The same command goes on: finished trials are kept" in output
+    assert "Traceback" not in output
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(temporary) not in listed
+    temporary.rmdir()  # which is empty again
+
+
+def test_results_do_not_depend_on_the_order_of_trials(experiment, tmp_path):
+    forward = go(experiment())[0]
+    backward = experiment(f"output={tmp_path / 'other'}")
+    for spec in reversed(sweeping.plan(backward).specs):
+        result = run_trial(spec, backward.run_dir, works.SILENT)
+        assert result.status == "done"
+    go(backward)
+    assert numbers(backward.run_dir) == numbers(forward.run_dir)
+
+
+def test_data_that_changes_within_one_process_is_noticed(experiment, tmp_path):
+    root = write_class_first(tmp_path / "parts")
+    text = f"""
+schema: 2
+name: parts
+preset: folder
+dataset: {{name: folder, root: {root}, classes: [bolt]}}
+images: {{load_size: 32, size: 32}}
+network: {{name: FCDD_CNN32_S}}
+training: {{epochs: 1, batch_size: 4}}
+seeds: 1
+"""
+    assert go(experiment(text=text))[0].done == 1
+    image = sorted((root / "bolt" / "train").rglob("*.png"))[0]
+    write_image(image, seed=99)
+    with pytest.raises(InputError, match="data of class bolt has changed"):
+        go(experiment(text=text))
+
+
+def test_a_limit_beyond_the_exposure_is_told_with_both_numbers(experiment, tmp_path):
+    write_images(tmp_path / "others", 4)
+    exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}, limit: 50}}"
+    result, heard = go(experiment("seeds=1", exposed))
+    told = "anomalies.limit asks for 50 outlier-exposure images, but there are 4: all are used."
+    assert heard.sentences.count(told) == 1 and told in html.unescape(result.report.read_text())
+
+
+def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
+    write_images(tmp_path / "others", 4)
+    exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}}}"
+    assert go(experiment("seeds=1", exposed))[0].done == 2
+    write_images(tmp_path / "others", 5, seed=3)
+    with pytest.raises(InputError, match="has changed since 2 finished trials"):
+        go(experiment("seeds=1", exposed))
+
+
+def test_a_run_keeps_the_program_that_made_it(experiment):
+    result, _ = go(experiment("seeds=1"))
+    rows = files.read_table(result.run_dir / tree.TRIALS).to_pylist()
+    (digest,) = {json.loads(row["versions"])["source"] for row in rows}
+    with zipfile.ZipFile(result.run_dir / tree.SOURCE / f"{digest}.zip") as archive:
+        text = archive.read("fcdd_sweep/sweep/sweep.py").decode()
+    assert text == Path(sweeping.__file__).read_text()
+
+
+def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
+    def broken(leaf, quantile, *, blurred):
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
+    result, _ = go(experiment("seeds=1", "keep.pictures=leaf"))
+    assert result.done == 2
+    assert "no ink" in (result.run_dir / "normal_3" / "it_0" / tree.LOG).read_text()
+
+
+def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
+    go(experiment("seeds=1"))
+    run = experiment().run_dir
+    rows = files.read_table(run / tree.INDEX).to_pylist()
+    files.write_rows(run / tree.INDEX, [row | {"data_fingerprint": "0"} for row in rows], schemas.INDEX)
+    plan = (run / tree.PLAN).read_bytes()
+    with pytest.raises(InputError):
+        go(experiment("seeds=4"))
+    assert (run / tree.PLAN).read_bytes() == plan

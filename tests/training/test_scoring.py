@@ -1,0 +1,109 @@
+"""Figures of a trial against scikit-learn on heatmaps that are really enlarged."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from fcdd_sweep.metrics.heatmap_values import reference_quantiles, upsample
+from fcdd_sweep.training.trainer import train
+from tests.specs import defects_corpus, spec
+
+
+def with_masks_of(corpus, height, width):
+    """The corpus with maps of another original size: a box of its own for each anomalous image."""
+    rng = np.random.default_rng(1)
+    masks = []
+    for _ in range(int(corpus.is_anomalous.sum())):
+        mask = np.zeros((height, width), dtype=bool)
+        top, left = rng.integers(0, height // 2), rng.integers(0, width // 2)
+        mask[top : top + height // 3, left : left + width // 4] = True
+        masks.append(mask)
+    packed = [np.packbits(mask) for mask in masks]
+    changed = dataclasses.replace(
+        corpus,
+        original_size=np.tile([height, width], (len(corpus.images), 1)),
+        mask_bits=np.concatenate(packed),
+        mask_offset=np.arange(len(packed) + 1) * len(packed[0]),
+    )
+    return changed, masks
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (45, 61), (20, 17)])
+def test_pixel_figures_are_those_of_heatmaps_enlarged_to_the_maps_size(height, width):
+    corpus, masks = with_masks_of(defects_corpus(), height, width)
+    outcome = train(spec(keep={"maps": "all"}, images={"load_size": 32, "size": 28}), corpus)
+    maps = outcome.maps
+    field = tuple(maps["receptive_field"])
+    heat = upsample(maps["anomaly_maps"], field, (28, 28), float(maps["kernel_std_px"]))
+    rows, columns = np.arange(height) * 28 // height, np.arange(width) * 28 // width
+    enlarged = heat[:, rows][:, :, columns]
+    truth = np.zeros(enlarged.shape, dtype=bool)
+    truth[maps["label"] == 1] = masks
+    assert outcome.metrics["pixel_auroc"] == pytest.approx(roc_auc_score(truth.ravel(), enlarged.ravel()), abs=1e-4)
+    expected = average_precision_score(truth.ravel(), enlarged.ravel())
+    assert outcome.metrics["pixel_ap"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_image_figures_are_scikit_learn_s():
+    outcome = train(spec(), defects_corpus())
+    label, score = outcome.scores["label"], outcome.scores["score"]
+    assert outcome.metrics["image_auroc"] == pytest.approx(roc_auc_score(label, score))
+    assert outcome.metrics["image_ap"] == pytest.approx(average_precision_score(label, score))
+
+
+def test_scores_are_means_of_the_kept_maps():
+    maps = train(spec(keep={"maps": "all"}), defects_corpus()).maps
+    assert maps["score"] == pytest.approx(maps["anomaly_maps"].mean((1, 2)), rel=1e-5)
+
+
+def test_reference_quantiles_come_from_as_many_nominal_as_anomalous_images():
+    maps = train(spec(keep={"maps": "all"}), defects_corpus()).maps
+    heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), maps["kernel_std_px"])
+    assert maps["reference_quantiles"] == pytest.approx(reference_quantiles(heat), rel=1e-4, abs=1e-6)
+
+
+def test_leaves_keep_the_pictured_images_unless_all_are_asked_for():
+    corpus = defects_corpus(test=240)
+    some, every = (train(spec(keep={"maps": which}), corpus).maps for which in ("shown", "all"))
+    assert len(every["label"]) == 240 and len(some["label"]) < 120
+    chosen = np.isin(every["image_index"], some["image_index"])
+    assert np.array_equal(every["anomaly_maps"][chosen], some["anomaly_maps"])
+
+
+def test_each_defect_type_is_measured_against_all_nominal_images():
+    corpus = defects_corpus()
+    names = tuple("odd" if i % 4 == 1 and name else name for i, name in enumerate(corpus.defect))
+    outcome = train(spec(), dataclasses.replace(corpus, defect=names))
+    label, score = np.array(outcome.scores["label"]), np.array(outcome.scores["score"])
+    kind = np.array(outcome.scores["defect"])
+    rows = {row["defect"]: row for row in outcome.defects}
+    assert set(rows) == {"odd", "square"}
+    for name, row in rows.items():
+        part = (label == 0) | (kind == name)
+        assert row["image_auroc"] == pytest.approx(roc_auc_score(label[part], score[part]))
+        assert row["n_images"] == (kind == name).sum()
+
+
+def test_a_test_set_without_nominal_images_or_maps_has_undefined_figures():
+    corpus = defects_corpus()
+    anomalous = dataclasses.replace(
+        corpus, is_test=corpus.is_test & corpus.is_anomalous, mask_index=np.full(64, -1, dtype=np.int64)
+    )
+    anomalous.mask_index[0] = 0  # another image has a map, so the data set has maps
+    outcome = train(spec(), anomalous)
+    assert np.isnan([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]]).all()
+    assert np.isnan([outcome.defects[0]["image_auroc"], outcome.defects[0]["pixel_auroc"]]).all()
+
+
+def test_pictures_tell_an_anomaly_without_a_map_from_one_with_an_empty_map():
+    corpus = defects_corpus()
+    first = int(np.flatnonzero(corpus.is_test & corpus.is_anomalous)[0])
+    index = corpus.mask_index.copy()
+    index[first] = -1
+    maps = train(spec(keep={"maps": "all"}), dataclasses.replace(corpus, mask_index=index)).maps
+    found = {
+        number: set(np.unique(gt)) for number, gt in zip(maps["image_index"].tolist(), maps["gt_maps"], strict=True)
+    }
+    assert found[first] == {2} and all(values <= {0, 1} for number, values in found.items() if number != first)

@@ -1,0 +1,371 @@
+"""The images that settings are selected on: apart from training and test set, and blind to the test set."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, drawn_by_type, reserved_of
+from fcdd_sweep.data.corpus import split_for
+from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.statistics import auroc_standard_error
+from fcdd_sweep.training import anomaly_pools
+from fcdd_sweep.training.methods import Detection
+from fcdd_sweep.training.prepare import prepare
+from fcdd_sweep.training.streams import Streams
+from fcdd_sweep.training.trainer import train
+from fcdd_sweep.training.validation import validation_auroc
+from tests.specs import defects_corpus, spec
+from tests.training.test_state import plain
+from tests.training.test_supervision import Patchy, pixels, typed
+
+CORPUS = defects_corpus()
+LABELS = {"training": {"supervision": "labels"}}
+FIGURES = (
+    "validation_image_auroc",
+    "validation_image_ap",
+    "validation_pixel_auroc",
+    "validation_image_auroc_std_error",
+)
+
+
+def one_vs_rest(n=60):
+    """Three classes of noise that differ in brightness; the last third of the images is the test set."""
+    corpus = defects_corpus(train=n - n // 3, test=n // 3, maps=False)
+    kind = np.arange(n) % 3
+    shift = (kind * 40).astype(np.uint8)[:, None, None, None]
+    return dataclasses.replace(
+        corpus,
+        name="digits",
+        protocol="one_vs_rest",
+        classes=("plain", "light", "bright"),
+        images=np.minimum(corpus.images, 150) + shift,
+        class_index=kind,
+        is_anomalous=np.zeros(n, dtype=bool),
+        defect=("",) * n,
+        fingerprints={name: name for name in ("plain", "light", "bright")},
+    )
+
+
+def with_training_anomalies(count=8):
+    """The last test images, every second of which is anomalous, moved to the training split."""
+    return dataclasses.replace(CORPUS, is_test=CORPUS.is_test & (np.arange(64) < 64 - 2 * count))
+
+
+def evaluation(anomalies, fraction=0.25, **more):
+    rest = {key: more.pop(key) for key in [*more] if key != "epochs"}
+    return {"validation": {"nominal_fraction": fraction, "anomalies": anomalies, **more}, **rest}
+
+
+def prepared(corpus, selecting, exposure=None, pool=None, seed=0, fraction=0.25, aside=0, **sections):
+    chosen = evaluation(selecting, fraction, reserved_anomalies=aside)
+    trial = spec(seed=seed, evaluation=chosen, **{**LABELS, **sections})
+    return prepare(trial, corpus, exposure, Streams(seed, "plain"), torch.device("cpu"), pool)
+
+
+OTHER = {"mode": "other", "source": None}
+FOLDER = {"mode": "noise", "source": {"folder": "x"}}
+MODES = {
+    "rendered": (CORPUS, "blob", {}),
+    "other classes": (one_vs_rest(), "training", {"anomalies": OTHER}),
+    "other classes, unused": (one_vs_rest(), "training", {}),
+    "training anomalies": (with_training_anomalies(), "training", {"anomalies": OTHER}),
+    "set aside": (typed(), {"from_test": 2}, {}),
+    "folder": (CORPUS, {"folder": "v"}, {}),
+}
+
+
+def pool_of(anomalies):
+    return ArrayPool(pixels(30), fingerprint="pool") if anomalies == {"folder": "v"} else None
+
+
+def trial_of(name, seed=0, **more):
+    corpus, anomalies, sections = MODES[name]
+    return corpus, spec(seed=seed, evaluation=evaluation(anomalies, **more), **{**LABELS, **sections})
+
+
+# Apart from training and test
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_validation_training_and_test_share_no_image(name):
+    corpus, anomalies, sections = MODES[name]
+    found = prepared(corpus, anomalies, pool=pool_of(anomalies), **sections)
+    split, judging = found.split, found.validation
+    rendered = judging.anomalies.gt_maps is not None
+    taken = [] if rendered else [i for i in judging.anomalies.index if i is not None]
+    groups = [*(split.train_nominal, split.train_anomalous, split.test, judging.nominal), taken]
+    flat = np.concatenate(groups).astype(int).tolist()
+    assert len(flat) == len(set(flat))
+    assert len(judging.anomalies) and len(judging.nominal)
+    whole = split_for(corpus, "plain")
+    assert set(flat) == {*whole.train_nominal, *whole.train_anomalous, *whole.test}
+    if not name.startswith("set"):
+        np.testing.assert_array_equal(split.test, whole.test)
+
+
+@pytest.mark.parametrize("name", ["other classes", "training anomalies"])
+def test_limits_stay_nested_and_never_reach_what_judges(name):
+    corpus, anomalies, _ = MODES[name]
+    whole = prepared(corpus, anomalies, anomalies=OTHER)
+    parts = [prepared(corpus, anomalies, anomalies={**OTHER, "limit": n}) for n in (1, 3)]
+    images = [{image.numpy().tobytes() for image in found.batches.pool.images} for found in (*parts, whole)]
+    assert [len(each) for each in images[:2]] == [1, 3] and images[0] < images[1] < images[2]
+    for found in (*parts, prepared(corpus, anomalies)):
+        np.testing.assert_array_equal(found.validation.anomalies.images, whole.validation.anomalies.images)
+        assert found.validation.anomalies.index == whole.validation.anomalies.index
+    assert images[2].isdisjoint(image.tobytes() for image in whole.validation.anomalies.images)
+    assert len(images[2]) + len(whole.validation.anomalies) == len(split_for(corpus, "plain").train_anomalous)
+
+
+def test_half_of_a_pool_judges_and_no_more_than_an_auroc_needs():
+    assert [reserved_of(n) for n in (0, 1, 2, 9, 5000)] == [0, 0, 1, 4, MOST_IN_VALIDATION]
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_exposure_is_divided_between_training_and_validation(resident, monkeypatch):
+    monkeypatch.setattr(anomaly_pools, "RESIDENT_BYTES", 2**30 if resident else 1000)
+    pool = Patchy(np.maximum(pixels(40), 1))
+    sets = []
+    for limit in (2, 9, "all"):
+        found = prepared(CORPUS, {"folder": "x"}, pool, pool, anomalies={**FOLDER, "limit": limit, "probability": 1.0})
+        judging = {image.tobytes() for image in found.validation.anomalies.images}
+        drawn = [found.batches._decided(np.arange(30), epoch, 0).drawn for epoch in range(12)]
+        trained = {
+            image.numpy().tobytes() for each in drawn for image in found.batches.pool.take(each, torch.device("cpu"))[0]
+        }
+        assert len(judging) == 20 and judging.isdisjoint(trained)
+        assert found.validation.anomalies.path == pool.names(
+            [
+                int(np.flatnonzero((pool.images == image).all((1, 2, 3)))[0])
+                for image in found.validation.anomalies.images
+            ]
+        )
+        sets.append(trained)
+    assert [len(each) for each in sets[:2]] == [2, 9] and sets[0] < sets[1] < sets[2]
+
+
+def test_exposure_from_elsewhere_is_left_alone():
+    pool, exposure = ArrayPool(pixels(40), fingerprint="a"), ArrayPool(pixels(30, seed=1), fingerprint="b")
+    found = prepared(CORPUS, {"folder": "v"}, exposure, pool, anomalies=FOLDER)
+    assert len(found.batches.pool) == 30 and len(found.validation.anomalies) == 20
+
+
+def test_unreadable_validation_images_are_left_out_and_told():
+    found = prepared(CORPUS, {"folder": "v"}, pool=Patchy(np.maximum(pixels(40), 1), broken=range(0, 40, 2)))
+    count = len(found.validation.anomalies)
+    assert 0 < count < 20 and len(found.validation.anomalies.path) == count
+    assert (found.validation.anomalies.images > 0).all()
+    assert found.notes[0].startswith(
+        f"{20 - count} of 20 validation anomalies cannot be read and were left out: image "
+    )
+
+
+def test_set_aside_anomalies_are_others_than_those_that_training_may_use():
+    some = prepared(typed(), {"from_test": 1}, aside=2)
+    more = prepared(typed(), {"from_test": 1}, aside=4)
+    assert set(some.reserved_anomalies.validation).isdisjoint(more.reserved_anomalies.reserved)
+    np.testing.assert_array_equal(some.reserved_anomalies.validation, more.reserved_anomalies.validation)
+    assert sorted(some.validation.anomalies.defect) == ["bent", "cut", "rust"]
+    assert {"bent", "cut", "rust"} == set(more.split.test_defect) - {""}
+    assert set(some.reserved_anomalies.validation) < set(
+        prepared(typed(), {"from_test": 2}).reserved_anomalies.validation
+    )
+
+
+def test_without_validation_the_same_images_are_set_aside_as_ever():
+    kinds = ["a"] * 7 + ["b"] * 2 + ["c"]
+
+    def rngs():
+        return [np.random.default_rng(i) for i in range(3)]
+
+    plain, judged = drawn_by_type(kinds, 3, rngs()), drawn_by_type(kinds, 3, rngs(), 2)
+    assert [len(each.training) for each in plain] == [3, 1, 0] and not any(len(each.validation) for each in plain)
+    assert [(len(each.training), len(each.validation)) for each in judged] == [(3, 2), (0, 1), (0, 0)]
+    np.testing.assert_array_equal(plain[0].training, judged[0].training)
+    for each in judged:
+        assert set(each.training).isdisjoint(each.validation)
+
+
+def test_rendered_anomalies_are_the_same_under_every_config_and_others_under_another_seed():
+    first = prepared(CORPUS, "blob").validation.anomalies
+    other = prepared(CORPUS, "blob", anomalies={"mode": "unsupervised", "source": None}).validation.anomalies
+    np.testing.assert_array_equal(first.images, other.images)
+    again = prepared(CORPUS, "blob", seed=1).validation.anomalies
+    assert not np.array_equal(first.images, again.images)
+    clean = CORPUS.images[first.index]
+    np.testing.assert_array_equal((first.images != clean).any(axis=1), first.gt_maps)
+    assert first.gt_maps.any((1, 2)).all() and not first.gt_maps.all((1, 2)).any()
+    assert first.index == prepared(CORPUS, "blob").validation.nominal.tolist()
+
+
+def test_rendered_anomalies_take_turns_in_strength():
+    """White squares on dark ground: 255 gray levels and each time half of that."""
+    found = prepared(dataclasses.replace(CORPUS, images=np.zeros_like(CORPUS.images)), "blob", fraction=0.35)
+    levels = [int(image.max()) for image in found.validation.anomalies.images]
+    assert levels == ([255, 127, 63, 31, 15, 7] * 3)[: len(levels)] and len(levels) == 14
+
+
+# Blind to the test set
+
+
+def poisoned(corpus, seed=3):
+    """The test set with other pixels and, where they are no part of the split, random labels."""
+    rng = np.random.default_rng(seed)
+    images = corpus.images.copy()
+    images[corpus.is_test] = rng.integers(0, 255, images[corpus.is_test].shape)
+    anomalous, kind = corpus.is_anomalous.copy(), corpus.class_index.copy()
+    if corpus.protocol == "defects":
+        anomalous[corpus.is_test] = rng.random(corpus.is_test.sum()) < 0.5
+    else:
+        kind[corpus.is_test] = rng.integers(0, 3, corpus.is_test.sum())
+    return dataclasses.replace(
+        corpus,
+        images=images,
+        is_anomalous=anomalous,
+        class_index=kind,
+        defect=tuple("x" if flag else "" for flag in anomalous),
+        mask_index=np.full(len(images), -1),
+    )
+
+
+def judged(outcome):
+    rows = zip(*(outcome.scores[name] for name in ("split", "label", "path", "score")), strict=True)
+    by_epoch = [record.validation_image_auroc for record in outcome.history]
+    figures = [outcome.metrics[name] for name in (*FIGURES, "threshold", "selection_source", "n_validation_anomalous")]
+    return repr(([row for row in rows if row[0] == "validation"], by_epoch, figures))
+
+
+@pytest.mark.parametrize("name", [name for name in MODES if name != "set aside"])
+@pytest.mark.parametrize("test", [True, False])
+def test_a_poisoned_test_set_changes_no_bit_of_what_configs_are_selected_by(name, test):
+    corpus, trial = trial_of(name, epochs=[1, 2], test=test)
+    pool = pool_of(trial.settings.evaluation.validation.anomalies) or (
+        ArrayPool(pixels(30), fingerprint="pool") if name == "folder" else None
+    )
+    clean = train(trial, corpus, validation_pool=pool)
+    dirty = train(trial, poisoned(corpus), validation_pool=pool)
+    assert judged(clean) == judged(dirty)
+    assert not math.isnan(clean.metrics["validation_image_auroc"])
+    if test:
+        assert clean.metrics["image_auroc"] != dirty.metrics["image_auroc"]
+
+
+def test_images_that_stay_in_the_test_set_do_not_matter_to_those_that_were_set_aside():
+    corpus, trial = trial_of("set aside")
+    clean = train(trial, corpus)
+    taken = set(prepared(corpus, {"from_test": 2}).reserved_anomalies.validation.tolist())
+    images = corpus.images.copy()
+    images[[i for i in np.flatnonzero(corpus.is_test) if i not in taken]] = 7
+    assert judged(clean) == judged(train(trial, dataclasses.replace(corpus, images=images)))
+
+
+def test_a_trial_without_a_test_counts_its_images_and_scores_none():
+    corpus, trial = trial_of("rendered", test=False)
+    shut, opened = train(trial, corpus), train(trial_of("rendered")[1], corpus)
+    assert "test" not in shut.scores["split"] and shut.curves == {} and shut.defects == []
+    assert all(math.isnan(shut.metrics[name]) for name in ("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc"))
+    assert (shut.metrics["n_test_nominal"], shut.metrics["n_test_anomalous"], shut.metrics["n_test_maps"]) == (
+        12,
+        12,
+        0,
+    )
+    assert len(shut.maps["label"]) == 0 and len(shut.maps["train_label"]) > 0
+    assert judged(shut) == judged(opened)
+
+
+# Figures
+
+
+def test_figures_are_those_of_the_validation_scores():
+    corpus, trial = trial_of("other classes")
+    outcome = train(trial, corpus)
+    rows = np.array(outcome.scores["split"]) == "validation"
+    label, score = (np.array(outcome.scores[name])[rows] for name in ("label", "score"))
+    assert outcome.metrics["validation_image_auroc"] == auroc(score.astype(float), label)
+    assert outcome.metrics["validation_image_auroc_std_error"] == auroc_standard_error(score.astype(float), label)
+    assert (outcome.metrics["n_validation"], outcome.metrics["n_validation_anomalous"]) == (sum(label == 0), sum(label))
+    held_out = f"validation: {sum(label == 0)} held-out nominal training images"
+    assert (
+        outcome.metrics["selection_source"] == f"{held_out}, {sum(label)} images of other classes of the training split"
+    )
+    assert math.isnan(outcome.metrics["validation_pixel_auroc"])
+    assert set(np.array(outcome.scores["defect"])[rows]) == {"", "light", "bright"}
+
+
+def test_rendered_anomalies_have_pixel_figures_and_are_named():
+    outcome = train(trial_of("rendered")[1], CORPUS)
+    assert 0 < outcome.metrics["validation_pixel_auroc"] < 1
+    assert outcome.metrics["selection_source"].endswith(
+        "10 held-out nominal training images, 10 of them with rendered blob"
+    )
+    assert set(outcome.scores["defect"]) == {"", "square", "blob"}
+
+
+def test_without_validation_anomalies_a_row_says_so():
+    outcome = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), CORPUS)
+    assert outcome.metrics["selection_source"] == "none: fixed epochs"
+    assert all(math.isnan(outcome.metrics[name]) for name in FIGURES) and outcome.metrics["n_validation_anomalous"] == 0
+
+
+def test_roles_are_swapped_in_validation_too():
+    corpus, anomalies, sections = MODES["other classes"]
+    swapped = {**LABELS, **sections, "images": {"nominal_label": 1}, "evaluation": evaluation(anomalies)}
+    outcome = train(spec(**swapped), corpus)
+    rows = [i for i, split in enumerate(outcome.scores["split"]) if split == "validation"]
+    assert {(outcome.scores["label"][i], outcome.scores["defect"][i] == "") for i in rows} == {(1, True), (0, False)}
+
+
+# A look on the way
+
+
+LOOKED_AT = {
+    "fcdd": {},
+    "hsc": {"method": "hsc", "network": {"name": "CNN28"}},
+    "dropped layers": {
+        "network": {"name": None, "backbone": "efficientnet_b0", "node": "features.2", "weights": "none"}
+    },
+    "half precision": {"training": {"precision": "bf16", "supervision": "labels"}},
+    "augmented noise": {"anomalies": {"mode": "noise", "source": "uniform"}},
+}
+
+
+@pytest.mark.parametrize("sections", LOOKED_AT.values(), ids=LOOKED_AT)
+def test_a_look_on_the_way_changes_no_bit_of_what_is_trained(sections):
+    def trained(epochs):
+        chosen = evaluation("blob", epochs=epochs)
+        return train(spec(evaluation=chosen, **{**LABELS, **sections}), CORPUS)
+
+    blind, looking = trained([]), trained([1, 2])
+    seen = [record.validation_image_auroc for record in looking.history]
+    assert all(math.isnan(record.validation_image_auroc) for record in blind.history)
+    assert seen[-1] == looking.metrics["validation_image_auroc"] == blind.metrics["validation_image_auroc"]
+    history = [dataclasses.replace(record, validation_image_auroc=math.nan) for record in looking.history]
+    looking = dataclasses.replace(looking, history=history)
+    for outcome in (blind, looking):
+        del outcome.snapshot["settings"], outcome.snapshot["trial_id"]
+    assert plain(blind) == plain(looking)
+
+
+def test_only_the_epochs_that_are_named_are_looked_at():
+    trial = spec(evaluation=evaluation("blob", epochs=[2]), **LABELS)
+    first, second = (record.validation_image_auroc for record in train(trial, CORPUS).history)
+    assert math.isnan(first) and 0 <= second <= 1
+    assert trial.trial_id == spec(evaluation=evaluation("blob"), **LABELS).trial_id
+
+
+def test_a_look_at_scores_that_are_not_finite_ends_no_training():
+    class Broken:
+        settings = spec().settings
+        network = torch.nn.Identity()
+
+        def detect(self, raw, rows=None):
+            count = len(raw if rows is None else rows)
+            return Detection(torch.empty(0), torch.full((count,), math.inf, dtype=torch.float64))
+
+    assert math.isnan(validation_auroc(Broken(), CORPUS, prepared(CORPUS, "blob").validation))
