@@ -154,10 +154,10 @@ def _run(options: argparse.Namespace) -> int:
         _print_costs(planned, experiment, probed=options.probe_cost)
         return DONE
     from fcdd_sweep.progress import make_progress
-    from fcdd_sweep.sweep.sweep import run_sweep
+    from fcdd_sweep.run import run_experiment
 
     with make_progress(_console()) as progress:
-        result = run_sweep(
+        result = run_experiment(
             experiment,
             local=options.local,
             address=options.address,

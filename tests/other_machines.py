@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.runners import node_check
+from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.trial import run_trial, versions
+from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training.result import Observer
 
 OTHER_CODE = "FCDD_TEST_OTHER_CODE"

@@ -135,24 +135,6 @@ def start_text(network: Network) -> str:
     return f"from {start}" if isinstance(start, Path) else "from random weights"
 
 
-def problems_of_network(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
-    """Everything that keeps a network from being built.
-
-    Args:
-        network: as in an experiment.
-        method: `fcdd`, `hsc` or `ae`.
-        channels: those of the images; None: not known, not checked.
-        size: side of the images in pixels; None: not known, not checked.
-    """
-    problems = list(problems_before_reading(network, method, channels, size))
-    yield from problems
-    if not problems and isinstance(start := starting_weights(network), Path):
-        from fcdd_sweep.networks.build import problem_of_file
-
-        if problem := problem_of_file(network, method, channels or 3, start):
-            yield problem
-
-
 def problems_before_reading(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
     """`problems_of_network`, apart from what a file of weights holds."""
     problems = list(_identity(network, method))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections import Counter
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Settings
+from fcdd_sweep.config.schema import Anomalies, Dataset, Experiment, Images, Settings, Trackers
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import slug
 from fcdd_sweep.data.loading import classes_of, has_maps, protocol_of, trains_with_anomalies
@@ -206,3 +207,26 @@ class Machine:
 def this_machine(devices: Path = Path("/dev")) -> Machine:
     gpu = any(True for pattern in _GPU_FILES for _ in devices.glob(pattern)) or bool(shutil.which("nvidia-smi"))
     return Machine(os.cpu_count() or 1, gpu)
+
+
+TRACKER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
+"""What each switch imports; `pip install 'fcdd_sweep[SWITCH]'` brings it."""
+
+
+def switched_on(trackers: Trackers) -> list[str]:
+    """Names of the trackers that an experiment wants."""
+    wanted = {"tensorboard": trackers.tensorboard, "mlflow": trackers.mlflow, "wandb": trackers.wandb}
+    return [name for name, switch in wanted.items() if switch]
+
+
+def tracker_problems(experiment: Experiment) -> list[Problem]:
+    """A problem for each tracker that is switched on and whose package is not installed."""
+    return [
+        Problem(
+            experiment.origin.where(f"trackers.{name}"),
+            f"the package {TRACKER_PACKAGES[name]} is not installed",
+            next_step=f"Install it: pip install 'fcdd_sweep[{name}]', or switch the tracker off",
+        )
+        for name in switched_on(experiment.trackers)
+        if importlib.util.find_spec(TRACKER_PACKAGES[name]) is None
+    ]

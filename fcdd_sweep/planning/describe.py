@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, ValidationSource
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
 from fcdd_sweep.config.search_schema import SearchAxis, SearchSettings
-from fcdd_sweep.config.search_space import Space
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
@@ -200,13 +199,3 @@ def _axis_text(axis: SearchAxis) -> str:
     kind = "whole numbers, " if axis.int_ is not None else ""
     step = "" if axis.step is None else f" in steps of {axis.step:g}"
     return f"{kind}{low:g} to {high:g}{step}{', logarithmic' if axis.is_log else ''}{condition}"
-
-
-def outside_notes(space: Space) -> Iterator[str]:
-    """Values of the file's own config that its space does not have."""
-    for key, value in space.default().items():
-        if not space.axes[key].contains(value):
-            yield (
-                f"the file's own {key}, {value_text(value)}, is outside of search.space: it is judged and confirmed as "
-                "the default, and suggestions learn nothing of it from that."
-            )

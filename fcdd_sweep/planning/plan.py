@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,17 @@ from fcdd_sweep.config.grid import Config, configs_of
 from fcdd_sweep.config.loading import read_draft
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.search_schema import SearchSettings
-from fcdd_sweep.config.search_space import seed_list, space_of
+from fcdd_sweep.config.search_space import Space, seed_list, space_of
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.planning.anomaly_checks import counts_of
-from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine
+from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
 from fcdd_sweep.planning.data_counts import few_notes
-from fcdd_sweep.planning.describe import outside_notes
 from fcdd_sweep.planning.reserved_anomalies import reserved_notes, reserved_per_defect
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, class_name
 from fcdd_sweep.planning.validation_checks import validation_for_search, validation_notes
-from fcdd_sweep.sweep.trackers import tracker_problems
 
 
 @dataclass(frozen=True)
@@ -243,3 +241,13 @@ def fresh_seeds(experiment: Experiment, search: SearchSettings) -> list[int]:
     count = len(experiment.seed_list) if search.confirm_seeds is None else search.confirm_seeds
     first = 1 + max([*evaluation_seeds(experiment, search), *experiment.seed_list])
     return list(range(first, first + count))
+
+
+def outside_notes(space: Space) -> Iterator[str]:
+    """Values of the file's own config that its space does not have."""
+    for key, value in space.default().items():
+        if not space.axes[key].contains(value):
+            yield (
+                f"the file's own {key}, {value_text(value)}, is outside of search.space: it is judged and confirmed as "
+                "the default, and suggestions learn nothing of it from that."
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
@@ -14,7 +15,25 @@ from fcdd_sweep.data.decoding.files import image_files
 from fcdd_sweep.data.loading import check_exposure, dataset_of, problems_of_source, scan_dataset
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.networks.describe import problems_of_network
+from fcdd_sweep.networks.describe import problems_before_reading, starting_weights
+
+
+def problems_of_network(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
+    """Everything that keeps a network from being built.
+
+    Args:
+        network: as in an experiment.
+        method: `fcdd`, `hsc` or `ae`.
+        channels: those of the images; None: not known, not checked.
+        size: side of the images in pixels; None: not known, not checked.
+    """
+    problems = list(problems_before_reading(network, method, channels, size))
+    yield from problems
+    if not problems and isinstance(start := starting_weights(network), Path):
+        from fcdd_sweep.networks.build import problem_of_file
+
+        if problem := problem_of_file(network, method, channels or 3, start):
+            yield problem
 
 
 @dataclass(frozen=True)

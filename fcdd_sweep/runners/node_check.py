@@ -30,9 +30,8 @@ from fcdd_sweep.runners.data_transfer import (
     weights_files,
 )
 from fcdd_sweep.runners.events import Work
-from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of
+from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.trial import versions
 from fcdd_sweep.training.result import Observer
 
 _SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
@@ -57,7 +56,7 @@ class NodeRequirements:
     """What the driver has, and every machine that runs trials must have.
 
     Attributes:
-        versions: see `sweep.trial.versions`.
+        versions: see `runners.trial_data.versions`.
         mark: a file in the run that is there as long as the driver works.
         data: fingerprints of the data by what a trial is given, see `data_key`.
         parcels: data that a machine gets from the driver if it lacks it.

@@ -27,8 +27,7 @@ from fcdd_sweep.runners.node_check import (
     problem_lines,
 )
 from fcdd_sweep.runners.ray_resources import Shares
-from fcdd_sweep.runners.trial_data import fingerprint_of
-from fcdd_sweep.sweep.trial import versions
+from fcdd_sweep.runners.trial_data import fingerprint_of, versions
 
 _MARKS = ".machines"
 

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
+from importlib.metadata import version
+
+import numpy as np
+import torch
 
 from fcdd_sweep.config.fields import DatasetSource, FolderSource
 from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
@@ -9,7 +14,19 @@ from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
+from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.runners.data_transfer import forget_received, received_corpus, received_pool
+
+
+def versions() -> dict[str, str]:
+    """What made the numbers."""
+    return {
+        "fcdd_sweep": version("fcdd_sweep"),
+        "source": source_digest(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
 
 
 def forget_data() -> None:

@@ -28,12 +28,11 @@ from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.queue import Trials
 from fcdd_sweep.runners.stop_signal import StopSignal
-from fcdd_sweep.runners.trial_data import fingerprint_of, forget_data
+from fcdd_sweep.runners.trial_data import fingerprint_of, forget_data, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.trackers import trackers_of
-from fcdd_sweep.sweep.trial import versions
 from fcdd_sweep.training.device import choose_device
 
 _TELL_DECODING_EVERY_S = 3.0

@@ -39,7 +39,7 @@ def run_sweep(
     progress: Progress | None = None,
     work: Work | None = None,
 ) -> SweepResult:
-    """Do what is missing of an experiment, and build its report; of one with a search: go on with that.
+    """Run the trials of an experiment that are not done, and build its report.
 
     Args:
         experiment: from `load_experiment`.
@@ -52,12 +52,6 @@ def run_sweep(
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
         StorageError: the place for the results is full or away. What is finished is kept there.
     """
-    if experiment.search is not None:
-        from fcdd_sweep.search.search import run_search  # only a search needs Optuna
-
-        return run_search(
-            experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
-        )
     progress = progress or Progress()
     planned = plan(experiment)
     preflight(experiment, planned.notes, address, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import queue
@@ -14,37 +13,14 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.locations import cache_root
-from fcdd_sweep.config.schema import Experiment, MlflowTracker, Trackers, WandbTracker
+from fcdd_sweep.config.schema import Experiment, MlflowTracker, WandbTracker
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
+from fcdd_sweep.planning.checks import switched_on
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Progress
 from fcdd_sweep.runners.trial_result import TrialResult
-
-PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""What each switch imports; `pip install 'fcdd_sweep[SWITCH]'` brings it."""
-
-
-def switched_on(trackers: Trackers) -> list[str]:
-    """Names of the trackers that an experiment wants."""
-    wanted = {"tensorboard": trackers.tensorboard, "mlflow": trackers.mlflow, "wandb": trackers.wandb}
-    return [name for name, switch in wanted.items() if switch]
-
-
-def tracker_problems(experiment: Experiment) -> list[Problem]:
-    """A problem for each tracker that is switched on and whose package is not installed."""
-    return [
-        Problem(
-            experiment.origin.where(f"trackers.{name}"),
-            f"the package {PACKAGES[name]} is not installed",
-            next_step=f"Install it: pip install 'fcdd_sweep[{name}]', or switch the tracker off",
-        )
-        for name in switched_on(experiment.trackers)
-        if importlib.util.find_spec(PACKAGES[name]) is None
-    ]
-
 
 TRACKED_METRICS = (
     *("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "f1_max_oracle", "threshold", "final_loss"),

@@ -12,11 +12,9 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from fcdd_sweep.config.fields import Every
@@ -35,7 +33,7 @@ from fcdd_sweep.results.attempts import (
 from fcdd_sweep.results.source import source_digest
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.failures import kind_of
-from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of
+from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.trial_log import LoggingObserver, logger, logging_to
@@ -256,14 +254,3 @@ def key_of(spec: TrialSpec) -> dict[str, Any]:
 def nulled(row: Mapping[str, Any]) -> dict[str, Any]:
     """NaN, which stands for undefined in memory, becomes null in files."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-
-
-def versions() -> dict[str, str]:
-    """What made the numbers."""
-    return {
-        "fcdd_sweep": version("fcdd_sweep"),
-        "source": source_digest(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }

@@ -12,10 +12,11 @@ from fcdd_sweep.config.errors import ExperimentError, InputError
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.networks.describe import counterpart, field_of, problems_of_network
+from fcdd_sweep.networks.describe import counterpart, field_of
 from fcdd_sweep.networks.registry import NETWORKS
 from fcdd_sweep.planning import describe, sections
 from fcdd_sweep.planning.plan import plan_file
+from fcdd_sweep.planning.sections import problems_of_network
 
 
 def cut(backbone: str, node: str, **keys: object) -> Network:

@@ -11,8 +11,8 @@ from ruamel.yaml import YAML
 
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.networks.describe import problems_of_network
 from fcdd_sweep.networks.registry import NETWORKS
+from fcdd_sweep.planning.sections import problems_of_network
 
 TEXT = (Path(__file__).parents[2] / "docs" / "networks.md").read_text()
 STUDY = re.compile(r"(FCDD_CNN\d+)_\d+K")

@@ -19,8 +19,9 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.networks.describe import imagenet_of, problems_of_network, start_text, to_fetch, weights_fingerprint
+from fcdd_sweep.networks.describe import imagenet_of, start_text, to_fetch, weights_fingerprint
 from fcdd_sweep.networks.pretrained import read_weights
+from fcdd_sweep.planning.sections import problems_of_network
 
 SMALL = (3, 32, 32)
 RESNET = Network(backbone="resnet18", node="layer1")

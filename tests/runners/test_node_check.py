@@ -9,8 +9,7 @@ from fcdd_sweep.results import files
 from fcdd_sweep.runners import node_check
 from fcdd_sweep.runners.data_transfer import TransferableData
 from fcdd_sweep.runners.node_check import NodeRequirements, WithNodeCheck, data_key
-from fcdd_sweep.runners.trial_data import fingerprint_of
-from fcdd_sweep.sweep.trial import versions
+from fcdd_sweep.runners.trial_data import fingerprint_of, versions
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.specs import spec

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
 from fcdd_sweep.report.run_files import TableRow
-from fcdd_sweep.report.search import marks as marks
+from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
 from fcdd_sweep.report.search.plot_data import Comparison, compared, confirmed_metric, difference_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord

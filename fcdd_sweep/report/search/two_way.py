@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.figures.style import INK, SMALL_PT, TEXT_PT, dress, new_figure
 from fcdd_sweep.report.run_files import TableRow
-from fcdd_sweep.report.search import marks as marks
+from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.key_pair import Pair, groups_of
 from fcdd_sweep.report.search.marks import (
     BEST_COLOR,
