@@ -37,7 +37,7 @@ from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
 from fcdd_sweep.runners.events import Monitor, Progress
-from fcdd_sweep.runners.ray_driver import TuneRunner
+from fcdd_sweep.runners.ray_runner import TuneRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import Ledger

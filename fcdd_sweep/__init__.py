@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from fcdd_sweep.training.detector import load_detector
 
 __all__ = ["aggregate", "load_detector", "load_experiment", "run_experiment", "run_search", "run_sweep"]
-
 _HOME = {
     "aggregate": "fcdd_sweep.report.aggregate",
     "load_detector": "fcdd_sweep.training.detector",

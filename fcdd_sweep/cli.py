@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 DONE, SOME_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-
-
 _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/digits.yaml
   python -m fcdd_sweep experiments/digits.yaml --set training.epochs=3 --set seeds=1 --dry-run
@@ -388,8 +386,6 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 Command = tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], int], str]
-
-
 COMMANDS: dict[str, Command] = {
     "run": (_run_arguments, _run, "run an experiment, or what is missing of it (the command when none is named)"),
     "validate": (_experiment_arguments, _validate, "check an experiment file and its data, and start nothing"),

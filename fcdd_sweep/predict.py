@@ -27,8 +27,6 @@ from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
-
-
 _TURNED = 5
 """From this value on, EXIF's orientation swaps width and height."""
 

@@ -10,7 +10,6 @@ from fcdd_sweep.planning.plan import plan_file
 HEAD = "schema: 2\nname: x\npreset: digits\n"
 """Three lines: what a case adds begins in line 4."""
 TEXTURES = HEAD.replace("digits", "textures")
-
 JARGON = (
     "pydantic",
     "Input should",

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "fcdd_sweep"
-
 BASE = {"config", "metrics"}
 STUFF = {"data", "anomalies", "networks"} | BASE
 MAY_IMPORT = {
@@ -30,7 +29,6 @@ MAY_IMPORT = {
     "cli": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
 }
 """Which rooms a room may import from besides itself. `run`, `predict`, `progress` and `cli` are single files."""
-
 HEAVY = {
     "ray": ["runners/ray_"],
     "optuna": ["search/"],

@@ -40,8 +40,6 @@ MODES: dict[str, ModeInfo] = {
         "the same, trained on the map of changed pixels", sources=("synthetic",), gives_maps=True
     ),
 }
-
-
 SOURCES: dict[str, str] = {
     "confetti": "rotated squares of one dark color each, blurred; the paper's choice for defects",
     "solid": "one random color over the whole image",
@@ -51,15 +49,11 @@ SOURCES: dict[str, str] = {
     "mixed_blob": "a few squares of 34 px on black, white or with a random color in every pixel",
 }
 """Synthetic sources and what they look like. Values are in gray levels, 0 to 255, or added to such."""
-
-
 REAL_SOURCES: dict[str, str] = {
     "mvtec": "real anomalies of the normal class, taken out of the test set; `limit` of each defect type",
     "mvtec_gt": "the same, trained on their ground-truth maps",
 }
 """Real anomalies as sources. Their names are the paper's: MVTec-AD is where it takes them; any data set of protocol
 `defects` has them too."""
-
-
 DARKENING = frozenset({"confetti"})
 """Sources whose values are at most 0: they show when added to an image, and alone are a black image."""

@@ -17,49 +17,23 @@ from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
 
 RenderShape = tuple[int, int, int]
 """Channels, height, width."""
-
-
 GAUSSIAN_STD = 64.0
-
-
 WHITE = 255
-
-
 BLOB_STARTS, BLOB_SIDE = 0.002, 6
-
-
 MIXED_STARTS, MIXED_SIDE = 1e-5, 34
 """Chance that a pixel is the center of a square, for mixed blobs that of a white one and that of a colored one."""
-
-
 COLORED_STARTS, BLACK_STARTS = 1.8e-5, 1.2e-5
 """Chance that a pixel is the center of one of confetti's squares, in its two layers."""
-
-
 BLACK = -255
-
-
 SMALLEST_SIDE, LARGEST_SIDE = 8, 54
-
-
 LARGEST_ANGLE = math.pi / 4
-
-
 NEGLIGIBLE = 1e-9
 """Chance that an image should have more squares than are drawn."""
-
-
 REACH = math.ceil(LARGEST_SIDE / 2 * math.sqrt(2) + 0.5)
 """No square reaches farther than this from its pixel."""
-
-
 BLUR_TAPS, BLUR_STD = 25, 5.0
-
-
 BAND = 48
 """Pixels that one product of the blur gives; a tap reaches 12 pixels, so larger ones would multiply by more zeros."""
-
-
 CPU_CHUNK = 8 * 240 * 240
 """Pixels that are rendered together on a CPU, 8 of the paper's images; more do not stay in its cache."""
 
@@ -270,8 +244,6 @@ def _blur_matrix(size: int, device: torch.device) -> Tensor:
 
 Renderer = Callable[[int, RenderShape, torch.Generator | None, torch.device], Tensor]
 """n, shape, generator, device to (n, c, h, w) int16."""
-
-
 RENDERERS: dict[str, Renderer] = {
     "confetti": _confetti,
     "solid": _solid,

@@ -10,19 +10,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 DURATION_PATTERN = r"^[1-9][0-9]{0,8} ?[smh]$"
-
-
 EVERY_PATTERN = r"^[1-9][0-9]{0,8}( ?[smh]| epochs?)$"
-
-
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
 """A length of time; `seconds` reads it."""
-
-
 EveryText = Annotated[str, Field(pattern=EVERY_PATTERN)]
 """How often something is done; `Every.of` reads it."""
-
-
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -107,8 +99,6 @@ AnomalySource = Annotated[
     | Annotated[FolderSource, Tag("(folder)")],
     Discriminator(kind_of_source),
 ]
-
-
 VALIDATION_NAMES = ("none", "training")
 """What `evaluation.validation.anomalies` may be beside the name of a synthetic source."""
 

@@ -29,21 +29,15 @@ def _keys(section: type[Section], above: str = "") -> Iterator[str]:
 
 KNOWN_KEYS = frozenset(_keys(Experiment))
 """Every dotted key of an experiment file, sections included."""
-
-
 _FIXED = (
     "dataset",
     "evaluation.reserved_anomalies",
     "evaluation.validation.anomalies",
     *NOT_IDENTITY,
 )
-
-
 _VARYING = tuple(
     sorted(key for key in _keys(Settings) if not any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED))
 )
-
-
 _FIXED_STEPS = {
     "dataset": "Write one experiment file a data set; `dataset.classes` lists the normal classes",
     "seeds": "Every config is trained with all of `seeds`",
@@ -150,8 +144,6 @@ def _as_variant(name: str) -> str:
 
 MAX_CONFIGS = 10_000
 """More than anybody means to train; a larger product is a slip."""
-
-
 _MAX_NAME = 120
 """Characters of a config's folder name; file systems take 255 bytes."""
 

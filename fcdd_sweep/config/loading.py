@@ -20,12 +20,8 @@ from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
 
 _OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
-
-
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
 """On the command line these are taken as they stand: `2024`, `a: b` and `x #1` are folders, too."""
-
-
 S = TypeVar("S", bound=Section)
 
 

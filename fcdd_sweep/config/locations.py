@@ -10,11 +10,7 @@ from urllib.parse import unquote
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """What `pyarrow.fs.FileSystem.from_uri` opens, apart from this machine's own files."""
-
-
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
-
-
 _SECRET = re.compile(r"(secret|password|token|account_key|access_key)", re.IGNORECASE)
 
 

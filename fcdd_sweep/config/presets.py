@@ -29,8 +29,6 @@ def _decay(factor: float) -> dict[str, Any]:
 
 
 _SGD: dict[str, Any] = {"batch_size": 128, "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-6}
-
-
 _ADAM: dict[str, Any] = {
     "epochs": 600,
     "batch_size": 200,
@@ -40,8 +38,6 @@ _ADAM: dict[str, Any] = {
     "schedule": {"type": "milestones", "milestones": [400, 500], "factor": 0.1},
 }
 """The paper's training of CIFAR-10, ImageNet and VOC."""
-
-
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
         "handwritten digits at 32 px, 32 real anomalies of other classes",

@@ -23,15 +23,9 @@ from fcdd_sweep.config.locations import RemotePath, parse_location
 from fcdd_sweep.config.search_schema import SearchSettings
 
 SCHEMA_VERSION = 2
-
-
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-
-
 VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no ending."""
-
-
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 

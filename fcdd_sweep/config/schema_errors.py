@@ -34,8 +34,6 @@ _TAGGED: dict[str | int, Any] = {
     "(milestones)": MilestoneSchedule,
 }
 """Tags of the schema's unions; brackets keep them apart from keys."""
-
-
 _ALLOWED: dict[Key, str] = {
     ("dataset", "classes"): "all, or a list of class names or numbers such as [bottle, 3]",
     ("anomalies", "source"): "the name of a synthetic source, {dataset: NAME} or {folder: PATH}",
@@ -51,8 +49,6 @@ _ALLOWED: dict[Key, str] = {
     ): "{type: exponential, factor: F} or {type: milestones, milestones: [EPOCH, ...], factor: F}",
 }
 """Where words made from the types would be clumsy."""
-
-
 _ALLOWED_BELOW: dict[Key, str] = {
     ("grid",): "a list of values such as training.learning_rate: [0.1, 0.01]",
     ("variants",): "dotted keys and their values such as {network.bias: false}",

@@ -12,11 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from fcdd_sweep.config.fields import Section
 
 Algorithm = Literal["tpe", "random", "grid", "cmaes", "gp", "nsga2"]
-
-
 Direction = Literal["maximize", "minimize"]
-
-
 SEARCH_METRICS: dict[str, Direction] = {
     "validation_image_auroc": "maximize",
     "validation_image_ap": "maximize",
@@ -25,28 +21,16 @@ SEARCH_METRICS: dict[str, Direction] = {
     "train_time_s": "minimize",
 }
 """Figures of a trial that may judge a config, and the direction in which they are better."""
-
-
 ORACLE = "oracle/"
 """Stands before the name of a figure of the test set."""
-
-
 ORACLE_METRICS: dict[str, Direction] = {
     f"{ORACLE}{name}": "maximize" for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")
 }
-
-
 PRUNABLE = "validation_image_auroc"
 """The metric that is also measured while a trial trains."""
-
-
 MOST_VALUES = 10_000
 """Values of a grid's axis; more than anybody means to try."""
-
-
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
-
-
 Seeds = Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]]
 
 

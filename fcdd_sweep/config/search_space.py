@@ -40,12 +40,8 @@ from fcdd_sweep.config.trial_spec import canonical
 
 _MAX_NAME = 100
 """Characters of a config's folder name."""
-
-
 _DIGITS = ".4g"
 """Of a number in a folder's name; its column has all of them."""
-
-
 Values = dict[str, Any]
 """By dotted key, what a config is given."""
 

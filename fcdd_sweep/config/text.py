@@ -24,8 +24,6 @@ _SIMPLE: dict[Any, str] = {
     type(None): "null",
     Any: "any value",
 }
-
-
 _PATTERNS = {
     NAME_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit",
     DURATION_PATTERN: "a duration such as '90s', '5m' or '2h'",

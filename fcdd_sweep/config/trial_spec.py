@@ -13,8 +13,6 @@ from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 2
 """Raised by hand when code changes the numbers that a trial gives."""
-
-
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",

@@ -16,14 +16,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from fcdd_sweep.config.errors import ExperimentError, Key, Problem, dotted
 
 ENDINGS = (".yaml", ".yml")
-
-
 _TAG = "tag:yaml.org,2002:"
-
-
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
-
-
 _MERGE_TAG = _TAG + "merge"
 
 

@@ -60,11 +60,7 @@ def failed(dataset: Dataset, error: Exception) -> DataError:
 
 
 _BLOCK = 1 << 20
-
-
 _SAY_EVERY_S = 10.0
-
-
 _TIMEOUT_S = 60.0
 
 

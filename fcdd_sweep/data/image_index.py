@@ -27,14 +27,8 @@ from fcdd_sweep.data.records import Say
 
 _VERSION = 1
 """Raised by hand when the files of a table change."""
-
-
 _NAMES, _ENDS, _OFFSETS, _SIZES, _META = "names.bin", "ends.bin", "offsets.bin", "sizes.bin", "table.json"
-
-
 _BYTES_PER_IMAGE = 64
-
-
 Int64s = npt.NDArray[np.int64]
 
 

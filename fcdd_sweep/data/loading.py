@@ -59,27 +59,13 @@ __all__ = [
     "scan_dataset",
     "trains_with_anomalies",
 ]
-
-
 _LOG = logging.getLogger(__name__)
-
-
 _Value = bool | int | float | str
-
-
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-
-
 _BYTES_PER_RECORD = 500
-
-
 _POOL = "pool.json"
-
-
 DECODED_BYTES = 2**30
 """Streamed collections up to this size, decoded, are kept in the cache."""
-
-
 _PART, _TOGETHER = 256, 16
 """Images that one thread decodes at a time, and how many such parts are in memory together."""
 

@@ -18,11 +18,7 @@ from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, PixelArray, decode_
 from fcdd_sweep.data.image_index import ImageIndex
 
 Flags = npt.NDArray[np.bool_]
-
-
 _LOG = logging.getLogger(__name__)
-
-
 _LOGGED = 10
 """How many unreadable images a pool writes to the log."""
 

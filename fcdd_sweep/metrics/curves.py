@@ -12,8 +12,6 @@ from fcdd_sweep.metrics.ranking import Curve, FloatArray, area
 
 AREA_TOLERANCE = 1e-4
 """How far the area under a thinned curve may be from the full one's."""
-
-
 RATES = np.linspace(0.0, 1.0, 1001)
 """The false-positive rates at which curves are averaged."""
 

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from scipy import ndimage
 
 FloatArray = npt.NDArray[Any]
-
-
 STEPS = 1000
 
 

@@ -18,8 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-
-
 Numbers = npt.NDArray[Any]
 
 

@@ -8,11 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
-
-
 LABEL_VALUES = (0, 1)
-
-
 NO_MAP = 2
 """Fills the map of an anomaly that has none: nobody drew one, or training takes all of it for anomalous."""
 

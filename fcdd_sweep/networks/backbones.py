@@ -25,17 +25,9 @@ from torchvision.models.shufflenetv2 import channel_shuffle
 from fcdd_sweep.networks.receptive_field import ReceptiveField
 
 _TRACED_WHOLE = (channel_shuffle,)
-
-
 _LEAVES = [kind for kind in vars(ops).values() if inspect.isclass(kind) and issubclass(kind, nn.Module)]
-
-
 _RESCALING = ("googlenet", "inception_v3")
-
-
 _WINDOWS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
-
-
 _PIXELWISE = (
     nn.BatchNorm2d,
     nn.Dropout,
@@ -45,11 +37,7 @@ _PIXELWISE = (
     ops.SqueezeExcitation,
     LayerNorm2d,
 )
-
-
 _OVER_LAST = (nn.LayerNorm, nn.Linear)
-
-
 _IN_PLACE = ("add", "iadd", "mul", "relu", "relu_", "dropout", "channel_shuffle", "contiguous")
 """Functions that keep every value at its place."""
 

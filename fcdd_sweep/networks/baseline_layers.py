@@ -18,11 +18,7 @@ from fcdd_sweep.networks.layers import (
 )
 
 CODE = 64
-
-
 _LARGEST_SIDE = 7  # of the map before the first, and after the last dense layer, as in CNN224 and AE224
-
-
 _WIDEST, _NARROWEST = 256, 32
 
 

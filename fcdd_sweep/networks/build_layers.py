@@ -28,8 +28,6 @@ from fcdd_sweep.networks.layers import (
 )
 
 LEAKY_SLOPE = 0.01
-
-
 TensorShape = tuple[int, ...]
 
 

@@ -16,11 +16,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.networks.registry import VGG_WEIGHTS
 
 _MOST_NAMED = 3
-
-
 _WHERE = "network.weights"
-
-
 _PLACED = (
     "Put torchvision's file into {folder}, or name a file of a state dict by network.weights: PATH, or set "
     "network.weights: none"

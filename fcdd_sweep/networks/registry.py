@@ -66,25 +66,13 @@ def _block(kernel: int, channels: int, *then: MaxPool) -> tuple[LayerSpec, ...]:
 
 
 HALVE = MaxPool(2, stride=2, padding=0)
-
-
 HALVE_WIDE = MaxPool(3, stride=2, padding=1)
-
-
 TO_MAP = Conv(1, 1)
-
-
 VGG_WEIGHTS = "VGG11_BN_Weights.IMAGENET1K_V1"
 """Of torchvision; the weights that every network with `vgg` starts from when it is pretrained."""
-
-
 VGG_WEIGHTS_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
 """Where torchvision fetches them; written out here so that a plan can tell without torch."""
-
-
 _VGG_FROZEN = 15  # layers up to and with the third pool
-
-
 _TORCH_EPS = 1e-5
 
 
@@ -101,8 +89,6 @@ def _cnn224(kernels: tuple[int, int, int, int, int], channels: tuple[int, int, i
 
 
 _WIDE = (32, 128, 256, 256, 128)
-
-
 _SMALL = {
     "FCDD_CNN28": NetworkInfo(
         "two convolutions, 8 and 16 channels; quick try-outs at 28 px",
@@ -157,8 +143,6 @@ _SMALL = {
         for kernel in range(3, 18, 2)
     },
 }
-
-
 _LARGE = {
     "FCDD_CNN224": NetworkInfo(
         "five convolutions, 8 to 128 channels; photographs without pretrained weights",
@@ -185,8 +169,6 @@ _LARGE = {
         for kernel in range(3, 14, 2)
     },
 }
-
-
 _FCDD_VGG = NetworkInfo(
     "VGG11 up to its sixth convolution, from random weights; the paper's network for ImageNet",
     input_size=224,
@@ -195,8 +177,6 @@ _FCDD_VGG = NetworkInfo(
     hsc="CNN224_VGG_NOPT_1000",
     ae="AE224_VGG_NOPT",
 )
-
-
 _HSC_VGG = NetworkInfo(
     "VGG11 with 4096 outputs, from random weights",
     input_size=224,
@@ -225,11 +205,7 @@ _VGGS = {
     "FCDD_CNN224_VGG_NOPT": _FCDD_VGG,
     **_of_vgg(_FCDD_VGG, "FCDD_CNN224", hsc="CNN224_VGG", ae="AE224_VGG"),
 }
-
-
 _CODE_64: tuple[LayerSpec, ...] = (Flatten(), Dense(512), Norm(), Leaky(), Dense(64))
-
-
 _HSC = {
     "CNN28": NetworkInfo(
         "two convolutions, 8 and 4 channels, 48 outputs",
@@ -342,6 +318,4 @@ _AE = {
     "AE224_VGG": _autoencoder("CNN224_VGG", *_vgg_decoder()),
     "AE224_VGG_F": _autoencoder("CNN224_VGG_F", *_vgg_decoder()),
 }
-
-
 NETWORKS: dict[str, NetworkInfo] = {**_SMALL, **_LARGE, **_VGGS, **_HSC, **_AE}

@@ -13,8 +13,6 @@ from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.planning.sections import DataInspector, chosen_classes, only
 
 _MOST_NAMED = 3
-
-
 _MOST_HELD_OUT = 0.5
 
 

@@ -22,12 +22,8 @@ from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_c
 
 FEW = 50
 """Fewer held-out nominal images rank configs poorly: at an AUROC of 0.9 its standard error is then above 0.02."""
-
-
 _LARGE = 64
 """Side in pixels from which on a square of 34 px is a part of the image."""
-
-
 _WHERE = "evaluation.validation.anomalies"
 
 

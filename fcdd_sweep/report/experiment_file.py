@@ -29,8 +29,6 @@ _TOLD = (
     ("grid", ("grid",)),
 )
 """What a report tells of the experiment file, where the file has it."""
-
-
 COMPARED = (
     "network",
     "image side",
@@ -42,8 +40,6 @@ COMPARED = (
     "optimizer, learning rate",
 )
 """What is told of the methods that are compared."""
-
-
 _NAMED = 4
 """With up to so many configs, each value is told with its configs' names."""
 

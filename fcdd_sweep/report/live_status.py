@@ -17,11 +17,7 @@ from fcdd_sweep.results.storage import Location, is_file, read_bytes
 
 _SILENT_AFTER = 6
 """Writes of `progress.json` that may be missed before its driver counts as dead or cut off."""
-
-
 _MOST_SHOWN = 12
-
-
 _GPU_NAMES = ("nvidia", "tesla", "geforce", "quadro", "radeon", "instinct")
 
 

@@ -44,11 +44,7 @@ def write_errors(folder: Path) -> Iterator[None]:
 
 
 XY = tuple[FloatArray, FloatArray]
-
-
 TableRow = dict[str, Any]
-
-
 UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyError)
 """What reading a damaged or missing file raises."""
 

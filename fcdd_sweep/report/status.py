@@ -22,8 +22,6 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 
 _STATES = ("planned", "done", "failed", "missing")
-
-
 _MOST_FAILURES = 20
 """Failed trials that are named; all are counted, and `failures.parquet` has each."""
 

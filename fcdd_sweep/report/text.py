@@ -7,12 +7,8 @@ import math
 from fcdd_sweep.metrics.statistics import Summary
 
 NOT_DEFINED = "n/a"
-
-
 LEAST_FOR_INTERVAL = 3
 """Seeds from which on an interval is shown; the CSV files hold it from two on."""
-
-
 INTERVAL_RULE = "With two seeds the interval is n/a: Student's t makes it 9 standard deviations either way."
 
 

@@ -27,14 +27,8 @@ from fcdd_sweep.results import storage, tree
 from fcdd_sweep.results.storage import Location
 
 LEAF = "leaf"
-
-
 CHECKPOINTS = "checkpoints"
-
-
 CLAIM = "claim.json"
-
-
 _NAME = re.compile(r"(\d+)(?:-[0-9a-f]+)?")
 
 

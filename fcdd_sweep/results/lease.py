@@ -34,11 +34,7 @@ from fcdd_sweep.results import storage
 from fcdd_sweep.results.storage import Location
 
 LOCK, LEASE = ".lock", ".lease.json"
-
-
 RENEW_S, EXPIRE_S, SETTLE_S = 15.0, 60.0, 1.0
-
-
 logger = logging.getLogger("fcdd_sweep.storage")
 
 

@@ -21,15 +21,9 @@ from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.storage import Location, Stamp
 
 _NOT_NEEDED_FILES = (tree.SNAPSHOT, tree.LOG, tree.REPORT, tree.JOURNAL, tree.PROGRESS)
-
-
 _NOT_NEEDED_FOLDERS = (tree.ATTEMPTS, tree.SOURCE, tree.TRACKERS)
-
-
 _FETCHED = "fetched.json"
 """Beside the mirror: by name, size and time of writing of the object that was fetched; null when it may yet change."""
-
-
 _SETTLED_NS = 60_000_000_000
 """An object written less than this before it was fetched is fetched again the next time: stores tell whole seconds, so
 that it may be replaced by another of its size and time."""

@@ -14,11 +14,7 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
 
 
 TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
-
-
 TIME = pa.timestamp("ms", tz="UTC")
-
-
 _KEY = (
     ("trial_id", TEXT, "12 hex digits of config, class, seed and numerics version"),
     ("config_id", TEXT, "12 hex digits of the config and numerics version"),
@@ -26,8 +22,6 @@ _KEY = (
     ("normal_class", TEXT, "the class that was trained on"),
     ("seed", INT, "the integer given to the generators"),
 )
-
-
 HISTORY = _schema(
     ("trial_id", TEXT, "the trial"),
     ("epoch", INT, "1 for the first"),
@@ -42,8 +36,6 @@ HISTORY = _schema(
         "AUROC over validation images after this epoch; null where `evaluation.validation.epochs` does not ask for it",
     ),
 )
-
-
 SCORES = _schema(
     ("trial_id", TEXT, "the trial"),
     (
@@ -68,8 +60,6 @@ SCORES = _schema(
     ),
     ("score", REAL, "anomaly score; higher is more anomalous; null for images that were set aside"),
 )
-
-
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
     ("kind", TEXT, "`image_roc`, `pixel_roc`, `image_pr` or `pixel_pr`"),
@@ -77,8 +67,6 @@ CURVES = _schema(
     ("y", REAL, "true-positive rate, or precision"),
     ("threshold", REAL, "score at or above which a sample counts as anomalous; infinite at the curve's start"),
 )
-
-
 _RESULTS = (
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
     ("image_ap", REAL, "average precision over test images; null when undefined"),
@@ -123,8 +111,6 @@ _RESULTS = (
     ("host", TEXT, "machine name"),
     ("versions", TEXT, "JSON: fcdd_sweep, source (which file of `source/`), python, torch, numpy"),
 )
-
-
 ADDED = frozenset(
     {
         *(
@@ -137,12 +123,8 @@ ADDED = frozenset(
     }
 )
 """Columns that files of an earlier program lack; they are read as null."""
-
-
 METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first"), *_RESULTS)
 """One row: the last file that an attempt writes."""
-
-
 DEFECTS = _schema(
     ("trial_id", TEXT, "the trial"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest"),
@@ -150,13 +132,9 @@ DEFECTS = _schema(
     ("image_auroc", REAL, "against all nominal test images"),
     ("pixel_auroc", REAL, "pixels of these images and of all nominal ones; null without maps"),
 )
-
-
 PLAN = _schema(
     *_KEY, ("leaf", TEXT, "the trial's folder below the run"), ("parameters", TEXT, "JSON: the config's values")
 )
-
-
 INDEX = _schema(
     *_KEY,
     ("status", TEXT, "`done` or `failed`"),
@@ -169,8 +147,6 @@ INDEX = _schema(
     ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
     ("device", TEXT, "device name; null for failed trials"),
 )
-
-
 FAILURES = _schema(
     *_KEY,
     ("attempt", INT, "which try it was; 0 when the worker was lost and nobody knows"),
@@ -187,8 +163,6 @@ FAILURES = _schema(
     ("ended_at", TIME, "when the driver heard of it"),
 )
 """One row for every attempt that ended without a result, over all starts; newest last."""
-
-
 PREDICTIONS = _schema(
     ("path", TEXT, "the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
@@ -197,8 +171,6 @@ PREDICTIONS = _schema(
     ("normal_class", TEXT, "the class that the detector was trained on"),
     ("heatmap", TEXT, "the picture, below the output folder"),
 )
-
-
 SEARCH_CONFIGS_FIXED = (
     ("number", INT, "in the order of suggestions; 0 is the file's own config, the default"),
     ("config_id", TEXT, "12 hex digits of the config and numerics version"),
@@ -227,14 +199,10 @@ SEARCH_CONFIGS_FIXED = (
 )
 """Columns of `search/configs.parquet`; each searched key follows as a column of its own, `param.KEY`, null where
 another key's value excludes it."""
-
-
 IMPORTANCE = _schema(
     ("key", TEXT, "a searched key"),
     ("importance", REAL, "share of the metric's variance over the space that it explains (Optuna's estimate)"),
 )
-
-
 CONFIRMATION = _schema(
     ("role", TEXT, "`best`; `default`, the file's own config; `pareto`, of several metrics"),
     ("number", INT, "of the config, as in `configs.parquet`"),
@@ -245,19 +213,13 @@ CONFIRMATION = _schema(
     ("image_ap", REAL, "of the test images; null when undefined or not done"),
     ("pixel_auroc", REAL, "of the test pixels; null without maps or not done"),
 )
-
-
 RUNGS = _schema(
     ("number", INT, "of the config, as in `configs.parquet`"),
     ("epoch", INT, "at which configs were compared"),
     ("value", REAL, "mean of the metric over the judging classes and seeds at that epoch"),
 )
 """What pruning compared: a row a config and epoch at which it was measured."""
-
-
 _PART = ("metric", TEXT, "the metric of this row; there is one part of the table for each")
-
-
 OPTIMIZATION = _schema(
     _PART,
     ("number", INT, "of the config, as in `configs.parquet`"),
@@ -267,8 +229,6 @@ OPTIMIZATION = _schema(
     ("best", REAL, "best value so far, in the order of numbers; null before there is one"),
     ("best_number", INT, "the config that has it"),
 )
-
-
 LEVELS = _schema(
     _PART,
     ("key", TEXT, "a searched key"),
@@ -282,8 +242,6 @@ LEVELS = _schema(
     ("low", REAL, "lower quartile over these configs; null for fewer than three"),
     ("high", REAL, "upper quartile over these configs; null for fewer than three"),
 )
-
-
 CELLS = _schema(
     _PART,
     ("kind", TEXT, "`surface`: the value is interpolated; `median`: the median over the cell's configs"),
@@ -299,8 +257,6 @@ CELLS = _schema(
     ("n", INT, "configs in the cell that have a value"),
     ("n_other", INT, "configs in the cell without one"),
 )
-
-
 DIFFERENCES = _schema(
     ("number", INT, "of the confirmed config, as in `configs.parquet`"),
     ("normal_class", TEXT, "the class that was trained on"),
@@ -310,8 +266,6 @@ DIFFERENCES = _schema(
     ("default", REAL, "of the file's own config; null when undefined or not done"),
     ("difference", REAL, "value minus default; null unless both are there"),
 )
-
-
 TRIALS_FIXED = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),

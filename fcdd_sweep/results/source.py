@@ -12,8 +12,6 @@ from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.storage import Location, is_file
 
 _PACKAGE = Path(__file__).parent.parent
-
-
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The date of every member, so that the same source gives the same archive."""
 

@@ -29,45 +29,27 @@ from fcdd_sweep.config.locations import RemotePath, StorageError
 
 Location = Path | RemotePath
 """Where a file or a folder of a run lies."""
-
-
 PATIENCE_S = 120.0
 """For so long an object store may be out of reach before a read or write gives up."""
-
-
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
-
-
 _THREADS = 8
 """Objects that travel at the same time: a request takes tens of milliseconds, whatever its size."""
-
-
 _OBJECT_STORES = ("s3", "gcs", "abfs")
 """Stores without folders: there are none to be made."""
-
-
 PASSING = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT, errno.EPIPE}
     | {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EAGAIN, errno.EINTR, errno.ESTALE}
 )
 """What a store or a file system says that is out of reach for a moment."""
-
-
 LASTING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOTCONN})
 """What they say when the same request fails a moment later, too: another machine, or room made, may help."""
-
-
 _LASTING = re.compile(
     "ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_|SIGNATURE_DOES_NOT_MATCH|EXPIRED|MISSING_AUTHENTICATION|UNRECOGNIZED_CLIENT"
     "|VALIDATION|PERMISSION_DENIED|UNAUTHENTICATED|QUOTA|FAILED_PRECONDITION|[Cc]redentials|not found"
     "|HTTP status 4(?!08|29)"
 )
 """What the stores' own words contain when waiting does not help; pyarrow gives them no error number."""
-
-
 logger = logging.getLogger("fcdd_sweep.storage")
-
-
 T = TypeVar("T")
 
 

@@ -10,78 +10,36 @@ from typing import overload
 from fcdd_sweep.config.locations import RemotePath
 
 EXPERIMENT = "experiment.yaml"
-
-
 PLAN = "plan.parquet"
-
-
 INDEX = "index.parquet"
-
-
 FAILURES = "failures.parquet"
-
-
 ENVIRONMENT = "environment.json"
-
-
 TRIALS = "trials.parquet"
-
-
 REPORT = "report.html"
-
-
 PROGRESS = "progress.json"
 """What the running or last start does or did, for `status`; see docs/watching.md."""
-
-
 ATTEMPTS = ".attempts"
-
-
 TRACKERS = ".trackers"
 """What TensorBoard and W&B keep."""
-
-
 SOURCE = "source"
-
-
 BASELINES_DIR = "baselines"
 """Below a run: the run of its baselines, and pictures of all methods beside each other."""
-
-
 COUNTERPARTS = "counterparts.json"
 """In the run of baselines: by config of the run and method, the name of the baseline's config."""
-
-
 BASELINES = ("hsc", "ae")
 """The methods that FCDD is compared with, in the order of pictures and tables."""
-
-
 SEARCH_DIR = "search"
 """Below a run: the study of its search and what came of it. Names below are those of files in it."""
-
-
 JOURNAL = "journal.log"
 """The study as Optuna keeps it; `optuna-dashboard` opens it."""
-
-
 SEARCH_CONFIGS = "configs.parquet"
-
-
 IMPORTANCE = "importance.parquet"
-
-
 CONFIRMATION = "confirmation.parquet"
-
-
 RUNGS = "rungs.parquet"
-
-
 OPTIMIZATION, LEVELS, CELLS, DIFFERENCES = (
     f"{name}.parquet" for name in ("optimization", "levels", "cells", "differences")
 )
 """What the report's plots of a search are drawn from, made by it from the tables above."""
-
-
 SEARCH_SUMMARY = "search.json"
 """What a search came to:
 
@@ -97,27 +55,13 @@ SEARCH_SUMMARY = "search.json"
   `n`, `mean`, `std`, `low`, `high` (95%, Student's t), `p_value` (Wilcoxon's signed ranks); null for several metrics
 - `tried`: configs that the study was told of, `sentences`: what the report says of all this
 """
-
-
 CONFIG = "config.yaml"
-
-
 HISTORY = "history.parquet"
-
-
 SCORES = "scores.parquet"
-
-
 CURVES = "curves.parquet"
-
-
 DEFECTS = "defects.parquet"
-
-
 METRICS = "metrics.parquet"
 """Written last: a leaf that has it is whole."""
-
-
 MAPS = "maps.npz"
 """Arrays of M test images (those in the pictures, or all; `keep.maps`), row i of each being the same image:
 
@@ -140,14 +84,8 @@ and beside them
   images' own values. True (`lcn`): the image's own level and contrast are gone, and all samples share one range, that
   of the nominal ones
 """
-
-
 SNAPSHOT = "snapshot.pt"
-
-
 LOG = "log.txt"
-
-
 ERROR = "error.txt"
 
 

@@ -30,12 +30,8 @@ from fcdd_sweep.results import files
 
 MOST_BYTES = 32 * 2**30
 """Larger data does not travel."""
-
-
 FileReader = Callable[[Path, int], Iterator[bytes]]
 """Gives the content of a file of the driver's machine, of so many bytes, part by part."""
-
-
 PoolSource = DatasetSource | FolderSource
 
 

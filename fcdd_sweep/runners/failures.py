@@ -37,8 +37,6 @@ class Policy:
 
 
 MOST_WAIT_S = 120.0
-
-
 POLICIES: dict[FailureKind, Policy] = {
     "error": Policy(again=False, words="an error in the trial"),
     "diverged": Policy(again=False, words="the training diverged"),

@@ -36,18 +36,10 @@ from fcdd_sweep.training.result import Observer
 
 _SAME = ("fcdd_sweep", "source", "python", "torch", "numpy")
 """What must not differ between machines; of Python the first two numbers."""
-
-
 DATA_MOST_S = 3600.0
 """How long a machine may take to bring or decode its data."""
-
-
 _BEAT_S = 5.0
-
-
 _DATA_STEP = "Put it at the same path on all machines, or on storage that all see"
-
-
 _SHARED_STEP = "Choose an --output that all machines share, such as NFS or s3://BUCKET/PREFIX"
 
 

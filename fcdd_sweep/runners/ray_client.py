@@ -23,15 +23,9 @@ from fcdd_sweep.runners.ray_session import answers
 from fcdd_sweep.runners.stop_signal import StopSignal
 
 _FAILED, _INTERRUPTED = 1, 130
-
-
 _OF_THE_ACTOR = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RAY_LD_PRELOAD_ON_WORKERS")
 """Variables that a worker of Ray has, and a program of its own must not."""
-
-
 _TRIES = 3
-
-
 _GUIDE = "See docs/clusters.md"
 
 

@@ -30,18 +30,10 @@ from fcdd_sweep.runners.ray_resources import Shares
 from fcdd_sweep.runners.trial_data import fingerprint_of, versions
 
 _MARKS = ".machines"
-
-
 _NOTICED_S = 30.0
 """Ray calls a machine dead after 15 s without an answer."""
-
-
 _PART_BYTES = 2**26
-
-
 _LOOK_EVERY_S = 3.0
-
-
 NOTHING_WORKS_S = 600.0
 """How long to wait for a machine that can run trials when those that are there cannot."""
 

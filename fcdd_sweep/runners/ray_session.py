@@ -17,8 +17,6 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.runners.stop_signal import StopSignal, undisturbed
 
 _PREFIX = "fcdd-ray-"
-
-
 _HELD = "held"
 """Locked as long as the folder's process lives, however it ends."""
 
@@ -60,8 +58,6 @@ _QUIET = {
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
 """No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
-
-
 _TOKEN = secrets.token_hex(32)
 """Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
 

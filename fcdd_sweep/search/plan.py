@@ -17,8 +17,6 @@ from fcdd_sweep.planning.sections import ConfigSections, DataInspector
 
 ROLE, NUMBER = "search.role", "search.number"
 """Parameters of every trial of a search: what it is for, and which config it belongs to."""
-
-
 EVALUATING, CONFIRMING = "judging", "confirmation"
 
 

@@ -11,8 +11,6 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 
 CURVE_KEY = "course"
 """In the study: what a config has reached at the epochs of pruning."""
-
-
 Point = tuple[str, int, int]
 """Normal class, seed and epoch at which validation images were looked at."""
 

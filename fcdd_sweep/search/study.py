@@ -36,8 +36,6 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 State = Literal["running", "done", "failed", "pruned"]
-
-
 _STATES: dict[TrialState, State] = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "running",
@@ -45,19 +43,11 @@ _STATES: dict[TrialState, State] = {
     TrialState.FAIL: "failed",
     TrialState.PRUNED: "pruned",
 }
-
-
 _VALUES, _FACTS, _MADE_FOR, _HOURS = "values", "facts", "made_for", "hours"
-
-
 _POPULATION = 16
 """Of NSGA-II; Optuna's own 50 would spend a usual budget on the first generation, which is drawn at random."""
-
-
 _FEWEST = 4
 """Configs with a value from which importance is estimated."""
-
-
 Describe = Callable[[int, Values], dict[str, Any]]
 """What is to be known of a config beside its values, from its number and values."""
 

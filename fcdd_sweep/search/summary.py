@@ -17,8 +17,6 @@ _REPORTED = {"validation_image_ap": "image_ap", "oracle/image_ap": "image_ap"}
 
 _REPORTED |= {"validation_pixel_auroc": "pixel_auroc", "oracle/pixel_auroc": "pixel_auroc"}
 """The figure of the test set that confirms a search by this metric; image AUROC for others."""
-
-
 _NAMES = {"image_auroc": "image AUROC", "image_ap": "image AP", "pixel_auroc": "pixel AUROC"}
 
 

@@ -18,8 +18,6 @@ from fcdd_sweep.search.pruning import CURVE_KEY
 from fcdd_sweep.search.study import Entry
 
 _CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
-
-
 Confirmed = Sequence[tuple[str, Config, tuple[TrialSpec, ...]]]
 """Role, config and trials on fresh seeds of every config that is confirmed."""
 

@@ -33,12 +33,8 @@ from fcdd_sweep.sweep.session import OnChangedData, SweepResult
 from fcdd_sweep.sweep.sweep import run_sweep
 
 BASELINE_METHODS = tree.BASELINES
-
-
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
 """What a baseline may be told apart from the run; images and tests must be the same."""
-
-
 Counterparts = dict[str, dict[str, str]]
 """By config and method, the name of the baseline's config."""
 

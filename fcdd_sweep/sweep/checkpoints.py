@@ -24,11 +24,7 @@ from fcdd_sweep.training.state import StateError, checked_state, moment_of, read
 
 KEPT = 2
 """How many a trial keeps: should the last one be damaged, there is one more."""
-
-
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)-([0-9a-f]{12})\.pt")
-
-
 logger = logging.getLogger("fcdd_sweep.checkpoints")
 
 

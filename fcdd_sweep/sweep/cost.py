@@ -32,8 +32,6 @@ from fcdd_sweep.training.result import NullObserver
 
 PROBED_EPOCHS = 2
 """Passes through the data that a probe trains: the first pays for the start, the second is timed."""
-
-
 _FREE = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
 """Keys of `training` that do not decide what a pass through the data takes."""
 

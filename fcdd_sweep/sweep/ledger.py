@@ -63,8 +63,6 @@ class FailureLog:
 
 _SAVE_EVERY_S = 2.0
 """The index is written at most this often: what it lacks after a crash is found in the leaves."""
-
-
 _SAVE_SHARE = 0.05
 """Of the driver's time that may go into writing the index, which takes longer the more trials there are."""
 

@@ -23,8 +23,6 @@ from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial_counts import TrialCounts
 
 _EVERY_S, _EVERY_REMOTE_S = 5.0, 15.0
-
-
 _MOST_RUNNING = 100
 """Running trials that are listed; all are counted."""
 

@@ -36,8 +36,6 @@ from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.training.device import choose_device
 
 _TELL_DECODING_EVERY_S = 3.0
-
-
 OnChangedData = Literal["stop", "keep", "redo"]
 
 
@@ -210,7 +208,7 @@ def runner_of(experiment: Experiment, ledger: Ledger, *, local: bool, address: s
     left = partial(ledger.failures_left, faults=faults)
     if local:
         return LocalRunner(faults, left)
-    from fcdd_sweep.runners.ray_driver import TuneRunner  # a run in this process needs no Ray
+    from fcdd_sweep.runners.ray_runner import TuneRunner  # a run in this process needs no Ray
 
     return TuneRunner(experiment.resources, faults, address, failures_left=left)
 

@@ -27,15 +27,9 @@ TRACKED_METRICS = (
     *("train_time_s", "test_time_s", "wall_time_s"),
 )
 """Columns of `metrics.parquet` that a tracker is told."""
-
-
 _LAST_WORDS_S = 60.0
 """How long the end of a sweep waits for what trackers have not heard yet."""
-
-
 Ending = Literal["done", "failed", "stopped"]
-
-
 MetricValues = Mapping[str, float]
 
 

@@ -25,24 +25,14 @@ from fcdd_sweep.training.result import TrainingError
 
 RESIDENT_BYTES = 2**30
 """Pools up to this size, in uint8 pixels, are read once and stay on the device."""
-
-
 READERS = 4
 """Threads that read images; they decide nothing, so their number changes no bits."""
-
-
 AHEAD = 8
 """Training steps whose images are read before they are needed."""
-
-
 CHUNK = 64
 """Images that one thread reads at a time when a pool is made resident."""
-
-
 MOST_TRIES = 100
 """How often an unreadable image is replaced by a further draw before training gives up."""
-
-
 _Result = TypeVar("_Result")
 
 

@@ -23,15 +23,9 @@ from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 SNAPSHOT_VERSION = 2
-
-
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """What torch, and a look at the content, raise for a file that is no snapshot."""
-
-
 _MOST_TOGETHER = 128
-
-
 _PIXELS_TOGETHER = 128 * 96 * 96
 """Images that are scored together: large ones would fill the memory, above all where gradients are kept."""
 

@@ -36,12 +36,8 @@ from fcdd_sweep.training.augment import Geometry, Jitter
 from fcdd_sweep.training.streams import Streams
 
 _TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
-
-
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, over images in 0..1, as torchvision's networks are trained."""
-
-
 _CHUNK = 256
 
 

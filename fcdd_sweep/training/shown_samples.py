@@ -17,8 +17,6 @@ from fcdd_sweep.training.scoring import references
 
 PER_LABEL = 60
 """Samples of each label that pictures choose from; the first 20 are the preview of the training data."""
-
-
 _TOGETHER = 20
 
 

@@ -20,8 +20,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
-
-
 _KEYS = frozenset(
     {
         *("state_version", "network", "optimizer", "schedule", "epoch", "step", "sums", "history", "unreadable"),

@@ -25,8 +25,6 @@ Stream = Literal[
     "dropout",
     "validation",
 ]
-
-
 _NUMBER: dict[Stream, int] = {
     "weights": 0,
     "order": 1,

@@ -22,17 +22,11 @@ from fcdd_sweep.training.streams import Streams
 
 _ROWS, _POOL, _RENDERED = 0, 1, 2
 """Keys in the stream `validation`: of anomalies of the training split, of images from elsewhere, of rendered ones."""
-
-
 _STRENGTHS = 2.0 ** -torch.arange(6)
 """Rendered anomalies take turns in strength, from the generator's own down to a 32nd of it. Were all as plain as in
 training, most configs would find every one of them, and their figures could not tell the configs apart."""
-
-
 _CHUNK = 64
 """Images that are rendered together. It decides which draw an image gets."""
-
-
 RowIndices = npt.NDArray[np.int64]
 
 

@@ -61,7 +61,6 @@ def with_maps(root: Path) -> Path:
 
 MVTEC = {"name": "mvtec", "classes": ["bottle", "carpet"]}
 FOLDER = {"name": "folder"}
-
 FOUND_BY_LOOKING = {
     "mvtec root one level too high": (
         MVTEC,
@@ -219,7 +218,6 @@ FOUND_BY_LOOKING = {
         "ROOT/test_maps/nut/anomalous/000.png: it is not clear which map belongs to which image (000.png).",
     ),
 }
-
 FOUND_BY_DECODING = {
     "corrupt image": (
         FOLDER,

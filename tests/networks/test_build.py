@@ -38,7 +38,6 @@ FCDD = {
     "FCDD_CNN224_VGG_F": ((3, 224, 224), 4_504_833, ReceptiveField(62, 8, 3.5, 28)),
 }
 """Images, number of parameters and receptive field of each network; the paper's where it has them."""
-
 BASELINES = {
     "CNN28": ((1, 28, 28), (48,)),
     "CNN28_W": ((1, 28, 28), (48,)),

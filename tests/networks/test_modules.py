@@ -19,7 +19,6 @@ from fcdd_sweep.networks.build import build_network
 
 Array = npt.NDArray[np.float64]
 VGG = "C3-64 B R P C3-128 B R P C3-256 B R C3-256 B R P C3-512 B R C3-512 B R"
-
 NOTATION = {
     "FCDD_CNN28": ((1, 28, 28), "C5-8 B L P C5-16 P C1-1"),
     "FCDD_CNN28_W": ((1, 16, 16), "C5-128 B L P C5-128 P C1-1"),

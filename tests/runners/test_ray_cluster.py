@@ -10,7 +10,6 @@ from fcdd_sweep.results import files, tree
 from tests.specs import small_experiment
 
 pytestmark = pytest.mark.ray
-
 EXPERIMENT = small_experiment(
     """
 training: {epochs: 2, passes_per_epoch: 1, threads: 1}

@@ -13,7 +13,7 @@ import pytest
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.runners.queue import JobQueue
-from fcdd_sweep.runners.ray_driver import TuneRunner
+from fcdd_sweep.runners.ray_runner import TuneRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works

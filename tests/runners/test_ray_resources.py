@@ -6,7 +6,6 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Resources
 
 pytestmark = pytest.mark.ray
-
 HEAD, SMALL, LARGE = {"CPU": 0.0}, {"CPU": 4.0}, {"CPU": 64.0}
 GPU, TWO_GPUS = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 5.0, "GPU": 2.0}
 

@@ -29,8 +29,6 @@ search:
 """,
     '["3"]',
 )
-
-
 pytestmark = pytest.mark.usefixtures("without_search_report")
 
 

@@ -29,8 +29,6 @@ from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record, Say, one_
 from fcdd_sweep.data.registry import info
 
 CIFAR_SIDE = 32
-
-
 _AGAIN = "Delete the file and place it again, or set dataset.download: true once it is gone"
 
 
@@ -144,8 +142,6 @@ def _only_labels(path: Path) -> CifarBatch:
 
 
 _LABELS = FileCache(_only_labels, keep=12)
-
-
 _PIXELS = FileCache(lambda path: read_batch(path).data, keep=2)
 
 

@@ -18,8 +18,6 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record
 
 _STAMP = "1"
-
-
 _NOTE = "Digits: the same 13 people wrote the training and the test images; a third of each class is the test set."
 
 

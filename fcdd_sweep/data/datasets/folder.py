@@ -22,17 +22,9 @@ from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, wanted_cl
 from fcdd_sweep.data.registry import info
 
 Protocol = Literal["one_vs_rest", "defects"]
-
-
 _SPLITS = ("train", "test")
-
-
 NORMAL = frozenset({"normal", "nominal", "good"})
-
-
 LABEL_FOLDERS = NORMAL | {"anomalous"}
-
-
 LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
 
 

@@ -33,8 +33,6 @@ from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record, Say, one_
 from fcdd_sweep.data.registry import info
 
 IDX_SIDE = 28
-
-
 _AGAIN = "Delete the file and place it again, or set dataset.download: true once it is gone"
 
 
@@ -62,8 +60,6 @@ _SETS = {
     "fmnist": _Set("FashionMNIST", ("train", "t10k")),
     "emnist": _Set("EMNIST", ("emnist-letters-train", "emnist-letters-test"), 1, transposed=True, split="letters"),
 }
-
-
 _FAMILY = {"MNIST", "FashionMNIST", "EMNIST", "KMNIST", "QMNIST"}
 
 

@@ -41,17 +41,9 @@ from fcdd_sweep.data.pools import FilePool
 from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record, Say, wanted_classes
 
 TRAIN_TAR, VAL_TAR, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
-
-
 _PLACE = "Register at https://image-net.org, download it, and place it there; it cannot be downloaded from here"
-
-
 _AGAIN = "Copy both there again"
-
-
 IMAGES_PER_CLASS = 1300
-
-
 _THIRTY = frozenset(IMAGENET30.values())
 
 

@@ -23,18 +23,10 @@ from fcdd_sweep.data.records import DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import MVTEC_CLASSES, info
 
 ARCHIVE = "mvtec_anomaly_detection.tar.xz"
-
-
 URL = f"https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/download/420938113-1629952094/{ARCHIVE}"
-
-
 SHA256 = "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
 """Of the archive behind `URL`, 5,264,982,680 bytes; anomalib publishes the same one."""
-
-
 _GOOD = "good"
-
-
 _AGAIN = "Unpack the class again"
 
 

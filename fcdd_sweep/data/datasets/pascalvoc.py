@@ -28,14 +28,8 @@ from fcdd_sweep.data.records import DatasetScan, Record, Say, one_vs_rest_record
 from fcdd_sweep.data.registry import info
 
 _NEEDED = ("Annotations", "JPEGImages", "ImageSets/Main/train.txt", "ImageSets/Main/val.txt")
-
-
 _NAME = re.compile(r"\w[\w-]*")
-
-
 _LARGEST_XML = 1 << 20
-
-
 _AGAIN = "Unpack VOCtrainval_06-Nov-2007.tar again"
 
 

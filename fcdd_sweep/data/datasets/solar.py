@@ -21,11 +21,7 @@ from fcdd_sweep.data.records import DatasetScan, Record, wanted_classes
 from fcdd_sweep.data.registry import info
 
 TEST_SHARE_NOMINAL = 0.3
-
-
 TEST_SHARE_ANOMALOUS = 0.8
-
-
 _GRADES = {"0.0": "", "0.3333333333333333": "possible", "0.6666666666666666": "likely", "1.0": "certain"}
 
 

@@ -44,8 +44,6 @@ IMAGENET30 = {
     "volcano": "n09472597",
 }
 """The classes of ImageNet-30 in the paper's order, and their WordNet ids."""
-
-
 VOC_TERMS = {
     "aeroplane": ("aeroplane", "airplane", "airliner", "warplane"),
     "bicycle": ("bicycle", "bike"),
@@ -69,21 +67,11 @@ VOC_TERMS = {
     "tvmonitor": ("tvmonitor", "tv", "television", "monitor"),
 }
 """Pascal VOC's classes and the words for them in WordNet; sorrel is the one horse of ImageNet's 1,000 classes."""
-
-
 SYNSET = re.compile(r"n\d{8}")
-
-
 WORDS = "words.txt"
-
-
 _META, _TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
-
-
 _COMPOUND = 4
 """A term of at least so many letters also counts as the end of a longer word: speedboat, hummingbird."""
-
-
 _SHOWN = 100
 
 

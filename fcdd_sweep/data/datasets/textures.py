@@ -22,27 +22,15 @@ from fcdd_sweep.data.registry import info
 
 DEFECTS_VERSION = "1"
 """Raised by hand when a change here, or in `data.datasets.textures`, alters pixels or maps."""
-
-
 AREA = (0.01, 0.15)
 """Smallest and largest share of the crop that a map takes."""
-
-
 FAINT_CONTRAST = 0.1
 """Cover below this is not drawn: nobody would see it."""
-
-
 VISIBLE_CONTRAST = 4.0
 """Gray levels by which a pixel must change to count as seen. At least half of a map's pixels must: a blurred patch of
 an even brick, for instance, shows nothing, and a map of it would name pixels that nobody could find."""
-
-
 _TRIES = 200
-
-
 Gray = npt.NDArray[np.float64]
-
-
 Drawing = tuple[Gray, Gray]
 """Paint in gray levels and cover, both (S, S)."""
 
@@ -224,16 +212,10 @@ def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Gray:
 
 CROP_SIDE = 96
 """Side of a crop in pixels of the photograph. Crops do not depend on `images.load_size`: all configs see the same."""
-
-
 BANDS = ((0, 150), (160, 352), (362, 512))
 """First row (or column) of a band, and the first after it; the 10 between two bands are used by nothing."""
-
-
 TRAIN_CROPS, TEST_CROPS, DEFECT_CROPS = 200, 60, 16
 """Nominal training crops, nominal test crops, and test crops of each defect type, a class."""
-
-
 _STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 """1/p and 1/p^2 for the plastic number p: multiples of them, modulo 1, fill the square evenly for every n
 (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018)."""

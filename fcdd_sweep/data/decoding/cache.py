@@ -21,17 +21,9 @@ from filelock import FileLock
 from fcdd_sweep.config.errors import DataError, Problem
 
 SEAL = "seal.json"
-
-
 _BLOCK = 1 << 16
-
-
 _BLOCKS = 256
-
-
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
 _UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT})
 
 

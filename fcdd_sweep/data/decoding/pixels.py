@@ -23,20 +23,10 @@ from fcdd_sweep.data.records import DecodedImage
 
 DECODER_VERSION = 2
 """Raised by hand when this module gives other pixels for the same file."""
-
-
 Resize = Literal["nearest", "bilinear", "area"]
-
-
 Color = Literal["gray", "rgb"]
-
-
 Aspect = Literal["stretch", "crop"]
-
-
 PixelArray = npt.NDArray[np.uint8]
-
-
 Mask = npt.NDArray[np.bool_]
 
 

@@ -26,20 +26,10 @@ from fcdd_sweep.data.records import DatasetFacts, DatasetScan, DecodedImage, Rec
 
 DecodeProgress = Callable[[int, int], None]
 """Called with the number of images done and the number of all."""
-
-
 AnyNumber = TypeVar("AnyNumber", bound=np.generic)
-
-
 IMAGES = "images.npy"
-
-
 SKIPPED = "skipped.txt"
-
-
 _TABLES, _MASKS, _META = "tables.npz", "masks.bin", "meta.json"
-
-
 _BATCH = 64
 
 

@@ -19,14 +19,8 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
 
 Scale = Literal["local", "global"]
-
-
 ImageIndices = npt.NDArray[np.int64]
-
-
 LABEL_NAMES = ("nominal", "anomalous")
-
-
 NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
 """What is said of an anomaly without a map: among test images, and among training samples, which are given one."""
 
@@ -89,8 +83,6 @@ def global_scale(low: float, high: float) -> ColorScale:
 
 
 _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
-
-
 _PLACE = ("receptive_field", "kernel_std_px", "blur_size_px")
 
 

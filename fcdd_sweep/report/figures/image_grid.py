@@ -18,35 +18,19 @@ from fcdd_sweep.metrics.shown_images import NO_MAP
 from fcdd_sweep.report.figures.style import DPI, FAINT_INK, INK, SMALL_PT, TEXT_PT, TITLE_PT
 
 RgbImages = npt.NDArray[np.uint8]
-
-
 COLOR_MAP = "jet"
-
-
 FRAME = 190
 """Gray level of the frame around each picture."""
-
-
 CELL_IN = 1.1
 """Side of a picture in inches when six stand side by side: the width of a paper's text."""
-
-
 TITLE_IN = 4.8
 """Room for the longest title, however few pictures stand below it."""
-
-
 CHARACTER = 0.63
 """Width of a character as a share of the size of the text, with a little air."""
-
-
 UNKNOWN = 128
 """Gray level of a map that is not there."""
-
-
 ABSENT = 240
 """Gray level of a picture that is not there."""
-
-
 _LINE_IN = 0.15
 """Height of a line of a note."""
 

@@ -22,29 +22,15 @@ from fcdd_sweep.report.text import score_text
 
 LEAST_SIDE = 300
 """Shorter side of a picture in pixels, unless it is very long."""
-
-
 LONGEST = 3
 """The longer side is at most this many times the least side."""
-
-
 _HARD_PIXELS = 100
 """Images of fewer pixels a side are shown with hard edges, as the network sees them."""
-
-
 _BLEND = 0.5
-
-
 _LEAST_WIDTH = 560
 """Room for score and verdict beside one another."""
-
-
 _MARGIN, _GAP, _BAR = 16, 10, 14
-
-
 _TITLE, _TEXT, _SMALL = 17, 15, 13
-
-
 _VERDICT = {"anomalous": "#b3261e", "nominal": "#1a7f4b"}
 
 

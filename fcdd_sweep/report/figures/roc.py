@@ -23,8 +23,6 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_table
 
 Kind = Literal["image", "pixel"]
-
-
 _LEGEND_INSIDE = 6
 """Up to this many lines, the legend fits into the empty corner of a ROC plot."""
 

@@ -20,11 +20,7 @@ from fcdd_sweep.report.figures.trial_figures import draw_trial
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial, brief
 
 ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
-
-
 KINDS: tuple[Kind, ...] = ("image", "pixel")
-
-
 MOST_CLASSES = 100
 """Classes, over all configs, whose pictures are drawn. Each takes about a second and a share of the page, so that those
 of a search over hundreds of configs would take hours, and the page could not be opened."""

@@ -19,21 +19,11 @@ from fcdd_sweep.results.files import write_atomically
 
 # TrueType text is what publishers ask for. Set once here: switching it around each file is not safe among threads.
 matplotlib.rcParams["pdf.fonttype"] = 42
-
-
 # Names inside an SVG are drawn by chance otherwise, and the same files would not give the same page.
 matplotlib.rcParams["svg.hashsalt"] = "fcdd_sweep"
-
-
 DPI = 200
-
-
 TITLE_PT, TEXT_PT, SMALL_PT = 10.5, 9.0, 7.5
-
-
 INK, FAINT_INK, GRID = "#1b1f24", "#6a737d", "#e3e6ea"
-
-
 LINE_COLORS = (
     "#0072B2",
     "#D55E00",
@@ -47,15 +37,11 @@ LINE_COLORS = (
     "#5F6B7A",
 )
 """Told apart by most color-blind readers."""
-
-
 _OPTIONS: dict[str, dict[str, Any]] = {
     ".pdf": {"metadata": {"CreationDate": None}},
     # higher levels of compression take several times as long for a few percent of size
     ".png": {"dpi": DPI, "pil_kwargs": {"compress_level": 1}},
 }
-
-
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 

@@ -21,11 +21,7 @@ from fcdd_sweep.report.figures.style import save
 from fcdd_sweep.report.run_files import read_curves
 
 PREVIEW_FILE, LOSS_FILE, TRIAL_ROC_FILE = "ds_preview.png", "loss.pdf", "roc_curve.pdf"
-
-
 OVERVIEW, TRAINING = "heatmaps_global.png", "train_heatmaps_global.png"
-
-
 _SCALES: tuple[Scale, ...] = ("local", "global")
 
 

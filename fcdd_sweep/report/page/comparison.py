@@ -27,14 +27,8 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 
 _PARTS = ("mean", "std", "n", "low", "high")
-
-
 COMPARISON_HTML, COMPARISON_CSV, COMBINED = "comparison.html", "comparison.csv", "combined"
-
-
 _NOTE = "Colors: each method and seed by the range of its own reference images, blue low and red high."
-
-
 Paths = npt.NDArray[np.str_]
 
 

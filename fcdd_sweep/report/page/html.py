@@ -90,8 +90,6 @@ $body
 </body>
 </html>
 """)
-
-
 _STYLE = """
 :root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --faint: #5b6570; --line: #dfe3e8;
   --accent: #0b5cad; --tint: #0b5cad1f; --done: #1a7f4b; --failed: #c4302b; --missing: #b7791f; }

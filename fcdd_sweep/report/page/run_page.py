@@ -39,8 +39,6 @@ _HOW_TO_READ = (
     "spread, interval and n are those of the seeds that all these classes have. n/a is undefined, for instance because "
     "the test set holds one label only. " + INTERVAL_RULE
 )
-
-
 _MOST_LISTED = 50
 """Bullets and failures that the page lists at most; a sweep whose every trial fails would fill it otherwise."""
 

@@ -14,12 +14,8 @@ from fcdd_sweep.metrics.ranking import FloatArray
 
 LAST = "all"
 """The choice that stands after all numbers, whatever the order in the file."""
-
-
 MOST_GROUPS = 12
 """Up to this many distinct values of a range, each is a group of its own."""
-
-
 BINS = 6
 """Parts of equal width, on the axis's scale, of a range with more values."""
 

@@ -20,8 +20,6 @@ from fcdd_sweep.report.text import LEAST_FOR_INTERVAL
 
 _MOST_CLASSES = 40
 """Classes that get a row of their own; of more, those that differ most."""
-
-
 ORACLE_TEXT = (
     "Oracle: configs were selected on the test set. Figures of the chosen config are better than those of one that "
     "was chosen honestly, and no estimate of what it does on new images."
@@ -144,8 +142,6 @@ def _draw_dumbbell(ax: Any, rows: Sequence[TableRow], height: float) -> None:
 
 
 _DEFAULT: dict[str, Any] = {"marker": "D", "color": "white", "markeredgecolor": DEFAULT_COLOR, "markersize": 6.5}
-
-
 _BEST: dict[str, Any] = {"marker": "o", "color": BEST_COLOR, "markersize": 7}
 
 

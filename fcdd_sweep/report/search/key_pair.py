@@ -14,23 +14,13 @@ from fcdd_sweep.report.search.record import SearchRecord
 
 _WIDTHS = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45)
 """Standard deviations of the smoothing Gaussian that are tried, in lengths of an axis."""
-
-
 _LEAST = 10
 """Configs that an interpolation needs."""
-
-
 _MOST = 1000
 """Configs that it is made from; of more, evenly many."""
-
-
 _LEAST_SKILL = 0.25
 """Below it nothing is drawn: the best of so many widths explains a little of mere noise."""
-
-
 _GRID = 48
-
-
 _NEAR = float(np.exp(-0.5))
 """Weight of one config that is one width away: where all together weigh less, nothing is interpolated."""
 

@@ -19,11 +19,7 @@ from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.text import NOT_DEFINED
 
 BoolArray = npt.NDArray[np.bool_]
-
-
 DONE_COLOR, BEST_COLOR, DEFAULT_COLOR = LINE_COLORS[0], LINE_COLORS[1], INK
-
-
 STATE_MARKS: dict[str, dict[str, Any]] = {
     "pruned": {"marker": "v", "color": LINE_COLORS[5]},
     "failed": {"marker": "X", "color": LINE_COLORS[3]},
@@ -31,15 +27,9 @@ STATE_MARKS: dict[str, dict[str, Any]] = {
     "incomplete": {"marker": "s", "color": FAINT_INK, "markerfacecolor": "none"},
 }
 """How configs without a value are marked: by shape as well as color."""
-
-
 _MOST_TICKS = 12
-
-
 _CHARACTER_IN, _HANDLE_IN = 0.062, 0.62
 """Inches that a character and the mark of a legend's entry take at most."""
-
-
 _NAMES = {"auroc": "AUROC", "ap": "AP", "s": "(s)"}
 
 

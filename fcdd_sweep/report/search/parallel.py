@@ -20,12 +20,8 @@ from fcdd_sweep.report.search.record import SearchRecord
 
 _MOST_KEYS = 8
 """Axes of the parallel coordinates beside the metric's."""
-
-
 _UNSET = -0.13
 """Height of what has no place on an axis: an absent key, a config without a value."""
-
-
 _MOST_VECTOR = 1000
 """Lines beyond which a picture holds them as pixels."""
 

@@ -16,15 +16,9 @@ from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import write_rows
 
 LIMIT, LEARNING_RATE = "anomalies.limit", "training.learning_rate"
-
-
 TWO_SIDED = 1.96
 """Standard errors to either side that a normal variable stays within in 95 of 100 cases."""
-
-
 LEAST_FOR_QUARTILES = 3
-
-
 CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
 """Figures of the test set in `confirmation.parquet`."""
 

@@ -29,8 +29,6 @@ from fcdd_sweep.report.search.plot_data import LIMIT, TWO_SIDED, running_best
 from fcdd_sweep.report.search.record import STATES, SearchRecord
 
 _COLUMNS = 3
-
-
 _BARE_STATES = STATES[1:]
 """States without a value."""
 
@@ -214,8 +212,6 @@ _DEFAULT_POINT: dict[str, Any] = {
     "s": 36,
     "zorder": 4,
 }
-
-
 _BEST_POINT: dict[str, Any] = {
     **{"marker": "*", "color": BEST_COLOR, "edgecolors": INK},
     **{"linewidths": 0.6, "s": 130, "zorder": 5},

@@ -20,11 +20,7 @@ from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
 
 STATES = ("done", "pruned", "failed", "running", "incomplete")
-
-
 ORACLE_MARK = "oracle: selected on the test set"
-
-
 PARAMETER = "param."
 
 

@@ -22,15 +22,9 @@ from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning, surface_note
 
 _ENDINGS = (".pdf", ".png")
-
-
 _ONCE = ("confirmation", "course", "importance", "pareto", "pruning")
-
-
 _LEAST = 2
 """Configs with a value that a plot over keys needs."""
-
-
 _BY_METRIC = ("levels", "pair", "slices", "parallel")
 
 

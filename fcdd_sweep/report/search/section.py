@@ -19,8 +19,6 @@ from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results import tree
 
 _TOP = 10
-
-
 _MOST_ROWS = 1000
 
 

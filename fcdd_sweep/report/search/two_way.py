@@ -142,8 +142,6 @@ def _draw_surface(ax: Any, search: SearchRecord, index: int, pair: Pair, colors:
 
 
 _BEST_MARK: dict[str, Any] = {"marker": "*", "color": BEST_COLOR, "markeredgecolor": INK, "markersize": 13}
-
-
 _DEFAULT_MARK: dict[str, Any] = {"marker": "D", "color": "white", "markeredgecolor": DEFAULT_COLOR, "markersize": 7}
 
 

@@ -179,7 +179,6 @@ def remove(*names: str) -> Callable[[Path], None]:
 
 ONE_JPEG = tarred(dict(list(training_images(1, ["n12267677"])["n12267677"].items())))
 BAD_HEADER = tarred(training_images(3, ["n12267677"])["n12267677"])
-
 WRONG: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "no training tar": (remove(TRAIN_TAR), ["ROOT: holds neither ILSVRC2012_img_train.tar nor train/n########|place"]),
     "no validation tar": (remove(VAL_TAR), ["ROOT: holds neither ILSVRC2012_img_val.tar nor val/n########|Register"]),

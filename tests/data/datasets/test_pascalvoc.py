@@ -87,7 +87,6 @@ def replace_list(split: str, content: str) -> Callable[[Path], object]:
 
 BOMB = '<!DOCTYPE a [<!ENTITY b "ha"><!ENTITY c "&b;&b;">]><annotation><object><name>&c;</name></object></annotation>'
 THEFT = '<!DOCTYPE a SYSTEM "file:///etc/passwd"><annotation><object><name>horse</name></object></annotation>'
-
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no validation list": (
         lambda folder: (folder / "ImageSets" / "Main" / "val.txt").unlink(),

@@ -32,7 +32,6 @@ from tests.trees import truncate
 
 GRAY = Images(load_size=28, size=28, color="gray")
 RGB = Images(load_size=32, size=32)
-
 RAW, BATCHES = "MNIST/raw", "cifar-10-batches-py"
 PICTURES, LABELS = f"{RAW}/train-images-idx3-ubyte", f"{RAW}/train-labels-idx1-ubyte"
 
