@@ -189,7 +189,7 @@ def _unreadable_notes(pool: ImagePool, unreadable: Sequence[int], wanted: int) -
 def _rendered(source: str, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
     """One anomaly on each held-out image, on the CPU: the same ones wherever a trial runs.
 
-    Noise is negated pixel by pixel, as in `anomalies.malform`, so that it shows on any ground.
+    Noise is negated pixel by pixel, as in `anomalies.online`, so that it shows on any ground.
     """
     count = min(len(held_out), MOST_IN_VALIDATION)
     below = held_out[np.arange(count) * len(held_out) // max(count, 1)]  # at equal distances
