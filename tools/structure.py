@@ -2,8 +2,8 @@
 
     python tools/structure.py [CHECKOUT]
 
-A module's importers are the other modules of the package that import it, at their top or inside functions. A `TrialSpec`
-visits every file that names the type or has a parameter `spec` or `specs`.
+A module's importers are the other modules of the package that import it, at their top or inside functions. A
+`TrialSpec` visits every file that names the type or has a parameter `spec` or `specs`.
 """
 
 from __future__ import annotations
