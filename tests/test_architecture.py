@@ -148,14 +148,50 @@ def test_reports_and_plans_need_neither_torch_nor_ray(statement):
     assert result.returncode == 0, result.stderr
 
 
-def test_training_and_sweeps_in_process_need_neither_ray_nor_optuna():
-    result = blocked("import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.predict", "ray", "optuna")
-    assert result.returncode == 0, result.stderr
+_FORKS = """
+import os, sys, traceback
+import torch  # takes most of the time of either case, so it is imported once
+for statement, packages in {cases!r}:
+    if not os.fork():
+        class Block:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] in packages:
+                    raise ModuleNotFoundError(name)
+        sys.meta_path.insert(0, Block())
+        try:
+            exec(statement)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+WITH_TORCH = {
+    "training and sweeps in process need neither Ray nor Optuna": (
+        "import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.run, fcdd_sweep.predict",
+        ("ray", "optuna"),
+    ),
+    "a worker starts without torchvision, which few networks need": (
+        "import fcdd_sweep.runners.ray_worker",
+        ("torchvision", "sklearn", "matplotlib"),
+    ),
+    "a blocked package really is blocked": ("import scipy", ("scipy",)),
+}
 
 
-def test_a_worker_starts_without_torchvision_which_few_networks_need():
-    result = blocked("import fcdd_sweep.runners.ray_worker", "torchvision", "sklearn", "matplotlib")
-    assert result.returncode == 0, result.stderr
+@pytest.fixture(scope="module")
+def with_torch():
+    """The exit codes of `WITH_TORCH`, each case in a fork of one process that has imported torch, and what they said."""
+    program = _FORKS.format(cases=list(WITH_TORCH.values()))
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    return dict(zip(WITH_TORCH, map(int, result.stdout.split()), strict=True)), result.stderr
+
+
+@pytest.mark.parametrize("case", WITH_TORCH)
+def test_importing_with_torch(case, with_torch):
+    codes, said = with_torch
+    assert codes[case] == (1 if case == "a blocked package really is blocked" else 0), said
 
 
 def test_a_blocked_package_really_is_blocked():
