@@ -182,7 +182,7 @@ WITH_TORCH = {
 
 @pytest.fixture(scope="module")
 def with_torch():
-    """The exit codes of `WITH_TORCH`, each case in a fork of one process that has imported torch, and what they said."""
+    """Return the exit codes of `WITH_TORCH`, each case in a fork of one process that imported torch, and stderr."""
     program = _FORKS.format(cases=list(WITH_TORCH.values()))
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     return dict(zip(WITH_TORCH, map(int, result.stdout.split()), strict=True)), result.stderr
