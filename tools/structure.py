@@ -37,6 +37,18 @@ def imports_of(trees: dict[str, ast.Module], package: str) -> dict[str, set[str]
     return graph
 
 
+def tested_by(checkout: Path, trees: dict[str, ast.Module], package: str) -> set[str]:
+    """Return the modules that a file below `tests` imports, at its top or inside functions."""
+    texts = [path.read_text() for path in (checkout / "tests").rglob("*.py")]
+    used = set()
+    for text in texts:
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(package):
+                module = node.module.removeprefix(package).removeprefix(".")
+                used |= {module, *(f"{module}.{alias.name}".removeprefix(".") for alias in node.names)}
+    return used & trees.keys()
+
+
 def circles_of(graph: dict[str, set[str]]) -> list[list[str]]:
     """Return the groups of modules that import each other, by Tarjan's algorithm (1972)."""
     index: dict[str, int] = {}
@@ -107,6 +119,7 @@ def main() -> None:
         f"longest {max(lengths)}, of {len(lengths)}; more than six arguments: {sum(count > 6 for count in arguments)}"
     )
     print(f"modules with one importer: {len(single)}")
+    print(f"modules that no test imports: {len(trees.keys() - tested_by(checkout, trees, root.name))}")
     print(f"import circles: {len(circles)} {circles if circles else ''}".rstrip())
     print(f"modules that a TrialSpec visits: {sum(names_spec(tree) for tree in trees.values())}")
 
