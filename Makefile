@@ -1,5 +1,6 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
+# make test-fast    the tests that take under a second each; under 90 s on two cores
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-plain test-ray test-faults test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-plain test-ray test-faults test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -19,6 +20,9 @@ test: lint types
 
 test-plain: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
+
+test-fast: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not slow'
 
 test-ray: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not faults'
