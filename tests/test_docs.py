@@ -137,7 +137,7 @@ def test_what_follows_each_kind_of_failure_is_documented():
 
 def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
     monkeypatch.chdir(digits_run)
-    blocks = [block for block in code_blocks("python") if "run_sweep" not in block]
+    blocks = [block for block in code_blocks("python") if "run_experiment" not in block]
     assert len(blocks) == 2
     for block in blocks:
         exec(block, {})
@@ -146,7 +146,7 @@ def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
 
 
 def test_the_names_of_the_readme_are_there():
-    (block,) = [block for block in code_blocks("python") if "run_sweep" in block]
+    (block,) = [block for block in code_blocks("python") if "run_experiment" in block]
     exec(block.splitlines()[0], {})
     exec("from fcdd_sweep.networks import build_network; from fcdd_sweep.anomalies import render", {})
 
