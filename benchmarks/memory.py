@@ -25,6 +25,7 @@ from skimage import data
 
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.runners.trial_data import corpus_of
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 
 EXPERIMENT = Path(__file__).parent.parent / "experiments" / "mvtec.yaml"
@@ -73,7 +74,7 @@ def measure(network: str, root: Path, threads: int) -> None:
     (spec,) = planned.specs
     corpus, before = corpus_of(spec.settings), peak_gib()
     started = time.perf_counter()
-    outcome = train(spec, corpus)
+    outcome = train(spec, TrialData(corpus))
     seconds = time.perf_counter() - started
     parts = f"{outcome.metrics['train_time_s']:6.0f} s for 2 steps of {BATCH}, {seconds:6.0f} s in all"
     print(f"{network:22} {peak_gib():6.2f} GiB at its peak ({before:.2f} before training), {parts}", flush=True)

@@ -19,6 +19,7 @@ import numpy as np
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.runners.trial_data import corpus_of
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 
 
@@ -57,7 +58,7 @@ def main() -> None:
         if options.classes and spec.normal_class not in options.classes:
             continue
         corpus = corpus_of(spec.settings)
-        outcome = train(spec, corpus if options.preset == "textures" else without_test_images(corpus))
+        outcome = train(spec, TrialData(corpus if options.preset == "textures" else without_test_images(corpus)))
         figures.append([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]])
         print(f"{spec.normal_class:10} image AUROC {figures[-1][0]:.3f}  pixel AUROC {figures[-1][1]:.3f}", flush=True)
     image, pixel = np.mean(figures, axis=0)

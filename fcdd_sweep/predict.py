@@ -142,8 +142,8 @@ def _pictures(found: Sequence[tuple[Path, Path]]) -> list[Path]:
 def _shown(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
     """(N, S, S) heatmaps, blurred where the experiment wants its pictures so."""
     heatmaps: npt.NDArray[np.float32] = detector.heatmaps(detection.maps)[:, 0].numpy()
-    place = detector.place
-    return blur(heatmaps, place.blur_size, place.std) if detector.settings.heatmaps.blur else heatmaps
+    geometry = detector.map_geometry
+    return blur(heatmaps, geometry.blur_size, geometry.std) if detector.settings.heatmaps.blur else heatmaps
 
 
 def _colored(detector: Detector, heatmaps: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ColorScale, str]:

@@ -33,8 +33,8 @@ HEAVY = {
     "ray": ["runners/ray_"],
     "optuna": ["search/"],
     "torch": [
-        *("training/", "networks/build", "networks/backbones", "networks/pretrained", "anomalies/"),
-        *("data/transforms", "runners/trial_data", "sweep/trial", "predict"),
+        *("networks/build", "networks/layer_modules", "networks/backbones", "networks/pretrained", "training/"),
+        *("anomalies/", "data/transforms", "runners/trial_data", "sweep/trial", "predict"),
     ],
     "tensorboardX": ["sweep/trackers"],
     "mlflow": ["sweep/trackers"],

@@ -7,6 +7,7 @@ import torch
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
 
@@ -23,7 +24,7 @@ def on_gpu(**sections):
 @pytest.mark.parametrize("mode", ["malformed_normal", "malformed_normal_gt"])
 def test_the_same_trial_twice_gives_the_same_bits(mode):
     anomalies = {"mode": mode, "source": "confetti"}
-    first, second = (train(on_gpu(anomalies=anomalies), defects_corpus()) for _ in range(2))
+    first, second = (train(on_gpu(anomalies=anomalies), TrialData(defects_corpus())) for _ in range(2))
     assert first.scores == second.scores
     assert [record.loss for record in first.history] == [record.loss for record in second.history]
 
@@ -41,7 +42,7 @@ def test_anomalies_made_read_or_taken_give_the_same_bits(anomalies, monkeypatch)
     monkeypatch.setattr(anomaly_pools, "RESIDENT_BYTES", 1000)
     exposure = ArrayPool(np.random.default_rng(0).integers(0, 255, (50, 1, 32, 32)).astype(np.uint8))
     trial = on_gpu(anomalies=anomalies, evaluation={"reserved_anomalies": 2})
-    first, second = (train(trial, defects_corpus(), exposure) for _ in range(2))
+    first, second = (train(trial, TrialData(defects_corpus(), exposure)) for _ in range(2))
     assert first.scores == second.scores
 
 
@@ -67,13 +68,13 @@ def test_every_method_gives_the_same_bits_twice(sections):
     trial = on_gpu(**{**sections, "training": training})
     images = trial.settings.images
     corpus = defects_corpus(raw=images.load_size, channels=images.channels, maps=False)
-    first, second = (train(trial, corpus) for _ in range(2))
+    first, second = (train(trial, TrialData(corpus)) for _ in range(2))
     assert first.scores == second.scores
 
 
 def test_a_snapshot_made_on_a_gpu_scores_the_same_on_a_cpu(tmp_path):
     corpus = defects_corpus()
-    outcome = train(on_gpu(), corpus)
+    outcome = train(on_gpu(), TrialData(corpus))
     torch.save(outcome.snapshot, tmp_path / "snapshot.pt")
     detector = load_detector(tmp_path / "snapshot.pt", "cpu")
     scores = detector.detect(corpus.images[corpus.is_test]).scores.numpy()

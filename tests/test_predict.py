@@ -14,6 +14,7 @@ from fcdd_sweep.predict import _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
 
@@ -22,7 +23,7 @@ CORPUS = defects_corpus()
 
 @pytest.fixture(scope="module")
 def outcome():
-    return train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), CORPUS)
+    return train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(CORPUS))
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_decisions_follow_the_threshold(outcome, snapshot, test_images, tmp_path
 
 
 def test_without_a_threshold_nothing_is_decided(test_images, tmp_path):
-    torch.save(train(spec(), CORPUS).snapshot, tmp_path / "plain.pt")
+    torch.save(train(spec(), TrialData(CORPUS)).snapshot, tmp_path / "plain.pt")
     rows = files.read_table(predict(tmp_path / "plain.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()
     assert {row["anomalous"] for row in rows} == {None}
 
@@ -177,7 +178,7 @@ def test_images_of_one_name_get_pictures_of_their_own(snapshot, tmp_path, monkey
 
 
 def test_a_trial_without_test_images_still_gives_readable_heatmaps(tmp_path, test_images):
-    outcome = train(spec(), dataclasses.replace(CORPUS, is_test=np.zeros(64, dtype=bool)))
+    outcome = train(spec(), TrialData(dataclasses.replace(CORPUS, is_test=np.zeros(64, dtype=bool))))
     torch.save(outcome.snapshot, tmp_path / "untested.pt")
     result = predict(tmp_path / "untested.pt", [test_images[1][0]], tmp_path / "out")
     picture = np.asarray(Image.open(next(result.heatmaps.rglob("*.png"))))

@@ -1,8 +1,11 @@
-"""FCDD networks, their receptive fields and upsampling. `registry` and `receptive_field` need no torch."""
+"""Networks of FCDD and its baselines, their receptive fields and upsampling.
+
+`registry`, `layers`, `receptive_field` and most of `describe` need no torch, so that plans are made without it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fcdd_sweep.networks.build import build_network
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["build_network"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "build_network":
         from fcdd_sweep.networks.build import build_network
 

@@ -12,26 +12,24 @@ from torch import Tensor, nn
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.metrics.heatmap_values import upsampling_weights
-from fcdd_sweep.networks.baseline_layers import decoder_to, dense_layers, fitted
-from fcdd_sweep.networks.build_layers import draw_as_vgg, modules_of
 from fcdd_sweep.networks.describe import cut_of, field_of, problems_before_reading, starting_weights
-from fcdd_sweep.networks.layers import LayerSpec
-from fcdd_sweep.networks.pretrained import load_imagenet, misfit, put, read_weights
+from fcdd_sweep.networks.layer_modules import build_layers, init_as_vgg
+from fcdd_sweep.networks.layers import LayerSpec, decoder_to, dense_layers, fit_decoder
+from fcdd_sweep.networks.pretrained import copy_weights, load_imagenet, misfit, read_weights
 from fcdd_sweep.networks.receptive_field import ReceptiveField
 from fcdd_sweep.networks.registry import NETWORKS, TO_MAP, MethodName
 
 ImageShape = tuple[int, int, int]
 
 
-class Net(nn.Module):
-    """What the networks of all methods have in common.
+class BaseNetwork(nn.Module):
+    """Base of the networks of all methods.
 
     Attributes:
-        in_shape: channels, height and width of its images.
-        receptive_field: size, jump, shift of a cell of its map in input pixels, and the number of cells along the
-            width; the map is the output of FCDD networks and lies before the dense layers of the others.
         method: what it is trained for.
-        draws: whether it draws from torch's global generators in training mode, as dropout does.
+        in_shape: channels, height and width of its images.
+        receptive_field: of the cells of its map, in input pixels. The map is the output of FCDD networks, and the
+            input of the dense layers of the others.
     """
 
     method: ClassVar[MethodName]
@@ -43,11 +41,19 @@ class Net(nn.Module):
 
     @property
     def draws(self) -> bool:
+        """Whether it draws from torch's global generators in training mode, as dropout does."""
         return any(getattr(module, "p", 0) for module in self.modules())
 
+    def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
+        """Return anomaly maps as heatmaps; those of the baselines are over pixels and stay as they are."""
+        return maps
 
-class FCDDNet(Net):
-    """A fully convolutional network whose output cells know what they see."""
+
+class FCDDNet(BaseNetwork):
+    """A fully convolutional network with one output cell per receptive field.
+
+    Source: Liznerski et al., ICLR 2021 (arXiv:2007.01760), section 3.
+    """
 
     method = "fcdd"
 
@@ -56,15 +62,16 @@ class FCDDNet(Net):
         self.layers = layers
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images to (N, 1, U, V) output cells, before any distance is taken."""
+        """Map (N, C, H, W) images to (N, 1, U, V) output cells, before any distance is computed."""
         return self.layers(images)
 
     def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
-        """(N, 1, U, V) anomaly maps to (N, 1, H, W) heatmaps; see `metrics.heatmap_values`. Gradients pass through.
+        """Upsample (N, 1, U, V) anomaly maps to (N, 1, H, W) heatmaps by a Gaussian per cell; differentiable.
 
         Args:
             maps: on any device; half precision is raised to float32, since the weights span many magnitudes.
             std: standard deviation of the Gaussian in pixels; None: by the receptive field's size.
+        Source: the paper, section 3, heatmap upsampling; as two matrix products, see `metrics.heatmap_values`.
         """
         field = (self.receptive_field.size, self.receptive_field.jump, self.receptive_field.shift)
         kind = torch.promote_types(maps.dtype, torch.float32)
@@ -78,13 +85,13 @@ class FCDDNet(Net):
 def _weights(
     field: tuple[int, int, float], cells: int, out_size: int, std: float | None, device: torch.device, kind: torch.dtype
 ) -> Tensor:
-    """`upsampling_weights` on a device, sent there once. Never an inference tensor, as later calls may train."""
+    """Return `upsampling_weights` on a device, copied once; not an inference tensor, since later calls may train."""
     with torch.inference_mode(mode=False):
         return torch.tensor(upsampling_weights(field, cells, out_size, std), dtype=kind, device=device)
 
 
-class HSCNet(Net):
-    """A convolutional network with dense layers behind it, for the hypersphere classifier."""
+class HSCNet(BaseNetwork):
+    """A convolutional network followed by dense layers, for the hypersphere classifier (HSC)."""
 
     method = "hsc"
 
@@ -96,12 +103,12 @@ class HSCNet(Net):
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images to (N, D)."""
+        """Map (N, C, H, W) images to (N, D) codes."""
         return self.head(self.features(images))
 
 
-class AENet(Net):
-    """An autoencoder: the hypersphere classifier's network, and a decoder on its output."""
+class AENet(BaseNetwork):
+    """An autoencoder: the network of the hypersphere classifier, followed by a decoder."""
 
     method = "ae"
 
@@ -111,7 +118,7 @@ class AENet(Net):
         self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) images to (N, C, H, W) reconstructions."""
+        """Map (N, C, H, W) images to (N, C, H, W) reconstructions."""
         return self.decoder(self.encoder(images))
 
 
@@ -122,17 +129,17 @@ def build_network(
     seed: int | None = None,
     weights: str | Path = "auto",
 ) -> FCDDNet | HSCNet | AENet:
-    """A network of the table, on the CPU.
+    """Build a network of the registry, on the CPU.
 
     Args:
         name: one of `networks.registry.NETWORKS`.
         in_shape: channels, height and width of the images.
         bias: biases in convolutions and dense layers, and affine batch norms.
-        seed: the weights are drawn from this seed alone and no global generator moves; None: from torch's global one.
-        weights: `auto`: what the name says; `imagenet`, `none`, or a file of a state dict.
+        seed: of the initial weights, drawn without advancing torch's global generator; None: draw from that one.
+        weights: `auto` (as the registry has it), `imagenet`, `none`, or the path of a state dict.
 
     Raises:
-        InputError: an unknown network, images that do not fit it, or weights that do not.
+        InputError: the network is unknown, or the images or the weights do not fit it.
     """
     network = Network.model_validate({"name": name, "bias": bias, "weights": weights})
     method = NETWORKS[name].method if name in NETWORKS else "fcdd"
@@ -146,17 +153,17 @@ def network_of(
     seed: int | None,
     pretrained: bool = True,  # noqa: FBT001, FBT002
 ) -> FCDDNet | HSCNet | AENet:
-    """The network of an experiment, on the CPU.
+    """Build the network of an experiment, on the CPU.
 
     Args:
-        network: as in an experiment.
+        network: the section of the experiment.
         method: `fcdd`, `hsc` or `ae`.
         in_shape: channels, height and width of the images.
         seed: as for `build_network`.
-        pretrained: False when all weights are loaded right afterwards: none are read or downloaded here.
+        pretrained: False: read and download no weights, because the caller loads all of them next.
 
     Raises:
-        InputError: there is no such network, images or weights do not fit it, or weights cannot be had.
+        InputError: the network is unknown, the images or the weights do not fit it, or the weights are not available.
     """
     random = network.model_copy(update={"weights": "none"})
     sides = dict.fromkeys(in_shape[1:])
@@ -170,28 +177,28 @@ def network_of(
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
-        built = _built(network, in_shape, method)
+        built = _build(network, in_shape, method)
     if pretrained and (start := starting_weights(network)) != "none":
         weights = read_weights(start) if isinstance(start, Path) else load_imagenet(network.backbone)
         if problem := misfit(weights, torchvision_tensors(built), str(start)):
             raise InputError(problem)
-        put(weights, torchvision_tensors(built))
+        copy_weights(weights, torchvision_tensors(built))
     return built
 
 
 def problem_of_file(network: Network, method: str, channels: int, path: Path) -> Problem | None:
-    """Why a file of weights does not fit a network that is sound apart from it."""
+    """Return why a file of weights does not fit a network that is otherwise valid; None where it fits."""
     side = 224 if network.name is None else NETWORKS[network.name].input_size
-    with torch.device("meta"):  # names and shapes are wanted, not numbers
-        built = _built(network, (channels, side, side), method)
+    with torch.device("meta"):  # names and shapes are enough
+        built = _build(network, (channels, side, side), method)
     try:
         return misfit(read_weights(path), torchvision_tensors(built), str(path))
     except InputError as error:
         return error.problems[0]
 
 
-def torchvision_tensors(net: Net) -> dict[str, Tensor]:
-    """The weights of a network that are torchvision's, by their names there. Copying into them changes the network."""
+def torchvision_tensors(net: BaseNetwork) -> dict[str, Tensor]:
+    """Return the tensors of a network that torchvision's model has, by torchvision's names, without copying them."""
     if isinstance(net, AENet):
         return torchvision_tensors(net.encoder)
     from fcdd_sweep.networks.backbones import Trunk  # see `_trunk`
@@ -202,42 +209,42 @@ def torchvision_tensors(net: Net) -> dict[str, Tensor]:
     tensors = {f"features.{name}": tensor for name, tensor in layers.state_dict().items()}
     if isinstance(net, HSCNet):
         numbers = ((name.partition("."), tensor) for name, tensor in net.head.state_dict().items())
-        # pooling and flattening are layers of the head here and are not in torchvision's `classifier`
+        # pooling and flattening are layers of this head, and not of torchvision's `classifier`
         tensors |= {f"classifier.{int(number) - 2}.{last}": tensor for (number, _, last), tensor in numbers}
     return tensors
 
 
-def _built(network: Network, in_shape: ImageShape, method: str) -> FCDDNet | HSCNet | AENet:
-    """The network with random weights."""
+def _build(network: Network, in_shape: ImageShape, method: str) -> FCDDNet | HSCNet | AENet:
+    """Build the network with random weights."""
     field = field_of(network, method, in_shape[2])
     bias, channels = network.bias, in_shape[0]
     front, shape = _front(network, in_shape)
     if method == "fcdd":
-        to_map, _ = modules_of((TO_MAP,), shape, channels, bias=bias)
+        to_map, _ = build_layers((TO_MAP,), shape, channels, bias=bias)
         return FCDDNet(nn.Sequential(*front, *to_map), in_shape, field)
-    dense, decoder = _behind_front(network, shape, in_shape)
-    head, code = modules_of(dense, shape, channels, bias=bias)
+    dense, decoder = _dense_and_decoder(network, shape, in_shape)
+    head, code = build_layers(dense, shape, channels, bias=bias)
     if network.name is not None and NETWORKS[network.name].vgg:
-        draw_as_vgg(head)
+        init_as_vgg(head)
     encoder = HSCNet(front, head, in_shape, field)
-    return encoder if method == "hsc" else AENet(encoder, modules_of(decoder, code, channels, bias=bias)[0])
+    return encoder if method == "hsc" else AENet(encoder, build_layers(decoder, code, channels, bias=bias)[0])
 
 
 def _front(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
-    """The convolutional part, down to but without FCDD's last layer, and the shape (C, U, V) of what it gives."""
+    """Build the convolutional part without FCDD's last layer, and return it with its output shape (C, U, V)."""
     if network.name is None:
         return _trunk(network, in_shape)
     info = NETWORKS[network.name]
     layers = info.layers[:-1] if info.method == "fcdd" else info.layers
-    front, shape = modules_of(layers, in_shape, in_shape[0], bias=network.bias)
+    front, shape = build_layers(layers, in_shape, in_shape[0], bias=network.bias)
     if info.vgg:
-        draw_as_vgg(front)
+        init_as_vgg(front)
     front[: info.frozen].requires_grad_(requires_grad=False)
     return front, shape
 
 
 def _trunk(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
-    from fcdd_sweep.networks.backbones import Trunk  # brings torchvision, a third of a worker's start
+    from fcdd_sweep.networks.backbones import Trunk  # imports torchvision, a third of a worker's start
 
     rescaling = starting_weights(network) != "none"
     trunk = Trunk(*cut_of(network), in_shape[0], rescaling=rescaling)
@@ -246,11 +253,11 @@ def _trunk(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple
     return nn.Sequential(trunk.train()), tuple(maps.shape[1:])
 
 
-def _behind_front(
+def _dense_and_decoder(
     network: Network, shape: tuple[int, ...], in_shape: ImageShape
 ) -> tuple[tuple[LayerSpec, ...], tuple[LayerSpec, ...]]:
-    """The dense layers and the decoder of a baseline."""
+    """Return the dense layers and the decoder of a baseline."""
     if network.name is None:
         return dense_layers(*shape[1:]), decoder_to(*in_shape[1:])
     info = NETWORKS[network.name]
-    return fitted(info.head, info.decoder, *in_shape[1:]) if info.decoder else (info.head, ())
+    return fit_decoder(info.head, info.decoder, *in_shape[1:]) if info.decoder else (info.head, ())

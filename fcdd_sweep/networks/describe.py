@@ -1,6 +1,6 @@
-"""What a network of an experiment is, sees and starts from, and what is wrong with it.
+"""Facts about the network of an experiment: receptive field, counterparts, initial weights, and its problems.
 
-Needs torch only where a backbone or a file of weights is named.
+Needs torch only for a backbone or a file of weights.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, VGG_WEIGHTS_URL, NetworkInfo
 
 MIN_MAP_WIDTH = 2
-"""An anomaly map of one cell shows no place, so FCDD needs an image that leaves more; dense layers take any map."""
+"""Cells along an axis that FCDD needs at least: a map of one cell localizes nothing. Dense layers take any map."""
 
 
 def field_of(network: Network, method: str, size: int) -> ReceptiveField:
-    """What a cell of the network's map sees in images of `size` pixels; before the dense layers for `hsc` and `ae`.
+    """Return the receptive field of the network's map, for `hsc` and `ae` the one before the dense layers.
+
+    Args:
+        network: the section of the experiment.
+        method: `fcdd`, `hsc` or `ae`.
+        size: side of the images in pixels.
 
     Raises:
-        InputError: no such network, backbone or node, or a network of another method.
+        InputError: the network, backbone or node is unknown, or the network is for another method.
     """
     if problems := list(_identity(network, method)):
         raise InputError(problems)
@@ -41,10 +46,10 @@ def _field(network: Network, size: int) -> ReceptiveField:
 
 
 def counterpart(network: Network, method: str) -> Network:
-    """The network that stands for an FCDD network in a baseline, from the same weights; itself for its own method.
+    """Return the network that replaces an FCDD network in a baseline, with the same weights; itself for its own method.
 
     Raises:
-        InputError: no such network, or one that belongs to another baseline.
+        InputError: the network is unknown, or belongs to another baseline.
     """
     if network.name is None:
         return network
@@ -59,17 +64,17 @@ def counterpart(network: Network, method: str) -> Network:
 
 
 def starting_weights(network: Network) -> Literal["none", "imagenet"] | Path:
-    """What training starts from, `auto` resolved."""
+    """Return the weights that training starts from, with `auto` resolved."""
     if network.weights != "auto":
         return network.weights
     return "imagenet" if network.name is None or NETWORKS[network.name].pretrained else "none"
 
 
 def weights_fingerprint(network: Network) -> str:
-    """Which weights training starts from.
+    """Return a fingerprint of the weights that training starts from.
 
     Returns:
-        An empty string for random ones; `imagenet:` and the name of torchvision's entry; or the first 12 hex digits
+        An empty string for random weights; `imagenet:` and the name of torchvision's entry; or the first 12 hex digits
         of the SHA-256 of a file.
     Raises:
         OSError: the file cannot be read.
@@ -84,12 +89,12 @@ def weights_fingerprint(network: Network) -> str:
 
 @dataclass(frozen=True)
 class Weights:
-    """ImageNet's weights as torchvision publishes them.
+    """ImageNet weights as torchvision publishes them.
 
     Attributes:
         name: torchvision's: `VGG11_BN_Weights.IMAGENET1K_V1`.
-        url: where they are fetched.
-        file: where they are kept on this machine, whether they are there yet or not.
+        url: of the download.
+        file: their path in torch's cache, whether or not it exists yet.
     """
 
     name: str
@@ -98,7 +103,7 @@ class Weights:
 
 
 def imagenet_of(network: Network) -> Weights | None:
-    """ImageNet's weights if training starts from them."""
+    """Return the ImageNet weights that training starts from; None where it starts from others."""
     if starting_weights(network) != "imagenet":
         return None
     name, url = VGG_WEIGHTS, VGG_WEIGHTS_URL
@@ -111,32 +116,39 @@ def imagenet_of(network: Network) -> Weights | None:
 
 
 def _torch_home() -> Path:
-    """Torch's cache, by torch's own rule."""
+    """Return torch's cache directory by the rule of `torch.hub`."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
 
 
 def to_fetch(network: Network) -> str:
-    """What will be fetched before the first trial, a sentence; empty where that is nothing."""
+    """Return a sentence on the download before the first trial; empty where none is needed."""
     weights = imagenet_of(network)
     if weights is None or weights.file.is_file():
         return ""
     return (
-        f"{network.title} starts from ImageNet's weights: {weights.name} is not in torch's cache yet and will be "
-        f"fetched from {weights.url} to {weights.file}."
+        f"{network.title} starts from ImageNet weights: {weights.name} is not in torch's cache and will be downloaded "
+        f"from {weights.url} to {weights.file}."
     )
 
 
 def start_text(network: Network) -> str:
-    """What training starts from, in the few words of a plan."""
+    """Return the initial weights in words, for a plan."""
     if weights := imagenet_of(network):
-        return f"from {weights.name}, {'in the cache of torch' if weights.file.is_file() else 'to be fetched'}"
+        return f"from {weights.name}, {'in the cache of torch' if weights.file.is_file() else 'to be downloaded'}"
     start = starting_weights(network)
     return f"from {start}" if isinstance(start, Path) else "from random weights"
 
 
 def problems_before_reading(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
-    """`problems_of_network`, apart from what a file of weights holds."""
+    """Yield the problems of a network that show without reading a file of weights.
+
+    Args:
+        network: the section of the experiment.
+        method: `fcdd`, `hsc` or `ae`.
+        channels: of the images; None: unknown, not checked.
+        size: side of the images in pixels; None: unknown, not checked.
+    """
     problems = list(_identity(network, method))
     yield from problems
     if problems:
@@ -150,7 +162,7 @@ def problems_before_reading(network: Network, method: str, channels: int | None,
 
 
 def _identity(network: Network, method: str) -> Iterator[Problem]:
-    """Whether there is such a network, and for the method."""
+    """Yield a problem where the network is unknown or for another method."""
     if network.name is None:
         yield from _backbone(*cut_of(network))
     elif network.name not in NETWORKS:
@@ -173,7 +185,7 @@ def _of_another_method(name: str, method: str) -> Problem:
 
 
 def _related(name: str, method: str) -> str:
-    """The network of another method that belongs to `name`: the first FCDD network with both, or their counterpart."""
+    """Return the counterpart of a network for another method: that of the first FCDD network that either belongs to."""
     for fcdd, info in NETWORKS.items():
         family = {"fcdd": fcdd, "hsc": info.hsc, "ae": info.ae}
         if info.method == "fcdd" and name in family.values():
@@ -182,8 +194,8 @@ def _related(name: str, method: str) -> str:
 
 
 def cut_of(network: Network) -> tuple[str, str]:
-    """A backbone and the node where it is cut."""
-    assert network.backbone is not None and network.node is not None  # the schema has them together
+    """Return a backbone and the node where it is cut."""
+    assert network.backbone is not None and network.node is not None  # the schema requires both together
     return network.backbone, network.node
 
 
@@ -196,11 +208,11 @@ def _backbone(backbone: str, node: str) -> Iterator[Problem]:
         yield Problem("network.backbone", what, ", ".join(names), closest(backbone, names))
     elif not has_node(backbone, node):
         nodes = usable_nodes(backbone)
-        allowed = f"{', '.join(nodes)}, and what lies within them"
+        allowed = f"{', '.join(nodes)}, and nodes within them"
         yield Problem("network.node", f"{backbone} has no node '{node}'", allowed, closest(node, nodes))
     elif reason := why_unusable(backbone, node):
         what = f"{backbone} cannot be cut at '{node}': {reason}"
-        yield Problem("network.node", what, ", ".join(usable_nodes(backbone)), "Cut it further to the front")
+        yield Problem("network.node", what, ", ".join(usable_nodes(backbone)), "Cut it at an earlier node")
 
 
 def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
@@ -210,9 +222,9 @@ def _size(network: Network, method: str, size: int) -> Iterator[Problem]:
         return _field(network, of).width
 
     if width(size) < least:
-        left = "would vanish" if width(size) < 1 else "would have a single cell and show no place"
+        left = "would vanish" if width(size) < 1 else "would have a single cell, which localizes nothing,"
         map_ = "the anomaly map" if method == "fcdd" else "the map before the dense layers"
-        fits = f"the smallest that fit have {_smallest(width, size, least)} px"
+        fits = f"the smallest size that fits is {_smallest(width, size, least)} px"
         step = "Choose a larger size, or a network with less pooling"
         yield Problem("images.size", f"{map_} of {network.title} {left} for images of {size} px; {fits}", "", step)
 
@@ -229,12 +241,14 @@ def _weights(network: Network, channels: int | None) -> Iterator[Problem]:
         return
     info: NetworkInfo | None = NETWORKS[network.name] if network.name is not None else None
     if info is not None and not info.vgg:
-        what = f"{network.name} starts from random weights; there are no others for it, found {network.weights}"
+        what = f"{network.name} has only random weights, found {network.weights}"
         vgg = [name for name, other in NETWORKS.items() if other.pretrained and other.method == info.method]
-        yield Problem("network.weights", what, "auto, none", f"ImageNet's weights have {', '.join(vgg)} and backbones")
+        yield Problem(
+            "network.weights", what, "auto, none", f"ImageNet weights exist for {', '.join(vgg)} and backbones"
+        )
     elif isinstance(start, Path):
         if not start.is_file():
             yield Problem("network.weights", f"there is no file {start}", "auto, imagenet, none, or a file")
     elif channels not in (None, 3):
-        what = f"ImageNet's weights, from which {network.title} starts, are for 3 channels; the images have {channels}"
+        what = f"the ImageNet weights of {network.title} are for 3 channels; the images have {channels}"
         yield Problem("images.color", what, "rgb", "Or set network.weights: none")

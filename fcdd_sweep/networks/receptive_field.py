@@ -1,4 +1,7 @@
-"""Receptive fields: which input pixels an output cell sees. Needs no torch."""
+"""Receptive fields: which input pixels an output cell depends on. Needs no torch.
+
+Source: the recurrences of Araujo et al., Computing Receptive Fields of Convolutional Neural Networks, Distill 2019.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from fcdd_sweep.networks.registry import NETWORKS
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What one output cell sees of the input, in input pixels, the same along both axes.
+    """The input pixels that an output cell depends on; the same along both axes.
 
     Attributes:
-        size: side of the square that a cell sees.
-        jump: distance between neighboring cells' centers.
-        shift: center of the first cell; 0 is the center of the first pixel.
+        size: side of the square that a cell sees, in input pixels.
+        jump: distance between the centers of neighboring cells, in input pixels.
+        shift: center of the first cell, in input pixels; 0 is the center of the first pixel.
         width: number of cells along an axis.
     """
 
@@ -26,11 +29,11 @@ class ReceptiveField:
 
     @classmethod
     def of_input(cls, width: int) -> ReceptiveField:
-        """The image itself, `width` pixels wide: every cell is one pixel."""
+        """Return the field of the image itself, `width` pixels wide: every cell is one pixel."""
         return cls(size=1, jump=1, shift=0.0, width=width)
 
     def after(self, kernel: int, stride: int, padding: int) -> ReceptiveField:
-        """The receptive field behind one more convolution or pooling."""
+        """Return the receptive field after one more convolution or pooling."""
         return ReceptiveField(
             size=self.size + (kernel - 1) * self.jump,
             jump=self.jump * stride,
@@ -38,15 +41,15 @@ class ReceptiveField:
             width=(self.width + 2 * padding - kernel) // stride + 1,
         )
 
-    def united(self, other: ReceptiveField) -> ReceptiveField:
-        """What a cell sees through two branches of the same jump that meet: from the first pixel to the last."""
+    def union(self, other: ReceptiveField) -> ReceptiveField:
+        """Return the field where two branches of the same jump meet: from the first pixel of both to the last."""
         ends = [(field.shift - (field.size - 1) / 2, field.shift + (field.size - 1) / 2) for field in (self, other)]
         first, last = min(end[0] for end in ends), max(end[1] for end in ends)
         return ReceptiveField(int(last - first) + 1, self.jump, (first + last) / 2, min(self.width, other.width))
 
 
-def field_behind(layers: tuple[LayerSpec, ...], size: int) -> ReceptiveField:
-    """The receptive field behind convolutional layers for images that are `size` pixels wide; width 0: no map left."""
+def field_after(layers: tuple[LayerSpec, ...], size: int) -> ReceptiveField:
+    """Return the receptive field after convolutional layers, for images of `size` pixels; width 0: no map is left."""
     field = ReceptiveField.of_input(size)
     for layer in layers:
         match layer:
@@ -60,8 +63,8 @@ def field_behind(layers: tuple[LayerSpec, ...], size: int) -> ReceptiveField:
 
 
 def receptive_field(name: str, size: int) -> ReceptiveField:
-    """The receptive field of the named network, of its convolutional part for `hsc` and `ae`.
+    """Return the receptive field of a network of the registry; for `hsc` and `ae`, of its convolutional part.
 
-    Its width is below 1 where the map vanishes; `networks.describe` says so in words.
+    Its width is below 1 where the map vanishes; `networks.describe` reports that as a problem.
     """
-    return field_behind(NETWORKS[name].layers, size)
+    return field_after(NETWORKS[name].layers, size)

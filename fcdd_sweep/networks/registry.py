@@ -1,6 +1,6 @@
-"""Which networks there are and what they are made of. Needs no torch; `networks.build` makes modules of it.
+"""The networks by name, and their layers. Needs no torch; `networks.build` builds modules from them.
 
-Source: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, and the program they published. Names are theirs.
+Source: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, and the authors' program. Names are theirs.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ MethodName = Literal["fcdd", "hsc", "ae"]
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What is known of a network before it is built.
+    """A network before it is built.
 
     Attributes:
         title: one line for `list`.
-        input_size: side in pixels of the images it was designed for; others work, see `networks.describe`.
-        layers: the convolutional part from the image on; for FCDD the whole network, down to one channel.
+        input_size: side in pixels of the images that it was designed for; others work, see `networks.describe`.
+        layers: the convolutional part; for FCDD the whole network, down to one channel.
         method: what the network can be trained for.
         head: the dense layers of `hsc` and of the encoder of `ae`, from the map to a row of features.
-        decoder: of `ae`, from that row back to the image.
-        vgg: layers as in torchvision's `vgg11_bn`: ImageNet weights fit, initial ones are drawn as there, and
-            layers cannot be without bias.
-        pretrained: the name says that training starts from ImageNet weights.
-        frozen: how many of the first layers never learn; their batch norms still follow the data in training.
-        hsc: the network's counterpart for that baseline; empty for a network that is no FCDD network.
+        decoder: of `ae`, from those features back to the image.
+        vgg: layers as in torchvision's `vgg11_bn`: ImageNet weights fit, initial ones have the same distributions,
+            and biases cannot be left out.
+        pretrained: training starts from ImageNet weights by default.
+        frozen: how many of the first layers are not trained; their batch norms still follow the data in training.
+        hsc: the counterpart for that baseline; empty unless it is an FCDD network.
         ae: the same for the autoencoder.
     """
 
@@ -69,15 +69,15 @@ HALVE = MaxPool(2, stride=2, padding=0)
 HALVE_WIDE = MaxPool(3, stride=2, padding=1)
 TO_MAP = Conv(1, 1)
 VGG_WEIGHTS = "VGG11_BN_Weights.IMAGENET1K_V1"
-"""Of torchvision; the weights that every network with `vgg` starts from when it is pretrained."""
+"""torchvision's name of the weights that pretrained networks with `vgg` start from."""
 VGG_WEIGHTS_URL = "https://download.pytorch.org/models/vgg11_bn-6002323d.pth"
-"""Where torchvision fetches them; written out here so that a plan can tell without torch."""
+"""Their address in torchvision; repeated here so that a plan names it without torch."""
 _VGG_FROZEN = 15  # layers up to and with the third pool
-_TORCH_EPS = 1e-5
+_TORCH_EPS = 1e-5  # of batch norms in torch; the authors' own networks have 1e-4, the default of `Norm`
 
 
 def _vgg(*channels: int) -> tuple[LayerSpec, ...]:
-    """VGG's convolutions; 0 stands for a pool."""
+    """Return VGG's convolutions with the given channels; 0 stands for a pool."""
     blocks = ((Conv(3, c), Norm(_TORCH_EPS), Relu()) if c else (HALVE,) for c in channels)
     return tuple(layer for block in blocks for layer in block)
 
@@ -102,7 +102,7 @@ _SMALL = {
         input_size=28,
         layers=(*_block(5, 128, HALVE), Conv(5, 128), HALVE, TO_MAP),
         hsc="CNN28_W",
-        ae="AE28_W",  # the authors' program takes AE28, which is 16 times narrower than what it is compared with
+        ae="AE28_W",  # the authors' program uses AE28, which is 16 times narrower than the network it is compared with
     ),
     "FCDD_CNN32": NetworkInfo(
         "three 5x5 convolutions, 32 to 128 channels, at 32 px",
@@ -188,12 +188,12 @@ _HSC_VGG = NetworkInfo(
 
 
 def _of_vgg(info: NetworkInfo, prefix: str, hsc: str = "", ae: str = "") -> dict[str, NetworkInfo]:
-    """A network with VGG's layers, from ImageNet weights, without and with frozen layers."""
-    what = info.title.split(",")[0]
-    free = replace(info, title=f"{what}, from ImageNet weights", pretrained=True, hsc=hsc, ae=ae)
+    """Return two networks by name, both from ImageNet weights: all layers trained, and the first ones frozen."""
+    base = info.title.split(",")[0]
+    free = replace(info, title=f"{base}, from ImageNet weights", pretrained=True, hsc=hsc, ae=ae)
     frozen = replace(
         free,
-        title=f"{what}, from ImageNet weights, the first four convolutions frozen",
+        title=f"{base}, from ImageNet weights, the first four convolutions frozen",
         frozen=_VGG_FROZEN,
         hsc=hsc and f"{hsc}_F",
         ae=ae and f"{ae}_F",
@@ -260,7 +260,7 @@ _HSC = {
 
 
 def _autoencoder(hsc: str, *decoder: LayerSpec) -> NetworkInfo:
-    """The network `hsc` with a decoder on its output."""
+    """Return the network `hsc` followed by a decoder."""
     return replace(_HSC[hsc], title=f"{hsc} and a decoder", method="ae", decoder=decoder)
 
 
@@ -269,7 +269,7 @@ def _up(kernel: int, channels: int | None, padding: int | None = None, *, xavier
 
 
 def _digits_decoder(first: int, second: int, *, xavier: bool) -> tuple[LayerSpec, ...]:
-    """3x4x4 features to 28 px; the padding of the second transposed convolution takes 16 px to 14."""
+    """Return layers from 3x4x4 features to 28 px; the padding of the second transposed convolution cuts 16 px to 14."""
     return (
         View(3, 4, 4),
         Leaky(),
@@ -285,7 +285,7 @@ def _digits_decoder(first: int, second: int, *, xavier: bool) -> tuple[LayerSpec
 
 
 def _vgg_decoder() -> tuple[LayerSpec, ...]:
-    """4096 features to 224 px."""
+    """Return layers from 4096 features to 224 px."""
     norm = Norm(_TORCH_EPS)
     channels = (0, 512, 512, 0, 512, 256, 0, 256, 128, 0, 64)
     blocks = ((Deconv(3, c, xavier=False), norm, Relu()) if c else (Double(),) for c in channels)

@@ -38,9 +38,10 @@ from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.trial_log import LoggingObserver, logger, logging_to
 from fcdd_sweep.training.device import choose_device, device_name
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import Observer, TrainingResult
 from fcdd_sweep.training.state import StateError
-from fcdd_sweep.training.trainer import Stopped, train
+from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 
 
 def run_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
@@ -148,14 +149,14 @@ def _make_leaf(
 
 def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> TrainingResult:
     """Train on from the furthest state that fits, or from the start."""
-    data = (corpus_of(spec.settings), exposure_of(spec.settings))
-    pool = validation_pool_of(spec.settings)
+    settings, hooks = spec.settings, TrainingHooks(observer, checkpoints)
+    data = TrialData(corpus_of(settings), exposure_of(settings), validation_pool_of(settings))
     for state in checkpoints.found():
         try:
-            return train(spec, *data, observer, checkpoints, state, pool)
+            return train(spec, data, hooks, state)
         except StateError as misfit:
             checkpoints.passed_over(misfit)
-    return train(spec, *data, observer, checkpoints, validation_pool=pool)
+    return train(spec, data, hooks)
 
 
 def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Location, every: Every) -> Checkpoints:

@@ -1,7 +1,7 @@
 """Pools that training draws anomalies from: resident on the device, or read step by step.
 
-Which image a sample gets is decided on the host and depends on nothing but the key of the draw, so a pool can be read
-ahead of the training step, and gives the same samples either way.
+Which image a sample gets is decided on the host and depends on the key of the draw alone. A pool can therefore be read
+ahead of the training step, and yields the same samples either way.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.result import TrainingError
 
 RESIDENT_BYTES = 2**30
-"""Pools up to this size, in uint8 pixels, are read once and stay on the device."""
+"""Pools up to this many bytes of uint8 pixels are read once and stay on the device."""
 READERS = 4
-"""Threads that read images; they decide nothing, so their number changes no bits."""
+"""Threads that read images. They make no draws, so their number changes no bits."""
 AHEAD = 8
 """Training steps whose images are read before they are needed."""
 CHUNK = 64
 """Images that one thread reads at a time when a pool is made resident."""
 MOST_TRIES = 100
-"""How often an unreadable image is replaced by a further draw before training gives up."""
+"""Draws in place of unreadable images before training fails."""
 _Result = TypeVar("_Result")
+Draw = npt.NDArray[Any]
+"""What a pool draws on the host: indices of a resident pool, pixels of a streamed one. Opaque to everything else."""
 
 
 class AnomalyPool(Protocol):
@@ -41,17 +43,17 @@ class AnomalyPool(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[Any]:
-        """On the host, in any thread: what `take` needs for `count` images, each drawn with equal chances."""
+    def draw(self, rng: np.random.Generator, count: int) -> Draw:
+        """Draw `count` images uniformly, with replacement. Runs on the host, in any thread."""
         ...
 
-    def take(self, drawn: npt.NDArray[Any], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """On the device: (n, C, R, R) uint8 images and (n, 1, R, R) uint8 maps, None where the pool has none."""
+    def take(self, drawn: Draw, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Return drawn images, (n, C, R, R) uint8, and their maps, (n, 1, R, R) uint8 or None, on the device."""
         ...
 
     @property
     def notes(self) -> list[str]:
-        """Sentences for the log on what has been drawn so far."""
+        """Sentences for the log about the draws so far."""
         ...
 
 
@@ -71,7 +73,7 @@ class ResidentPool:
         return len(self.images)
 
     def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-        """(count,) indices into the pool."""
+        """Return (count,) indices into the pool."""
         return rng.integers(len(self.images), size=count)
 
     def take(self, drawn: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -89,9 +91,9 @@ class StreamedPool:
 
     Attributes:
         source: the images.
-        order: (n,) int64, all of them, permuted.
-        wanted: how many of them, from the first on, a limit leaves; 1 to n.
-        unreadable: numbers of those that were drawn and could not be read.
+        order: (n,) int64, a permutation of all of them.
+        wanted: how many of the first ones the limit leaves; 1 to n.
+        unreadable: numbers of the images that were drawn and could not be read.
     """
 
     source: ImagePool
@@ -103,36 +105,38 @@ class StreamedPool:
         return self.wanted
 
     def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.uint8]:
-        """(count, C, R, R) uint8.
+        """Draw and read images: (count, C, R, R) uint8.
 
-        An image beyond the limit stands in for one that cannot be read, always the same for the same, so that a limit
-        keeps its number of distinct images; without a limit there is none, and another one is drawn.
+        An unreadable image is replaced by one beyond the limit, always by the same one, so that a limit keeps its
+        number of distinct images. Without a limit none is beyond it, and another one is drawn.
 
         Raises:
             TrainingError: hardly any image of the pool can be read.
         """
-        place = rng.integers(self.wanted, size=count)
-        drawn = self.order[place]
+        position = rng.integers(self.wanted, size=count)
+        drawn = self.order[position]
         pixels, readable = self.source.read(drawn)
-        for turn in range(MOST_TRIES):
+        for attempt in range(MOST_TRIES):
             if readable.all():
                 return pixels
             missing = np.flatnonzero(~readable)
             self.unreadable.update(drawn[missing].tolist())
-            drawn[missing] = self._instead(place[missing], turn, rng)
+            drawn[missing] = self._replacements(position[missing], attempt, rng)
             pixels, readable = np.array(pixels), np.array(readable)
             pixels[missing], readable[missing] = self.source.read(drawn[missing])
         raise TrainingError(
             f"{len(self.unreadable)} outlier-exposure images of {len(self.order)} were drawn and cannot be read, "
-            f"and {MOST_TRIES} others gave none in their place; check anomalies.source"
+            f"nor could those of {MOST_TRIES} further draws; check anomalies.source"
         )
 
-    def _instead(self, place: npt.NDArray[np.int64], turn: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """For unreadable images at `place` of the order, what stands in for them in the turn-th try."""
+    def _replacements(
+        self, position: npt.NDArray[np.int64], attempt: int, rng: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Return the images that replace unreadable ones at `position` of the order, in the given attempt."""
         others = self.order[self.wanted :]
         if len(others):
-            return others[(place + turn * self.wanted) % len(others)]
-        return self.order[rng.integers(self.wanted, size=len(place))]
+            return others[(position + attempt * self.wanted) % len(others)]
+        return self.order[rng.integers(self.wanted, size=len(position))]
 
     def take(self, drawn: npt.NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor | None]:
         return to_device(drawn, device), None
@@ -148,20 +152,23 @@ class StreamedPool:
 def read_first(
     source: ImagePool, order: npt.NDArray[np.int64], wanted: int, shape: tuple[int, int, int]
 ) -> tuple[npt.NDArray[np.uint8], list[int]]:
-    """The first `wanted` images of `order` that can be read.
+    """Read the first `wanted` images of `order` that can be read.
 
     Args:
+        source: the pool.
+        order: (n,) int64, images in the order of preference.
+        wanted: how many to read.
         shape: channels, height and width of an image.
 
     Returns:
-        (n, C, R, R) uint8, n below `wanted` only where there are not that many; and the numbers of those passed over.
+        (k, C, R, R) uint8, k below `wanted` only where too few can be read; and the numbers of the unreadable ones.
     """
     images, found, position = np.empty((wanted, *shape), dtype=np.uint8), 0, 0
     unreadable: list[int] = []
     while found < wanted and position < len(order):
-        part = order[position : position + wanted - found]
-        position += len(part)
-        chunks = [part[start : start + CHUNK] for start in range(0, len(part), CHUNK)]
+        candidates = order[position : position + wanted - found]
+        position += len(candidates)
+        chunks = [candidates[start : start + CHUNK] for start in range(0, len(candidates), CHUNK)]
         for chunk, (pixels, readable) in zip(chunks, read_ahead(partial(source.read, c) for c in chunks), strict=True):
             unreadable += chunk[~readable].tolist()
             count = int(readable.sum())
@@ -171,7 +178,10 @@ def read_first(
 
 
 def read_ahead(tasks: Iterable[Callable[[], _Result]]) -> Iterator[_Result]:
-    """The tasks' results in their order, worked on by a few threads before they are asked for."""
+    """Yield the results of tasks in order, computed ahead by `READERS` threads.
+
+    At most `AHEAD` tasks are submitted before their results are consumed. An error of a task is raised in its turn.
+    """
     with ThreadPoolExecutor(READERS, thread_name_prefix="read_ahead") as readers:
         waiting: deque[Future[_Result]] = deque()
         try:

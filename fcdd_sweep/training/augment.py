@@ -1,7 +1,7 @@
 """Augmentation of whole batches: cropping, flipping, color jitter and noise, on the device that holds the batch.
 
-Images are (N, C, H, W) float in 0..1 unless said. Decisions per sample come from a numpy generator on the host
-(no device is ever waited for), noise from a torch generator on the batch's device.
+Images are (N, C, H, W) float in 0..1 unless a docstring states otherwise. Decisions per sample come from a numpy
+generator on the host, which never waits for the device; noise comes from a torch generator on the batch's device.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def nearest_index(size: int, source: int) -> npt.NDArray[np.int64]:
-    """(size,) which of `source` pixels each of `size` pixels shows when resized by nearest neighbor."""
+    """Return which of `source` pixels each of `size` pixels shows when resized by nearest neighbor: (size,) int64."""
     return np.arange(size) * source // size
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Which source pixel each output pixel shows: rows and columns apart.
+    """The source pixel that each output pixel shows, separately for rows and columns.
 
     Attributes:
-        rows, columns: (N, S) int64; outside the source means padding with 0.
+        rows, columns: (N, S) int64; indices outside of the source show 0 (padding).
     """
 
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
 
     def apply(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) of any type to (N, C, S, S) of that type, in one gather."""
+        """Map (N, C, H, W) of any dtype to (N, C, S, S) of that dtype, in one gather."""
         n, channels, height, width = images.shape
         rows, columns = (to_device(index, images.device) for index in (self.rows, self.columns))
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         side = rows.shape[1]
-        taken = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(-1, channels, -1))
-        return taken.view(n, channels, side, side) * inside[:, None]
+        gathered = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(-1, channels, -1))
+        return gathered.view(n, channels, side, side) * inside[:, None]
 
 
 def resized(n: int, raw: int, size: int) -> Geometry:
-    """Every image shrunk to size x size by nearest neighbor."""
+    """Return the geometry that resizes every image to size x size by nearest neighbor."""
     index = np.tile(nearest_index(size, raw), (n, 1))
     return Geometry(index, index)
 
 
 def center_cropped(n: int, raw: int, size: int) -> Geometry:
-    """The central size x size pixels of every image."""
+    """Return the geometry of the central size x size pixels of every image."""
     index = np.tile(np.arange(size) + (raw - size) // 2, (n, 1))
     return Geometry(index, index)
 
 
 def randomly_cropped(rng: np.random.Generator, n: int, raw: int, size: int, padding: int = 0) -> Geometry:
-    """size x size pixels at a place of its own for each image, `padding` black pixels around the image allowed."""
+    """Return the geometry of a random size x size crop per image, with up to `padding` black pixels around it."""
     start = rng.integers(-padding, raw + padding - size + 1, size=(2, n, 1))
     return Geometry(start[0] + np.arange(size), start[1] + np.arange(size))
 
 
 def choose_geometry(rng: np.random.Generator, first: Geometry, second: Geometry) -> Geometry:
-    """For each image one of two geometries, with equal chances."""
+    """Return for each image one of two geometries, with probability 0.5 each."""
     choice = rng.random((len(first.rows), 1)) < 0.5
     return Geometry(np.where(choice, first.rows, second.rows), np.where(choice, first.columns, second.columns))
 
 
 def randomly_flipped(rng: np.random.Generator, geometry: Geometry) -> Geometry:
-    """Each image mirrored left to right with probability 0.5."""
+    """Return the geometry with each image mirrored left to right with probability 0.5."""
     flip = rng.random((len(geometry.rows), 1)) < 0.5
     return Geometry(geometry.rows, np.where(flip, geometry.columns[:, ::-1], geometry.columns))
 
 
 @dataclass(frozen=True)
 class Jitter:
-    """Largest relative change of brightness, contrast and saturation, and largest hue shift in turns."""
+    """Maximal relative changes of brightness, contrast and saturation, and the maximal hue shift in full turns."""
 
     brightness: float
     contrast: float
@@ -90,10 +90,11 @@ class Jitter:
 
 
 def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter, ...]) -> Tensor:
-    """Each image jittered by one of `choices`, with amounts of its own.
+    """Jitter each image by one of `choices`, with amounts drawn per image.
 
-    Departure: always in the order brightness, contrast, saturation, hue, where torchvision draws an order for each
-    sample; at the strengths in use (at most 0.1) the order changes less than a gray level.
+    Source: torchvision.transforms.ColorJitter.
+    Departure: the order is always brightness, contrast, saturation, hue, where torchvision draws an order per sample;
+    at the strengths in use (at most 0.1) the order changes less than a gray level.
     """
     n = len(images)
     strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
@@ -116,10 +117,11 @@ def _gray(images: Tensor) -> Tensor:
 
 
 def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """(N, 3, H, W) images with their hue turned by `turns`, broadcastable to (N, H, W), in full turns.
+    """Shift the hue of (N, 3, H, W) images by `turns`, in full turns, broadcastable to (N, H, W).
 
     The color wheel is piecewise linear: with V the largest and m the smallest channel, channel k is
-    V - (V - m) * clip(min(h_k, 4 - h_k), 0, 1) where h_k is the hue in sixths seen from that channel.
+    V - (V - m) * clip(min(h_k, 4 - h_k), 0, 1) where h_k is the hue in sixths relative to that channel (the HSV to RGB
+    conversion in closed form).
     """
     top, bottom = images.amax(1), images.amin(1)
     chroma = top - bottom
@@ -133,13 +135,13 @@ def shift_hue(images: Tensor, turns: Tensor) -> Tensor:
     hue = hue + 6 * turns
     channels = []
     for offset in (5, 3, 1):
-        seen = torch.remainder(hue + offset, 6)
-        channels.append(top - chroma * torch.minimum(seen, 4 - seen).clamp(0, 1))
+        relative = torch.remainder(hue + offset, 6)
+        channels.append(top - chroma * torch.minimum(relative, 4 - relative).clamp(0, 1))
     return torch.stack(channels, 1)
 
 
 def blackened(images: Tensor, *, inverted: bool) -> Tensor:
-    """Images with their central square, 60% of either side, set to 0; inverted, with all but that square."""
+    """Set the central square of images, 60% of either side, to 0; `inverted`: everything but that square."""
     height, width = images.shape[2:]
     top, left = height * 2 // 10, width * 2 // 10
     center = torch.zeros((height, width), dtype=torch.bool, device=images.device)
@@ -148,13 +150,13 @@ def blackened(images: Tensor, *, inverted: bool) -> Tensor:
 
 
 def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tensor) -> Tensor:
-    """Independent Gaussian noise on every value; `std` in units of the images, or a tensor that broadcasts."""
+    """Add independent Gaussian noise to every value; `std` in units of the images, or a tensor that broadcasts."""
     noise = torch.empty_like(images).normal_(generator=generator)
     return images + noise * std
 
 
 def noise_on_half(rng: np.random.Generator, generator: torch.Generator, images: Tensor, share: float) -> Tensor:
-    """On half of the images, noise of `share` times the image's own standard deviation, clamped to 0..1."""
+    """Add noise to half of the images, with `share` times the image's standard deviation; clamp all to 0..1."""
     chosen = to_device(rng.random(len(images)) < 0.5, images.device)
     std = images.flatten(1).std(1) * share * chosen
     return gaussian_noise(generator, images, std.view(-1, 1, 1, 1)).clamp(0, 1)

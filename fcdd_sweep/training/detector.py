@@ -1,4 +1,4 @@
-"""A trained detector: network, preprocessing and threshold; scores and heatmaps of raw images; snapshots."""
+"""A trained detector: scores and heatmaps of raw images, and snapshots of it."""
 
 from __future__ import annotations
 
@@ -20,39 +20,42 @@ from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device
 from fcdd_sweep.training.methods import METHODS, Detection, Method
+from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
-SNAPSHOT_VERSION = 2
+SNAPSHOT_VERSION = 3
+"""Of the layout of `snapshot.pt`, keys of its `settings` included."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
-"""What torch, and a look at the content, raise for a file that is no snapshot."""
-_MOST_TOGETHER = 128
-_PIXELS_TOGETHER = 128 * 96 * 96
-"""Images that are scored together: large ones would fill the memory, above all where gradients are kept."""
+"""Errors of `torch.load` and of indexing for a file that is not a snapshot."""
+_MAX_BATCH = 128
+_MAX_BATCH_PIXELS = 128 * 96 * 96
+"""Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """What is needed to score images.
+    """A network with everything that scoring images needs.
 
     Attributes:
-        settings: the settings of the trial that made it.
+        settings: of the trial that trained it.
         normal_class: the class it was trained on.
-        network: in evaluation mode, on the device that it was made or loaded on.
+        network: on the device that it was trained or loaded on.
         preprocessor: with the statistics of its nominal training images.
-        threshold: score above which an image is called anomalous; NaN when nothing was held out.
+        threshold: the score above which an image is called anomalous; NaN when no images were held out.
         reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
     """
 
     settings: Settings
     normal_class: str
-    network: Any
+    network: DetectionNetwork
     preprocessor: Preprocessor
     threshold: float = float("nan")
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
 
     @property
     def device(self) -> torch.device:
+        """The device of the network's parameters."""
         return next(self.network.parameters()).device
 
     @property
@@ -60,8 +63,8 @@ class Detector:
         return METHODS[self.settings.method]
 
     @property
-    def place(self) -> MapGeometry:
-        """Where the cells of its maps lie in the image, and how pictures are blurred."""
+    def map_geometry(self) -> MapGeometry:
+        """How its anomaly maps become heatmaps, and how pictures of them are blurred."""
         field, size = self.network.receptive_field, self.settings.images.size
         std = self.settings.heatmaps.kernel_std_px or default_std(field.size)
         cells = (field.size, field.jump, field.shift) if self.method.by_cells else (1, 1, 0.0)
@@ -70,50 +73,48 @@ class Detector:
     def detect(
         self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
     ) -> Detection:
-        """Maps and scores of images on the CPU, batch by batch.
+        """Return maps and scores of images on the CPU, computed batch by batch.
 
         Args:
-            raw: (M, C, R, R) uint8 at the raw size; may be memory-mapped, a batch of it is read at a time.
-            rows: (N,) which of them; None for all.
-            batch_size: images at a time; None: by their size.
+            raw: (M, C, R, R) uint8 at the raw size; may be memory-mapped, one batch is read at a time.
+            rows: (N,) int64, which of them; None for all.
+            batch_size: images per batch; None: chosen by their size.
         """
         rows = np.arange(len(raw)) if rows is None else rows
         side = self.settings.images.size
-        together = batch_size or max(1, min(_MOST_TOGETHER, _PIXELS_TOGETHER // side**2))
+        size = batch_size or max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // side**2))
         batches = (
-            self.preprocessor.test(torch.from_numpy(np.asarray(raw[rows[start : start + together]])).to(self.device))
-            for start in range(0, len(rows), together)
+            self.preprocessor.test(torch.from_numpy(np.asarray(raw[rows[start : start + size]])).to(self.device))
+            for start in range(0, len(rows), size)
         )
         return self.detect_inputs(batches)
 
     @torch.no_grad()
     def detect_inputs(self, batches: Iterable[Tensor]) -> Detection:
-        """Batches of network input, (N, C, S, S), to maps and scores on the CPU."""
+        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each."""
         self.network.eval()
-        found = [self.method.detect(self.network, inputs) for inputs in batches]
-        maps = [torch.empty(0, 1, *self._map_size()), *(each.maps.cpu() for each in found)]
-        return Detection(torch.cat(maps), torch.cat([torch.empty(0).double(), *(each.scores.cpu() for each in found)]))
+        detections = [self.method.detect(self.network, inputs) for inputs in batches]
+        maps = [torch.empty(0, 1, *self._map_size()), *(each.maps.cpu() for each in detections)]
+        scores = [torch.empty(0).double(), *(each.scores.cpu() for each in detections)]
+        return Detection(torch.cat(maps), torch.cat(scores))
 
     @torch.no_grad()
     def heatmaps(self, anomaly_maps: Tensor) -> Tensor:
-        """(N, 1, U, V) to (N, 1, S, S) float32 on the CPU."""
+        """Upsample (N, 1, U, V) anomaly maps to (N, 1, S, S) float32 heatmaps on the CPU; pixel maps stay as is."""
         if not self.method.by_cells:
             return anomaly_maps
-        return self._upsample(anomaly_maps.to(self.device)).cpu()
+        return self.network.upsample(anomaly_maps.to(self.device), self.settings.heatmaps.kernel_std_px).cpu()
 
     def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """What the network sees before normalization: (N, C, S, S) uint8."""
+        """Return images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8."""
         return self.preprocessor.visible(torch.from_numpy(np.array(raw))).numpy()
-
-    def _upsample(self, maps: Tensor) -> Tensor:
-        return self.network.upsample(maps, self.settings.heatmaps.kernel_std_px)
 
     def _map_size(self) -> tuple[int, int]:
         width = self.network.receptive_field.width if self.method.by_cells else self.settings.images.size
         return width, width
 
     def snapshot(self) -> dict[str, Any]:
-        """Tensors and plain values alone, so that it loads without running anybody's code."""
+        """Return the detector as tensors and plain values only, so that it loads without running code from the file."""
         preprocessor = self.preprocessor
         return {
             "snapshot_version": SNAPSHOT_VERSION,
@@ -131,26 +132,37 @@ class Detector:
         }
 
 
-def make_network(settings: Settings, device: torch.device, seed: int | None = None, *, pretrained: bool = True) -> Any:
-    """The trial's network on its device; `seed` decides its weights without touching torch's global stream.
+def make_network(
+    settings: Settings, device: torch.device, seed: int | None = None, *, pretrained: bool = True
+) -> DetectionNetwork:
+    """Build the network of a trial on its device.
 
-    Without `pretrained` no weights are read or fetched: for a snapshot, which brings its own. On a CPU its weights lie
-    channels last, which makes a training step 1.1 to 1.7 times faster.
+    On a CPU its weights are in channels-last order, which makes a training step 1.1 to 1.7 times faster.
+
+    Args:
+        settings: of the trial.
+        device: of the trial.
+        seed: of the initial weights, drawn without advancing torch's global generator; None: draw from that one.
+        pretrained: False: read and download no weights, because those of a snapshot are loaded next.
+    Raises:
+        InputError: see `networks.build.network_of`.
     """
     images = settings.images
     shape = (images.channels, images.size, images.size)
-    network = network_of(settings.network, settings.method, shape, seed, pretrained=pretrained)
-    return network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+    network: DetectionNetwork = network_of(settings.network, settings.method, shape, seed, pretrained=pretrained)
+    network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+    return network
 
 
 def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
-    """A detector from a `snapshot.pt`, wherever it was trained.
+    """Load a detector from a `snapshot.pt`, whatever device it was trained on.
 
     Args:
         snapshot: the file.
         device: `auto`, `cpu`, `cuda` or `mps`.
     Raises:
-        InputError: no such file, not a snapshot, or one of another version.
+        InputError: there is no such file, it is not a snapshot, another version of fcdd_sweep wrote it, or the device
+            is not available.
     """
     path = Path(snapshot)
     plain = _read(path)
@@ -170,17 +182,24 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    made = "the snapshot.pt of a finished trial, such as results/RUN/normal_CLASS/it_0/snapshot.pt"
-    kept = "It holds network, preprocessing and threshold; trials leave one unless keep.snapshots is none"
+    """Return the content of a snapshot of this version, or raise an `InputError`."""
+    allowed = "the snapshot.pt of a finished trial, such as results/RUN/normal_CLASS/it_0/snapshot.pt"
+    hint = "It holds network, preprocessing and threshold; trials leave one unless keep.snapshots is none"
     if not path.is_file():
-        raise InputError(Problem(str(path), "there is no such file", made))
+        raise InputError(Problem(str(path), "there is no such file", allowed))
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
-        made_as = plain["snapshot_version"]  # a state dict or another file of torch has none
+        found = plain["snapshot_version"]  # a state dict or another file of torch has no such key
     except _NOT_LOADED as error:
-        raise InputError(Problem(str(path), "this is not a snapshot", made, kept)) from error
-    if made_as != SNAPSHOT_VERSION:
-        raise InputError(
-            Problem(str(path), f"the snapshot has version {made_as}", f"version {SNAPSHOT_VERSION}", "Train it again")
-        )
+        raise InputError(Problem(str(path), "this is not a snapshot", allowed, hint)) from error
+    if found != SNAPSHOT_VERSION:
+        raise InputError(_version_problem(path, found, plain.get("versions")))
     return dict(plain)
+
+
+def _version_problem(path: Path, found: object, versions: object) -> Problem:
+    """Describe a snapshot that another version of fcdd_sweep wrote, and what to do about it."""
+    writer = versions.get("fcdd_sweep", "unknown") if isinstance(versions, dict) else "unknown"
+    what = f"the snapshot has version {found}, written by fcdd_sweep {writer}"
+    step = "Train the trial again, or predict with the program that wrote it, which is kept in source/ of its run"
+    return Problem(str(path), what, f"version {SNAPSHOT_VERSION}", step)

@@ -1,4 +1,4 @@
-"""Where a trial runs, and settings of torch that decide its bits."""
+"""The device of a trial, and the settings of torch that decide its bits."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from fcdd_sweep.config.schema import Settings
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` takes a GPU where there is one and the CPU otherwise, unasked.
+    """Return the device that `resources.device` names; `auto` is CUDA where available, otherwise the CPU.
 
     Raises:
-        InputError: a device was asked for by name that this machine does not have.
+        InputError: the named device is not available on this machine.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if wanted == "auto":
-        wanted = "cuda" if there["cuda"] else "cpu"
-    if not there[wanted]:
-        have = ", ".join(name for name, available in there.items() if available)
+        wanted = "cuda" if available["cuda"] else "cpu"
+    if not available[wanted]:
+        allowed = ", ".join(["auto", *(name for name, found in available.items() if found)])
         raise InputError(
-            Problem("resources.device", f"found '{wanted}', which torch does not see here", f"auto, {have}")
+            Problem("resources.device", f"found '{wanted}', which torch does not see on this machine", allowed)
         )
     return torch.device(wanted)
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """A small array for the device that nobody waits for: it is staged at once, so the caller may forget it."""
+    """Copy a small array to the device without waiting; it is staged at once, so the caller may discard it."""
     return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
 
 def device_name(device: torch.device) -> str:
+    """Return the model of a GPU or processor, as in `metrics.parquet`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return platform.processor() or platform.machine() if device.type == "cpu" else device.type
@@ -47,9 +48,10 @@ def device_name(device: torch.device) -> str:
 
 @contextlib.contextmanager
 def numerics(settings: Settings, device: torch.device) -> Iterator[None]:
-    """Threads, deterministic kernels and full float32 for one trial; the process is left as it was found.
+    """Set threads, deterministic kernels and full float32 precision for one trial, and restore them afterwards.
 
-    A worker runs many trials, so nothing of one may reach the next.
+    A worker runs many trials, so no setting of one may reach the next.
+    Source: PyTorch's notes on reproducibility.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its bits only with this
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()

@@ -1,9 +1,9 @@
 """From raw uint8 batches to network input: the paper's recipes by name and kind of data set.
 
-Source: section 7 of the paper's appendix as its published system runs it. What each kind of data set gets:
+Source: the paper's appendix, section 7, as the authors' program implements it. The recipe of each kind of data set:
 
 - `small` (28 and 32 px): `aug1` jitters, crops with padding, flips, adds noise; `lcnaug1` crops with padding 2 and
-  flips. The paper has no `lcnaug1` at 32 px; the same recipe serves there.
+  flips. The paper has no `lcnaug1` at 32 px; the recipe for 28 px is used.
 - `texture` (MVTec-AD): a random crop or the whole image shrunk; strong or weak jitter; noise on half of the images.
 - `photo` (own images) and `imagenet`: flip, random crop, jitter, noise; trained on maps, a crop or the whole image
   shrunk. Tested on the central crop, or trained on maps on the whole image.
@@ -15,8 +15,8 @@ contrast, then to the range of the nominal training images; the others by their 
 `aug1_blackcenter_inverted` with all but that: black is 0 on the images' scale of 0..1, set after the noise and before
 the images are normalized.
 
-Departure: the paper jitters `photo` and `imagenet` before cropping. At its strength of 0.01 the order matters to less
-than a gray level, as it does in `augment.color_jitter`; only with padding, in `small`, do we keep it.
+Departure: the paper jitters `photo` and `imagenet` before cropping. At its strength of 0.01 the order matters by less
+than a gray level, as it does in `augment.color_jitter`. Only with padding, in `small`, the paper's order is kept.
 """
 
 from __future__ import annotations
@@ -37,13 +37,21 @@ from fcdd_sweep.training.streams import Streams
 
 _TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Per channel, over images in 0..1, as torchvision's networks are trained."""
+"""Per channel, for images in 0..1; the normalization of torchvision's ImageNet weights."""
 _CHUNK = 256
+"""Images whose statistics are accumulated together."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Which preprocessing a trial uses; all that training and prediction must agree on besides the statistics."""
+    """The preprocessing of a trial: all that training and prediction must agree on besides the statistics.
+
+    Attributes:
+        name: `preprocessing` of the settings, such as `lcnaug1`.
+        kind: the kind of data set, such as `small`; see the module's docstring.
+        load_size, size: sides of raw images and of network input, in pixels.
+        maps: whether images are trained on or tested with maps.
+    """
 
     name: str
     kind: str
@@ -53,7 +61,10 @@ class Recipe:
 
     @classmethod
     def of(cls, settings: Settings, *, has_maps: bool = False) -> Recipe:
-        """Photographs of data with maps are seen whole, whatever the loss: pixels must be where their maps are."""
+        """Return the recipe of the settings.
+
+        Photographs of data with maps are shown whole, whatever the loss: pixels must stay where their maps mark them.
+        """
         return cls(
             name=settings.preprocessing,
             kind=DATA_SETS[settings.dataset.name].augmentation,
@@ -71,12 +82,13 @@ class Recipe:
         return self.name.startswith("lcn")
 
     def test_geometry(self, n: int) -> Geometry:
-        """Photographs that are trained by random crops alone are seen by their central crop; others whole."""
+        """Return the geometry of test images: the central crop of photographs that train by crops alone, else whole."""
         if self.kind in ("photo", "imagenet") and self.augments and not self.maps:
             return augment.center_cropped(n, self.load_size, self.size)
         return augment.resized(n, self.load_size, self.size)
 
     def train_geometry(self, rng: np.random.Generator, n: int) -> Geometry:
+        """Draw the geometry of `n` training images."""
         raw, size = self.load_size, self.size
         if not self.augments or self.kind == "watermark":
             return self.test_geometry(n)
@@ -113,7 +125,7 @@ class Recipe:
     def augmented(
         self, rng: np.random.Generator, generator: torch.Generator, geometry: Geometry, raw: Tensor
     ) -> Tensor:
-        """(N, C, R, R) uint8 to (N, C, S, S) float32 in about 0..1: geometry, jitter, noise, and black squares."""
+        """Augment (N, C, R, R) uint8 to (N, C, S, S) float32 in about 0..1: geometry, jitter, noise, black squares."""
         if self.kind == "small" and self._changes_values:  # the padding around an image stays black
             images = geometry.apply(self._jittered(rng, raw.float() / 255))
         else:
@@ -129,8 +141,8 @@ class Preprocessor:
     """A recipe with the statistics of the nominal training images.
 
     Attributes:
-        recipe: what to do.
-        shift, scale: (1, C, 1, 1) float32; the network sees (x - shift) / scale.
+        recipe: see `Recipe`.
+        shift, scale: (1, C, 1, 1) float32; the network receives (x - shift) / scale.
     """
 
     recipe: Recipe
@@ -139,7 +151,7 @@ class Preprocessor:
 
     @classmethod
     def fit(cls, recipe: Recipe, raw: Tensor) -> Preprocessor:
-        """Statistics of `raw`, the (N, C, R, R) uint8 nominal training images, on their device."""
+        """Fit the statistics of a recipe to `raw`, the (N, C, R, R) uint8 nominal training images, on their device."""
         plain = cls(recipe, torch.zeros(1, device=raw.device), torch.ones(1, device=raw.device))
         if recipe.kind == "imagenet" and not recipe.local_contrast:
             return cls(recipe, *(_constants(values, raw) for values in (_IMAGENET_MEAN, _IMAGENET_STD)))
@@ -148,7 +160,7 @@ class Preprocessor:
         return cls(recipe, shift, scale)
 
     def train(self, raw: Tensor, gt_maps: Tensor | None, streams: Streams, epoch: int, step: int) -> tuple[Tensor, ...]:
-        """Augmented network input of a batch, and its maps under the same geometry.
+        """Return augmented network input of a batch, and its maps under the same geometry.
 
         Args:
             raw: (N, C, R, R) uint8.
@@ -164,15 +176,15 @@ class Preprocessor:
         return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
 
     def visible(self, raw: Tensor) -> Tensor:
-        """What the network sees of test images before normalization: (N, C, S, S) uint8."""
+        """Return test images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8."""
         return self.recipe.test_geometry(len(raw)).apply(raw)
 
     def test(self, raw: Tensor) -> Tensor:
-        """Network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
+        """Return network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
         return self._normalized(self.visible(raw).float() / 255)
 
     def denormalized(self, inputs: Tensor) -> Tensor:
-        """(N, C, S, S) network input with its last, affine step undone: images in about 0..1, or local contrast."""
+        """Undo the last, affine step of (N, C, S, S) network input: images in about 0..1, or local contrast."""
         return inputs * self.scale + self.shift
 
     def _normalized(self, images: Tensor) -> Tensor:
@@ -182,13 +194,13 @@ class Preprocessor:
 
 
 def _constants(values: tuple[float, ...], raw: Tensor) -> Tensor:
-    """(1, C, 1, 1) of values a color channel; gray images get their mean."""
+    """Return values per color channel as (1, C, 1, 1) on the device of `raw`; their mean for gray images."""
     of_channel = torch.tensor(values, dtype=torch.float32, device=raw.device).view(1, -1, 1, 1)
     return of_channel if raw.shape[1] == len(values) else of_channel.mean(dim=1, keepdim=True)
 
 
 def _mean_and_std(chunks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
-    """Per channel, over all pixels of all chunks, accumulated in float64."""
+    """Return mean and standard deviation per channel over all pixels of all chunks, accumulated in float64."""
     total, square, count = torch.zeros(()), torch.zeros(()), 0
     for chunk in chunks:
         wide = chunk.double()
@@ -201,7 +213,7 @@ def _mean_and_std(chunks: Iterator[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _range(chunks: Iterator[Tensor], kind: str) -> tuple[Tensor, Tensor]:
-    """Smallest value and width of the range: per channel, or for small images one pair for all channels."""
+    """Return minimum and width of the range per channel, or of all channels together for kind `small`."""
     ranges = torch.stack([torch.stack([chunk.amin((0, 2, 3)), chunk.amax((0, 2, 3))]) for chunk in chunks])
     low, high = ranges[:, 0].amin(0), ranges[:, 1].amax(0)
     if kind == "small":

@@ -1,4 +1,4 @@
-"""What stops a training."""
+"""What training returns, what it reports to, and the errors that end it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class TrainingError(RuntimeError):
-    """A training that cannot go on: the loss is no longer finite, or there is nothing to train on."""
+    """Training cannot continue: the loss is no longer finite, or there is nothing to train on."""
 
 
 class DivergedError(TrainingError):
@@ -23,9 +23,14 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch of training. Losses are means over samples; NaN when there was no such sample.
+    """One epoch of training.
 
-    `validation_image_auroc` is that of the network after this epoch, NaN where nobody asked for it.
+    Attributes:
+        epoch: from 1.
+        loss, loss_nominal, loss_anomalous: means over samples; NaN where there was no such sample.
+        learning_rate: during this epoch.
+        images_per_second: training images of this epoch over its wall time.
+        validation_image_auroc: of the network after this epoch; NaN where it was not measured.
     """
 
     epoch: int
@@ -42,14 +47,14 @@ class TrainingResult:
     """A finished trial.
 
     Attributes:
-        history: one record an epoch.
+        history: one record per epoch.
         scores: columns of `scores.parquet` without the trial's id; equal lengths.
         curves: by kind (`image_roc`, ...): x, y, threshold.
         metrics: columns of `metrics.parquet` that training knows; NaN where undefined.
         defects: rows of `defects.parquet` without the trial's id.
         maps: arrays of `maps.npz`; see `results.tree.MAPS`.
-        snapshot: what `snapshot.pt` holds: tensors and plain values alone.
-        notes: sentences for the log, such as a limit that exceeds what there is.
+        snapshot: content of `snapshot.pt`: tensors and plain values only.
+        notes: sentences for the log, such as a limit that exceeds the number of images.
     """
 
     history: list[EpochRecord]
@@ -63,22 +68,22 @@ class TrainingResult:
 
 
 class Observer(Protocol):
-    """How training tells the outside, and asks it; the default does nothing."""
+    """Receives the progress of a training, and may end it."""
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        """An epoch is done; after an interruption those from before it are not told again."""
+        """Receive a finished epoch of `epochs`; after an interruption earlier ones are not repeated."""
         ...
 
     def stop_asked(self) -> bool:
-        """Whether training shall stop here. Asked before every step, so it must cost next to nothing."""
+        """Return whether training shall stop. Called before every step, so it must cost next to nothing."""
         ...
 
 
 class NullObserver:
-    """An observer that neither listens nor asks."""
+    """An observer that ignores every epoch and never asks to stop."""
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        """Nothing to tell."""
+        """Ignore the epoch."""
 
     def stop_asked(self) -> bool:
         return False

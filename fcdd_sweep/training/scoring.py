@@ -1,4 +1,4 @@
-"""A detector on its test set: scores, curves, metrics, and the maps that pictures need."""
+"""Scores, curves and metrics of a detector on its test set, and the arrays that pictures need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
@@ -15,20 +16,26 @@ from fcdd_sweep.metrics.cell_counts import cell_counts
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import Ranking, rank
-from fcdd_sweep.metrics.shown_images import shown_images
+from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
+from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.prepare import Prepared
+from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.result import FloatArray
 from fcdd_sweep.training.validation import ValidationResult, validate
 
 _REFERENCES_PER_LABEL = 100
-"""Images of each label behind the colors of the globally scaled heatmaps."""
+"""Images of each label that the color range of the globally scaled heatmaps is taken from."""
+PREVIEW_PER_LABEL = 60
+"""Training samples of each label that pictures choose from; the first 20 are the preview of the training data."""
+_PREVIEW_BATCH = 20
+"""Training samples that are scored together."""
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """What testing a detector gives; the attributes are parts of an `Outcome`."""
+    """What `evaluate` measures; the attributes are those of a `TrainingResult`."""
 
     scores: dict[str, list[Any]]
     curves: dict[str, tuple[FloatArray, FloatArray, FloatArray]]
@@ -39,12 +46,12 @@ class TestResult:
 
 @dataclass(frozen=True)
 class PixelCells:
-    """Heatmap cells of the images that take part in pixel metrics, and the original pixels that each stands for.
+    """Heatmap pixels of the images that pixel metrics use, and how many original pixels each stands for.
 
     Attributes:
-        image: (P,) which test image.
+        image: (P,) int64, positions in the test set.
         heat: (P, S * S) float32.
-        positive, negative: (P, S * S) int32, anomalous and defect-free original pixels.
+        positive, negative: (P, S * S) int32, numbers of anomalous and of defect-free original pixels.
     """
 
     image: npt.NDArray[np.int64]
@@ -53,45 +60,46 @@ class PixelCells:
     negative: npt.NDArray[np.int32]
 
     def rank(self, part: npt.NDArray[np.bool_] | slice = slice(None)) -> Ranking:
-        """All cells of all images, or of the images in `part`, (P,) bool."""
+        """Rank the pixels of all images, or of those that `part`, (P,) bool, selects."""
         return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
 
 
 def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
-    """Score the validation images and, unless the config leaves it out, the test set, and measure.
+    """Score the validation images and, unless the config leaves it out, the test set, and compute their metrics.
 
     Args:
-        detector: trained.
-        corpus, prepared: the data, how the normal class divides it, and what was held out and set aside.
+        detector: trained, in evaluation mode.
+        corpus: the decoded data set.
+        prepared: how the corpus is divided, held-out images and reserved anomalies included.
     """
-    judged = validate(detector, corpus, prepared.validation)
+    validation = validate(detector, corpus, prepared.validation)
     split = prepared.split if detector.settings.evaluation.test else _untested(prepared.split)
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
-    found = detector.detect(corpus.images, split.test)
-    maps, score = found.maps, found.scores.numpy()
-    measured = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
-    cells = _pixel_cells(detector, corpus, split, maps) if measured else None
+    detection = detector.detect(corpus.images, split.test)
+    maps, score = detection.maps, detection.scores.numpy()
+    with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
+    cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
     return TestResult(
-        scores=_score_columns(corpus, replace(prepared, split=split), label, score, judged, nominal_label),
+        scores=_score_columns(corpus, replace(prepared, split=split), (label, score), validation, nominal_label),
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | _threshold(detector, judged.nominal if not nominal_label else judged.nominal[:0])
-        | judged.metrics,
+        | _threshold(detector, validation.nominal if not nominal_label else validation.nominal[:0])
+        | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
     )
 
 
 def _untested(split: Split) -> Split:
-    """The split of a trial whose test set stays shut."""
+    """Return the split with an empty test set."""
     return replace(split, test=split.test[:0], test_label=split.test_label[:0], test_defect=())
 
 
 def _test_counts(split: Split, nominal_label: int) -> dict[str, int]:
-    """How many images of each label the test set has, scored or not."""
+    """Count the test images of each label, scored or not."""
     anomalous = int((split.test_label ^ nominal_label).sum())
     return {"n_test_nominal": len(split.test) - anomalous, "n_test_anomalous": anomalous}
 
@@ -99,33 +107,38 @@ def _test_counts(split: Split, nominal_label: int) -> dict[str, int]:
 def _score_columns(
     corpus: Corpus,
     prepared: Prepared,
-    label: npt.NDArray[np.int8],
-    score: FloatArray,
-    judged: ValidationResult,
+    tested: tuple[npt.NDArray[np.int8], FloatArray],
+    validation: ValidationResult,
     nominal_label: int,
 ) -> dict[str, list[Any]]:
-    """Test images, validation images, and without a score the real anomalies that left the test set for training."""
-    split, nominal, aside = prepared.split, prepared.validation.nominal, prepared.reserved_anomalies
-    anomalies = prepared.validation.anomalies
-    trained = set(aside.used.tolist())
-    left = ["used_in_training" if i in trained else "reserved" for i in aside.reserved.tolist()]
-    before, after = [*split.test.tolist(), *nominal.tolist()], aside.reserved.tolist()
-    n_validation = len(nominal) + len(anomalies)
-    of_validation = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
+    """Return the columns of `scores.parquet`: test images, validation images, then reserved anomalies without a score.
+
+    Args:
+        tested: labels and scores of the test images, (t,) each.
+    """
+    split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
+    used = set(prepared.reserved_anomalies.used.tolist())
+    reserved = prepared.reserved_anomalies.reserved.tolist()
+    scored = [*split.test.tolist(), *nominal.tolist()]
+    label, score = tested
+    validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
+    reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
+    reserved_defect = [corpus.defect[row] for row in reserved]
     return {
-        "split": ["test"] * len(split.test) + ["validation"] * n_validation + left,
-        "image_index": [*before, *anomalies.index, *after],
-        "path": [*(corpus.path[i] for i in before), *anomalies.path, *(corpus.path[i] for i in after)],
-        "label": [*label.tolist(), *of_validation, *[1 - nominal_label] * len(left)],
-        "defect": [
-            *(*split.test_defect, *[""] * len(nominal)),
-            *(*anomalies.defect, *[corpus.defect[i] for i in after]),
+        "split": ["test"] * len(split.test) + ["validation"] * len(validation_label) + reserved_split,
+        "image_index": [*scored, *anomalies.index, *reserved],
+        "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
+        "label": [*label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
+        "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
+        "score": [
+            *(*score.tolist(), *validation.nominal.tolist(), *validation.anomalous.tolist()),
+            *[None] * len(reserved),
         ],
-        "score": [*score.tolist(), *judged.nominal.tolist(), *judged.anomalous.tolist(), *[None] * len(left)],
     }
 
 
 def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
+    """Return the threshold, a quantile of the held-out nominal scores, and a sentence on its origin."""
     if not len(held_out):
         return {"threshold": math.nan, "threshold_source": "none"}
     quantile = detector.settings.evaluation.threshold_quantile
@@ -134,13 +147,16 @@ def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
 
 
 def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells | None:
-    """Nominal images, whose maps are empty, and anomalous images that have a map; None when there are neither.
+    """Return the pixels of nominal images, whose maps are empty, and of anomalous images that have a map.
 
-    In one-vs-rest an image of the normal class counts as free of defects, whatever map it has.
+    In one-vs-rest an image of the normal class counts as defect-free, whatever map it has.
+
+    Returns:
+        None when there are no such images.
     """
     size = detector.settings.images.size
-    masked = corpus.mask_index[split.test] >= 0
-    image = np.flatnonzero(masked | (split.test_label == 0))
+    with_mask = corpus.mask_index[split.test] >= 0
+    image = np.flatnonzero(with_mask | (split.test_label == 0))
     if not len(image):
         return None
     counts = []
@@ -159,6 +175,7 @@ def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor)
 def _metrics(
     label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
 ) -> tuple[dict[str, Any], dict[str, tuple[FloatArray, FloatArray, FloatArray]]]:
+    """Return metrics and curves of the test set; metrics are NaN and curves left out where undefined."""
     metrics: dict[str, Any] = {
         **dict.fromkeys(("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc", "pixel_ap"), math.nan),
         "n_test_maps": 0,
@@ -178,7 +195,7 @@ def _metrics(
 
 
 def _curves(name: str, ranking: Ranking) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
-    """No curves where a label is missing: they are undefined."""
+    """Return ROC and precision-recall curves, thinned; none where a label is missing and they are undefined."""
     if math.isnan(ranking.auroc()):
         return {}
     return {f"{name}_roc": thin_curve(*ranking.roc), f"{name}_pr": thin_curve(*ranking.pr)}
@@ -187,21 +204,27 @@ def _curves(name: str, ranking: Ranking) -> dict[str, tuple[FloatArray, FloatArr
 def _by_defect(
     split: Split, label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
 ) -> list[dict[str, Any]]:
-    """Each defect type against all nominal test images."""
+    """Return the metrics of each defect type against all nominal test images, one row per type."""
     defect = np.array(split.test_defect, dtype=object)
     rows = []
     for name in sorted(set(split.test_defect) - {""}):
         part = (split.test_label == 0) | (defect == name)
-        seen = None if cells is None else part[cells.image]
         rows.append(
             {
                 "defect": name,
                 "n_images": int((defect == name).sum()),
                 "image_auroc": rank(score[part], label[part]).auroc(),
-                "pixel_auroc": cells.rank(seen).auroc() if cells and seen is not None and seen.any() else math.nan,
+                "pixel_auroc": _pixel_auroc(cells, part),
             }
         )
     return rows
+
+
+def _pixel_auroc(cells: PixelCells | None, part: npt.NDArray[np.bool_]) -> float:
+    """Return the AUROC over pixels of the test images in `part`, (t,) bool; NaN where there are none."""
+    if cells is None or not part[cells.image].any():
+        return math.nan
+    return cells.rank(part[cells.image]).auroc()
 
 
 def _kept_maps(
@@ -212,10 +235,10 @@ def _kept_maps(
     score: FloatArray,
     maps: Tensor,
 ) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of `maps.npz` that come from the test set."""
+    """Return the arrays of `maps.npz` that come from the test set."""
     kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else shown_images(label, score)
     size = detector.settings.images.size
-    place = detector.place
+    geometry = detector.map_geometry
     arrays: dict[str, npt.NDArray[Any]] = {
         "image_index": split.test[kept],
         "path": np.array([corpus.path[i] for i in split.test[kept]], dtype=str),
@@ -223,43 +246,82 @@ def _kept_maps(
         "score": score[kept],
         "anomaly_maps": maps[kept, 0].numpy(),
         "images": detector.visible(corpus.images[split.test[kept]]),
-        "receptive_field": np.array(place.receptive_field, dtype=np.float64),
-        "kernel_std_px": np.array(place.std),
-        "blur_size_px": np.array(place.blur_size),
+        "receptive_field": np.array(geometry.receptive_field, dtype=np.float64),
+        "kernel_std_px": np.array(geometry.std),
+        "blur_size_px": np.array(geometry.blur_size),
         **references(detector, label, maps),
     }
     if corpus.has_maps:
-        shrunk = [_shrunk(corpus.mask(split.test[i]), size, split.test_label[i]) for i in kept]
-        arrays["gt_maps"] = np.array(shrunk, dtype=np.uint8).reshape(-1, size, size)
+        resized = [_resized_mask(corpus.mask(split.test[i]), size, split.test_label[i]) for i in kept]
+        arrays["gt_maps"] = np.array(resized, dtype=np.uint8).reshape(-1, size, size)
     return arrays
 
 
-def _shrunk(mask: npt.NDArray[np.bool_] | None, size: int, anomalous: int) -> npt.NDArray[np.uint8]:
-    """A map at the network's size: nothing is marked in a nominal image; 2 for an anomaly that nobody marked."""
+def _resized_mask(mask: npt.NDArray[np.bool_] | None, size: int, anomalous: int) -> npt.NDArray[np.uint8]:
+    """Return a mask at the network's size, (S, S) of 0 and 1; `NO_MAP` throughout for an anomaly without one."""
     if mask is None:
-        return np.full((size, size), 2 if anomalous else 0, dtype=np.uint8)
+        return np.full((size, size), NO_MAP if anomalous else 0, dtype=np.uint8)
     rows, columns = (nearest_index(size, side) for side in mask.shape)
     return mask[rows][:, columns].astype(np.uint8)
 
 
-def _spread(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """`count` of them at equal distances: test sets are in the order of defect types or classes."""
+def _evenly_spaced(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Return `count` evenly spaced rows: test sets are in the order of defect types or classes."""
     count = min(count, len(rows))
     return rows[np.arange(count) * len(rows) // max(count, 1)]
 
 
 def references(detector: Detector, label: npt.NDArray[np.int8], maps: Tensor) -> dict[str, npt.NDArray[np.float32]]:
-    """Quantiles of the heatmaps of equally many images of each label, as they are and blurred; NaN without images.
+    """Return quantiles of the heatmaps of equally many images of each label, plain and blurred: (1001,) float32 each.
 
-    Where one label is missing, the other stands alone.
+    Where one label is missing, the other is used alone; NaN without images.
     """
     names = ("reference_quantiles", "blurred_quantiles")
     if not len(label):
         return dict.fromkeys(names, np.full(STEPS + 1, np.nan, dtype=np.float32))
     counts = [int((label == value).sum()) for value in (0, 1)]
-    take = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
-    chosen = np.concatenate([_spread(np.flatnonzero(label == value), take) for value in (0, 1)])
-    place = detector.place
+    count = min(_REFERENCES_PER_LABEL, min(counts) or max(counts))
+    chosen = np.concatenate([_evenly_spaced(np.flatnonzero(label == value), count) for value in (0, 1)])
+    geometry = detector.map_geometry
     heatmaps = detector.heatmaps(maps[chosen]).numpy()
-    shown = (heatmaps, blur(heatmaps, place.blur_size, place.std))
-    return {name: reference_quantiles(each) for name, each in zip(names, shown, strict=True)}
+    variants = (heatmaps, blur(heatmaps, geometry.blur_size, geometry.std))
+    return {name: reference_quantiles(each) for name, each in zip(names, variants, strict=True)}
+
+
+def shown_samples(detector: Detector, batches: BatchMaker) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of `maps.npz` that begin with `train_`: augmented training samples; see `results.tree.MAPS`."""
+    batch = batches.preview(PREVIEW_PER_LABEL)
+    detection = detector.detect_inputs(batch.inputs.split(_PREVIEW_BATCH))
+    label, score = batch.labels.to(torch.int8).cpu().numpy(), detection.scores.numpy()
+    kept = shown_images(label, score)
+    arrays = {
+        "label": label[kept],
+        "score": score[kept],
+        "anomaly_maps": detection.maps[kept, 0].numpy(),
+        **_displayed(batch.inputs[torch.from_numpy(kept).to(batch.inputs.device)], label[kept], detector.preprocessor),
+        **references(detector, label, detection.maps),
+    }
+    if batch.gt_maps is not None:
+        arrays["gt_maps"] = _marked_maps(batch.gt_maps[:, 0].cpu().numpy()[kept])
+    return {f"train_{name}": array for name, array in arrays.items()}
+
+
+def _displayed(inputs: Tensor, label: npt.NDArray[np.int8], preprocessor: Preprocessor) -> dict[str, npt.NDArray[Any]]:
+    """Return (N, C, S, S) network input as uint8 images, and whether their brightness is relative to a shared range.
+
+    The affine normalization is undone, which restores the images. Local contrast normalization cannot be undone:
+    such samples share one range, that of the nominal ones, since anomalies may be far outside of it.
+    """
+    values = preprocessor.denormalized(inputs)
+    low, high = torch.zeros(1, device=values.device), torch.ones(1, device=values.device)
+    shared = preprocessor.recipe.local_contrast
+    if shared and len(values):
+        nominal = values[torch.from_numpy(label == label.min()).to(values.device)]
+        low, high = nominal.amin(), nominal.amax()
+    scaled = ((values - low) / (high - low).clamp_min(1e-6)).clamp(0, 1) * 255
+    return {"images": scaled.round().to(torch.uint8).cpu().numpy(), "shared_range": np.array(shared)}
+
+
+def _marked_maps(gt_maps: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (N, S, S) maps of 0 and 1, with `NO_MAP` throughout for samples trained as anomalous in every pixel."""
+    return np.where(gt_maps.all((1, 2), keepdims=True), np.uint8(NO_MAP), gt_maps)

@@ -1,4 +1,4 @@
-"""Where a training stands: all that changes while it goes on, as tensors and plain values, and back.
+"""The state of a training in progress, to and from tensors and plain values.
 
 Draws are keyed by (stream, epoch, step), so no generator's state is part of it.
 """
@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
+"""Of the layout of `TrainingState.state_dict`; a change of its keys or of their meaning raises it."""
 _KEYS = frozenset(
     {
         *("state_version", "network", "optimizer", "schedule", "epoch", "step", "sums", "history", "unreadable"),
@@ -29,26 +31,26 @@ _KEYS = frozenset(
 
 
 class StateError(ValueError):
-    """A state that training cannot go on from: damaged, incomplete, or of another network."""
+    """A state that training cannot resume from: damaged, incomplete, of another version or of another network."""
 
 
 class CheckpointSink(Protocol):
-    """Keeps states of a training, from which another attempt goes on."""
+    """Saves states of a training, for another attempt to resume from."""
 
     def due(self, epoch: int, step: int) -> bool:
-        """Whether a state shall be kept now: before epoch `epoch` (step 0), or after `step` steps of it.
+        """Return whether to save a state now: before epoch `epoch` (step 0), or after `step` steps of it.
 
-        Asked before every step and once after the last epoch, so it must cost next to nothing.
+        Called before every step and once after the last epoch, so it must cost next to nothing.
         """
         ...
 
     def keep(self, state: dict[str, Any]) -> None:
-        """Take a state, on the CPU and nobody else's; it raises nothing that should not end the training."""
+        """Save a state dict, which is on the CPU and not shared; raise only errors that should end the training."""
         ...
 
 
 class ByteSink(Protocol):
-    """Where bytes go."""
+    """A writable binary file, as far as `torch.save` needs one."""
 
     def write(self, data: bytes) -> int: ...
 
@@ -56,31 +58,32 @@ class ByteSink(Protocol):
 
 
 class NullSink:
-    """A keeper that is never due."""
+    """A checkpoint sink that is never due."""
 
     def due(self, epoch: int, step: int) -> bool:
         return False
 
     def keep(self, state: dict[str, Any]) -> None:
-        """Nobody will go on from here."""
+        """Discard the state."""
 
 
 @dataclass
 class TrainingState:
-    """A training under way.
+    """A training in progress.
 
     Attributes:
         network, optimizer, schedule: as they are now.
-        sums: (4,) float64 on the device: of this epoch's losses, nominal and anomalous; the numbers of such samples.
+        sums: (4,) float64 on the device, over this epoch so far: nominal loss, anomalous loss, number of nominal
+            samples, number of anomalous samples.
         unreadable: exposure images that could not be read so far; the pool's own set, which grows while it reads.
-        started: when training would have begun, in seconds of `perf_counter`, had it never been interrupted.
-        epoch: the epoch under way, 1 for the first; one above the last when all are done.
+        started: when training would have begun without interruptions, in seconds of `perf_counter`.
+        epoch: the current epoch, from 1; one above the last when all are done.
         step: how many of its steps are done.
-        epoch_started: when this epoch would have begun.
+        epoch_started: when this epoch would have begun without interruptions, in seconds of `perf_counter`.
         history: the epochs that are done.
     """
 
-    network: Any
+    network: DetectionNetwork
     optimizer: Optimizer
     schedule: LRScheduler
     sums: Tensor
@@ -92,15 +95,15 @@ class TrainingState:
     history: list[EpochRecord] = field(default_factory=list)
 
     def close_epoch(self, record: EpochRecord) -> None:
-        """Enter an epoch that is done, and turn to the next."""
+        """Add a finished epoch to the history, and begin the next one."""
         self.schedule.step()
         self.history.append(record)
         self.epoch, self.step = self.epoch + 1, 0
         self.sums = torch.zeros_like(self.sums)
         self.epoch_started = time.perf_counter()
 
-    def state(self) -> dict[str, Any]:
-        """All of it on the CPU, copied; the device is waited for."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything as tensors on the CPU and plain values; waits for the device."""
         now = time.perf_counter()
         return {
             "state_version": STATE_VERSION,
@@ -116,28 +119,29 @@ class TrainingState:
             "epoch_time_s": now - self.epoch_started,
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Stand where `state` was taken.
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Continue from where `state_dict` was taken; `state_dict` is not changed.
 
         Raises:
-            StateError: it is of another network or optimizer, or incomplete.
+            StateError: it belongs to another network or optimizer, or is incomplete.
         """
         try:
-            self.network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(_copied(state["optimizer"]))
-            self.schedule.load_state_dict(copy.deepcopy(state["schedule"]))
-            self.history = [EpochRecord(**record) for record in state["history"]]
-            self.sums = torch.tensor(state["sums"], dtype=torch.float64).to(self.sums.device)
-            self.epoch, self.step = state["epoch"], state["step"]
-            self.unreadable.update(state["unreadable"])
+            self.network.load_state_dict(state_dict["network"])
+            self.optimizer.load_state_dict(_copied(state_dict["optimizer"]))
+            self.schedule.load_state_dict(copy.deepcopy(state_dict["schedule"]))
+            self.history = [EpochRecord(**record) for record in state_dict["history"]]
+            self.sums = torch.tensor(state_dict["sums"], dtype=torch.float64).to(self.sums.device)
+            self.epoch, self.step = state_dict["epoch"], state_dict["step"]
+            self.unreadable.update(state_dict["unreadable"])
             now = time.perf_counter()
-            self.started, self.epoch_started = now - state["train_time_s"], now - state["epoch_time_s"]
+            self.started = now - state_dict["train_time_s"]
+            self.epoch_started = now - state_dict["epoch_time_s"]
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateError(f"it does not fit this network and its training ({_first_line(error)})") from error
 
 
 def _copied(value: Any) -> Any:
-    """Tensors on the CPU in their own memory, laid out as they were; within mappings and lists, too."""
+    """Copy tensors to the CPU, with the same strides; also within dicts and lists."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
@@ -146,19 +150,21 @@ def _copied(value: Any) -> Any:
 
 
 def moment_of(epoch: int, step: int) -> str:
-    """`after epoch 3`, or `after step 20 of epoch 4`."""
+    """Return where a training is, in words: `after epoch 3`, or `after step 20 of epoch 4`."""
     if step:
         return f"after step {step} of epoch {epoch}"
     return f"after epoch {epoch - 1}" if epoch > 1 else "before the first step"
 
 
 def write_plain(sink: ByteSink, plain: Mapping[str, Any]) -> None:
-    """Tensors and plain values, from the first byte to the last."""
+    """Write tensors and plain values to a file."""
     torch.save(dict(plain), sink)
 
 
 def read_plain(path: Path) -> Mapping[str, Any]:
-    """What `write_plain` wrote, on the CPU; nobody's code is run. Tensors stay in the file until they are looked at.
+    """Read what `write_plain` wrote, on the CPU, without running code from the file.
+
+    Tensors are memory-mapped: they are read when they are used.
 
     Raises:
         StateError: it is not such a file.
@@ -168,25 +174,28 @@ def read_plain(path: Path) -> Mapping[str, Any]:
         plain = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except OSError:
         raise
-    except Exception as error:  # what an unpickler says to bytes that are no pickle can be anything
-        raise StateError(f"it is no file of tensors ({_first_line(error)})") from error
+    except Exception as error:  # an unpickler may raise anything for bytes that are no pickle
+        raise StateError(f"it is not a file of tensors ({_first_line(error)})") from error
     if not isinstance(plain, dict):
-        raise StateError("it holds no state of a training")
+        raise StateError("it does not hold the state of a training")
     return plain
 
 
 def checked_state(state: object) -> dict[str, Any]:
-    """A state that has all its parts.
+    """Return `state` if it is a complete state dict of this version.
 
     Raises:
-        StateError: one is missing, or it was written by another version of this program.
+        StateError: a key is missing, or another version of this program wrote it. The message begins with "it".
     """
     if not isinstance(state, dict):
-        raise StateError("it holds no state of a training")
+        raise StateError("it does not hold the state of a training")
     if missing := sorted(_KEYS - state.keys()):
         raise StateError(f"it lacks {', '.join(missing)}")
     if state["state_version"] != STATE_VERSION:
-        raise StateError(f"it has version {state['state_version']}, and this program reads version {STATE_VERSION}")
+        raise StateError(
+            f"it has state version {state['state_version']}, and this program reads version {STATE_VERSION}; to resume "
+            "from it, use the version of fcdd_sweep that wrote it"
+        )
     return state
 
 

@@ -1,7 +1,7 @@
 """All randomness of a trial, from one seed sequence over its seed and normal class.
 
-The config is no part of it, so configs are compared on the same draws. A draw is keyed by (stream, epoch, step):
-it does not depend on how many draws came before, in this trial or in another one of the same process.
+The config is not part of it, so configs are compared on the same draws. A draw is keyed by (stream, epoch, step): it
+does not depend on how many draws came before, in this trial or in another one of the same process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Stream = Literal[
     "dropout",
     "validation",
 ]
-_NUMBER: dict[Stream, int] = {
+_NUMBER: dict[Stream, int] = {  # part of every spawn key: a number never changes
     "weights": 0,
     "order": 1,
     "augmentation": 2,
@@ -41,7 +41,10 @@ _NUMBER: dict[Stream, int] = {
 
 
 class Streams:
-    """Named random streams of one (seed, normal class)."""
+    """Named random streams of one (seed, normal class).
+
+    Source: numpy's SeedSequence; the spawn key is (stream number, epoch, step).
+    """
 
     def __init__(self, seed: int, normal_class: str) -> None:
         name = hashlib.sha256(normal_class.encode()).digest()
@@ -51,15 +54,15 @@ class Streams:
         return np.random.SeedSequence(self._entropy, spawn_key=(_NUMBER[stream], epoch, step))
 
     def numpy(self, stream: Stream, epoch: int = 0, step: int = 0) -> np.random.Generator:
-        """For decisions that the host makes: order, which samples are replaced, offsets."""
+        """Return a generator for decisions on the host: order, which samples are replaced, offsets."""
         return np.random.default_rng(self._sequence(stream, epoch, step))
 
     def torch(
         self, stream: Stream, epoch: int = 0, step: int = 0, device: torch.device | str = "cpu"
     ) -> torch.Generator:
-        """For whole-batch noise, drawn where the batch lies."""
+        """Return a generator for noise of whole batches, on the device of the batch."""
         return torch.Generator(device).manual_seed(self.integer(stream, epoch, step))
 
     def integer(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
-        """A 63-bit seed for a generator of somebody else's."""
+        """Return a 63-bit seed for another library's generator."""
         return int(self._sequence(stream, epoch, step).generate_state(1, np.uint64)[0] >> 1)

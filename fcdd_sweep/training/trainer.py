@@ -1,4 +1,4 @@
-"""The trainer: a trial's spec and its data in, an outcome out. Knows neither Ray nor Optuna nor files."""
+"""The trainer: a trial's spec and its data in, a `TrainingResult` out. It knows neither Ray nor Optuna nor files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,16 +17,15 @@ from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
 
 from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.batches import Batch, BatchMaker
 from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.methods import METHODS
+from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
-from fcdd_sweep.training.scoring import evaluate
-from fcdd_sweep.training.shown_samples import shown_samples
+from fcdd_sweep.training.scoring import evaluate, shown_samples
 from fcdd_sweep.training.state import CheckpointSink, NullSink, TrainingState, moment_of
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.validation import validation_auroc
@@ -36,76 +35,106 @@ class Stopped(Exception):
     """The observer asked training to stop."""
 
 
+@dataclass(frozen=True)
+class TrainingHooks:
+    """What training calls while it runs.
+
+    Attributes:
+        observer: receives every epoch's record; may ask to stop.
+        checkpoints: receives states to resume from; one is saved before training stops.
+    """
+
+    observer: Observer = field(default_factory=NullObserver)
+    checkpoints: CheckpointSink = field(default_factory=NullSink)
+
+
+NO_HOOKS = TrainingHooks()
+
+
 def train(
-    spec: TrialSpec,
-    corpus: Corpus,
-    exposure: ImagePool | None = None,
-    observer: Observer | None = None,
-    keeper: CheckpointSink | None = None,
-    resume: Mapping[str, Any] | None = None,
-    validation_pool: ImagePool | None = None,
+    spec: TrialSpec, data: TrialData, hooks: TrainingHooks = NO_HOOKS, resume: Mapping[str, Any] | None = None
 ) -> TrainingResult:
     """Train and test one trial.
 
-    The same spec and data give the same numbers on the same kind of device, alone or beside others, in one go or going
-    on from a state that was kept. Times are those of all attempts together.
+    The same spec and data give the same numbers on the same kind of device: alone or beside other trials, in one
+    attempt or resumed from a checkpoint. Times are those of all attempts together.
 
     Args:
         spec: config, normal class and seed.
-        corpus: the decoded data set.
-        exposure: the images of the outlier-exposure source when the config names one.
-        observer: told of every epoch; may ask to stop.
-        keeper: keeps states to go on from; one is given to it before training stops.
-        resume: a state that a keeper of the same trial was given; None: from the start.
-        validation_pool: the images that validation anomalies come from when the config names a data set or a folder.
+        data: the images.
+        hooks: see `TrainingHooks`.
+        resume: a state dict that `hooks.checkpoints` of the same trial received; None: train from the beginning.
     Raises:
-        TrainingError: no nominal training images, or the loss is not finite.
+        TrainingError: there are no nominal training images, or the loss is not finite.
         Stopped: the observer asked for it.
-        StateError: `resume` is of another network.
+        StateError: `resume` does not fit the network or its optimizer.
     """
     settings = spec.settings
     device = choose_device(settings.resources.device)
     with numerics(settings, device):
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
-        prepared = prepare(spec, corpus, exposure, streams, device, validation_pool)
+        prepared = prepare(spec, data, streams, device)
         network = make_network(settings, device, streams.integer("weights"))
-        course = begin(network, prepared.batches, started)
+        state = begin(network, prepared.batches, started)
         if resume is not None:
-            course.restore(resume)
+            state.load_state_dict(resume)
         detector = Detector(settings, spec.normal_class, network, prepared.batches.preprocessor)
-        glance = partial(validation_auroc, detector, corpus, prepared.validation)
-        train_epochs(course, prepared.batches, observer or NullObserver(), keeper or NullSink(), glance)
-        trained = time.perf_counter()
-        network.eval()
-        tested = evaluate(detector, corpus, prepared)
-        detector = replace(
-            detector,
-            threshold=tested.metrics["threshold"],
-            reference_quantiles=tested.maps["blurred_quantiles" if settings.heatmaps.blur else "reference_quantiles"],
-        )
-        facts = {
-            **_sizes(prepared),
-            "final_loss": course.history[-1].loss,
-            "epochs": len(course.history),
-            "train_time_s": trained - course.started,
-            "test_time_s": time.perf_counter() - trained,
-            "device": device_name(device),
-        }
-        return TrainingResult(
-            history=course.history,
-            scores=tested.scores,
-            curves=tested.curves,
-            metrics=tested.metrics | facts,
-            defects=tested.defects,
-            maps=tested.maps | shown_samples(detector, prepared.batches),
-            snapshot=detector.snapshot() | _ending(course) | {"seed": spec.seed, "trial_id": spec.trial_id},
-            notes=prepared.notes,
-        )
+        auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
+        train_epochs(state, prepared.batches, hooks, auroc)
+        return _tested(spec, data, prepared, detector, state)
 
 
-def begin(network: Any, batches: BatchMaker, started: float) -> TrainingState:
-    """A training before its first step; `started` is when it began, in seconds of `perf_counter`."""
+def _tested(
+    spec: TrialSpec, data: TrialData, prepared: Prepared, detector: Detector, state: TrainingState
+) -> TrainingResult:
+    """Test a detector after its last epoch, and assemble the result of the trial."""
+    trained = time.perf_counter()
+    detector.network.eval()
+    tested = evaluate(detector, data.corpus, prepared)
+    blurred = detector.settings.heatmaps.blur
+    detector = replace(
+        detector,
+        threshold=tested.metrics["threshold"],
+        reference_quantiles=tested.maps["blurred_quantiles" if blurred else "reference_quantiles"],
+    )
+    metrics = tested.metrics | _training_metrics(state, prepared, trained)
+    return TrainingResult(
+        history=state.history,
+        scores=tested.scores,
+        curves=tested.curves,
+        metrics=metrics,
+        defects=tested.defects,
+        maps=tested.maps | shown_samples(detector, prepared.batches),
+        snapshot=detector.snapshot() | _final_state(state) | {"seed": spec.seed, "trial_id": spec.trial_id},
+        notes=prepared.notes,
+    )
+
+
+def _training_metrics(state: TrainingState, prepared: Prepared, trained: float) -> dict[str, Any]:
+    """Return the columns of `metrics.parquet` about training; `trained` is when it ended, by `perf_counter`."""
+    return {
+        "n_train": len(prepared.split.train_nominal),
+        "n_train_anomalous": prepared.batches.distinct_anomalies,
+        "final_loss": state.history[-1].loss,
+        "epochs": len(state.history),
+        "train_time_s": trained - state.started,
+        "test_time_s": time.perf_counter() - trained,
+        "device": device_name(prepared.batches.nominal.device),
+    }
+
+
+def _final_state(state: TrainingState) -> dict[str, Any]:
+    """Return what a snapshot holds of the training: states of optimizer and schedule, and the number of epochs."""
+    return {
+        "optimizer": state.optimizer.state_dict(),
+        "schedule": state.schedule.state_dict(),
+        "epoch": len(state.history),
+    }
+
+
+def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> TrainingState:
+    """Return the state before the first step; `started` is when training began, in seconds of `perf_counter`."""
     optimizer = make_optimizer(network, batches.settings.training)
     schedule = make_schedule(optimizer, batches.settings.training)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
@@ -113,69 +142,63 @@ def begin(network: Any, batches: BatchMaker, started: float) -> TrainingState:
 
 
 def train_epochs(
-    course: TrainingState,
+    state: TrainingState,
     batches: BatchMaker,
-    observer: Observer,
-    keeper: CheckpointSink,
-    glance: Callable[[], float] = lambda: math.nan,
+    hooks: TrainingHooks = NO_HOOKS,
+    validation_auroc: Callable[[], float] = lambda: math.nan,
 ) -> None:
-    """Train to the last of the configured epochs; the device is waited for once an epoch, never within one.
+    """Train up to the last configured epoch; the host waits for the device once per epoch, never within one.
 
-    `glance` gives the AUROC over validation images of the network as it is. It is asked after the epochs that
-    `evaluation.validation.epochs` names, draws nothing, and leaves no trace in what is trained.
-
+    Args:
+        state: where to begin.
+        batches: composes the batches.
+        hooks: see `TrainingHooks`.
+        validation_auroc: returns the AUROC over validation images of the network at that moment. It is called after
+            the epochs that `evaluation.validation.epochs` names, draws nothing, and changes nothing that is trained.
     Raises:
-        Stopped: the observer asked for it; the keeper has the state by then.
+        DivergedError: the loss of an epoch is not finite.
+        Stopped: the observer asked for it; `hooks.checkpoints` has received the state by then.
     """
     epochs = batches.settings.training.epochs
-    while course.epoch <= epochs:
-        run_epoch(course, batches, observer, keeper)
-        sums, rate = course.sums.tolist(), float(course.optimizer.param_groups[0]["lr"])
-        _must_be_finite(course.epoch, sum(sums[:2]), batches.settings)
-        record = _record(course.epoch, sums, rate, time.perf_counter() - course.epoch_started)
-        if course.epoch in batches.settings.evaluation.validation.epochs:
-            record = replace(record, validation_image_auroc=glance())
-        course.close_epoch(record)
-        observer.epoch_done(record, epochs)
-    _pause(course, observer, keeper)
+    while state.epoch <= epochs:
+        run_epoch(state, batches, hooks)
+        sums, rate = state.sums.tolist(), float(state.optimizer.param_groups[0]["lr"])
+        _check_finite(state.epoch, sum(sums[:2]), batches.settings)
+        record = _record(state.epoch, sums, rate, time.perf_counter() - state.epoch_started)
+        if state.epoch in batches.settings.evaluation.validation.epochs:
+            record = replace(record, validation_image_auroc=validation_auroc())
+        state.close_epoch(record)
+        hooks.observer.epoch_done(record, epochs)
+    _pause(state, hooks)
 
 
-def run_epoch(course: TrainingState, batches: BatchMaker, observer: Observer, keeper: CheckpointSink) -> None:
-    """The steps of the course's epoch that are not done yet; adds up losses and numbers of samples."""
-    network, optimizer = course.network, course.optimizer
+def run_epoch(state: TrainingState, batches: BatchMaker, hooks: TrainingHooks = NO_HOOKS) -> None:
+    """Run the remaining steps of the state's epoch, and add their losses and sample counts to its sums."""
+    network, optimizer = state.network, state.optimizer
     network.train()
-    for batch in batches.epoch(course.epoch, course.step):
-        _pause(course, observer, keeper)
-        with _own_draws(network, batches, course.epoch, course.step):
+    for batch in batches.epoch(state.epoch, state.step):
+        _pause(state, hooks)
+        with _step_generators(network, batches, state.epoch, state.step):
             losses = sample_losses(network, batch, batches.settings)
         optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
         optimizer.step()
-        course.sums += _sums(losses.detach(), batch.labels)
-        course.step += 1
+        state.sums += _loss_sums(losses.detach(), batch.labels)
+        state.step += 1
 
 
-def _pause(course: TrainingState, observer: Observer, keeper: CheckpointSink) -> None:
-    """Between two steps: keep the state where that is due, and stop where that is asked."""
-    stop = observer.stop_asked()
-    if stop or keeper.due(course.epoch, course.step):
-        keeper.keep(course.state())
+def _pause(state: TrainingState, hooks: TrainingHooks) -> None:
+    """Between two steps: save a checkpoint when one is due, and stop when the observer asks."""
+    stop = hooks.observer.stop_asked()
+    if stop or hooks.checkpoints.due(state.epoch, state.step):
+        hooks.checkpoints.keep(state.state_dict())
     if stop:
-        raise Stopped(f"stopped {moment_of(course.epoch, course.step)}")
-
-
-def _ending(course: TrainingState) -> dict[str, Any]:
-    """What a snapshot holds of the training: the states of optimizer and schedule, and the number of epochs."""
-    return {
-        "optimizer": course.optimizer.state_dict(),
-        "schedule": course.schedule.state_dict(),
-        "epoch": len(course.history),
-    }
+        raise Stopped(f"stopped {moment_of(state.epoch, state.step)}")
 
 
 @contextlib.contextmanager
-def _own_draws(network: Any, batches: BatchMaker, epoch: int, step: int) -> Iterator[None]:
-    """Dropout draws from torch's global generators: they get a state of this step's own, then their old one back."""
+def _step_generators(network: DetectionNetwork, batches: BatchMaker, epoch: int, step: int) -> Iterator[None]:
+    """Seed torch's global generators, which dropout draws from, for this step, and restore them afterwards."""
     if not network.draws:
         yield
         return
@@ -188,22 +211,23 @@ def _own_draws(network: Any, batches: BatchMaker, epoch: int, step: int) -> Iter
         yield
 
 
-def _sums(losses: Tensor, labels: Tensor) -> Tensor:
+def _loss_sums(losses: Tensor, labels: Tensor) -> Tensor:
+    """Sum (N,) losses by label: (4,) float64 of nominal loss, anomalous loss, nominal count, anomalous count."""
     wide, anomalous = losses.double(), labels.double()
     nominal = 1 - anomalous
     return torch.stack([(wide * nominal).sum(), (wide * anomalous).sum(), nominal.sum(), anomalous.sum()])
 
 
-def _must_be_finite(epoch: int, loss: float, settings: Settings) -> None:
-    """Raises `DivergedError` that names the remedy: the same settings diverge again."""
+def _check_finite(epoch: int, loss: float, settings: Settings) -> None:
+    """Raise a `DivergedError` that names the remedy when a loss is not finite: the same settings diverge again."""
     if math.isfinite(loss):
         return
     rate = settings.training.learning_rate
     lower = f"training.learning_rate={rate / 10:g}"
-    beside = "" if settings.method == "fcdd" else f", or as a baseline of a run --set {settings.method}.{lower}"
+    baseline = "" if settings.method == "fcdd" else f", or as a baseline of a run --set {settings.method}.{lower}"
     raise DivergedError(
         f"the loss of epoch {epoch} is {loss}: training diverged at training.learning_rate {rate:g} and would do so "
-        f"again; lower it: --set {lower}{beside}"
+        f"again; lower it: --set {lower}{baseline}"
     )
 
 
@@ -220,16 +244,16 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
     )
 
 
-def sample_losses(network: Any, batch: Batch, settings: Settings) -> Tensor:
-    """(N,) float32 losses of a batch, unreduced."""
+def sample_losses(network: DetectionNetwork, batch: Batch, settings: Settings) -> Tensor:
+    """Return the (N,) float32 losses of a batch, unreduced; the forward pass runs in bfloat16 where settings ask."""
     half = settings.training.precision == "bf16"
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
         outputs = network(batch.inputs)
-    losses: Tensor = METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)
-    return losses
+    return METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)
 
 
-def make_optimizer(network: Any, training: Training) -> Optimizer:
+def make_optimizer(network: DetectionNetwork, training: Training) -> Optimizer:
+    """Return the optimizer of the settings over all parameters that are not frozen."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     rate, decay = training.learning_rate, training.weight_decay
     if training.optimizer == "adam":
@@ -239,14 +263,8 @@ def make_optimizer(network: Any, training: Training) -> Optimizer:
 
 
 def make_schedule(optimizer: Optimizer, training: Training) -> LRScheduler:
+    """Return the learning-rate schedule of the settings; it steps once per epoch."""
     schedule = training.schedule
     if isinstance(schedule, ExponentialSchedule):
         return ExponentialLR(optimizer, schedule.factor)
     return MultiStepLR(optimizer, schedule.milestones, schedule.factor)
-
-
-def _sizes(prepared: Prepared) -> dict[str, Any]:
-    return {
-        "n_train": len(prepared.split.train_nominal),
-        "n_train_anomalous": prepared.batches.distinct_anomalies,
-    }

@@ -1,4 +1,4 @@
-"""A detector on its validation images: what settings are selected by."""
+"""Metrics of a detector on its validation images, which settings are selected by."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from fcdd_sweep.training.result import FloatArray
 from fcdd_sweep.training.validation_split import ValidationSet
 
 _PIXEL_IMAGES = 100
-"""Images of each label whose pixels are ranked: every image has thousands, and all of them would fill the memory."""
+"""Images of each label whose pixels are ranked; each has thousands, and all of them would fill the memory."""
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Scores of validation images, and the figures that come from them.
+    """Scores of validation images, and the metrics over them.
 
     Attributes:
-        nominal: (v,) float64.
-        anomalous: (m,) float64.
+        nominal: (v,) float64 scores.
+        anomalous: (m,) float64 scores.
         metrics: columns of `metrics.parquet`; NaN where undefined.
     """
 
@@ -38,7 +38,7 @@ class ValidationResult:
 
 
 def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> ValidationResult:
-    """Score the validation images, and measure. Nothing of the test set is looked at."""
+    """Score the validation images and compute their metrics. The test set is not read."""
     nominal = detector.detect(corpus.images, validation.nominal)
     anomalous = detector.detect(validation.anomalies.images)
     metrics: dict[str, Any] = {
@@ -61,9 +61,9 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:
-    """AUROC over validation images of a network under training, which it leaves as it was.
+    """Return the AUROC over validation images of a network in training, and leave its mode as it was.
 
-    NaN where it is undefined, also for scores that are not finite: a look must not end a training.
+    NaN where it is undefined, also for scores that are not finite: measuring must not end a training.
     """
     was_training = detector.network.training
     nominal = detector.detect(corpus.images, validation.nominal).scores.numpy()
@@ -76,12 +76,16 @@ def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationS
 
 
 def _labels(detector: Detector, validation: ValidationSet) -> npt.NDArray[np.int8]:
+    """Return (v + m,) labels: nominal images, then anomalous ones; swapped with `images.nominal_label` 1."""
     anomalous = np.repeat(np.array([0, 1], np.int8), [len(validation.nominal), len(validation.anomalies)])
     return anomalous ^ np.int8(detector.settings.images.nominal_label)
 
 
 def _pixel_auroc(detector: Detector, validation: ValidationSet, nominal: Detection, anomalous: Detection) -> float:
-    """AUROC over pixels at raw size, where maps of what was rendered say which of them are anomalous."""
+    """Return the AUROC over pixels at the raw size; NaN where the anomalies have no maps because none was rendered.
+
+    With `images.nominal_label` 1 it is NaN too: the maps mark defects, which that label calls nominal.
+    """
     gt_maps = validation.anomalies.gt_maps
     if gt_maps is None or not len(gt_maps) or detector.settings.images.nominal_label:
         return math.nan

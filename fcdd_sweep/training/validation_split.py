@@ -1,4 +1,4 @@
-"""The images that settings are selected on, taken away before anything is fitted or drawn."""
+"""The images that settings are selected on, taken before anything is fitted to or drawn from the rest."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool, SubsetPool
 from fcdd_sweep.training.anomaly_pools import read_first
+from fcdd_sweep.training.partition import Partition, RowIndices, TrialData
 from fcdd_sweep.training.streams import Streams
 
 _ROWS, _POOL, _RENDERED = 0, 1, 2
-"""Keys in the stream `validation`: of anomalies of the training split, of images from elsewhere, of rendered ones."""
+"""Keys in the stream `validation`: of anomalies of the training split, of images of a pool, of rendered anomalies."""
 _STRENGTHS = 2.0 ** -torch.arange(6)
-"""Rendered anomalies take turns in strength, from the generator's own down to a 32nd of it. Were all as plain as in
-training, most configs would find every one of them, and their figures could not tell the configs apart."""
+"""Rendered anomalies cycle through these factors, from the generator's full strength down to a 32nd of it.
+
+At full strength alone, most configs would find every one of them, and their metrics could not rank the configs.
+"""
 _CHUNK = 64
-"""Images that are rendered together. It decides which draw an image gets."""
-RowIndices = npt.NDArray[np.int64]
+"""Images that are rendered together. A change changes the draws of every image."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,11 @@ class ValidationAnomalies:
 
     Attributes:
         images: (m, C, R, R) uint8.
-        index: rows in the corpus, of a rendered anomaly that of the nominal image below it; None from elsewhere.
+        index: m rows of the corpus; of a rendered anomaly the row of its nominal image; None for an image of a pool.
         path: m names.
-        defect: m names, of a defect type, another class, a source or a pool.
-        gt_maps: (m, R, R) bool, which pixels were changed; None where nothing was rendered.
-        origin: words for `selection_source`, such as `images of other classes of the training split`.
+        defect: m names: a defect type, another class, a source or a pool.
+        gt_maps: (m, R, R) bool, the pixels that were changed; None where nothing was rendered.
+        origin: the text for `selection_source`, such as `images of other classes of the training split`.
     """
 
     images: npt.NDArray[np.uint8]
@@ -56,11 +58,11 @@ class ValidationAnomalies:
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """What a trial is judged by while settings are selected; neither training nor the test set has any of it.
+    """The images that settings are selected on, disjoint from training and test images.
 
     Attributes:
         nominal: (v,) int64, held-out nominal training images: indices into the corpus; may be empty.
-        anomalies: may be empty.
+        anomalies: anomalous images; may be empty.
     """
 
     nominal: RowIndices
@@ -68,7 +70,7 @@ class ValidationSet:
 
     @property
     def source(self) -> str:
-        """`selection_source` of a trial."""
+        """Return the `selection_source` of a trial: a sentence for `metrics.parquet`."""
         if not len(self.anomalies):
             return "none: fixed epochs"
         held_out = f"validation: {len(self.nominal)} held-out nominal training images"
@@ -77,13 +79,13 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class ValidationSplit:
-    """What validation took, and what it left.
+    """The images that validation took, and what remains for training.
 
     Attributes:
-        validation: taken.
-        train_anomalous: (m,) int64, real anomalies of the training split that are left.
-        pool: images from elsewhere that some were taken of, and
-        rows: those that are left; None where nothing came from elsewhere.
+        validation: the images that were taken.
+        train_anomalous: (m,) int64, the real anomalies of the training split that remain.
+        pool: the pool that some were taken from; None where they come from the corpus or are rendered.
+        rows: (r,) int64, the images of `pool` that remain; None without a pool.
         notes: sentences for the log.
     """
 
@@ -93,45 +95,32 @@ class ValidationSplit:
     rows: RowIndices | None = None
     notes: list[str] = field(default_factory=list)
 
-    def left_of(self, exposure: ImagePool | None) -> ImagePool | None:
-        """Outlier exposure without what was taken of the same images."""
+    def remaining(self, exposure: ImagePool | None) -> ImagePool | None:
+        """Return outlier exposure without the images that validation took, where both come from the same pool."""
         if exposure is None or self.pool is None or self.rows is None or exposure.fingerprint != self.pool.fingerprint:
             return exposure
         return SubsetPool(exposure, self.rows)
 
 
-def split_validation(
-    settings: Settings,
-    corpus: Corpus,
-    split: Split,
-    held_out: RowIndices,
-    from_test: RowIndices,
-    pool: ImagePool | None,
-    streams: Streams,
-) -> ValidationSplit:
-    """The images that settings are selected on; which they are depends on seed and class alone.
-
-    Args:
-        split: held-out images taken away.
-        held_out: (v,) held-out nominal training images.
-        from_test: (s,) real anomalies that left the test set for this; see `supervision.reserve_anomalies`.
-        pool: images of the source where the config names a data set or a folder.
-    """
+def split_validation(settings: Settings, data: TrialData, partition: Partition, streams: Streams) -> ValidationSplit:
+    """Take the images that settings are selected on; which they are depends on seed and class alone."""
+    corpus, split, held_out = data.corpus, partition.split, partition.held_out
     match settings.evaluation.validation.anomalies:
         case "none":
-            return ValidationSplit(ValidationSet(held_out, _of_corpus(corpus, held_out[:0], "")), split.train_anomalous)
+            anomalies = _of_corpus(corpus, held_out[:0], "")
         case "training":
             return _from_training(corpus, split, held_out, streams)
         case FromTestSource():
-            anomalies = _of_corpus(corpus, from_test, "real anomalies set aside from the test set")
-            return ValidationSplit(ValidationSet(held_out, anomalies), split.train_anomalous)
+            rows = partition.reserved_anomalies.validation
+            anomalies = _of_corpus(corpus, rows, "real anomalies set aside from the test set")
         case DatasetSource() | FolderSource() as source:
-            assert pool is not None  # the config names one
-            return _from_pool(settings, source, split, held_out, pool, streams)
+            assert data.validation_pool is not None  # the config names one
+            anomalies, remaining, notes = _from_pool(settings, source, data.validation_pool, streams)
+            validation = ValidationSet(held_out, anomalies)
+            return ValidationSplit(validation, split.train_anomalous, data.validation_pool, remaining, notes)
         case name:
-            return ValidationSplit(
-                ValidationSet(held_out, _rendered(name, corpus, held_out, streams)), split.train_anomalous
-            )
+            anomalies = _rendered(name, corpus, held_out, streams)
+    return ValidationSplit(ValidationSet(held_out, anomalies), split.train_anomalous)
 
 
 def _of_corpus(corpus: Corpus, rows: RowIndices, origin: str) -> ValidationAnomalies:
@@ -142,37 +131,32 @@ def _of_corpus(corpus: Corpus, rows: RowIndices, origin: str) -> ValidationAnoma
 
 
 def _from_training(corpus: Corpus, split: Split, held_out: RowIndices, streams: Streams) -> ValidationSplit:
-    """A part of the training split's anomalies, before a limit is drawn from the others."""
-    there = split.train_anomalous
-    order = streams.numpy("validation", _ROWS).permutation(len(there))
-    count = reserved_of(len(there))
-    taken, left = np.sort(order[:count]), np.sort(order[count:])
-    others = corpus.protocol == "one_vs_rest"
-    origin = "images of other classes of the training split" if others else "real anomalies of the training split"
-    return ValidationSplit(ValidationSet(held_out, _of_corpus(corpus, there[taken], origin)), there[left])
+    """Take a part of the training split's anomalies, before a limit is drawn from the remaining ones."""
+    candidates = split.train_anomalous
+    order = streams.numpy("validation", _ROWS).permutation(len(candidates))
+    count = reserved_of(len(candidates))
+    chosen, remaining = np.sort(order[:count]), np.sort(order[count:])
+    one_vs_rest = corpus.protocol == "one_vs_rest"
+    origin = "images of other classes of the training split" if one_vs_rest else "real anomalies of the training split"
+    anomalies = _of_corpus(corpus, candidates[chosen], origin)
+    return ValidationSplit(ValidationSet(held_out, anomalies), candidates[remaining])
 
 
 def _from_pool(
-    settings: Settings,
-    source: DatasetSource | FolderSource,
-    split: Split,
-    held_out: RowIndices,
-    pool: ImagePool,
-    streams: Streams,
-) -> ValidationSplit:
-    """A part of the images from elsewhere; training may draw from the others."""
+    settings: Settings, source: DatasetSource | FolderSource, pool: ImagePool, streams: Streams
+) -> tuple[ValidationAnomalies, RowIndices, list[str]]:
+    """Return a part of a pool as validation anomalies, the rows that remain for training, and notes for the log."""
     images = settings.images
     shape = (images.channels, images.load_size, images.load_size)
     order = streams.numpy("validation", _POOL).permutation(len(pool))
-    taken, left = order[: reserved_of(len(pool))], order[reserved_of(len(pool)) :]
-    pixels, unreadable = read_first(pool, taken, len(taken), shape)
-    read = [row for row in taken.tolist() if row not in set(unreadable)]
-    name, what = _name_of(source)
+    chosen, remaining = order[: reserved_of(len(pool))], order[reserved_of(len(pool)) :]
+    pixels, unreadable = read_first(pool, chosen, len(chosen), shape)
+    read = [row for row in chosen.tolist() if row not in set(unreadable)]
+    name, kind = _name_of(source)
     anomalies = ValidationAnomalies(
-        pixels, [None] * len(read), pool.names(read), [name] * len(read), origin=f"images of {what} {name}"
+        pixels, [None] * len(read), pool.names(read), [name] * len(read), origin=f"images of {kind} {name}"
     )
-    notes = _unreadable_notes(pool, unreadable, len(taken))
-    return ValidationSplit(ValidationSet(held_out, anomalies), split.train_anomalous, pool, np.sort(left), notes)
+    return anomalies, np.sort(remaining), _unreadable_notes(pool, unreadable, len(chosen))
 
 
 def _name_of(source: DatasetSource | FolderSource) -> tuple[str, str]:
@@ -187,25 +171,25 @@ def _unreadable_notes(pool: ImagePool, unreadable: Sequence[int], wanted: int) -
 
 
 def _rendered(source: str, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
-    """One anomaly on each held-out image, on the CPU: the same ones wherever a trial runs.
+    """Return one synthetic anomaly per held-out image, rendered on the CPU so that every device gets the same ones.
 
     Noise is negated pixel by pixel, as in `anomalies.online`, so that it shows on any ground.
     """
     count = min(len(held_out), MOST_IN_VALIDATION)
-    below = held_out[np.arange(count) * len(held_out) // max(count, 1)]  # at equal distances
-    clean = np.asarray(corpus.images[below])
+    rows = held_out[np.arange(count) * len(held_out) // max(count, 1)]  # evenly spaced
+    clean = np.asarray(corpus.images[rows])
     gt_maps = np.zeros((count, *clean.shape[2:]), dtype=np.bool_)
     images = np.empty_like(clean)
     generator = streams.torch("validation", _RENDERED)
     for start in range(0, count, _CHUNK):
-        part = slice(start, start + _CHUNK)
-        nominal = torch.from_numpy(np.array(clean[part]))
+        chunk = slice(start, start + _CHUNK)
+        nominal = torch.from_numpy(np.array(clean[chunk]))
         noise = render(source, len(nominal), (clean.shape[1], clean.shape[2], clean.shape[3]), generator)
         strength = _STRENGTHS[torch.arange(start, start + len(noise)) % len(_STRENGTHS)]
-        faint = (noise * strength.view(-1, 1, 1, 1)).to(torch.int16)
-        malformed, changed = malform_once(nominal, faint)
-        images[part], gt_maps[part] = malformed.numpy(), changed[:, 0].numpy()
-    path = [corpus.path[i] for i in below]
+        scaled = (noise * strength.view(-1, 1, 1, 1)).to(torch.int16)
+        malformed, changed = malform_once(nominal, scaled)
+        images[chunk], gt_maps[chunk] = malformed.numpy(), changed[:, 0].numpy()
+    path = [corpus.path[i] for i in rows]
     return ValidationAnomalies(
-        images, [*below.tolist()], path, [source] * count, gt_maps, f"of them with rendered {source}"
+        images, [*rows.tolist()], path, [source] * count, gt_maps, f"of them with rendered {source}"
     )

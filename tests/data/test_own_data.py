@@ -12,6 +12,7 @@ from fcdd_sweep import cli
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.runners.trial_data import corpus_of
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.formats import write_cifar100, write_emnist, write_mnist, write_voc
 from tests.trees import (
@@ -74,7 +75,7 @@ def test_baselines_see_all_of_the_images_whose_maps_they_are_measured_by(tmp_pat
     path = tmp_path / "own.yaml"
     path.write_text("schema: 2\nname: own\npreset: folder\n")
     (spec,) = plan_file(path, [*SMALL, "training.batch_size=8", f"dataset.root={root}", *told])[1].specs
-    maps = train(spec, corpus_of(spec.settings)).maps
+    maps = train(spec, TrialData(corpus_of(spec.settings))).maps
     anomalous = maps["label"] == 1
     np.testing.assert_array_equal(maps["images"][anomalous, 0] > 0, maps["gt_maps"][anomalous] > 0)
 

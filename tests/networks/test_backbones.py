@@ -84,7 +84,7 @@ def test_gradient_reaches_exactly_the_field_of_a_backbones_node(
 @pytest.fixture
 def forgetful() -> Iterator[None]:
     """What is remembered of torchvision's networks is forgotten before and after."""
-    remembered = (backbones._traced, backbones._walk)
+    remembered = (backbones._traced, backbones._fields)
     for function in remembered:
         function.cache_clear()
     yield

@@ -11,8 +11,8 @@ from torch import nn
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.build import network_of, torchvision_tensors
-from fcdd_sweep.networks.build_layers import modules_of
 from fcdd_sweep.networks.describe import field_of
+from fcdd_sweep.networks.layer_modules import build_layers
 from fcdd_sweep.networks.layers import AveragePool
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS
@@ -103,7 +103,7 @@ def test_vgg_has_torchvisions_layers_and_parameters() -> None:
 
 def test_vgg_for_smaller_images_spreads_its_map_as_torchvision() -> None:
     maps = torch.rand(2, 3, 10, 17)
-    pool, _ = modules_of((AveragePool(7),), maps.shape[1:], 3, bias=True)
+    pool, _ = build_layers((AveragePool(7),), maps.shape[1:], 3, bias=True)
     torch.testing.assert_close(pool(maps), nn.AdaptiveAvgPool2d(7)(maps))
 
 
@@ -238,7 +238,7 @@ def test_registries_and_receptive_fields_need_no_torch() -> None:
         "import sys, fcdd_sweep.networks.registry, fcdd_sweep.networks.receptive_field, "
         "fcdd_sweep.anomalies.registry, fcdd_sweep.anomalies.limits, fcdd_sweep.networks.describe as describe\n"
         "from fcdd_sweep.config.schema import Network\n"
-        "list(describe.problems_of_network(Network(name='FCDD_CNN224_VGG'), 'fcdd', 3, 224))\n"
+        "list(describe.problems_before_reading(Network(name='FCDD_CNN224_VGG'), 'fcdd', 3, 224))\n"
         "describe.weights_fingerprint(Network(name='FCDD_CNN224_VGG')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

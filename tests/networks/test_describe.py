@@ -42,28 +42,34 @@ PROBLEMS = {
     "a map of one cell": (
         Network(name="FCDD_CNN28"),
         *("fcdd", 1, 7, "images.size"),
-        ["would have a single cell and show no place for images of 7 px; the smallest that fit have 8 px"],
+        ["would have a single cell, which localizes nothing, for images of 7 px; the smallest size that fits is 8 px"],
     ),
     "no map": (
         Network(name="FCDD_CNN28"),
-        *("fcdd", 1, 3, "images.size", ["would vanish for images of 3 px; the smallest that fit have 8 px"]),
+        *("fcdd", 1, 3, "images.size", ["would vanish for images of 3 px; the smallest size that fits is 8 px"]),
     ),
     "no map before dense layers": (
         Network(name="CNN224_VGG_NOPT"),
         *("hsc", 3, 31, "images.size"),
-        ["the map before the dense layers of CNN224_VGG_NOPT would vanish", "fit have 32 px"],
+        ["the map before the dense layers of CNN224_VGG_NOPT would vanish", "fits is 32 px"],
     ),
     "an autoencoder whose map vanishes": (
         Network(name="AE32"),
-        *("ae", 3, 7, "images.size", ["before the dense layers of AE32 would vanish", "fit have 8 px"]),
+        *("ae", 3, 7, "images.size", ["before the dense layers of AE32 would vanish", "fits is 8 px"]),
     ),
     "a backbone for small images": (
         cut("resnet18", "layer3"),
-        *("fcdd", 3, 16, "images.size", ["resnet18 up to layer3", "single cell", "the smallest that fit have 17 px"]),
+        *(
+            "fcdd",
+            3,
+            16,
+            "images.size",
+            ["resnet18 up to layer3", "single cell", "the smallest size that fits is 17 px"],
+        ),
     ),
     "imagenet for a network without": (
         Network(name="FCDD_CNN28", weights="imagenet"),
-        *("fcdd", 1, 28, "network.weights", ["starts from random weights", "FCDD_CNN224_VGG, FCDD_CNN224_VGG_F"]),
+        *("fcdd", 1, 28, "network.weights", ["has only random weights", "FCDD_CNN224_VGG, FCDD_CNN224_VGG_F"]),
     ),
     "a file for a network without": (
         Network(name="AE28", weights=Path("/x.pth")),
@@ -100,18 +106,25 @@ PROBLEMS = {
     ),
     "the whole image": (
         cut("resnet18", "avgpool"),
-        *("fcdd", 3, 224, "network.node", ["'avgpool' (AdaptiveAvgPool2d)", "Cut it further to the front"]),
+        *("fcdd", 3, 224, "network.node", ["'avgpool' (AdaptiveAvgPool2d)", "Cut it at an earlier node"]),
     ),
-    "no map at the node": (cut("resnet18", "fc"), "fcdd", 3, 224, "network.node", ["stands for no places"]),
-    "attention": (cut("vit_b_16", "encoder"), "fcdd", 3, 224, "network.node", ["stands for no places", "conv_proj"]),
+    "no map at the node": (cut("resnet18", "fc"), "fcdd", 3, 224, "network.node", ["has no positions in the image"]),
+    "attention": (
+        cut("vit_b_16", "encoder"),
+        "fcdd",
+        3,
+        224,
+        "network.node",
+        ["has no positions in the image", "conv_proj"],
+    ),
     "windows of attention": (cut("swin_t", "features.1"), "fcdd", 3, 224, "network.node", ["Allowed: features.0.0"]),
     "another order of dimensions": (
         cut("convnext_tiny", "features.1.0.block.2"),
-        *("fcdd", 3, 224, "network.node", ["is no map of channels, rows and columns"]),
+        *("fcdd", 3, 224, "network.node", ["is not a map of channels, rows and columns"]),
     ),
-    "a field that is no square": (
+    "a field that is not square": (
         cut("inception_v3", "Mixed_6b.branch7x7_2"),
-        *("fcdd", 3, 224, "network.node", ["px, which is no square"]),
+        *("fcdd", 3, 224, "network.node", ["px, which is not square"]),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What networks start from: seeds, ImageNet's weights, files."""
+"""Initial weights of networks: from seeds, from ImageNet, from files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def vgg_state() -> dict[str, Tensor]:
 
 @pytest.fixture
 def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for ImageNet's weights fails the test."""
+    """Fail the test when ImageNet weights are requested."""
     monkeypatch.setattr(WeightsEnum, "get_state_dict", lambda self, **_: pytest.fail(f"{self} was asked for"))
 
 
@@ -61,15 +61,16 @@ def test_the_place_of_the_weights_is_torchs_own(variables: dict[str, str], monke
         assert weights.file == Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
 
 
-def test_a_plan_tells_which_weights_will_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_names_the_weights_that_will_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     network = Network(name="FCDD_CNN224_VGG")
     for piece in (
-        "FCDD_CNN224_VGG starts from ImageNet's weights: VGG11_BN_Weights.IMAGENET1K_V1",
-        f"fetched from https://download.pytorch.org/models/vgg11_bn-6002323d.pth to {tmp_path}/hub/checkpoints/vgg11",
+        "FCDD_CNN224_VGG starts from ImageNet weights: VGG11_BN_Weights.IMAGENET1K_V1",
+        "will be downloaded from https://download.pytorch.org/models/vgg11_bn-6002323d.pth to",
+        f" to {tmp_path}/hub/checkpoints/vgg11",
     ):
         assert piece in to_fetch(network)
-    assert start_text(network) == "from VGG11_BN_Weights.IMAGENET1K_V1, to be fetched"
+    assert start_text(network) == "from VGG11_BN_Weights.IMAGENET1K_V1, to be downloaded"
     file = tmp_path / "hub" / "checkpoints" / "vgg11_bn-6002323d.pth"
     file.parent.mkdir(parents=True)
     file.touch()
@@ -182,9 +183,9 @@ def checkpoint(path: Path) -> None:
     [
         (without_bias, "has no features.4.bias; it has features.0.weight"),
         (of_other_shape, "features.4.weight of shape (128, 64, 5, 5), the network has (128, 64, 3, 3)"),
-        (checkpoint, "holds no state dict but a dict with the keys model, epoch"),
+        (checkpoint, "is not a state dict but a dict with the keys model, epoch"),
         (lambda path: path.write_bytes(b"no weights at all"), "does not load"),
-        (lambda path: torch.save(torch.zeros(3), path), "holds no state dict but a Tensor"),
+        (lambda path: torch.save(torch.zeros(3), path), "is not a state dict but a Tensor"),
         (lambda path: None, "there is no file"),
         (lambda path: path.mkdir(), "there is no file"),
     ],

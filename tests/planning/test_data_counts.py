@@ -99,7 +99,7 @@ def test_weights_that_will_be_fetched_are_noted(notes, tmp_path, monkeypatch):
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
     (note,) = notes(text, "network.name=FCDD_CNN224_VGG_F")
-    assert "VGG11_BN_Weights.IMAGENET1K_V1 is not in torch's cache yet and will be fetched from https" in note
+    assert "VGG11_BN_Weights.IMAGENET1K_V1 is not in torch's cache and will be downloaded from https" in note
 
 
 def test_a_class_without_training_images_is_a_problem_of_the_plan(notes, monkeypatch):

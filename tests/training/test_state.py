@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from fcdd_sweep.training import anomaly_pools, trainer
+from fcdd_sweep.training import anomaly_pools, state, trainer
 from fcdd_sweep.training.detector import make_network
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver
 from fcdd_sweep.training.state import StateError, read_plain, write_plain
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, train
+from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -45,17 +46,17 @@ class Exposure:
 
 
 class Interrupting(NullObserver):
-    """An observer that asks for a stop the n-th time that it is asked, and a keeper of what it is given then."""
+    """An observer that asks for a stop the n-th time that it is asked, and a sink that keeps the states it receives."""
 
     def __init__(self, stop_at):
-        self.left, self.states, self.told = stop_at, [], []
+        self.left, self.states, self.epochs = stop_at, [], []
 
     def stop_asked(self):
         self.left -= 1
         return self.left == 0
 
     def epoch_done(self, record, epochs):
-        self.told.append(record.epoch)
+        self.epochs.append(record.epoch)
 
     def due(self, epoch, step):
         return False
@@ -81,7 +82,7 @@ SGD = {"momentum": 0.9, "weight_decay": 0.01}
 MILESTONES = {"schedule": {"type": "milestones", "milestones": [1], "factor": 0.1}}
 TRIALS = {
     "fcdd on maps": {"training": SGD, "evaluation": {"validation": {"nominal_fraction": 0.1}}},
-    "a look at validation images": {
+    "validation during training": {
         "training": {"supervision": "labels"},
         "evaluation": {"validation": {"nominal_fraction": 0.1, "anomalies": "blob", "epochs": [1, 2]}},
     },
@@ -119,16 +120,16 @@ def trial_of(name):
 
 @functools.cache
 def undisturbed(name):
-    return train(trial_of(name), CORPUS, Exposure())
+    return train(trial_of(name), TrialData(CORPUS, Exposure()))
 
 
 def stopped_at(name, stop_at, state=None):
-    """What is left of a training that is stopped, through a file; and what its observer heard."""
-    heard = Interrupting(stop_at)
+    """What is left of a training that is stopped, through a file; and its observer."""
+    hooks = Interrupting(stop_at)
     with pytest.raises(Stopped):
-        train(trial_of(name), CORPUS, Exposure(), heard, heard, state)
-    (kept,) = heard.states
-    return kept, heard
+        train(trial_of(name), TrialData(CORPUS, Exposure()), TrainingHooks(hooks, hooks), resume=state)
+    (kept,) = hooks.states
+    return kept, hooks
 
 
 STOPS = {
@@ -152,14 +153,14 @@ def test_it_gives_the_bits_of_an_undisturbed_one(name, stops, tmp_path):
             write_plain(file, state)
         torch.manual_seed(stop_at)  # what others do to torch's generator must not matter
         state = read_plain(tmp_path / "state.pt")
-    outcome = train(trial_of(name), CORPUS, Exposure(), resume=state)
-    assert plain(outcome) == plain(undisturbed(name))
+    result = train(trial_of(name), TrialData(CORPUS, Exposure()), resume=state)
+    assert plain(result) == plain(undisturbed(name))
 
 
 def test_the_trials_above_are_what_they_are_called():
     assert make_network(trial_of("dropped layers").settings, torch.device("cpu"), 0).draws
     assert "cannot be read" in undisturbed("exposure").notes[0]
-    assert all(record.validation_image_auroc > 0 for record in undisturbed("a look at validation images").history)
+    assert all(record.validation_image_auroc > 0 for record in undisturbed("validation during training").history)
     assert undisturbed("exposure, a few").metrics["n_train_anomalous"] == 9
     assert undisturbed("fcdd on maps").snapshot["optimizer"]["state"][0]["momentum_buffer"].abs().sum() > 0
     rates = [record.learning_rate for record in undisturbed("fcdd, adam, milestones").history]
@@ -178,33 +179,33 @@ def test_a_stop_is_asked_before_every_step_and_before_scoring_and_says_where_it_
     ]
     for number, place in enumerate(places, 1):
         with pytest.raises(Stopped, match=f"^stopped {place}$"):
-            train(spec(), CORPUS, observer=Interrupting(number))
+            train(spec(), TrialData(CORPUS), TrainingHooks(Interrupting(number)))
     never = Interrupting(0)
-    train(spec(), CORPUS, observer=never)
+    train(spec(), TrialData(CORPUS), TrainingHooks(never))
     assert -never.left == len(places)
 
 
-def test_epochs_that_were_told_are_not_told_again():
-    state, heard = stopped_at("fcdd on maps", STEPS + 2)
-    assert heard.told == [1]
+def test_epochs_that_were_told_are_not_reported_again():
+    state, hooks = stopped_at("fcdd on maps", STEPS + 2)
+    assert hooks.epochs == [1]
     rest = Interrupting(0)
-    train(trial_of("fcdd on maps"), CORPUS, observer=rest, resume=state)
-    assert rest.told == [2]
+    train(trial_of("fcdd on maps"), TrialData(CORPUS), TrainingHooks(rest), resume=state)
+    assert rest.epochs == [2]
 
 
 def test_a_state_is_nobody_else_s_and_is_left_as_it_was():
     kept, _ = stopped_at("fcdd, adam, milestones", 3)
     before = plain(kept)
-    first = train(trial_of("fcdd, adam, milestones"), CORPUS, resume=kept)
+    first = train(trial_of("fcdd, adam, milestones"), TrialData(CORPUS), resume=kept)
     assert plain(kept) == before
-    assert plain(train(trial_of("fcdd, adam, milestones"), CORPUS, resume=kept)) == plain(first)
+    assert plain(train(trial_of("fcdd, adam, milestones"), TrialData(CORPUS), resume=kept)) == plain(first)
 
     class Keeping(Interrupting):
         def due(self, epoch, step):
             return (epoch, step) == (1, 2)
 
     keeping = Keeping(0)
-    train(trial_of("fcdd, adam, milestones"), CORPUS, keeper=keeping)
+    train(trial_of("fcdd, adam, milestones"), TrialData(CORPUS), TrainingHooks(checkpoints=keeping))
     assert [plain(state) for state in keeping.states] == [before]
 
 
@@ -225,15 +226,15 @@ def test_times_are_those_of_all_attempts():
     state, _ = stopped_at("hsc", STEPS + 2)
     assert 0 < state["epoch_time_s"] < state["train_time_s"]
     longer = {**state, "train_time_s": 5000.0, "epoch_time_s": 100.0}
-    outcome = train(trial_of("hsc"), CORPUS, resume=longer)
-    assert 5000 < outcome.metrics["train_time_s"] < 5100
-    assert outcome.history[1].images_per_second == pytest.approx(40 / 100, rel=0.1)
+    result = train(trial_of("hsc"), TrialData(CORPUS), resume=longer)
+    assert 5000 < result.metrics["train_time_s"] < 5100
+    assert result.history[1].images_per_second == pytest.approx(40 / 100, rel=0.1)
 
 
 def test_the_batches_before_the_first_wanted_one_are_not_made():
     exposure = Exposure()
     trial = trial_of("exposure")
-    batches = prepare(trial, CORPUS, exposure, Streams(0, "plain"), torch.device("cpu")).batches
+    batches = prepare(trial, TrialData(CORPUS, exposure), Streams(0, "plain"), torch.device("cpu")).batches
     whole = list(batches.epoch(2))
     exposure.read_rows.clear()
     (last,) = batches.epoch(2, 2)
@@ -249,25 +250,34 @@ def test_nothing_is_trained_again_after_the_last_epoch(monkeypatch):
         raise AssertionError("a training step")
 
     monkeypatch.setattr(trainer, "sample_losses", never)
-    assert plain(train(trial_of("hsc"), CORPUS, resume=state)) == plain(undisturbed("hsc"))
+    assert plain(train(trial_of("hsc"), TrialData(CORPUS), resume=state)) == plain(undisturbed("hsc"))
 
 
 def test_a_state_of_another_network_or_optimizer_is_refused():
     state, _ = stopped_at("fcdd on maps", 2)
     with pytest.raises(StateError, match="does not fit this network"):
-        train(trial_of("hsc"), CORPUS, resume=state)
+        train(trial_of("hsc"), TrialData(CORPUS), resume=state)
     with pytest.raises(StateError, match="does not fit this network"):
-        train(trial_of("fcdd on maps"), CORPUS, resume={**state, "optimizer": {"state": {}, "param_groups": []}})
+        train(
+            trial_of("fcdd on maps"),
+            TrialData(CORPUS),
+            resume={**state, "optimizer": {"state": {}, "param_groups": []}},
+        )
     with pytest.raises(StateError, match="does not fit this network"):
-        train(trial_of("fcdd on maps"), CORPUS, resume={key: state[key] for key in state if key != "sums"})
+        train(trial_of("fcdd on maps"), TrialData(CORPUS), resume={key: state[key] for key in state if key != "sums"})
 
 
-def test_every_part_of_a_state_is_asked_for():
-    state, _ = stopped_at("fcdd on maps", 2)
-    assert state.keys() == state._KEYS
-    assert state.checked_state(state) is state
-    for key in state:
-        with pytest.raises(StateError, match=f"it lacks {key}$"):
-            state.checked_state({other: state[other] for other in state if other != key})
-    with pytest.raises(StateError, match="it has version 99"):
-        state.checked_state({**state, "state_version": 99})
+def test_every_key_of_a_state_is_required():
+    kept, _ = stopped_at("fcdd on maps", 2)
+    assert kept.keys() == state._KEYS
+    assert state.checked_state(kept) is kept
+    for key in kept:
+        with pytest.raises(StateError, match=f"^it lacks {key}$"):
+            state.checked_state({other: kept[other] for other in kept if other != key})
+
+
+def test_a_state_of_another_version_is_refused_with_what_to_do():
+    kept, _ = stopped_at("fcdd on maps", 2)
+    message = "^it has state version 99, and this program reads version 1; to resume from it, use the version of fcdd"
+    with pytest.raises(StateError, match=message):
+        state.checked_state({**kept, "state_version": 99})

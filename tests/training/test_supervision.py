@@ -14,6 +14,7 @@ from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.anomaly_pools import ResidentPool, StreamedPool, read_ahead
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.streams import Streams
@@ -28,7 +29,7 @@ FOLDER = {"mode": "noise", "source": {"folder": "x"}}
 
 def prepared(corpus=CORPUS, exposure=None, seed=0, **sections):
     trial = spec(seed=seed, **sections)
-    return prepare(trial, corpus, exposure, Streams(seed, trial.normal_class), torch.device("cpu"))
+    return prepare(trial, TrialData(corpus, exposure), Streams(seed, trial.normal_class), torch.device("cpu"))
 
 
 def batches_of(found, epoch=1):
@@ -152,7 +153,7 @@ def test_offline_real_anomalies_follow_as_they_are_and_only_once():
 
 def test_offline_a_few_exposure_images_come_in_turn_and_no_more_are_read_than_needed():
     few = prepared(exposure=ArrayPool(pixels()), anomalies={**FOLDER, "limit": 8, "online": False})
-    drawn = few.batches._decided(np.arange(80), 1, 0).drawn
+    drawn = few.batches._decide(np.arange(80), 1, 0).drawn
     assert np.bincount(drawn).tolist() == [5] * 8
     many = Patchy(pixels(500))
     assert len(prepared(exposure=many, anomalies={**FOLDER, "online": False}).batches.pool) == 40
@@ -168,16 +169,18 @@ def test_offline_the_preview_shows_nominal_images_and_their_anomalies():
 @pytest.mark.parametrize("anomalies", OFFLINE.values(), ids=OFFLINE.keys())
 def test_offline_trials_repeat_their_bits(anomalies):
     trial = spec(anomalies={**anomalies, "online": False})
-    assert numbers(train(trial, CORPUS, ArrayPool(pixels()))) == numbers(train(trial, CORPUS, ArrayPool(pixels())))
+    assert numbers(train(trial, TrialData(CORPUS, ArrayPool(pixels())))) == numbers(
+        train(trial, TrialData(CORPUS, ArrayPool(pixels())))
+    )
 
 
 # Real anomalies out of the test set
 
 
-def real(limit, aside=None, source="mvtec_gt", seed=0, corpus=None, **sections):
-    aside = limit if aside is None else aside
+def real(limit, reserved=None, source="mvtec_gt", seed=0, corpus=None, **sections):
+    reserved = limit if reserved is None else reserved
     anomalies = {"mode": "noise", "source": source, "limit": limit}
-    evaluation = {"reserved_anomalies": aside}
+    evaluation = {"reserved_anomalies": reserved}
     return prepared(corpus or typed(), None, seed, anomalies=anomalies, evaluation=evaluation, **sections)
 
 
@@ -194,7 +197,7 @@ def test_real_anomalies_leave_the_test_set_some_of_each_defect_type():
 
 
 def test_configs_with_other_limits_are_tested_on_the_same_images_and_train_on_nested_parts():
-    most, some, one = real(4), real(2, aside=4), real(1, aside=4)
+    most, some, one = real(4), real(2, reserved=4), real(1, reserved=4)
     none = prepared(typed(), evaluation={"reserved_anomalies": 4})
     for found in (some, one, none):
         np.testing.assert_array_equal(found.split.test, most.split.test)
@@ -227,23 +230,23 @@ def test_real_anomalies_train_with_their_maps_or_with_maps_of_ones():
 def test_an_anomaly_that_trains_is_never_scored():
     evaluation = {"reserved_anomalies": 2}
     anomalies = {"mode": "noise", "source": "mvtec_gt", "limit": 1}
-    outcome = train(spec(anomalies=anomalies, evaluation=evaluation), typed())
-    reserved = real(1, aside=2).reserved_anomalies.reserved
-    rows = list(zip(outcome.scores["split"], outcome.scores["image_index"], outcome.scores["score"], strict=True))
+    result = train(spec(anomalies=anomalies, evaluation=evaluation), TrialData(typed()))
+    reserved = real(1, reserved=2).reserved_anomalies.reserved
+    rows = list(zip(result.scores["split"], result.scores["image_index"], result.scores["score"], strict=True))
     tested = {index for split, index, _ in rows if split == "test"}
     assert len(tested) == 24 - len(reserved) and tested.isdisjoint(reserved)
     left = {index: (split, score) for split, index, score in rows if split != "test"}
     assert left.keys() == set(reserved.tolist())
     assert {split for split, _ in left.values()} == {"used_in_training", "reserved"}
     assert all(score is None for _, score in left.values())
-    assert outcome.metrics["n_train_anomalous"] == 3
+    assert result.metrics["n_train_anomalous"] == 3
 
 
 def test_real_anomalies_work_offline_too():
     anomalies = {"mode": "noise", "source": "mvtec_gt", "limit": 1, "online": False}
     found = prepared(typed(), anomalies=anomalies, evaluation={"reserved_anomalies": 1})
     assert len(found.batches.order(1)) == 80
-    drawn = found.batches._decided(np.arange(40, 80), 1, 0).drawn
+    drawn = found.batches._decide(np.arange(40, 80), 1, 0).drawn
     assert np.bincount(drawn).tolist() == [14, 13, 13]
 
 
@@ -265,10 +268,10 @@ def small_budget(monkeypatch):
 
 def test_streamed_images_give_the_same_numbers_as_resident_ones(monkeypatch):
     trial = spec(anomalies={**FOLDER, "limit": 20}, training={"batch_size": 8})
-    resident = train(trial, CORPUS, ArrayPool(pixels()))
+    resident = train(trial, TrialData(CORPUS, ArrayPool(pixels())))
     monkeypatch.setattr(anomaly_pools, "RESIDENT_BYTES", 1000)
     source = Patchy(pixels())
-    streamed = train(trial, CORPUS, source)
+    streamed = train(trial, TrialData(CORPUS, source))
     assert numbers(streamed) == numbers(resident)
     assert len(set(source.asked)) <= 20
     assert all(name.startswith("read_ahead") for name in source.threads - {"MainThread"})
@@ -292,7 +295,7 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
     source = Patchy(images, broken)
     found = prepared(exposure=source, anomalies={**FOLDER, "probability": 1.0}, preprocessing="none")
     assert found.notes == []
-    drawn = np.concatenate([found.batches._decided(np.arange(40), epoch, 0).drawn for epoch in range(4)])
+    drawn = np.concatenate([found.batches._decide(np.arange(40), epoch, 0).drawn for epoch in range(4)])
     assert drawn.shape == (160, 1, 32, 32) and (drawn > 0).all()
     seen = {image.tobytes() for image in drawn}
     assert seen <= {images[i].tobytes() for i in range(50) if i not in broken}
@@ -306,7 +309,7 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
 
 @pytest.mark.usefixtures("small_budget")
 def test_what_could_not_be_read_is_in_the_trial_s_notes():
-    (note,) = train(spec(anomalies=FOLDER), CORPUS, Patchy(pixels(), broken=range(10))).notes
+    (note,) = train(spec(anomalies=FOLDER), TrialData(CORPUS, Patchy(pixels(), broken=range(10)))).notes
     assert "outlier-exposure images of 50 were drawn and cannot be read; others took their places" in note
 
 
@@ -315,7 +318,7 @@ def test_a_limit_keeps_its_number_of_distinct_images_when_some_cannot_be_read():
     source = Patchy(np.maximum(pixels(), 1), broken=set(range(0, 50, 2)))
     found = prepared(exposure=source, anomalies={**FOLDER, "limit": 8, "probability": 1.0})
     assert isinstance(found.batches.pool, StreamedPool) and len(found.batches.pool) == 8
-    drawn = np.concatenate([found.batches._decided(np.arange(40), epoch, 0).drawn for epoch in range(6)])
+    drawn = np.concatenate([found.batches._decide(np.arange(40), epoch, 0).drawn for epoch in range(6)])
     assert len({image.tobytes() for image in drawn}) == 8
 
 
@@ -342,7 +345,7 @@ def test_resident_pools_have_as_many_readable_images_as_the_limit_says():
     )
 
 
-def test_a_limit_that_readable_images_do_not_reach_is_told_with_both_numbers():
+def test_a_limit_that_readable_images_do_not_reach_is_noted_with_both_numbers():
     found = prepared(exposure=Patchy(pixels(9), broken=[1, 2, 5, 7]), anomalies={**FOLDER, "limit": 8})
     assert len(found.batches.pool) == 5
     assert found.notes == [

@@ -9,23 +9,23 @@ import torch
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
-from fcdd_sweep.training.state import NullSink
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, begin, run_epoch, train
+from fcdd_sweep.training.trainer import Stopped, TrainingHooks, begin, run_epoch, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
 
 
-def numbers(outcome):
-    """Everything in an outcome that must repeat bit for bit: all but times."""
-    history = [dataclasses.replace(record, images_per_second=0.0) for record in outcome.history]
-    metrics = {key: value for key, value in outcome.metrics.items() if not key.endswith("_time_s")}
-    weights = {name: value.numpy().tobytes() for name, value in outcome.snapshot["network"].items()}
-    maps = {name: array.tobytes() for name, array in outcome.maps.items()}
-    return repr((history, outcome.scores, outcome.defects, metrics)), weights, maps
+def numbers(result):
+    """Everything in a result that must repeat bit for bit: all but times."""
+    history = [dataclasses.replace(record, images_per_second=0.0) for record in result.history]
+    metrics = {key: value for key, value in result.metrics.items() if not key.endswith("_time_s")}
+    weights = {name: value.numpy().tobytes() for name, value in result.snapshot["network"].items()}
+    maps = {name: array.tobytes() for name, array in result.maps.items()}
+    return repr((history, result.scores, result.defects, metrics)), weights, maps
 
 
 MODES = {
@@ -52,16 +52,16 @@ MODES = {
 
 @pytest.mark.parametrize("sections", MODES.values(), ids=MODES.keys())
 def test_the_same_trial_twice_gives_the_same_bits_whatever_ran_between(sections):
-    first = numbers(train(spec(**sections), CORPUS))
+    first = numbers(train(spec(**sections), TrialData(CORPUS)))
     torch.manual_seed(99)
     np.random.seed(99)  # noqa: NPY002  (the global generator is what must not matter)
-    train(spec(seed=7, preprocessing="none"), CORPUS)
-    assert numbers(train(spec(**sections), CORPUS)) == first
+    train(spec(seed=7, preprocessing="none"), TrialData(CORPUS))
+    assert numbers(train(spec(**sections), TrialData(CORPUS))) == first
 
 
 def test_a_trial_leaves_the_process_as_it_found_it():
     state, threads = torch.get_rng_state(), torch.get_num_threads()
-    train(spec(training={"threads": 1}), CORPUS)
+    train(spec(training={"threads": 1}), TrialData(CORPUS))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
 
@@ -69,64 +69,64 @@ def test_a_trial_leaves_the_process_as_it_found_it():
 def test_another_seed_or_class_gives_other_numbers():
     other_name = dataclasses.replace(CORPUS, classes=("other",), fingerprints={"other": "f"})
     losses = {
-        train(spec(seed=0), CORPUS).history[0].loss,
-        train(spec(seed=1), CORPUS).history[0].loss,
-        train(spec(normal_class="other"), other_name).history[0].loss,
+        train(spec(seed=0), TrialData(CORPUS)).history[0].loss,
+        train(spec(seed=1), TrialData(CORPUS)).history[0].loss,
+        train(spec(normal_class="other"), TrialData(other_name)).history[0].loss,
     }
     assert len(losses) == 3
 
 
 def test_configs_are_compared_on_the_same_draws():
-    slow = prepare(spec(training={"learning_rate": 0.001}), CORPUS, None, Streams(0, "plain"), torch.device("cpu"))
-    fast = prepare(spec(training={"learning_rate": 0.1}), CORPUS, None, Streams(0, "plain"), torch.device("cpu"))
+    slow = prepare(spec(training={"learning_rate": 0.001}), TrialData(CORPUS), Streams(0, "plain"), torch.device("cpu"))
+    fast = prepare(spec(training={"learning_rate": 0.1}), TrialData(CORPUS), Streams(0, "plain"), torch.device("cpu"))
     chosen = slow.batches.order(1)[:8]
     assert torch.equal(slow.batches.batch(chosen, 1, 0).inputs, fast.batches.batch(chosen, 1, 0).inputs)
 
 
 def test_training_lowers_the_loss_and_finds_bright_squares():
-    outcome = train(spec(training={"epochs": 15, "learning_rate": 0.05}), CORPUS)
-    assert outcome.history[-1].loss < outcome.history[0].loss
-    assert outcome.metrics["image_auroc"] > 0.9
-    assert outcome.metrics["pixel_auroc"] > 0.9
+    result = train(spec(training={"epochs": 15, "learning_rate": 0.05}), TrialData(CORPUS))
+    assert result.history[-1].loss < result.history[0].loss
+    assert result.metrics["image_auroc"] > 0.9
+    assert result.metrics["pixel_auroc"] > 0.9
 
 
-def test_an_outcome_holds_what_the_files_need():
-    outcome = train(spec(), CORPUS)
-    assert [record.epoch for record in outcome.history] == [1, 2]
-    assert outcome.history[1].learning_rate == pytest.approx(0.009)
-    assert outcome.scores["label"] == split_for(CORPUS, "plain").test_label.tolist()
-    assert set(outcome.curves) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
-    assert outcome.metrics["n_test_maps"] == 24
-    assert [row["defect"] for row in outcome.defects] == ["square"]
-    trained = outcome.maps["train_label"]
+def test_a_result_holds_what_the_files_need():
+    result = train(spec(), TrialData(CORPUS))
+    assert [record.epoch for record in result.history] == [1, 2]
+    assert result.history[1].learning_rate == pytest.approx(0.009)
+    assert result.scores["label"] == split_for(CORPUS, "plain").test_label.tolist()
+    assert set(result.curves) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
+    assert result.metrics["n_test_maps"] == 24
+    assert [row["defect"] for row in result.defects] == ["square"]
+    trained = result.maps["train_label"]
     assert [(trained == label).sum() >= 20 for label in (0, 1)] == [True, True]
-    assert outcome.maps["train_images"].shape == (len(trained), 1, 28, 28)
-    assert outcome.maps["anomaly_maps"].shape[1:] == (7, 7)
-    assert outcome.maps["gt_maps"].max() == 1
+    assert result.maps["train_images"].shape == (len(trained), 1, 28, 28)
+    assert result.maps["anomaly_maps"].shape[1:] == (7, 7)
+    assert result.maps["gt_maps"].max() == 1
 
 
 def test_held_out_images_leave_training_before_anything_is_fitted_to_them():
-    outcome = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), CORPUS)
-    assert (outcome.metrics["n_train"], outcome.metrics["n_validation"]) == (30, 10)
+    result = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(CORPUS))
+    assert (result.metrics["n_train"], result.metrics["n_validation"]) == (30, 10)
     held_out = {
-        path for path, part in zip(outcome.scores["path"], outcome.scores["split"], strict=True) if part != "test"
+        path for path, part in zip(result.scores["path"], result.scores["split"], strict=True) if part != "test"
     }
     assert len(held_out) == 10
     bright = dataclasses.replace(CORPUS, images=CORPUS.images.copy())
     for i, path in enumerate(bright.path):
         if path in held_out:
             bright.images[i] = 255
-    again = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), bright)
-    assert [record.loss for record in again.history] == [record.loss for record in outcome.history]
-    assert outcome.metrics["threshold"] == pytest.approx(
+    again = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(bright))
+    assert [record.loss for record in again.history] == [record.loss for record in result.history]
+    assert result.metrics["threshold"] == pytest.approx(
         np.quantile(
-            [s for s, p in zip(outcome.scores["score"], outcome.scores["split"], strict=True) if p != "test"], 0.95
+            [s for s, p in zip(result.scores["score"], result.scores["split"], strict=True) if p != "test"], 0.95
         )
     )
 
 
 def test_without_held_out_images_the_threshold_is_undefined():
-    metrics = train(spec(), CORPUS).metrics
+    metrics = train(spec(), TrialData(CORPUS)).metrics
     assert math.isnan(metrics["threshold"]) and metrics["threshold_source"] == "none"
 
 
@@ -135,7 +135,7 @@ def test_limits_are_nested_and_drawn_once_a_seed():
 
     def pool(limit, seed=0):
         trial = spec(seed=seed, anomalies={"mode": "noise", "source": {"folder": "x"}, "limit": limit})
-        prepared = prepare(trial, CORPUS, exposure, Streams(seed, "plain"), torch.device("cpu"))
+        prepared = prepare(trial, TrialData(CORPUS, exposure), Streams(seed, "plain"), torch.device("cpu"))
         return prepared.batches.pool.images
 
     assert torch.equal(pool(4), pool(16)[:4])
@@ -146,15 +146,15 @@ def test_limits_are_nested_and_drawn_once_a_seed():
 def test_real_anomalies_of_the_training_split_bring_their_maps():
     marked = dataclasses.replace(CORPUS, is_test=CORPUS.is_test & (np.arange(64) < 60))
     trial = spec(anomalies={"mode": "other", "source": None, "limit": "all"})
-    prepared = prepare(trial, marked, None, Streams(0, "plain"), torch.device("cpu"))
+    prepared = prepare(trial, TrialData(marked), Streams(0, "plain"), torch.device("cpu"))
     pool = prepared.batches.pool
     assert len(pool.images) == 2
     assert torch.equal(pool.images == 250, pool.gt_maps == 1)
 
 
 def test_nominal_label_one_swaps_the_roles():
-    plain = train(spec(), CORPUS)
-    swapped = train(spec(images={"nominal_label": 1}), CORPUS)
+    plain = train(spec(), TrialData(CORPUS))
+    swapped = train(spec(images={"nominal_label": 1}), TrialData(CORPUS))
     assert swapped.scores["label"] == [1 - label for label in plain.scores["label"]]
     counts = [[int((run.maps["train_label"] == label).sum()) for label in (0, 1)] for run in (plain, swapped)]
     assert min(counts[0]) >= 20 and min(counts[1]) >= 20
@@ -162,26 +162,26 @@ def test_nominal_label_one_swaps_the_roles():
 
 def test_a_test_set_without_anomalies_gives_scores_and_undefined_metrics():
     nominal = dataclasses.replace(CORPUS, is_test=CORPUS.is_test & ~CORPUS.is_anomalous)
-    outcome = train(spec(), nominal)
-    assert len(outcome.scores["score"]) == 12
-    assert math.isnan(outcome.metrics["image_auroc"]) and math.isnan(outcome.metrics["pixel_auroc"])
-    assert outcome.curves == {} and outcome.defects == []
+    result = train(spec(), TrialData(nominal))
+    assert len(result.scores["score"]) == 12
+    assert math.isnan(result.metrics["image_auroc"]) and math.isnan(result.metrics["pixel_auroc"])
+    assert result.curves == {} and result.defects == []
 
 
 def test_an_empty_test_set_still_trains():
-    outcome = train(spec(), dataclasses.replace(CORPUS, is_test=np.zeros(64, dtype=bool)))
-    assert outcome.scores["score"] == [] and math.isnan(outcome.metrics["image_auroc"])
+    result = train(spec(), TrialData(dataclasses.replace(CORPUS, is_test=np.zeros(64, dtype=bool))))
+    assert result.scores["score"] == [] and math.isnan(result.metrics["image_auroc"])
 
 
 def test_maps_for_some_images_only_count_those_images():
     some = dataclasses.replace(CORPUS, mask_index=np.where(CORPUS.mask_index < 4, CORPUS.mask_index, -1))
-    assert train(spec(), some).metrics["n_test_maps"] == 12 + 4
+    assert train(spec(), TrialData(some)).metrics["n_test_maps"] == 12 + 4
 
 
 def test_divergence_says_what_to_lower():
-    told = r"diverged at training.learning_rate 1e\+20 .* lower it: --set training.learning_rate=1e\+19$"
-    with pytest.raises(TrainingError, match=told):
-        train(spec(training={"learning_rate": 1e20, "epochs": 20}), CORPUS)
+    message = r"diverged at training.learning_rate 1e\+20 .* lower it: --set training.learning_rate=1e\+19$"
+    with pytest.raises(TrainingError, match=message):
+        train(spec(training={"learning_rate": 1e20, "epochs": 20}), TrialData(CORPUS))
 
 
 def test_divergence_of_a_baseline_names_the_key_of_the_command_that_runs_it():
@@ -194,34 +194,34 @@ def test_divergence_of_a_baseline_names_the_key_of_the_command_that_runs_it():
                 anomalies={"mode": "unsupervised", "source": None},
                 training=training,
             ),
-            CORPUS,
+            TrialData(CORPUS),
         )
 
 
 def test_no_nominal_images_is_an_error_by_name():
     with pytest.raises(TrainingError, match="class 'plain' of 'textures' has no nominal training images"):
-        train(spec(), dataclasses.replace(CORPUS, is_test=np.ones(64, dtype=bool)))
+        train(spec(), TrialData(dataclasses.replace(CORPUS, is_test=np.ones(64, dtype=bool))))
 
 
-def test_the_observer_hears_every_epoch_and_may_stop():
-    class Listening(NullObserver):
-        heard = 0
+def test_the_observer_receives_every_epoch_and_may_stop():
+    class Counting(NullObserver):
+        received = 0
 
         def epoch_done(self, record, epochs):
-            self.heard += 1
+            self.received += 1
 
         def stop_asked(self):
-            return self.heard == 1
+            return self.received == 1
 
-    observer = Listening()
+    observer = Counting()
     with pytest.raises(Stopped, match="stopped after epoch 1"):
-        train(spec(), CORPUS, observer=observer)
-    assert observer.heard == 1
+        train(spec(), TrialData(CORPUS), TrainingHooks(observer))
+    assert observer.received == 1
 
 
 def test_one_image_left_over_joins_the_batch_before_it():
-    outcome = train(spec(training={"batch_size": 13}), CORPUS)  # 40 = 3 * 13 + 1
-    assert math.isfinite(outcome.history[-1].loss)
+    result = train(spec(training={"batch_size": 13}), TrialData(CORPUS))  # 40 = 3 * 13 + 1
+    assert math.isfinite(result.history[-1].loss)
 
 
 class Dropping(torch.nn.Module):
@@ -242,17 +242,17 @@ class Dropping(torch.nn.Module):
 def dropped(epochs, seed=0, before=0):
     """Losses of an untrained network's epochs, after somebody else used the global generator."""
     trial = spec(seed=seed, training={"supervision": "labels", "learning_rate": 1e-9})
-    batches = prepare(trial, CORPUS, None, Streams(seed, "plain"), torch.device("cpu")).batches
+    batches = prepare(trial, TrialData(CORPUS), Streams(seed, "plain"), torch.device("cpu")).batches
     network = Dropping()
     torch.manual_seed(before)
-    state = torch.get_rng_state()
+    before_training = torch.get_rng_state()
     losses = []
     for epoch in epochs:
-        course = begin(network, batches, 0.0)
-        course.epoch = epoch
-        run_epoch(course, batches, NullObserver(), NullSink())
-        losses.append(course.sums.tolist())
-    assert torch.equal(torch.get_rng_state(), state)
+        state = begin(network, batches, 0.0)
+        state.epoch = epoch
+        run_epoch(state, batches)
+        losses.append(state.sums.tolist())
+    assert torch.equal(torch.get_rng_state(), before_training)
     return losses
 
 

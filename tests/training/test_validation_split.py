@@ -16,6 +16,7 @@ from fcdd_sweep.metrics.ranking import auroc
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.methods import Detection
+from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
@@ -26,7 +27,7 @@ from tests.training.test_supervision import Patchy, pixels, typed
 
 CORPUS = defects_corpus()
 LABELS = {"training": {"supervision": "labels"}}
-FIGURES = (
+METRICS = (
     "validation_image_auroc",
     "validation_image_ap",
     "validation_pixel_auroc",
@@ -62,10 +63,10 @@ def evaluation(anomalies, fraction=0.25, **more):
     return {"validation": {"nominal_fraction": fraction, "anomalies": anomalies, **more}, **rest}
 
 
-def prepared(corpus, selecting, exposure=None, pool=None, seed=0, fraction=0.25, aside=0, **sections):
-    chosen = evaluation(selecting, fraction, reserved_anomalies=aside)
+def prepared(corpus, selecting, exposure=None, pool=None, seed=0, fraction=0.25, reserved=0, **sections):
+    chosen = evaluation(selecting, fraction, reserved_anomalies=reserved)
     trial = spec(seed=seed, evaluation=chosen, **{**LABELS, **sections})
-    return prepare(trial, corpus, exposure, Streams(seed, "plain"), torch.device("cpu"), pool)
+    return prepare(trial, TrialData(corpus, exposure, pool), Streams(seed, "plain"), torch.device("cpu"))
 
 
 OTHER = {"mode": "other", "source": None}
@@ -96,13 +97,13 @@ def trial_of(name, seed=0, **more):
 def test_validation_training_and_test_share_no_image(name):
     corpus, anomalies, sections = MODES[name]
     found = prepared(corpus, anomalies, pool=pool_of(anomalies), **sections)
-    split, judging = found.split, found.validation
-    rendered = judging.anomalies.gt_maps is not None
-    taken = [] if rendered else [i for i in judging.anomalies.index if i is not None]
-    groups = [*(split.train_nominal, split.train_anomalous, split.test, judging.nominal), taken]
+    split, validation = found.split, found.validation
+    rendered = validation.anomalies.gt_maps is not None
+    taken = [] if rendered else [i for i in validation.anomalies.index if i is not None]
+    groups = [*(split.train_nominal, split.train_anomalous, split.test, validation.nominal), taken]
     flat = np.concatenate(groups).astype(int).tolist()
     assert len(flat) == len(set(flat))
-    assert len(judging.anomalies) and len(judging.nominal)
+    assert len(validation.anomalies) and len(validation.nominal)
     whole = split_for(corpus, "plain")
     assert set(flat) == {*whole.train_nominal, *whole.train_anomalous, *whole.test}
     if not name.startswith("set"):
@@ -110,7 +111,7 @@ def test_validation_training_and_test_share_no_image(name):
 
 
 @pytest.mark.parametrize("name", ["other classes", "training anomalies"])
-def test_limits_stay_nested_and_never_reach_what_judges(name):
+def test_limits_stay_nested_and_never_reach_validation_images(name):
     corpus, anomalies, _ = MODES[name]
     whole = prepared(corpus, anomalies, anomalies=OTHER)
     parts = [prepared(corpus, anomalies, anomalies={**OTHER, "limit": n}) for n in (1, 3)]
@@ -123,7 +124,7 @@ def test_limits_stay_nested_and_never_reach_what_judges(name):
     assert len(images[2]) + len(whole.validation.anomalies) == len(split_for(corpus, "plain").train_anomalous)
 
 
-def test_half_of_a_pool_judges_and_no_more_than_an_auroc_needs():
+def test_half_of_a_pool_validates_and_no_more_than_an_auroc_needs():
     assert [reserved_of(n) for n in (0, 1, 2, 9, 5000)] == [0, 0, 1, 4, MOST_IN_VALIDATION]
 
 
@@ -134,12 +135,12 @@ def test_exposure_is_divided_between_training_and_validation(resident, monkeypat
     sets = []
     for limit in (2, 9, "all"):
         found = prepared(CORPUS, {"folder": "x"}, pool, pool, anomalies={**FOLDER, "limit": limit, "probability": 1.0})
-        judging = {image.tobytes() for image in found.validation.anomalies.images}
-        drawn = [found.batches._decided(np.arange(30), epoch, 0).drawn for epoch in range(12)]
+        validation = {image.tobytes() for image in found.validation.anomalies.images}
+        drawn = [found.batches._decide(np.arange(30), epoch, 0).drawn for epoch in range(12)]
         trained = {
             image.numpy().tobytes() for each in drawn for image in found.batches.pool.take(each, torch.device("cpu"))[0]
         }
-        assert len(judging) == 20 and judging.isdisjoint(trained)
+        assert len(validation) == 20 and validation.isdisjoint(trained)
         assert found.validation.anomalies.path == pool.names(
             [
                 int(np.flatnonzero((pool.images == image).all((1, 2, 3)))[0])
@@ -150,13 +151,13 @@ def test_exposure_is_divided_between_training_and_validation(resident, monkeypat
     assert [len(each) for each in sets[:2]] == [2, 9] and sets[0] < sets[1] < sets[2]
 
 
-def test_exposure_from_elsewhere_is_left_alone():
+def test_exposure_from_another_pool_is_left_alone():
     pool, exposure = ArrayPool(pixels(40), fingerprint="a"), ArrayPool(pixels(30, seed=1), fingerprint="b")
     found = prepared(CORPUS, {"folder": "v"}, exposure, pool, anomalies=FOLDER)
     assert len(found.batches.pool) == 30 and len(found.validation.anomalies) == 20
 
 
-def test_unreadable_validation_images_are_left_out_and_told():
+def test_unreadable_validation_images_are_left_out_and_noted():
     found = prepared(CORPUS, {"folder": "v"}, pool=Patchy(np.maximum(pixels(40), 1), broken=range(0, 40, 2)))
     count = len(found.validation.anomalies)
     assert 0 < count < 20 and len(found.validation.anomalies.path) == count
@@ -167,8 +168,8 @@ def test_unreadable_validation_images_are_left_out_and_told():
 
 
 def test_set_aside_anomalies_are_others_than_those_that_training_may_use():
-    some = prepared(typed(), {"from_test": 1}, aside=2)
-    more = prepared(typed(), {"from_test": 1}, aside=4)
+    some = prepared(typed(), {"from_test": 1}, reserved=2)
+    more = prepared(typed(), {"from_test": 1}, reserved=4)
     assert set(some.reserved_anomalies.validation).isdisjoint(more.reserved_anomalies.reserved)
     np.testing.assert_array_equal(some.reserved_anomalies.validation, more.reserved_anomalies.validation)
     assert sorted(some.validation.anomalies.defect) == ["bent", "cut", "rust"]
@@ -184,11 +185,11 @@ def test_without_validation_the_same_images_are_set_aside_as_ever():
     def rngs():
         return [np.random.default_rng(i) for i in range(3)]
 
-    plain, judged = drawn_by_type(kinds, 3, rngs()), drawn_by_type(kinds, 3, rngs(), 2)
+    plain, reserving = drawn_by_type(kinds, 3, rngs()), drawn_by_type(kinds, 3, rngs(), 2)
     assert [len(each.training) for each in plain] == [3, 1, 0] and not any(len(each.validation) for each in plain)
-    assert [(len(each.training), len(each.validation)) for each in judged] == [(3, 2), (0, 1), (0, 0)]
-    np.testing.assert_array_equal(plain[0].training, judged[0].training)
-    for each in judged:
+    assert [(len(each.training), len(each.validation)) for each in reserving] == [(3, 2), (0, 1), (0, 0)]
+    np.testing.assert_array_equal(plain[0].training, reserving[0].training)
+    for each in reserving:
         assert set(each.training).isdisjoint(each.validation)
 
 
@@ -234,11 +235,11 @@ def poisoned(corpus, seed=3):
     )
 
 
-def judged(outcome):
-    rows = zip(*(outcome.scores[name] for name in ("split", "label", "path", "score")), strict=True)
-    by_epoch = [record.validation_image_auroc for record in outcome.history]
-    figures = [outcome.metrics[name] for name in (*FIGURES, "threshold", "selection_source", "n_validation_anomalous")]
-    return repr(([row for row in rows if row[0] == "validation"], by_epoch, figures))
+def validation_values(result):
+    rows = zip(*(result.scores[name] for name in ("split", "label", "path", "score")), strict=True)
+    by_epoch = [record.validation_image_auroc for record in result.history]
+    metrics = [result.metrics[name] for name in (*METRICS, "threshold", "selection_source", "n_validation_anomalous")]
+    return repr(([row for row in rows if row[0] == "validation"], by_epoch, metrics))
 
 
 @pytest.mark.parametrize("name", [name for name in MODES if name != "set aside"])
@@ -248,9 +249,9 @@ def test_a_poisoned_test_set_changes_no_bit_of_what_configs_are_selected_by(name
     pool = pool_of(trial.settings.evaluation.validation.anomalies) or (
         ArrayPool(pixels(30), fingerprint="pool") if name == "folder" else None
     )
-    clean = train(trial, corpus, validation_pool=pool)
-    dirty = train(trial, poisoned(corpus), validation_pool=pool)
-    assert judged(clean) == judged(dirty)
+    clean = train(trial, TrialData(corpus, validation_pool=pool))
+    dirty = train(trial, TrialData(poisoned(corpus), validation_pool=pool))
+    assert validation_values(clean) == validation_values(dirty)
     assert not math.isnan(clean.metrics["validation_image_auroc"])
     if test:
         assert clean.metrics["image_auroc"] != dirty.metrics["image_auroc"]
@@ -258,73 +259,72 @@ def test_a_poisoned_test_set_changes_no_bit_of_what_configs_are_selected_by(name
 
 def test_images_that_stay_in_the_test_set_do_not_matter_to_those_that_were_set_aside():
     corpus, trial = trial_of("set aside")
-    clean = train(trial, corpus)
+    clean = train(trial, TrialData(corpus))
     taken = set(prepared(corpus, {"from_test": 2}).reserved_anomalies.validation.tolist())
     images = corpus.images.copy()
     images[[i for i in np.flatnonzero(corpus.is_test) if i not in taken]] = 7
-    assert judged(clean) == judged(train(trial, dataclasses.replace(corpus, images=images)))
+    assert validation_values(clean) == validation_values(
+        train(trial, TrialData(dataclasses.replace(corpus, images=images)))
+    )
 
 
 def test_a_trial_without_a_test_counts_its_images_and_scores_none():
     corpus, trial = trial_of("rendered", test=False)
-    shut, opened = train(trial, corpus), train(trial_of("rendered")[1], corpus)
-    assert "test" not in shut.scores["split"] and shut.curves == {} and shut.defects == []
-    assert all(math.isnan(shut.metrics[name]) for name in ("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc"))
-    assert (shut.metrics["n_test_nominal"], shut.metrics["n_test_anomalous"], shut.metrics["n_test_maps"]) == (
-        12,
-        12,
-        0,
-    )
-    assert len(shut.maps["label"]) == 0 and len(shut.maps["train_label"]) > 0
-    assert judged(shut) == judged(opened)
+    untested, tested = train(trial, TrialData(corpus)), train(trial_of("rendered")[1], TrialData(corpus))
+    metrics = untested.metrics
+    assert "test" not in untested.scores["split"] and untested.curves == {} and untested.defects == []
+    assert all(math.isnan(metrics[name]) for name in ("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc"))
+    assert (metrics["n_test_nominal"], metrics["n_test_anomalous"], metrics["n_test_maps"]) == (12, 12, 0)
+    assert len(untested.maps["label"]) == 0 and len(untested.maps["train_label"]) > 0
+    assert validation_values(untested) == validation_values(tested)
 
 
-# Figures
+# Metrics
 
 
-def test_figures_are_those_of_the_validation_scores():
+def test_metrics_are_those_of_the_validation_scores():
     corpus, trial = trial_of("other classes")
-    outcome = train(trial, corpus)
-    rows = np.array(outcome.scores["split"]) == "validation"
-    label, score = (np.array(outcome.scores[name])[rows] for name in ("label", "score"))
-    assert outcome.metrics["validation_image_auroc"] == auroc(score.astype(float), label)
-    assert outcome.metrics["validation_image_auroc_std_error"] == auroc_standard_error(score.astype(float), label)
-    assert (outcome.metrics["n_validation"], outcome.metrics["n_validation_anomalous"]) == (sum(label == 0), sum(label))
+    result = train(trial, TrialData(corpus))
+    rows = np.array(result.scores["split"]) == "validation"
+    label, score = (np.array(result.scores[name])[rows] for name in ("label", "score"))
+    assert result.metrics["validation_image_auroc"] == auroc(score.astype(float), label)
+    assert result.metrics["validation_image_auroc_std_error"] == auroc_standard_error(score.astype(float), label)
+    assert (result.metrics["n_validation"], result.metrics["n_validation_anomalous"]) == (sum(label == 0), sum(label))
     held_out = f"validation: {sum(label == 0)} held-out nominal training images"
     assert (
-        outcome.metrics["selection_source"] == f"{held_out}, {sum(label)} images of other classes of the training split"
+        result.metrics["selection_source"] == f"{held_out}, {sum(label)} images of other classes of the training split"
     )
-    assert math.isnan(outcome.metrics["validation_pixel_auroc"])
-    assert set(np.array(outcome.scores["defect"])[rows]) == {"", "light", "bright"}
+    assert math.isnan(result.metrics["validation_pixel_auroc"])
+    assert set(np.array(result.scores["defect"])[rows]) == {"", "light", "bright"}
 
 
-def test_rendered_anomalies_have_pixel_figures_and_are_named():
-    outcome = train(trial_of("rendered")[1], CORPUS)
-    assert 0 < outcome.metrics["validation_pixel_auroc"] < 1
-    assert outcome.metrics["selection_source"].endswith(
+def test_rendered_anomalies_have_pixel_metrics_and_are_named():
+    result = train(trial_of("rendered")[1], TrialData(CORPUS))
+    assert 0 < result.metrics["validation_pixel_auroc"] < 1
+    assert result.metrics["selection_source"].endswith(
         "10 held-out nominal training images, 10 of them with rendered blob"
     )
-    assert set(outcome.scores["defect"]) == {"", "square", "blob"}
+    assert set(result.scores["defect"]) == {"", "square", "blob"}
 
 
 def test_without_validation_anomalies_a_row_says_so():
-    outcome = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), CORPUS)
-    assert outcome.metrics["selection_source"] == "none: fixed epochs"
-    assert all(math.isnan(outcome.metrics[name]) for name in FIGURES) and outcome.metrics["n_validation_anomalous"] == 0
+    result = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(CORPUS))
+    assert result.metrics["selection_source"] == "none: fixed epochs"
+    assert all(math.isnan(result.metrics[name]) for name in METRICS) and result.metrics["n_validation_anomalous"] == 0
 
 
 def test_roles_are_swapped_in_validation_too():
     corpus, anomalies, sections = MODES["other classes"]
     swapped = {**LABELS, **sections, "images": {"nominal_label": 1}, "evaluation": evaluation(anomalies)}
-    outcome = train(spec(**swapped), corpus)
-    rows = [i for i, split in enumerate(outcome.scores["split"]) if split == "validation"]
-    assert {(outcome.scores["label"][i], outcome.scores["defect"][i] == "") for i in rows} == {(1, True), (0, False)}
+    result = train(spec(**swapped), TrialData(corpus))
+    rows = [i for i, split in enumerate(result.scores["split"]) if split == "validation"]
+    assert {(result.scores["label"][i], result.scores["defect"][i] == "") for i in rows} == {(1, True), (0, False)}
 
 
-# A look on the way
+# Validation during training
 
 
-LOOKED_AT = {
+VALIDATED = {
     "fcdd": {},
     "hsc": {"method": "hsc", "network": {"name": "CNN28"}},
     "dropped layers": {
@@ -335,31 +335,31 @@ LOOKED_AT = {
 }
 
 
-@pytest.mark.parametrize("sections", LOOKED_AT.values(), ids=LOOKED_AT)
-def test_a_look_on_the_way_changes_no_bit_of_what_is_trained(sections):
+@pytest.mark.parametrize("sections", VALIDATED.values(), ids=VALIDATED)
+def test_validation_during_training_changes_no_bit_of_what_is_trained(sections):
     def trained(epochs):
         chosen = evaluation("blob", epochs=epochs)
-        return train(spec(evaluation=chosen, **{**LABELS, **sections}), CORPUS)
+        return train(spec(evaluation=chosen, **{**LABELS, **sections}), TrialData(CORPUS))
 
-    blind, looking = trained([]), trained([1, 2])
-    seen = [record.validation_image_auroc for record in looking.history]
-    assert all(math.isnan(record.validation_image_auroc) for record in blind.history)
-    assert seen[-1] == looking.metrics["validation_image_auroc"] == blind.metrics["validation_image_auroc"]
-    history = [dataclasses.replace(record, validation_image_auroc=math.nan) for record in looking.history]
-    looking = dataclasses.replace(looking, history=history)
-    for outcome in (blind, looking):
-        del outcome.snapshot["settings"], outcome.snapshot["trial_id"]
-    assert plain(blind) == plain(looking)
+    without, validated = trained([]), trained([1, 2])
+    aurocs = [record.validation_image_auroc for record in validated.history]
+    assert all(math.isnan(record.validation_image_auroc) for record in without.history)
+    assert aurocs[-1] == validated.metrics["validation_image_auroc"] == without.metrics["validation_image_auroc"]
+    history = [dataclasses.replace(record, validation_image_auroc=math.nan) for record in validated.history]
+    validated = dataclasses.replace(validated, history=history)
+    for result in (without, validated):
+        del result.snapshot["settings"], result.snapshot["trial_id"]
+    assert plain(without) == plain(validated)
 
 
-def test_only_the_epochs_that_are_named_are_looked_at():
+def test_only_the_named_epochs_are_validated():
     trial = spec(evaluation=evaluation("blob", epochs=[2]), **LABELS)
-    first, second = (record.validation_image_auroc for record in train(trial, CORPUS).history)
+    first, second = (record.validation_image_auroc for record in train(trial, TrialData(CORPUS)).history)
     assert math.isnan(first) and 0 <= second <= 1
     assert trial.trial_id == spec(evaluation=evaluation("blob"), **LABELS).trial_id
 
 
-def test_a_look_at_scores_that_are_not_finite_ends_no_training():
+def test_validation_scores_that_are_not_finite_end_no_training():
     class Broken:
         settings = spec().settings
         network = torch.nn.Identity()

@@ -1,4 +1,4 @@
-"""Torch modules from layers, one module a layer."""
+"""Torch modules of layers, one module per layer."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from fcdd_sweep.networks.layers import (
     View,
 )
 
-LEAKY_SLOPE = 0.01
+LEAKY_SLOPE = 0.01  # torch's default, as in the authors' program
 TensorShape = tuple[int, ...]
 
 
 class _Unused(nn.BatchNorm2d):
-    """A batch norm with parameters that nothing passes through."""
+    """A batch norm with parameters that is the identity."""
 
     def forward(self, maps: Tensor) -> Tensor:
         return maps
 
 
 class _AveragePool(nn.Module):
-    """`nn.AdaptiveAvgPool2d` for maps of one size, whose gradients on a GPU are the same in every run."""
+    """`nn.AdaptiveAvgPool2d` for maps of one size, with deterministic gradients on a GPU."""
 
     rows: Tensor
     columns: Tensor
@@ -51,41 +51,43 @@ class _AveragePool(nn.Module):
         self.register_buffer("columns", _averages(sides[1], side), persistent=False)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, C, side, side)."""
+        """Average (N, C, H, W) maps to (N, C, side, side)."""
         if maps.shape[-2:] == (self.side, self.side):
             return maps
         return self.rows @ maps @ self.columns.mT
 
 
 def _averages(cells: int, side: int) -> Tensor:
-    """(side, cells): the share of each cell in each average; neighboring averages may have cells in common."""
+    """Return (side, cells) weights of cells in averages; neighboring averages may share cells, as in torch."""
     cell, start = torch.arange(cells), torch.arange(side)[:, None] * cells
     inside = (cell >= start // side) & (cell < (start + cells + side - 1) // side)
     return inside / inside.sum(dim=1, keepdim=True)
 
 
-def modules_of(
+def build_layers(
     layers: Iterable[LayerSpec], shape: TensorShape, image_channels: int, *, bias: bool
 ) -> tuple[nn.Sequential, TensorShape]:
-    """A sequence of modules, with torch's default initialization where a layer says nothing else.
+    """Build modules in order, with torch's default initialization unless the layer names another one.
 
     Args:
         layers: from input to output.
-        shape: what goes in: (C, H, W), or (features,).
-        image_channels: what a layer gives that gives an image.
+        shape: of the input without the batch: (C, H, W), or (features,).
+        image_channels: output channels of the layer that produces an image.
         bias: biases in convolutions and dense layers, and affine batch norms.
     Returns:
-        The modules, and the shape of what comes out; only as far as a dense layer needs it, so behind decoders its
-        height and width mean nothing.
+        The modules, and the shape of their output without the batch. It is tracked only as far as dense layers need
+        it: behind a decoder, height and width are not meaningful.
     """
     modules = []
     for layer in layers:
-        module, shape = _module(layer, shape, image_channels, bias=bias)
+        module, shape = _build_layer(layer, shape, image_channels, bias=bias)
         modules.append(module)
     return nn.Sequential(*modules), shape
 
 
-def _module(layer: LayerSpec, shape: TensorShape, image_channels: int, *, bias: bool) -> tuple[nn.Module, TensorShape]:
+def _build_layer(
+    layer: LayerSpec, shape: TensorShape, image_channels: int, *, bias: bool
+) -> tuple[nn.Module, TensorShape]:
     channels, sides = shape[0], shape[1:]
     match layer:
         case Conv(kernel, out):
@@ -123,7 +125,7 @@ def _deconv(layer: Deconv, channels: int, image_channels: int, *, bias: bool) ->
 
 
 def _plain(layer: LayerSpec) -> nn.Module:
-    """Layers that change neither channels nor features."""
+    """Return the module of a layer that changes neither channels nor features."""
     match layer:
         case Leaky():
             return nn.LeakyReLU(LEAKY_SLOPE)
@@ -138,12 +140,12 @@ def _plain(layer: LayerSpec) -> nn.Module:
         case Sigmoid():
             return nn.Sigmoid()
         case _:
-            raise TypeError(f"there is no module for {layer}")
+            raise TypeError(f"no torch module is defined for layer {layer}")
 
 
 @torch.no_grad()
-def draw_as_vgg(modules: nn.Module) -> None:
-    """Weights drawn anew as `torchvision.models.vgg11_bn` draws them."""
+def init_as_vgg(modules: nn.Module) -> None:
+    """Draw the weights again with the distributions of `torchvision.models.vgg11_bn`."""
     for module in modules.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
