@@ -1,4 +1,4 @@
-"""Files that are not there yet: asked for in words, or fetched by torchvision's downloaders."""
+"""Missing files of a data set: reported, downloaded, or unpacked from an archive."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from fcdd_sweep.data.registry import info
 
 
 def files_missing(dataset: Dataset, folder: Path, names: Sequence[str]) -> DatasetScan:
-    """The scan of a data set of which files are missing: they will be downloaded, or the user must act.
+    """Return the scan of a data set with missing files: they will be downloaded, or the user must place them.
 
     Args:
-        folder: where the files are looked for.
+        dataset: with its `root` and `download`.
+        folder: where the files are searched.
         names: the missing files as a user would write them.
     """
     if dataset.download:
@@ -36,12 +37,14 @@ def files_missing(dataset: Dataset, folder: Path, names: Sequence[str]) -> Datas
 
 
 def through_torchvision(dataset: Dataset, say: Say, download: Callable[[Any, str], object]) -> None:
-    """Fetch a data set into its root.
+    """Download a data set into its root by torchvision.
 
     Args:
-        download: given `torchvision.datasets` and the root, makes the data set with `download=True`.
+        dataset: the data set; its root is set.
+        say: called once before the download starts.
+        download: called with `torchvision.datasets` and the root; makes the data set with `download=True`.
     Raises:
-        DataError: whatever the download failed with.
+        DataError: the download failed, for whatever reason.
     """
     from torchvision import datasets
 
@@ -53,9 +56,9 @@ def through_torchvision(dataset: Dataset, say: Say, download: Callable[[Any, str
 
 
 def failed(dataset: Dataset, error: Exception) -> DataError:
-    """What a failed download is told as."""
+    """Return the error that reports a failed download."""
     what = f"the download of '{dataset.name}' failed ({type(error).__name__}: {' '.join(str(error).split())})"
-    next_step = f"Run the command again, or place the files yourself. {info(dataset.name).get}"
+    next_step = f"Rerun the command, or place the files yourself. {info(dataset.name).get}"
     return DataError(Problem(str(dataset.root), what, next_step=next_step))
 
 
@@ -65,31 +68,31 @@ _TIMEOUT_S = 60.0
 
 
 class DownloadError(RuntimeError):
-    """A download that broke off, or that is not the file that was expected."""
+    """The download was interrupted, or the file is not the expected one."""
 
 
 def download(url: str, target: Path, sha256: str, say: Say) -> None:
-    """Fetch `url` into the file `target`, which is there only once all of it is and its checksum is right.
+    """Download `url` to the file `target`, which appears only when it is complete and its checksum is right.
 
     Raises:
-        DownloadError: the server cannot be reached, or the file is not the one that `sha256` tells.
-        OSError: the disk does not take it.
+        DownloadError: the server cannot be reached, or the file has another SHA-256.
+        OSError: the file cannot be written.
     """
     part = target.with_name(f"{target.name}.part")
     try:
         with part.open("wb") as file:
             found = _copied(url, file.write, say)
         if found != sha256:
-            raise DownloadError(f"{url} gave a file with the SHA-256 {found}, expected {sha256}")
+            raise DownloadError(f"the file at {url} has the SHA-256 {found}, expected {sha256}")
         part.rename(target)
     finally:
         part.unlink(missing_ok=True)
 
 
 def _copied(url: str, write: Callable[[bytes], object], say: Say) -> str:
-    """Hand the blocks behind `url` to `write`; gives their SHA-256."""
+    """Pass the content of `url` to `write` in blocks; return its SHA-256."""
     digest, done = hashlib.sha256(), 0
-    tell = _now_and_then(say)
+    report = _throttled(say)
     with _opened(url) as answer:
         size = int(answer.headers.get("Content-Length") or 0)
         say(f"downloading {url}" + (f", {size / 1e9:.1f} GB" if size else ""))
@@ -97,9 +100,9 @@ def _copied(url: str, write: Callable[[bytes], object], say: Say) -> str:
             write(block)
             digest.update(block)
             done += len(block)
-            tell(f"downloading: {done / 1e9:.1f} of {size / 1e9:.1f} GB")
+            report(f"downloading: {done / 1e9:.1f} of {size / 1e9:.1f} GB")
     if done < size:
-        raise DownloadError(f"the connection broke off after {done} of {size} bytes")
+        raise DownloadError(f"the connection was lost after {done} of {size} bytes")
     return digest.hexdigest()
 
 
@@ -111,45 +114,45 @@ def _opened(url: str) -> Any:
 
 
 def _block(answer: Any) -> bytes:
-    """The next block; what the network fails with is told apart from a disk that is full."""
+    """Return the next block; raise `DownloadError` for network errors, to keep them apart from a full disk."""
     try:
         block: bytes = answer.read(_BLOCK)
     except (OSError, HTTPException) as error:
-        raise DownloadError(f"the connection broke off: {error}") from error
+        raise DownloadError(f"the connection was lost: {error}") from error
     return block
 
 
 def unpack(archive: Path, folder: Path, say: Say) -> None:
-    """Unpack a `.tar.xz` into a folder, beside what is there already.
+    """Unpack a `.tar.xz` into a folder; files that exist already stay as they are.
 
-    The files are unpacked aside, and each folder or file at the top of the archive is then renamed into place, unless
-    something of that name is there: a program that is killed leaves nothing half. Rights and owners are not kept.
+    Files are unpacked into a temporary folder. Each folder or file at the top of the archive is then renamed into
+    place, unless the name exists: an interrupted run leaves nothing half done. Permissions and owners are not kept.
 
     Raises:
-        DataError: it is damaged, or holds something else than files and folders below its top.
-        OSError: the disk does not take it.
+        DataError: the archive is damaged, or holds anything but files and folders below its top.
+        OSError: the files cannot be written.
     """
     say(f"unpacking {archive}")
-    aside = folder / f".{archive.name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
+    partial = folder / f".{archive.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
     try:
-        aside.mkdir()
-        _unpack_members(archive, aside, say)
-        for top in sorted(aside.iterdir()):
+        partial.mkdir()
+        _unpack_members(archive, partial, say)
+        for top in sorted(partial.iterdir()):
             if not (folder / top.name).exists():
                 top.rename(folder / top.name)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _unpack_members(archive: Path, aside: Path, say: Say) -> None:
-    tell = _now_and_then(say)
+def _unpack_members(archive: Path, folder: Path, say: Say) -> None:
+    report = _throttled(say)
     try:
         with lzma.open(archive) as stream:
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 for count, member in enumerate(tar, 1):
-                    _unpack_member(archive, tar, member, aside)
-                    tell(f"unpacking {archive.name}: {count} files")
+                    _unpack_member(archive, tar, member, folder)
+                    report(f"unpacking {archive.name}: {count} files")
             while stream.read(_BLOCK):  # tarfile takes a damaged header for the end: the checksum is at the very end
                 pass
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
@@ -157,13 +160,20 @@ def _unpack_members(archive: Path, aside: Path, say: Say) -> None:
         raise DataError(Problem(str(archive), what, next_step="Delete it and download it again")) from error
 
 
-def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, aside: Path) -> None:
-    """Write one file or make one folder. Links are refused, so no path can lead out by way of an earlier member."""
+def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write one file or make one folder; raise `DataError` for a link, a device or a path out of the folder.
+
+    `tarfile.data_filter` refuses most of it as well; ours is stricter on links and reads paths as Windows does, too.
+    """
     if not (member.isfile() or member.isdir()):
         raise _refused(archive, member, "is neither a file nor a folder")
     if not _stays_below(member.name):
         raise _refused(archive, member, "leads out of the folder")
-    target = aside / member.name
+    try:
+        member = tarfile.data_filter(member, str(folder))
+    except tarfile.FilterError as error:
+        raise _refused(archive, member, f"tarfile refuses ({error})") from error
+    target = folder / member.name
     if member.isdir():
         target.mkdir(parents=True, exist_ok=True)
         return
@@ -175,7 +185,7 @@ def _unpack_member(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo,
 
 
 def _stays_below(name: str) -> bool:
-    """Whether a path is relative and never goes up, read as POSIX and as Windows do."""
+    """Return whether a path is relative and never goes up, in the notation of POSIX and of Windows."""
     return all(
         not path.anchor and ".." not in path.parts and "\0" not in name
         for path in (PurePosixPath(name), PureWindowsPath(name))
@@ -187,14 +197,14 @@ def _refused(archive: Path, member: tarfile.TarInfo, what: str) -> DataError:
     return DataError(Problem(str(archive), problem, "files and folders", "Get the archive from where it is published"))
 
 
-def _now_and_then(say: Say) -> Say:
-    """`say`, but at most every few seconds and not at once."""
-    told = time.monotonic()
+def _throttled(say: Say) -> Say:
+    """Return `say` limited to one call per `_SAY_EVERY_S`, the first one after that time."""
+    last = time.monotonic()
 
-    def tell(sentence: str) -> None:
-        nonlocal told
-        if time.monotonic() - told > _SAY_EVERY_S:
+    def report(sentence: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > _SAY_EVERY_S:
             say(sentence)
-            told = time.monotonic()
+            last = time.monotonic()
 
-    return tell
+    return report

@@ -8,7 +8,6 @@ opens the images that training draws anomalies from. `load_image_file` reads a s
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import logging
 import os
@@ -16,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from filelock import FileLock
@@ -42,7 +41,14 @@ from fcdd_sweep.data.decoding.store import (
 )
 from fcdd_sweep.data.pools import ArrayPool, FilePool, ImagePool
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, Say, wanted_classes
-from fcdd_sweep.data.registry import Option, info
+from fcdd_sweep.data.registry import (
+    DiscoveringModule,
+    FetchingModule,
+    Option,
+    StreamedModule,
+    info,
+    module_of,
+)
 
 __all__ = [
     "check_dataset",
@@ -127,7 +133,9 @@ def check_exposure(source: DatasetSource, target: str | None, images: Images) ->
         return problems_of_source(check_dataset(dataset, images))
     problems = _settings_problems(dataset)
     if not problems and source.root is not None:
-        problems = importlib.import_module(known.module).exposure_problems(source.root, target)
+        module = module_of(source.dataset)
+        assert isinstance(module, StreamedModule)  # as the registry states
+        problems = module.exposure_problems(source.root, target)
     return problems_of_source(problems)
 
 
@@ -158,8 +166,9 @@ def load_exposure(
         return ArrayPool(corpus.images, np.flatnonzero(~corpus.is_test), digest(corpus.fingerprints), corpus.notes)
     if problems := _settings_problems(dataset_of(source)):
         raise DataError(problems_of_source(problems))
-    module = importlib.import_module(known.module)
-    pool = cast(FilePool, module.expose(source.root, target.name, images, cache_root(cache_dir), say))
+    module = module_of(source.dataset)
+    assert isinstance(module, StreamedModule) and source.root is not None  # as the registry states
+    pool = module.expose(source.root, target.name, images, cache_root(cache_dir), say)
     if len(pool) * pool.bytes_each > DECODED_BYTES:
         return pool
     return _decoded_once(pool, source.dataset, images, cache_root(cache_dir), say)
@@ -285,7 +294,7 @@ def scan_dataset(dataset: Dataset, images: Images) -> DatasetScan:
     problems = _settings_problems(dataset)
     if problems:
         return DatasetScan(problems=tuple(problems))
-    scan: DatasetScan = importlib.import_module(info(dataset.name).module).scan(dataset, images)
+    scan = module_of(dataset.name).scan(dataset, images)
     if not (scan.records or scan.problems or scan.to_fetch):
         problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", ", ".join(classes_of(dataset)))
         return DatasetScan(problems=(problem,))
@@ -305,7 +314,9 @@ def _fetched(dataset: Dataset, images: Images, cache: Path, say: Say) -> Dataset
             scan = scan_dataset(dataset, images)
             if scan.to_fetch and not scan.problems:
                 root.mkdir(parents=True, exist_ok=True)
-                importlib.import_module(info(dataset.name).module).fetch(dataset, say)
+                module = module_of(dataset.name)
+                assert isinstance(module, FetchingModule)  # its scan has set `to_fetch`
+                module.fetch(dataset, say)
                 scan = scan_dataset(dataset, images)
     except OSError as error:
         what = f"the files of '{dataset.name}' cannot be put there ({error})"
@@ -323,7 +334,9 @@ def _facts(dataset: Dataset) -> DatasetFacts:
         return DatasetFacts(protocol, classes, maps, anomalies)
     if problems := _settings_problems(dataset):
         raise DataError(problems)
-    return cast(DatasetFacts, importlib.import_module(known.module).discover(dataset))
+    module = module_of(dataset.name)
+    assert isinstance(module, DiscoveringModule)  # the registry leaves facts to the folders
+    return module.discover(dataset)
 
 
 def _settings_problems(dataset: Dataset) -> list[Problem]:

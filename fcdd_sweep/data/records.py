@@ -1,28 +1,6 @@
-"""What the module of a data set offers, so that one loader serves them all.
+"""What a scan of a data set returns: records of images that are not decoded yet, problems and facts.
 
-A module named in `data.registry` has one function, and others where the registry leaves something to them:
-
-    scan(dataset: Dataset, images: Images) -> Scan
-        Every image of the data set, in an order that is the same on every machine, with all problems that can be
-        found without decoding. It is called by `--dry-run` and by every worker: it lists and looks, and imports what
-        is heavy inside the function. Records of a `defects` data set are those of `wanted_classes` alone.
-
-    discover(dataset: Dataset) -> Discovery
-        Only where protocol, classes or maps are None in the registry. Raises `DataError` when there is nothing to find.
-
-    fetch(dataset: Dataset, say: Say) -> None
-        Only where `scan` may give `to_fetch`: brings those files. Never called by `--dry-run`, and by one process of a
-        machine at a time. Raises `DataError` when that fails, and leaves nothing half done.
-
-A streamed collection, which serves as outlier exposure image by image, has two others beside the first or in its place:
-
-    expose(root: Path, target: str, images: Images, cache: Path, say: Say) -> FilePool
-        Its images, without those that data set `target` calls nominal. Raises `DataError`.
-
-    exposure_problems(root: Path, target: str | None) -> list[Problem]
-        Why it would raise, as far as a quick look tells.
-
-None of them imports torch, but for `fetch`, which may use torchvision's downloaders.
+`data.registry` declares the functions of a data set's module that return them.
 """
 
 from __future__ import annotations
@@ -40,7 +18,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset
 
 Say = Callable[[str], None]
-"""Called with sentences about what takes long."""
+"""Called with sentences about work that takes long."""
 
 
 class DecodedImage(NamedTuple):
@@ -61,14 +39,14 @@ class Record:
     """One image before it is decoded.
 
     Attributes:
-        path: path below the root with forward slashes, or a stable label such as `digits/17`; unique.
+        path: unique path below the root with forward slashes, or a stable label such as `digits/17`.
         class_name: the class it belongs to.
         is_test: whether it is in the test split.
         is_anomalous: within its own class; always False in `one_vs_rest`.
         defect: the defect's type; empty for nominal images.
         stamp: changes when the pixels may have changed: sizes and times of files, or the version of a renderer.
-        load: gives the picture. It may run in a thread, in any order, and must give the same pixels every time. It
-            raises `DataError` for what a user must mend, such as a file that does not decode.
+        load: returns the decoded image. It may run in any thread, in any order, and must return the same pixels every
+            time. It raises `DataError` for what a user must mend, such as a file that does not decode.
         also: other classes that the image belongs to, in `one_vs_rest`.
     """
 
@@ -91,22 +69,22 @@ def one_vs_rest_record(
     load: Callable[[], DecodedImage],
     also: tuple[str, ...] = (),
 ) -> Record:
-    """A record of a `one_vs_rest` data set: no image is anomalous by itself."""
+    """Return a record of a `one_vs_rest` data set, in which no image is anomalous within its own class."""
     return Record(path, class_name, is_test, is_anomalous=False, defect="", stamp=stamp, load=load, also=also)
 
 
 @dataclass(frozen=True)
 class DatasetScan:
-    """What a look at a data set gives: images, or what is wrong with it.
+    """The result of scanning a data set: its images, or what is wrong with it.
 
     Attributes:
         records: all images, in a fixed order; incomplete where there are problems.
-        problems: everything that is wrong, all at once; empty when the data can be read.
+        problems: everything that is wrong; empty when the data can be read.
         notes: sentences for the report, such as how many independent regions stand behind the images.
         gaps: sentences for report and plan on what the data lacks, such as test anomalies of a class.
-        to_fetch: what `fetch` will do about missing files, a sentence; empty when nothing is missing or nothing can be
-            done about it.
-        skips_unreadable: whether images that do not decode are left out and counted, as a collection of a million
+        to_fetch: a sentence on what `fetch` will do about missing files; empty when nothing is missing or nothing can
+            be fetched.
+        skips_unreadable: whether images that do not decode are left out and counted, because a collection of a million
             has some; otherwise they are errors.
     """
 
@@ -119,24 +97,31 @@ class DatasetScan:
 
     @cached_property
     def nominal_in_training(self) -> Counter[str]:
-        """By class, how many training images are nominal for it."""
+        """The number of nominal training images by class."""
         records = (record for record in self.records if not record.is_test and not record.is_anomalous)
         return Counter(name for record in records for name in (record.class_name, *record.also))
 
     @cached_property
     def anomalous_in_training(self) -> Counter[str]:
-        """By class, how many training images are anomalies of it; none in `one_vs_rest`, see `Record`."""
+        """The number of anomalous training images by class; none in `one_vs_rest`, see `Record`."""
         return Counter(record.class_name for record in self.records if record.is_anomalous and not record.is_test)
 
     @property
     def is_whole(self) -> bool:
-        """Whether its records are all that there will be."""
+        """Whether the records are complete: nothing is wrong and nothing is left to fetch."""
         return bool(self.records) and not self.problems and not self.to_fetch
 
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What the folders tell where the registry does not know."""
+    """What is known of a data set, from the registry or, where that leaves it open, from the folders.
+
+    Attributes:
+        protocol: see `DataSetInfo`.
+        classes: all classes, in order.
+        maps: whether there are ground-truth maps.
+        trains_with_anomalies: whether the training split holds real anomalies, which mode `other` needs.
+    """
 
     protocol: Literal["one_vs_rest", "defects"]
     classes: tuple[str, ...]
@@ -145,9 +130,9 @@ class DatasetFacts:
 
 
 def wanted_classes(dataset: Dataset, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of `classes` that `dataset.classes` names, by name or index, in the order of `classes`.
+    """Return the members of `classes` that `dataset.classes` names, by name or index, in the order of `classes`.
 
-    Names and indices that do not exist are left to the plan, which reports them.
+    Names and indices that do not exist are ignored here; the plan reports them.
     """
     if dataset.classes == "all":
         return classes

@@ -1,11 +1,19 @@
-"""Which data sets there are and what each can do. Needs no torch and reads no image."""
+"""The table of data sets, and what the module of each offers. Needs no torch and reads no image."""
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from fcdd_sweep.data.datasets.synsets import IMAGENET30
+
+if TYPE_CHECKING:
+    from fcdd_sweep.config.errors import Problem
+    from fcdd_sweep.config.schema import Dataset, Images
+    from fcdd_sweep.data.pools import FilePool
+    from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Say
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,7 @@ class DataSetInfo:
     Attributes:
         name: its name in experiment files.
         title: one line for `list`.
-        module: the module that reads it; see `data.loading`.
+        module: the full name of the module that reads it, a `DatasetModule`.
         protocol: `one_vs_rest`, `defects`, or None when the folders tell.
         classes: names in order, or None when the folders tell.
         maps: whether test anomalies have ground-truth maps; None when the folders tell.
@@ -262,10 +270,75 @@ DATA_SETS: dict[str, DataSetInfo] = {entry.name: entry for entry in _ALL}
 
 
 def swept() -> list[str]:
-    """What `dataset.name` can be."""
+    """Return the names that `dataset.name` can have."""
     return [name for name, entry in DATA_SETS.items() if not entry.exposure_only]
 
 
 def info(name: str) -> DataSetInfo:
-    """What is known of data set `name`; KeyError for a name that `DATA_SETS` lacks."""
+    """Return the entry of data set `name`.
+
+    Raises:
+        KeyError: `DATA_SETS` has no such name.
+    """
     return DATA_SETS[name]
+
+
+@runtime_checkable
+class DatasetModule(Protocol):
+    """The module of a data set. None of its functions imports torch, except that `fetch` may use torchvision."""
+
+    def scan(self, dataset: Dataset, images: Images) -> DatasetScan:
+        """Return every image, in an order that is the same on every machine, with all problems.
+
+        Nothing is decoded. `--dry-run` and every worker call it: what is slow to import is imported inside the
+        function. Records of a `defects` data set are restricted to `wanted_classes`.
+        """
+        ...
+
+
+@runtime_checkable
+class DiscoveringModule(DatasetModule, Protocol):
+    """A module whose folders decide what the registry leaves None: protocol, classes, maps or training anomalies."""
+
+    def discover(self, dataset: Dataset) -> DatasetFacts:
+        """Return the facts; raise `DataError` when the folders show none."""
+        ...
+
+
+@runtime_checkable
+class FetchingModule(DatasetModule, Protocol):
+    """A module that can bring missing files: its `scan` may set `to_fetch`."""
+
+    def fetch(self, dataset: Dataset, say: Say) -> None:
+        """Bring the missing files; raise `DataError` on failure and leave nothing half done.
+
+        `--dry-run` never calls it, and one process per machine calls it at a time.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamedModule(DatasetModule, Protocol):
+    """A module of a collection that outlier exposure reads image by image."""
+
+    def expose(self, root: Path, target: str, images: Images, cache: Path, say: Say | None = None) -> FilePool:
+        """Return the images without the classes that data set `target` calls nominal; raise `DataError`."""
+        ...
+
+    def exposure_problems(self, root: Path, target: str | None) -> list[Problem]:
+        """Return why `expose` would raise, without listing millions of files."""
+        ...
+
+
+def module_of(name: str) -> DatasetModule:
+    """Import and return the module of data set `name`.
+
+    A caller that needs more than `scan` narrows the result by `isinstance` to one of the protocols above.
+
+    Raises:
+        TypeError: the module has no function `scan`.
+    """
+    module = importlib.import_module(info(name).module)
+    if not isinstance(module, DatasetModule):
+        raise TypeError(f"{module.__name__} must have a function scan(dataset, images)")
+    return module

@@ -141,6 +141,18 @@ def test_archives_that_lead_elsewhere_are_refused_whole(case: str, tmp_path: Pat
     assert not list(tmp_path.rglob("evil*")) and not Path("/tmp/fcdd_sweep_evil").exists()
 
 
+def test_what_tarfile_itself_refuses_is_refused_whole(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        if member.name.endswith("000.png"):
+            raise tarfile.OutsideDestinationError(member, "/elsewhere")
+        return member
+
+    monkeypatch.setattr(tarfile, "data_filter", refuse)
+    with pytest.raises(DataError, match=r"holds 'bottle/.*000.png', which tarfile refuses .*: nothing was unpacked"):
+        fetching.unpack(published, published.parent, print)
+    assert left(published.parent) == [mvtec.ARCHIVE]
+
+
 def damaged(path: Path, share: float) -> None:
     content = bytearray(path.read_bytes())
     content[int(len(content) * share)] ^= 0xFF
@@ -218,7 +230,7 @@ def test_a_download_with_another_checksum_is_refused(tmp_path: Path, monkeypatch
     with pytest.raises(DataError) as caught:
         load_corpus(data(tmp_path / "root", download=True), IMAGES, tmp_path / "cache")
     assert "the download of 'mvtec' failed (DownloadError: " in str(caught.value)
-    assert f"expected {'0' * 64}). Run the command again, or place the files yourself." in str(caught.value)
+    assert f"expected {'0' * 64}). Rerun the command, or place the files yourself." in str(caught.value)
     assert left(tmp_path / "root") == []
 
 
@@ -240,7 +252,7 @@ def test_a_connection_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytes
             raise ConnectionResetError("peer went away")
 
     monkeypatch.setattr(fetching.urllib.request, "urlopen", lambda url, timeout: Broken())
-    with pytest.raises(DataError, match="the connection broke off: peer went away"):
+    with pytest.raises(DataError, match="the connection was lost: peer went away"):
         load_corpus(data(tmp_path / "root", download=True), IMAGES, tmp_path / "cache")
     assert left(tmp_path / "root") == []
 

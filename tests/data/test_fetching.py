@@ -132,7 +132,7 @@ def test_a_download_that_fails_is_told(error: Exception, tmp_path: Path, monkeyp
         load_corpus(Dataset(name="cifar10", root=tmp_path, download=True), IMAGES, tmp_path / "cache")
     (problem,) = caught.value.problems
     assert f"{tmp_path}: the download of 'cifar10' failed ({type(error).__name__}: " in str(problem)
-    assert "Run the command again, or place the files yourself. Set dataset.root to a folder that holds cifar" in str(
+    assert "Rerun the command, or place the files yourself. Set dataset.root to a folder that holds cifar" in str(
         problem
     )
 

@@ -232,13 +232,14 @@ def _records(table: ImageIndex, classes: tuple[str, ...], split: str) -> Iterato
         tar_stamp = file_stamp(holder) if holder.is_file() else ""
         for row in range(int(table.begin[group]), int(table.begin[group + 1])):
             file = tar_stamp or file_stamp(holder / table.name(row))
+            offset, size = table.position(row)
             yield Record(
                 path=f"{split}/{table.label(row)}",
                 class_name=name,
                 is_test=split == "val",
                 is_anomalous=False,
                 defect="",
-                stamp=f"{file}:{table.offsets[row]}:{table.sizes[row]}",
+                stamp=f"{file}:{offset}:{size}",
                 load=partial(_load, table, row),
             )
 

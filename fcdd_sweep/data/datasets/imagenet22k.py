@@ -11,15 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Problem
-from fcdd_sweep.config.schema import Images
+from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.datasets.imagenet import IMAGES_PER_CLASS, exposed, unnamed_problem, words_in, words_stamp
 from fcdd_sweep.data.datasets.synsets import SYNSET
 from fcdd_sweep.data.decoding.files import file_stamp
 from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, folder_members, members, open_index
 from fcdd_sweep.data.pools import FilePool
-from fcdd_sweep.data.records import Say
+from fcdd_sweep.data.records import DatasetScan, Say
+from fcdd_sweep.data.registry import swept
 
 _TAR = ".tar"
+
+
+def scan(dataset: Dataset, images: Images) -> DatasetScan:
+    """Return the problem that the collection serves as outlier exposure alone."""
+    what = f"'{dataset.name}' serves as outlier exposure alone: it has no classes to train on"
+    return DatasetScan(problems=(Problem("dataset.name", what, ", ".join(swept())),))
 
 
 def expose(root: Path, target: str, images: Images, cache: Path, say: Say | None = None) -> FilePool:
