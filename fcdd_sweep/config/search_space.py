@@ -101,14 +101,15 @@ class Space:
         values: Values = {}
         for key in self.axes:
             if self.active(key, values):
-                values[key] = self._own(key)
+                values[key] = value_at_key(self._own_values, split_key(key))
         return values
 
-    def _own(self, key: str) -> Any:
-        """The experiment's value of a key, defaults of the schema included."""
+    @cached_property
+    def _own_values(self) -> Mapping[str, Any]:
+        """The experiment's settings as plain values, defaults of the schema included."""
         settings, _ = settings_of(self.layer)
         assert settings is not None
-        return value_at_key(settings.model_dump(mode="json"), split_key(key))
+        return settings.model_dump(mode="json")
 
     def grid(self) -> list[Values]:
         """Every combination of the axes' values, without those of keys that the others exclude; each once."""

@@ -87,7 +87,7 @@ def _small(name: str, title: str, module: str, classes: tuple[str, ...], place: 
     return DataSetInfo(
         name=name,
         title=title,
-        module=f"fcdd_sweep.data.{module}",
+        module=f"fcdd_sweep.data.datasets.{module}",
         protocol="one_vs_rest",
         classes=classes,
         maps=False,

@@ -134,7 +134,7 @@ FILES = {
     ),
     "a limit of a synthetic source": (
         TEXTURES + "anomalies: {limit: 8}\n",
-        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: a synthetic source has no end|all"],
+        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: a synthetic source is unlimited|all"],
     ),
     "a limit of nothing": (
         HEAD + "anomalies: {mode: unsupervised, limit: 8}\n",
@@ -142,7 +142,7 @@ FILES = {
     ),
     "real anomalies where there are none": (
         TEXTURES + "anomalies: {mode: other}\n",
-        ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none there"],
+        ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none"],
     ),
     "offline without anomalies": (
         HEAD + "anomalies: {mode: unsupervised, online: false}\n",
