@@ -25,7 +25,7 @@ from fcdd_sweep.config.grid import (
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import sound_section, validated
+from fcdd_sweep.config.schema_errors import renamed_key, sound_section, validated
 from fcdd_sweep.config.search_schema import (
     MOST_VALUES,
     ORACLE,
@@ -203,6 +203,8 @@ def _condition_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> I
             where = layer.origin.where(("search", "space", key, "when", other))
             if other == key:
                 yield Problem(where, f"{key} depends on itself")
+            elif renamed := renamed_key(where, other):
+                yield renamed
             elif other not in axes:
                 names = [name for name in axes if name != key]
                 yield Problem(

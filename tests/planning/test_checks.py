@@ -1,4 +1,4 @@
-"""Experiment files whose names and combinations are broken; expectations as in `test_bad_experiments`."""
+"""Experiment files whose names and combinations are broken; expectations as in `tests/config/test_bad_files.py`."""
 
 from __future__ import annotations
 
@@ -262,13 +262,13 @@ FILES = {
     ),
     # Everything at once, also across rooms
     "faults of all kinds": (
-        "schema: 2\nname: x y\npreset: textures\ndataset: {name: textures, class: brick}\nimages: {color: gray}\n"
+        "schema: 2\nname: x y\npreset: textures\ndataset: {name: textures, class: brick}\nimages: {color: grey}\n"
         "network: {name: FCDD_CNN}\ntraining:\n  epochs: many\n  epoch: 3\nanomalies: {source: confeti}\n"
         "grid: {training.epoch: [1]}\nseeds: 0\n",
         [
             "x.yaml:2: name: found the text 'x y'",
             "x.yaml:4: dataset.class: there is no such key|Closest: 'classes'",
-            "x.yaml:5: images.color: found the text 'gray'|Closest: 'gray'",
+            "x.yaml:5: images.color: found the text 'grey'|Write gray",
             "x.yaml:6: network.name: there is no network 'FCDD_CNN'",
             "x.yaml:8: training.epochs: found the text 'many'",
             "x.yaml:9: training.epoch: there is no such key|Closest: 'epochs'",
