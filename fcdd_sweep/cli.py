@@ -156,7 +156,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with make_progress(_console()) as progress:
         result = run_experiment(
-            experiment,
+            planned,
             local=options.local,
             address=options.address,
             changed_data=options.changed_data,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.runners.events import Progress, Work
 from fcdd_sweep.sweep.session import OnChangedData, SweepResult
 
 
 def run_experiment(
-    experiment: Experiment,
+    experiment: Experiment | Plan,
     *,
     local: bool = False,
     address: str | None = None,
@@ -19,7 +20,7 @@ def run_experiment(
     """Run an experiment: its search if it has one, else its sweep.
 
     Args:
-        experiment: from `load_experiment`.
+        experiment: from `load_experiment`; or its plan.
         local, address, changed_data, progress, work: see `sweep.sweep.run_sweep`.
     Returns:
         How it ended.
@@ -27,7 +28,7 @@ def run_experiment(
         InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
         StorageError: the folder for the results is full or unreachable. What is finished is kept there.
     """
-    if experiment.search is not None:
+    if (experiment.experiment if isinstance(experiment, Plan) else experiment).search is not None:
         from fcdd_sweep.search.search import run_search as run  # imports Optuna, which only a search needs
     else:
         from fcdd_sweep.sweep.sweep import run_sweep as run

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "runners": {"planning", "training", "results"} | STUFF,
     "sweep": {"runners", "planning", "training", "report", "results"} | STUFF,
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
-    "run": {"search", "sweep", "runners", "config"},
+    "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "config"},
     "cli": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,

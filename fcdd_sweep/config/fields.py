@@ -110,7 +110,8 @@ class FromTestSource(Section):
 
 
 def _kind_of_anomalies(source: object) -> str | None:
-    if isinstance(source, FromTestSource) or (isinstance(source, dict) and "from_test" in source):
+    named = ("from_test", "set_aside")  # the second is its name in schema 1, which is reported
+    if isinstance(source, FromTestSource) or (isinstance(source, dict) and any(key in source for key in named)):
         return "(from_test)"
     return kind_of_source(source)
 

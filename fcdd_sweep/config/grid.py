@@ -15,7 +15,7 @@ from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, Sour
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import VARIANT_PATTERN, Experiment, Settings
-from fcdd_sweep.config.schema_errors import Fault, validated
+from fcdd_sweep.config.schema_errors import Fault, renamed_key, validated
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in, value_text
 from fcdd_sweep.config.trial_spec import NOT_IDENTITY, canonical, config_id, slug
 
@@ -93,9 +93,9 @@ def key_problems(layer: ConfigLayer, written: list[Key]) -> Iterator[Problem]:
             allowed = "keys of " + ", ".join(dict.fromkeys(name.split(".")[0] for name in _VARYING))
             yield Problem(where, f"{key} is the same for all configs", allowed, _FIXED_STEPS.get(head, ""))
         else:
-            yield Problem(
-                where, f"there is no key {key}", "dotted keys such as training.epochs", closest(key, _VARYING)
-            )
+            allowed = "dotted keys such as training.epochs"
+            unknown = Problem(where, f"there is no key {key}", allowed, closest(key, _VARYING))
+            yield renamed_key(where, key) or unknown
 
 
 def overlaps(layer: ConfigLayer, groups: list[list[Key]]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import preset_fills, sound_section, validated
+from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, sound_section, validated
 from fcdd_sweep.config.search_space import search_problems
 from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
@@ -140,7 +140,7 @@ def _override(text: str) -> tuple[Key, Any]:
         raise ExperimentError(Problem(where, "this is no KEY=VALUE", next_step="Write it as `--set training.epochs=3`"))
     if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
         step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
-        raise ExperimentError(Problem(where, f"there is no key {key}", next_step=step))
+        raise ExperimentError(renamed_key(where, key) or Problem(where, f"there is no key {key}", next_step=step))
     if key in _PATHS:
         return split_key(key), None if value == "null" else value
     return split_key(key), parse_value(value, where)

@@ -1,4 +1,4 @@
-"""pydantic's errors in our words: where, what was found, what is allowed, the nearest valid name."""
+"""pydantic's errors as problems: where, what was found, what is allowed, the nearest valid name or the new one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fcdd_sweep.config.errors import Key, Origin, Problem, closest
+from fcdd_sweep.config.errors import Key, Origin, Problem, closest, dotted
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
 from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.presets import PRESETS
@@ -25,6 +25,16 @@ from fcdd_sweep.config.text import (
     without_annotation,
 )
 
+RENAMED_KEYS = {
+    "images.raw_size": "images.load_size",
+    "heatmaps.quantile": "heatmaps.color_quantile",
+    "evaluation.real_anomalies_set_aside": "evaluation.reserved_anomalies",
+    "evaluation.validation.anomalies.set_aside": "evaluation.validation.anomalies.from_test",
+    "search.prune.keep": "search.prune.keep_fraction",
+}
+"""Dotted keys of schema 1 and their names in schema 2."""
+RENAMED_VALUES = {("images.color", "grey"): "gray", ("keep.maps", "pictured"): "shown"}
+"""By dotted key and value of schema 1, the value in schema 2."""
 _TAGGED: dict[str | int, Any] = {
     "(name)": str,
     "(dataset)": DatasetSource,
@@ -48,7 +58,7 @@ _ALLOWED: dict[Key, str] = {
         "schedule",
     ): "{type: exponential, factor: F} or {type: milestones, milestones: [EPOCH, ...], factor: F}",
 }
-"""Where words made from the types would be clumsy."""
+"""Texts for keys whose types would make a clumsy one."""
 _ALLOWED_BELOW: dict[Key, str] = {
     ("grid",): "a list of values such as training.learning_rate: [0.1, 0.01]",
     ("variants",): "dotted keys and their values such as {network.bias: false}",
@@ -65,22 +75,23 @@ class Fault:
 
 
 def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
-    """One fault a key, however many of pydantic's errors tell of it."""
+    """Return one fault per key, however many of pydantic's errors are about it."""
     spots = [(detail, *_locate(detail["loc"], root)) for detail in error.errors(include_url=False)]
     keys = {key for _, key, _ in spots}
     found_faults: dict[Key, Fault] = {}
     for detail, key, annotation in spots:
         deeper = any(len(other) > len(key) and other[: len(key)] == key for other in keys)
-        # A list with one bad item is reported by the item; that it is no 'all' either is pydantic's view alone.
+        # a list with one bad item is reported by the item; pydantic also reports that it is not 'all'
         if key not in found_faults and (not deeper or detail["type"] == "value_error"):
             found_faults[key] = Fault(key, _problem(detail, key, annotation, origin), detail["type"] == "missing")
-    return list(found_faults.values())
+    written = {RENAMED_KEYS.get(dotted(key)) for key in found_faults}  # under its old name a key is not missing
+    return [fault for key, fault in found_faults.items() if not (fault.missing and dotted(key) in written)]
 
 
 def _locate(loc: tuple[str | int, ...], root: type[Section]) -> tuple[Key, Any]:
-    """The key that an error is about and the type that was declared there.
+    """Return the key that an error is about and the type that the schema declares for it.
 
-    pydantic's locations also name the choices of unions, which are no keys.
+    pydantic's locations also name the choices of unions, which are not keys.
     """
     key: Key = ()
     annotation: Any = root
@@ -95,7 +106,7 @@ def _locate(loc: tuple[str | int, ...], root: type[Section]) -> tuple[Key, Any]:
 
 
 def _into(annotation: Any, part: str | int) -> Any:
-    """The type below `part`; None where `part` names a choice of a union. An unknown key has its section's type."""
+    """Return the type below `part`; None where `part` names a choice of a union; for an unknown key its section."""
     for choice in choices(annotation):
         kind, _ = without_annotation(choice)
         if isinstance(kind, type) and issubclass(kind, Section):
@@ -126,13 +137,24 @@ def _problem(detail: ErrorDetails, key: Key, annotation: Any, origin: Origin) ->
 
 
 def unknown_key(where: str, key: Key, section: type[Section]) -> Problem:
-    """An unknown key of a section, with the nearest of its keys, or how a dotted key is written."""
+    """Return the problem of an unknown key: its new name, the nearest key, or how a dotted key is written."""
+    if renamed := renamed_key(where, dotted(key)):
+        return renamed
     names, last = list(key_names(section)), str(key[-1])
     head, _, tail = last.partition(".")
     step = closest(last, names)
     if tail and head in names:
         step = f"Write it as `{head}: {{{tail}: ...}}`"
     return Problem(where, "there is no such key", ", ".join(names), step)
+
+
+def renamed_key(where: str, key: str) -> Problem | None:
+    """Return the problem of a dotted key that schema 2 renamed; None for any other key."""
+    if key not in RENAMED_KEYS:
+        return None
+    return Problem(
+        where, f"{key} was renamed to {RENAMED_KEYS[key]} in schema 2", next_step=f"Write {RENAMED_KEYS[key]}"
+    )
 
 
 def _allowed(key: Key, annotation: Any) -> str:
@@ -147,11 +169,16 @@ def _preset_step(key: Key) -> str:
 
 
 def preset_fills(key: Key) -> list[str]:
-    """Names of the presets that have this key."""
+    """Return the names of the presets that set this key."""
     return [name for name, preset in PRESETS.items() if value_at_key(preset.tree, key) is not None]
 
 
 def _schema_problem(where: str, value: Any) -> Problem:
+    if value == 1 and not isinstance(value, bool):
+        keys = [f"{old} -> {new}" for old, new in RENAMED_KEYS.items()]
+        values = [f"{key}: {old} -> {new}" for (key, old), new in RENAMED_VALUES.items()]
+        step = f"Write `schema: {SCHEMA_VERSION}` and use the new names: {', '.join([*keys, *values])}"
+        return Problem(where, "found 1, but schema 2 renamed keys and values", str(SCHEMA_VERSION), step)
     return Problem(
         where,
         f"{found_text(value)}, a version of experiment files that this program does not read",
@@ -169,7 +196,7 @@ def _type_problem(where: str, schedule: Mapping[str, Any]) -> Problem:
 
 
 def _value_step(key: Key, value: Any, annotation: Any) -> str:
-    """What to write instead, where that can be told."""
+    """Return what to write instead, where it is known."""
     if value is None:
         return "Give it a value, or remove the key"
     if isinstance(value, str):
@@ -178,6 +205,8 @@ def _value_step(key: Key, value: Any, annotation: Any) -> str:
 
 
 def _text_step(key: Key, value: str, annotation: Any) -> str:
+    if (renamed := RENAMED_VALUES.get((dotted(key), value))) is not None:
+        return f"Write {renamed}: schema 2 renamed the value"
     sections = sections_in(annotation)
     if sections and "name" in key_names(sections[0]):
         return f"Write it as `{key[-1]}: {{name: {value}}}`"
@@ -192,7 +221,7 @@ S = TypeVar("S", bound=Section)
 
 
 def validated(root: type[S], tree: Tree, origin: Origin) -> tuple[S | None, list[Fault]]:
-    """The section that `tree` describes, or everything that is wrong with it."""
+    """Return the section that `tree` describes, or None and everything that is wrong with it."""
     try:
         return root.model_validate(tree), []
     except ValidationError as error:
@@ -200,7 +229,7 @@ def validated(root: type[S], tree: Tree, origin: Origin) -> tuple[S | None, list
 
 
 def sound_section(kind: type[S], tree: Any) -> S | None:
-    """The section that `tree` describes, unknown keys left out; None when anything else is wrong with it."""
+    """Return the section that `tree` describes, without unknown keys; None when anything else is wrong with it."""
     try:
         return kind.model_validate(tree)
     except ValidationError as error:

@@ -25,7 +25,7 @@ from fcdd_sweep.config.grid import (
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import sound_section, validated
+from fcdd_sweep.config.schema_errors import renamed_key, sound_section, validated
 from fcdd_sweep.config.search_schema import (
     MOST_VALUES,
     ORACLE,
@@ -101,14 +101,15 @@ class Space:
         values: Values = {}
         for key in self.axes:
             if self.active(key, values):
-                values[key] = self._own(key)
+                values[key] = value_at_key(self._own_values, split_key(key))
         return values
 
-    def _own(self, key: str) -> Any:
-        """The experiment's value of a key, defaults of the schema included."""
+    @cached_property
+    def _own_values(self) -> Mapping[str, Any]:
+        """The experiment's settings as plain values, defaults of the schema included."""
         settings, _ = settings_of(self.layer)
         assert settings is not None
-        return value_at_key(settings.model_dump(mode="json"), split_key(key))
+        return settings.model_dump(mode="json")
 
     def grid(self) -> list[Values]:
         """Every combination of the axes' values, without those of keys that the others exclude; each once."""
@@ -202,6 +203,8 @@ def _condition_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> I
             where = layer.origin.where(("search", "space", key, "when", other))
             if other == key:
                 yield Problem(where, f"{key} depends on itself")
+            elif renamed := renamed_key(where, other):
+                yield renamed
             elif other not in axes:
                 names = [name for name in axes if name != key]
                 yield Problem(

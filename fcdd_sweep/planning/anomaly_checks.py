@@ -1,4 +1,4 @@
-"""What is wrong with an experiment's training anomalies and what it trains on. Needs no torch."""
+"""Checks of training anomalies and of supervision. Needs no torch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
 from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.fields import DatasetSource, FolderSource
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images
-from fcdd_sweep.data.loading import defects_in_test
+from fcdd_sweep.config.schema import Anomalies, Dataset
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.planning.reserved_anomalies import DefectCounts, real_problems
+from fcdd_sweep.planning.data_counts import DefectCounts, defect_counts
+from fcdd_sweep.planning.reserved_anomalies import real_problems
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
 
 def anomaly_problems(
     sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
 ) -> Iterator[Problem]:
-    """Mode, source, limit and data that do not fit each other."""
+    """Yield problems of mode, source, limit and data that do not fit each other."""
     anomalies = sections.anomalies
     if anomalies is None:
         return
@@ -27,16 +27,16 @@ def anomaly_problems(
     yield from _source(anomalies, mode, sections, inspector)
     yield from _real(sections, facts, inspector)
     if anomalies.mode == "unsupervised" and not anomalies.online:
-        what = "mode 'unsupervised' makes no anomalies, neither before training nor in it"
+        what = "mode 'unsupervised' makes no anomalies, neither before nor during training"
         yield Problem("anomalies.online", what, "true", "Remove the key, or choose another anomalies.mode")
     if anomalies.source in REAL_SOURCES:
         return
     if anomalies.limit != "all" and (not mode.real and isinstance(anomalies.source, str | None)):
         what = f"a limit of {anomalies.limit} has no meaning here: "
-        what += "a synthetic source has no end" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
+        what += "a synthetic source is unlimited" if anomalies.source else f"mode '{anomalies.mode}' uses no anomalies"
         yield Problem("anomalies.limit", what, "all", "Remove the key, or set it to all")
     if mode.real and facts is not None and sections.dataset is not None and not facts.trains_with_anomalies:
-        what = f"mode 'other' needs anomalies in the training split, and '{sections.dataset.name}' has none there"
+        what = f"mode 'other' needs anomalies in the training split, and '{sections.dataset.name}' has none"
         others = [name for name, info in MODES.items() if not info.real]
         yield Problem("anomalies.mode", what, ", ".join(others))
     elif mode.real and facts is not None and facts.protocol == "defects":
@@ -46,13 +46,13 @@ def anomaly_problems(
 def _classes_without_anomalies(
     sections: ConfigSections, facts: DatasetFacts, inspector: DataInspector
 ) -> Iterator[Problem]:
-    """Mode `other` trains each class on its own anomalies, and not every class need have some."""
+    """Yield a problem for classes without training anomalies: mode `other` trains each class on its own."""
     if sections.dataset is None or sections.images is None or not (chosen := chosen_classes(sections.dataset, facts)):
         return
     scan = inspector.scan(only(chosen, sections.dataset), sections.images)
     without = [name for name in chosen if not scan.anomalous_in_training[name]]
     if without and scan.is_whole:
-        what = f"mode 'other' needs anomalies in the training split, and there are none of {', '.join(without)}"
+        what = f"mode 'other' needs anomalies in the training split, and it has none of {', '.join(without)}"
         yield Problem("anomalies.mode", what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
@@ -75,7 +75,7 @@ def _source(
             kind = "source" if "real" in mode.sources else "synthetic source"
             yield Problem(where, f"there is no {kind} '{source}'", _sources_for(mode), _source_step(source))
         elif source in DARKENING and anomalies.mode == "noise":
-            what = f"'{source}' only darkens: in place of an image it is black, and the network learns nothing else"
+            what = f"'{source}' only darkens: in place of an image it is black, and the network learns only that"
             yield Problem(where, what, next_step="Choose anomalies.mode: malformed_normal, or another source")
     elif "exposure" not in mode.sources:
         what = f"mode '{anomalies.mode}' adds a synthetic source to the image and takes no other images"
@@ -94,21 +94,12 @@ def _real(sections: ConfigSections, facts: DatasetFacts | None, inspector: DataI
     dataset, images, evaluation = sections.dataset, sections.images, sections.evaluation
     if dataset is None or facts is None:
         return
-    aside = 0 if evaluation is None else evaluation.reserved_anomalies
+    reserved = 0 if evaluation is None else evaluation.reserved_anomalies
 
     def counted() -> DefectCounts:
-        return {} if images is None else counts_of(dataset, images, facts, inspector)
+        return {} if images is None else defect_counts(dataset, images, facts, inspector)
 
-    yield from real_problems(sections.anomalies, aside, dataset, facts, counted)
-
-
-def counts_of(dataset: Dataset, images: Images, facts: DatasetFacts, inspector: DataInspector) -> DefectCounts:
-    """Test images of each defect type, of every chosen class that can be read."""
-    chosen = chosen_classes(dataset, facts)
-    found = (
-        defects_in_test(inspector.scan(dataset.model_copy(update={"classes": list(chosen)}), images)) if chosen else {}
-    )
-    return {name: found[name] for name in chosen if name in found}
+    yield from real_problems(sections.anomalies, reserved, dataset, facts, counted)
 
 
 def _source_step(source: str) -> str:
@@ -133,7 +124,14 @@ def _exposure(
 def data_set_problems(
     source: DatasetSource, sections: ConfigSections, inspector: DataInspector, instead: str
 ) -> Iterator[Problem]:
-    """Why no anomalies can come from a data set; `instead` of the trained one itself something else may be chosen."""
+    """Yield reasons why no anomalies can come from a data set.
+
+    Args:
+        source: the data set that is named.
+        sections: of the config.
+        inspector: scans the data set.
+        instead: the next step where the source is the trained data set itself.
+    """
     where = "anomalies.source.dataset"
     if source.dataset not in DATA_SETS:
         what, step = f"there is no data set '{source.dataset}'", closest(source.dataset, DATA_SETS)
@@ -145,18 +143,18 @@ def data_set_problems(
         yield from inspector.exposure_problems(source, sections.dataset, sections.images)
 
 
-def place(root: Path | None) -> Path | None:
+def resolved(root: Path | None) -> Path | None:
     return None if root is None else root.resolve()  # links may lead to one folder
 
 
 def holds_normal_class(source: DatasetSource, dataset: Dataset | None) -> bool:
-    """Whether the source is the data set itself; from a streamed one the data set's classes are left out."""
-    same = dataset is not None and dataset.name == source.dataset and place(dataset.root) == place(source.root)
+    """Return whether the source is the data set itself; a streamed one leaves the data set's classes out."""
+    same = dataset is not None and dataset.name == source.dataset and resolved(dataset.root) == resolved(source.root)
     return same and not DATA_SETS[source.dataset].streamed
 
 
 def baseline_problems(sections: ConfigSections) -> Iterator[Problem]:
-    """The baselines know no maps, and the autoencoder no anomalies: it would learn to rebuild them, too."""
+    """Yield problems of baselines: they train without maps, and an autoencoder would learn to rebuild anomalies."""
     if sections.training is not None and sections.training.supervision == "maps":
         yield Problem("training.supervision", f"method '{sections.method}' trains from labels alone", "labels")
     if sections.method == "ae" and sections.anomalies is not None and sections.anomalies.mode != "unsupervised":
@@ -165,11 +163,12 @@ def baseline_problems(sections: ConfigSections) -> Iterator[Problem]:
         )
         yield Problem("anomalies.mode", what, "unsupervised")
     if sections.method == "ae" and sections.images is not None and sections.images.nominal_label:
-        what = "method 'ae' rebuilds the normal class and cannot push it away: its scores would be read backwards"
+        what = "method 'ae' rebuilds the normal class and cannot push it away: its scores would be reversed"
         yield Problem("images.nominal_label", what, "0")
 
 
 def supervision_problems(sections: ConfigSections, facts: DatasetFacts | None) -> Iterator[Problem]:
+    """Yield problems of labels or maps that mode or data set do not allow."""
     if sections.training is None or sections.anomalies is None:
         return
     mode, where = sections.anomalies.mode, "training.supervision"

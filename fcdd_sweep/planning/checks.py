@@ -1,4 +1,4 @@
-"""What an experiment names against what there is: data sets, classes, networks, sources. Needs no torch."""
+"""Checks of names and combinations against the registries: data sets, classes, networks, sources. Needs no torch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Experiment, Images, Settings, Trackers
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import slug
-from fcdd_sweep.data.loading import classes_of, has_maps, protocol_of, trains_with_anomalies
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS, swept
+from fcdd_sweep.data.scanning import dataset_facts
 from fcdd_sweep.networks.describe import field_of, to_fetch
 from fcdd_sweep.planning.anomaly_checks import anomaly_problems, baseline_problems, supervision_problems
 from fcdd_sweep.planning.data_counts import untrained
@@ -28,27 +28,26 @@ _WIDEST_STD = 1 / 3
 
 
 def facts_of(dataset: Dataset | None) -> tuple[DatasetFacts | None, list[Problem]]:
-    """What the data set has, or why that cannot be told."""
+    """Return protocol, classes and abilities of a data set, or None and the reasons why they are unknown."""
     if dataset is None:
         return None, []
     if dataset.name not in DATA_SETS:
         what = f"there is no data set '{dataset.name}'"
         return None, [Problem("dataset.name", what, ", ".join(swept()), closest(dataset.name, swept()))]
     if DATA_SETS[dataset.name].exposure_only:
-        what = f"'{dataset.name}' serves as outlier exposure alone: it has no classes to train on"
+        what = f"'{dataset.name}' serves as outlier exposure only: it has no classes to train on"
         step = f"Name it in anomalies.source: {{dataset: {dataset.name}, root: DIR}}"
         return None, [Problem("dataset.name", what, ", ".join(swept()), step)]
     try:
-        facts = (protocol_of(dataset), classes_of(dataset), has_maps(dataset), trains_with_anomalies(dataset))
+        return dataset_facts(dataset), []
     except DataError as error:
         return None, list(error.problems)
-    return DatasetFacts(*facts), []
 
 
 def problems_of(
     sections: ConfigSections, facts: DatasetFacts | None, origin: Origin, inspector: DataInspector
 ) -> list[Problem]:
-    """Everything that is wrong with the names in `sections`, each problem with the place where it was written."""
+    """Return everything that is wrong with the names in `sections`, each problem with the place it was written at."""
     problems = [*_network(sections, inspector), *anomaly_problems(sections, facts, inspector)]
     problems += validation_problems(sections, facts, inspector)
     problems += baseline_problems(sections) if sections.method != "fcdd" else supervision_problems(sections, facts)
@@ -58,7 +57,7 @@ def problems_of(
 
 
 def located(problem: Problem, origin: Origin) -> Problem:
-    """A problem about a key of the experiment, with its file and line; a problem about a path stays as it is."""
+    """Return a problem about a key of the experiment with its file and line; one about a path is unchanged."""
     is_key = problem.where.split(".")[0] in Settings.model_fields and "/" not in problem.where
     return replace(problem, where=origin.where(problem.where)) if is_key else problem
 
@@ -75,10 +74,10 @@ def _data(
         yield from _classes(dataset, facts)
         yield from _folder_names(chosen)
     if images is not None and images.aspect == "crop" and facts is not None and facts.maps:
-        what = f"'{dataset.name}' has ground-truth maps, which are those of whole images"
+        what = f"'{dataset.name}' has ground-truth maps, which are made for whole images"
         yield Problem("images.aspect", what, "stretch", "Set images.aspect: stretch")
     if images is not None and (facts is None or chosen):
-        # Classes that do not exist are reported above; the others' files are still looked at.
+        # unknown classes are reported above; the files of the others are still scanned
         scan = inspector.scan(only(chosen, dataset), images)
         yield from scan.problems
         yield from untrained(scan, dataset.name, chosen)
@@ -110,7 +109,7 @@ def _one_class(wanted: str | int, dataset: str, classes: tuple[str, ...]) -> Ite
 
 
 def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
-    """Every class has a folder in the run; two may not share one, also where upper and lower case do not differ."""
+    """Yield a problem for classes whose folders in the run would be the same, upper and lower case apart."""
     first: dict[str, str] = {}
     for name in classes:
         other = first.setdefault(slug(name).casefold(), name)
@@ -122,11 +121,11 @@ def _folder_names(classes: tuple[str, ...]) -> Iterator[Problem]:
 def _network(sections: ConfigSections, inspector: DataInspector) -> list[Problem]:
     if sections.network is None or sections.method is None:
         return []
-    return inspector.network(sections.network, sections.method, sections.images)
+    return inspector.network_problems(sections.network, sections.method, sections.images)
 
 
 def settings_warnings(settings: Settings, machine: Machine) -> Iterable[str]:
-    """Settings that are allowed and yet unlikely to be meant."""
+    """Yield notes on settings that are allowed and yet unlikely to be meant."""
     training = settings.training
     yield from _probability(settings.anomalies)
     yield from _shrinking(settings)
@@ -134,26 +133,26 @@ def settings_warnings(settings: Settings, machine: Machine) -> Iterable[str]:
     yield from filter(None, [to_fetch(settings.network)])
     yield from _resources(settings, machine)
     if training.schedule.type == "milestones" and any(at >= training.epochs for at in training.schedule.milestones):
-        yield f"training.schedule.milestones: those from {training.epochs} on come after the last epoch."
+        yield f"training.schedule.milestones: those from {training.epochs} on are after the last epoch."
 
 
 def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
-    """What is asked of a machine. It may not be this one that runs the trials, so none of it is an error."""
+    """Yield notes on resources that this machine lacks; another may run the trials, so none is an error."""
     training, cpus, cores = settings.training, settings.resources.cpus, machine.cores
     if cpus != "auto" and training.threads > cpus:
         reserved = count_noun(cpus, "CPU")
-        yield f"training.threads is {training.threads}, but a trial reserves {reserved}: they slow each other down."
+        yield f"training.threads is {training.threads}, but a trial reserves {reserved}: trials slow each other down."
     if training.threads > cores:
         yield f"training.threads is {training.threads}, but this machine has {count_noun(cores, 'CPU core')}."
     if cpus != "auto" and cpus > cores:
         have = count_noun(cores, "CPU core")
-        yield f"resources.cpus is {cpus:g}, but this machine has {have}: no trial starts on it."
+        yield f"resources.cpus is {cpus:g}, but this machine has {have}: no trial can start on it."
     if settings.resources.device == "cuda" and not machine.gpu:
-        yield "resources.device is cuda, but no GPU is seen on this machine: no trial starts on it."
+        yield "resources.device is cuda, but no GPU is seen on this machine: no trial can start on it."
 
 
 def _tiling(settings: Settings) -> Iterator[str]:
-    """A cell's Gaussian ends with its receptive field; one that is still high there leaves edges in heatmaps."""
+    """Yield a note on a Gaussian that is still high at the edge of its receptive field: heatmaps show the edges."""
     std = settings.heatmaps.kernel_std_px
     if settings.method != "fcdd" or std is None:
         return
@@ -194,10 +193,11 @@ _GPU_FILES = ("nvidia[0-9]*", "nvidia-caps", "kfd", "dxg")
 
 @dataclass(frozen=True)
 class Machine:
-    """
+    """What a machine offers to trials.
+
     Attributes:
         cores: CPU cores.
-        gpu: whether a GPU is seen that torch may use. A look that costs nothing; torch itself decides later.
+        gpu: whether a GPU is seen that torch may use; torch itself decides later.
     """
 
     cores: int
@@ -205,6 +205,7 @@ class Machine:
 
 
 def this_machine(devices: Path = Path("/dev")) -> Machine:
+    """Return the resources of this machine, without importing torch."""
     gpu = any(True for pattern in _GPU_FILES for _ in devices.glob(pattern)) or bool(shutil.which("nvidia-smi"))
     return Machine(os.cpu_count() or 1, gpu)
 
@@ -214,13 +215,13 @@ TRACKER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": 
 
 
 def switched_on(trackers: Trackers) -> list[str]:
-    """Names of the trackers that an experiment wants."""
+    """Return the names of the trackers that an experiment uses."""
     wanted = {"tensorboard": trackers.tensorboard, "mlflow": trackers.mlflow, "wandb": trackers.wandb}
     return [name for name, switch in wanted.items() if switch]
 
 
 def tracker_problems(experiment: Experiment) -> list[Problem]:
-    """A problem for each tracker that is switched on and whose package is not installed."""
+    """Return a problem for each tracker that is switched on and whose package is not installed."""
     return [
         Problem(
             experiment.origin.where(f"trackers.{name}"),

@@ -1,4 +1,4 @@
-"""What can be said of a data set's images before one of them is decoded: who has too few of them."""
+"""Numbers of images that are known before one is decoded, and classes that have too few of them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ from collections.abc import Iterator, Sequence
 
 from fcdd_sweep.anomalies.registry import MODES
 from fcdd_sweep.config.errors import Problem
-from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.config.schema import Dataset, Images, Settings
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.planning.sections import DataInspector, chosen_classes, only
 
+DefectCounts = dict[str, dict[str, int]]
+"""By class, the number of test images of each defect type."""
 _MOST_NAMED = 3
 _MOST_HELD_OUT = 0.5
 
 
+def defect_counts(dataset: Dataset, images: Images, facts: DatasetFacts, inspector: DataInspector) -> DefectCounts:
+    """Return the numbers of test images by defect type, of every chosen class that can be read."""
+    chosen = chosen_classes(dataset, facts)
+    if not chosen:
+        return {}
+    found: DefectCounts = {}
+    for record in inspector.scan(only(chosen, dataset), images).records:
+        of_class = found.setdefault(record.class_name, {})
+        if record.is_test and record.is_anomalous:
+            of_class[record.defect] = of_class.get(record.defect, 0) + 1
+    return {name: found[name] for name in chosen if name in found}
+
+
 def anomalies_in_training(scan: DatasetScan, facts: DatasetFacts, classes: Sequence[str]) -> dict[str, int]:
-    """By class, how many images of the training split are anomalous for it: in `one_vs_rest` all of the others."""
+    """Return by class the number of training images that are anomalous for it: in `one_vs_rest` all others."""
     if facts.protocol == "one_vs_rest":
         training = sum(not record.is_test for record in scan.records)
         return {name: training - scan.nominal_in_training[name] for name in classes}
@@ -25,17 +40,16 @@ def anomalies_in_training(scan: DatasetScan, facts: DatasetFacts, classes: Seque
 
 
 def untrained(scan: DatasetScan, dataset: str, classes: Sequence[str]) -> Iterator[Problem]:
-    """Classes that have nothing to train on; nothing where the data is not there yet or is broken anyhow."""
+    """Yield a problem for classes without nominal training images; none where the data is incomplete or broken."""
     if not scan.is_whole:
         return
-    there = scan.nominal_in_training
-    if without := [name for name in classes if not there[name]]:
+    if without := [name for name in classes if not scan.nominal_in_training[name]]:
         what = f"'{dataset}' has no nominal training image of class {', '.join(without)}"
         yield Problem("dataset.classes", what, next_step="Leave it out of dataset.classes, or complete the data")
 
 
 def few_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
-    """Settings that ask for more images than there are, or leave hardly any."""
+    """Yield notes on settings that ask for more images than the data has, or leave few to train on."""
     classes = chosen_classes(settings.dataset, facts)
     scan = inspector.scan(only(classes, settings.dataset), settings.images)
     if not scan.is_whole:
@@ -43,19 +57,19 @@ def few_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector)
     limit, fraction = settings.anomalies.limit, settings.evaluation.validation.nominal_fraction
     if MODES[settings.anomalies.mode].real and limit != "all":
         pools = anomalies_in_training(scan, facts, classes)
-        if few := {name: there for name, there in pools.items() if there < limit}:
+        if few := {name: count for name, count in pools.items() if count < limit}:
             yield f"anomalies.limit asks for {limit} training anomalies, but {listed(few)}: all are used."
     if fraction > _MOST_HELD_OUT:
-        there = scan.nominal_in_training
-        kept = {name: there[name] - held_out_of(there[name], fraction) for name in classes}
+        nominal = scan.nominal_in_training
+        kept = {name: nominal[name] - held_out_of(nominal[name], fraction) for name in classes}
         yield (
             f"evaluation.validation.nominal_fraction is {fraction:g}: more nominal images are held out than trained "
-            f"on; of those to train on {listed(kept)}."
+            f"on; to train on, {listed(kept)}."
         )
 
 
 def listed(counts: dict[str, int]) -> str:
-    """`class 'a' has 1, class 'b' has 3 and 7 more classes`: the smallest first."""
+    """Return `class 'a' has 1, class 'b' has 3 and 7 more classes`, the smallest first."""
     names = sorted(counts, key=lambda name: counts[name])
     shown = ", ".join(f"class '{name}' has {counts[name]}" for name in names[:_MOST_NAMED])
     more = len(names) - _MOST_NAMED

@@ -1,4 +1,4 @@
-"""What a search will do, in words for `--dry-run` and `validate`."""
+"""The plan as text, for `--dry-run` and `validate`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from fcdd_sweep.config.search_schema import SearchAxis, SearchSettings
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
-from fcdd_sweep.planning.plan import Plan, evaluation_seeds, fresh_seeds
+from fcdd_sweep.planning.plan import Plan
+from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
 
 _MOST_LISTED = 20
-"""Configs that `describe` lists; the table of trials has them all."""
+"""Number of configs that `describe` lists; the table of trials has all."""
 
 
 def describe(plan: Plan, experiment: Experiment) -> str:
-    """The plan as text for `--dry-run`: what would be trained, on what, and where results would go."""
+    """Return the plan as text: what would be trained, on what data, and where results would be written."""
     lines = [f"{experiment.name}: {amount_text(plan, experiment)}"]
     if experiment.search is None:
         lines += _entry("configs", _config_lines(plan.configs))
@@ -35,7 +36,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
 
 
 def amount_text(plan: Plan, experiment: Experiment) -> str:
-    """How many trials there are to do."""
+    """Return the number of trials as text."""
     if experiment.search is not None:
         return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
     sections = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
@@ -75,8 +76,8 @@ def _network_text(settings: Settings) -> str:
 
 
 def _anomalies_text(settings: Settings) -> str:
-    anomalies, aside = settings.anomalies, settings.evaluation.reserved_anomalies
-    left = f"; {aside} test images of each defect type are left out of the test set" if aside else ""
+    anomalies, reserved = settings.anomalies, settings.evaluation.reserved_anomalies
+    left = f"; {reserved} test images of each defect type are left out of the test set" if reserved else ""
     if anomalies.mode == "unsupervised":
         return f"none (unsupervised){left}"
     counted = "of each defect type" if anomalies.source in REAL_SOURCES else "distinct ones"
@@ -85,8 +86,8 @@ def _anomalies_text(settings: Settings) -> str:
 
 
 def _selection_text(settings: Settings) -> str:
+    """Return what configs are selected on; empty where nothing is selected and the test set is scored."""
     validation = settings.evaluation.validation
-    """Empty where nothing is selected and the test set is scored, as in a plain sweep."""
     tested = "" if settings.evaluation.test else "the test set is not scored"
     if validation.anomalies == "none":
         return tested
@@ -156,7 +157,14 @@ _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {
 
 
 def headline(search: SearchSettings, experiment: Experiment, classes: int, all_classes: int) -> str:
-    """How many configs and trials; `classes` judge, `all_classes` confirm."""
+    """Return the numbers of configs and trials of a search as text.
+
+    Args:
+        search: the search.
+        experiment: that it belongs to.
+        classes: number of classes that configs are evaluated on.
+        all_classes: number of classes that the best are confirmed on.
+    """
     budget = search.budget
     limits = [
         *([] if budget.configs is None else [count_noun(budget.configs, "config")]),
@@ -164,25 +172,25 @@ def headline(search: SearchSettings, experiment: Experiment, classes: int, all_c
         *([] if budget.hours is None else [f"{budget.hours:g} h"]),
     ]
     seeds, fresh = len(evaluation_seeds(experiment, search)), len(fresh_seeds(experiment, search))
-    judges = f"{count_noun(classes, 'class')} x {count_noun(seeds, 'seed')}"
+    evaluated = f"{count_noun(classes, 'class')} x {count_noun(seeds, 'seed')}"
     confirm = f"{count_noun(all_classes, 'class')} x {count_noun(fresh, 'fresh seed')}"
     return (
-        f"a search of at most {' or '.join(limits)}, {count_noun(classes * seeds, 'trial')} a config ({judges}); then "
-        f"the best and the default confirmed by {count_noun(all_classes * fresh, 'trial')} each ({confirm})"
+        f"a search of at most {' or '.join(limits)}, {count_noun(classes * seeds, 'trial')} per config ({evaluated}); "
+        f"then the best and the default confirmed by {count_noun(all_classes * fresh, 'trial')} each ({confirm})"
     )
 
 
 def search_entries(search: SearchSettings, experiment: Experiment) -> Mapping[str, list[str]]:
-    """Titles and lines of the plan."""
+    """Return titles and lines on a search."""
     metrics = zip(search.metrics, search.directions, strict=True)
-    judged = ", ".join(f"{direction} {metric}" for metric, direction in metrics)
-    oracle = ["ORACLE: the search looks at the test set, and all that it finds is marked so"] if search.oracle else []
+    goals = ", ".join(f"{direction} {metric}" for metric, direction in metrics)
+    oracle = ["ORACLE: the search selects on the test set, and all of its results say so"] if search.oracle else []
     prune, pruned = search.prune, []
     if prune is not None:
-        pruned = [f"given up at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep_fraction:.0%}"]
+        pruned = [f"pruned at epoch {', '.join(map(str, prune.at))}: all but the best {prune.keep_fraction:.0%}"]
     return {
         "search": [
-            f"{search.algorithm}, seed {search.seed}: {judged}; a failed trial: {search.failed_trials}",
+            f"{search.algorithm}, seed {search.seed}: {goals}; a failed trial: {search.failed_trials}",
             *pruned,
             *oracle,
         ],

@@ -1,4 +1,4 @@
-"""What checks look at: the sections of an experiment, and the data that they name, looked at once."""
+"""What is checked: the sections of a config, and the data, folders and networks that they name, each found once."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import Draft
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
 from fcdd_sweep.data.decoding.files import image_files
-from fcdd_sweep.data.loading import check_exposure, dataset_of, problems_of_source, scan_dataset
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.data.scanning import check_exposure, dataset_of, problems_of_source, scan_dataset
 from fcdd_sweep.networks.describe import problems_before_reading, starting_weights
 
 
 def problems_of_network(network: Network, method: str, channels: int | None, size: int | None) -> Iterator[Problem]:
-    """Everything that keeps a network from being built.
+    """Yield everything that keeps a network from being built.
 
     Args:
         network: as in an experiment.
         method: `fcdd`, `hsc` or `ae`.
-        channels: those of the images; None: not known, not checked.
-        size: side of the images in pixels; None: not known, not checked.
+        channels: of the images; None: unknown, not checked.
+        size: side of the images in pixels; None: unknown, not checked.
     """
     problems = list(problems_before_reading(network, method, channels, size))
     yield from problems
@@ -38,7 +38,7 @@ def problems_of_network(network: Network, method: str, channels: int | None, siz
 
 @dataclass(frozen=True)
 class ConfigSections:
-    """The sections that name things; None where a section of a broken experiment is not sound by itself."""
+    """The sections of a config that are checked; None where a section of a broken experiment is not valid."""
 
     dataset: Dataset | None
     images: Images | None
@@ -71,29 +71,28 @@ def _sound_method(draft: Draft) -> str | None:
 
 
 class DataInspector:
-    """Looks at each data set, folder and network once, however many configs use it."""
+    """Scans each data set, folder and network once, however many configs use it; one inspector serves a whole run."""
 
     def __init__(self) -> None:
-        self._data: dict[tuple[str, str], DatasetScan] = {}
+        self._scans: dict[tuple[str, str], DatasetScan] = {}
         self._streamed: dict[tuple[str, str | None], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
-    def problems(self, dataset: Dataset, images: Images) -> list[Problem]:
-        return list(self.scan(dataset, images).problems)
-
     def scan(self, dataset: Dataset, images: Images) -> DatasetScan:
+        """Return what a scan of the data set found."""
         key = (dataset.model_dump_json(), images.model_dump_json())
-        if key not in self._data:
-            self._data[key] = scan_dataset(dataset, images)
-        return self._data[key]
+        if key not in self._scans:
+            self._scans[key] = scan_dataset(dataset, images)
+        return self._scans[key]
 
     @property
     def notes(self) -> list[str]:
-        """What will be fetched before the first trial, and what the data lacks."""
-        return [note for scan in self._data.values() for note in (scan.to_fetch, *scan.gaps) if note]
+        """Sentences on what will be fetched before the first trial, and on what the data lacks."""
+        return [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps) if note]
 
-    def network(self, network: Network, method: str, images: Images | None) -> list[Problem]:
+    def network_problems(self, network: Network, method: str, images: Images | None) -> list[Problem]:
+        """Return everything that keeps a network from being built for these images."""
         channels, size = (None, None) if images is None else (images.channels, images.size)
         key = (network.model_dump_json(), method, channels, size)
         if key not in self._networks:
@@ -101,8 +100,9 @@ class DataInspector:
         return self._networks[key]
 
     def exposure_problems(self, source: DatasetSource, target: Dataset | None, images: Images) -> list[Problem]:
+        """Return what is wrong with a data set as outlier exposure."""
         if not DATA_SETS[source.dataset].streamed:
-            return problems_of_source(self.problems(dataset_of(source), images))
+            return problems_of_source(self.scan(dataset_of(source), images).problems)
         name = None if target is None else target.name
         key = (source.model_dump_json(), name)
         if key not in self._streamed:
@@ -110,13 +110,14 @@ class DataInspector:
         return self._streamed[key]
 
     def has_images(self, folder: Path) -> bool:
+        """Return whether there is any image file below a folder."""
         if folder not in self._images:
             self._images[folder] = bool(image_files(folder))
         return self._images[folder]
 
 
 def chosen_classes(dataset: Dataset, facts: DatasetFacts) -> tuple[str, ...]:
-    """Names of the normal classes to train on, in the order of the file; unknown ones are left out."""
+    """Return the names of the normal classes to train on, in the order of the file, without unknown ones."""
     if dataset.classes == "all":
         return facts.classes
     names = (class_name(wanted, facts.classes) for wanted in dataset.classes)
@@ -124,10 +125,12 @@ def chosen_classes(dataset: Dataset, facts: DatasetFacts) -> tuple[str, ...]:
 
 
 def class_name(wanted: str | int, classes: tuple[str, ...]) -> str | None:
+    """Return the class that a name or number means; None for an unknown one."""
     if isinstance(wanted, str):
         return wanted if wanted in classes else None
     return classes[wanted] if 0 <= wanted < len(classes) else None
 
 
 def only(chosen: tuple[str, ...], dataset: Dataset) -> Dataset:
-    return dataset.model_copy(update={"classes": list(chosen) or "all"})
+    """Return a data set with the chosen classes alone, where it names any that exist."""
+    return dataset if dataset.classes == "all" else dataset.model_copy(update={"classes": list(chosen) or "all"})

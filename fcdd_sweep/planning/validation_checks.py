@@ -1,4 +1,4 @@
-"""The images that settings are selected on: defaults a data set, what is wrong with them, and whether they suffice."""
+"""The images that settings are selected on: defaults per data set, checks and notes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
 from fcdd_sweep.config.schema import Dataset, Images, Settings
 from fcdd_sweep.data.corpus import held_out_of
-from fcdd_sweep.data.loading import protocol_of
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.planning.anomaly_checks import counts_of, data_set_problems, place
-from fcdd_sweep.planning.data_counts import anomalies_in_training, listed
+from fcdd_sweep.planning.anomaly_checks import data_set_problems, resolved
+from fcdd_sweep.planning.data_counts import anomalies_in_training, defect_counts, listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
 FEW = 50
@@ -29,12 +28,12 @@ _WHERE = "evaluation.validation.anomalies"
 
 @dataclass(frozen=True)
 class ValidationDefault:
-    """How a data set's settings are selected where the file does not say.
+    """How settings are selected on a data set where the file does not say.
 
     Attributes:
-        nominal_fraction: large enough for about 50 held-out images a class and more, where there are as many.
-        anomalies: `training`; `synthetic`, a generator that training does not use; `protocol`, the former where other
-            classes are the anomalies, and else the latter.
+        nominal_fraction: leaves about 50 held-out images per class or more, where the class has enough.
+        anomalies: `training`; `synthetic`, a generator that training does not use; `protocol`, `training` where other
+            classes are the anomalies, else `synthetic`.
     """
 
     nominal_fraction: float
@@ -42,7 +41,7 @@ class ValidationDefault:
 
 
 VALIDATION_DEFAULTS: dict[str, ValidationDefault] = {
-    # other classes: what the test set holds, too, and yet none of its images
+    # other classes, as in the test set, but none of its images
     "digits": ValidationDefault(0.33, "training"),  # 40 of 120
     "mnist": ValidationDefault(0.1, "training"),  # 500 and more of some thousands
     "fmnist": ValidationDefault(0.1, "training"),
@@ -53,34 +52,33 @@ VALIDATION_DEFAULTS: dict[str, ValidationDefault] = {
     "imagenet": ValidationDefault(0.2, "training"),  # 260 of 1,300
     # graded cells of the training split, which only mode `other` trains on
     "solar": ValidationDefault(0.2, "training"),
-    # no anomaly outside of the test set: rendered ones, and a third of as few as 60 images
+    # no anomalies outside of the test set: rendered ones; a third of as few as 60 images
     "textures": ValidationDefault(0.33, "synthetic"),
     "mvtec": ValidationDefault(0.33, "synthetic"),
     "folder": ValidationDefault(0.33, "protocol"),
 }
-"""By data set; a data set that is not here is taken as `folder`."""
+"""By data set; a data set that is not listed counts as `folder`."""
 
 
-def validation_for_search(settings: Settings) -> Validation:
-    """What a search selects on where `evaluation.validation` is left out.
+def validation_for_search(settings: Settings, facts: DatasetFacts) -> Validation:
+    """Return what a search selects on where `evaluation.validation` is left out.
 
     Args:
         settings: those of any config of the search; its training source decides which other generator renders.
-    Raises:
-        DataError: the folders of `folder` cannot be looked at.
+        facts: of its data set.
     """
     default = VALIDATION_DEFAULTS.get(settings.dataset.name, VALIDATION_DEFAULTS["folder"])
     kind = default.anomalies
     if kind == "protocol":
-        kind = "training" if protocol_of(settings.dataset) == "one_vs_rest" else "synthetic"
+        kind = "training" if facts.protocol == "one_vs_rest" else "synthetic"
     anomalies = other_generator(settings) if kind == "synthetic" else kind
     return Validation(nominal_fraction=default.nominal_fraction, anomalies=anomalies)
 
 
 def other_generator(settings: Settings) -> str:
-    """A synthetic source that training does not use, with squares that fit the images.
+    """Return a synthetic source that training does not use, with squares that fit the images.
 
-    The same generator would reward those configs that fit it best, whatever they see of true defects.
+    The same generator would reward the configs that fit it best, however well they detect real defects.
     """
     names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
     return next(name for name in names if name != settings.anomalies.source)
@@ -89,33 +87,33 @@ def other_generator(settings: Settings) -> str:
 def validation_problems(
     sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
 ) -> Iterator[Problem]:
-    """What is wrong with the images that settings are selected on."""
+    """Yield problems of the images that settings are selected on."""
     if sections.evaluation is None:
         return
     validation = sections.evaluation.validation
     if validation.anomalies == "none":
         if validation.epochs:
-            what = "there are no validation anomalies, and without them no AUROC"
+            what = "there are no validation anomalies, so no AUROC can be measured"
             yield Problem("evaluation.validation.epochs", what, next_step=f"Set {_WHERE}")
         return
     if not validation.nominal_fraction:
-        what = "validation anomalies are told from held-out nominal images, and none are held out"
+        what = "validation anomalies are compared with held-out nominal images, and none are held out"
         step = "Set evaluation.validation.nominal_fraction to 0.2, for instance"
         yield Problem("evaluation.validation.nominal_fraction", what, "above 0", step)
     match validation.anomalies:
         case "training":
             yield from _training(sections, facts, inspector)
         case FromTestSource(from_test=count):
-            yield from _set_aside(count, sections, facts, inspector)
+            yield from _from_test(count, sections, facts, inspector)
         case DatasetSource() | FolderSource() as source:
-            yield from _elsewhere(source, sections, inspector)
+            yield from _other_images(source, sections, inspector)
         case name:
             yield from _generator(name, sections)
 
 
 def _generator(name: str, sections: ConfigSections) -> Iterator[Problem]:
     if name in REAL_SOURCES:
-        what = f"'{name}' is a training source; here real test anomalies are named by how many leave the test set"
+        what = f"'{name}' is a training source; real test anomalies are given by their number here"
         yield Problem(_WHERE, what, next_step="Write {from_test: 1}")
     elif name not in SOURCES:
         step = f"Images of a data set are written as {{dataset: {name}}}" if name in DATA_SETS else ""
@@ -123,7 +121,7 @@ def _generator(name: str, sections: ConfigSections) -> Iterator[Problem]:
         step = step or closest(name, [*VALIDATION_NAMES, *SOURCES])
         yield Problem(_WHERE, f"there is no source '{name}'", ", ".join(allowed), step)
     elif sections.anomalies is not None and sections.anomalies.source == name:
-        what = f"training uses '{name}', too: it would reward itself"
+        what = f"training uses '{name}', too: configs that fit it would be rewarded"
         others = ", ".join(source for source in SOURCES if source != name)
         yield Problem(_WHERE, what, others, "Choose another generator for validation")
 
@@ -141,24 +139,24 @@ def _training(sections: ConfigSections, facts: DatasetFacts | None, inspector: D
     if sections.images is None or not chosen:
         return
     scan = inspector.scan(only(chosen, sections.dataset), sections.images)
-    there = anomalies_in_training(scan, facts, chosen)
-    if scan.is_whole and (few := [name for name in chosen if not reserved_of(there[name])]):
-        what = f"half of the training split's anomalies judge configs, and there are fewer than two of {', '.join(few)}"
+    pools = anomalies_in_training(scan, facts, chosen)
+    if scan.is_whole and (few := [name for name in chosen if not reserved_of(pools[name])]):
+        what = f"half of the training split's anomalies evaluate configs, and {', '.join(few)} has fewer than two"
         yield Problem(_WHERE, what, next_step="Add some, or leave these classes out of dataset.classes")
 
 
-def _set_aside(
+def _from_test(
     count: int, sections: ConfigSections, facts: DatasetFacts | None, inspector: DataInspector
 ) -> Iterator[Problem]:
     if sections.dataset is None or facts is None:
         return
     if facts.protocol != "defects":
         what = (
-            f"test anomalies are set aside by defect type, but those of '{sections.dataset.name}' are its other classes"
+            f"test anomalies are reserved by defect type, but those of '{sections.dataset.name}' are its other classes"
         )
         yield Problem(_WHERE, what, next_step="Choose training: other classes' images of the training split")
     elif sections.images is not None:
-        for name, defects in counts_of(sections.dataset, sections.images, facts, inspector).items():
+        for name, defects in defect_counts(sections.dataset, sections.images, facts, inspector).items():
             if not any(reservable(n, count) for n in defects.values()):
                 what = f"class '{name}' has no defect type with two test images, one to select on and one to test on"
                 yield Problem(
@@ -167,14 +165,14 @@ def _set_aside(
             elif _trains_on_real(sections) and not any(n - reservable(n, count) > 1 for n in defects.values()):
                 what = f"class '{name}' has no defect type with {count + 2} test images, {count} to select on, one to "
                 what += "train on and one to test on"
-                yield Problem(_WHERE, what, next_step="Set fewer aside, or choose another source")
+                yield Problem(_WHERE, what, next_step="Reserve fewer, or choose another source")
 
 
 def _trains_on_real(sections: ConfigSections) -> bool:
     return sections.anomalies is not None and sections.anomalies.source in REAL_SOURCES
 
 
-def _elsewhere(
+def _other_images(
     source: DatasetSource | FolderSource, sections: ConfigSections, inspector: DataInspector
 ) -> Iterator[Problem]:
     trained = None if sections.anomalies is None else sections.anomalies.source
@@ -187,10 +185,12 @@ def _elsewhere(
     if (
         isinstance(trained, DatasetSource)
         and trained.dataset == source.dataset
-        and place(trained.root) != place(source.root)
+        and resolved(trained.root) != resolved(source.root)
     ):
-        what = f"training draws from '{source.dataset}' in {trained.root}: whether images are the same cannot be told"
-        yield Problem(f"{_WHERE}.root", what, str(trained.root), "Name one folder: it is divided between the two")
+        what = f"training draws from '{source.dataset}' in {trained.root}: images may be the same"
+        yield Problem(
+            f"{_WHERE}.root", what, str(trained.root), "Name the same folder: its images are divided between the two"
+        )
 
 
 def _here(text: str) -> str:
@@ -207,8 +207,8 @@ def _folder(
     if not inspector.has_images(source.folder):
         yield Problem(where, f"there is no image below {source.folder}")
     if trained is not None and _overlap(folder, trained.folder.resolve()):
-        what = f"{source.folder} and the training source {trained.folder} lie in each other"
-        yield Problem(where, what, next_step="Name one folder: it is divided between the two; or separate ones")
+        what = f"{source.folder} and the training source {trained.folder} contain each other"
+        yield Problem(where, what, next_step="Name the same folder, which is divided between the two, or separate ones")
     if (
         sections.dataset is not None
         and sections.images is not None
@@ -223,7 +223,7 @@ def _overlap(folder: Path, other: Path) -> bool:
 
 
 def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataInspector) -> bool:
-    """Whether images of a data set lie below a folder."""
+    """Return whether images of a data set are below a folder."""
     if dataset.root is None:
         return False
     root = dataset.root.resolve()
@@ -237,12 +237,12 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataI
 
 
 def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
-    """Selection data that is allowed and yet says little."""
+    """Yield notes on selection data that is allowed but of little use."""
     validation, training = settings.evaluation.validation, settings.training
     if late := [epoch for epoch in validation.epochs if epoch > training.epochs]:
-        yield f"evaluation.validation.epochs: {', '.join(map(str, late))} come after the last epoch."
+        yield f"evaluation.validation.epochs: {', '.join(map(str, late))} are after the last epoch."
     if not settings.evaluation.test and validation.anomalies == "none":
-        yield "evaluation.test is false and there are no validation anomalies: trials give no figures at all."
+        yield "evaluation.test is false and there are no validation anomalies: trials have no metrics."
     if validation.anomalies == "none":
         return
     classes = chosen_classes(settings.dataset, facts)
@@ -252,20 +252,21 @@ def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataIns
     held_out = {name: held_out_of(scan.nominal_in_training[name], validation.nominal_fraction) for name in classes}
     if few := {name: count for name, count in held_out.items() if count < FEW}:
         yield (
-            f"few nominal images are held out to tell configs apart: {listed(few)}. Mind the noise in "
+            f"few nominal images are held out to compare configs: {listed(few)}. Check the noise in "
             f"validation_image_auroc_std_error, or raise evaluation.validation.nominal_fraction."
         )
     if isinstance(validation.anomalies, FromTestSource):
         asked = validation.anomalies.from_test
-        for name, defects in counts_of(settings.dataset, settings.images, facts, inspector).items():
+        for name, defects in defect_counts(settings.dataset, settings.images, facts, inspector).items():
             few_of = [f"{reservable(n, asked)} of {n} '{kind}'" for kind, n in sorted(defects.items()) if n <= asked]
             if few_of:
-                yield f"class '{name}': {asked} test images a defect type were to judge configs, but one stays: " + (
-                    ", ".join(few_of)
+                yield (
+                    f"class '{name}': {asked} test images per defect type were to evaluate configs, but one must stay: "
+                    + (", ".join(few_of))
                 )
     real = MODES[settings.anomalies.mode].real and validation.anomalies == "training"
     if real and settings.anomalies.limit == "all":
         yield (
-            f"half of the training split's anomalies, {MOST_IN_VALIDATION} at most, judge configs: training has the "
-            "others."
+            f"half of the training split's anomalies, {MOST_IN_VALIDATION} at most, evaluate configs: training has "
+            "the others."
         )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.search_schema import SearchSettings
-from fcdd_sweep.config.search_space import Space, Values, space_of
-from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.config.search_space import Space, Values
+from fcdd_sweep.config.trial_spec import TrialSpec, canonical
 from fcdd_sweep.planning.checks import problems_of
-from fcdd_sweep.planning.plan import Plan, as_evaluated, fresh_seeds, plan, specs_of, with_test
-from fcdd_sweep.planning.sections import ConfigSections, DataInspector
+from fcdd_sweep.planning.plan import Plan, as_plan, specs_of
+from fcdd_sweep.planning.search_evaluation import fresh_seeds, with_test
+from fcdd_sweep.planning.sections import ConfigSections
 
 ROLE, NUMBER = "search.role", "search.number"
 """Parameters of every trial of a search: what it is for, and which config it belongs to."""
@@ -27,8 +28,8 @@ class SearchPlan:
     Attributes:
         experiment: as the file has it.
         search: its search.
-        space: over the experiment as the judging trials see it.
-        plan: the trials of the file's own config that judge it.
+        space: over the experiment as the evaluating trials see it.
+        plan: the trials of the file's own config that evaluate it.
         fresh: the seeds of confirmation.
     """
 
@@ -37,18 +38,26 @@ class SearchPlan:
     space: Space
     plan: Plan
     fresh: tuple[int, ...]
+    _configs: dict[str, Config] = field(default_factory=dict, repr=False, compare=False)
 
     def config(self, number: int, values: Values) -> Config:
-        """The config of suggested values, as its trials have it.
+        """Return the config of suggested values as its trials have it; each is built once.
 
         Raises:
             ExperimentError: values that contradict each other, or the data.
         """
+        key = canonical([number, values])
+        if key not in self._configs:
+            config = self._built(number, values) if number else self.plan.configs[0]
+            self._configs[key] = replace(config, parameters={NUMBER: number, **values})
+        return self._configs[key]
+
+    def _built(self, number: int, values: Values) -> Config:
         config = self.space.config(number, values)
-        facts, inspector = self.plan.facts, DataInspector()
-        if problems := problems_of(ConfigSections.of_settings(config.settings), facts, config.origin, inspector):
+        sections, facts = ConfigSections.of_settings(config.settings), self.plan.facts
+        if problems := problems_of(sections, facts, config.origin, self.plan.inspector):
             raise ExperimentError(problems)
-        return replace(config, settings=self.plan.settled(config.settings), parameters={NUMBER: number, **values})
+        return replace(config, settings=self.plan.settled(config.settings))
 
     def judging(self, config: Config) -> tuple[TrialSpec, ...]:
         """The trials whose mean judges a config."""
@@ -63,19 +72,20 @@ class SearchPlan:
 
     def examples(self) -> Sequence[TrialSpec]:
         """Trials that read all data that any trial of the search will read."""
-        others = [replace(config, settings=self.plan.settled(config.settings)) for config in self.space.extremes()]
-        return (*specs_of(others, self.plan.all_classes, self.plan.seeds[:1]), *self.plan.specs)
+        return (*specs_of(self.plan.extremes, self.plan.all_classes, self.plan.seeds[:1]), *self.plan.specs)
 
 
-def plan_search(experiment: Experiment) -> SearchPlan:
-    """A search before it begins.
+def plan_search(experiment: Experiment | Plan) -> SearchPlan:
+    """Return the plan of an experiment's search.
+
+    Args:
+        experiment: an experiment, or its plan if it was planned already.
 
     Raises:
         ExperimentError: everything that is wrong with names, classes, paths, values and their combinations.
     """
-    planned = plan(experiment)
-    search = experiment.search
-    if search is None:
+    planned = as_plan(experiment)
+    experiment, search = planned.experiment, planned.experiment.search
+    if search is None or planned.space is None:
         raise ExperimentError(Problem(experiment.origin.where("search"), "the experiment has no search"))
-    space = space_of(as_evaluated(experiment, search))
-    return SearchPlan(experiment, search, space, planned, tuple(fresh_seeds(experiment, search)))
+    return SearchPlan(experiment, search, planned.space, planned, tuple(fresh_seeds(experiment, search)))

@@ -12,6 +12,7 @@ from typing import Any
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
+from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
@@ -51,7 +52,7 @@ _WRITE_EVERY_S = 2.0
 
 
 def run_search(
-    experiment: Experiment,
+    experiment: Experiment | Plan,
     *,
     local: bool = False,
     address: str | None = None,
@@ -64,7 +65,7 @@ def run_search(
     A search that was interrupted goes on with the same study; one that is over goes on when its budget was raised.
 
     Args:
-        experiment: from `load_experiment`, with a `search`.
+        experiment: from `load_experiment`, with a `search`; or its plan.
         local, address, progress, work: see `run_sweep`.
         changed_data: what happens when finished trials used other data: `stop`, or `keep` their figures.
     Returns:
@@ -74,6 +75,7 @@ def run_search(
     """
     progress = progress or Progress()
     planned = plan_search(experiment)
+    experiment = planned.experiment
     preflight(experiment, planned.plan.notes, address, progress)
     _, notes = prepare_data(planned.examples(), progress)
     work = work or partial(run_trial, checkpoint_every=experiment.faults.checkpoint_every)

@@ -8,7 +8,7 @@ from functools import partial
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.planning.plan import plan, unplanned_note
+from fcdd_sweep.planning.plan import Plan, as_plan, unplanned_note
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.lease import lease
@@ -31,7 +31,7 @@ from fcdd_sweep.sweep.trial import run_trial
 
 
 def run_sweep(
-    experiment: Experiment,
+    experiment: Experiment | Plan,
     *,
     local: bool = False,
     address: str | None = None,
@@ -42,7 +42,7 @@ def run_sweep(
     """Run the trials of an experiment that are not done, and build its report.
 
     Args:
-        experiment: from `load_experiment`.
+        experiment: from `load_experiment`; or its plan.
         local: run in this process, one trial after the other, instead of on Ray Tune.
         address: of a Ray cluster to run on, `auto` or HOST:PORT; None for a Ray of our own on this machine.
         changed_data: what happens to finished trials whose data has changed since.
@@ -53,7 +53,8 @@ def run_sweep(
         StorageError: the place for the results is full or away. What is finished is kept there.
     """
     progress = progress or Progress()
-    planned = plan(experiment)
+    planned = as_plan(experiment)
+    experiment = planned.experiment
     preflight(experiment, planned.notes, address, progress)
     fingerprints, notes = prepare_data(planned.specs, progress)
     run_dir = experiment.run_dir

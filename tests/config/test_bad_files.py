@@ -38,7 +38,7 @@ FILES = {
     # Keys
     "no schema": ("name: x\npreset: digits\n", ["x.yaml: schema: the key is missing|Write `schema: 2`"]),
     "another schema": (
-        "schema: 2\nname: x\npreset: digits\n",
+        "schema: 3\nname: x\npreset: digits\n",
         ["x.yaml:1: schema: found 3|Allowed: 2|version of fcdd_sweep"],
     ),
     "no name": ("schema: 2\npreset: digits\n", ["x.yaml: name: the key is missing|letters, digits"]),

@@ -13,7 +13,7 @@ from fcdd_sweep.config.grid import KNOWN_KEYS, configs_of
 from fcdd_sweep.config.loading import dump_experiment
 from fcdd_sweep.config.presets import PRESETS, Preset
 from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
-from fcdd_sweep.config.trial_spec import TrialSpec, canonical, config_id, digest
+from fcdd_sweep.config.trial_spec import TrialSpec, canonical, config_id, digest, identity
 from tests.broken import HEAD
 
 PLAIN = {
@@ -243,10 +243,10 @@ def test_every_setting_is_known_to_change_the_id_or_not():
 
 
 def test_new_keys_leave_the_ids_of_finished_trials_alone():
-    """Ids of the program before it knew validation anomalies."""
-    assert config_id(settings()) == "816eb5e98995"
+    """Ids of schema 2, whose names of keys are part of them, before a key is added."""
+    assert config_id(settings()) == "78aaaec94981"
     evaluation = {"validation": {"nominal_fraction": 0.1}, "reserved_anomalies": 2}
-    assert config_id(settings(evaluation=evaluation)) == "2281bac40fda"
+    assert config_id(settings(evaluation=evaluation)) == "bdd460829d44"
 
 
 def test_validation_anomalies_are_part_of_the_id_but_not_where_they_lie():
@@ -258,6 +258,15 @@ def test_validation_anomalies_are_part_of_the_id_but_not_where_they_lie():
     assert len(set(ids)) == len(ids)
     assert of({"dataset": "mnist"}) == of({"dataset": "mnist", "root": "/elsewhere", "download": True})
     assert of({"folder": "/a/birds"}) == of({"folder": "/b/birds/"}) != of({"folder": "/a/fish"})
+
+
+def test_schema_2_changed_ids_by_its_new_names_alone():
+    """With the names of schema 1 the digest is the id of schema 1: nothing else about a config's identity changed."""
+    names = {"load_size": "raw_size", '"gray"': '"grey"'}
+    text = canonical({"settings": identity(settings()), "numerics": 2})
+    for new, old in names.items():
+        text = text.replace(new, old)
+    assert digest(json.loads(text)) == "816eb5e98995"
 
 
 @pytest.mark.parametrize("key", CHANGES)
@@ -303,12 +312,12 @@ def test_whole_numbers_and_fractions_of_equal_value_are_one_config():
 def test_ids_are_the_same_for_ever():
     """When this fails, finished trials are no longer found: raise NUMERICS_VERSION only when numbers changed."""
     spec = TrialSpec(settings(), "3", 0)
-    assert (spec.config_id, spec.trial_id) == ("816eb5e98995", "9fc1f930c83f")
+    assert (spec.config_id, spec.trial_id) == ("78aaaec94981", "7a7736d49863")
 
 
 def test_defaults_do_not_change_unnoticed():
     """Defaults are left out of ids: whoever changes one must raise NUMERICS_VERSION, and then this digest."""
-    assert digest(settings().model_dump(mode="json")) == "80bbe78120ce"
+    assert digest(settings().model_dump(mode="json")) == "6f66a2268ed4"
 
 
 def test_class_and_seed_make_the_trial():
@@ -328,7 +337,7 @@ def test_a_trial_survives_json():
 # Imports
 
 
-@pytest.mark.parametrize("modules", ["config.loading, fcdd_sweep.config.presets", "sweep.plan"])
+@pytest.mark.parametrize("modules", ["config.loading, fcdd_sweep.config.presets", "planning.plan"])
 def test_experiments_are_read_and_planned_without_torch_and_ray(modules, tmp_path):
     (tmp_path / "x.yaml").write_text(HEAD)
     program = (

@@ -94,9 +94,9 @@ def placed(name, data, weights):
 
 
 SEARCHES = {
-    "search_digits": ("", "", "6 trials a config (3 classes x 2 seeds)"),
-    "search_cifar10": ("", "cifar100", "6 trials a config (3 classes x 2 seeds)"),
-    "search_mvtec": ("mvtec", "", "15 trials a config (15 classes x 1 seed)"),
+    "search_digits": ("", "", "6 trials per config (3 classes x 2 seeds)"),
+    "search_cifar10": ("", "cifar100", "6 trials per config (3 classes x 2 seeds)"),
+    "search_mvtec": ("mvtec", "", "15 trials per config (15 classes x 1 seed)"),
 }
 """Folder of the data, data set of the outlier exposure, and what judges a config."""
 

@@ -19,7 +19,8 @@ from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import fetching
 from fcdd_sweep.data.datasets import mvtec
-from fcdd_sweep.data.loading import check_dataset, load_corpus, scan_dataset
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, scan_dataset
 from tests.formats import write_archive
 from tests.trees import truncate, write_mvtec
 
@@ -259,5 +260,5 @@ def test_a_connection_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytes
 
 def test_a_root_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(DataError, match="the files of 'mvtec' cannot be put there"):
+    with pytest.raises(DataError, match="the files of 'mvtec' cannot be written to this folder"):
         load_corpus(data(tmp_path / "file" / "root", download=True), IMAGES, tmp_path / "cache")

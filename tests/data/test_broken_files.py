@@ -10,7 +10,8 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.loading import check_dataset, classes_of, load_corpus
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts
 from tests.trees import (
     corrupt,
     truncate,
@@ -308,8 +309,8 @@ def test_a_class_that_nobody_asked_for_may_be_broken(tmp_path: Path) -> None:
 
 def test_classes_of_a_broken_tree_are_an_error_not_a_guess(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
-        classes_of(Dataset(name="folder", root=tmp_path / "absent"))
+        dataset_facts(Dataset(name="folder", root=tmp_path / "absent"))
     write_split_first(tmp_path / "data")
     write_class_first(tmp_path / "data", ("screw",))
     with pytest.raises(DataError, match="found both"):
-        classes_of(Dataset(name="folder", root=tmp_path / "data"))
+        dataset_facts(Dataset(name="folder", root=tmp_path / "data"))

@@ -16,7 +16,8 @@ from torchvision import datasets
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.loading import check_dataset, load_corpus, scan_dataset
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, scan_dataset
 from tests.formats import write_cifar10, write_cifar100, write_emnist, write_mnist, write_voc
 
 IMAGES = Images(load_size=16, size=16)

@@ -105,7 +105,7 @@ def test_a_class_without_training_anomalies_is_told_before_any_trial(tmp_path, c
     wanted = ["--set", f"dataset.root={root}", "--set", "anomalies={mode: other}"]
     assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted]) == 2
     told = capsys.readouterr().err
-    assert "mode 'other' needs anomalies in the training split, and there are none of nut. Add some, or" in told
+    assert "mode 'other' needs anomalies in the training split, and it has none of nut. Add some, or" in told
     assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted, "--set", "dataset.classes=[bolt]"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Experiment files whose names and combinations are broken; expectations as in `test_bad_experiments`."""
+"""Experiment files whose names and combinations are broken; expectations as in `tests/config/test_bad_files.py`."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ FILES = {
     ),
     "a limit of a synthetic source": (
         TEXTURES + "anomalies: {limit: 8}\n",
-        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: a synthetic source has no end|all"],
+        ["x.yaml:4: anomalies.limit: a limit of 8 has no meaning here: a synthetic source is unlimited|all"],
     ),
     "a limit of nothing": (
         HEAD + "anomalies: {mode: unsupervised, limit: 8}\n",
@@ -142,7 +142,7 @@ FILES = {
     ),
     "real anomalies where there are none": (
         TEXTURES + "anomalies: {mode: other}\n",
-        ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none there"],
+        ["x.yaml:4: anomalies.mode: mode 'other' needs anomalies in the training split, and 'textures' has none"],
     ),
     "offline without anomalies": (
         HEAD + "anomalies: {mode: unsupervised, online: false}\n",
@@ -262,13 +262,13 @@ FILES = {
     ),
     # Everything at once, also across rooms
     "faults of all kinds": (
-        "schema: 2\nname: x y\npreset: textures\ndataset: {name: textures, class: brick}\nimages: {color: gray}\n"
+        "schema: 2\nname: x y\npreset: textures\ndataset: {name: textures, class: brick}\nimages: {color: grey}\n"
         "network: {name: FCDD_CNN}\ntraining:\n  epochs: many\n  epoch: 3\nanomalies: {source: confeti}\n"
         "grid: {training.epoch: [1]}\nseeds: 0\n",
         [
             "x.yaml:2: name: found the text 'x y'",
             "x.yaml:4: dataset.class: there is no such key|Closest: 'classes'",
-            "x.yaml:5: images.color: found the text 'gray'|Closest: 'gray'",
+            "x.yaml:5: images.color: found the text 'grey'|Write gray",
             "x.yaml:6: network.name: there is no network 'FCDD_CNN'",
             "x.yaml:8: training.epochs: found the text 'many'",
             "x.yaml:9: training.epoch: there is no such key|Closest: 'epochs'",

@@ -38,8 +38,11 @@ def notes(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("override", "note"),
     [
-        ("resources.cpus=3", "resources.cpus is 3, but this machine has 2 CPU cores: no trial starts on it."),
-        ("resources.device=cuda", "resources.device is cuda, but no GPU is seen on this machine: no trial starts on"),
+        ("resources.cpus=3", "resources.cpus is 3, but this machine has 2 CPU cores: no trial can start on it."),
+        (
+            "resources.device=cuda",
+            "resources.device is cuda, but no GPU is seen on this machine: no trial can start on",
+        ),
         ("training.threads=3", "training.threads is 3, but this machine has 2 CPU cores."),
     ],
 )
@@ -134,8 +137,8 @@ def test_finished_trials_that_left_the_plan_are_told(tmp_path):
     index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
     assert unplanned_note(specs, index) == []
     (told,) = unplanned_note(specs[1:], index)
-    assert told.startswith("1 finished trial of earlier settings has no place in the plan any more")
-    assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings have no place")
+    assert told.startswith("1 finished trial of earlier settings is not in the plan: kept in the run")
+    assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings are not in the plan")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fcdd_sweep.anomalies.registry import MODES
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.schema import MODES_WITHOUT_SOURCE, Experiment
+from fcdd_sweep.data.datasets import folder
 from fcdd_sweep.data.records import DatasetScan
 from fcdd_sweep.data.registry import MVTEC_CLASSES
 from fcdd_sweep.planning.describe import describe
@@ -245,7 +247,7 @@ def test_defect_types_with_few_images_are_noted(planned, tmp_path):
     text = HEAD.replace("digits", "mvtec") + f"dataset: {{root: {tmp_path / 'data'}, classes: [bottle, carpet]}}\n"
     found = planned(text + "anomalies: {mode: noise, source: mvtec_gt, limit: 2}\n", "network.weights=none")
     assert found.notes == (
-        "class 'carpet': 2 test images a defect type were to be set aside, but one stays: 1 of 2 'hole'",
+        "class 'carpet': 2 test images per defect type were to be reserved, but one must stay: 1 of 2 'hole'",
     )
 
 
@@ -301,8 +303,35 @@ def test_the_folder_experiment_takes_both_layouts(tmp_path):
         assert found.classes == classes
 
 
-def test_a_data_set_is_looked_at_once_however_many_configs_use_it(planned, monkeypatch):
-    looked = []
-    monkeypatch.setattr("fcdd_sweep.planning.sections.scan_dataset", lambda *data: looked.append(data) or DatasetScan())
+@pytest.mark.parametrize(
+    "more",
+    [
+        "",
+        "grid: {training.epochs: [1, 2], training.batch_size: [8, 16]}\n",
+        "dataset: {classes: [nut]}\nevaluation: {validation: {nominal_fraction: 0.3, anomalies: {from_test: 1}}}\n",
+        "search: {budget: {configs: 5}, space: {training.learning_rate: {log: [0.001, 0.1]}}}\n",
+    ],
+    ids=["one config", "a grid", "test anomalies", "a search"],
+)
+def test_a_folder_is_discovered_once_and_scanned_once(planned, tmp_path, monkeypatch, more):
+    trees.write_class_first(tmp_path / "data")
+    calls = Counter()
+
+    def counting(name):
+        call = getattr(folder, name)
+        monkeypatch.setattr(folder, name, lambda *given: calls.update([name]) or call(*given))
+
+    counting("discover")
+    counting("scan")
+    text = HEAD.replace("digits", "folder") + more
+    assert planned(text, f"dataset.root={tmp_path / 'data'}").specs
+    assert calls == {"discover": 1, "scan": 1}
+
+
+def test_a_data_set_is_scanned_once_however_many_configs_use_it(planned, monkeypatch):
+    scanned = []
+    monkeypatch.setattr(
+        "fcdd_sweep.planning.sections.scan_dataset", lambda *data: scanned.append(data) or DatasetScan()
+    )
     planned(HEAD + "grid: {training.epochs: [1, 2, 3], training.batch_size: [8, 16]}\n")
-    assert len(looked) == 1
+    assert len(scanned) == 1

@@ -11,7 +11,9 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.corpus import held_out_of
+from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import swept
+from fcdd_sweep.data.scanning import dataset_facts
 from fcdd_sweep.planning.describe import describe
 from fcdd_sweep.planning.plan import plan, plan_file
 from fcdd_sweep.planning.validation_checks import FEW, VALIDATION_DEFAULTS, validation_for_search
@@ -23,6 +25,8 @@ from tests import trees
 from tests.broken import HEAD, TEXTURES, assert_told, problems_in
 from tests.specs import small_experiment
 
+TEXTURES_FACTS = DatasetFacts("defects", ("a",), maps=True, trains_with_anomalies=False)
+FACTS = DatasetFacts("one_vs_rest", ("a",), maps=False, trains_with_anomalies=True)
 HELD = "evaluation: {validation: {nominal_fraction: 0.2, anomalies: %s}}\n"
 
 
@@ -48,17 +52,18 @@ def test_every_data_set_has_a_default():
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("custom", "folder")])
 def test_defaults_are_another_generator_than_training_s_or_anomalies_that_it_does_not_use(name):
     settings = Settings.model_validate(PRESETS[name].tree)
-    found = validation_for_search(settings)
+    found = validation_for_search(settings, FACTS)
     assert found.anomalies == "training" or found.anomalies in SOURCES
     for source in SOURCES:
         anomalies = settings.anomalies.model_copy(update={"source": source})
-        assert validation_for_search(settings.model_copy(update={"anomalies": anomalies})).anomalies != source
+        assert validation_for_search(settings.model_copy(update={"anomalies": anomalies}), FACTS).anomalies != source
 
 
 def test_small_images_get_small_squares():
     def anomalies(size):
         images = {"load_size": size, "size": 28, "color": "gray"}
-        return validation_for_search(Settings.model_validate({**PRESETS["textures"].tree, "images": images})).anomalies
+        settings = Settings.model_validate({**PRESETS["textures"].tree, "images": images})
+        return validation_for_search(settings, TEXTURES_FACTS).anomalies
 
     assert (anomalies(32), anomalies(96)) == ("blob", "mixed_blob")
 
@@ -69,7 +74,8 @@ def test_folders_go_by_their_protocol(tmp_path):
 
     def anomalies(folder):
         dataset = {"name": "folder", "root": str(tmp_path / folder)}
-        return validation_for_search(Settings.model_validate({**PRESETS["folder"].tree, "dataset": dataset})).anomalies
+        settings = Settings.model_validate({**PRESETS["folder"].tree, "dataset": dataset})
+        return validation_for_search(settings, dataset_facts(settings.dataset)).anomalies
 
     assert (anomalies("defects"), anomalies("classes")) == ("mixed_blob", "training")
 
@@ -77,7 +83,7 @@ def test_folders_go_by_their_protocol(tmp_path):
 @pytest.mark.parametrize("text", [HEAD, TEXTURES], ids=["digits", "textures"])
 def test_defaults_can_be_planned(text, planned):
     experiment, _ = planned(text)
-    found = validation_for_search(experiment)
+    found = validation_for_search(experiment, FACTS)
     evaluation = experiment.evaluation.model_copy(update={"validation": found})
     assert plan(experiment.model_copy(update={"evaluation": evaluation})).specs
     assert held_out_of(200 if text is TEXTURES else 120, found.nominal_fraction) >= 40
@@ -89,19 +95,22 @@ def test_defaults_can_be_planned(text, planned):
 REFUSED = {
     "nothing held out": (
         TEXTURES + "evaluation: {validation: {anomalies: blob}}\n",
-        ["evaluation.validation.nominal_fraction: validation anomalies are told from held-out|Set evaluation"],
+        ["evaluation.validation.nominal_fraction: validation anomalies are compared with held-out|Set evaluation"],
     ),
     "an unknown generator": (
         TEXTURES + HELD % "mixed_blobs",
         ["x.yaml:4: evaluation.validation.anomalies: there is no source 'mixed_blobs'|training|Closest: 'mixed_blob'"],
     ),
     "a data set as a name": (TEXTURES + HELD % "mnist", ["there is no source 'mnist'|written as {dataset: mnist}"]),
-    "training's generator": (TEXTURES + HELD % "confetti", ["training uses 'confetti', too: it would reward itself"]),
+    "training's generator": (
+        TEXTURES + HELD % "confetti",
+        ["training uses 'confetti', too: configs that fit it would be rewarded"],
+    ),
     "a training source": (TEXTURES + HELD % "mvtec_gt", ["'mvtec_gt' is a training source|Write {from_test: 1}"]),
     "no anomalies in training": (TEXTURES + HELD % "training", ["the training split of 'textures' holds no anomalies"]),
     "other classes set aside": (
         HEAD + HELD % "{from_test: 2}",
-        ["test anomalies are set aside by defect type, but those of 'digits' are its other classes|Choose training"],
+        ["test anomalies are reserved by defect type, but those of 'digits' are its other classes|Choose training"],
     ),
     "no count": (HEAD + HELD % "{from_test: 0}", ["evaluation.validation.anomalies.from_test: found 0|at least 1"]),
     "no source": (HEAD + HELD % "5", ["evaluation.validation.anomalies: found 5|{from_test: N}"]),
@@ -146,7 +155,7 @@ def test_folders_that_hold_each_other_or_the_data_are_refused(tmp_path, planned)
             planned(text + HELD % f"{{folder: {tmp_path / folder}}}")
         return [str(problem) for problem in caught.value.problems]
 
-    assert_told(told("noise"), ["evaluation.validation.anomalies.folder: |lie in each other|Name one folder"])
+    assert_told(told("noise"), ["evaluation.validation.anomalies.folder: |contain each other|Name the same folder"])
     assert_told(told("data/nut/test/anomalous"), ["which may be test images"])
     assert planned(text + HELD % f"{{folder: {tmp_path / 'noise/some'}}}")
     assert planned(text + HELD % f"{{folder: {tmp_path / 'noise/more'}}}")
@@ -158,7 +167,7 @@ def test_a_class_whose_training_anomalies_cannot_be_halved_is_refused(tmp_path, 
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n" + HELD % "training"
     with pytest.raises(
         ExperimentError,
-        match=r"half of the training split's anomalies judge configs, and there are fewer than two of nut\.",
+        match=r"half of the training split's anomalies evaluate configs, and nut has fewer than two\.",
     ):
         planned(text)
 
@@ -168,15 +177,15 @@ def test_real_anomalies_must_suffice_for_selection_training_and_test(tmp_path, p
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}, classes: [nut]}}\n"
     _, found = planned(text + HELD % "{from_test: 2}")
     assert (
-        "class 'nut': 2 test images a defect type were to judge configs, but one stays: 1 of 2 'bent', 0 of 1 'rust'"
-        in (found.notes)
+        "class 'nut': 2 test images per defect type were to evaluate configs, but one must stay: "
+        "1 of 2 'bent', 0 of 1 'rust'" in found.notes
     )
     real = "anomalies: {mode: noise, source: mvtec, limit: 1}\n"
     with pytest.raises(ExperimentError, match="no defect type with 3 test images, 1 to select on, one to train on"):
         planned(text + real + HELD % "{from_test: 1}")
     trees.write_image(tmp_path / "data" / "nut" / "test" / "anomalous" / "bent" / "third.png")
     _, found = planned(text + real + HELD % "{from_test: 1}")
-    assert any("were to be set aside, but one stays: 0 of 1 'rust'" in note for note in found.notes)
+    assert any("were to be reserved, but one must stay: 0 of 1 'rust'" in note for note in found.notes)
     for path in (tmp_path / "data" / "nut" / "test" / "anomalous" / "bent").glob("0*.png"):
         path.unlink()
     with pytest.raises(ExperimentError, match="no defect type with two test images, one to select on and one to test"):
@@ -190,23 +199,21 @@ def test_few_held_out_images_and_an_experiment_without_figures_are_noted(planned
     _, found = planned(HEAD + HELD % "training")
     (note,) = found.notes
     assert (
-        "few nominal images are held out to tell configs apart: class" in note
+        "few nominal images are held out to compare configs: class" in note
         and "validation_image_auroc_std_error" in note
     )
     _, found = planned(HEAD + HELD % "training", "evaluation.validation.nominal_fraction=0.45")
     assert found.notes == () and FEW == 50
     _, found = planned(HEAD, "evaluation.test=false")
-    assert found.notes == (
-        "evaluation.test is false and there are no validation anomalies: trials give no figures at all.",
-    )
+    assert found.notes == ("evaluation.test is false and there are no validation anomalies: trials have no metrics.",)
     _, found = planned(
         HEAD + HELD % "training",
         "evaluation.validation={nominal_fraction: 0.45, epochs: [1, 50]}",
         "anomalies.limit=all",
     )
     assert found.notes == (
-        "evaluation.validation.epochs: 50 come after the last epoch.",
-        "half of the training split's anomalies, 500 at most, judge configs: training has the others.",
+        "evaluation.validation.epochs: 50 are after the last epoch.",
+        "half of the training split's anomalies, 500 at most, evaluate configs: training has the others.",
     )
 
 

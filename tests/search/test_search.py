@@ -305,14 +305,14 @@ def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):
     path = tmp_path / "small.yaml"
     path.write_text(EXPERIMENT)
     assert cli.main(["validate", str(path)]) == 0
-    assert "valid, a search of at most 6 configs, 4 trials a config (2 classes x 2 seeds)" in capsys.readouterr().out
+    assert "valid, a search of at most 6 configs, 4 trials per config (2 classes x 2 seeds)" in capsys.readouterr().out
     told = ["--set", "search.prune={at: [1]}", "--set", "training.epochs=2"]
     assert cli.main([str(path), "--dry-run", *told]) == 0
     out = capsys.readouterr().out
     for words in ("maximize validation_image_auroc", "given up at epoch 1", "0.0001 to 0.1, logarithmic", "seeds 2, 3"):
         assert words in out
     assert cli.main(["validate", str(path), "--set", "search.classes=['4']"]) == 2
-    assert "'4' is none of the experiment's classes" in capsys.readouterr().err
+    assert "'4' is not a class of the experiment" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
 
 

@@ -19,8 +19,9 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import loading
 from fcdd_sweep.data.datasets.synsets import IMAGENET30, voc_class
 from fcdd_sweep.data.decoding.pixels import fit_image, read_image
-from fcdd_sweep.data.loading import check_exposure, load_corpus, load_exposure
+from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ArrayPool, ImagePool
+from fcdd_sweep.data.scanning import check_exposure
 from fcdd_sweep.planning.plan import plan_file
 from tests.imagenet_trees import (
     BROKEN,
@@ -364,7 +365,7 @@ def problems_in(path: Path, text: str) -> list[str]:
 def test_imagenet22k_cannot_be_swept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = "dataset: {name: imagenet22k, root: /tmp}\nanomalies: {mode: unsupervised, limit: all}\n"
     (problem,) = problems_in(tmp_path / "x.yaml", text)
-    assert "dataset.name: 'imagenet22k' serves as outlier exposure alone: it has no classes to train on" in problem
+    assert "dataset.name: 'imagenet22k' serves as outlier exposure only: it has no classes to train on" in problem
     assert "Name it in anomalies.source: {dataset: imagenet22k, root: DIR}" in problem
     assert cli.main(["list"]) == 0
     data_sets = capsys.readouterr().out.split("\n\n")[0].splitlines()

@@ -10,7 +10,8 @@ import pytest
 
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import Corpus, split_for
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts
 from tests.trees import write_class_first, write_habits, write_images, write_mask, write_one_vs_rest, write_split_first
 
 IMAGES = Images(load_size=16, size=16)
@@ -40,7 +41,8 @@ def test_class_first(tmp_path: Path, normal: str) -> None:
     assert (corpus.protocol, corpus.classes) == ("defects", ("bolt", "nut"))
     assert sizes(corpus, "bolt") == sizes(corpus, "nut") == (3, 1, 2, 3)
     assert sorted(split_for(corpus, "nut").test_defect) == ["", "", "bent", "bent", "rust"]
-    assert (has_maps(dataset), trains_with_anomalies(dataset)) == (False, True)
+    facts = dataset_facts(dataset)
+    assert (facts.maps, facts.trains_with_anomalies) == (False, True)
 
 
 def test_split_first_with_and_without_maps(tmp_path: Path) -> None:
@@ -49,8 +51,8 @@ def test_split_first_with_and_without_maps(tmp_path: Path) -> None:
         corpus = load(dataset)
         assert (corpus.protocol, corpus.classes) == ("defects", ("bolt", "nut"))
         assert sizes(corpus, "bolt") == (3, 0, 2, 2)
-        assert has_maps(dataset) == corpus.has_maps == maps
-        assert not trains_with_anomalies(dataset)
+        assert dataset_facts(dataset).maps == corpus.has_maps == maps
+        assert not dataset_facts(dataset).trains_with_anomalies
 
 
 def test_anomalies_in_no_folder_of_their_own_are_called_anomalous(tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_one_vs_rest_with_a_split(tmp_path: Path) -> None:
     corpus = load(dataset)
     assert (corpus.protocol, corpus.classes) == ("one_vs_rest", ("cat", "dog", "owl"))
     assert sizes(corpus, "dog") == (4, 8, 2, 4)
-    assert protocol_of(dataset) == "one_vs_rest" and trains_with_anomalies(dataset)
+    assert dataset_facts(dataset).protocol == "one_vs_rest" and dataset_facts(dataset).trains_with_anomalies
 
 
 def test_one_vs_rest_without_a_split_is_divided_by_name(tmp_path: Path) -> None:
@@ -102,24 +104,24 @@ def test_one_vs_rest_can_have_maps(tmp_path: Path) -> None:
     write_mask(root / "test_maps" / "cat" / "001.png")
     dataset = folder(root)
     corpus = load(dataset)
-    assert has_maps(dataset) and corpus.mask(corpus.path.index("test/cat/001.png")) is not None
+    assert dataset_facts(dataset).maps and corpus.mask(corpus.path.index("test/cat/001.png")) is not None
     assert (corpus.mask_index >= 0).sum() == 1
 
 
 def test_one_vs_rest_keeps_all_classes_when_some_are_asked_for(tmp_path: Path) -> None:
     dataset = folder(write_one_vs_rest(tmp_path / "data"), classes=["dog"])
-    assert load(dataset).classes == classes_of(dataset) == ("cat", "dog", "owl")
+    assert load(dataset).classes == dataset_facts(dataset).classes == ("cat", "dog", "owl")
 
 
 def test_defects_hold_only_the_classes_asked_for(tmp_path: Path) -> None:
     dataset = folder(write_class_first(tmp_path / "data"), classes=[1])
-    assert load(dataset).classes == ("nut",) and classes_of(dataset) == ("bolt", "nut")
+    assert load(dataset).classes == ("nut",) and dataset_facts(dataset).classes == ("bolt", "nut")
     assert load(dataset).fingerprints["nut"] == load(folder(tmp_path / "data")).fingerprints["nut"]
 
 
 def test_folders_called_normal_and_anomalous_can_be_classes(tmp_path: Path) -> None:
     root = write_one_vs_rest(tmp_path / "data", ("normal", "anomalous"))
-    assert protocol_of(folder(root)) == "defects"
+    assert dataset_facts(folder(root)).protocol == "defects"
     corpus = load(folder(root, protocol="one_vs_rest"))
     assert (corpus.protocol, corpus.classes) == ("one_vs_rest", ("anomalous", "normal"))
 
@@ -194,7 +196,7 @@ def test_the_test_half_may_be_missing(tmp_path: Path) -> None:
 def test_a_single_class_one_vs_rest_has_no_test_anomalies(tmp_path: Path) -> None:
     corpus = load(folder(write_one_vs_rest(tmp_path / "data", ("cat",))))
     assert sizes(corpus, "cat") == (4, 0, 2, 0) and corpus.notes == ("Class 'cat' has no test anomalies.",)
-    assert not trains_with_anomalies(folder(tmp_path / "data"))
+    assert not dataset_facts(folder(tmp_path / "data")).trains_with_anomalies
 
 
 def test_what_is_not_read_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import image_index
 from fcdd_sweep.data.corpus import Corpus, split_for
 from fcdd_sweep.data.datasets.synsets import IMAGENET30
-from fcdd_sweep.data.loading import check_dataset, load_corpus
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset
 from fcdd_sweep.results import files, tree
 from tests.imagenet_trees import (
     BROKEN,

@@ -9,7 +9,8 @@ import numpy as np
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.decoding.pixels import fit_image
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts
 from tests.trees import pixels, write_image, write_images, write_mask, write_mvtec
 
 IMAGES = Images(load_size=16, size=16, resize="nearest")
@@ -22,7 +23,8 @@ def mvtec(root: Path, *classes: str) -> Dataset:
 def test_the_layout_is_read_class_by_class(tmp_path: Path) -> None:
     dataset = mvtec(write_mvtec(tmp_path / "data"), "carpet", "bottle")
     corpus = load_corpus(dataset, IMAGES, tmp_path / "cache")
-    assert corpus.classes == ("bottle", "carpet") and len(classes_of(dataset)) == 15 and has_maps(dataset)
+    facts = dataset_facts(dataset)
+    assert corpus.classes == ("bottle", "carpet") and len(facts.classes) == 15 and facts.maps
     split = split_for(corpus, "carpet")
     assert [corpus.path[i] for i in split.train_nominal] == [f"carpet/train/good/00{i}.png" for i in range(4)]
     assert split.test_defect == ("", "", "crack", "crack", "hole", "hole")
@@ -30,7 +32,7 @@ def test_the_layout_is_read_class_by_class(tmp_path: Path) -> None:
 
 
 def test_every_class_is_read_where_all_are_there(tmp_path: Path) -> None:
-    names = classes_of(mvtec(tmp_path))
+    names = dataset_facts(mvtec(tmp_path)).classes
     dataset = mvtec(write_mvtec(tmp_path / "data", names, train=1, test=1, defects=("a",)))
     assert load_corpus(dataset, IMAGES, tmp_path / "cache").classes == names
 

@@ -12,7 +12,8 @@ from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import Corpus, split_for
 from fcdd_sweep.data.datasets.pascalvoc import objects_in
-from fcdd_sweep.data.loading import check_dataset, classes_of, load_corpus, protocol_of, trains_with_anomalies
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts
 from tests.formats import annotation, write_voc
 from tests.trees import corrupt
 
@@ -49,8 +50,9 @@ def test_an_anomalous_test_image_is_called_by_its_first_object(corpus: Corpus) -
 
 def test_all_classes_and_facts_are_known_before_anything_is_read() -> None:
     dataset = voc(Path("/"))
-    assert len(classes_of(dataset)) == 20 and list(classes_of(dataset)) == sorted(classes_of(dataset))
-    assert protocol_of(dataset) == "one_vs_rest" and trains_with_anomalies(dataset)
+    facts = dataset_facts(dataset)
+    assert len(facts.classes) == 20 and list(facts.classes) == sorted(facts.classes)
+    assert facts.protocol == "one_vs_rest" and facts.trains_with_anomalies
 
 
 def test_sizes_before_decoding_are_kept(corpus: Corpus) -> None:

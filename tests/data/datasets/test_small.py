@@ -16,7 +16,8 @@ from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.datasets import cifar
-from fcdd_sweep.data.loading import check_dataset, classes_of, has_maps, load_corpus, trains_with_anomalies
+from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts
 from tests.formats import (
     batch_bytes,
     idx_bytes,
@@ -50,7 +51,8 @@ def test_idx_files_give_their_images_in_order(tmp_path: Path, compressed: bool) 
     split = split_for(corpus, "1")
     assert split.train_nominal.tolist() == [1, 4] and split.train_anomalous.tolist() == [0, 2, 3, 5]
     assert split.test_defect == ("2", "", "0", "0")
-    assert trains_with_anomalies(dataset) and not has_maps(dataset) and len(classes_of(dataset)) == 10
+    facts = dataset_facts(dataset)
+    assert facts.trains_with_anomalies and not facts.maps and len(facts.classes) == 10
 
 
 @pytest.mark.parametrize(("write", "name"), [(write_mnist, "mnist"), (fashion, "fmnist"), (write_emnist, "emnist")])
@@ -78,7 +80,7 @@ def test_letters_stand_upright_and_begin_at_one(tmp_path: Path) -> None:
 
 
 def test_clothes_have_their_names() -> None:
-    names = classes_of(Dataset(name="fmnist", root="/"))
+    names = dataset_facts(Dataset(name="fmnist", root="/")).classes
     assert names[0] == "t-shirt/top" and names[-1] == "ankle boot" and len(names) == 10
 
 
@@ -101,9 +103,9 @@ def test_cifar_gives_its_images_and_fine_labels(write: Callable[[Path], Path], n
 
 
 def test_the_classes_of_cifar_are_numbered_as_its_authors_do() -> None:
-    hundred = classes_of(Dataset(name="cifar100", root="/"))
+    hundred = dataset_facts(Dataset(name="cifar100", root="/")).classes
     assert len(hundred) == 100 and list(hundred) == sorted(hundred) and len(set(hundred)) == 100
-    assert classes_of(Dataset(name="cifar10", root="/"))[3] == "cat"
+    assert dataset_facts(Dataset(name="cifar10", root="/")).classes[3] == "cat"
 
 
 def test_a_batch_pickled_again_by_python_3_is_read(tmp_path: Path) -> None:
