@@ -19,6 +19,7 @@ from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.report.live_status import hours_lines, is_silent, live_lines, read_progress
 from fcdd_sweep.report.run_files import TableRow, holds, leaves_of, read_index, read_plan
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.files import check_run_version
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 
 _STATES = ("planned", "done", "failed", "missing")
@@ -34,6 +35,7 @@ def status_text(run_dir: Location | str) -> str:
     """
     run_dir = as_written(run_dir)
     check_reachable(run_dir)
+    check_run_version(run_dir)
     problems: list[str] = []
     plan, index = read_plan(run_dir), read_index(run_dir, problems)
     states = _states(run_dir, plan, index)

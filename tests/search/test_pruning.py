@@ -69,7 +69,7 @@ def at(normal_class, seed=0):
 
 
 def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
-    courses = LearningCurves(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+    courses = LearningCurves(Prune(at=[2, 4], keep_fraction=0.5, min_configs=2), ["easy", "hard"])
     for number, (easy, hard) in enumerate([(0.9, 0.5), (0.8, 0.6), (0.95, 0.3)]):
         courses.add(number, at("easy"), {2: easy, 3: 0.0})
         courses.add(number, at("hard"), {2: hard})
@@ -81,7 +81,7 @@ def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
     courses.add(4, at("hard", seed=1), {2: 0.1})
     assert courses.hopeless(4) is None  # nobody else has that seed
     assert [courses.hopeless(number) for number in (0, 1, 2)] == [None, None, 2]
-    again = LearningCurves(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+    again = LearningCurves(Prune(at=[2, 4], keep_fraction=0.5, min_configs=2), ["easy", "hard"])
     for number in range(5):
         again.restore(number, json.loads(json.dumps(courses.plain(number))))
     assert [again.hopeless(number) for number in range(5)] == [courses.hopeless(number) for number in range(5)]

@@ -15,9 +15,10 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief, rows_of
+from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results.files import read_rows
 
 STATES = ("done", "pruned", "failed", "running", "incomplete")
 ORACLE_MARK = "oracle: selected on the test set"
@@ -139,7 +140,7 @@ def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]
     if not path.is_file():
         return []
     try:
-        return rows_of(path, schema)
+        return read_rows(path, schema)
     except UNREADABLE as error:
         problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({brief(error)}): what it tells is not shown.")
         return []
