@@ -11,6 +11,7 @@ from fcdd_sweep import cli
 from fcdd_sweep.report import live_status
 from fcdd_sweep.report.status import status_text, watch
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.documents import SweepProgress
 from fcdd_sweep.runners.events import EventFanout, Progress
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.progress_file import ProgressFile
@@ -111,8 +112,12 @@ def progress(**changes):
     return plain | changes
 
 
+def shown(**changes):
+    return SweepProgress.model_validate(progress(**changes))
+
+
 def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
-    lines = live_status.live_lines(progress(), NOW)
+    lines = live_status.live_lines(shown(), NOW)
     assert lines[0] == (
         "running on head, told 0:03 ago: 2 done and 0 failed of 5 in this start, 1:00:00 gone, about 10:00 to go"
     )
@@ -125,11 +130,11 @@ def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
 
 
 def test_a_driver_that_has_not_written_for_long_is_told():
-    (line,) = live_status.live_lines(progress(written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
     assert line.startswith("the driver on head has not written for 12:00: it is dead, or cut off")
-    (line,) = live_status.live_lines(progress(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
     assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
-    assert live_status.live_lines({}, NOW) == []
+    assert live_status.live_lines(None, NOW) == []
 
 
 def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):

@@ -43,7 +43,7 @@ def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
     means = {row["number"]: row["value"] for row in rungs}
     assert max(means[row["number"]] for row in pruned) < max(means.values())
     assert saved["epochs_trained"] == sum(row["epochs_trained"] for row in rows)
-    assert any("Pruning gave up" in sentence for sentence in summary(loaded)["sentences"])
+    assert any("Pruning stopped" in sentence for sentence in summary(loaded)["sentences"])
     kept = study(loaded).get_trials()
     assert [trial.state.name == "PRUNED" for trial in kept] == [row["state"] == "pruned" for row in rows]
     assert all(list(trial.intermediate_values) == [2] for trial in kept)
