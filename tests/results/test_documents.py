@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.documents import (
     ComparisonSummary,
     PruningSummary,
+    RunningTrial,
     SearchAmounts,
     SearchSummary,
     SweepProgress,
@@ -64,6 +66,13 @@ def test_progress_that_is_missing_or_damaged_is_none(tmp_path, text):
 def test_a_time_without_a_zone_is_refused():
     with pytest.raises(ValidationError, match="timezone"):
         SweepProgress.model_validate(progress(written="2026-01-02T11:59:57"))
+
+
+@pytest.mark.parametrize("model", [SearchSummary, SweepProgress, RunningTrial])
+def test_every_field_is_in_the_documentation_with_its_meaning(model):
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text()
+    for name, field in model.model_fields.items():
+        assert f"| `{name}` | {field.description} |" in text, name
 
 
 @pytest.mark.parametrize("model", [SearchSummary, SweepProgress, ComparisonSummary, PruningSummary, SearchAmounts])
