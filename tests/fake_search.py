@@ -23,6 +23,7 @@ search:
     {OPTIMIZER}: {{choices: [adam, sgd]}}
     {MOMENTUM}: {{float: [0.0, 0.99], when: {{{OPTIMIZER}: sgd}}}}
 """
+COMPARED = dict(mean=0.03, std=0.01, low=0.02, high=0.04, p_value=0.01)
 KINDS = {RATE: schemas.REAL, LIMIT: schemas.TEXT, OPTIMIZER: schemas.TEXT, MOMENTUM: schemas.REAL}
 
 
@@ -170,7 +171,9 @@ class FakeSearch:
             "pruning": {"configs": pruned, "epochs_trained": 180 * len(states), "epochs_saved": 120 * pruned}
             if pruned
             else None,
-            "comparison": {"metric": "image_auroc"} if self.confirmation else None,
+            "comparison": {"metric": "image_auroc", "n": len(self.confirmation) // 2, **COMPARED}
+            if self.confirmation
+            else None,
             "tried": sum(state in ("done", "pruned", "failed") for state in states),
             "sentences": [],
         }

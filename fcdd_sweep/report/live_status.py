@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.report.run_files import TableRow
-from fcdd_sweep.results import tree
-from fcdd_sweep.results.storage import Location, is_file, read_bytes
+from fcdd_sweep.results.documents import RunningTrial, SweepProgress
 
 _SILENT_AFTER = 6
 """Writes of `progress.json` that may be missed before its driver counts as dead or cut off."""
@@ -21,52 +17,41 @@ _MOST_SHOWN = 12
 _GPU_NAMES = ("nvidia", "tesla", "geforce", "quadro", "radeon", "instinct")
 
 
-def read_progress(run_dir: Location) -> dict[str, Any]:
-    """`progress.json`; empty when there is none or it cannot be understood."""
-    path = run_dir / tree.PROGRESS
-    try:
-        return dict(json.loads(read_bytes(path))) if is_file(path) else {}
-    except StorageError:
-        raise  # nothing is known of the file
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def age_s(progress: Mapping[str, Any], now: dt.datetime) -> float:
+def age_s(progress: SweepProgress, now: dt.datetime) -> float:
     """Seconds since it was written, by the clocks of both machines."""
-    return max(0.0, (now - dt.datetime.fromisoformat(progress["written"])).total_seconds())
+    return max(0.0, (now - progress.written).total_seconds())
 
 
-def is_silent(progress: Mapping[str, Any], now: dt.datetime) -> bool:
-    return progress["state"] == "running" and age_s(progress, now) > _SILENT_AFTER * progress["every_s"]
+def is_silent(progress: SweepProgress, now: dt.datetime) -> bool:
+    return progress.state == "running" and age_s(progress, now) > _SILENT_AFTER * progress.every_s
 
 
-def live_lines(progress: Mapping[str, Any], now: dt.datetime) -> list[str]:
+def live_lines(progress: SweepProgress | None, now: dt.datetime) -> list[str]:
     """What the driver does, and since when it has not said anything."""
-    if not progress:
+    if progress is None:
         return []
-    age, host = duration_text(age_s(progress, now)), progress["driver"]["host"]
-    if progress["state"] != "running":
-        return [f"no sweep is running: the last start on {host} {progress['state']} {age} ago"]
+    age, host = duration_text(age_s(progress, now)), progress.driver.host
+    if progress.state != "running":
+        return [f"no sweep is running: the last start on {host} {progress.state} {age} ago"]
     if is_silent(progress, now):
         what = f"the driver on {host} has not written for {age}: it is dead, or cut off from the results"
         return [f"{what}; once it is gone, the same command goes on"]
-    gone = duration_text((now - dt.datetime.fromisoformat(progress["began"])).total_seconds())
-    eta = "" if progress["eta_s"] is None else f", about {duration_text(progress['eta_s'])} to go"
-    ended = f"{progress['done']} done and {progress['failed']} failed of {progress['to_run']} in this start"
+    gone = duration_text((now - progress.began).total_seconds())
+    eta = "" if progress.eta_s is None else f", about {duration_text(progress.eta_s)} to go"
+    ended = f"{progress.done} done and {progress.failed} failed of {progress.to_run} in this start"
     lines = [f"running on {host}, told {age} ago: {ended}, {gone} gone{eta}"]
-    if progress["machines"]:
-        lines.append(f"machines: {', '.join(progress['machines'])}")
-    shown = progress["trials"][:_MOST_SHOWN]
-    more = progress["running"] - len(shown)
+    if progress.machines:
+        lines.append(f"machines: {', '.join(progress.machines)}")
+    shown = progress.trials[:_MOST_SHOWN]
+    more = progress.running - len(shown)
     return [*lines, *map(_trial_line, shown), *([f"  and {more} more"] if more > 0 else [])]
 
 
-def _trial_line(trial: Mapping[str, Any]) -> str:
-    name = f"{trial['config']}, " if trial["config"] else ""
-    loss = "" if trial["loss"] is None else f", loss {trial['loss']:.4f}"
-    state = f"epoch {trial['epoch']}/{trial['epochs']}{loss}" if trial["epoch"] else "starting"
-    return f"  {name}class {trial['normal_class']}, seed {trial['seed']}: {state}"
+def _trial_line(trial: RunningTrial) -> str:
+    name = f"{trial.config}, " if trial.config else ""
+    loss = "" if trial.loss is None else f", loss {trial.loss:.4f}"
+    state = f"epoch {trial.epoch}/{trial.epochs}{loss}" if trial.epoch else "starting"
+    return f"  {name}class {trial.normal_class}, seed {trial.seed}: {state}"
 
 
 def on_gpu(device: str | None) -> bool:

@@ -18,9 +18,10 @@ import pyarrow as pa
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.results import schemas, tree
-from fcdd_sweep.results.files import read_index_rows, read_table
-from fcdd_sweep.results.storage import Location, is_file
+from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.files import TableRow as TableRow
+from fcdd_sweep.results.files import read_columns, read_rows
+from fcdd_sweep.results.storage import Location
 
 _ASIDE = re.compile(r"^\.[0-9a-f]{8}-")
 """How `results.files.write_atomically` marks a file that is not yet in its place."""
@@ -44,7 +45,6 @@ def write_errors(folder: Path) -> Iterator[None]:
 
 
 XY = tuple[FloatArray, FloatArray]
-TableRow = dict[str, Any]
 UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyError)
 """What reading a damaged or missing file raises."""
 
@@ -183,7 +183,7 @@ def read_run(run_dir: Path) -> Run:
 def read_plan(run_dir: Location) -> list[TableRow]:
     """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
     try:
-        return rows_of(run_dir / tree.PLAN, schemas.PLAN)
+        return read_rows(run_dir / tree.PLAN, schemas.PLAN)
     except StorageError:
         raise  # nothing is known of the plan
     except UNREADABLE as error:
@@ -197,11 +197,8 @@ def read_plan(run_dir: Location) -> list[TableRow]:
 
 def read_index(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:
     """The rows of `index.parquet` by trial id; empty when there is none, with a sentence when it is damaged."""
-    path = run_dir / tree.INDEX
-    if not is_file(path):
-        return {}
     try:
-        return {row["trial_id"]: row for row in read_index_rows(path)}
+        return files.read_index(run_dir)
     except StorageError:
         raise  # nothing is known of the index
     except UNREADABLE as error:
@@ -239,7 +236,7 @@ def _read_trial(run_dir: Path, plan: TableRow, entry: TableRow, problems: list[s
 def holds(leaf: Location, trial_id: str) -> bool:
     """Whether a folder is a leaf of this trial, as the sweep sees it: by its `metrics.parquet` alone."""
     try:
-        return [row["trial_id"] for row in rows_of(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+        return [row["trial_id"] for row in read_rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
     except StorageError:
         raise  # nothing is known of the leaf
     except UNREADABLE:
@@ -248,11 +245,11 @@ def holds(leaf: Location, trial_id: str) -> bool:
 
 def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial:
     folder = run_dir / leaf
-    (metrics,) = rows_of(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
+    (metrics,) = read_rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
     for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
-        _table(folder / name, schema)  # others read them later, where a damaged one would be no trial's problem
+        read_columns(folder / name, schema)  # others read them later, where a damaged one would be no trial's problem
     read_curves(folder)
     return Trial(
         plan,
@@ -260,36 +257,17 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         leaf=leaf,
         failures=failures,
         metrics=metrics,
-        defects=rows_of(folder / tree.DEFECTS, schemas.DEFECTS),
+        defects=read_rows(folder / tree.DEFECTS, schemas.DEFECTS),
         folder=folder,
     )
 
 
 def read_curves(leaf: Path) -> dict[str, XY]:
     """x and y of each of a leaf's curves, by kind, in stored order."""
-    table = _table(leaf / tree.CURVES, schemas.CURVES)
+    table = read_columns(leaf / tree.CURVES, schemas.CURVES)
     kind = np.array(table["kind"].to_pylist(), dtype=object)
     x, y = (table[name].to_numpy() for name in ("x", "y"))
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
-
-
-def rows_of(path: Location, schema: pa.Schema) -> list[TableRow]:
-    """The rows of a table that has the columns of the schema; what is damaged raises one of `UNREADABLE`."""
-    rows: list[TableRow] = _table(path, schema).to_pylist()
-    return rows
-
-
-def _table(path: Location, schema: pa.Schema) -> pa.Table:
-    try:
-        table = read_table(path)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path.name} is damaged: it is not Parquet") from error
-    absent = [name for name in schema.names if name not in table.column_names]
-    if damaged := [name for name in absent if name not in schemas.ADDED]:
-        raise ValueError(f"{path.name} lacks the columns {', '.join(damaged)}")
-    for name in absent:  # an earlier program did not know them
-        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
-    return table
 
 
 def _read_text(path: Path) -> str:

@@ -16,9 +16,11 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.schema import Resources
-from fcdd_sweep.report.live_status import hours_lines, is_silent, live_lines, read_progress
+from fcdd_sweep.report.live_status import hours_lines, is_silent, live_lines
 from fcdd_sweep.report.run_files import TableRow, holds, leaves_of, read_index, read_plan
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.documents import read_progress
+from fcdd_sweep.results.files import check_run_version
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 
 _STATES = ("planned", "done", "failed", "missing")
@@ -34,6 +36,7 @@ def status_text(run_dir: Location | str) -> str:
     """
     run_dir = as_written(run_dir)
     check_reachable(run_dir)
+    check_run_version(run_dir)
     problems: list[str] = []
     plan, index = read_plan(run_dir), read_index(run_dir, problems)
     states = _states(run_dir, plan, index)
@@ -62,7 +65,7 @@ def watch(
     while True:
         show(status_text(run_dir))
         progress = read_progress(as_written(run_dir))
-        if not progress or progress["state"] != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
+        if progress is None or progress.state != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
             return
         sleep(every_s)
 

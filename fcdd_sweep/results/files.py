@@ -1,42 +1,37 @@
-"""`index.parquet` as rows. One of an earlier version lacks the columns that were added since: they are null."""
+"""Read and write the files of a run: each is written whole or not at all, and carries the version of its format."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import re
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fcdd_sweep.config.locations import RemotePath
-from fcdd_sweep.results import schemas, storage
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.locations import RemotePath, StorageError
+from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.results import schemas, storage, tree
 from fcdd_sweep.results.storage import Location
 
-_ADDED = ("wall_time_s", "device")
-
-
-def read_index_rows(path: Location) -> list[dict[str, Any]]:
-    """Raises:
-    KeyError: it lacks a column that every version has.
-    ArrowInvalid, OSError: it cannot be read.
-    """
-    table = read_table(path)
-    for name in _ADDED:
-        if name not in table.column_names:
-            kind = schemas.INDEX.field(name).type
-            table = table.append_column(name, pa.nulls(len(table), kind))
-    rows: list[dict[str, Any]] = table.select(schemas.INDEX.names).to_pylist()
-    return rows
-
-
+TableRow = dict[str, Any]
+"""One row of a table, by column."""
 P = TypeVar("P", bound=storage.Location)
+
+
+class DamagedTableError(ValueError):
+    """A file that is not Parquet, or that lacks columns of its table."""
 
 
 def write_atomically(path: P, write: Callable[[Path], object]) -> P:
@@ -46,28 +41,32 @@ def write_atomically(path: P, write: Callable[[Path], object]) -> P:
     """
     if isinstance(path, RemotePath):
         with tempfile.TemporaryDirectory(prefix="fcdd-write-") as folder:
-            aside = Path(folder) / path.name
-            write(aside)
-            storage.send(aside, path)
+            local = Path(folder) / path.name
+            write(local)
+            storage.send(local, path)
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    unfinished = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        write(aside)
-        with aside.open("rb+") as file:
+        write(unfinished)
+        with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        unfinished.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return path
 
 
 def write_text(path: P, text: str) -> P:
-    return write_atomically(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+    return write_atomically(path, lambda local: local.write_text(text, encoding="utf-8"))
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """A table of exactly the schema's columns; a row with an unknown or missing column is a programming error."""
+    """Return a table with exactly the columns of the schema, and its metadata.
+
+    Raises:
+        ValueError: a row has an unknown or a missing column, which is a programming error.
+    """
     names = set(schema.names)
     for row in rows:
         if row.keys() != names:
@@ -76,7 +75,7 @@ def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.
 
 
 def write_table(path: P, table: pa.Table) -> P:
-    return write_atomically(path, lambda aside: pq.write_table(table, aside, compression="zstd"))
+    return write_atomically(path, lambda local: pq.write_table(table, local, compression="zstd"))
 
 
 def write_rows(path: P, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> P:
@@ -84,25 +83,156 @@ def write_rows(path: P, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) ->
 
 
 def read_table(path: storage.Location) -> pa.Table:
-    """The table at `path`, without adding columns for folders that look like partitions.
+    """Return the table at `path`, without adding columns for folders that look like partitions.
 
-    One thread: a run has many small files, for which handing work to others takes longer than the work.
+    One thread reads it: a run has many small files, for which distributing the work takes longer than the work.
     """
     with pq.ParquetFile(io.BytesIO(storage.read_bytes(path))) as file:
         return file.read(use_threads=False)
 
 
-def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:
-    """A compressed `.npz` of plain arrays (no pickled objects)."""
+def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
+    """Return the table at `path`, which has at least the columns of `schema`.
 
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:
+    Raises:
+        DamagedTableError: the file is not Parquet, or lacks a column.
+        OSError: the file is missing or cannot be read.
+    """
+    try:
+        table = read_table(path)
+    except pa.ArrowException as error:
+        raise DamagedTableError(f"{path.name} is damaged: it is not Parquet") from error
+    if absent := [name for name in schema.names if name not in table.column_names]:
+        raise DamagedTableError(f"{path.name} lacks the columns {', '.join(absent)}")
+    return table
+
+
+def read_rows(path: Location, schema: pa.Schema) -> list[TableRow]:
+    """Return the rows of the table at `path`; see `read_columns` for what it raises."""
+    rows: list[TableRow] = read_columns(path, schema).to_pylist()
+    return rows
+
+
+def read_index(run_dir: Location) -> dict[str, TableRow]:
+    """Return the rows of `index.parquet` by trial id; none when the run has no index.
+
+    Raises:
+        DamagedTableError: the index is damaged; finished trials can still be found by their leaves.
+        OSError: it cannot be read.
+    """
+    path = run_dir / tree.INDEX
+    if not storage.is_file(path):
+        return {}
+    return {row["trial_id"]: row for row in read_rows(path, schemas.INDEX)}
+
+
+def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:
+    """Write a compressed `.npz` of plain arrays (no pickled objects)."""
+
+    def write(local: Path) -> None:
+        with local.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **dict(arrays))
 
     return write_atomically(path, write)
 
 
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
-    """The arrays in a `.npz`; only those in `names` that it has, when given: the others are not even unpacked."""
+    """Return the arrays in a `.npz`; with `names`, only these, and the others are not unpacked."""
     with np.load(path, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files if names is None or name in names}
+
+
+EXPERIMENT_SCHEMA: int = get_args(Experiment.model_fields["schema_"].annotation)[0]
+"""The `schema` of experiment files that this version of fcdd_sweep reads."""
+_SCHEMA_LINE = re.compile(r"^schema: *(\d+)", re.MULTILINE)
+
+
+def check_run_version(run_dir: Location) -> None:
+    """Check that the files of a run have the formats that this version of fcdd_sweep reads and writes.
+
+    Looks at the `schema` of `experiment.yaml` and at the version of the tables `plan.parquet` and `index.parquet`.
+    Files that are missing or damaged pass: the first start of a run has none, and who reads a damaged file reports it.
+    Nothing is written.
+
+    Raises:
+        InputError: another version of fcdd_sweep made the run.
+        StorageError: the store was unreachable for too long.
+    """
+    schema = _experiment_schema(run_dir / tree.EXPERIMENT)
+    if schema is not None and schema != EXPERIMENT_SCHEMA:
+        made = f"this run was made with schema {schema} of the experiment file, and schema {EXPERIMENT_SCHEMA} is read"
+        raise _other_version(run_dir, made)
+    for name in (tree.PLAN, tree.INDEX):
+        version = _table_version(run_dir / name)
+        if version is not None and version != schemas.TABLES_VERSION:
+            raise _other_version(
+                run_dir,
+                f"this run has version {version} of the result tables ({name}), and version {schemas.TABLES_VERSION} "
+                "is read",
+            )
+
+
+def _other_version(run_dir: Location, what: str) -> InputError:
+    step = "Choose another name or output to start a new run, or use the version of fcdd_sweep that made this one"
+    return InputError(Problem(str(run_dir), what, next_step=step))
+
+
+def _experiment_schema(path: Location) -> int | None:
+    """Return the `schema` that an experiment file states; None when it is missing or states none."""
+    content = _read_if_possible(path)
+    stated = _SCHEMA_LINE.search(content.decode("utf-8", errors="replace"))
+    return int(stated[1]) if stated else None
+
+
+def _table_version(path: Location) -> int | None:
+    """Return the version of a table, 1 for one that states none; None when it is missing or damaged."""
+    content = _read_if_possible(path)
+    try:
+        metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
+        return int(metadata.get(schemas.VERSION_KEY, b"1"))
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def _read_if_possible(path: Location) -> bytes:
+    """Return the content of a file; nothing when it is missing or cannot be read."""
+    try:
+        return storage.read_bytes(path)
+    except StorageError:
+        raise
+    except OSError:
+        return b""
+
+
+_PACKAGE = Path(__file__).parent.parent
+_ARCHIVE_DATE = (1980, 1, 1, 0, 0, 0)
+"""The date of every member of a source archive, so that the same source gives the same archive."""
+
+
+@cache
+def source_digest() -> str:
+    """Return 12 hex digits over names and content of the package's Python files, as in the column `versions`."""
+    content = hashlib.sha256()
+    for path in _source_files():
+        content.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()[:12]
+
+
+def keep_source(run_dir: Location) -> Location:
+    """Write `source/DIGEST.zip`, the package that makes the run's trials, unless the run has it already.
+
+    A run has several archives when its trials were made by several states of the code.
+    """
+    path = run_dir / tree.SOURCE / f"{source_digest()}.zip"
+    if storage.is_file(path):
+        return path
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for file in _source_files():
+            member = zipfile.ZipInfo(file.relative_to(_PACKAGE.parent).as_posix(), _ARCHIVE_DATE)
+            bundle.writestr(member, file.read_bytes(), zipfile.ZIP_DEFLATED)
+    return write_atomically(path, lambda local: local.write_bytes(archive.getvalue()))
+
+
+def _source_files() -> list[Path]:
+    return sorted(_PACKAGE.rglob("*.py"))

@@ -1,39 +1,41 @@
-"""Every Parquet column that a sweep writes: name, type, unit, meaning. Declared here and nowhere else."""
+"""Every column of every Parquet table that fcdd_sweep writes: name, type, unit, meaning. Declared only here."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-RESULTS_VERSION = 1
-"""Written into every file's metadata as `fcdd_sweep.results`; raised when a column changes its meaning."""
+TABLES_VERSION = 2
+"""Version of the tables; raised when a column is renamed, removed or changes its meaning."""
+VERSION_KEY = b"fcdd_sweep.tables"
+"""Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
 
 def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns]
-    return pa.schema(fields, metadata={"fcdd_sweep.results": str(RESULTS_VERSION)})
+    return pa.schema(fields, metadata={VERSION_KEY: str(TABLES_VERSION)})
 
 
 TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
 TIME = pa.timestamp("ms", tz="UTC")
 _KEY = (
-    ("trial_id", TEXT, "12 hex digits of config, class, seed and numerics version"),
-    ("config_id", TEXT, "12 hex digits of the config and numerics version"),
-    ("config", TEXT, "the config's name; empty when the experiment has one config"),
-    ("normal_class", TEXT, "the class that was trained on"),
-    ("seed", INT, "the integer given to the generators"),
+    ("trial_id", TEXT, "12 hex digits, a digest of config, class, seed and numerics version"),
+    ("config_id", TEXT, "12 hex digits, a digest of the config and the numerics version"),
+    ("config", TEXT, "name of the config; empty when the experiment has one config"),
+    ("normal_class", TEXT, "the class that the trial is trained on"),
+    ("seed", INT, "the integer seed of all random generators"),
 )
 HISTORY = _schema(
     ("trial_id", TEXT, "the trial"),
-    ("epoch", INT, "1 for the first"),
-    ("loss", REAL, "mean training loss of the epoch, all samples"),
-    ("loss_nominal", REAL, "the same over nominal samples; null when there was none"),
-    ("loss_anomalous", REAL, "the same over anomalous samples; null when there was none"),
-    ("learning_rate", REAL, "in this epoch"),
-    ("images_per_second", REAL, "training samples per second of this epoch"),
+    ("epoch", INT, "number of the epoch, from 1"),
+    ("loss", REAL, "mean training loss of the epoch over all samples"),
+    ("loss_nominal", REAL, "mean training loss over nominal samples; null when the epoch had none"),
+    ("loss_anomalous", REAL, "mean training loss over anomalous samples; null when the epoch had none"),
+    ("learning_rate", REAL, "learning rate of the epoch"),
+    ("images_per_second", REAL, "training samples per second"),
     (
         "validation_image_auroc",
         REAL,
-        "AUROC over validation images after this epoch; null where `evaluation.validation.epochs` does not ask for it",
+        "AUROC over validation images after the epoch; null for epochs outside `evaluation.validation.epochs`",
     ),
 )
 SCORES = _schema(
@@ -41,248 +43,261 @@ SCORES = _schema(
     (
         "split",
         TEXT,
-        "`test`; `validation`, held-out nominal training images and validation anomalies; real anomalies that left the "
-        "test set: `used_in_training`, or `reserved` for other configs",
+        "`test`; `validation`: held-out nominal training images and validation anomalies; `used_in_training`: real "
+        "anomalies that left the test set for training; `reserved`: real anomalies that left it for other configs",
     ),
     (
         "image_index",
         INT,
-        "row of the image in the decoded data set, of a rendered anomaly that of the nominal image below it; null for "
-        "images from elsewhere",
+        "row of the image in the decoded data set, for a rendered anomaly the row of its nominal image; null for "
+        "images of other data sets",
     ),
-    ("path", TEXT, "path below the data set's root, or a label such as `digits/17`"),
+    ("path", TEXT, "path relative to the root of the data set, or a label such as `digits/17`"),
     ("label", pa.int8(), "0 nominal, 1 anomalous"),
     (
         "defect",
         TEXT,
-        "defect type, the other class in one-vs-rest, or where a validation anomaly comes from; empty for nominal "
-        "images",
+        "defect type, the other class in one-vs-rest, or the source of a validation anomaly; empty for nominal images",
     ),
-    ("score", REAL, "anomaly score; higher is more anomalous; null for images that were set aside"),
+    ("score", REAL, "anomaly score; higher is more anomalous; null for images that left the test set"),
 )
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
     ("kind", TEXT, "`image_roc`, `pixel_roc`, `image_pr` or `pixel_pr`"),
-    ("x", REAL, "false-positive rate, or recall"),
-    ("y", REAL, "true-positive rate, or precision"),
-    ("threshold", REAL, "score at or above which a sample counts as anomalous; infinite at the curve's start"),
+    ("x", REAL, "false-positive rate (ROC) or recall (PR)"),
+    ("y", REAL, "true-positive rate (ROC) or precision (PR)"),
+    ("threshold", REAL, "a sample with this score or a higher one counts as anomalous; infinite at the first point"),
 )
 _RESULTS = (
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
     ("image_ap", REAL, "average precision over test images; null when undefined"),
-    ("pixel_auroc", REAL, "area under the ROC curve over test pixels at the maps' original size; null without maps"),
-    ("pixel_ap", REAL, "average precision over test pixels; null without maps"),
-    ("threshold", REAL, "score above which an image is called anomalous; null when nothing was held out"),
-    ("threshold_source", TEXT, "where the threshold comes from, `none` when nothing was held out"),
-    ("f1_max_oracle", REAL, "largest F1 over thresholds chosen on the test set: an oracle figure"),
+    (
+        "pixel_auroc",
+        REAL,
+        "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
+    ),
+    ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
+    ("threshold", REAL, "an image with a higher score counts as anomalous; null without held-out nominal images"),
+    ("threshold_source", TEXT, "how the threshold was found; `none` without held-out nominal images"),
+    ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
     (
         "selection_source",
         TEXT,
-        "the images behind the validation figures, on which settings are selected; `none: fixed epochs` without any",
+        "the images of the validation metrics, on which configs are selected; `none: fixed epochs` without validation",
     ),
-    ("validation_image_auroc", REAL, "area under the ROC curve over validation images; null without anomalies there"),
-    ("validation_image_ap", REAL, "average precision over validation images; null without anomalies there"),
-    ("validation_pixel_auroc", REAL, "the same as AUROC over pixels of rendered validation anomalies; null without"),
+    (
+        "validation_image_auroc",
+        REAL,
+        "area under the ROC curve over validation images; null without validation anomalies",
+    ),
+    ("validation_image_ap", REAL, "average precision over validation images; null without validation anomalies"),
+    (
+        "validation_pixel_auroc",
+        REAL,
+        "area under the ROC curve over pixels of validation images; null without rendered validation anomalies",
+    ),
     (
         "validation_image_auroc_std_error",
         REAL,
-        "standard error of `validation_image_auroc`, the noise of its images (DeLong); null below two of a label",
+        "standard error of `validation_image_auroc` over images (DeLong); null with fewer than two images of a label",
     ),
     ("final_loss", REAL, "mean training loss of the last epoch"),
-    ("epochs", INT, "epochs trained"),
-    ("n_train", INT, "nominal training images"),
-    ("n_train_anomalous", INT, "distinct real or outlier-exposure anomalies used; null for synthetic sources"),
-    ("n_validation", INT, "held-out nominal images"),
-    ("n_validation_anomalous", INT, "validation anomalies"),
-    ("n_test_nominal", INT, "nominal test images"),
-    ("n_test_anomalous", INT, "anomalous test images"),
-    ("n_test_maps", INT, "test images that took part in the pixel metrics"),
+    ("epochs", INT, "number of trained epochs"),
+    ("n_train", INT, "number of nominal training images"),
+    (
+        "n_train_anomalous",
+        INT,
+        "number of distinct real or outlier-exposure anomalies in training; null for synthetic sources",
+    ),
+    ("n_validation", INT, "number of held-out nominal images"),
+    ("n_validation_anomalous", INT, "number of validation anomalies"),
+    ("n_test_nominal", INT, "number of nominal test images"),
+    ("n_test_anomalous", INT, "number of anomalous test images"),
+    ("n_test_maps", INT, "number of test images in the pixel metrics"),
     (
         "data_fingerprint",
         TEXT,
-        "digest of what the trial was given: images, maps, labels, exposure, pretrained weights",
+        "digest of the trial's data: images, ground-truth maps, labels, outlier exposure, pretrained weights",
     ),
     ("train_time_s", REAL, "seconds of training"),
     ("test_time_s", REAL, "seconds of scoring and metrics"),
-    ("wall_time_s", REAL, "seconds from the trial's start to its files"),
-    ("started", TIME, "when the attempt began"),
-    ("finished", TIME, "when its files were complete"),
-    ("device", TEXT, "device name"),
-    ("host", TEXT, "machine name"),
-    ("versions", TEXT, "JSON: fcdd_sweep, source (which file of `source/`), python, torch, numpy"),
+    ("wall_time_s", REAL, "seconds from the start of the attempt until its files were written"),
+    ("started", TIME, "when the attempt started"),
+    ("finished", TIME, "when its files were written"),
+    ("device", TEXT, "name of the device"),
+    ("host", TEXT, "name of the machine"),
+    ("versions", TEXT, "JSON: versions of fcdd_sweep, source (the file in `source/`), python, torch, numpy"),
 )
-ADDED = frozenset(
-    {
-        *(
-            "validation_image_auroc",
-            "validation_image_ap",
-            "validation_pixel_auroc",
-            "validation_image_auroc_std_error",
-        ),
-        "n_validation_anomalous",
-    }
-)
-"""Columns that files of an earlier program lack; they are read as null."""
-METRICS = _schema(*_KEY, ("attempt", INT, "which try this was, 1 for the first"), *_RESULTS)
+METRICS = _schema(*_KEY, ("attempt", INT, "number of the attempt, from 1"), *_RESULTS)
 """One row: the last file that an attempt writes."""
 DEFECTS = _schema(
     ("trial_id", TEXT, "the trial"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest"),
-    ("n_images", INT, "anomalous test images of it"),
-    ("image_auroc", REAL, "against all nominal test images"),
-    ("pixel_auroc", REAL, "pixels of these images and of all nominal ones; null without maps"),
+    ("n_images", INT, "number of anomalous test images of this defect"),
+    ("image_auroc", REAL, "area under the ROC curve over these images and all nominal test images"),
+    (
+        "pixel_auroc",
+        REAL,
+        "area under the ROC curve over pixels of these images and of all nominal test images; null without maps",
+    ),
 )
 PLAN = _schema(
-    *_KEY, ("leaf", TEXT, "the trial's folder below the run"), ("parameters", TEXT, "JSON: the config's values")
+    *_KEY,
+    ("leaf", TEXT, "planned folder of the trial, relative to the run"),
+    ("parameters", TEXT, "JSON: the values of the config by key"),
 )
 INDEX = _schema(
     *_KEY,
     ("status", TEXT, "`done` or `failed`"),
-    ("leaf", TEXT, "the trial's folder below the run; empty for failed trials"),
-    ("attempt", INT, "the attempt that made it, or the last that failed"),
-    ("failures", INT, "attempts that failed so far"),
-    ("error", TEXT, "last line of the last failure; empty when done"),
-    ("data_fingerprint", TEXT, "digest of the class's data; empty for failed trials"),
+    ("leaf", TEXT, "folder of the trial, relative to the run; empty for failed trials"),
+    ("attempt", INT, "number of the attempt that finished the trial, or of the last that failed"),
+    ("failures", INT, "number of failed attempts so far"),
+    ("error", TEXT, "last line of the last failure; empty for finished trials"),
+    ("data_fingerprint", TEXT, "digest of the trial's data; empty for failed trials"),
     ("published_at", TIME, "when the row was written"),
-    ("wall_time_s", REAL, "seconds of the attempt that finished it; null for failed trials"),
-    ("device", TEXT, "device name; null for failed trials"),
+    ("wall_time_s", REAL, "seconds of the attempt that finished the trial; null for failed trials"),
+    ("device", TEXT, "name of the device; null for failed trials"),
 )
 FAILURES = _schema(
     *_KEY,
-    ("attempt", INT, "which try it was; 0 when the worker was lost and nobody knows"),
+    ("attempt", INT, "number of the attempt; 0 when it is unknown, after the loss of a worker"),
     (
         "kind",
         TEXT,
         "`error`, `diverged`, `out_of_memory`, `worker_lost`, `node_lost`, `node_unfit`, `hung`, `storage`"
         " or `preempted`",
     ),
-    ("error", TEXT, "what happened, in a line"),
-    ("traceback", TEXT, "where; for a lost worker what Ray knew"),
-    ("decision", TEXT, "what followed: another attempt, or none in this start"),
-    ("host", TEXT, "machine name; empty when nobody knows"),
-    ("ended_at", TIME, "when the driver heard of it"),
+    ("error", TEXT, "the error in one line"),
+    ("traceback", TEXT, "the traceback; for a lost worker what Ray reported"),
+    ("decision", TEXT, "the consequence: another attempt, or none in this start"),
+    ("host", TEXT, "name of the machine; empty when unknown"),
+    ("ended_at", TIME, "when the driver recorded the failure"),
 )
-"""One row for every attempt that ended without a result, over all starts; newest last."""
+"""One row per attempt that ended without a result, over all starts; newest last."""
 PREDICTIONS = _schema(
-    ("path", TEXT, "the image as it was given or found"),
+    ("path", TEXT, "path of the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
-    ("threshold", REAL, "score above which an image is called anomalous; null when the trial held nothing out"),
-    ("anomalous", FLAG, "whether the score is above the threshold; null without one"),
+    ("threshold", REAL, "an image with a higher score counts as anomalous; null without held-out nominal images"),
+    ("anomalous", FLAG, "whether the score is above the threshold; null without a threshold"),
     ("normal_class", TEXT, "the class that the detector was trained on"),
-    ("heatmap", TEXT, "the picture, below the output folder"),
+    ("heatmap", TEXT, "path of the picture, relative to the output folder"),
 )
 SEARCH_CONFIGS_FIXED = (
-    ("number", INT, "in the order of suggestions; 0 is the file's own config, the default"),
-    ("config_id", TEXT, "12 hex digits of the config and numerics version"),
-    ("config", TEXT, "the config's folder"),
+    ("number", INT, "number of the config in the order of suggestions; 0 is the config of the experiment file"),
+    ("config_id", TEXT, "12 hex digits, a digest of the config and the numerics version"),
+    ("config", TEXT, "name of the config and of its folder"),
     (
         "state",
         TEXT,
-        "`done`; `failed`, no value by `search.failed_trials`; `pruned`; `running`; `incomplete`: interrupted, or left "
-        "when the budget was spent",
+        "`done`; `failed`: no value, see `failure_policy`; `pruned`; `running`; `incomplete`: interrupted, or not "
+        "finished when the budget was spent",
     ),
-    ("value", REAL, "mean of the metric over the judging classes and seeds; null unless done"),
+    ("value", REAL, "mean of the metric over the evaluating trials; null unless done"),
     (
         "value_std_error",
         REAL,
-        "standard error of the value by the noise of the images it was measured on; null when unknown",
+        "standard error of `value` due to the number of validation images; null when unknown",
     ),
-    ("values", TEXT, "JSON: the values of several metrics in their order; null for one metric or unless done"),
-    ("n_trials", INT, "trials that judge the config"),
-    ("n_done", INT, "those that are done"),
-    ("n_failed", INT, "those that failed for good in this start"),
-    ("epochs_trained", INT, "epochs of its finished trials, and of stopped ones as far as they were heard"),
-    ("pruned_at", INT, "epoch at which the config was given up; null unless pruned"),
-    ("failure_policy", TEXT, "what was done about failed trials; empty when none failed"),
+    ("values", TEXT, "JSON: the values of several metrics in their order; null for one metric, or unless done"),
+    ("n_trials", INT, "number of trials that evaluate the config"),
+    ("n_done", INT, "number of evaluating trials that are done"),
+    ("n_failed", INT, "number of evaluating trials that failed and are not retried in this start"),
+    ("epochs_trained", INT, "epochs of finished trials, and of stopped ones up to the last epoch that was reported"),
+    ("pruned_at", INT, "epoch at which the config was pruned; null unless pruned"),
+    ("failure_policy", TEXT, "how failed trials were counted; empty when none failed"),
     ("started", TIME, "when the config was suggested"),
-    ("finished", TIME, "when the study was told of it; null before"),
+    ("finished", TIME, "when its state was entered into the study; null while it runs"),
 )
-"""Columns of `search/configs.parquet`; each searched key follows as a column of its own, `param.KEY`, null where
-another key's value excludes it."""
+"""Columns of `search/configs.parquet`; one column per searched key follows, `param.KEY`, null where the value of
+another key excludes it."""
 IMPORTANCE = _schema(
     ("key", TEXT, "a searched key"),
-    ("importance", REAL, "share of the metric's variance over the space that it explains (Optuna's estimate)"),
+    (
+        "importance",
+        REAL,
+        "share of the metric's variance over the space that the key explains (fANOVA); null if unknown",
+    ),
 )
 CONFIRMATION = _schema(
-    ("role", TEXT, "`best`; `default`, the file's own config; `pareto`, of several metrics"),
-    ("number", INT, "of the config, as in `configs.parquet`"),
-    ("normal_class", TEXT, "the class that was trained on"),
-    ("seed", INT, "a fresh one, which judged no config of the search"),
+    ("role", TEXT, "`best`; `default`: the config of the experiment file; `pareto`: one of the Pareto set"),
+    ("number", INT, "number of the config, as in `configs.parquet`"),
+    ("normal_class", TEXT, "the class that the trial is trained on"),
+    ("seed", INT, "a fresh seed, which evaluated no config of the search"),
     ("trial_id", TEXT, "the trial"),
-    ("image_auroc", REAL, "of the test images; null when undefined or not done"),
-    ("image_ap", REAL, "of the test images; null when undefined or not done"),
-    ("pixel_auroc", REAL, "of the test pixels; null without maps or not done"),
+    ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined or not done"),
+    ("image_ap", REAL, "average precision over test images; null when undefined or not done"),
+    ("pixel_auroc", REAL, "area under the ROC curve over pixels of test images; null when undefined or not done"),
 )
 RUNGS = _schema(
-    ("number", INT, "of the config, as in `configs.parquet`"),
-    ("epoch", INT, "at which configs were compared"),
-    ("value", REAL, "mean of the metric over the judging classes and seeds at that epoch"),
+    ("number", INT, "number of the config, as in `configs.parquet`"),
+    ("epoch", INT, "epoch at which configs were compared"),
+    ("value", REAL, "mean of `validation_image_auroc` at that epoch over the evaluating trials that reached it"),
 )
-"""What pruning compared: a row a config and epoch at which it was measured."""
-_PART = ("metric", TEXT, "the metric of this row; there is one part of the table for each")
+"""What pruning compared: one row per config and epoch at which the config was measured."""
+_METRIC = ("metric", TEXT, "the metric; the table holds the rows of all metrics one after the other")
 OPTIMIZATION = _schema(
-    _PART,
-    ("number", INT, "of the config, as in `configs.parquet`"),
-    ("state", TEXT, "of the config, as in `configs.parquet`"),
-    ("value", REAL, "of the config; null unless done"),
-    ("value_std_error", REAL, "standard error of the value; null when unknown"),
-    ("best", REAL, "best value so far, in the order of numbers; null before there is one"),
-    ("best_number", INT, "the config that has it"),
+    _METRIC,
+    ("number", INT, "number of the config, as in `configs.parquet`"),
+    ("state", TEXT, "state of the config, as in `configs.parquet`"),
+    ("value", REAL, "value of the config; null unless done"),
+    ("value_std_error", REAL, "standard error of `value`; null when unknown"),
+    ("best", REAL, "best value up to this number; null before the first value"),
+    ("best_number", INT, "number of the config with the best value"),
 )
 LEVELS = _schema(
-    _PART,
+    _METRIC,
     ("key", TEXT, "a searched key"),
-    ("level", TEXT, "a value of it, or a part of its range"),
-    ("n", INT, "configs there that have a value"),
-    ("n_other", INT, "configs there without one: failed, pruned, under way"),
-    ("best", REAL, "best value of these configs; null without any"),
-    ("best_std_error", REAL, "its standard error; null when unknown"),
-    ("best_number", INT, "the config that has it"),
-    ("median", REAL, "over these configs; null without any"),
-    ("low", REAL, "lower quartile over these configs; null for fewer than three"),
-    ("high", REAL, "upper quartile over these configs; null for fewer than three"),
+    ("level", TEXT, "a value of the key, or an interval of its range"),
+    ("n", INT, "number of configs at this level with a value"),
+    ("n_other", INT, "number of configs at this level without a value: failed, pruned or running"),
+    ("best", REAL, "best value of these configs; null without a value"),
+    ("best_std_error", REAL, "standard error of `best`; null when unknown"),
+    ("best_number", INT, "number of the config with the best value"),
+    ("median", REAL, "median of the values; null without a value"),
+    ("low", REAL, "lower quartile of the values; null for fewer than three"),
+    ("high", REAL, "upper quartile of the values; null for fewer than three"),
 )
 CELLS = _schema(
-    _PART,
-    ("kind", TEXT, "`surface`: the value is interpolated; `median`: the median over the cell's configs"),
-    ("x_key", TEXT, "the searched key along the cell's width"),
-    ("y_key", TEXT, "the searched key along its height"),
-    ("x_low", REAL, "the cell's bounds; null for a choice"),
-    ("x_high", REAL, "the cell's bounds; null for a choice"),
-    ("y_low", REAL, "the cell's bounds; null for a choice"),
-    ("y_high", REAL, "the cell's bounds; null for a choice"),
-    ("x_choice", TEXT, "the choice; null for a range"),
-    ("y_choice", TEXT, "the choice; null for a range"),
-    ("value", REAL, "null where there is no config, or none near enough to interpolate"),
-    ("n", INT, "configs in the cell that have a value"),
-    ("n_other", INT, "configs in the cell without one"),
+    _METRIC,
+    ("kind", TEXT, "`surface`: the value is interpolated; `median`: the median over the configs in the cell"),
+    ("x_key", TEXT, "the searched key on the horizontal axis"),
+    ("y_key", TEXT, "the searched key on the vertical axis"),
+    ("x_low", REAL, "lower bound of the cell on the horizontal axis; null for a choice"),
+    ("x_high", REAL, "upper bound of the cell on the horizontal axis; null for a choice"),
+    ("y_low", REAL, "lower bound of the cell on the vertical axis; null for a choice"),
+    ("y_high", REAL, "upper bound of the cell on the vertical axis; null for a choice"),
+    ("x_choice", TEXT, "the choice on the horizontal axis; null for a range"),
+    ("y_choice", TEXT, "the choice on the vertical axis; null for a range"),
+    ("value", REAL, "value of the cell; null without a config in it, or near enough to interpolate"),
+    ("n", INT, "number of configs in the cell with a value"),
+    ("n_other", INT, "number of configs in the cell without a value"),
 )
 DIFFERENCES = _schema(
-    ("number", INT, "of the confirmed config, as in `configs.parquet`"),
-    ("normal_class", TEXT, "the class that was trained on"),
-    ("seed", INT, "a fresh one, the same for both"),
-    ("metric", TEXT, "the figure of the test set"),
-    ("value", REAL, "of the confirmed config; null when undefined or not done"),
-    ("default", REAL, "of the file's own config; null when undefined or not done"),
-    ("difference", REAL, "value minus default; null unless both are there"),
+    ("number", INT, "number of the confirmed config, as in `configs.parquet`"),
+    ("normal_class", TEXT, "the class that both trials are trained on"),
+    ("seed", INT, "a fresh seed, the same for both trials"),
+    ("metric", TEXT, "the metric on the test set"),
+    ("value", REAL, "value of the confirmed config; null when undefined or not done"),
+    ("default", REAL, "value of the config of the experiment file; null when undefined or not done"),
+    ("difference", REAL, "`value` minus `default`; null unless both are known"),
 )
 TRIALS_FIXED = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),
-    ("leaf", TEXT, "the trial's folder below the run; empty unless done"),
-    ("error", TEXT, "last line of the last failure"),
+    ("leaf", TEXT, "folder of the trial, relative to the run; empty unless done"),
+    ("error", TEXT, "last line of the last failure; empty unless failed"),
     *_RESULTS,
 )
-"""Columns of `trials.parquet`; each parameter of the configs follows as a column of its own, `param.KEY`."""
+"""Columns of `trials.parquet`; one column per parameter of the configs follows, `param.KEY`."""
 
 
 def trials_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
-    """The schema of `trials.parquet` for an experiment whose configs differ in `parameters`."""
-    extra = [(f"param.{key}", kind, f"the config's value of `{key}`") for key, kind in sorted(parameters.items())]
+    """Return the schema of `trials.parquet` for an experiment whose configs differ in `parameters`."""
+    extra = [(f"param.{key}", kind, f"value of `{key}` in the config") for key, kind in sorted(parameters.items())]
     return _schema(*TRIALS_FIXED, *extra)
 
 
 def search_configs_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
-    """The schema of `search/configs.parquet` for a search over `parameters`."""
+    """Return the schema of `search/configs.parquet` for a search over `parameters`."""
     extra = [(f"param.{key}", kind, f"the suggested value of `{key}`") for key, kind in parameters.items()]
     return _schema(*SEARCH_CONFIGS_FIXED, *extra)

@@ -1,4 +1,4 @@
-"""What can become of a trial and of a searched config, as tables and messages name it."""
+"""The states of a trial and of a config of a search, as tables and messages name them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class TrialStatus(StrEnum):
-    """State of a trial, or of one attempt at it."""
+    """State of a trial, or of an attempt."""
 
     DONE = "done"
     FAILED = "failed"
@@ -15,12 +15,12 @@ class TrialStatus(StrEnum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the trial has a result or has failed, so that nothing of it is left to run in this start."""
+        """Whether the trial is done or has failed, so that it does not run again in this start."""
         return self in (TrialStatus.DONE, TrialStatus.FAILED)
 
 
 class ConfigState(StrEnum):
-    """State of a config that a search suggested."""
+    """State of a config of a search."""
 
     DONE = "done"
     FAILED = "failed"
@@ -30,5 +30,5 @@ class ConfigState(StrEnum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the study has been given the config's end."""
+        """Whether the config is done, failed or pruned, as entered into the study."""
         return self in (ConfigState.DONE, ConfigState.FAILED, ConfigState.PRUNED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fcdd_sweep.results.storage import is_of_storage
+from fcdd_sweep.results.storage import is_storage_error
 from fcdd_sweep.training.result import DivergedError
 
 FailureKind = Literal[
@@ -57,7 +57,7 @@ def kind_of(error: BaseException) -> FailureKind:
             return "out_of_memory"
         if isinstance(cause, DivergedError):
             return "diverged"
-        if is_of_storage(cause):
+        if is_storage_error(cause):
             return "storage"
     return "error"
 

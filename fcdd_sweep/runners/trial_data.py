@@ -14,7 +14,7 @@ from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
-from fcdd_sweep.results.source import source_digest
+from fcdd_sweep.results.files import source_digest
 from fcdd_sweep.runners.data_transfer import forget_received, received_corpus, received_pool
 
 

@@ -194,7 +194,7 @@ class ConfigEvaluator(SearchObserver):
     def _give_up_if_hopeless(self, judged: ConfigInFlight) -> None:
         """Prune a config; the file's own is what others are compared with in the end, and never pruned."""
         entry = judged.entry
-        epoch = self._courses.hopeless(entry.number) if entry.number else None
+        epoch = self._courses.prune_epoch(entry.number) if entry.number else None
         if epoch is None:
             return
         rows = [self.figures.row(spec.trial_id) for spec in judged.specs]

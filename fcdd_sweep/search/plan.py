@@ -1,4 +1,4 @@
-"""What a search will do: the trials of its configs, and those that confirm the best. Needs no Optuna."""
+"""Plan a search: the trials that evaluate its configs, and those that confirm the best. Needs no Optuna."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from fcdd_sweep.planning.search_evaluation import fresh_seeds, with_test
 from fcdd_sweep.planning.sections import ConfigSections
 
 ROLE, NUMBER = "search.role", "search.number"
-"""Parameters of every trial of a search: what it is for, and which config it belongs to."""
-EVALUATING, CONFIRMING = "judging", "confirmation"
+"""Parameters of every trial of a search: its role, and the number of its config."""
+EVALUATING, CONFIRMING = "evaluation", "confirmation"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class SearchPlan:
         return replace(config, settings=self.plan.settled(config.settings))
 
     def judging(self, config: Config) -> tuple[TrialSpec, ...]:
-        """The trials whose mean judges a config."""
+        """Return the trials whose mean metric is the value of a config."""
         config = replace(config, parameters={ROLE: EVALUATING, **config.parameters})
         return specs_of([config], self.plan.classes, self.plan.seeds)
 
     def confirming(self, config: Config) -> tuple[TrialSpec, ...]:
-        """The trials of a config on fresh seeds and all classes, with the test set scored."""
+        """Return the trials of a config on fresh seeds and all classes, which are tested."""
         parameters = {ROLE: CONFIRMING, **config.parameters}
         confirmed = Config(f"confirmed-{config.name}", with_test(config.settings), parameters, config.origin)
         return specs_of([confirmed], self.plan.all_classes, self.fresh)

@@ -1,4 +1,4 @@
-"""Which configs are given up early: means on the same classes, seeds and epochs are compared, never single trials."""
+"""Decide which configs are pruned, by means over the same classes, seeds and epochs, never by single trials."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ from typing import Any
 from fcdd_sweep.config.search_schema import Prune
 from fcdd_sweep.config.trial_spec import TrialSpec
 
-CURVE_KEY = "course"
-"""In the study: what a config has reached at the epochs of pruning."""
+CURVE_KEY = "learning_curve"
+"""Fact of a config in the study: its validation AUROCs at the epochs of pruning."""
 Point = tuple[str, int, int]
-"""Normal class, seed and epoch at which validation images were looked at."""
+"""Normal class, seed and epoch of a validation."""
 
 
 class LearningCurves:
-    """How far configs have come, by number: the AUROC over validation images at epochs that the file names.
+    """AUROCs over validation images at the epochs of pruning, by number of the config.
 
     Attributes:
-        at: these epochs; none where no config is given up.
+        at: the epochs of pruning; empty without pruning.
     """
 
     def __init__(self, prune: Prune | None, classes: Sequence[str]) -> None:
         self.at = [] if prune is None else prune.at
         self._prune, self._classes = prune, set(classes)
-        self._reached: dict[int, dict[Point, float]] = {}
+        self._values: dict[int, dict[Point, float]] = {}
 
     def add(self, number: int, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """A trial of the config has these values by epoch."""
-        own = self._reached.setdefault(number, {})
+        """Add the values of a trial of the config, by epoch; those of other epochs are ignored."""
+        curve = self._values.setdefault(number, {})
         for epoch, value in measured.items():
             if epoch in self.at:
-                own[spec.normal_class, spec.seed, epoch] = value
+                curve[spec.normal_class, spec.seed, epoch] = value
 
     def restore(self, number: int, plain: Iterable[Sequence[Any]]) -> None:
-        """What `plain` gave of a config in an earlier start."""
-        own = self._reached.setdefault(number, {})
-        own.update({(str(name), int(seed), int(epoch)): float(value) for name, seed, epoch, value in plain})
+        """Add what `plain` returned for the config in an earlier start."""
+        curve = self._values.setdefault(number, {})
+        curve.update({(str(name), int(seed), int(epoch)): float(value) for name, seed, epoch, value in plain})
 
     def plain(self, number: int) -> list[list[Any]]:
-        """A config's values for the study."""
-        return [[*point, value] for point, value in self._reached.get(number, {}).items()]
+        """Return the values of a config as JSON values, for the study."""
+        return [[*point, value] for point, value in self._values.get(number, {}).items()]
 
     def means(self, number: int) -> dict[int, float]:
-        """By epoch, the config's mean over the classes and seeds that have come so far."""
+        """Return the mean of a config over the classes and seeds that have reached an epoch, by epoch."""
         values = {epoch: list(self._at(number, epoch).values()) for epoch in self.at}
         return {epoch: math.fsum(found) / len(found) for epoch, found in values.items() if found}
 
     def _at(self, number: int, epoch: int) -> dict[Point, float]:
-        return {point: value for point, value in self._reached.get(number, {}).items() if point[2] == epoch}
+        return {point: value for point, value in self._values.get(number, {}).items() if point[2] == epoch}
 
-    def hopeless(self, number: int) -> int | None:
-        """The first epoch at which a config is not among the best; None while it is, or too little is known.
+    def prune_epoch(self, number: int) -> int | None:
+        """Return the first epoch at which a config is not among the best; None without one.
 
-        All judging classes must have come so far, or a config would be judged by its hard classes alone.
+        An epoch counts once all evaluating classes have reached it: a comparison on the hard classes alone would be
+        unfair.
         """
         for epoch in self.at:
             own = self._at(number, epoch)
@@ -63,15 +64,15 @@ class LearningCurves:
             points = own.keys()
             others = [
                 math.fsum(values[point] for point in points)
-                for other, values in self._reached.items()
+                for other, values in self._values.items()
                 if other != number and points <= values.keys()
             ]
             better = sum(other > math.fsum(own.values()) for other in others)
-            if self._too_few_worse(better, len(others)):
+            if self._is_pruned(better, len(others)):
                 return epoch
         return None
 
-    def _too_few_worse(self, better: int, others: int) -> bool:
+    def _is_pruned(self, better: int, others: int) -> bool:
         prune = self._prune
         return (
             prune is not None

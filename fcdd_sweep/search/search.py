@@ -118,7 +118,7 @@ class _Running:
     publishing: Publisher
     notes: list[str]
     keep: Callable[[], None]
-    confirmed: Confirmed = ()
+    confirmed: Sequence[Confirmed] = ()
     kept: int = 0
     written: float = 0.0
     specs: dict[int, tuple[TrialSpec, ...]] = field(default_factory=dict)
@@ -194,14 +194,14 @@ class _Running:
         self.progress.begun(len(specs), len(specs) - len(missing), len(missing))
         return run_trials(missing, self.publishing, work, runner)
 
-    def _to_confirm(self) -> Confirmed:
+    def _to_confirm(self) -> Sequence[Confirmed]:
         entries, best = self.study.entries(), self.study.pareto()
         if not best:
             return ()
         role = "best" if len(self.planned.search.metrics) == 1 else "pareto"
         configs = [(role, number) for number in best] + [("default", 0)]
         made = [(role, self.planned.config(number, entries[number].values)) for role, number in configs]
-        return [(role, config, self.planned.confirming(config)) for role, config in made]
+        return [Confirmed(role, config, self.planned.confirming(config)) for role, config in made]
 
     def _write(self) -> None:
         """Plan and tables as they are now."""
@@ -241,7 +241,7 @@ class _Running:
         write_importance(self.run_dir, self.study.importance())
         write_confirmation(self.run_dir, rows)
         write_summary(self.run_dir, summary)
-        for said in summary["sentences"]:
+        for said in summary.sentences:
             self.progress.said(said)
         report = self.run_dir / tree.REPORT
         if not interrupted:

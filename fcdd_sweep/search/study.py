@@ -1,8 +1,9 @@
-"""The study of a search as Optuna keeps it: which configs were suggested, and what became of them.
+"""The study of a search: suggest configs with Optuna, and keep their states and scores.
 
-A suggestion is made over the history in memory, by a sampler of its own, seeded by the search's seed and the config's
-number; then it is entered whole. So nothing depends on how often the driver was started again: the storage holds no
-sampler, and a rebuilt one with the same seed would repeat its first suggestions.
+Each suggestion comes from a new sampler, seeded by the seed of the search and the number of the config, over a copy of
+the history in memory; the suggested config is then added to the study as a whole. The suggestions therefore do not
+depend on how often the driver was restarted: a storage does not keep the state of a sampler, and a sampler that is
+created again with the same seed repeats its first suggestions.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,26 +31,31 @@ from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSetting
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.results import storage, tree
+from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-State = Literal["running", "done", "failed", "pruned"]
-_STATES: dict[TrialState, State] = {
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "running",
-    TrialState.COMPLETE: "done",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "pruned",
+STUDY_VERSION = 2
+"""Version of the attributes below, raised when one changes; studies of version 1 state none."""
+_STATES = {
+    TrialState.RUNNING: ConfigState.RUNNING,
+    TrialState.WAITING: ConfigState.RUNNING,
+    TrialState.COMPLETE: ConfigState.DONE,
+    TrialState.FAIL: ConfigState.FAILED,
+    TrialState.PRUNED: ConfigState.PRUNED,
 }
-_VALUES, _FACTS, _MADE_FOR, _HOURS = "values", "facts", "made_for", "hours"
-_POPULATION = 16
-"""Of NSGA-II; Optuna's own 50 would spend a usual budget on the first generation, which is drawn at random."""
-_FEWEST = 4
-"""Configs with a value from which importance is estimated."""
+_VERSION, _IDENTITY, _HOURS = "fcdd_sweep.study", "identity", "hours"
+"""Attributes of the study: `STUDY_VERSION`, what its search must agree in, hours of searching."""
+_VALUES, _FACTS = "values", "facts"
+"""Attributes of its trials: the suggested values by key, and what `Study.tell` was given."""
+_NSGA2_POPULATION = 16
+"""Optuna's default of 50 would spend a usual budget on the first generation, which is drawn at random."""
+_LEAST_FOR_IMPORTANCE = 4
+"""Configs with a score that an estimate of importance needs."""
 Describe = Callable[[int, Values], dict[str, Any]]
-"""What is to be known of a config beside its values, from its number and values."""
+"""Returns the facts of a config, from its number and values."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +63,17 @@ class Entry:
     """A suggested config.
 
     Attributes:
-        number: in the order of suggestions; 0 is the file's own config.
-        values: by key, what was suggested.
-        state: what the study was told.
-        scores: one a metric; empty unless done.
-        facts: what `Describe` and `Study.tell` gave.
-        started, finished: when it was suggested, and told.
+        number: in the order of suggestions; 0 is the config of the experiment file.
+        values: the suggested values by key.
+        state: running, done, failed or pruned.
+        scores: one per metric; empty unless done.
+        facts: what `Describe` returned and `Study.tell` was given.
+        started, finished: when it was suggested, and when its end was entered.
     """
 
     number: int
     values: Values
-    state: State
+    state: ConfigState
     scores: tuple[float, ...]
     facts: dict[str, Any]
     started: dt.datetime | None
@@ -75,7 +81,7 @@ class Entry:
 
 
 class Study:
-    """A search's study, opened in a storage; made when it is not there yet."""
+    """The study of a search in a storage; created when the storage does not have it."""
 
     def __init__(
         self,
@@ -83,62 +89,71 @@ class Study:
         space: Space,
         name: str,
         storage: optuna.storages.BaseStorage,
-        made_for: Mapping[str, Any],
+        identity: Mapping[str, Any],
     ) -> None:
-        """Raises:
-        InputError: the storage has a study of this name that was made for something else.
+        """Open the study, or create it.
+
+        Args:
+            search: the search.
+            space: its space.
+            name: of the study in the storage.
+            storage: holds the study.
+            identity: what must stay the same while the study grows, as plain JSON values by name.
+        Raises:
+            InputError: the storage has a study of this name that another search or another version of fcdd_sweep made;
+                nothing is written.
         """
         self._search, self._space = search, space
         self._distributions = {key: _distribution(axis) for key, axis in space.axes.items()}
+        identity = json.loads(json.dumps(identity))
+        _check_existing(name, storage, identity)
         self._study = optuna.create_study(
             study_name=name, storage=storage, directions=list(search.directions), load_if_exists=True
         )
-        known = self._study.user_attrs.get(_MADE_FOR)
-        if known is None:
-            self._study.set_user_attr(_MADE_FOR, json.loads(json.dumps(made_for)))
+        if _IDENTITY not in self._study.user_attrs:
+            self._study.set_user_attr(_VERSION, STUDY_VERSION)
+            self._study.set_user_attr(_IDENTITY, identity)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 self._study.set_metric_names(search.metrics)
-        else:
-            _same_or_told(name, known, json.loads(json.dumps(made_for)))
 
     @property
     def hours(self) -> float:
-        """Hours of searching so far, over all starts."""
+        """Hours of searching over all starts."""
         return float(self._study.user_attrs.get(_HOURS, 0.0))
 
     def keep_hours(self, hours: float) -> None:
         self._study.set_user_attr(_HOURS, hours)
 
     def entries(self) -> list[Entry]:
-        """Every config suggested so far, in order."""
+        """Return all suggested configs, in their order."""
         return [self._entry(trial) for trial in self._study.get_trials(deepcopy=False)]
 
     def _entry(self, trial: FrozenTrial) -> Entry:
         facts = dict(trial.user_attrs)
-        values, told = facts.pop(_VALUES), facts.pop(_FACTS, {})
+        values, end = facts.pop(_VALUES), facts.pop(_FACTS, {})
         scores = tuple(trial.values) if trial.state == TrialState.COMPLETE else ()
         times = (trial.datetime_start, trial.datetime_complete)
-        return Entry(trial.number, values, _STATES[trial.state], scores, {**facts, **told}, *map(_in_utc, times))
+        return Entry(trial.number, values, _STATES[trial.state], scores, {**facts, **end}, *map(_in_utc, times))
 
     def ask(self, describe: Describe) -> Entry | None:
-        """A new config, entered as running; None when a grid has no other."""
+        """Suggest a config and add it as running; return None when the grid is exhausted."""
         history = self._study.get_trials(deepcopy=False)
         number = len(history)
-        trial = self._given(number) if number == 0 or self._search.algorithm == "grid" else self._sampled(history)
+        trial = self._fixed(number) if number == 0 or self._search.algorithm == "grid" else self._sampled(history)
         if trial is None:
             return None
         trial.user_attrs = {**trial.user_attrs, **describe(number, trial.user_attrs[_VALUES])}
         self._study.add_trial(trial)
         return self._entry(self._study.get_trials(deepcopy=False)[number])
 
-    def _given(self, number: int) -> FrozenTrial | None:
-        """The file's own config, or the next of the grid."""
-        own = self._space.default()
-        others = [values for values in self._space.grid() if values != own] if number else []
+    def _fixed(self, number: int) -> FrozenTrial | None:
+        """Return the config of the experiment file for number 0, else the next of the grid."""
+        default = self._space.default()
+        others = [values for values in self._space.grid() if values != default] if number else []
         if number > len(others):
             return None
-        values = others[number - 1] if number else own
+        values = others[number - 1] if number else default
         inside = {key: value for key, value in values.items() if self._space.axes[key].contains(value)}
         return create_trial(
             state=TrialState.RUNNING,
@@ -164,34 +179,45 @@ class Study:
         return memory.get_trials(deepcopy=False)[number]
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Enter the mean that a config has reached at an epoch."""
+        """Enter the mean metric of a config at an epoch."""
         storage, trial = self._study._storage, self._study.get_trials(deepcopy=False)[number]
         storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def tell(
-        self, number: int, state: State, scores: Sequence[float] = (), facts: Mapping[str, Any] | None = None
+        self, number: int, state: ConfigState, scores: Sequence[float] = (), facts: Mapping[str, Any] | None = None
     ) -> None:
-        """What became of a config; a config that the study was told of is left as it is."""
+        """Enter the end of a config; a config that is finished stays as it is.
+
+        Args:
+            number: of the config.
+            state: done, failed or pruned.
+            scores: one per metric, for a config that is done.
+            facts: kept with the config.
+        """
         trial = self._study.get_trials(deepcopy=False)[number]
         if trial.state.is_finished():
             return
         if facts:
             self._study._storage.set_trial_user_attr(trial._trial_id, _FACTS, dict(facts))
-        if state == "done":
+        if state == ConfigState.DONE:
             self._study.tell(number, list(scores))
         else:
-            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+            self._study.tell(number, state=TrialState.PRUNED if state == ConfigState.PRUNED else TrialState.FAIL)
 
     def pareto(self) -> list[int]:
-        """Numbers of the configs that no other beats in every metric; of one metric the best, the first of ties."""
-        if not any(entry.state == "done" for entry in self.entries()):
+        """Return the numbers of the Pareto set; of one metric the best config, the first one of equals."""
+        if not any(entry.state == ConfigState.DONE for entry in self.entries()):
             return []
         best = sorted(trial.number for trial in self._study.best_trials)
         return best if len(self._search.metrics) > 1 else best[:1]
 
     def importance(self) -> dict[str, float | None]:
-        """By key, its share of the first metric's variance (fANOVA); None where there is too little to tell."""
-        told: dict[str, float | None] = dict.fromkeys(self._space.axes)
+        """Return by key its share of the variance of the first metric; None where too few configs have a score.
+
+        Source: Hutter et al., An Efficient Approach for Assessing Hyperparameter Importance (fANOVA), ICML 2014, in
+        Optuna's implementation. Keys that depend on another key are left out.
+        """
+        unknown: dict[str, float | None] = dict.fromkeys(self._space.axes)
         always = [key for key, axis in self._space.axes.items() if not axis.when]
         memory = optuna.create_study(direction=self._search.directions[0])
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -200,21 +226,34 @@ class Study:
                 params = {key: trial.params[key] for key in always}
                 memory.add_trial(create_trial(params=params, distributions=own, value=trial.values[0]))
         scores = [trial.value for trial in memory.get_trials(deepcopy=False)]
-        if len(scores) < _FEWEST or len(set(scores)) == 1:
-            return told
+        if len(scores) < _LEAST_FOR_IMPORTANCE or len(set(scores)) == 1:
+            return unknown
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return {**told, **optuna.importance.get_param_importances(memory, evaluator=evaluator)}
+        return {**unknown, **optuna.importance.get_param_importances(memory, evaluator=evaluator)}
 
 
-def _same_or_told(name: str, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    changed = [key for key in {**known, **wanted} if known.get(key) != wanted.get(key)]
+def _check_existing(name: str, storage: optuna.storages.BaseStorage, identity: Mapping[str, Any]) -> None:
+    """Check that a study of this name, if the storage has one, is of this version and of this search; write nothing."""
+    try:
+        study = optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        return
+    version = study.user_attrs.get(_VERSION)
+    if version is None and not study.user_attrs and not study.get_trials(deepcopy=False):
+        return  # a driver died before it had written the attributes
+    if version != STUDY_VERSION:
+        what = f"its study was made with version {version or 1} of the search, and version {STUDY_VERSION} is read"
+        step = "Choose another name or output to start a new run, or use the version of fcdd_sweep that made the study"
+        raise InputError(Problem(name, what, next_step=step))
+    known: dict[str, Any] = study.user_attrs.get(_IDENTITY, identity)
+    changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
     if changed:
         raise InputError(
             Problem(
                 name,
                 f"its study was made for another search: {', '.join(changed)} differ",
-                "another budget, parallel, prune, confirm_seeds or seed",
-                "Give the run another name, or set back what was changed",
+                "changes of budget, parallel, prune, confirm_seeds and seed",
+                "Choose another name, or undo the change",
             )
         )
 
@@ -228,7 +267,7 @@ def _sampler(algorithm: Algorithm, seed: int) -> optuna.samplers.BaseSampler:
         case "gp":
             return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
         case "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=_POPULATION, seed=seed)
+            return optuna.samplers.NSGAIISampler(population_size=_NSGA2_POPULATION, seed=seed)
         case _:
             return optuna.samplers.RandomSampler(seed=seed)
 
@@ -257,12 +296,12 @@ def _suggested(trial: optuna.Trial, key: str, axis: SearchAxis) -> Any:
 
 
 def _label(value: Any) -> Any:
-    """A choice as Optuna keeps it: plain values as they are, others as text."""
+    """Return a choice as Optuna stores it: plain values as they are, others as text."""
     return value if value is None or isinstance(value, bool | int | float | str) else value_text(value)
 
 
 def _in_utc(moment: dt.datetime | None) -> dt.datetime | None:
-    """Optuna's times are naive, in the local zone."""
+    """Return one of Optuna's times, which are naive and in the local zone, in UTC."""
     return None if moment is None else moment.astimezone(dt.UTC)
 
 
@@ -270,11 +309,15 @@ def _in_utc(moment: dt.datetime | None) -> dt.datetime | None:
 def opened_storage(
     url: str | None, run_dir: Location
 ) -> Iterator[tuple[optuna.storages.BaseStorage, Callable[[], None]]]:
-    """The storage, and what brings it to its place when it has changed: a journal of a run in an object store is kept
-    on this machine meanwhile.
+    """Yield the storage of a study, and a function that uploads it after changes.
 
+    The journal of a run in an object store is a local file while the search runs; for others the function does nothing.
+
+    Args:
+        url: of a database; None for the journal in the run.
+        run_dir: the run.
     Raises:
-        InputError: a database that cannot be used.
+        InputError: the database cannot be used.
     """
     if url is not None:
         yield _database(url), lambda: None
@@ -300,7 +343,7 @@ def _database(url: str) -> optuna.storages.BaseStorage:
 
 
 def _journal(path: Path) -> optuna.storages.BaseStorage:
-    """The journal, without a last line that a dead driver left half written: the next one would be glued to it."""
+    """Return the journal after removing an incomplete last line, which a killed driver leaves."""
     if path.is_file():
         content = path.read_bytes()
         if not content.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""What a search came to, in numbers and in sentences: `search.json`."""
+"""Summarize a search in numbers and sentences, the content of `search.json`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun, value_text
-from fcdd_sweep.metrics.statistics import PairedDifference, paired_difference
+from fcdd_sweep.metrics.statistics import paired_difference
+from fcdd_sweep.results.documents import ComparisonSummary, PruningSummary, SearchAmounts, SearchSummary
+from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.search.plan import SearchPlan
 from fcdd_sweep.search.study import Entry
 
-_REPORTED = {"validation_image_ap": "image_ap", "oracle/image_ap": "image_ap"}
-
-
-_REPORTED |= {"validation_pixel_auroc": "pixel_auroc", "oracle/pixel_auroc": "pixel_auroc"}
-"""The figure of the test set that confirms a search by this metric; image AUROC for others."""
+_TEST_METRICS = {
+    "validation_image_ap": "image_ap",
+    "oracle/image_ap": "image_ap",
+    "validation_pixel_auroc": "pixel_auroc",
+    "oracle/pixel_auroc": "pixel_auroc",
+}
+"""By metric of the search, the metric on the test set that confirms it; image AUROC for the others."""
 _NAMES = {"image_auroc": "image AUROC", "image_ap": "image AP", "pixel_auroc": "pixel AUROC"}
 
 
@@ -26,44 +30,44 @@ def summary_of(
     best: Sequence[int],
     hours: float,
     confirmation: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
-    """The content of `search.json`; see `results.tree`.
+) -> SearchSummary:
+    """Return the content of `search.json`.
 
     Args:
         planned: the search.
-        entries: every config suggested.
-        best: numbers of the best configs, one where there is one metric.
-        hours: of searching.
-        confirmation: rows of `confirmation.parquet`; empty before confirmation.
+        entries: all suggested configs.
+        best: numbers of the best configs, at most one for one metric.
+        hours: of searching, over all starts.
+        confirmation: rows of `confirmation.parquet`; empty before the confirmation.
     """
-    search = planned.search
-    one = len(search.metrics) == 1
-    comparison = _comparison(search.metrics[0], confirmation) if one and confirmation else None
-    summary = {
-        "metric": search.metrics,
-        "direction": search.directions,
-        "oracle": search.oracle,
-        "algorithm": search.algorithm,
-        "seed": search.seed,
-        "selection_source": next((source for entry in entries if (source := entry.facts.get("selection_source"))), ""),
-        "budget": search.budget.model_dump(),
-        "spent": {"configs": len(entries), "trials": _trials(entries), "hours": hours},
-        "classes": list(planned.plan.classes),
-        "seeds": list(planned.plan.seeds),
-        "confirm_seeds": list(planned.fresh),
-        "keys": list(planned.space.axes),
-        "log_keys": [key for key, axis in planned.space.axes.items() if axis.is_log],
-        "best": best[0] if one and best else None,
-        "pareto": [] if one else list(best),
-        "noise": _noise(entries),
-        "pruning": _pruning(planned, entries),
-        "comparison": comparison,
-        "tried": sum(entry.state != "running" for entry in entries),
-    }
-    return {**summary, "sentences": list(_sentences(planned, entries, summary))}
+    search, space = planned.search, planned.space
+    one_metric = len(search.metrics) == 1
+    sources = [entry.facts.get("selection_source", "") for entry in entries]
+    summary = SearchSummary(
+        metric=search.metrics,
+        direction=search.directions,
+        oracle=search.oracle,
+        algorithm=search.algorithm,
+        seed=search.seed,
+        selection_source=next(filter(None, sources), ""),
+        budget=SearchAmounts.model_validate(search.budget.model_dump()),
+        spent=SearchAmounts(configs=len(entries), trials=_spent_trials(entries), hours=hours),
+        classes=list(planned.plan.classes),
+        seeds=list(planned.plan.seeds),
+        confirm_seeds=list(planned.fresh),
+        keys=list(space.axes),
+        log_keys=[key for key, axis in space.axes.items() if axis.is_log],
+        best=best[0] if one_metric and best else None,
+        pareto=[] if one_metric else list(best),
+        noise=_noise(entries),
+        pruning=_pruning(planned, entries),
+        comparison=_comparison(search.metrics[0], confirmation) if one_metric and confirmation else None,
+        tried=sum(entry.state.is_finished for entry in entries),
+    )
+    return summary.model_copy(update={"sentences": _sentences(entries, summary)})
 
 
-def _trials(entries: Sequence[Entry]) -> int:
+def _spent_trials(entries: Sequence[Entry]) -> int:
     return sum(entry.facts.get("n_done", 0) + entry.facts.get("n_failed", 0) for entry in entries)
 
 
@@ -72,100 +76,108 @@ def _noise(entries: Sequence[Entry]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def _pruning(planned: SearchPlan, entries: Sequence[Entry]) -> dict[str, int] | None:
+def _pruning(planned: SearchPlan, entries: Sequence[Entry]) -> PruningSummary | None:
     if planned.search.prune is None:
         return None
-    pruned = [entry for entry in entries if entry.state == "pruned"]
-    return {
-        "configs": len(pruned),
-        "epochs_trained": sum(entry.facts.get("epochs_trained", 0) for entry in entries),
-        "epochs_saved": sum(entry.facts.get("epochs_saved", 0) for entry in pruned),
-    }
+    pruned = [entry for entry in entries if entry.state == ConfigState.PRUNED]
+    return PruningSummary(
+        configs=len(pruned),
+        epochs_trained=sum(entry.facts.get("epochs_trained", 0) for entry in entries),
+        epochs_saved=sum(entry.facts.get("epochs_saved", 0) for entry in pruned),
+    )
 
 
-def _comparison(metric: str, confirmation: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best config minus the default, pair by pair over classes and seeds."""
-    reported = _REPORTED.get(metric, "image_auroc")
+def _comparison(metric: str, confirmation: Sequence[Mapping[str, Any]]) -> ComparisonSummary:
+    """Compare the best config with the default, paired by class and seed."""
+    reported = _TEST_METRICS.get(metric, "image_auroc")
     values = {
         role: {(row["normal_class"], row["seed"]): row[reported] for row in confirmation if row["role"] == role}
         for role in ("best", "default")
     }
     pairs = [pair for pair in values["best"] if pair in values["default"]]
-    found: PairedDifference = paired_difference(
-        [values["best"][pair] for pair in pairs], [values["default"][pair] for pair in pairs]
+    found = paired_difference([values["best"][pair] for pair in pairs], [values["default"][pair] for pair in pairs])
+    return ComparisonSummary(
+        metric=reported,
+        n=found.summary.n,
+        mean=_known(found.summary.mean),
+        std=_known(found.summary.std),
+        low=_known(found.summary.low),
+        high=_known(found.summary.high),
+        p_value=_known(found.p_value),
     )
-    plain = {**found.summary._asdict(), "p_value": found.p_value}
-    return {"metric": reported, **{name: None if _undefined(value) else value for name, value in plain.items()}}
 
 
-def _undefined(value: float) -> bool:
-    return isinstance(value, float) and math.isnan(value)
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
-def _sentences(planned: SearchPlan, entries: Sequence[Entry], summary: Mapping[str, Any]) -> list[str]:
-    told = [_tried(planned, summary)]
-    if summary["oracle"]:
-        told.append(
+def _sentences(entries: Sequence[Entry], summary: SearchSummary) -> list[str]:
+    sentences = [_tried(summary)]
+    if summary.oracle:
+        sentences.append(
             "This search selected on the TEST SET (oracle): its values and the choice of the best config are oracle "
-            "figures, and confirmation on fresh seeds does not undo that, since the test images are the same."
+            "metrics, and confirmation on fresh seeds does not undo that, since the test images are the same."
         )
-    told += _best(entries, summary)
-    if summary["comparison"] is not None:
-        told.append(_compared(summary))
-    if summary["pruning"] is not None:
-        told.append(_pruned(summary["pruning"]))
-    return told
+    sentences += _best(entries, summary)
+    if summary.comparison is not None:
+        sentences.append(_compared(summary, summary.comparison))
+    if summary.pruning is not None:
+        sentences.append(_pruned(summary.pruning))
+    return sentences
 
 
-def _tried(planned: SearchPlan, summary: Mapping[str, Any]) -> str:
-    judges = f"{count_noun(len(planned.plan.classes), 'class')} x {count_noun(len(planned.plan.seeds), 'seed')}"
-    names = " and ".join(summary["metric"])
-    spent = f"{summary['spent']['trials']} trials, {summary['spent']['hours']:.2g} h"
-    source = f", measured on {summary['selection_source']}" if summary["selection_source"] else ""
-    configs = count_noun(summary["tried"], "config")
-    return f"{configs} tried ({summary['algorithm']}; {spent}), each judged by its mean {names} over {judges}{source}."
+def _tried(summary: SearchSummary) -> str:
+    trials = f"{count_noun(len(summary.classes), 'class')} x {count_noun(len(summary.seeds), 'seed')}"
+    metrics = " and ".join(summary.metric)
+    spent = f"{summary.spent.trials} trials, {summary.spent.hours:.2g} h"
+    source = f", measured on {summary.selection_source}" if summary.selection_source else ""
+    configs = count_noun(summary.tried, "config")
+    return (
+        f"{configs} tried ({summary.algorithm}; {spent}), each evaluated by its mean {metrics} over {trials}{source}."
+    )
 
 
-def _best(entries: Sequence[Entry], summary: Mapping[str, Any]) -> list[str]:
-    if summary["pareto"]:
-        numbers = ", ".join(map(str, summary["pareto"]))
-        return [f"No other config beats these in every metric: {numbers}."]
-    if summary["best"] is None:
+def _best(entries: Sequence[Entry], summary: SearchSummary) -> list[str]:
+    if summary.pareto:
+        numbers = ", ".join(map(str, summary.pareto))
+        return [f"No other config is better than these in every metric: {numbers}."]
+    if summary.best is None:
         return ["No config has a value yet."]
-    best, own = entries[summary["best"]], entries[0]
+    best, default = entries[summary.best], entries[0]
+    default_done = default.state == ConfigState.DONE
     noise = best.facts.get("value_std_error")
-    beside = "" if noise is None else f" ± {noise:.4f}, the noise of its images"
-    default = f"; the file's own config has {own.scores[0]:.4f}" if own.state == "done" and best.number else ""
+    error = "" if noise is None else f" ± {noise:.4f}, the noise of its images"
+    beside = f"; the default config has {default.scores[0]:.4f}" if default_done and best.number else ""
     values = ", ".join(f"{key} {value_text(value)}" for key, value in best.values.items())
-    told = [f"Best is config {best.number} ({values}) with {best.scores[0]:.4f}{beside}{default}."]
+    sentences = [f"Best is config {best.number} ({values}) with {best.scores[0]:.4f}{error}{beside}."]
     if best.number == 0:
-        told.append("The search does not beat the default: no config that was tried has a better value.")
-    elif own.state == "done" and noise is not None and abs(best.scores[0] - own.scores[0]) < noise:
-        told.append("It leads the default by less than that noise.")
-    return told
+        sentences.append("The search does not beat the default: no config that was tried has a better value.")
+    elif default_done and noise is not None and abs(best.scores[0] - default.scores[0]) < noise:
+        sentences.append("It leads the default by less than that noise.")
+    return sentences
 
 
-def _compared(summary: Mapping[str, Any]) -> str:
-    found, fresh = summary["comparison"], count_noun(len(summary["confirm_seeds"]), "fresh seed")
-    if found["n"] == 0:
-        return "The confirming trials have no pair of figures to compare."
-    name = _NAMES[found["metric"]]
-    if summary["best"] == 0:
-        return f"The default was trained again on {fresh}; there is nothing to compare it with."
-    text = f"On {fresh} the best config's {name} on the test set differs from the default's by {found['mean']:+.4f}"
-    if found["low"] is None:
+def _compared(summary: SearchSummary, found: ComparisonSummary) -> str:
+    fresh = count_noun(len(summary.confirm_seeds), "fresh seed")
+    if found.n == 0:
+        return "The confirmation has no pair of trials to compare."
+    if summary.best == 0:
+        return f"The default was trained again on {fresh}; it is the best config, so there is no other to compare."
+    name = _NAMES[found.metric]
+    text = f"On {fresh} the best config's {name} on the test set differs from the default's by {found.mean:+.4f}"
+    if found.low is None or found.high is None:
         return f"{text}, a single pair: the search is not shown to beat the default."
-    text += f" (95% interval {found['low']:+.4f} to {found['high']:+.4f}, {found['n']} pairs of class and seed"
-    text += ")" if found["p_value"] is None else f"; Wilcoxon p = {found['p_value']:.3g})"
-    if found["low"] > 0:
+    text += f" (95% interval {found.low:+.4f} to {found.high:+.4f}, {found.n} pairs of class and seed"
+    text += ")" if found.p_value is None else f"; Wilcoxon p = {found.p_value:.3g})"
+    if found.low > 0:
         return f"{text}: the search beats the default."
-    if found["high"] < 0:
+    if found.high < 0:
         return f"{text}: the search does not beat the default, it is worse."
     return f"{text}: the search does not beat the default beyond doubt."
 
 
-def _pruned(pruning: Mapping[str, int]) -> str:
-    trained, saved = pruning["epochs_trained"], pruning["epochs_saved"]
-    share = saved / (trained + saved) if trained + saved else 0.0
-    configs = count_noun(pruning["configs"], "config")
-    return f"Pruning gave up {configs} early and saved {saved:,} of {trained + saved:,} epochs ({share:.0%})."
+def _pruned(pruning: PruningSummary) -> str:
+    total = pruning.epochs_trained + pruning.epochs_saved
+    share = pruning.epochs_saved / total if total else 0.0
+    configs = count_noun(pruning.configs, "config")
+    return f"Pruning stopped {configs} early and saved {pruning.epochs_saved:,} of {total:,} epochs ({share:.0%})."

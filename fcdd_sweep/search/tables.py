@@ -1,25 +1,39 @@
-"""The tables of a search, made from its study and its trials' files; written again with every config."""
+"""Write the tables of a search, from its study and from the files of its trials."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.report.tables import as_cell, column_kind
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.documents import SearchSummary
+from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.search.evaluator import TrialMetrics
-from fcdd_sweep.search.plan import SearchPlan
+from fcdd_sweep.search.plan import NUMBER, SearchPlan
 from fcdd_sweep.search.pruning import CURVE_KEY
 from fcdd_sweep.search.study import Entry
 
-_CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
-Confirmed = Sequence[tuple[str, Config, tuple[TrialSpec, ...]]]
-"""Role, config and trials on fresh seeds of every config that is confirmed."""
+_TEST_METRICS = ("image_auroc", "image_ap", "pixel_auroc")
+
+
+class Confirmed(NamedTuple):
+    """A config of the confirmation.
+
+    Attributes:
+        role: `best`, `pareto` or `default`.
+        config: the config.
+        specs: its trials on fresh seeds.
+    """
+
+    role: str
+    config: Config
+    specs: tuple[TrialSpec, ...]
 
 
 def write_configs(
@@ -30,9 +44,9 @@ def write_configs(
     Args:
         run_dir: the run.
         planned: the search.
-        entries: every config suggested.
-        done: finished trials of the configs in flight, by number.
-        over: whether configs without an end are incomplete.
+        entries: all suggested configs.
+        done: number of finished trials of the running configs, by number of the config.
+        over: whether the search has ended, so that running configs are incomplete.
     """
     keys = list(planned.space.axes)
     kinds = {
@@ -52,12 +66,13 @@ def write_configs(
 
 def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict[str, Any]:
     facts = entry.facts
-    done = entry.state == "done"
+    done = entry.state == ConfigState.DONE
+    incomplete = over and entry.state == ConfigState.RUNNING
     return {
         "number": entry.number,
         "config_id": facts["config_id"],
         "config": facts["config"],
-        "state": "incomplete" if over and entry.state == "running" else entry.state,
+        "state": ConfigState.INCOMPLETE if incomplete else entry.state,
         "value": entry.scores[0] if done else None,
         "value_std_error": facts.get("value_std_error") if done else None,
         "values": json.dumps(entry.scores) if done and several else None,
@@ -72,7 +87,7 @@ def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict
 
 
 def write_rungs(run_dir: Location, entries: Sequence[Entry]) -> None:
-    """Write `rungs.parquet`, if configs were compared on their way."""
+    """Write `rungs.parquet`, if the search prunes."""
     rows = []
     for entry in entries:
         measured: dict[int, list[float]] = {}
@@ -91,16 +106,16 @@ def write_importance(run_dir: Location, importance: Mapping[str, float | None]) 
     files.write_rows(run_dir / tree.SEARCH_DIR / tree.IMPORTANCE, rows, schemas.IMPORTANCE)
 
 
-def confirmation_rows(confirmed: Confirmed, figures: TrialMetrics) -> list[dict[str, Any]]:
-    """Rows of `confirmation.parquet`; figures of trials that are not done are null."""
+def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> list[dict[str, Any]]:
+    """Return the rows of `confirmation.parquet`; metrics of trials that are not done are null."""
     return [
         {
             "role": role,
-            "number": config.parameters["search.number"],
+            "number": config.parameters[NUMBER],
             "normal_class": spec.normal_class,
             "seed": spec.seed,
             "trial_id": spec.trial_id,
-            **{name: figures.row(spec.trial_id).get(name) for name in _CONFIRMED},
+            **{name: metrics.row(spec.trial_id).get(name) for name in _TEST_METRICS},
         }
         for role, config, specs in confirmed
         for spec in specs
@@ -111,5 +126,5 @@ def write_confirmation(run_dir: Location, rows: Sequence[Mapping[str, Any]]) -> 
     files.write_rows(run_dir / tree.SEARCH_DIR / tree.CONFIRMATION, rows, schemas.CONFIRMATION)
 
 
-def write_summary(run_dir: Location, summary: Mapping[str, Any]) -> None:
-    files.write_text(run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, json.dumps(summary, indent=2) + "\n")
+def write_summary(run_dir: Location, summary: SearchSummary) -> None:
+    files.write_text(run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, summary.text())

@@ -25,7 +25,7 @@ from fcdd_sweep.planning.reserved_anomalies import reserved_per_defect
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML, combine
 from fcdd_sweep.report.run_files import read_plan
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.files import write_text
+from fcdd_sweep.results.files import check_run_version, write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.runners.events import Progress, Work
@@ -68,6 +68,7 @@ def baselines_of(run_dir: Location, overrides: Sequence[str] = ()) -> tuple[Expe
         method: [_override(text, method) for text in overrides if _meant(text, method)] for method in BASELINE_METHODS
     }
     check_reachable(run_dir)
+    check_run_version(run_dir)
     read_plan(run_dir)  # says in words what is wrong when this is no run
     with local_copy(run_dir / tree.EXPERIMENT) as path:
         original = load_experiment(path)

@@ -73,6 +73,7 @@ def cost_class(settings: Settings) -> str:
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
     """The estimate from the run's own finished trials; none where there are no such."""
     check_reachable(experiment.run_dir)
+    files.check_run_version(experiment.run_dir)
     index = read_index(experiment.run_dir, [])
     costs = trial_costs(index.values())
     if not costs:

@@ -17,7 +17,6 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, schemas, storage, tree
 from fcdd_sweep.results.attempts import LEAF, list_attempts
-from fcdd_sweep.results.files import read_index_rows
 from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -88,14 +87,12 @@ class Ledger:
         self.failures |= Counter({trial_id: row["failures"] for trial_id, row in self.rows.items()})
 
     def _read(self) -> None:
-        path = self.run_dir / tree.INDEX
-        if not storage.is_file(path):
-            return
         try:
-            self.rows = {row["trial_id"]: row for row in read_index_rows(path)}
+            self.rows = files.read_index(self.run_dir)
         except StorageError:
             raise  # nothing is known of the index
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except (files.DamagedTableError, OSError) as error:
+            path = self.run_dir / tree.INDEX
             self.repaired.append(f"{path} could not be read ({error}); it is made again from the leaves")
 
     def done(self, trial_id: str) -> bool:
@@ -129,10 +126,7 @@ class Ledger:
     def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read
             return there.may_be(f"{row['leaf']}/{tree.METRICS}")
-        facts = self._whole(self.run_dir / row["leaf"], row["trial_id"])
-        if facts is not None and row["wall_time_s"] is None:  # an index of an earlier version does not have it
-            row |= {name: facts[name] for name in ("wall_time_s", "device")}
-        return facts is not None
+        return self._whole(self.run_dir / row["leaf"], row["trial_id"]) is not None
 
     def _clear(self, spec: TrialSpec, there: _Listing) -> None:
         """Remove attempts at a published trial: a driver died before it could, or a lost worker came back."""

@@ -7,16 +7,16 @@ that is dead or cut off. It is never half written, and a failure to write it cos
 from __future__ import annotations
 
 import datetime as dt
-import json
+import math
 import os
 import platform
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, storage, tree
+from fcdd_sweep.results.documents import Driver, RunningTrial, SweepProgress, SweepState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Progress
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -86,9 +86,9 @@ class ProgressFile(Progress):
         while not self._over.wait(self.every_s):
             self._write("running")
 
-    def _write(self, state: str) -> None:
+    def _write(self, state: SweepState) -> None:
         with self._lock:
-            text = json.dumps(self._facts(state), indent=1, allow_nan=False) + "\n"
+            text = self._facts(state).text(indent=1)
         try:
             if isinstance(self._path, Path):
                 files.write_text(self._path, text)
@@ -99,33 +99,33 @@ class ProgressFile(Progress):
                 self._said = True
                 self._say(f"{tree.PROGRESS} cannot be written, `status` will not see what runs: {error}")
 
-    def _facts(self, state: str) -> dict[str, Any]:
+    def _facts(self, state: SweepState) -> SweepProgress:
         tally = self._tally
-        return {
-            "state": state,
-            "began": self._began.isoformat(timespec="seconds"),
-            "written": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            "every_s": self.every_s,
-            "driver": {"host": platform.node(), "pid": os.getpid()},
-            "machines": sorted(self._hosts),
-            "planned": tally.planned,
-            "kept": tally.kept,
-            "to_run": tally.missing,
-            "done": tally.done,
-            "failed": tally.failed,
-            "running": len(tally.running),
-            "eta_s": tally.eta_s() if tally.ended < tally.missing else None,
-            "trials": [_running(*each) for each in list(tally.running.values())[:_MOST_RUNNING]],
-        }
+        return SweepProgress(
+            state=state,
+            began=self._began,
+            written=dt.datetime.now(dt.UTC),
+            every_s=self.every_s,
+            driver=Driver(host=platform.node(), pid=os.getpid()),
+            machines=sorted(self._hosts),
+            planned=tally.planned,
+            kept=tally.kept,
+            to_run=tally.missing,
+            done=tally.done,
+            failed=tally.failed,
+            running=len(tally.running),
+            eta_s=tally.eta_s() if tally.ended < tally.missing else None,
+            trials=[_running(*each) for each in list(tally.running.values())[:_MOST_RUNNING]],
+        )
 
 
-def _running(spec: TrialSpec, epoch: int, epochs: int, loss: float) -> dict[str, Any]:
-    return {
-        "trial_id": spec.trial_id,
-        "config": spec.config_name,
-        "normal_class": spec.normal_class,
-        "seed": spec.seed,
-        "epoch": epoch,
-        "epochs": epochs,
-        "loss": loss if loss == loss else None,
-    }
+def _running(spec: TrialSpec, epoch: int, epochs: int, loss: float) -> RunningTrial:
+    return RunningTrial(
+        trial_id=spec.trial_id,
+        config=spec.config_name,
+        normal_class=spec.normal_class,
+        seed=spec.seed,
+        epoch=epoch,
+        epochs=epochs,
+        loss=loss if math.isfinite(loss) else None,
+    )

@@ -20,9 +20,9 @@ from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.files import check_run_version, keep_source
 from fcdd_sweep.results.lease import Held
-from fcdd_sweep.results.source import keep_source
-from fcdd_sweep.results.storage import Location, check_reachable, is_of_storage
+from fcdd_sweep.results.storage import Location, check_reachable, is_storage_error
 from fcdd_sweep.runners.events import EventFanout, Progress, Runner, SearchObserver, Work
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.local import LocalRunner
@@ -70,7 +70,7 @@ def storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StorageError | BrokenPipeError) or not is_of_storage(error):
+        if isinstance(error, StorageError | BrokenPipeError) or not is_storage_error(error):
             raise  # a broken pipe is the terminal's
         raise StorageError(str(error)) from error
 
@@ -79,11 +79,13 @@ def preflight(experiment: Experiment, notes: Sequence[str], address: str | None,
     """What is told and checked before any data is decoded.
 
     Raises:
-        InputError: a store that cannot be used, or a device that this machine lacks.
+        InputError: a store that cannot be used, a run of another version of fcdd_sweep, or a device that this machine
+            lacks.
     """
     for note in notes:
         progress.said(note)
     check_reachable(experiment.run_dir)
+    check_run_version(experiment.run_dir)
     if address is None:  # a cluster's head need not have what its workers have
         choose_device(experiment.resources.device)
 

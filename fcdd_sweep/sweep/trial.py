@@ -30,7 +30,7 @@ from fcdd_sweep.results.attempts import (
     upload_leaf,
     working_dir,
 )
-from fcdd_sweep.results.source import source_digest
+from fcdd_sweep.results.files import source_digest
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions

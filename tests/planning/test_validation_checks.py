@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
 import pytest
 
 from fcdd_sweep.anomalies.registry import SOURCES
@@ -18,7 +17,7 @@ from fcdd_sweep.planning.describe import describe
 from fcdd_sweep.planning.plan import plan, plan_file
 from fcdd_sweep.planning.validation_checks import FEW, VALIDATION_DEFAULTS, validation_for_search
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, tree
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import trees
@@ -264,19 +263,6 @@ def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_p
     aggregate(tmp_path / "small", redraw=True)
     (summed,) = files.read_table(tmp_path / "small" / tree.TRIALS).to_pylist()
     assert summed["validation_image_auroc"] == row["validation_image_auroc"] and summed["image_auroc"] is None
-    without_columns(leaf)
-    aggregate(tmp_path / "small")
-    (summed,) = files.read_table(tmp_path / "small" / tree.TRIALS).to_pylist()
-    assert summed["status"] == "done" and summed["validation_image_auroc"] is None
-
-
-def without_columns(leaf):
-    """The leaf as a program left it that did not know validation anomalies."""
-    for name in (tree.METRICS, tree.HISTORY):
-        table: pa.Table = files.read_table(leaf / name)
-        known = [column for column in table.column_names if column not in schemas.ADDED]
-        assert len(known) < len(table.column_names)
-        files.write_table(leaf / name, table.select(known))
 
 
 def test_what_judges_is_part_of_the_data_s_fingerprint(planned, tmp_path):

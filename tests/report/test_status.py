@@ -11,10 +11,9 @@ from fcdd_sweep import cli
 from fcdd_sweep.report import live_status
 from fcdd_sweep.report.status import status_text, watch
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.files import read_index_rows
+from fcdd_sweep.results.documents import SweepProgress
 from fcdd_sweep.runners.events import EventFanout, Progress
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from tests.fakes import FakeRun
 from tests.specs import spec
@@ -113,8 +112,12 @@ def progress(**changes):
     return plain | changes
 
 
+def shown(**changes):
+    return SweepProgress.model_validate(progress(**changes))
+
+
 def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
-    lines = live_status.live_lines(progress(), NOW)
+    lines = live_status.live_lines(shown(), NOW)
     assert lines[0] == (
         "running on head, told 0:03 ago: 2 done and 0 failed of 5 in this start, 1:00:00 gone, about 10:00 to go"
     )
@@ -127,17 +130,17 @@ def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
 
 
 def test_a_driver_that_has_not_written_for_long_is_told():
-    (line,) = live_status.live_lines(progress(written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
     assert line.startswith("the driver on head has not written for 12:00: it is dead, or cut off")
-    (line,) = live_status.live_lines(progress(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = live_status.live_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
     assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
-    assert live_status.live_lines({}, NOW) == []
+    assert live_status.live_lines(None, NOW) == []
 
 
 def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):
     lines = status_text(run_dir).splitlines()
     assert "0.02 CPU-hours used by 1 finished trial, about 0.08 to go for 5 not finished" in lines
-    rows = read_index_rows(run_dir / tree.INDEX)
+    rows = list(files.read_index(run_dir).values())
     for row in rows:
         row |= {"wall_time_s": 7200.0, "device": "NVIDIA H100"} if row["status"] == "done" else {}
     files.write_rows(run_dir / tree.INDEX, rows, schemas.INDEX)
@@ -180,27 +183,3 @@ def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys
 def test_a_damaged_file_is_no_reason_to_show_nothing(run_dir, text):
     (run_dir / tree.PROGRESS).write_text(text)
     assert status_text(run_dir).startswith("config")
-
-
-def test_an_index_of_an_earlier_version_is_read_and_completed_from_the_leaves(tmp_path):
-    which = spec()
-    old = files.table_from_rows(
-        [
-            {name: None for name in schemas.INDEX.names}
-            | dict(
-                trial_id=which.trial_id,
-                config_id=which.config_id,
-                status="done",
-                leaf=which.leaf,
-                attempt=1,
-                failures=0,
-            )
-        ],
-        schemas.INDEX,
-    ).drop_columns(["wall_time_s", "device"])
-    files.write_table(tmp_path / tree.INDEX, old)
-    row = dict.fromkeys(schemas.METRICS.names) | {"trial_id": which.trial_id, "wall_time_s": 12.5, "device": "x"}
-    files.write_rows(tmp_path / which.leaf / tree.METRICS, [row], schemas.METRICS)
-    Ledger(tmp_path).reconcile([which])
-    (row,) = read_index_rows(tmp_path / tree.INDEX)
-    assert (row["wall_time_s"], row["device"], row["attempt"]) == (12.5, "x", 1)

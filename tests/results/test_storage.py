@@ -192,7 +192,7 @@ def test_the_attempts_of_a_published_trial_go_at_the_next_start(attempt):
 
 
 def test_claimants_of_one_number_have_a_folder_each(store, monkeypatch):
-    monkeypatch.setattr(attempts, "attempts_of", lambda *trial: [])  # both looked before either wrote
+    monkeypatch.setattr(attempts, "list_attempts", lambda *trial: [])  # both looked before either wrote
     (first, one), (second, other) = [attempts.claim_attempt(store, "a" * 12) for _ in range(2)]
     assert first == second == 1 and one != other
     monkeypatch.undo()

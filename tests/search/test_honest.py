@@ -12,8 +12,7 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.runners import trial_data
 from fcdd_sweep.search.search import run_search
-from fcdd_sweep.sweep import sweep as sweeping
-from fcdd_sweep.sweep import trial
+from fcdd_sweep.sweep import session
 from tests import works
 from tests.specs import small_experiment
 
@@ -44,7 +43,7 @@ def experiment(tmp_path):
 
 def poison(monkeypatch):
     """Give the test images labels at random."""
-    real = trial.load_corpus
+    real = trial_data.load_corpus
 
     def poisoned(*given, **options):
         corpus = real(*given, **options)
@@ -53,8 +52,8 @@ def poison(monkeypatch):
         assert (labels != corpus.class_index).sum() > len(test) / 2
         return dataclasses.replace(corpus, class_index=labels)
 
-    monkeypatch.setattr(trial, "load_corpus", poisoned)
-    monkeypatch.setattr(sweeping, "load_corpus", poisoned)
+    monkeypatch.setattr(trial_data, "load_corpus", poisoned)
+    monkeypatch.setattr(session, "load_corpus", poisoned)
 
 
 def found(experiment):

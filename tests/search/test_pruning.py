@@ -43,7 +43,7 @@ def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
     means = {row["number"]: row["value"] for row in rungs}
     assert max(means[row["number"]] for row in pruned) < max(means.values())
     assert saved["epochs_trained"] == sum(row["epochs_trained"] for row in rows)
-    assert any("Pruning gave up" in sentence for sentence in summary(loaded)["sentences"])
+    assert any("Pruning stopped" in sentence for sentence in summary(loaded)["sentences"])
     kept = study(loaded).get_trials()
     assert [trial.state.name == "PRUNED" for trial in kept] == [row["state"] == "pruned" for row in rows]
     assert all(list(trial.intermediate_values) == [2] for trial in kept)
@@ -69,20 +69,20 @@ def at(normal_class, seed=0):
 
 
 def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
-    courses = LearningCurves(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+    curves = LearningCurves(Prune(at=[2, 4], keep_fraction=0.5, min_configs=2), ["easy", "hard"])
     for number, (easy, hard) in enumerate([(0.9, 0.5), (0.8, 0.6), (0.95, 0.3)]):
-        courses.add(number, at("easy"), {2: easy, 3: 0.0})
-        courses.add(number, at("hard"), {2: hard})
-    courses.add(3, at("hard"), {2: 0.4})
-    assert courses.hopeless(3) is None  # its easy class is not there yet
-    courses.add(3, at("easy"), {2: 0.9})
-    assert courses.hopeless(3) == 2  # 1.3 against 1.4, 1.4 and 1.25: two of four are better
-    courses.add(4, at("easy", seed=1), {2: 0.1})
-    courses.add(4, at("hard", seed=1), {2: 0.1})
-    assert courses.hopeless(4) is None  # nobody else has that seed
-    assert [courses.hopeless(number) for number in (0, 1, 2)] == [None, None, 2]
-    again = LearningCurves(Prune(at=[2, 4], keep=0.5, min_configs=2), ["easy", "hard"])
+        curves.add(number, at("easy"), {2: easy, 3: 0.0})
+        curves.add(number, at("hard"), {2: hard})
+    curves.add(3, at("hard"), {2: 0.4})
+    assert curves.prune_epoch(3) is None  # its easy class is not there yet
+    curves.add(3, at("easy"), {2: 0.9})
+    assert curves.prune_epoch(3) == 2  # 1.3 against 1.4, 1.4 and 1.25: two of four are better
+    curves.add(4, at("easy", seed=1), {2: 0.1})
+    curves.add(4, at("hard", seed=1), {2: 0.1})
+    assert curves.prune_epoch(4) is None  # nobody else has that seed
+    assert [curves.prune_epoch(number) for number in (0, 1, 2)] == [None, None, 2]
+    again = LearningCurves(Prune(at=[2, 4], keep_fraction=0.5, min_configs=2), ["easy", "hard"])
     for number in range(5):
-        again.restore(number, json.loads(json.dumps(courses.plain(number))))
-    assert [again.hopeless(number) for number in range(5)] == [courses.hopeless(number) for number in range(5)]
-    assert courses.means(0) == {2: pytest.approx(0.7)}
+        again.restore(number, json.loads(json.dumps(curves.plain(number))))
+    assert [again.prune_epoch(number) for number in range(5)] == [curves.prune_epoch(number) for number in range(5)]
+    assert curves.means(0) == {2: pytest.approx(0.7)}

@@ -29,7 +29,7 @@ ORACLE_TEXT = (
 def search_notes(search: SearchRecord) -> list[str]:
     """What a reader of figures must know of the search that they come from."""
     told = "Figures are those of the confirmation on fresh seeds; trials that judged configs are not among them."
-    return [*([ORACLE_TEXT] if search.summary.get("oracle") else []), *verdicts(search), told]
+    return [*([ORACLE_TEXT] if search.summary.oracle else []), *verdicts(search), told]
 
 
 def verdicts(search: SearchRecord) -> list[str]:
@@ -57,7 +57,7 @@ def _verdict(search: SearchRecord, metric: str, comparison: Comparison) -> str:
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
         f"of class and fresh seed; {_tried(search)} tried.{missing}"
     )
-    oracle = f" The config is an {ORACLE_MARK}, so that this favors it." if search.summary.get("oracle") else ""
+    oracle = f" The config is an {ORACLE_MARK}, so that this favors it." if search.summary.oracle else ""
     return f"{name} {comparison_outcome(overall)} the default on the test set: {told}{oracle}"
 
 
@@ -89,7 +89,7 @@ def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[Tabl
     figure = new_figure(8.2, 1.9 + 0.34 * (len(classes) + 1))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
     name = metric_name(confirmed_metric(search))
-    oracle = f" ({ORACLE_MARK})" if search.summary.get("oracle") else ""
+    oracle = f" ({ORACLE_MARK})" if search.summary.oracle else ""
     number = comparison.number
     title = f"Config {number} and the default on fresh seeds{oracle}"
     dress(left, title=title, x=f"{name}, test set: mean and seeds", y="")
@@ -170,7 +170,7 @@ def _draw_set(search: SearchRecord, found: Sequence[Comparison]) -> Figure:
     figure = new_figure(6.4, 1.7 + 0.34 * len(found))
     ax = figure.add_subplot()
     name = metric_name(confirmed_metric(search))
-    oracle = f"\n({ORACLE_MARK})" if search.summary.get("oracle") else ""
+    oracle = f"\n({ORACLE_MARK})" if search.summary.oracle else ""
     title = f"The Pareto set against the default on fresh seeds{oracle}"
     dress(ax, title=title, x=f"difference of {name} on the test set, 95% interval", y="")
     for place, comparison in enumerate(reversed(found)):

@@ -142,14 +142,10 @@ def pareto_rows(values: FloatArray, signs: FloatArray) -> list[int]:
 
 def confirmed_metric(search: SearchRecord) -> str:
     """The figure of the test set in which configs are compared."""
-    wanted = [(search.summary.get("comparison") or {}).get("metric"), *search.metrics]
-    plain = [str(name).removeprefix("oracle/").removeprefix("validation_") for name in wanted if name]
+    comparison = search.summary.comparison
+    wanted = [*([comparison.metric] if comparison else []), *search.metrics]
+    plain = [name.removeprefix("oracle/").removeprefix("validation_") for name in wanted]
     return next((name for name in plain if name in CONFIRMED), CONFIRMED[0])
-
-
-def confirmed_numbers(search: SearchRecord) -> list[int]:
-    """Configs that were confirmed beside the default."""
-    return list(dict.fromkeys(int(row["number"]) for row in search.confirmation if row["role"] != "default"))
 
 
 def difference_rows(search: SearchRecord) -> list[TableRow]:

@@ -15,9 +15,11 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief, rows_of
+from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results.documents import SearchSummary, read_search_summary
+from fcdd_sweep.results.files import read_rows
 
 STATES = ("done", "pruned", "failed", "running", "incomplete")
 ORACLE_MARK = "oracle: selected on the test set"
@@ -30,7 +32,7 @@ class SearchRecord:
 
     Attributes:
         path: RUN/search.
-        summary: `search.json`, see `results.tree.SEARCH_SUMMARY`.
+        summary: `search.json`, see `results.documents.SearchSummary`.
         configs: rows of `configs.parquet` by number, `param.KEY` as plain values.
         axes: of the searched keys.
         importance: by key, those that have one, largest first.
@@ -39,7 +41,7 @@ class SearchRecord:
     """
 
     path: Path
-    summary: TableRow
+    summary: SearchSummary
     configs: tuple[TableRow, ...]
     axes: tuple[PlotAxis, ...]
     importance: dict[str, float]
@@ -49,12 +51,12 @@ class SearchRecord:
 
     @property
     def metrics(self) -> list[str]:
-        return [str(name) for name in self.summary["metric"]]
+        return list(self.summary.metric)
 
     @property
     def sign(self) -> FloatArray:
         """By metric 1 where large values are better, -1 where small ones are."""
-        return np.array([-1.0 if way == "minimize" else 1.0 for way in self.summary["direction"]])
+        return np.array([-1.0 if way == "minimize" else 1.0 for way in self.summary.direction])
 
     @property
     def numbers(self) -> list[int]:
@@ -67,12 +69,12 @@ class SearchRecord:
     @property
     def tried(self) -> int:
         """Configs that the study was told of."""
-        return int(self.summary.get("tried") or 0)
+        return self.summary.tried
 
     @property
     def best(self) -> int | None:
         """The number of the best config of one metric; None before there is one, and of several metrics."""
-        return self.summary.get("best")
+        return self.summary.best
 
     def values(self, metric: int = 0) -> FloatArray:
         """Of each config; NaN unless done."""
@@ -108,7 +110,7 @@ def read_search(run: Run) -> SearchRecord | None:
     if not (folder / tree.SEARCH_CONFIGS).is_file():
         return None
     problems: list[str] = []
-    summary = _summary(folder / tree.SEARCH_SUMMARY, run.experiment, problems)
+    summary = _summary(run, problems)
     configs = _table(folder / tree.SEARCH_CONFIGS, schemas.search_configs_schema({}), problems)
     configs = [_with_plain_parameters(row) for row in sorted(configs, key=lambda row: row["number"])]
     importance = _table(folder / tree.IMPORTANCE, schemas.IMPORTANCE, problems)
@@ -139,28 +141,26 @@ def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]
     if not path.is_file():
         return []
     try:
-        return rows_of(path, schema)
+        return read_rows(path, schema)
     except UNREADABLE as error:
         problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({brief(error)}): what it tells is not shown.")
         return []
 
 
-def _summary(path: Path, experiment: str, problems: list[str]) -> TableRow:
+def _summary(run: Run, problems: list[str]) -> SearchSummary:
     """`search.json`; without it what the experiment file says of metric and direction."""
     try:
-        found = dict(json.loads(path.read_text(encoding="utf-8")))
-        if len(found["metric"]) == len(found["direction"]) > 0:
-            return found
-        problem = "metric and direction do not fit"
+        return read_search_summary(run.path)
     except UNREADABLE as error:
-        problem = brief(error)
-    problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({problem}): best and sentences are not shown.")
-    written = _written(experiment)
+        name = f"{tree.SEARCH_DIR}/{tree.SEARCH_SUMMARY}"
+        problems.append(f"{name} cannot be read ({brief(error)}): best and sentences are not shown.")
+    written = _written(run.experiment)
     metric = written.get("metric") or "value"
     names = metric if isinstance(metric, list) else [metric]
     direction = written.get("direction") or "maximize"
     ways = direction if isinstance(direction, list) else [direction] * len(names)
-    return {"metric": names, "direction": ways, "oracle": any(str(name).startswith(ORACLE) for name in names)}
+    oracle = any(str(name).startswith(ORACLE) for name in names)
+    return SearchSummary(metric=names, direction=ways, oracle=oracle)
 
 
 def _written(experiment: str) -> TableRow:
@@ -180,10 +180,12 @@ def _choices(experiment: str) -> dict[str, list[Any]]:
     return {key: list(choices) for key, choices in found.items() if isinstance(choices, list)}
 
 
-def _axes(configs: Sequence[TableRow], summary: TableRow, choices: Mapping[str, list[Any]]) -> tuple[PlotAxis, ...]:
+def _axes(
+    configs: Sequence[TableRow], summary: SearchSummary, choices: Mapping[str, list[Any]]
+) -> tuple[PlotAxis, ...]:
     columns = [name.removeprefix(PARAMETER) for name in (configs[0] if configs else {}) if name.startswith(PARAMETER)]
-    keys = [key for key in summary.get("keys") or columns if key in columns]
-    on_log = summary.get("log_keys") or []
+    keys = [key for key in summary.keys or columns if key in columns]
+    on_log = summary.log_keys
     return tuple(
         plot_axis(key, [row[f"{PARAMETER}{key}"] for row in configs], log=key in on_log, choices=choices.get(key))
         for key in keys

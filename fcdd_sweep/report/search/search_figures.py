@@ -106,7 +106,7 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
     if len(search.metrics) > 1 and _has_values(search, 0):
         caption = "Figures beside points are numbers of configs."
         yield _Plot("pareto", "Pareto set", caption, partial(draw_pareto, search))
-    if search.summary.get("pruning"):
+    if search.summary.pruning:
         yield _Plot("pruning", "Pruning", pruning_text(search), partial(draw_pruning, search))
 
 
@@ -145,9 +145,9 @@ def _levels_caption(levels: Sequence[TableRow], sign: float) -> str:
 
 def pruning_text(search: SearchRecord) -> str:
     """What pruning gave up and saved; nothing when it was off."""
-    pruning = search.summary.get("pruning")
+    pruning = search.summary.pruning
     if not pruning:
         return ""
-    trained, saved = pruning.get("epochs_trained") or 0, pruning.get("epochs_saved") or 0
+    trained, saved = pruning.epochs_trained, pruning.epochs_saved
     share = f" ({100 * saved / (trained + saved):.0f}% of all)" if trained + saved else ""
-    return f"{pruning.get('configs')} configs were given up early: {saved} epochs{share} were saved, {trained} trained."
+    return f"{pruning.configs} configs were given up early: {saved} epochs{share} were saved, {trained} trained."

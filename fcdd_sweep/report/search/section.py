@@ -17,6 +17,7 @@ from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.search.search_figures import SearchPicture, pruning_text
 from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.documents import SearchAmounts
 
 _TOP = 10
 _MOST_ROWS = 1000
@@ -25,8 +26,8 @@ _MOST_ROWS = 1000
 def search_section(search: SearchRecord, pictures: Sequence[SearchPicture]) -> Markup:
     """Verdict, what was asked and spent, pictures, configs."""
     verdict = [element("p", element("b", sentence)) for sentence in verdicts(search)]
-    oracle = element("p", element("b", ORACLE_TEXT)) if search.summary.get("oracle") else ""
-    sentences = search.summary.get("sentences") or []
+    oracle = element("p", element("b", ORACLE_TEXT)) if search.summary.oracle else ""
+    sentences = search.summary.sentences
     return section(
         "Search",
         oracle,
@@ -42,15 +43,15 @@ def search_section(search: SearchRecord, pictures: Sequence[SearchPicture]) -> M
 def _facts(search: SearchRecord) -> list[tuple[object, object]]:
     summary = search.summary
     facts: list[tuple[str, Any]] = [
-        ("metric", "; ".join(map(_metric_text, search.metrics, summary["direction"]))),
-        ("algorithm, seed", _listed(summary.get("algorithm"), summary.get("seed"))),
-        ("selected on", summary.get("selection_source")),
+        ("metric", "; ".join(map(_metric_text, search.metrics, summary.direction))),
+        ("algorithm, seed", _listed(summary.algorithm, summary.seed)),
+        ("selected on", summary.selection_source),
         ("configs", counts_of_states(search)),
-        ("spent of the budget", _spent(summary.get("spent") or {}, summary.get("budget") or {})),
-        ("classes that judged", _listed(*(summary.get("classes") or []))),
-        ("seeds that judged", _listed(*(summary.get("seeds") or []))),
-        ("seeds of the confirmation", _listed(*(summary.get("confirm_seeds") or []))),
-        ("noise of a value", _noise(summary.get("noise"))),
+        ("spent of the budget", _spent(summary.spent, summary.budget)),
+        ("classes that judged", _listed(*summary.classes)),
+        ("seeds that judged", _listed(*summary.seeds)),
+        ("seeds of the confirmation", _listed(*summary.confirm_seeds)),
+        ("noise of a value", _noise(summary.noise)),
         ("pruning", pruning_text(search) or "off"),
         ("best config", _best_text(search)),
     ]
@@ -70,12 +71,12 @@ def _noise(noise: float | None) -> str:
     return "not known" if noise is None else f"standard error {value_text(noise)} (median over configs)"
 
 
-def _spent(spent: dict[str, Any], budget: dict[str, Any]) -> str:
+def _spent(spent: SearchAmounts, budget: SearchAmounts) -> str:
     parts = []
     for name in ("configs", "trials", "hours"):
-        if spent.get(name) is not None:
-            limit = budget.get(name)
-            parts.append(f"{spent[name]:.4g} {f'of {limit:g} ' if limit is not None else ''}{name}")
+        amount, limit = getattr(spent, name), getattr(budget, name)
+        if amount is not None:
+            parts.append(f"{amount:.4g} {f'of {limit:g} ' if limit is not None else ''}{name}")
     return ", ".join(parts)
 
 

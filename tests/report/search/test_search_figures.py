@@ -226,7 +226,7 @@ def test_a_lost_summary_is_made_up_for_by_the_experiment_file(tmp_path):
     fake.experiment += "  metric: oracle/image_ap\n"
     (fake.write(tmp_path) / tree.SEARCH_SUMMARY).unlink()
     search = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
-    assert search.metrics == ["oracle/image_ap"] and search.summary["oracle"] and search.sign.tolist() == [1.0]
+    assert search.metrics == ["oracle/image_ap"] and search.summary.oracle and search.sign.tolist() == [1.0]
     assert [axis.key for axis in search.axes] == list(fake.kinds)
 
 
