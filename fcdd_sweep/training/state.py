@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
@@ -133,7 +134,7 @@ class TrainingState:
             now = time.perf_counter()
             self.started, self.epoch_started = now - state["train_time_s"], now - state["epoch_time_s"]
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateError(f"it does not fit this network and its training ({_first_line(error)})") from error
+            raise StateError(f"it does not fit this network and its training ({short_error(error, 120)})") from error
 
 
 def _copied(value: Any) -> Any:
@@ -169,7 +170,7 @@ def read_plain(path: Path) -> Mapping[str, Any]:
     except OSError:
         raise
     except Exception as error:  # what an unpickler says to bytes that are no pickle can be anything
-        raise StateError(f"it is no file of tensors ({_first_line(error)})") from error
+        raise StateError(f"it is no file of tensors ({short_error(error, 120)})") from error
     if not isinstance(plain, dict):
         raise StateError("it holds no state of a training")
     return plain
@@ -188,8 +189,3 @@ def checked_state(state: object) -> dict[str, Any]:
     if state["state_version"] != STATE_VERSION:
         raise StateError(f"it has version {state['state_version']}, and this program reads version {STATE_VERSION}")
     return state
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:120] if text else type(error).__name__

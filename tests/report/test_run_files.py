@@ -53,7 +53,7 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
     (problem,) = found.problems
     assert message in problem and problem.startswith("normal_brick/it_1 (class brick, seed 1) counts as missing")
     unusable = "metrics" in message or "another" in message  # then the sweep finds that out itself
-    assert problem.endswith("Run the same command again." if unusable else "and run the same command again.")
+    assert problem.endswith("Rerun the same command." if unusable else "and rerun the same command.")
     tables.write_tables(found)
     (row,) = csv_rows(path / "summary.csv")
     assert (row["done"], row["missing"], row["image_auroc_n"]) == ("1", "1", "1")
@@ -92,7 +92,7 @@ def test_a_trial_is_found_where_the_index_says(tmp_path):
 def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).finish("", "brick", 1)
     page = aggregate(run.write()).read_text()
-    assert "1 finished trials are no longer in the plan" in page and "seed 1" not in page
+    assert "Not shown: 1 finished trial no longer in the plan." in page and "seed 1" not in page
 
 
 @pytest.mark.parametrize("loss", [lambda index: index.write_bytes(b"broken"), lambda index: index.unlink()])
@@ -121,10 +121,10 @@ def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()
     (path / "normal_brick/it_1" / tree.MAPS).unlink()
-    heard = []
-    page = aggregate(path, redraw=True, tell=heard.append).read_text()
-    assert heard[0] == "normal_brick/it_1: its pictures could not be drawn (maps.npz is missing)"
-    assert all(sentence in page for sentence in heard)
+    warnings = []
+    page = aggregate(path, redraw=True, warn=warnings.append).read_text()
+    assert warnings[0] == "normal_brick/it_1: its figures cannot be drawn (maps.npz is missing)"
+    assert all(sentence in page for sentence in warnings)
     command = [sys.executable, "-m", "fcdd_sweep", "aggregate", str(path), "--redraw"]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert heard[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"
+    assert warnings[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"

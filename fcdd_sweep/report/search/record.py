@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief, rows_of
+from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, rows_of
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
 
@@ -116,7 +116,7 @@ def read_search(run: Run) -> SearchRecord | None:
         folder,
         summary,
         tuple(configs),
-        _axes(configs, summary, _choices(run.experiment)),
+        _axes(configs, summary, run.experiment.search_choices),
         _importance(importance),
         tuple(_table(folder / tree.CONFIRMATION, schemas.CONFIRMATION, problems)),
         tuple(_table(folder / tree.RUNGS, schemas.RUNGS, problems)),
@@ -141,11 +141,12 @@ def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]
     try:
         return rows_of(path, schema)
     except UNREADABLE as error:
-        problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({brief(error)}): what it tells is not shown.")
+        reason = short_error(error)
+        problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({reason}): its part of the report is missing.")
         return []
 
 
-def _summary(path: Path, experiment: str, problems: list[str]) -> TableRow:
+def _summary(path: Path, experiment: ExperimentFile, problems: list[str]) -> TableRow:
     """`search.json`; without it what the experiment file says of metric and direction."""
     try:
         found = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -153,31 +154,14 @@ def _summary(path: Path, experiment: str, problems: list[str]) -> TableRow:
             return found
         problem = "metric and direction do not fit"
     except UNREADABLE as error:
-        problem = brief(error)
+        problem = short_error(error)
     problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({problem}): best and sentences are not shown.")
-    written = _written(experiment)
+    written = experiment.search
     metric = written.get("metric") or "value"
     names = metric if isinstance(metric, list) else [metric]
     direction = written.get("direction") or "maximize"
     ways = direction if isinstance(direction, list) else [direction] * len(names)
     return {"metric": names, "direction": ways, "oracle": any(str(name).startswith(ORACLE) for name in names)}
-
-
-def _written(experiment: str) -> TableRow:
-    """The section `search` of the experiment file; empty when it cannot be read."""
-    try:
-        found = YAML(typ="safe", pure=True).load(experiment)["search"]
-    except (YAMLError, KeyError, TypeError):
-        return {}
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _choices(experiment: str) -> dict[str, list[Any]]:
-    """By key, the choices that the experiment file lists."""
-    space = _written(experiment).get("space")
-    axes = space.items() if isinstance(space, Mapping) else ()
-    found = {str(key): axis.get("choices") for key, axis in axes if isinstance(axis, Mapping)}
-    return {key: list(choices) for key, choices in found.items() if isinstance(choices, list)}
 
 
 def _axes(configs: Sequence[TableRow], summary: TableRow, choices: Mapping[str, list[Any]]) -> tuple[PlotAxis, ...]:

@@ -20,6 +20,7 @@ from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_arrays, read_table, write_arrays, write_rows
+from fcdd_sweep.results.states import TrialStatus
 from tests import fakes
 
 PICTURES = {
@@ -76,7 +77,7 @@ def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
         "heatmaps_paper_local_lbl0.png",
         "heatmaps_paper_global_lbl0.png",
     }
-    assert roc.trial_roc({}).absent == ("undefined: the test set holds one label only",)
+    assert roc.trial_roc({}).absent == ("undefined: the test set has one label only",)
 
 
 def test_gray_images_without_maps_are_drawn(tmp_path):
@@ -224,7 +225,9 @@ def test_absent_trials_are_told_briefly():
     from fcdd_sweep.report.run_files import Trial
 
     trials = [
-        Trial({"config": "", "normal_class": f"c{i}", "seed": seed}, "missing") for i in range(9) for seed in (0, 1)
+        Trial({"config": "", "normal_class": f"c{i}", "seed": seed}, TrialStatus.MISSING)
+        for i in range(9)
+        for seed in (0, 1)
     ]
     (told,) = roc.absent_trials(trials, "image")
     assert told.startswith("missing: 18 trials (c0 seeds 0, 1; ") and told.endswith("and 3 more)")
@@ -274,7 +277,7 @@ def texts(figure):
 
 def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
     trained = heatmaps.read_training_maps(leaf)
-    assert heatmaps.training_note(trained) == "In the images' own colors: the network's normalization is undone."
+    assert heatmaps.training_note(trained) == "Shown in the images' own colors: the network's normalization is undone."
     whole = trained.gt_maps.copy()
     whole[20] = 2
     marked = replace(trained, gt_maps=whole, shared_range=np.array(True))
