@@ -13,13 +13,12 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.trial_spec import slug
-from fcdd_sweep.report import summaries, tables
+from fcdd_sweep.report import summaries
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table
-from fcdd_sweep.results.states import TrialStatus
 from tests.fakes import FakeRun, csv_rows, small_run
 
 
@@ -238,29 +237,6 @@ def test_names_with_bars_stay_in_their_table_cells(tmp_path):
     path = FakeRun(tmp_path / "r").plan(["a|b"], [0]).finish("", "a|b", 0).write()
     aggregate(path)
     assert "| a\\|b |" in (path / "summary.md").read_text()
-
-
-def test_means_over_incomplete_seeds_have_no_spread():
-    def trial(seed, value):
-        return fakes_trial(seed, {"image_auroc": value})
-
-    found, classes = summaries.over_classes(
-        [[trial(0, 0.5), trial(1, None)], [trial(0, None), trial(1, 0.9)]], "image_auroc"
-    )
-    assert classes == 2 and found.mean == pytest.approx(0.7)
-    assert found.n == 0 and math.isnan(found.std)
-
-
-def fakes_trial(seed, metrics):
-    from fcdd_sweep.report.run_files import Trial
-
-    return Trial({"seed": seed, "normal_class": "c", "config": ""}, TrialStatus.DONE, metrics=metrics)
-
-
-def test_parameters_that_are_lists_become_text():
-    trial = fakes_trial(0, {})
-    trial.plan["parameters"] = '{"training.schedule.milestones": [1, 2], "seeds": null}'
-    assert set(tables.parameter_kinds([trial]).values()) == {pa.string()}
 
 
 def test_everything_is_drawn_again_where_torch_and_ray_cannot_be_imported(tmp_path):

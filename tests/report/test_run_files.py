@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from fcdd_sweep.report import tables
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.report import run_files, tables
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.run_files import read_run
+from fcdd_sweep.report.run_files import Trial, read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table, write_rows
+from fcdd_sweep.results.states import TrialStatus
+from tests import fakes
 from tests.fakes import FakeRun, csv_rows
 
 
@@ -128,3 +133,34 @@ def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
     command = [sys.executable, "-m", "fcdd_sweep", "aggregate", str(path), "--redraw"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert warnings[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"
+
+
+def done_trial(seed, metrics):
+    """Return a finished trial of class `c` with these metrics."""
+    plan = {"seed": seed, "normal_class": "c", "config": "", "parameters": '{"x": 1}', "leaf": f"normal_c/it_{seed}"}
+    return Trial(plan, TrialStatus.DONE, metrics=metrics)
+
+
+def test_a_trial_names_itself_and_its_class_folder():
+    trial = done_trial(3, {"image_auroc": 0.5, "pixel_auroc": None})
+    assert (trial.label, trial.class_folder, trial.seed, trial.parameters) == ("c", "normal_c", 3, {"x": 1})
+    assert trial.value("image_auroc") == 0.5 and np.isnan(trial.value("pixel_auroc")) and np.isnan(trial.value("ap"))
+
+
+def test_counts_hold_every_state_of_a_report():
+    trials = [done_trial(0, {}), done_trial(1, {}), Trial({}, TrialStatus.FAILED)]
+    assert run_files.status_counts(trials) == {"planned": 3, "done": 2, "failed": 1, "missing": 0}
+
+
+def test_a_file_that_cannot_be_written_is_an_input_error_that_names_it(tmp_path):
+    with pytest.raises(InputError, match=r"x/summary.csv: cannot write the report \(No space left"):
+        with run_files.write_errors(tmp_path):
+            raise OSError(errno.ENOSPC, "No space left", "x/.0123abcd-summary.csv")
+
+
+def test_stored_curves_come_back_in_order(tmp_path):
+    fakes.write_leaf(tmp_path, fakes.key("", "brick", 0), size=16)
+    found = run_files.read_curves(tmp_path)
+    assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
+    assert (np.diff(found["pixel_roc"][0]) >= 0).all()
+    assert read_table(tmp_path / tree.CURVES).num_rows == sum(len(x) for x, _ in found.values())
