@@ -26,9 +26,10 @@ MAY_IMPORT = {
     "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "config"},
-    "cli": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
+    "commands": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
+    "cli": {"commands", "config"},
 }
-"""Which rooms a room may import from besides itself. `run`, `predict`, `progress` and `cli` are single files."""
+"""Which rooms a room may import from besides itself. From `run` on they are single files."""
 HEAVY = {
     "ray": ["runners/ray_"],
     "optuna": ["search/"],

@@ -47,7 +47,7 @@ def test_images(tmp_path):
 
 def test_an_output_that_cannot_be_made_is_told_before_anything_is_scored(snapshot, test_images, tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(InputError, match=r"taken: predictions cannot be written there.*Choose another --output"):
+    with pytest.raises(InputError, match=r"taken: cannot write predictions.*Choose another --output"):
         predict(snapshot, [test_images[0]], tmp_path / "taken")
 
 
@@ -119,7 +119,7 @@ def test_nothing_readable_is_an_error(snapshot, tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         predict(snapshot, [tmp_path / "nowhere"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="there is no image there"):
+    with pytest.raises(InputError, match="no image found"):
         predict(snapshot, [tmp_path / "empty"], tmp_path / "out")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,28 @@ def closest(found: object, allowed: Iterable[str]) -> str:
     """`Closest: 'bottle'` for a misspelled name, or an empty string when nothing is near."""
     near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
     return f"Closest: '{near[0]}'" if near else ""
+
+
+def short_error(error: BaseException, limit: int = 300, *, keep_end: bool = False) -> str:
+    """Return an error as one line for a message.
+
+    A missing file is named, an `InputError` gives place and text of each problem, an error without text its type.
+
+    Args:
+        error: any error.
+        limit: characters that the line may have; longer text is cut.
+        keep_end: whether the end of a long text is kept instead of its beginning: errors of gRPC end with the cause.
+    """
+    if isinstance(error, InputError):
+        text = "; ".join(f"{problem.where}: {problem.what}" for problem in error.problems)
+    elif isinstance(error, FileNotFoundError) and error.filename is not None:
+        text = f"{Path(str(error.filename)).name} is missing"
+    else:
+        text = str(error)
+    text = " ".join(text.split()) or type(error).__name__
+    if len(text) <= limit:
+        return text
+    return f"...{text[3 - limit :]}" if keep_end else f"{text[: limit - 3]}..."
 
 
 Key = tuple[str | int, ...]

@@ -12,7 +12,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.networks.registry import VGG_WEIGHTS
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def load_imagenet(backbone: str | None) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         name = weights.url.rsplit("/", 1)[-1]
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        what = (
-            f"the ImageNet weights {weights} ({name}) could not be downloaded from {weights.url} ({_first_line(error)})"
-        )
+        what = f"the ImageNet weights {weights} ({name}) could not be downloaded from {weights.url} ({short_error(error, 160)})"
         raise InputError(Problem(_KEY, what, next_step=_PLACED.format(folder=folder))) from error
 
 
@@ -65,7 +63,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise InputError(Problem(_KEY, f"there is no file {path}", allowed)) from error
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError) as error:
-        raise InputError(Problem(_KEY, f"{path} does not load ({_first_line(error)})", allowed)) from error
+        raise InputError(Problem(_KEY, f"{path} does not load ({short_error(error, 160)})", allowed)) from error
     if not isinstance(plain, Mapping) or not all(isinstance(value, Tensor) for value in plain.values()):
         keys = f" with the keys {_some(list(map(str, plain)))}" if isinstance(plain, Mapping) else ""
         raise InputError(Problem(_KEY, f"{path} is not a state dict but a {type(plain).__name__}{keys}", allowed))
@@ -104,7 +102,3 @@ def _modern(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _some(names: list[str]) -> str:
     more = len(names) - _MAX_NAMES
     return ", ".join(names[:_MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160]

@@ -1,4 +1,4 @@
-"""From a run's files to its tables, plots and page. Needs neither torch nor Ray, and no trial's help."""
+"""Build a run's tables, figures and page from its files alone; needs neither torch nor Ray."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location
 
 
-def _nobody(sentence: str) -> None:
-    """Hears nothing."""
+def _ignore(sentence: str) -> None:
+    """Do nothing."""
 
 
 def _compared(run: Run) -> Run:
-    """Compare a run with its baselines, if it has any; the run, with a sentence where that fails."""
+    """Compare a run with its baselines, if it has any, and return it; a failure is added to its problems."""
     try:
         if (run.path / tree.BASELINES_DIR / tree.PLAN).is_file():
             combine(run.path)
@@ -38,25 +38,24 @@ def _compared(run: Run) -> Run:
 def aggregate(
     run_dir: Location | str,
     redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
-    tell: Callable[[str], object] = _nobody,
+    warn: Callable[[str], object] = _ignore,
 ) -> Location:
-    """Sum up a run; the same files give the same report.
+    """Build the report of a run; the same files give the same report.
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
-    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`; where the run has baselines, also
-    what `report.page.comparison` makes of both; where it has a search, the tables and pictures of
-    `report.search.search_figures`, and figures of the test set come from the confirmation alone. Trials that failed,
-    are missing or cannot be read are named; the others go on.
+    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`. A run with baselines also gets the
+    files of `report.page.comparison`; one with a search the tables and figures of `report.search.search_figures`, and
+    test metrics of its confirmation only. Trials that failed, are missing or cannot be read are named and left out.
 
     Args:
-        run_dir: what a sweep wrote, OUTPUT/NAME, on this machine or in an object store.
-        redraw: draw the pictures of every finished trial again, too.
-        tell: hears a sentence on each file that could not be read, as the page tells it.
+        run_dir: the directory of a run, OUTPUT/NAME, on this machine or in an object store.
+        redraw: whether the figures of every finished trial are drawn again.
+        warn: called with a sentence on each file that could not be read; the page has the same sentences.
     Returns:
-        The place of `report.html`.
+        Where `report.html` is.
     Raises:
-        InputError: `run_dir` is no run, a file in it cannot be written, or its store cannot be used.
-        StorageError: the store was out of reach for too long.
+        InputError: `run_dir` is not a run directory, a file in it cannot be written, or its store cannot be used.
+        StorageError: the store was unreachable for too long.
     """
     run_dir = as_written(run_dir)
     with mirrored(run_dir, redrawn=(ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE, *SEARCH_PICTURES)) as folder:
@@ -65,10 +64,10 @@ def aggregate(
         with write_errors(folder):
             write_tables(run, reported(run, search), search_notes(search) if search else ())
             run = _compared(run)
-            pictures = draw_run(reported(run, search), redraw=redraw)
-            searched = draw_search(search) if search else ()
-            write_text(folder / tree.REPORT, report_page(run, pictures, search, searched))
-    problems = [*run.problems, *(search.problems if search else ()), *pictures.problems]
+            figures = draw_run(reported(run, search), redraw=redraw)
+            search_figures = draw_search(search) if search else ()
+            write_text(folder / tree.REPORT, report_page(run, figures, search, search_figures))
+    problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
     for sentence in dict.fromkeys(problems):
-        tell(sentence)
+        warn(sentence)
     return run_dir / tree.REPORT

@@ -1,18 +1,21 @@
-"""The settings that tell a run and its configs, from the run's own experiment file."""
+"""A run's own `experiment.yaml`, read once: what pages, figures and `status` need of it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
-from fcdd_sweep.report.run_files import Run
+from fcdd_sweep.config.fields import Section
+from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
+from fcdd_sweep.config.schema import Heatmaps, Resources
 
-_TOLD = (
+_SETTINGS = (
     ("data set", ("dataset.name",)),
     ("classes", ("dataset.classes",)),
     ("image side", ("images.size",)),
@@ -25,10 +28,10 @@ _TOLD = (
     ("batch size", ("training.batch_size",)),
     ("optimizer, learning rate", ("training.optimizer", "training.learning_rate")),
     ("supervision", ("training.supervision",)),
-    ("seeds: how many, or which", ("seeds",)),
+    ("seeds: number or list", ("seeds",)),
     ("grid", ("grid",)),
 )
-"""What a report tells of the experiment file, where the file has it."""
+"""Settings in a report, by the name that the report uses, and the keys that hold them."""
 COMPARED = (
     "network",
     "image side",
@@ -39,71 +42,122 @@ COMPARED = (
     "batch size",
     "optimizer, learning rate",
 )
-"""What is told of the methods that are compared."""
-_NAMED = 4
-"""With up to so many configs, each value is told with its configs' names."""
+"""Settings in a comparison of methods."""
+_MOST_NAMED = 4
+"""Up to this many configs, each value is followed by the names of its configs."""
+S = TypeVar("S", bound=Section)
 
 
-def overview(run: Run) -> list[tuple[str, str]]:
-    """Name and value of the settings that tell an experiment; where configs differ, of each of them.
+@dataclass(frozen=True)
+class ExperimentFile:
+    """A run's experiment file. It is parsed on first use, and once: parsing a large grid is slow.
 
-    Empty when the run's experiment file cannot be read.
+    A report is made without a readable file, too: settings are then missing, or the schema's defaults.
+
+    Attributes:
+        text: its text; empty when there is no file.
     """
-    configs = run.configs or [""]
-    told = {config: described(run, config) for config in configs}
-    rows = []
-    for name, _ in _TOLD:
-        by_value: dict[str, list[str]] = {}
-        for config in configs:
-            by_value.setdefault(told[config].get(name, ""), []).append(config)
-        if any(by_value):
-            rows.append((name, _by_config(by_value)))
-    return rows
+
+    text: str = ""
+
+    @cached_property
+    def tree(self) -> Tree:
+        """Plain values; empty when the text is not a YAML mapping."""
+        try:
+            plain = YAML(typ="safe", pure=True).load(self.text)
+        except (YAMLError, ValueError):
+            return {}
+        return plain if isinstance(plain, dict) else {}
+
+    @cached_property
+    def heatmaps(self) -> Heatmaps:
+        """How heatmaps are drawn; `color_quantile` and `blur` change figures only."""
+        return self._section("heatmaps", Heatmaps)
+
+    @cached_property
+    def resources(self) -> Resources:
+        """What a trial reserves."""
+        return self._section("resources", Resources)
+
+    @property
+    def threads(self) -> int:
+        """Threads of a trial."""
+        threads = value_at_key(self.tree, ("training", "threads"))
+        return threads if isinstance(threads, int) else 1
+
+    @property
+    def search(self) -> Tree:
+        """The section `search` as plain values; empty when there is none."""
+        section = self.tree.get("search")
+        return section if isinstance(section, dict) else {}
+
+    @property
+    def search_choices(self) -> dict[str, list[Any]]:
+        """By searched key, the choices that its axis lists; keys with a range are left out."""
+        space = self.search.get("space")
+        axes = space if isinstance(space, dict) else {}
+        found = {str(key): axis.get("choices") for key, axis in axes.items() if isinstance(axis, dict)}
+        return {key: list(choices) for key, choices in found.items() if isinstance(choices, list)}
+
+    def _section(self, name: str, schema: type[S]) -> S:
+        try:
+            return schema.model_validate(self.tree[name])
+        except (KeyError, ValueError):
+            return schema()
+
+    def settings(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return the settings that one config has, as text by the name that reports use.
+
+        Args:
+            parameters: values of the config's varied keys; under `variant` the name of its variant.
+        """
+        tree = self._config_tree(parameters)
+        texts = {}
+        for name, keys in _SETTINGS:
+            values = [value_at_key(tree, tuple(key.split("."))) for key in keys]
+            if given := [value for value in values if value not in (None, {}, [])]:
+                texts[name] = ", ".join(map(_value_text, given))
+        return texts
+
+    def _config_tree(self, parameters: Mapping[str, Any]) -> Tree:
+        """Return the file's plain values with those of one config over them."""
+        variant = value_at_key(self.tree, ("variants", str(parameters.get("variant"))))
+        layer = ConfigLayer(self.tree)
+        for key, value in {**(variant or {}), **parameters}.items():
+            layer = overlay(ConfigLayer(nest(split_key(key), value)), layer)
+        return layer.tree
+
+    def overview(self, parameters: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """Return name and text of each setting; where configs differ, with the value of each of them.
+
+        Args:
+            parameters: by config name, see `settings`; at least one.
+        Returns:
+            Empty when the file cannot be read.
+        """
+        if not self.tree:
+            return []
+        by_config = {config: self.settings(values) for config, values in parameters.items()}
+        rows = []
+        for name, _ in _SETTINGS:
+            configs_of: dict[str, list[str]] = {}
+            for config, texts in by_config.items():
+                configs_of.setdefault(texts.get(name, ""), []).append(config)
+            if any(configs_of):
+                rows.append((name, _varied_text(configs_of)))
+        return rows
 
 
-def described(run: Run, config: str) -> dict[str, str]:
-    """Name and value of the settings of one config, those that it has."""
-    plain = _resolved(run, config)
-    found = {}
-    for name, keys in _TOLD:
-        values = [value for key in keys if (value := _lookup(plain, key)) not in (None, {}, [])]
-        if values:
-            found[name] = ", ".join(map(_text, values))
-    return found
-
-
-def _text(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _by_config(by_value: Mapping[str, list[str]]) -> str:
-    if len(by_value) == 1:
-        return next(iter(by_value))
-    if sum(map(len, by_value.values())) <= _NAMED:
-        return "; ".join(f"{value or 'none'} ({', '.join(configs)})" for value, configs in by_value.items())
-    return "by config: " + "; ".join(value or "none" for value in by_value)
-
-
-def _resolved(run: Run, config: str) -> Tree:
-    """The experiment's plain values with those of one config laid over them."""
-    try:
-        plain = YAML(typ="safe", pure=True).load(run.experiment)
-    except YAMLError:
-        return {}
-    if not isinstance(plain, dict):
-        return {}
-    parameters = next((trial.parameters for trial in run.of(config)), {})
-    variants = plain.get("variants")
-    of_variant = variants.get(parameters.get("variant")) if isinstance(variants, dict) else None
-    layer = ConfigLayer(plain)
-    for key, value in {**(of_variant or {}), **parameters}.items():
-        layer = overlay(ConfigLayer(nest(split_key(key), value)), layer)
-    return layer.tree
-
-
-def _lookup(plain: Any, key: str) -> Any:
-    for part in key.split("."):
-        plain = plain.get(part) if isinstance(plain, Mapping) else None
-    return plain
+def _varied_text(configs_of: Mapping[str, Sequence[str]]) -> str:
+    """Return the values of a setting; `configs_of` holds the names of the configs with each value."""
+    if len(configs_of) == 1:
+        return next(iter(configs_of))
+    if sum(map(len, configs_of.values())) <= _MOST_NAMED:
+        return "; ".join(f"{value or 'none'} ({', '.join(configs)})" for value, configs in configs_of.items())
+    return "by config: " + "; ".join(value or "none" for value in configs_of)

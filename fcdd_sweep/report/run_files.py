@@ -1,7 +1,8 @@
-"""What to tell when a report's file cannot be written."""
+"""A run's files as Python objects: the plan, what each trial left, and what could not be read."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -9,44 +10,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.files import TableRow as TableRow
 from fcdd_sweep.results.files import read_columns, read_rows
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
-
-_ASIDE = re.compile(r"^\.[0-9a-f]{8}-")
-"""How `results.files.write_atomically` marks a file that is not yet in its place."""
-
-
-@contextmanager
-def write_errors(folder: Path) -> Iterator[None]:
-    """Turn an error of the file system into words; files that can be written by then are kept.
-
-    Raises:
-        InputError: a file below `folder` cannot be written; names it.
-    """
-    try:
-        yield
-    except OSError as error:
-        path = Path(str(error.filename2 or error.filename or folder))
-        path = path.with_name(_ASIDE.sub("", path.name))
-        what = f"the report cannot be written there ({error.strerror or error})"
-        step = "Move away what lies there, or make the folder writable, and run the command again"
-        raise InputError(Problem(str(path), what, next_step=step)) from error
-
 
 XY = tuple[FloatArray, FloatArray]
 UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyError)
 """What reading a damaged or missing file raises."""
+PLANNED = "planned"
+COUNTED = (TrialStatus.DONE, TrialStatus.FAILED, TrialStatus.MISSING)
+"""States in which a report finds planned trials."""
+_TEMPORARY = re.compile(r"^\.[0-9a-f]{8}-")
+"""How the name of a file begins that `results.files.write_atomically` has not renamed yet."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +44,14 @@ class Trial:
         status: `done` only if its files can be read.
         leaf: its folder below the run; empty unless done.
         error: last line of the last failure; empty unless failed.
-        failures: attempts that failed so far.
+        failures: number of failed attempts so far.
         metrics: its row of `metrics.parquet`; empty unless done.
         defects: its rows of `defects.parquet`.
         folder: its leaf on this machine; None unless done.
     """
 
     plan: TableRow
-    status: Literal["done", "failed", "missing"]
+    status: TrialStatus
     leaf: str = ""
     error: str = ""
     failures: int = 0
@@ -73,10 +59,16 @@ class Trial:
     defects: list[TableRow] = field(default_factory=list)
     folder: Path | None = None
 
+    @property
+    def is_done(self) -> bool:
+        return self.status == TrialStatus.DONE
+
     @cached_property
     def curves(self) -> dict[str, XY]:
-        """x and y by kind (`image_roc`, ...), none where a label is missing. Read when they are asked for: a large run
-        draws only some of its trials, and the curves of all would not fit into memory."""
+        """x and y by kind (`image_roc`, ...); empty where a label is missing.
+
+        Read on first use: of a large run few trials are drawn, and the curves of all would not fit into memory.
+        """
         return {} if self.folder is None else read_curves(self.folder)
 
     @property
@@ -91,56 +83,67 @@ class Trial:
     def seed(self) -> int:
         return int(self.plan["seed"])
 
+    @property
+    def label(self) -> str:
+        """`learning_rate-0.1 bottle`: config, if it has a name, and class."""
+        return " ".join(filter(None, [self.config, self.normal_class]))
+
     @cached_property
     def parameters(self) -> TableRow:
+        """Values of the config's varied keys."""
         return dict(json.loads(self.plan["parameters"] or "{}"))
 
     @property
     def class_folder(self) -> str:
-        """Where the class's own pictures go: the planned leaf's parent."""
+        """The folder of the class's own figures: the parent of the planned leaf."""
         return str(self.plan["leaf"]).rpartition("/")[0]
 
     def value(self, metric: str) -> float:
-        """A figure of the trial; NaN when undefined or not there."""
+        """Return a metric of the trial; NaN when it is undefined or the trial is not done."""
         value = self.metrics.get(metric)
         return np.nan if value is None else float(value)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a report is made of.
+    """Everything that a report is made of.
 
     Attributes:
         path: the run's directory.
         trials: in the order of the plan.
         problems: sentences on files that could not be read.
-        unplanned: finished trials in the index that the plan no longer holds.
-        experiment: the text of `experiment.yaml`; empty when there is none.
+        unplanned: number of finished trials in the index that the plan no longer holds.
+        experiment: `experiment.yaml`.
         environment: `environment.json`; its `notes` are sentences on the data.
-        last_published: when the last trial came in, or None.
+        last_published: when the last trial was published; None before the first.
     """
 
     path: Path
     trials: tuple[Trial, ...]
     problems: tuple[str, ...]
     unplanned: int
-    experiment: str
+    experiment: ExperimentFile
     environment: TableRow
-    last_published: Any = None
+    last_published: dt.datetime | None = None
 
     @property
     def configs(self) -> list[str]:
-        return list(self._grouped)
+        """Names of the configs, in the order of the plan; one empty name where the experiment has one config."""
+        return list(self._by_class)
 
     def classes(self, config: str) -> list[str]:
-        return list(self._grouped.get(config, {}))
+        """Return the normal classes of a config, in the order of the plan."""
+        return list(self._by_class.get(config, {}))
 
     def of(self, config: str, normal_class: str | None = None) -> list[Trial]:
-        """The trials of a config, or of one of its classes."""
-        by_class = self._grouped.get(config, {})
+        """Return the trials of a config, or of one of its classes."""
         if normal_class is not None:
-            return list(by_class.get(normal_class, []))
+            return list(self._by_class.get(config, {}).get(normal_class, []))
         return list(self._by_config.get(config, []))
+
+    def parameters(self, config: str) -> TableRow:
+        """Return the values of a config's varied keys."""
+        return next((trial.parameters for trial in self.of(config)), {})
 
     @cached_property
     def _by_config(self) -> dict[str, list[Trial]]:
@@ -151,18 +154,24 @@ class Run:
         return groups
 
     @cached_property
-    def _grouped(self) -> dict[str, dict[str, list[Trial]]]:
+    def _by_class(self) -> dict[str, dict[str, list[Trial]]]:
         groups: dict[str, dict[str, list[Trial]]] = {config: {} for config in self._by_config}
         for trial in self.trials:
             groups[trial.config].setdefault(trial.normal_class, []).append(trial)
         return groups
 
 
+def status_counts(trials: Iterable[Trial]) -> dict[str, int]:
+    """Return the number of trials that are planned, done, failed and missing."""
+    found = [trial.status for trial in trials]
+    return {PLANNED: len(found)} | {status.value: found.count(status) for status in COUNTED}
+
+
 def read_run(run_dir: Path) -> Run:
-    """Read a run's tree.
+    """Return a run as its files describe it; what cannot be read is named in `problems`.
 
     Raises:
-        InputError: `run_dir` is no run: it has no readable plan.
+        InputError: `run_dir` is not a run directory: it has no readable plan.
     """
     plan = read_plan(run_dir)
     problems: list[str] = []
@@ -173,74 +182,89 @@ def read_run(run_dir: Path) -> Run:
         path=run_dir,
         trials=trials,
         problems=tuple(problems),
-        unplanned=sum(row["status"] == "done" and key not in planned for key, row in index.items()),
-        experiment=_read_text(run_dir / tree.EXPERIMENT),
+        unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
+        experiment=ExperimentFile(_read_text(run_dir / tree.EXPERIMENT)),
         environment=_read_environment(run_dir / tree.ENVIRONMENT, problems),
         last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
     )
 
 
 def read_plan(run_dir: Location) -> list[TableRow]:
-    """The rows of `plan.parquet`; without a readable one `run_dir` is no run, an InputError."""
+    """Return the rows of `plan.parquet`.
+
+    Raises:
+        InputError: `run_dir` is not a run directory: it has no readable plan.
+        StorageError: the store did not answer, so that nothing is known of the plan.
+    """
     try:
         return read_rows(run_dir / tree.PLAN, schemas.PLAN)
     except StorageError:
-        raise  # nothing is known of the plan
+        raise
     except UNREADABLE as error:
         problem = Problem(
             str(run_dir),
-            f"is no run's directory: {tree.PLAN} cannot be read ({brief(error)})",
-            allowed="the directory that a sweep wrote, OUTPUT/NAME",
+            f"is not a run directory: {tree.PLAN} cannot be read ({short_error(error)})",
+            allowed="the directory of a run, OUTPUT/NAME",
         )
         raise InputError(problem) from error
 
 
 def read_index(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:
-    """The rows of `index.parquet` by trial id; empty when there is none, with a sentence when it is damaged."""
+    """Return the rows of `index.parquet` by trial id; empty when there is no index.
+
+    Args:
+        problems: gets a sentence when the index is damaged.
+    Raises:
+        StorageError: the store did not answer, so that nothing is known of the index.
+    """
     try:
         return files.read_index(run_dir)
     except StorageError:
-        raise  # nothing is known of the index
+        raise
     except UNREADABLE as error:
         problems.append(
-            f"{tree.INDEX} cannot be read ({brief(error)}): finished trials are found by their folders, failures are "
-            "not known. The sweep's command makes it again."
+            f"{tree.INDEX} cannot be read ({short_error(error)}): finished trials are found by their folders, failures "
+            "are unknown. Rerun the sweep's command, which rebuilds the index."
         )
         return {}
 
 
 def leaves_of(plan: TableRow, entry: TableRow) -> list[str]:
-    """Where a planned trial's leaf may lie, whatever the index says: it may be lost, or older than the leaf."""
-    indexed = [entry["leaf"]] if entry.get("status") == "done" else []
+    """Return the folders in which a planned trial's leaf may be: the index may be lost, or older than the leaf."""
+    indexed = [entry["leaf"]] if entry.get("status") == TrialStatus.DONE else []
     return list(dict.fromkeys([*indexed, plan["leaf"], tree.alternative_leaf(plan["leaf"], plan["config_id"])]))
+
+
+def holds_trial(leaf: Location, trial_id: str) -> bool:
+    """Return whether a folder is a leaf of this trial, as the sweep decides it: by its `metrics.parquet` alone.
+
+    Raises:
+        StorageError: the store did not answer, so that nothing is known of the leaf.
+    """
+    try:
+        return [row["trial_id"] for row in read_rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+    except StorageError:
+        raise
+    except UNREADABLE:
+        return False
 
 
 def _read_trial(run_dir: Path, plan: TableRow, entry: TableRow, problems: list[str]) -> Trial:
     failures = entry.get("failures", 0)
-    leaf = next((leaf for leaf in leaves_of(plan, entry) if holds(run_dir / leaf, plan["trial_id"])), "")
-    if not leaf and entry.get("status") == "failed":
-        return Trial(plan, "failed", error=entry["error"], failures=failures)
+    leaf = next((leaf for leaf in leaves_of(plan, entry) if holds_trial(run_dir / leaf, plan["trial_id"])), "")
+    if not leaf and entry.get("status") == TrialStatus.FAILED:
+        return Trial(plan, TrialStatus.FAILED, error=entry["error"], failures=failures)
     if not leaf and not entry:
-        return Trial(plan, "missing")
+        return Trial(plan, TrialStatus.MISSING)
     try:
         return _read_leaf(run_dir, plan, leaf or entry["leaf"], failures)
     except UNREADABLE as error:
-        step = f"Delete its {tree.METRICS} and run" if leaf else "Run"
+        step = f"Delete its {tree.METRICS} and rerun" if leaf else "Rerun"
         problems.append(
             f"{leaf or entry['leaf']} (class {plan['normal_class']}, seed {plan['seed']}) counts as missing: "
-            f"{brief(error)}. {step} the same command again."
+            f"{short_error(error)}. {step} the same command."
         )
-        return Trial(plan, "missing", failures=failures)
-
-
-def holds(leaf: Location, trial_id: str) -> bool:
-    """Whether a folder is a leaf of this trial, as the sweep sees it: by its `metrics.parquet` alone."""
-    try:
-        return [row["trial_id"] for row in read_rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
-    except StorageError:
-        raise  # nothing is known of the leaf
-    except UNREADABLE:
-        return False
+        return Trial(plan, TrialStatus.MISSING, failures=failures)
 
 
 def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial:
@@ -249,11 +273,11 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
     for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
-        read_columns(folder / name, schema)  # others read them later, where a damaged one would be no trial's problem
+        read_columns(folder / name, schema)  # figures read them later, where an error would stop the whole report
     read_curves(folder)
     return Trial(
         plan,
-        "done",
+        TrialStatus.DONE,
         leaf=leaf,
         failures=failures,
         metrics=metrics,
@@ -263,7 +287,11 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
 
 
 def read_curves(leaf: Path) -> dict[str, XY]:
-    """x and y of each of a leaf's curves, by kind, in stored order."""
+    """Return x and y of each of a leaf's curves, by kind, in stored order.
+
+    Raises:
+        One of `UNREADABLE`: the file is missing or damaged.
+    """
     table = read_columns(leaf / tree.CURVES, schemas.CURVES)
     kind = np.array(table["kind"].to_pylist(), dtype=object)
     x, y = (table[name].to_numpy() for name in ("x", "y"))
@@ -278,18 +306,22 @@ def _read_environment(path: Path, problems: list[str]) -> TableRow:
     try:
         return dict(json.loads(_read_text(path) or "{}"))
     except (ValueError, TypeError) as error:
-        problems.append(f"{path.name} cannot be read ({brief(error)})")
+        problems.append(f"{path.name} cannot be read ({short_error(error)})")
         return {}
 
 
-def brief(error: Exception) -> str:
-    """The error's own words in one line; for a missing file its name."""
-    if isinstance(error, FileNotFoundError):
-        return f"{Path(str(error.filename)).name} is missing"
-    return " ".join(str(error).split())[:200]
+@contextmanager
+def write_errors(folder: Path) -> Iterator[None]:
+    """Turn an error of the file system into a message; files written by then are kept.
 
-
-def counted(trials: Iterable[Trial]) -> dict[str, int]:
-    """The ledger: planned, done, failed, missing."""
-    given = [trial.status for trial in trials]
-    return {"planned": len(given)} | {status: given.count(status) for status in ("done", "failed", "missing")}
+    Raises:
+        InputError: a file below `folder` cannot be written; names it.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = Path(str(error.filename2 or error.filename or folder))
+        path = path.with_name(_TEMPORARY.sub("", path.name))
+        what = f"cannot write the report ({error.strerror or error})"
+        step = "Move away what is in its place, or make the folder writable, and rerun the command"
+        raise InputError(Problem(str(path), what, next_step=step)) from error

@@ -1,121 +1,175 @@
-"""What is planned, done, failed and missing, by config and class, from plan, index and what leaves there are; what runs
-now, from `progress.json`."""
+"""`status`: planned, done, failed and missing trials from plan, index and leaves; running ones from `progress.json`."""
 
 from __future__ import annotations
 
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.locations import as_written
-from fcdd_sweep.config.schema import Resources
-from fcdd_sweep.report.live_status import hours_lines, is_silent, live_lines
-from fcdd_sweep.report.run_files import TableRow, holds, leaves_of, read_index, read_plan
+from fcdd_sweep.config.text import duration_text
+from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, TableRow, holds_trial, leaves_of, read_index, read_plan
+from fcdd_sweep.report.terminal import table_text
+from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.documents import read_progress
+from fcdd_sweep.results.documents import RunningTrial, SweepProgress, read_progress
 from fcdd_sweep.results.files import check_run_version
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 
-_STATES = ("planned", "done", "failed", "missing")
+_COLUMNS = (PLANNED, *COUNTED)
 _MOST_FAILURES = 20
-"""Failed trials that are named; all are counted, and `failures.parquet` has each."""
+"""Failed trials that are named; all are counted, and `failures.parquet` has each attempt."""
+_MOST_RUNNING = 12
+"""Running trials that are named."""
+_SILENT_AFTER = 6
+"""Number of missing updates of `progress.json` after which its driver counts as dead or cut off."""
 
 
-def status_text(run_dir: Location | str) -> str:
-    """A table for the terminal.
+def status_text(run_dir: Location | str, width: int | None = None) -> str:
+    """Return a run's status as text.
 
+    Args:
+        run_dir: the run's directory, on this machine or in an object store.
+        width: columns of the terminal; None for lines of any length.
     Raises:
-        InputError: `run_dir` is no run, or its store cannot be used.
+        InputError: `run_dir` is not a run directory, or its store cannot be used.
     """
     run_dir = as_written(run_dir)
     check_reachable(run_dir)
-    check_run_version(run_dir)
     problems: list[str] = []
+    check_run_version(run_dir)
     plan, index = read_plan(run_dir), read_index(run_dir, problems)
-    states = _states(run_dir, plan, index)
-    counts = _counts(plan, states)
-    rows = [(*key, *(str(count[state]) for state in _STATES)) for key, count in counts.items()]
+    status = _status_by_trial(run_dir, plan, index)
+    counts = _counts(plan, status)
+    rows = [(*key, *(str(count[column]) for column in _COLUMNS)) for key, count in counts.items()]
     total = sum(counts.values(), Counter())
-    rows.append(("all", "", *(str(total[state]) for state in _STATES)))
-    lines = _table([("config", "class", *_STATES), *rows])
-    failed = [row["trial_id"] for row in plan if states[row["trial_id"]] == "failed"]
-    lines += [_failure(run_dir, index[trial_id]) for trial_id in failed[:_MOST_FAILURES]]
-    if len(failed) > _MOST_FAILURES:
-        lines.append(f"and {len(failed) - _MOST_FAILURES} more failed, see {tree.FAILURES}")
-    resources, threads = _resources(run_dir)
-    hours = hours_lines(plan, index, lambda trial_id: states.get(trial_id) == "done", resources, threads)
-    return "\n".join([*lines, *problems, *hours, *live_lines(read_progress(run_dir), dt.datetime.now(dt.UTC))])
+    rows.append(("all", "", *(str(total[column]) for column in _COLUMNS)))
+    failed = [index[row["trial_id"]] for row in plan if status[row["trial_id"]] == TrialStatus.FAILED]
+    unfinished = [row for row in plan if status[row["trial_id"]] != TrialStatus.DONE]
+    experiment = _read_experiment(run_dir)
+    return "\n".join(
+        [
+            table_text([("config", "class", *_COLUMNS), *rows], names=2, width=width),
+            *_failure_lines(run_dir, failed),
+            *problems,
+            *hours_lines(list(index.values()), unfinished, experiment.resources, experiment.threads),
+            *progress_lines(read_progress(run_dir), dt.datetime.now(dt.UTC)),
+        ]
+    )
 
 
 def watch(
-    run_dir: Location | str, every_s: float, show: Callable[[str], Any], sleep: Callable[[float], Any] = time.sleep
+    run_dir: Location | str,
+    every_s: float,
+    show: Callable[[str], object],
+    *,
+    width: int | None = None,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Show the table again and again until the sweep has ended, or its driver is silent.
+    """Show the status repeatedly until the sweep ends or its driver falls silent.
 
+    Args:
+        run_dir: see `status_text`.
+        every_s: seconds between two updates.
+        show: called with the text of each update.
+        width: see `status_text`.
+        sleep: waits.
     Raises:
-        InputError: `run_dir` is no run, or its store cannot be used.
+        InputError: see `status_text`.
     """
     while True:
-        show(status_text(run_dir))
+        show(status_text(run_dir, width))
         progress = read_progress(as_written(run_dir))
         if progress is None or progress.state != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
             return
         sleep(every_s)
 
 
-def _resources(run_dir: Location) -> tuple[Resources, int]:
-    """What a trial holds, and its threads, from `experiment.yaml`."""
+def _read_experiment(run_dir: Location) -> ExperimentFile:
     try:
-        plain = YAML(typ="safe", pure=True).load(read_bytes(run_dir / tree.EXPERIMENT).decode())
-        return Resources.model_validate(plain["resources"]), int(plain["training"]["threads"])
-    except (OSError, YAMLError, ValidationError, ValueError, KeyError, TypeError):
-        return Resources(), 1
+        return ExperimentFile(read_bytes(run_dir / tree.EXPERIMENT).decode("utf-8", errors="replace"))
+    except OSError:
+        return ExperimentFile()
 
 
-def _states(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, str]:
-    """By trial id. Whether the files of an indexed leaf are sound, `aggregate` tells; here its last one must exist."""
-    names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one question instead of one a trial
+def _status_by_trial(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, TrialStatus]:
+    """Return the status of each planned trial: done when its leaf's last file exists; `aggregate` checks the others."""
+    names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one request instead of one per trial
 
-    def state(row: TableRow, entry: TableRow) -> str:
+    def status_of(row: TableRow, entry: TableRow) -> TrialStatus:
         for leaf in leaves_of(row, entry):
             metrics = f"{leaf}/{tree.METRICS}"
-            there = is_file(run_dir / metrics) if names is None else metrics in names
-            if there and (leaf == entry.get("leaf") or holds(run_dir / leaf, row["trial_id"])):
-                return "done"
-        return "failed" if entry.get("status") == "failed" else "missing"
+            exists = is_file(run_dir / metrics) if names is None else metrics in names
+            if exists and (leaf == entry.get("leaf") or holds_trial(run_dir / leaf, row["trial_id"])):
+                return TrialStatus.DONE
+        return TrialStatus.FAILED if entry.get("status") == TrialStatus.FAILED else TrialStatus.MISSING
 
-    return {row["trial_id"]: state(row, index.get(row["trial_id"], {})) for row in plan}
+    return {row["trial_id"]: status_of(row, index.get(row["trial_id"], {})) for row in plan}
 
 
-def _counts(plan: list[TableRow], status: dict[str, str]) -> dict[tuple[str, str], Counter[str]]:
+def _counts(plan: list[TableRow], status: Mapping[str, TrialStatus]) -> dict[tuple[str, str], Counter[str]]:
     counts: dict[tuple[str, str], Counter[str]] = {}
     for row in plan:
         count = counts.setdefault((row["config"] or "-", row["normal_class"]), Counter())
-        count.update(["planned", status.get(row["trial_id"], "missing")])
+        count.update([PLANNED, status[row["trial_id"]]])
     return counts
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Names to the left, numbers to the right, columns as wide as their widest cell."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def _failure_lines(run_dir: Location, failed: list[TableRow]) -> list[str]:
+    more = len(failed) - _MOST_FAILURES
+    lines = [_failure_line(run_dir, row) for row in failed[:_MOST_FAILURES]]
+    return [*lines, *([f"and {more} more failed, see {tree.FAILURES}"] if more > 0 else [])]
 
 
-def _failure(run_dir: Location, row: TableRow) -> str:
+def _failure_line(run_dir: Location, row: TableRow) -> str:
     number = row["attempt"] if isinstance(run_dir, Path) else f"{row['attempt']}-*"  # see results.attempts
-    place = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
-    name = f"config {row['config']}, " if row["config"] else ""
-    return f"failed: {name}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({place})"
+    traceback = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
+    config = f"config {row['config']}, " if row["config"] else ""
+    return f"failed: {config}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({traceback})"
+
+
+def _seconds_since(time: dt.datetime, now: dt.datetime) -> float:
+    """Return the seconds between two times, which may come from the clocks of two machines."""
+    return max(0.0, (now - time).total_seconds())
+
+
+def _age_text(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else duration_text(seconds)
+
+
+def is_silent(progress: SweepProgress, now: dt.datetime) -> bool:
+    """Return whether a running sweep has not updated `progress.json` for so long that it is dead or cut off."""
+    late = _seconds_since(progress.written, now) > _SILENT_AFTER * progress.every_s
+    return progress.state == "running" and late
+
+
+def progress_lines(progress: SweepProgress | None, now: dt.datetime) -> list[str]:
+    """Return what the driver does, or since when it has ended or fallen silent; nothing without `progress.json`."""
+    if progress is None:
+        return []
+    age, host = _age_text(_seconds_since(progress.written, now)), progress.driver.host
+    if progress.state != "running":
+        return [f"no sweep is running: the last start on {host} {progress.state} {age} ago"]
+    if is_silent(progress, now):
+        what = f"the driver on {host} has not updated its progress for {age}: it is dead, or cut off from the results"
+        return [f"{what}; once it is gone, rerun the same command"]
+    elapsed = duration_text(_seconds_since(progress.began, now))
+    left = "" if progress.eta_s is None else f", about {duration_text(progress.eta_s)} left"
+    finished = f"{progress.done} done and {progress.failed} failed of {progress.to_run} in this start"
+    lines = [f"running on {host}, updated {age} ago, elapsed {elapsed}{left}: {finished}"]
+    if progress.machines:
+        lines.append(f"machines: {', '.join(progress.machines)}")
+    shown = progress.trials[:_MOST_RUNNING]
+    more = progress.running - len(shown)
+    return [*lines, *map(_running_line, shown), *([f"  and {more} more"] if more > 0 else [])]
+
+
+def _running_line(trial: RunningTrial) -> str:
+    config = f"{trial.config}, " if trial.config else ""
+    loss = "" if trial.loss is None else f", loss {trial.loss:.4f}"
+    state = f"epoch {trial.epoch}/{trial.epochs}{loss}" if trial.epoch else "starting"
+    return f"  {config}class {trial.normal_class}, seed {trial.seed}: {state}"

@@ -1,4 +1,4 @@
-"""The run's numbers: by class, over classes, by defect type. Means come with n, spread and interval."""
+"""A run's metrics summed up: by class, over classes, by defect type. Means come with n, spread and interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcdd_sweep.metrics.statistics import Summary, summarize
-from fcdd_sweep.report.run_files import Run, Trial, counted
+from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
+from fcdd_sweep.results.states import TrialStatus
 
 SUMMARY_METRICS = {
     "image_auroc": "image AUROC",
@@ -16,7 +17,7 @@ SUMMARY_METRICS = {
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
 }
-"""The figures of the tables, and their names."""
+"""The metrics of the tables, and their titles."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +27,25 @@ class SummaryRow:
     Attributes:
         config: empty when the experiment has one config.
         normal_class: None for the mean over classes.
-        ledger: planned, done, failed and missing trials.
-        figures: by column. Of a class: over its seeds. Over classes: the mean of the classes' means; n, std and
-            interval are those of the means of whole seeds, in which every class that has a figure at all has one.
-        classes: by column, how many classes stand behind the figure.
+        counts: number of planned, done, failed and missing trials.
+        metrics: by column. Of a class: over its seeds. Over classes: the mean of the classes' means; n, std and
+            interval are over seeds, of the mean over classes for each seed with which all of these classes are defined.
+        classes: by column, the number of classes for which the metric is defined.
     """
 
     config: str
     normal_class: str | None
-    ledger: dict[str, int]
-    figures: dict[str, Summary]
+    counts: dict[str, int]
+    metrics: dict[str, Summary]
     classes: dict[str, int]
 
 
 @dataclass(frozen=True)
 class DefectRow:
-    """A class and one of its defect types (in one-vs-rest: the other class), over seeds.
+    """A class and one of its defect types (in one-vs-rest: another class), over seeds.
 
     Attributes:
-        images: how many test images show it, in the trial with the most.
+        images: number of test images with this defect, in the trial with the most.
     """
 
     config: str
@@ -56,31 +57,31 @@ class DefectRow:
 
 
 def summary_rows(run: Run, config: str) -> list[SummaryRow]:
-    """One row a class, then the mean over classes when there are several."""
+    """Return one row per class, then the mean over classes when there are several."""
     rows = [_class_row(config, name, run.of(config, name)) for name in run.classes(config)]
     return [*rows, mean_row(run, config)] if len(rows) > 1 else rows
 
 
 def mean_row(run: Run, config: str) -> SummaryRow:
-    """The mean over a config's classes; with one class, that class's own figures."""
+    """Return the mean over a config's classes; with one class, the metrics of that class."""
     by_class = [run.of(config, name) for name in run.classes(config)]
-    figures, classes = {}, {}
+    metrics, classes = {}, {}
     for metric in SUMMARY_METRICS:
-        figures[metric], classes[metric] = over_classes(by_class, metric)
-    return SummaryRow(config, None, counted(run.of(config)), figures, classes)
+        metrics[metric], classes[metric] = over_classes(by_class, metric)
+    return SummaryRow(config, None, status_counts(run.of(config)), metrics, classes)
 
 
 def _class_row(config: str, name: str, trials: Sequence[Trial]) -> SummaryRow:
-    figures = {metric: summarize(trial.value(metric) for trial in trials) for metric in SUMMARY_METRICS}
-    return SummaryRow(
-        config, name, counted(trials), figures, {metric: int(figures[metric].n > 0) for metric in SUMMARY_METRICS}
-    )
+    metrics = {metric: summarize(trial.value(metric) for trial in trials) for metric in SUMMARY_METRICS}
+    classes = {metric: int(summary.n > 0) for metric, summary in metrics.items()}
+    return SummaryRow(config, name, status_counts(trials), metrics, classes)
 
 
 def over_classes(by_class: Sequence[Sequence[Trial]], metric: str) -> tuple[Summary, int]:
-    """Mean over classes, with the spread over seeds, and how many classes have the figure.
+    """Return the mean over classes with its spread over seeds, and the number of classes with a defined value.
 
-    A seed counts for the spread only when all those classes have it: the mean over other classes is another figure.
+    A seed counts for the spread only when all of these classes are defined with it: a mean over fewer classes is
+    another quantity.
     """
     defined = [
         values
@@ -91,12 +92,12 @@ def over_classes(by_class: Sequence[Sequence[Trial]], metric: str) -> tuple[Summ
         return summarize([]), 0
     mean = float(np.mean([np.mean(list(values.values())) for values in defined]))
     seeds = sorted(set.intersection(*(set(values) for values in defined)))
-    whole = summarize(float(np.mean([values[seed] for values in defined])) for seed in seeds)
-    return whole._replace(mean=mean), len(defined)
+    by_seed = summarize(float(np.mean([values[seed] for values in defined])) for seed in seeds)
+    return by_seed._replace(mean=mean), len(defined)
 
 
 def defect_rows(run: Run, config: str) -> list[DefectRow]:
-    """One row a class and defect type, in the order of the trials' own tables."""
+    """Return one row per class and defect type, in the order of the trials' own tables."""
     rows = []
     for name in run.classes(config):
         found = [(trial, row) for trial in run.of(config, name) for row in trial.defects]
@@ -116,13 +117,15 @@ def defect_rows(run: Run, config: str) -> list[DefectRow]:
 
 
 def shortfalls(run: Run) -> list[str]:
-    """What is not there, by config and class: `class 'bird' has 3 of 5 seeds (1 failed, 1 missing)`."""
+    """Return what is missing, by config and class: `class 'bird' has 3 of 5 seeds (1 failed, 1 missing)`."""
     sentences = []
     for config in run.configs:
         for name in run.classes(config):
-            ledger = counted(run.of(config, name))
-            if ledger["done"] < ledger["planned"]:
-                lost = ", ".join(f"{ledger[status]} {status}" for status in ("failed", "missing") if ledger[status])
+            counts = status_counts(run.of(config, name))
+            if counts[TrialStatus.DONE] < counts[PLANNED]:
+                absent = (TrialStatus.FAILED, TrialStatus.MISSING)
+                reasons = ", ".join(f"{counts[status]} {status}" for status in absent if counts[status])
                 where = f"config {config}, " if config else ""
-                sentences.append(f"{where}class '{name}' has {ledger['done']} of {ledger['planned']} seeds ({lost})")
+                seeds = f"{counts[TrialStatus.DONE]} of {counts[PLANNED]} seeds"
+                sentences.append(f"{where}class '{name}' has {seeds} ({reasons})")
     return sentences

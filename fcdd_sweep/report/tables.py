@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -11,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.run_files import Run, Trial, counted
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, TableRow, Trial, status_counts
 from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,
@@ -25,22 +24,37 @@ from fcdd_sweep.report.summaries import (
 )
 from fcdd_sweep.report.text import INTERVAL_RULE, interval_text, spread_text
 from fcdd_sweep.results import schemas, tree
-from fcdd_sweep.results.files import write_rows, write_text
+from fcdd_sweep.results.files import table_from_rows, write_atomically, write_rows, write_text
 
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
+_SUMMARY_FIELDS = (
+    *((name, pa.string()) for name in ("config", "level", "normal_class")),
+    *((name, pa.int64()) for name in (PLANNED, *(status.value for status in COUNTED))),
+)
+_DEFECT_FIELDS = (
+    *((name, pa.string()) for name in ("config", "normal_class", "defect")),
+    ("images", pa.int64()),
+)
+_DEFECT_METRICS = ("image_auroc", "pixel_auroc")
 
 
-def write_tables(run: Run, shown: Run | None = None, notes: Sequence[str] = ()) -> None:
-    """Write all four into the run's directory: every trial, the figures of those shown, and notes above them."""
-    shown = shown or run
+def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = ()) -> None:
+    """Write the four tables into the run's directory.
+
+    Args:
+        run: its trials are listed in `trials.parquet`.
+        reported: the run with the trials whose test metrics may be shown; None for all of them.
+        notes: sentences for the top of `summary.md`.
+    """
+    reported = reported or run
     write_trials(run.path / tree.TRIALS, run.trials)
-    write_text(run.path / SUMMARY_CSV, summary_csv(shown))
-    write_text(run.path / SUMMARY_MD, summary_markdown(shown, notes))
-    write_text(run.path / DEFECTS_CSV, defects_csv(shown))
+    write_csv(run.path / SUMMARY_CSV, summary_table(reported))
+    write_text(run.path / SUMMARY_MD, summary_markdown(reported, notes))
+    write_csv(run.path / DEFECTS_CSV, defects_table(reported))
 
 
 def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """One row a planned trial; what a failed or missing trial does not have is null."""
+    """Write one row per planned trial; what a failed or missing trial does not have is null."""
     kinds = parameter_kinds(trials)
     fixed = [name for name, *_ in schemas.TRIALS_FIXED]
     rows = []
@@ -52,7 +66,7 @@ def write_trials(path: Path, trials: Sequence[Trial]) -> None:
 
 
 def parameter_kinds(trials: Iterable[Trial]) -> dict[str, pa.DataType]:
-    """The column type of each of the configs' parameters; text where values are mixed or nested."""
+    """Return the column type of each of the configs' parameters."""
     values: dict[str, list[Any]] = {}
     for trial in trials:
         for key, value in trial.parameters.items():
@@ -61,7 +75,7 @@ def parameter_kinds(trials: Iterable[Trial]) -> dict[str, pa.DataType]:
 
 
 def column_kind(values: Sequence[Any]) -> pa.DataType:
-    """The column type of a parameter's values; text where they are mixed or nested."""
+    """Return the column type of a parameter's values; text where they are mixed or nested."""
     types = {type(value) for value in values if value is not None}
     for allowed, kind in (({bool}, schemas.FLAG), ({int}, schemas.INT), ({int, float}, schemas.REAL)):
         if types and types <= allowed:
@@ -70,117 +84,126 @@ def column_kind(values: Sequence[Any]) -> pa.DataType:
 
 
 def as_cell(value: Any, kind: pa.DataType) -> Any:
-    """A parameter's value in a column of this type."""
+    """Return a parameter's value as a column of this type holds it."""
     if kind != schemas.TEXT or value is None or isinstance(value, str):
         return value
     return json.dumps(value)
 
 
-def summary_csv(run: Run) -> str:
-    """A row a class and a row for the mean over classes; undefined figures are empty."""
+def write_csv(path: Path, table: pa.Table) -> Path:
+    """Write a table with its header; null is an empty cell, text is in quotes, a number has all of its digits."""
+    return write_atomically(path, lambda temporary: pyarrow.csv.write_csv(table, temporary))
+
+
+def summary_table(run: Run) -> pa.Table:
+    """Return one row per config and class, and one for the mean over a config's classes; undefined is null."""
     rows = []
     for row in (row for config in run.configs for row in summary_rows(run, config)):
         level = "class" if row.normal_class is not None else "mean over classes"
-        cells = {"config": row.config, "level": level, "normal_class": row.normal_class or "", **row.ledger}
+        cells: TableRow = {"config": row.config, "level": level, "normal_class": row.normal_class or "", **row.counts}
         for metric in SUMMARY_METRICS:
-            cells |= _csv_figure(metric, row.figures[metric]) | {f"{metric}_classes": row.classes[metric]}
+            cells |= summary_cells(metric, row.metrics[metric]) | {f"{metric}_classes": row.classes[metric]}
         rows.append(cells)
-    return _csv(rows)
+    fields = list(_SUMMARY_FIELDS)
+    for metric in SUMMARY_METRICS:
+        fields += [*summary_fields(metric), (f"{metric}_classes", pa.int64())]
+    return table_from_rows(rows, pa.schema(fields))
 
 
-def defects_csv(run: Run) -> str:
-    """A row a class and defect type, over seeds; undefined figures are empty."""
-    return _csv(
-        [
-            {"config": row.config, "normal_class": row.normal_class, "defect": row.defect, "images": row.images}
-            | _csv_figure("image_auroc", row.image_auroc)
-            | _csv_figure("pixel_auroc", row.pixel_auroc)
-            for config in run.configs
-            for row in defect_rows(run, config)
-        ]
-    )
+def defects_table(run: Run) -> pa.Table:
+    """Return one row per config, class and defect type, over seeds; undefined is null."""
+    rows = [
+        {"config": row.config, "normal_class": row.normal_class, "defect": row.defect, "images": row.images}
+        | summary_cells("image_auroc", row.image_auroc)
+        | summary_cells("pixel_auroc", row.pixel_auroc)
+        for config in run.configs
+        for row in defect_rows(run, config)
+    ]
+    fields = [*_DEFECT_FIELDS, *(field for metric in _DEFECT_METRICS for field in summary_fields(metric))]
+    return table_from_rows(rows, pa.schema(fields))
 
 
-def _csv_figure(name: str, summary: Summary) -> dict[str, Any]:
-    parts = summary._asdict().items()
-    return {f"{name}_{part}": "" if isinstance(v, float) and math.isnan(v) else v for part, v in parts}
+def summary_fields(metric: str) -> list[tuple[str, pa.DataType]]:
+    """Return the columns of a metric's summary: `image_auroc_mean`, `_std`, `_n`, `_low`, `_high`."""
+    return [(f"{metric}_{part}", pa.int64() if part == "n" else pa.float64()) for part in Summary._fields]
 
 
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+def summary_cells(metric: str, summary: Summary) -> TableRow:
+    """Return the cells of `summary_fields`; NaN is null."""
+    values = summary._asdict().items()
+    return {f"{metric}_{part}": None if math.isnan(value) else value for part, value in values}
 
 
 def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
-    """The same for readers: what is missing first, then the tables."""
-    ledger = counted(run.trials)
-    parts = [f"# {run.path.name}", ", ".join(f"{count} {status}" for status, count in ledger.items()) + " trials."]
+    """Return the summary for readers: notes and what is missing first, then the tables."""
+    counts = status_counts(run.trials)
+    parts = [f"# {run.path.name}", ", ".join(f"{count} {status}" for status, count in counts.items()) + " trials."]
     parts += notes
-    parts += [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]
+    if missing := [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]:
+        parts.append("\n".join(missing))
     if len(run.configs) > 1:
         rows = [mean_row(run, config) for config in run.configs]
-        parts += ["## Configs, mean over classes", _markdown_table(rows, [row.config for row in rows], "config")]
+        parts += ["## Configs, mean over classes", _summary_markdown(rows, [row.config for row in rows], "config")]
     for config in run.configs:
         parts += _config_markdown(run, config)
     parts.append(
         "Mean ± sample standard deviation over n seeds, and the 95% interval of the mean (Student's t); n/a is "
-        "undefined. Over classes: the mean of the classes' means; spread, interval and n over the seeds that all "
+        "undefined. Over classes: the mean of the classes' means; spread, interval and n are over the seeds that all "
         f"classes have. {INTERVAL_RULE}"
     )
-    return "\n\n".join(parts).replace("\n\n- ", "\n- ").replace(" trials.\n- ", " trials.\n\n- ") + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def _config_markdown(run: Run, config: str) -> list[str]:
     rows = summary_rows(run, config)
     names = [row.normal_class or f"**{mean_name(row, len(run.classes(config)))}**" for row in rows]
-    parts = [f"## {config or 'Classes'}", _markdown_table(rows, names, "class")]
+    parts = [f"## {config or 'Classes'}", _summary_markdown(rows, names, "class")]
     if defects := defect_rows(run, config):
         parts += ["### By defect type", _defect_markdown(defects)]
     return parts
 
 
 def mean_name(row: SummaryRow, classes: int) -> str:
-    """`mean over classes`, and how many of them when some have no figure."""
+    """Return `mean over classes`, with the number of classes when some are undefined."""
     most = max(row.classes.values())
     return "mean over classes" if most == classes else f"mean over {most} of {classes} classes"
 
 
-def _markdown_table(rows: Sequence[SummaryRow], names: Sequence[str], first: str) -> str:
-    shown = shown_figures(rows)
-    lines = [[first, "planned", "done", "failed", "missing", *(SUMMARY_METRICS[metric] for metric in shown)]]
-    for name, row in zip(names, rows, strict=True):
-        lines.append([name, *map(str, row.ledger.values()), *(_cell(row.figures[metric]) for metric in shown)])
-    return _markdown(lines)
+def _summary_markdown(rows: Sequence[SummaryRow], names: Sequence[str], first: str) -> str:
+    metrics = summary_metrics(rows)
+    head = [first, PLANNED, *COUNTED, *(SUMMARY_METRICS[metric] for metric in metrics)]
+    body = [
+        [name, *map(str, row.counts.values()), *(_markdown_cell(row.metrics[metric]) for metric in metrics)]
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return _markdown_table(head, body)
 
 
-def shown_figures(rows: Sequence[SummaryRow]) -> list[str]:
-    """The image figures always; the pixel figures where any row has them."""
-    return [name for name in SUMMARY_METRICS if name.startswith("image") or any(row.figures[name].n for row in rows)]
+def summary_metrics(rows: Sequence[SummaryRow]) -> list[str]:
+    """Return the metrics that a table shows: those of images always, those of pixels where any row has them."""
+    return [name for name in SUMMARY_METRICS if name.startswith("image") or any(row.metrics[name].n for row in rows)]
 
 
 def _defect_markdown(rows: Sequence[DefectRow]) -> str:
-    shown = defect_figures(rows)
-    lines = [["class", "defect", "images", *(SUMMARY_METRICS[metric] for metric in shown)]]
-    for row in rows:
-        figures = (spread_text(getattr(row, metric)) for metric in shown)
-        lines.append([row.normal_class, row.defect, str(row.images), *figures])
-    return _markdown(lines)
+    metrics = defect_metrics(rows)
+    head = ["class", "defect", "images", *(SUMMARY_METRICS[metric] for metric in metrics)]
+    body = [
+        [row.normal_class, row.defect, str(row.images), *(spread_text(getattr(row, metric)) for metric in metrics)]
+        for row in rows
+    ]
+    return _markdown_table(head, body)
 
 
-def defect_figures(rows: Sequence[DefectRow]) -> list[str]:
-    """As `shown_figures`, for defect types."""
-    return ["image_auroc", *(["pixel_auroc"] if any(row.pixel_auroc.n for row in rows) else [])]
+def defect_metrics(rows: Sequence[DefectRow]) -> list[str]:
+    """Return the metrics that a table of defect types shows, chosen as in `summary_metrics`."""
+    return [metric for metric in _DEFECT_METRICS if metric.startswith("image") or any(r.pixel_auroc.n for r in rows)]
 
 
-def _cell(summary: Summary) -> str:
+def _markdown_cell(summary: Summary) -> str:
     return f"{spread_text(summary)} {interval_text(summary)}".strip()
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    head, *body = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+def _markdown_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (head, *body)]
     rule = [":---", *["---:"] * (len(head) - 1)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (lines[0], rule, *lines[1:]))

@@ -1,4 +1,4 @@
-"""Numbers as text. What is undefined is n/a, never 0 or 1."""
+"""Numbers as text. An undefined number is n/a, never 0 or 1."""
 
 from __future__ import annotations
 
@@ -8,46 +8,47 @@ from fcdd_sweep.metrics.statistics import Summary
 
 NOT_DEFINED = "n/a"
 LEAST_FOR_INTERVAL = 3
-"""Seeds from which on an interval is shown; the CSV files hold it from two on."""
-INTERVAL_RULE = "With two seeds the interval is n/a: Student's t makes it 9 standard deviations either way."
+"""Number of seeds from which on an interval is shown; the CSV files hold it from two on."""
+INTERVAL_RULE = "With two seeds the interval is n/a: Student's t makes it 9 standard deviations on either side."
+UNPAIRED = "no seed has all classes"
 
 
-def figure_text(value: float | None) -> str:
-    """Three decimals, or n/a."""
+def metric_text(value: float | None) -> str:
+    """Return three decimals, or n/a."""
     return NOT_DEFINED if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def score_text(score: float) -> str:
-    """Three digits, and few characters: it stands below a small picture."""
+    """Return two or three digits in few characters, to fit below a small image."""
     if score and not 0.001 <= abs(score) < 1000:
         return f"{score:.1e}".replace("e-0", "e-").replace("e+0", "e")
     return f"{score:.3g}"
 
 
 def spread_text(summary: Summary) -> str:
-    """`0.912 ± 0.013 (n=5)`; a single value has no spread."""
+    """Return `0.912 ± 0.013 (n=5)`; a single value has no spread."""
     if math.isnan(summary.mean):
         return NOT_DEFINED
     if not summary.n:
-        return f"{figure_text(summary.mean)} (no seed has all classes)"
+        return f"{metric_text(summary.mean)} ({UNPAIRED})"
     return f"{mean_text(summary)} (n={summary.n})"
 
 
 def mean_text(summary: Summary) -> str:
-    """`0.912 ± 0.013`; what `count_text` says must stand beside it."""
+    """Return `0.912 ± 0.013`; show `count_text` beside it."""
     spread = "" if math.isnan(summary.std) else f" ± {summary.std:.3f}"
-    return f"{figure_text(summary.mean)}{spread}"
+    return f"{metric_text(summary.mean)}{spread}"
 
 
 def count_text(summary: Summary) -> str:
-    """`[0.896, 0.928] n=5`: what stands below a mean; nothing where there is none."""
+    """Return `[0.896, 0.928] n=5`, for below a mean; nothing where there is no mean."""
     if math.isnan(summary.mean):
         return ""
-    return f"{interval_text(summary)} n={summary.n}".strip() if summary.n else "no seed has all classes"
+    return f"{interval_text(summary)} n={summary.n}".strip() if summary.n else UNPAIRED
 
 
 def interval_text(summary: Summary) -> str:
-    """`[0.896, 0.928]`; `[n/a]` where it would tell nothing (`INTERVAL_RULE`); nothing when there is none."""
+    """Return `[0.896, 0.928]`; `[n/a]` for too few values (`INTERVAL_RULE`), nothing for one."""
     if math.isnan(summary.low):
         return ""
     return f"[{summary.low:.3f}, {summary.high:.3f}]" if summary.n >= LEAST_FOR_INTERVAL else f"[{NOT_DEFINED}]"

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.locations import RemotePath, StorageError
 
 Location = Path | RemotePath
@@ -88,21 +88,17 @@ def check_reachable(place: Location) -> None:
         store, path = _open(bucket)
         exists = not path or store.get_file_info(path).type != fs.FileType.NotFound
     except pa.ArrowException as error:
-        problem = Problem(str(place), f"the address is not understood ({_brief(error)})", "", _SEE_DOCS)
+        problem = Problem(str(place), f"the address is not understood ({short_error(error)})", "", _SEE_DOCS)
         raise InputError(problem) from error
     except OSError as error:
         what = "cannot be reached" if is_transient(error) else "cannot be used"
-        raise InputError(Problem(str(place), f"the storage {what} ({_brief(error)})", "", _SEE_DOCS)) from error
+        raise InputError(Problem(str(place), f"the storage {what} ({short_error(error)})", "", _SEE_DOCS)) from error
     if not exists:
         step = "Create it with the tools of its provider: fcdd_sweep creates no buckets"
         raise InputError(Problem(str(place), f"there is no bucket {place.root}", next_step=step))
 
 
 _SEE_DOCS = "See docs/storage.md for addresses and credentials"
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 @lru_cache(maxsize=16)
@@ -136,15 +132,15 @@ def _with_retries(place: RemotePath, action: Callable[[Any, str], T], patience_s
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "No such object", str(place)) from error
         except pa.ArrowInvalid as error:
-            raise StorageError(f"{place}: {_brief(error)}") from error
+            raise StorageError(f"{place}: {short_error(error)}") from error
         except OSError as error:
             spent = time.monotonic() - started
             if not is_transient(error):
-                raise StorageError(f"{place}: {_brief(error)}") from error
+                raise StorageError(f"{place}: {short_error(error)}") from error
             if spent + wait > patience_s:
-                raise StorageError(f"{place}: {_brief(error)}; tried for {spent:.0f} s") from error
+                raise StorageError(f"{place}: {short_error(error)}; tried for {spent:.0f} s") from error
             if wait == _FIRST_WAIT_S:
-                logger.warning("%s is unreachable, retrying for %.0f s: %s", place, patience_s, _brief(error))
+                logger.warning("%s is unreachable, retrying for %.0f s: %s", place, patience_s, short_error(error))
             time.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_S)
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.trial_spec import TrialSpec, digest
-from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.runners.data_transfer import (
@@ -80,7 +79,7 @@ class NodeRequirements:
             self.parcels.receive(self.bring)
             same = all(fingerprint_of(spec) == self.data[data_key(spec)] for spec in specs)
         except (InputError, OSError) as error:
-            return [Problem(host, f"the data cannot be had there: {_brief(error)}", "", _DATA_STEP)]
+            return [Problem(host, f"the data cannot be had there: {short_error(error)}", "", _DATA_STEP)]
         what = "the data there is not the driver's: files have other content"
         step = "Put the same data, or the same shared folder, on all machines"
         return [] if same else [Problem(host, what, "", step)]
@@ -155,12 +154,6 @@ def _of_run(mark: Location) -> tuple[Problem, ...]:
         what = f"{run_dir} cannot be used there ({error.strerror or error})"
         return (Problem(host, what, "", _SHARED_STEP),)
     return ()
-
-
-def _brief(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return name_list([f"{problem.where}: {problem.what}" for problem in error.problems])
-    return " ".join(str(error).split())[:300]
 
 
 def _release(name: str, of: dict[str, str]) -> str:

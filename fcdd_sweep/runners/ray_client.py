@@ -18,7 +18,7 @@ from pathlib import Path
 
 import ray
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.ray_session import answers
 from fcdd_sweep.runners.stop_signal import StopSignal
 
@@ -49,11 +49,12 @@ def run_on_head(address: str, arguments: Sequence[str], files: dict[str, str], s
         with stop.listening():
             return _listen(head, stop, say)
     except (ray.exceptions.RayError, ImportError) as error:
-        what = f"the head of the cluster cannot run the sweep ({_brief(error)})"
+        what = f"the head of the cluster cannot run the sweep ({short_error(error, keep_end=True)})"
         step = f"Have the same fcdd_sweep on the head as here. {_GUIDE}"
         raise InputError(Problem("--address", what, "", step)) from error
     except ConnectionError as error:
-        say(f"the connection to {address} is lost ({_brief(error)}); the same command goes on with what is missing")
+        reason = short_error(error, keep_end=True)
+        say(f"the connection to {address} is lost ({reason}); the same command goes on with what is missing")
         return _FAILED
     finally:
         ray.shutdown()
@@ -64,10 +65,10 @@ def _connect(address: str) -> None:
         answers(address.removeprefix("ray://"))
         _init(address)
     except (OSError, RuntimeError, ValueError) as error:
-        what = f"no Ray cluster answers at {address!r} ({_brief(error)})"
+        what = f"no Ray cluster answers at {address!r} ({short_error(error, keep_end=True)})"
         raise InputError(Problem("--address", what, "ray://HOST:PORT of its head, port 10001", _GUIDE)) from error
     except ImportError as error:
-        what = f"{address!r} needs Ray's client, which is not installed here ({_brief(error)})"
+        what = f"{address!r} needs Ray's client, which is not installed here ({short_error(error, keep_end=True)})"
         raise InputError(Problem("--address", what, "", "Install it: pip install 'ray[client]'")) from error
 
 
@@ -136,7 +137,3 @@ class _OnHead:
         if code >= 0:
             return code
         return _INTERRUPTED if code == -signal.SIGTERM else _FAILED
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[-300:]

@@ -13,7 +13,7 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, remove_tree
@@ -151,7 +151,7 @@ class ClusterMachines(Machines):
             if _gone(node, noticed_s):
                 del self._asked[node]
                 return []
-            what = f"the machine did not answer ({' '.join(str(error).split())[-300:]})"
+            what = f"the machine did not answer ({short_error(error, keep_end=True)})"
             return [Problem(self._asked[node], what, "", "See docs/clusters.md")]
         return problems
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.stop_signal import StopSignal, undisturbed
 
 _PREFIX = "fcdd-ray-"
@@ -110,7 +110,7 @@ def _join(address: str) -> None:
         answers(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = short_error(error)
         raise InputError(
             Problem(
                 "--address",

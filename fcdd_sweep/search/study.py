@@ -26,7 +26,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSettings
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.text import value_text
@@ -338,7 +338,7 @@ def _database(url: str) -> optuna.storages.BaseStorage:
     try:
         return RDBStorage(url)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        what = f"the database cannot be used ({' '.join(str(error).split())[:200]})"
+        what = f"the database cannot be used ({short_error(error, 200)})"
         raise InputError(Problem("search.storage", what, "a URL such as sqlite:///study.db, or null")) from error
 
 

@@ -20,8 +20,8 @@ from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec, canonical, identity
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.plan import Plan
-from fcdd_sweep.report.live_status import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.report.run_files import read_index
+from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.attempts import LEAF
 from fcdd_sweep.results.storage import check_reachable

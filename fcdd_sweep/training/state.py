@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.result import EpochRecord
 
@@ -137,7 +138,7 @@ class TrainingState:
             self.started = now - state_dict["train_time_s"]
             self.epoch_started = now - state_dict["epoch_time_s"]
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StateError(f"it does not fit this network and its training ({_first_line(error)})") from error
+            raise StateError(f"it does not fit this network and its training ({short_error(error, 120)})") from error
 
 
 def _copied(value: Any) -> Any:
@@ -175,7 +176,7 @@ def read_plain(path: Path) -> Mapping[str, Any]:
     except OSError:
         raise
     except Exception as error:  # an unpickler may raise anything for bytes that are no pickle
-        raise StateError(f"it is not a file of tensors ({_first_line(error)})") from error
+        raise StateError(f"it is not a file of tensors ({short_error(error, 120)})") from error
     if not isinstance(plain, dict):
         raise StateError("it does not hold the state of a training")
     return plain
@@ -197,8 +198,3 @@ def checked_state(state: object) -> dict[str, Any]:
             "from it, use the version of fcdd_sweep that wrote it"
         )
     return state
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:120] if text else type(error).__name__

@@ -13,7 +13,7 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.trial_spec import slug
-from fcdd_sweep.report import summaries, tables
+from fcdd_sweep.report import summaries
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
@@ -50,7 +50,7 @@ def test_summary_has_the_known_figures(reported):
 
 def test_spread_over_classes_is_that_of_whole_seeds(reported):
     run = read_run(reported[0])
-    found = summaries.mean_row(run, "").figures["image_auroc"]
+    found = summaries.mean_row(run, "").metrics["image_auroc"]
     seeds = [(1.0 + 0.8) / 2, (0.95 + 0.75) / 2]
     assert found.std == pytest.approx(np.std(seeds, ddof=1))
 
@@ -201,27 +201,6 @@ def test_configs_have_their_own_folders_and_are_compared(tmp_path):
     assert [float(mean) for mean in means] == pytest.approx([1.0, 0.95])
 
 
-def test_settings_that_differ_are_told_by_config():
-    from fcdd_sweep.report.experiment_file import overview
-    from fcdd_sweep.report.run_files import Run, Trial
-
-    def run(rates):
-        trials = tuple(
-            Trial(
-                {"config": f"rate-{rate}", "parameters": f'{{"training.learning_rate": {rate}}}', "normal_class": "c"},
-                "missing",
-            )
-            for rate in rates
-        )
-        text = "training: {optimizer: sgd, learning_rate: 7, epochs: 2}"
-        return dict(overview(Run(None, trials, (), 0, text, {})))
-
-    assert run([1, 2])["optimizer, learning rate"] == "sgd, 1 (rate-1); sgd, 2 (rate-2)"
-    assert run([1, 2])["epochs"] == "2"
-    assert run(range(5))["optimizer, learning rate"] == "by config: " + "; ".join(f"sgd, {rate}" for rate in range(5))
-    assert overview(Run(None, (), (), 0, "a: [", {})) == [] == overview(Run(None, (), (), 0, "", {}))
-
-
 def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_config(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1], configs={"a": {"x": 1}, "b": {"x": 2}})
     run.finish("a", "brick", 0).finish("a", "brick", 1).fail("b", "brick", 1)
@@ -242,14 +221,14 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path, name):
     path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
     (path / name).mkdir()
     (path / name / "something").write_text("")
-    with pytest.raises(InputError, match=f"r/{name}: the report cannot be written there .*directory.*Move away"):
+    with pytest.raises(InputError, match=f"r/{name}: cannot write the report .*directory.*Move away"):
         aggregate(path)
     assert not [file for file in path.rglob(".*-*") if file.is_file()]
 
 
 def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
     with pytest.raises(
-        InputError, match=r"is no run's directory: plan.parquet cannot be read .*plan.parquet is missing"
+        InputError, match=r"is not a run directory: plan.parquet cannot be read .*plan.parquet is missing"
     ):
         aggregate(tmp_path)
 
@@ -260,29 +239,6 @@ def test_names_with_bars_stay_in_their_table_cells(tmp_path):
     assert "| a\\|b |" in (path / "summary.md").read_text()
 
 
-def test_means_over_incomplete_seeds_have_no_spread():
-    def trial(seed, value):
-        return fakes_trial(seed, {"image_auroc": value})
-
-    found, classes = summaries.over_classes(
-        [[trial(0, 0.5), trial(1, None)], [trial(0, None), trial(1, 0.9)]], "image_auroc"
-    )
-    assert classes == 2 and found.mean == pytest.approx(0.7)
-    assert found.n == 0 and math.isnan(found.std)
-
-
-def fakes_trial(seed, metrics):
-    from fcdd_sweep.report.run_files import Trial
-
-    return Trial({"seed": seed, "normal_class": "c", "config": ""}, "done", metrics=metrics)
-
-
-def test_parameters_that_are_lists_become_text():
-    trial = fakes_trial(0, {})
-    trial.plan["parameters"] = '{"training.schedule.milestones": [1, 2], "seeds": null}'
-    assert set(tables.parameter_kinds([trial]).values()) == {pa.string()}
-
-
 def test_everything_is_drawn_again_where_torch_and_ray_cannot_be_imported(tmp_path):
     path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
     code = (
@@ -291,7 +247,7 @@ def test_everything_is_drawn_again_where_torch_and_ray_cannot_be_imported(tmp_pa
         "from pathlib import Path\n"
         "from fcdd_sweep.report.aggregate import aggregate\n"
         f"print(aggregate(Path({str(path)!r}), redraw=True))\n"
-        "from fcdd_sweep.metrics import color, curves, pictured, pixels, ranking, seeds, upsampling\n"
+        "from fcdd_sweep.metrics import cell_counts, curves, heatmap_values, ranking, shown_images, statistics\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from fcdd_sweep.report import tables
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.report import run_files, tables
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.report.run_files import read_run
+from fcdd_sweep.report.run_files import Trial, read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import read_table, write_rows
+from fcdd_sweep.results.states import TrialStatus
+from tests import fakes
 from tests.fakes import FakeRun, csv_rows
 
 
@@ -53,7 +58,7 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
     (problem,) = found.problems
     assert message in problem and problem.startswith("normal_brick/it_1 (class brick, seed 1) counts as missing")
     unusable = "metrics" in message or "another" in message  # then the sweep finds that out itself
-    assert problem.endswith("Run the same command again." if unusable else "and run the same command again.")
+    assert problem.endswith("Rerun the same command." if unusable else "and rerun the same command.")
     tables.write_tables(found)
     (row,) = csv_rows(path / "summary.csv")
     assert (row["done"], row["missing"], row["image_auroc_n"]) == ("1", "1", "1")
@@ -92,7 +97,7 @@ def test_a_trial_is_found_where_the_index_says(tmp_path):
 def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).finish("", "brick", 1)
     page = aggregate(run.write()).read_text()
-    assert "1 finished trials are no longer in the plan" in page and "seed 1" not in page
+    assert "Not shown: 1 finished trial no longer in the plan." in page and "seed 1" not in page
 
 
 @pytest.mark.parametrize("loss", [lambda index: index.write_bytes(b"broken"), lambda index: index.unlink()])
@@ -121,10 +126,41 @@ def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()
     (path / "normal_brick/it_1" / tree.MAPS).unlink()
-    heard = []
-    page = aggregate(path, redraw=True, tell=heard.append).read_text()
-    assert heard[0] == "normal_brick/it_1: its pictures could not be drawn (maps.npz is missing)"
-    assert all(sentence in page for sentence in heard)
+    warnings = []
+    page = aggregate(path, redraw=True, warn=warnings.append).read_text()
+    assert warnings[0] == "normal_brick/it_1: its figures cannot be drawn (maps.npz is missing)"
+    assert all(sentence in page for sentence in warnings)
     command = [sys.executable, "-m", "fcdd_sweep", "aggregate", str(path), "--redraw"]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert heard[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"
+    assert warnings[0] in result.stderr and result.stdout == f"report: {path / 'report.html'}\n"
+
+
+def done_trial(seed, metrics):
+    """Return a finished trial of class `c` with these metrics."""
+    plan = {"seed": seed, "normal_class": "c", "config": "", "parameters": '{"x": 1}', "leaf": f"normal_c/it_{seed}"}
+    return Trial(plan, TrialStatus.DONE, metrics=metrics)
+
+
+def test_a_trial_names_itself_and_its_class_folder():
+    trial = done_trial(3, {"image_auroc": 0.5, "pixel_auroc": None})
+    assert (trial.label, trial.class_folder, trial.seed, trial.parameters) == ("c", "normal_c", 3, {"x": 1})
+    assert trial.value("image_auroc") == 0.5 and np.isnan(trial.value("pixel_auroc")) and np.isnan(trial.value("ap"))
+
+
+def test_counts_hold_every_state_of_a_report():
+    trials = [done_trial(0, {}), done_trial(1, {}), Trial({}, TrialStatus.FAILED)]
+    assert run_files.status_counts(trials) == {"planned": 3, "done": 2, "failed": 1, "missing": 0}
+
+
+def test_a_file_that_cannot_be_written_is_an_input_error_that_names_it(tmp_path):
+    with pytest.raises(InputError, match=r"x/summary.csv: cannot write the report \(No space left"):
+        with run_files.write_errors(tmp_path):
+            raise OSError(errno.ENOSPC, "No space left", "x/.0123abcd-summary.csv")
+
+
+def test_stored_curves_come_back_in_order(tmp_path):
+    fakes.write_leaf(tmp_path, fakes.key("", "brick", 0), size=16)
+    found = run_files.read_curves(tmp_path)
+    assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
+    assert (np.diff(found["pixel_roc"][0]) >= 0).all()
+    assert read_table(tmp_path / tree.CURVES).num_rows == sum(len(x) for x, _ in found.values())

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fcdd_sweep import cli
-from fcdd_sweep.report import live_status
-from fcdd_sweep.report.status import status_text, watch
+from fcdd_sweep.report.status import progress_lines, status_text, watch
+from fcdd_sweep.report.trial_costs import seconds_of, trial_costs
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import SweepProgress
 from fcdd_sweep.runners.events import EventFanout, Progress
@@ -117,9 +117,9 @@ def shown(**changes):
 
 
 def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
-    lines = live_status.live_lines(shown(), NOW)
+    lines = progress_lines(shown(), NOW)
     assert lines[0] == (
-        "running on head, told 0:03 ago: 2 done and 0 failed of 5 in this start, 1:00:00 gone, about 10:00 to go"
+        "running on head, updated 3 s ago, elapsed 1:00:00, about 10:00 left: 2 done and 0 failed of 5 in this start"
     )
     assert lines[1:4] == [
         "machines: n1",
@@ -130,28 +130,28 @@ def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
 
 
 def test_a_driver_that_has_not_written_for_long_is_told():
-    (line,) = live_status.live_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
-    assert line.startswith("the driver on head has not written for 12:00: it is dead, or cut off")
-    (line,) = live_status.live_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
+    (line,) = progress_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
+    assert line.startswith("the driver on head has not updated its progress for 12:00: it is dead, or cut off")
+    (line,) = progress_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
     assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
-    assert live_status.live_lines(None, NOW) == []
+    assert progress_lines(None, NOW) == []
 
 
 def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):
     lines = status_text(run_dir).splitlines()
-    assert "0.02 CPU-hours used by 1 finished trial, about 0.08 to go for 5 not finished" in lines
+    assert "0.02 CPU-hours used by 1 finished trial, about 0.08 left for 5 unfinished" in lines
     rows = list(files.read_index(run_dir).values())
     for row in rows:
         row |= {"wall_time_s": 7200.0, "device": "NVIDIA H100"} if row["status"] == "done" else {}
     files.write_rows(run_dir / tree.INDEX, rows, schemas.INDEX)
     (run_dir / tree.EXPERIMENT).write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
-    assert "0.50 GPU-hours used by 1 finished trial, about 2.50 to go for 5 not finished" in status_text(run_dir)
+    assert "0.50 GPU-hours used by 1 finished trial, about 2.50 left for 5 unfinished" in status_text(run_dir)
 
 
 def test_a_trial_costs_the_median_of_its_own_config():
     rows = [dict(status="done", config_id=c, wall_time_s=s) for c, s in (("a", 1.0), ("a", 3.0), ("b", 50.0))]
-    costs = live_status.trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
-    assert [live_status.seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
+    costs = trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
+    assert [seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
 
 
 def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
@@ -164,7 +164,7 @@ def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
         (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now, state=state)))
 
     (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now)))
-    watch(run_dir, 2.0, shown.append, nap)
+    watch(run_dir, 2.0, shown.append, sleep=nap)
     assert naps == [2.0] * 3 and len(shown) == 4
     assert "running on head" in shown[0] and "no sweep is running" in shown[-1]
 
@@ -173,7 +173,7 @@ def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys
     assert cli.main(["status", str(run_dir), "--watch", "1"]) == 0
     (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written="2026-01-02T11:48:00+00:00")))
     assert cli.main(["status", str(run_dir), "--watch"]) == 0
-    assert "has not written for" in capsys.readouterr().out
+    assert "has not updated its progress for" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         cli.main(["status", str(run_dir), "--watch", "soon"])
     assert "at least 0.5" in capsys.readouterr().err

@@ -163,7 +163,7 @@ def test_a_run_of_baselines_has_none_of_its_own(finished):
 
 def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
     assert cli.main(["baselines", str(tmp_path), "--dry-run"]) == 2
-    assert "is no run's directory" in capsys.readouterr().err
+    assert "is not a run directory" in capsys.readouterr().err
 
 
 def test_what_would_run_is_told(tmp_path, capsys):
@@ -180,5 +180,5 @@ def test_baselines_run_on_the_cluster_that_is_named(finished, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(baselines, "run_sweep", run_elsewhere)
-    assert cli.main(["baselines", str(finished), "--address", "10.0.0.1:6379"]) == cli.INTERRUPTED
+    assert cli.main(["baselines", str(finished), "--address", "10.0.0.1:6379"]) == cli.ExitCode.INTERRUPTED
     assert (asked["address"], asked["run_dir"]) == ("10.0.0.1:6379", finished / "baselines")

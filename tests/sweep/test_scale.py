@@ -37,7 +37,7 @@ def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir
     assert (run_dir / "b" / "normal_tile" / "roc.pdf").is_file()
     assert [path for path in (run_dir / "c").rglob("*.pdf") if "it_" not in path.as_posix()] == []
     assert not (run_dir / "c" / "normal_brick" / "heatmaps.png").exists()
-    assert "c,class,brick," in (run_dir / "summary.csv").read_text()
+    assert '"c","class","brick",' in (run_dir / "summary.csv").read_text()
     assert files.read_table(run_dir / tree.TRIALS)["status"].to_pylist() == ["done"] * 6
 
 

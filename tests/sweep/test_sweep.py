@@ -265,7 +265,7 @@ def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_go_on(tmp_path, monkeypatch)
     output, _ = started.communicate(timeout=60)
     assert started.returncode == 130
     assert "interrupted: 0 of 4 trials done, 0 failed, 4 missing" in output
-    assert "The same command goes on: finished trials are kept" in output
+    assert "Rerun the same command to continue: finished trials are kept" in output
     assert "Traceback" not in output
     listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
     assert str(temporary) not in listed

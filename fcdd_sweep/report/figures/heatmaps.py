@@ -1,4 +1,4 @@
-"""Heatmap pictures: which test images stand in them, and their heatmaps as colors."""
+"""Heatmap figures: which images they show, and their anomaly maps as colored heatmaps."""
 
 from __future__ import annotations
 
@@ -22,12 +22,25 @@ Scale = Literal["local", "global"]
 ImageIndices = npt.NDArray[np.int64]
 LABEL_NAMES = ("nominal", "anomalous")
 NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
-"""What is said of an anomaly without a map: among test images, and among training samples, which are given one."""
+"""Text on the gray cell of an anomaly without a map: a test image, and a training sample, all of which is anomalous."""
 
 
 @dataclass(frozen=True)
-class LeafMaps:
-    """Images of one trial with their anomaly maps; row i of each array is the same image (`tree.MAPS`)."""
+class TrialMaps:
+    """Images of one trial with their anomaly maps; row i of each array is the same image. See `tree.MAPS`.
+
+    Attributes:
+        path: (M,) identifies an image in every trial of the data set.
+        label: (M,) 0 nominal, 1 anomalous.
+        score: (M,) anomaly scores.
+        anomaly_maps: (M, U, V) as the network returns them.
+        images: (M, C, S, S) before normalization.
+        gt_maps: (M, S, S), 1 where anomalous; None when the data has no maps.
+        geometry: how anomaly maps become heatmaps.
+        reference_quantiles: (1001,) of the heatmaps of the reference set.
+        blurred: whether heatmaps are shown blurred.
+        shared_range: whether training images share one range of brightness.
+    """
 
     path: npt.NDArray[np.str_]
     label: npt.NDArray[np.int8]
@@ -35,16 +48,16 @@ class LeafMaps:
     anomaly_maps: npt.NDArray[np.float32]
     images: npt.NDArray[np.uint8]
     gt_maps: npt.NDArray[np.uint8] | None
-    place: MapGeometry
+    geometry: MapGeometry
     reference_quantiles: npt.NDArray[np.float32]
     blurred: bool = False
     shared_range: npt.NDArray[np.bool_] | bool = False
 
     def rows_of(self, path: npt.NDArray[np.str_]) -> ImageIndices:
-        """Where the images of these paths lie.
+        """Return the rows of the images with these paths.
 
         Raises:
-            ValueError: an image is not among those that were kept.
+            ValueError: an image was not kept.
         """
         row = {name: i for i, name in enumerate(self.path.tolist())}
         absent = [name for name in path.tolist() if name not in row]
@@ -53,11 +66,11 @@ class LeafMaps:
         return np.array([row[name] for name in path.tolist()], dtype=np.int64)
 
     def heatmaps(self, rows: ImageIndices) -> npt.NDArray[np.float32]:
-        """(n, S, S) upsampled anomaly maps, before coloring."""
-        return self.place.heatmaps(self.anomaly_maps[rows], blurred=self.blurred)
+        """Return (n, S, S) upsampled anomaly maps, before coloring."""
+        return self.geometry.heatmaps(self.anomaly_maps[rows], blurred=self.blurred)
 
     def colored(self, rows: ImageIndices, quantile: float, scale: Scale) -> npt.NDArray[np.uint8]:
-        """(n, S, S, 3); `local` by each heatmap's own range, `global` by that of the reference set."""
+        """Return (n, S, S, 3) colors; `local` spans each heatmap's own range, `global` that of the reference set."""
         heatmaps = self.heatmaps(rows)
         if scale == "global":
             low, high = heatmap_values.global_range(self.reference_quantiles, quantile)
@@ -66,59 +79,66 @@ class LeafMaps:
         return as_colors(np.array(own).reshape(heatmaps.shape))
 
     def legend(self, quantile: float, scale: Scale) -> ColorScale:
-        """What blue and red mean."""
+        """Return the meaning of blue and red."""
         if scale == "local":
             return local_scale(quantile)
         return global_scale(*heatmap_values.global_range(self.reference_quantiles, quantile))
 
 
 def local_scale(quantile: float) -> ColorScale:
-    """The ends of the colors where each heatmap has its own range."""
+    """Return the ends of the colors where each heatmap has its own range."""
     return ColorScale("its\nminimum", f"its {quantile:g}\nquantile")
 
 
 def global_scale(low: float, high: float) -> ColorScale:
-    """The ends of the colors of a range that heatmaps share."""
+    """Return the ends of the colors where heatmaps share a range."""
     return ColorScale(f"{low:.2g}", f"≥ {high:.2g}")
 
 
 _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
-_PLACE = ("receptive_field", "kernel_std_px", "blur_size_px")
+_GEOMETRY = ("receptive_field", "kernel_std_px", "blur_size_px")
 
 
-def read_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
-    """The test images in `maps.npz` of a leaf; `blurred` says whether their heatmaps are shown blurred."""
+def read_maps(leaf: Path, *, blurred: bool = False) -> TrialMaps:
+    """Return the test images in a leaf's `maps.npz`.
+
+    Args:
+        leaf: the trial's folder.
+        blurred: whether their heatmaps are shown blurred.
+    Raises:
+        OSError, ValueError, BadZipFile: the file is missing or damaged.
+    """
     return _maps(leaf, "", _ARRAYS, blurred=blurred)
 
 
-def read_training_maps(leaf: Path, *, blurred: bool = False) -> LeafMaps:
-    """The training samples in `maps.npz` of a leaf; their paths are numbers from 0."""
+def read_training_maps(leaf: Path, *, blurred: bool = False) -> TrialMaps:
+    """Return the training samples in a leaf's `maps.npz`, see `read_maps`; their paths are numbers from 0."""
     return _maps(leaf, "train_", (*_ARRAYS[1:], "shared_range"), blurred=blurred)
 
 
-def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> LeafMaps:
+def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> TrialMaps:
     quantiles = "blurred_quantiles" if blurred else "reference_quantiles"
-    wanted = [*_PLACE, *(prefix + name for name in (*names, quantiles))]
+    wanted = [*_GEOMETRY, *(prefix + name for name in (*names, quantiles))]
     arrays: dict[str, Any] = read_arrays(leaf / tree.MAPS, wanted)
     absent = set(wanted) - arrays.keys() - {f"{prefix}gt_maps"}
     if absent:
         raise ValueError(f"{tree.MAPS} lacks {', '.join(sorted(absent))}")
     size, jump, shift = arrays["receptive_field"].tolist()
     images = arrays[f"{prefix}images"]
-    place = MapGeometry(
+    geometry = MapGeometry(
         (int(size), int(jump), float(shift)),
         (int(images.shape[2]), int(images.shape[3])),
         float(arrays["kernel_std_px"]),
         int(arrays["blur_size_px"]),
     )
-    given: dict[str, Any] = {name: arrays.get(prefix + name) for name in names}
-    named = {"path": np.arange(len(images)).astype(str), **given}
-    return LeafMaps(**named, place=place, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
+    stored: dict[str, Any] = {name: arrays.get(prefix + name) for name in names}
+    named = {"path": np.arange(len(images)).astype(str), **stored}
+    return TrialMaps(**named, geometry=geometry, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
 
 
 @dataclass(frozen=True)
 class TestScores:
-    """Label and score of all test images, in the order of the test set: pictures are chosen among all of them."""
+    """Path, label and score of all test images, in the order of the test set: figures choose among all of them."""
 
     __test__ = False
 
@@ -128,6 +148,7 @@ class TestScores:
 
 
 def read_test_scores(leaf: Path) -> TestScores:
+    """Return the test images in a leaf's `scores.parquet`; held-out images are left out."""
     table = read_table(leaf / tree.SCORES)
     is_test = np.array(table["split"].to_pylist()) == "test"
     path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
@@ -135,17 +156,20 @@ def read_test_scores(leaf: Path) -> TestScores:
 
 
 def strip_of(
-    maps: LeafMaps, rows: ImageIndices, quantile: float, scale: Scale, title: str, mark: str = NO_MAP_MARK
+    maps: TrialMaps, rows: ImageIndices, quantile: float, scale: Scale, title: str, mark: str = NO_MAP_MARK
 ) -> Strip:
-    """Input, heatmap and, for anomalous images, ground-truth map (or `mark` on a gray one), with the scores."""
-    parts = [StripRow("input", as_rgb(maps.images[rows])), StripRow("heatmap", maps.colored(rows, quantile, scale))]
+    """Return input, heatmap and, for anomalous images, ground-truth map (`mark` on gray without one), with scores."""
+    strip_rows = [
+        StripRow("input", as_rgb(maps.images[rows])),
+        StripRow("heatmap", maps.colored(rows, quantile, scale)),
+    ]
     if maps.gt_maps is not None and (maps.label[rows] == 1).any():
-        parts.append(map_row("ground\ntruth", maps.gt_maps[rows], mark))
-    return Strip(title, tuple(parts), tuple(map(score_text, maps.score[rows].tolist())))
+        strip_rows.append(map_row("ground\ntruth", maps.gt_maps[rows], mark))
+    return Strip(title, tuple(strip_rows), tuple(map(score_text, maps.score[rows].tolist())))
 
 
-def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
-    """Six test images of one label, from the most nominal to the most anomalous by score; none without images."""
+def paper_strips(maps: TrialMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
+    """Return six test images of one label, from the lowest to the highest score; an empty list without images."""
     chosen = shown_images.equidistant(scores.label, scores.score, label)
     if not len(chosen):
         return []
@@ -154,9 +178,9 @@ def paper_strips(maps: LeafMaps, scores: TestScores, label: int, quantile: float
 
 
 def overview_strips(
-    maps: LeafMaps, scores: TestScores, quantile: float, what: str = "test images", mark: str = NO_MAP_MARK
+    maps: TrialMaps, scores: TestScores, quantile: float, what: str = "test images", mark: str = NO_MAP_MARK
 ) -> list[Strip]:
-    """The first 20 images of each label, and the ten most nominal and most anomalous of each."""
+    """Return the first 20 images of each label, and for each label the ten lowest and ten highest scores."""
     chosen = {f"first {name} {what}": shown_images.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
     for i, name in enumerate(LABEL_NAMES):
         ends = shown_images.extremes(scores.label, scores.score, i)
@@ -168,26 +192,26 @@ def overview_strips(
     ]
 
 
-def training_strips(maps: LeafMaps, quantile: float) -> list[Strip]:
-    """The overview of training samples after augmentation."""
+def training_strips(maps: TrialMaps, quantile: float) -> list[Strip]:
+    """Return the overview of training samples after augmentation, see `overview_strips`."""
     samples = TestScores(maps.path, maps.label, maps.score)
     return overview_strips(maps, samples, quantile, "training samples", WHOLE_MARK)
 
 
-def training_note(maps: LeafMaps) -> str:
-    """How training samples were made visible, for below their pictures."""
+def training_note(maps: TrialMaps) -> str:
+    """Return the note below figures of training samples: how they were made visible."""
     shown = (
-        "Local contrast is normalized, so the images' own level and contrast are gone: all samples here share one "
-        "range of brightness, that of the nominal ones."
+        "Local contrast normalization removes an image's own level and contrast: all samples here share one range of "
+        "brightness, that of the nominal ones."
         if maps.shared_range
-        else "In the images' own colors: the network's normalization is undone."
+        else "Shown in the images' own colors: the network's normalization is undone."
     )
     whole = maps.gt_maps is not None and (maps.gt_maps == NO_MAP).any()
     return f"{shown} Gray maps: trained as anomalous in every pixel." if whole else shown
 
 
-def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
-    """Training samples after augmentation: 20 nominal, then 20 anomalous with the maps they were trained on."""
+def preview_strips(maps: TrialMaps, columns: int = 10) -> list[Strip]:
+    """Return training samples after augmentation: 20 nominal, then 20 anomalous with the maps they were trained on."""
     strips = []
     for value, name in enumerate(LABEL_NAMES):
         own = shown_images.first(maps.label, value)
@@ -201,11 +225,11 @@ def preview_strips(maps: LeafMaps, columns: int = 10) -> list[Strip]:
     return strips
 
 
-def common_paths(maps: Sequence[LeafMaps]) -> npt.NDArray[np.str_]:
-    """The images that all of them kept, in the order of the first.
+def common_paths(maps: Sequence[TrialMaps]) -> npt.NDArray[np.str_]:
+    """Return the paths of the images that all of several trials kept, in the order of the first.
 
-    Images join by path: their numbers in the decoded data set depend on which classes the experiment names. The first
-    20 test images of each label are kept by every trial, so that there are some.
+    Images are joined by path: their index in the decoded data set depends on the classes that the experiment names.
+    Every trial keeps the first 20 test images of each label, so that trials of a class have images in common.
     """
     common = maps[0].path
     for each in maps[1:]:
@@ -214,15 +238,19 @@ def common_paths(maps: Sequence[LeafMaps]) -> npt.NDArray[np.str_]:
 
 
 def class_strips(
-    seeds: Sequence[tuple[str, LeafMaps]], quantile: float, nominal: int = 2, anomalous: int = 6
+    seeds: Sequence[tuple[str, TrialMaps]], quantile: float, nominal: int = 2, anomalous: int = 6
 ) -> list[Strip]:
-    """The same test images under every seed: input, a heatmap a seed, ground truth.
+    """Return the same test images under every seed: input, one heatmap per seed, ground truth.
 
-    The images are those that all the seeds kept, equidistant by mean score; each seed's heatmaps have the range of
-    its own reference set. None when the seeds have no image in common.
+    The images are chosen from those that all seeds kept, equidistant by mean score; each seed's heatmaps are colored
+    by the range of its own reference set.
 
     Args:
         seeds: name (`seed 0`) and maps of each trial of a class; at least one.
+        quantile: share of the values that the colors span.
+        nominal, anomalous: number of images of each label.
+    Returns:
+        One strip; an empty list when the seeds have no image in common.
     """
     maps = [each for _, each in seeds]
     common = common_paths(maps)
@@ -233,13 +261,10 @@ def class_strips(
     chosen = np.concatenate([shown_images.equidistant(label, score, value, counts[value]) for value in (0, 1)])
     if not len(chosen):
         return []
-    shown = [(each, own[chosen]) for each, own in zip(maps, rows, strict=True)]
-    parts = [StripRow("input", as_rgb(maps[0].images[shown[0][1]]))]
-    parts += [
-        StripRow(name, each.colored(own, quantile, "global"))
-        for (name, _), (each, own) in zip(seeds, shown, strict=True)
-    ]
+    strip_rows = [StripRow("input", as_rgb(maps[0].images[rows[0][chosen]]))]
+    for (name, each), own in zip(seeds, rows, strict=True):
+        strip_rows.append(StripRow(name, each.colored(own[chosen], quantile, "global")))
     if maps[0].gt_maps is not None:
-        parts.append(map_row("ground\ntruth", maps[0].gt_maps[shown[0][1]], NO_MAP_MARK))
+        strip_rows.append(map_row("ground\ntruth", maps[0].gt_maps[rows[0][chosen]], NO_MAP_MARK))
     captions = tuple(f"{LABEL_NAMES[label[i]]} {score_text(float(score[i]))}" for i in chosen)
-    return [Strip("the same test images under every seed, with their mean score", tuple(parts), captions)]
+    return [Strip("the same test images under every seed, with their mean score", tuple(strip_rows), captions)]

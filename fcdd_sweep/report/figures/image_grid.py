@@ -1,4 +1,4 @@
-"""Rows of small pictures: the one way in which images, heatmaps and ground-truth maps are drawn."""
+"""Strips: rows of small images, heatmaps and ground-truth maps, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from fcdd_sweep.report.figures.style import DPI, FAINT_INK, INK, SMALL_PT, TEXT_
 RgbImages = npt.NDArray[np.uint8]
 COLOR_MAP = "jet"
 FRAME = 190
-"""Gray level of the frame around each picture."""
+"""Gray level of the frame around each cell."""
 CELL_IN = 1.1
-"""Side of a picture in inches when six stand side by side: the width of a paper's text."""
+"""Side of a cell in inches with which six cells are as wide as a paper's text."""
 TITLE_IN = 4.8
-"""Room for the longest title, however few pictures stand below it."""
+"""Least width in inches: room for the longest title above few cells."""
 CHARACTER = 0.63
-"""Width of a character as a share of the size of the text, with a little air."""
+"""Width of a character as a share of the font size, with a small margin."""
 UNKNOWN = 128
-"""Gray level of a map that is not there."""
+"""Gray level of a map that does not exist."""
 ABSENT = 240
-"""Gray level of a picture that is not there."""
+"""Gray level of an image that does not exist."""
 _LINE_IN = 0.15
-"""Height of a line of a note."""
+"""Height of a line of a note, in inches."""
 
 
 class StripRow(NamedTuple):
     """A row of a strip.
 
     Attributes:
-        name: on its left.
+        name: text on its left.
         images: (n, S, S, 3) uint8.
-        marks: n short texts that stand on the pictures, empty where there is none; or none at all.
+        marks: n short texts drawn on the images, empty where there is none; or an empty tuple.
     """
 
     name: str
@@ -51,12 +51,12 @@ class StripRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures that stand side by side, in several rows: column i is one image.
+    """Rows of images below a title: column i is one image in several views.
 
     Attributes:
-        title: above the strip.
-        rows: n is the same in all.
-        captions: n short texts, such as scores; or none at all.
+        title: text above the strip.
+        rows: each with the same number n of images.
+        captions: n short texts below the rows, such as scores; or an empty tuple.
     """
 
     title: str
@@ -65,41 +65,42 @@ class Strip:
 
     @property
     def columns(self) -> int:
+        """Number of images in a row."""
         return len(self.rows[0].images)
 
 
 @dataclass(frozen=True)
 class ColorScale:
-    """What the ends of the color map stand for."""
+    """Texts at the ends of the color bar."""
 
     low: str
     high: str
 
 
 def as_rgb(images: npt.NDArray[Any]) -> RgbImages:
-    """(n, C, S, S) uint8 with one or three channels as (n, S, S, 3)."""
+    """Return (n, C, S, S) uint8 with one or three channels as (n, S, S, 3)."""
     return np.broadcast_to(images.transpose(0, 2, 3, 1), (len(images), *images.shape[2:], 3)).astype(np.uint8)
 
 
 def as_black_and_white(gt_maps: npt.NDArray[Any]) -> RgbImages:
-    """(n, S, S) of 0 and 1 as (n, S, S, 3): white where defective, gray where the image has no map (`NO_MAP`)."""
+    """Return (n, S, S) maps as (n, S, S, 3): white for 1, black for 0, gray for no map (`NO_MAP`)."""
     shades = np.array([0, 255, UNKNOWN], np.uint8)
     return as_rgb(shades[np.asarray(gt_maps, np.uint8)[:, None].clip(max=NO_MAP)])
 
 
 def map_row(name: str, gt_maps: npt.NDArray[Any], mark: str) -> StripRow:
-    """(n, S, S) ground-truth maps; those that are not there bear `mark`, so that they do not read as lost pictures."""
+    """Return a row of (n, S, S) ground-truth maps; `mark` is drawn on the gray cell of an image without one."""
     absent = (np.asarray(gt_maps) == NO_MAP).all((1, 2)).tolist()
-    return StripRow(name, as_black_and_white(gt_maps), tuple(mark if each else "" for each in absent))
+    return StripRow(name, as_black_and_white(gt_maps), tuple(mark if has_none else "" for has_none in absent))
 
 
 def absent_row(name: str, like: RgbImages) -> StripRow:
-    """A row of as many empty pictures of the same size; its name says why they are empty."""
+    """Return a row of empty images, as many and as large as `like`; its name gives the reason."""
     return StripRow(name, np.full_like(like, ABSENT))
 
 
 def as_colors(values: npt.NDArray[Any]) -> RgbImages:
-    """(n, S, S) in 0..1 by the color map, as (n, S, S, 3)."""
+    """Return (n, S, S) values in 0..1 as colors (n, S, S, 3)."""
     return np.asarray(matplotlib.colormaps[COLOR_MAP](values, bytes=True)[..., :3], np.uint8)
 
 
@@ -110,14 +111,14 @@ def draw_strips(
     ax: Any = None,
     note: str = "",
 ) -> Figure:
-    """Draw strips below one another.
+    """Draw strips one below another.
 
     Args:
         strips: from top to bottom.
-        scale: what the colors mean, told by a bar on the right.
-        cell_in: side of a picture in inches when a figure is made for them.
+        scale: texts of the color bar on the right; None for no bar.
+        cell_in: side of an image in inches.
         ax: where to draw; None makes a figure.
-        note: a sentence below all of them.
+        note: sentences below the strips.
     """
     heights = [_height(strip, cell_in) for strip in strips]
     columns = max(ceil(TITLE_IN / cell_in), *(strip.columns for strip in strips), 1)
@@ -140,7 +141,7 @@ def draw_strips(
 
 
 def _height(strip: Strip, cell_in: float) -> float:
-    """In cells: the title, the rows, the captions, a gap. Text has a size in inches whatever the cells have."""
+    """Return title, rows, captions and a gap in cells. Text has a size in inches whatever the size of a cell."""
     return (_title_in(strip) + (0.16 if strip.captions else 0.0) + 0.1) / cell_in + len(strip.rows)
 
 
@@ -160,8 +161,8 @@ def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
     ax.text(0, top + 0.2 / cell_in, strip.title, fontsize=TITLE_PT, color=INK, va="baseline")
     y = top + _title_in(strip) / cell_in
     for name, images, marks in strip.rows:
-        # one array a row: an axes or an image per picture would take seconds
-        ax.imshow(_beside(images, cell_in), extent=(0, len(images), y + 1, y))
+        # one array per row: an axes or an image per cell would take seconds
+        ax.imshow(_concatenated(images, cell_in), extent=(0, len(images), y + 1, y))
         ax.text(-0.06 / cell_in, y + 0.5, name, fontsize=TEXT_PT, color=INK, ha="right", va="center")
         size = _fitting(marks, 0.9 * cell_in)
         for column, mark in enumerate(marks):
@@ -174,13 +175,13 @@ def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
 
 
 def _fitting(texts: Sequence[str], width_in: float) -> float:
-    """The size at which the longest line of texts fits into a width: neighbors must not run into one another."""
+    """Return the font size at which the longest line of texts fits into a width, so that neighbors do not overlap."""
     longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
     return min(SMALL_PT, 72 * width_in / (CHARACTER * max(longest, 1)))
 
 
-def _beside(images: RgbImages, cell_in: float) -> RgbImages:
-    """(n, S, S, 3) as one picture of n cells with white edges; a thin gray frame shows where a white map ends."""
+def _concatenated(images: RgbImages, cell_in: float) -> RgbImages:
+    """Return (n, S, S, 3) as one image of n cells with white edges; a gray frame shows where a white map ends."""
     images = _near_size(images, round(cell_in * DPI))
     n, height, width, _ = images.shape
     edge = max(2, width // 60)
@@ -191,7 +192,7 @@ def _beside(images: RgbImages, cell_in: float) -> RgbImages:
 
 
 def _near_size(images: RgbImages, side: int) -> RgbImages:
-    """About `side` pixels by whole factors: small images repeated (hard pixels, thin edges), large ones averaged."""
+    """Return images of about `side` pixels by whole factors: small ones repeated (sharp pixels), large averaged."""
     size = int(images.shape[1])
     if size <= side:
         factor = side // size
@@ -199,7 +200,7 @@ def _near_size(images: RgbImages, side: int) -> RgbImages:
     factor = size // side
     kept = size // factor
     trimmed = images[:, : kept * factor, : kept * factor]
-    # adding strided views is several times faster than a mean over short axes
+    # adding strided views is several times as fast as a mean over short axes
     total = np.full((len(images), kept, kept, 3), factor**2 // 2, np.uint32)
     for y, x in np.ndindex(factor, factor):
         total += trimmed[:, y::factor, x::factor]

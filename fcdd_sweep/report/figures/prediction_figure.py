@@ -1,6 +1,6 @@
-"""The picture of one new image: input, heatmap and both blended, with its score and what the colors mean.
+"""The figure of one predicted image: input, heatmap and both blended, with score, decision and a color bar.
 
-Drawn by Pillow: a figure of matplotlib takes tens of times as long, and there may be thousands of images.
+Drawn by Pillow: matplotlib takes tens of times as long, and there may be thousands of images.
 """
 
 from __future__ import annotations
@@ -21,29 +21,30 @@ from fcdd_sweep.report.figures.style import FAINT_INK, INK
 from fcdd_sweep.report.text import score_text
 
 LEAST_SIDE = 300
-"""Shorter side of a picture in pixels, unless it is very long."""
+"""Least shorter side of a tile in pixels, unless the tile is very long."""
 LONGEST = 3
-"""The longer side is at most this many times the least side."""
-_HARD_PIXELS = 100
-"""Images of fewer pixels a side are shown with hard edges, as the network sees them."""
+"""The longer side of a tile is at most this many times the least side."""
+_SHARP_PIXELS = 100
+"""Images with a shorter side keep sharp pixels when they are enlarged, as the network sees them."""
 _BLEND = 0.5
+"""Share of the heatmap in the blend."""
 _LEAST_WIDTH = 560
-"""Room for score and verdict beside one another."""
+"""Least width of the figure in pixels: room for score and decision on one line."""
 _MARGIN, _GAP, _BAR = 16, 10, 14
 _TITLE, _TEXT, _SMALL = 17, 15, 13
-_VERDICT = {"anomalous": "#b3261e", "nominal": "#1a7f4b"}
+_DECISION_COLORS = {"anomalous": "#b3261e", "nominal": "#1a7f4b"}
 
 
 @dataclass(frozen=True)
-class Said:
-    """What is written on the picture.
+class PredictionText:
+    """Text of a prediction figure.
 
     Attributes:
-        name: of the image's file.
+        name: name of the image's file.
         score: its anomaly score.
         threshold: NaN when the trial has none.
-        scale: the ends of the colors.
-        notes: sentences below the pictures.
+        scale: texts at the ends of the color bar.
+        notes: sentences below the tiles.
     """
 
     name: str
@@ -54,41 +55,46 @@ class Said:
 
 
 def draw_prediction(
-    seen: RgbImages, values: npt.NDArray[np.float32], said: Said, proportions: float = 1.0
+    seen: RgbImages, values: npt.NDArray[np.float32], text: PredictionText, proportions: float = 1.0
 ) -> Image.Image:
-    """One picture: name and score, three tiles and a bar of colors, notes.
+    """Return one figure: name and score, three tiles and a color bar, notes.
 
     Args:
-        seen: (S, S, 3) uint8, the network's view.
+        seen: (S, S, 3) uint8, the image as the network saw it.
         values: (S, S) in 0..1, the heatmap to color.
-        said: the words.
-        proportions: width by height of what the view shows; the tiles have them again.
+        text: what is written on the figure.
+        proportions: width by height of the image's file, which the tiles are given again.
     """
     colored = as_colors(values[None])[0]
     blend = (seen * (1 - _BLEND) + colored * _BLEND).astype(np.uint8)
     size = tile_size(len(seen), proportions)
     tiles = {"input, as the network saw it": seen, "heatmap": colored, "heatmap over input": blend}
-    labels = max(_width(text, _SMALL) for end in (said.scale.low, said.scale.high) for text in end.split("\n"))
+    labels = max(_width(line, _SMALL) for end in (text.scale.low, text.scale.high) for line in end.split("\n"))
     width = max(2 * _MARGIN + 3 * size[0] + 3 * _GAP + _BAR + 6 + labels, _LEAST_WIDTH)
-    notes = [line for note in said.notes for line in _wrapped(note, width - 2 * _MARGIN)]
+    notes = [line for note in text.notes for line in _wrapped(note, width - 2 * _MARGIN)]
     top = _MARGIN + 3 * 26
     height = top + size[1] + _GAP + len(notes) * 19 + _MARGIN
-    picture = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(picture)
-    _text(draw, (_MARGIN, _MARGIN), _shortened(said.name, width - 2 * _MARGIN, _TITLE), _TITLE)
-    _draw_verdict(draw, (_MARGIN, _MARGIN + 26), said)
+    figure = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(figure)
+    _write(draw, (_MARGIN, _MARGIN), _shortened(text.name, width - 2 * _MARGIN, _TITLE), _TITLE)
+    _draw_decision(draw, (_MARGIN, _MARGIN + 26), text)
     for number, (label, pixels) in enumerate(tiles.items()):
         x = _MARGIN + number * (size[0] + _GAP)
-        _text(draw, (x, top - 20), _shortened(label, size[0], _SMALL), _SMALL, FAINT_INK)
-        picture.paste(_enlarged(pixels, size), (x, top))
-    _draw_scale(picture, (_MARGIN + 3 * (size[0] + _GAP), top, size[1]), said)
+        _write(draw, (x, top - 20), _shortened(label, size[0], _SMALL), _SMALL, FAINT_INK)
+        figure.paste(_enlarged(pixels, size), (x, top))
+    _draw_scale(figure, (_MARGIN + 3 * (size[0] + _GAP), top, size[1]), text.scale)
     for number, line in enumerate(notes):
-        _text(draw, (_MARGIN, top + size[1] + _GAP + 19 * number), line, _SMALL, FAINT_INK)
-    return picture
+        _write(draw, (_MARGIN, top + size[1] + _GAP + 19 * number), line, _SMALL, FAINT_INK)
+    return figure
 
 
 def tile_size(side: int, proportions: float) -> tuple[int, int]:
-    """Width and height in pixels: a whole multiple of the view where it is square, and nothing too long."""
+    """Return width and height of a tile in pixels: for a square image a whole multiple of its side.
+
+    Args:
+        side: of the image that the network saw.
+        proportions: width by height of the tile.
+    """
     short = side * ceil(LEAST_SIDE / side)
     long = short * max(proportions, 1 / proportions)
     shrink = min(1.0, LONGEST * max(LEAST_SIDE, side) / long)
@@ -97,31 +103,31 @@ def tile_size(side: int, proportions: float) -> tuple[int, int]:
 
 
 def _enlarged(pixels: RgbImages, size: tuple[int, int]) -> Image.Image:
-    hard = len(pixels) < _HARD_PIXELS
-    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if hard else Image.Resampling.BICUBIC)
+    sharp = len(pixels) < _SHARP_PIXELS
+    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST if sharp else Image.Resampling.BICUBIC)
 
 
-def _draw_verdict(draw: ImageDraw.ImageDraw, place: tuple[int, int], said: Said) -> None:
-    score = f"score {score_text(said.score)}"
-    if math.isnan(said.threshold):
-        _text(draw, place, f"{score}; no threshold: the trial held no nominal images out", _TEXT)
+def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: PredictionText) -> None:
+    score = f"score {score_text(text.score)}"
+    if math.isnan(text.threshold):
+        _write(draw, place, f"{score}; no threshold: the trial held out no nominal images", _TEXT)
         return
-    above = said.score > said.threshold
-    verdict = "anomalous" if above else "nominal"
-    told = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(said.threshold)}: "
-    _text(draw, place, told, _TEXT)
-    _text(draw, (place[0] + _width(told, _TEXT), place[1]), verdict, _TEXT, _VERDICT[verdict])
+    above = text.score > text.threshold
+    decision = "anomalous" if above else "nominal"
+    reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
+    _write(draw, place, reason, _TEXT)
+    _write(draw, (place[0] + _width(reason, _TEXT), place[1]), decision, _TEXT, _DECISION_COLORS[decision])
 
 
-def _draw_scale(picture: Image.Image, place: tuple[int, int, int], said: Said) -> None:
-    """A bar of `place` = left, top, height, red above, with its ends' meaning beside it."""
+def _draw_scale(figure: Image.Image, place: tuple[int, int, int], scale: ColorScale) -> None:
+    """Draw a color bar at `place` (left, top, height), red above, with the texts of its ends beside it."""
     left, top, height = place
     ramp = as_colors(np.linspace(1, 0, height, dtype=np.float32)[None, :, None])[0]
-    picture.paste(Image.fromarray(ramp.repeat(_BAR, axis=1)), (left, top))
-    draw = ImageDraw.Draw(picture)
-    for text, y in ((said.scale.high, top), (said.scale.low, top + height - 17 * len(said.scale.low.split("\n")))):
+    figure.paste(Image.fromarray(ramp.repeat(_BAR, axis=1)), (left, top))
+    draw = ImageDraw.Draw(figure)
+    for text, y in ((scale.high, top), (scale.low, top + height - 17 * len(scale.low.split("\n")))):
         for number, line in enumerate(text.split("\n")):
-            _text(draw, (left + _BAR + 6, y + 17 * number), line, _SMALL)
+            _write(draw, (left + _BAR + 6, y + 17 * number), line, _SMALL)
 
 
 @cache
@@ -133,12 +139,12 @@ def _width(text: str, size: int) -> int:
     return ceil(_font(size).getlength(text))
 
 
-def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = INK) -> None:
+def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = INK) -> None:
     draw.text(place, text, font=_font(size), fill=color)
 
 
 def _shortened(text: str, width: int, size: int) -> str:
-    """The end of a text that is too long: of a path it tells most."""
+    """Return a text that fits into a width: the end of a longer one, as a path ends with the file's name."""
     if _width(text, size) <= width:
         return text
     while text and _width(f"…{text}", size) > width:

@@ -1,4 +1,4 @@
-"""ROC figures of a trial, a class, a config and a run. Curves join by trial; means are taken at equal rates."""
+"""ROC plots of a trial, a class, a config and a run, and the loss of a trial. Means are taken at equal rates."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
 from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, SMALL_PT, dress, line_style, new_figure
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
-from fcdd_sweep.report.text import figure_text, spread_text
+from fcdd_sweep.report.text import metric_text, spread_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_table
 
 Kind = Literal["image", "pixel"]
 _LEGEND_INSIDE = 6
 """Up to this many lines, the legend fits into the empty corner of a ROC plot."""
+_MOST_NAMED = 6
+"""Configs and classes whose absent seeds are named."""
 
 
 @dataclass(frozen=True)
 class RocLine:
-    """One curve of a figure; `low` and `high` bound a band of one standard deviation where there is one."""
+    """One curve of a plot; `low` and `high` bound its band of one standard deviation, if it has one."""
 
     label: str
     x: FloatArray
@@ -41,7 +44,7 @@ class RocLine:
 
 @dataclass(frozen=True)
 class RocFigure:
-    """What a ROC plot shows: its lines, and what is not among them."""
+    """Contents of a ROC plot: its lines, and the trials without a line (`absent`)."""
 
     title: str
     lines: tuple[RocLine, ...]
@@ -49,21 +52,21 @@ class RocFigure:
 
 
 def trial_roc(curves: Mapping[str, XY]) -> RocFigure:
-    """The image's and, where there is one, the pixels' curve of one trial."""
+    """Return the curve over images and, if there is one, over pixels, of one trial."""
     kinds = [kind for kind in ("image", "pixel") if f"{kind}_roc" in curves]
     lines = tuple(
-        RocLine(f"{kind}s: AUROC {figure_text(area(*curves[f'{kind}_roc']))}", *curves[f"{kind}_roc"]) for kind in kinds
+        RocLine(f"{kind}s: AUROC {metric_text(area(*curves[f'{kind}_roc']))}", *curves[f"{kind}_roc"]) for kind in kinds
     )
-    absent = () if "image" in kinds else ("undefined: the test set holds one label only",)
+    absent = () if "image" in kinds else ("undefined: the test set has one label only",)
     return RocFigure("test set", lines, absent)
 
 
 def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
-    """One curve a seed of a class, and their mean with a band."""
+    """Return one curve per seed of a class, and their mean with a band."""
     drawn = [trial for trial in trials if f"{kind}_roc" in trial.curves]
     auroc = f"{kind}_auroc"
     lines = [
-        RocLine(f"seed {trial.seed}: {figure_text(trial.value(auroc))}", *trial.curves[f"{kind}_roc"])
+        RocLine(f"seed {trial.seed}: {metric_text(trial.value(auroc))}", *trial.curves[f"{kind}_roc"])
         for trial in drawn
     ]
     if drawn:
@@ -73,27 +76,27 @@ def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
 
 
 def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
-    """One mean curve a class of a config, and the mean over classes."""
+    """Return one mean curve per class of a config, and the mean over classes."""
     parts = {name: _class_mean(run.of(config, name), kind) for name in run.classes(config)}
     found = {name: part for name, part in parts.items() if part}
     lines = [RocLine(f"{name}: {spread_text(summary)}", mean.x, mean.mean) for name, (mean, summary) in found.items()]
     if len(found) > 1:
         curves = [mean for mean, _ in found.values()]
-        told = spread_text(_over_classes(run, config, kind))
-        lines.append(_mean_of(curves, f"mean of {len(found)} classes: {told}", is_mean=True))
+        spread = spread_text(_over_classes(run, config, kind))
+        lines.append(_mean_of(curves, f"mean of {len(found)} classes: {spread}", is_mean=True))
     title = f"{kind} ROC by class: mean ± std. dev. over n seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.of(config), kind)))
 
 
 def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
-    """One curve a config of those named, the mean over its classes."""
+    """Return one curve per config of `configs`, the mean over its classes."""
     lines = []
     for config in configs:
         parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
         if parts:
-            told = spread_text(_over_classes(run, config, kind))
-            count = f"{len(parts)} class{'es' * (len(parts) > 1)}"
-            lines.append(_mean_of([mean for mean, _ in parts], f"{config or 'no name'}, {count}: {told}"))
+            label = f"{config or 'no name'}, {count_noun(len(parts), 'class')}"
+            spread = spread_text(_over_classes(run, config, kind))
+            lines.append(_mean_of([mean for mean, _ in parts], f"{label}: {spread}"))
     title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
     trials = [trial for config in configs for trial in run.of(config)]
     absent, more = absent_trials(trials, kind), len(run.configs) - len(configs)
@@ -101,21 +104,19 @@ def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
 
 
 def absent_trials(trials: Iterable[Trial], kind: Kind) -> list[str]:
-    """Which trials have no curve, and why: `missing: 2 (bottle seeds 0, 3)`."""
+    """Return which trials have no curve, and why: `missing: 2 trials (bottle seeds 0, 3)`."""
     groups: dict[str, dict[str, list[int]]] = {}
     for trial in trials:
-        reason = trial.status if trial.status != "done" else "undefined (no curve)"
+        reason = "undefined (no curve)" if trial.is_done else trial.status.value
         if f"{kind}_roc" not in trial.curves:
-            name = " ".join(filter(None, [trial.config, trial.normal_class]))
-            groups.setdefault(reason, {}).setdefault(name, []).append(trial.seed)
-    return [f"{reason}: {_named(names)}" for reason, names in groups.items()]
+            groups.setdefault(reason, {}).setdefault(trial.label, []).append(trial.seed)
+    return [f"{reason}: {_names_text(seeds_of)}" for reason, seeds_of in groups.items()]
 
 
-def _named(names: dict[str, list[int]], at_most: int = 6) -> str:
-    total = sum(map(len, names.values()))
-    told = [f"{name} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for name, seeds in names.items()]
-    more = f"; and {len(told) - at_most} more" if len(told) > at_most else ""
-    return f"{total} trial{'s' * (total > 1)} ({'; '.join(told[:at_most])}{more})"
+def _names_text(seeds_of: Mapping[str, Sequence[int]]) -> str:
+    names = [f"{name} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for name, seeds in seeds_of.items()]
+    more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{count_noun(sum(map(len, seeds_of.values())), 'trial')} ({'; '.join(names[:_MOST_NAMED])}{more})"
 
 
 def _class_mean(trials: Sequence[Trial], kind: Kind) -> tuple[MeanCurve, Summary] | None:
@@ -135,25 +136,25 @@ def _mean_line(name: str, mean: MeanCurve, summary: Summary) -> RocLine:
 
 
 def _over_classes(run: Run, config: str, kind: Kind) -> Summary:
-    """As in the tables: the spread is that of the means of whole seeds."""
+    """Return the mean over classes as in the tables, see `summaries.over_classes`."""
     return over_classes([run.of(config, name) for name in run.classes(config)], f"{kind}_auroc")[0]
 
 
 def _mean_of(curves: Sequence[MeanCurve], label: str, *, is_mean: bool = False) -> RocLine:
-    """The mean over classes: the black line among classes, or one line a config. All lie on one grid of rates."""
+    """Return the mean over classes: the black line among classes, or one line per config. All share a grid of rates."""
     return RocLine(label, curves[0].x, np.mean([curve.mean for curve in curves], axis=0), is_mean=is_mean)
 
 
-def draw_beside(figures: Sequence[RocFigure]) -> Figure:
-    """Several ROC plots side by side in one figure, each with few lines."""
-    whole = new_figure(4.6 * len(figures), 5.0)
-    for ax, figure in zip(whole.subplots(1, len(figures), squeeze=False)[0], figures, strict=True):
-        draw_roc(figure, ax)
-    return whole
+def draw_side_by_side(plots: Sequence[RocFigure]) -> Figure:
+    """Draw several ROC plots with few lines each into one figure."""
+    figure = new_figure(4.6 * len(plots), 5.0)
+    for ax, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
+        draw_roc(plot, ax)
+    return figure
 
 
 def draw_roc(figure: RocFigure, ax: Any = None) -> Figure:
-    """Draw a ROC plot; beyond six lines the legend stands beside it."""
+    """Draw a ROC plot on `ax` or in a new figure; with more than six lines the legend is beside it."""
     outside = len(figure.lines) > _LEGEND_INSIDE
     ax = ax or new_figure(7.4 if outside else 4.6, 5.0).add_subplot()
     dress(ax, title=figure.title, x="false-positive rate", y="true-positive rate")
@@ -205,12 +206,13 @@ class History:
 
 
 def read_history(leaf: Path) -> History:
+    """Return a leaf's `history.parquet`."""
     table = read_table(leaf / tree.HISTORY)
     return History(**{name: table[name].to_numpy().astype(float) for name in History.__dataclass_fields__})
 
 
 def draw_loss(history: History, ax: Any = None) -> Figure:
-    """Losses above; when a figure is made for them, the learning rate below."""
+    """Draw the losses on `ax`, or in a new figure with the learning rate below them."""
     below = None
     if ax is None:
         figure = new_figure(5.6, 4.4)
@@ -225,7 +227,7 @@ def draw_loss(history: History, ax: Any = None) -> Figure:
         _draw_series(below, history.epoch, history.learning_rate, color=INK)
         if history.learning_rate.max() > 20 * history.learning_rate.min() > 0:
             below.set_yscale("log")
-        # plain numbers: powers of ten would bring another font into the file
+        # plain numbers: powers of ten would embed another font
         below.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
         below.yaxis.set_minor_formatter(NullFormatter())
     drawn: Figure = ax.figure
@@ -233,5 +235,5 @@ def draw_loss(history: History, ax: Any = None) -> Figure:
 
 
 def _draw_series(ax: Any, epoch: FloatArray, values: FloatArray, **style: Any) -> None:
-    # a line needs two points: few epochs are marked
+    # markers for few epochs: a line through one point is invisible
     ax.plot(epoch, values, linewidth=1.4, marker="o" if len(epoch) < 12 else None, markersize=3, **style)

@@ -1,4 +1,4 @@
-"""How figures look, and how they become files or parts of a page.
+"""The look of figures, and how they are saved as files or embedded in a page.
 
 Figures are made by matplotlib's object interface alone: workers draw in threads, and pyplot keeps global state.
 """
@@ -17,9 +17,9 @@ from PIL import Image
 
 from fcdd_sweep.results.files import write_atomically
 
-# TrueType text is what publishers ask for. Set once here: switching it around each file is not safe among threads.
+# Publishers ask for TrueType text. Set once here: switching it for each file is not safe among threads.
 matplotlib.rcParams["pdf.fonttype"] = 42
-# Names inside an SVG are drawn by chance otherwise, and the same files would not give the same page.
+# Names inside an SVG are random otherwise, and the same files would give different pages.
 matplotlib.rcParams["svg.hashsalt"] = "fcdd_sweep"
 DPI = 200
 TITLE_PT, TEXT_PT, SMALL_PT = 10.5, 9.0, 7.5
@@ -36,17 +36,17 @@ LINE_COLORS = (
     "#7A8B00",
     "#5F6B7A",
 )
-"""Told apart by most color-blind readers."""
+"""Most color-blind readers can distinguish them; the first six are those of Okabe and Ito."""
 _OPTIONS: dict[str, dict[str, Any]] = {
     ".pdf": {"metadata": {"CreationDate": None}},
-    # higher levels of compression take several times as long for a few percent of size
+    # a higher level takes several times as long and saves a few percent
     ".png": {"dpi": DPI, "pil_kwargs": {"compress_level": 1}},
 }
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Color and dashes of the index-th line: 30 that differ."""
+    """Return color and dashes of the index-th line; the first 30 differ."""
     return {
         "color": LINE_COLORS[index % len(LINE_COLORS)],
         "linestyle": DASHES[index // len(LINE_COLORS) % len(DASHES)],
@@ -54,13 +54,14 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def new_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure of this size in inches, whose axes are laid out without overlaps."""
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    # laid out at the resolution of the PNG: widths of text depend on it, and labels would be cut
+    # laid out at the resolution of the PNG: widths of text depend on it, and labels would be clipped
     return Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
 
 
 def dress(ax: Any, *, title: str, x: str, y: str) -> None:
-    """Title, axis names, a quiet grid and frame."""
+    """Set title, axis names, a light grid and the left and bottom frame lines."""
     ax.set_title(title, fontsize=TITLE_PT, color=INK, loc="left")
     ax.set_xlabel(x, fontsize=TEXT_PT, color=INK)
     ax.set_ylabel(y, fontsize=TEXT_PT, color=INK)
@@ -71,8 +72,8 @@ def dress(ax: Any, *, title: str, x: str, y: str) -> None:
         ax.spines[side].set_visible(False)
 
 
-def settle(figure: Figure) -> Figure:
-    """Lay the figure out once: it is saved twice, and finding its margins costs as much as drawing it."""
+def lay_out(figure: Figure) -> Figure:
+    """Fix the margins of a figure that is saved twice: finding them takes as long as drawing."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -81,24 +82,24 @@ def settle(figure: Figure) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as its ending says, without a date in it: the same files give the same picture."""
-    return write_atomically(path, lambda aside: figure.savefig(aside, **_OPTIONS[path.suffix]))
+    """Write a figure in the format of the path's suffix, without a date: the same files give the same figure."""
+    return write_atomically(path, lambda temporary: figure.savefig(temporary, **_OPTIONS[path.suffix]))
 
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
-    """Write a picture that is no figure as a PNG."""
-    return write_atomically(path, lambda aside: picture.save(aside, **_OPTIONS[".png"]["pil_kwargs"]))
+    """Write an image as a PNG."""
+    return write_atomically(path, lambda temporary: picture.save(temporary, **_OPTIONS[".png"]["pil_kwargs"]))
 
 
 def as_svg_uri(figure: Figure) -> str:
-    """The figure as a `data:` address for a page."""
+    """Return a figure as a `data:` address for a page."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def as_jpeg_uri(path: Path, width_px: int = 1500) -> str:
-    """A PNG on disk as a `data:` address of a smaller JPEG: a page with many of them must stay easy to send."""
+    """Return a PNG on disk as the `data:` address of a smaller JPEG: a page with many must stay easy to send."""
     with Image.open(path) as picture:
         small = picture.convert("RGB")
     small.thumbnail((width_px, 20 * width_px))

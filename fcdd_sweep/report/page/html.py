@@ -1,9 +1,11 @@
-"""The parts of a page, as text that is safe to put into it."""
+"""Building blocks of an HTML page: text is escaped when it enters, markup is not."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
 from string import Template
 
 
@@ -12,11 +14,12 @@ class Markup(str):
 
 
 def escaped(content: object) -> str:
+    """Return markup as it is, and the text of anything else with `<`, `>`, `&` and quotes escaped."""
     return content if isinstance(content, Markup) else html.escape(str(content))
 
 
 def element(tag: str, *content: object, **attributes: object) -> Markup:
-    """`<tag class="...">content</tag>`; `cls` stands for `class`, and `None` leaves an attribute out."""
+    """Return `<tag class="...">content</tag>`; `cls` stands for `class`, and an attribute that is None is left out."""
     names = {"cls": "class"}
     given = "".join(
         f' {names.get(name, name)}="{html.escape(str(value))}"'
@@ -27,17 +30,20 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
 
 
 def joined(parts: Iterable[object]) -> Markup:
+    """Return parts as markup, one per line."""
     return Markup("\n".join(map(escaped, parts)))
 
 
 def table(
     head: Sequence[object], rows: Sequence[Sequence[object]], *, names: int = 1, last_is_mean: bool = False
 ) -> Markup:
-    """A table that scrolls by itself on narrow screens.
+    """Return a table that scrolls sideways where the screen is narrower.
 
     Args:
-        names: how many columns on the left are names; the others are numbers, aligned on the right.
-        last_is_mean: the last row sums up the others and stands out.
+        head: titles of the columns.
+        rows: cells, as many per row as there are titles.
+        names: number of columns on the left that hold names; the others hold numbers, aligned on the right.
+        last_is_mean: whether the last row sums up the others and is emphasized.
     """
 
     def line(tag: str, cells: Sequence[object]) -> Markup:
@@ -52,27 +58,35 @@ def table(
 
 
 def picture(address: str, alt: str, caption: str = "") -> Markup:
-    """An image inside the page; `address` is a `data:` address."""
-    shown = Markup(f'<img src="{html.escape(address)}" alt="{html.escape(alt)}">')
-    return element("figure", shown, element("figcaption", caption) if caption else "")
+    """Return an image with its caption; `address` is a `data:` address, so that the page holds the image."""
+    image = Markup(f'<img src="{html.escape(address)}" alt="{html.escape(alt)}">')
+    return element("figure", image, element("figcaption", caption) if caption else "")
 
 
 def section(title: str, *content: object, level: int = 2, anchor: str | None = None) -> Markup:
+    """Return a section below a heading of this level."""
     return element("section", element(f"h{level}", title), joined(content), id=anchor)
 
 
 def details(title: str, *content: object) -> Markup:
-    """Folded away until it is asked for."""
+    """Return content that is folded until the reader opens it."""
     return element("details", element("summary", title), joined(content))
 
 
 def bullets(items: Iterable[object]) -> Markup:
+    """Return a list with one bullet per item."""
     return element("ul", *(element("li", item) for item in items))
 
 
 def page(title: str, body: Markup) -> str:
-    """A whole page: no script, nothing fetched from elsewhere."""
-    return _PAGE.substitute(title=html.escape(title), style=_STYLE, body=body)
+    """Return a whole page: no script, nothing to fetch."""
+    return _PAGE.substitute(title=html.escape(title), style=stylesheet(), body=body)
+
+
+@cache
+def stylesheet() -> str:
+    """Return `style.css`, which is installed beside this module."""
+    return resources.files("fcdd_sweep.report.page").joinpath("style.css").read_text(encoding="utf-8")
 
 
 _PAGE = Template("""<!doctype html>
@@ -81,7 +95,8 @@ _PAGE = Template("""<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>$title</title>
-<style>$style</style>
+<style>
+$style</style>
 </head>
 <body>
 <main>
@@ -90,63 +105,3 @@ $body
 </body>
 </html>
 """)
-_STYLE = """
-:root { color-scheme: light dark; --page: #f6f7f9; --card: #fff; --ink: #1b1f24; --faint: #5b6570; --line: #dfe3e8;
-  --accent: #0b5cad; --tint: #0b5cad1f; --done: #1a7f4b; --failed: #c4302b; --missing: #b7791f; }
-@media (prefers-color-scheme: dark) { :root { --page: #12161b; --card: #1b2128; --ink: #e7ebf0; --faint: #9aa6b2;
-  --line: #303943; --accent: #7ab7ff; --tint: #7ab7ff2b; --done: #4cc38a; --failed: #ff7b72; --missing: #e3b341; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 2.5rem 1.25rem 5rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; letter-spacing: -.015em; }
-h2 { font-size: 1.25rem; margin: 0 0 .8rem; letter-spacing: -.005em; }
-h3 { font-size: 1.02rem; margin: 1.6rem 0 .6rem; }
-p { margin: .4rem 0 .8rem; max-width: 75ch; }
-a { color: var(--accent); }
-.lead, .note, figcaption { color: var(--faint); }
-.note { font-size: .88rem; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1.4rem 1.5rem;
-  margin: 1.2rem 0; }
-section section { border: 0; border-top: 1px solid var(--line); border-radius: 0; padding: 1.2rem 0 0;
-  margin: 1.4rem 0 0; }
-section section h2, section section h3 { margin-top: 0; }
-.tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: .8rem;
-  margin: 1.2rem 0 .8rem; }
-.tile { background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: .8rem 1.1rem; }
-.tile b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--faint); font-size: .88rem; }
-.done b { color: var(--done); } .failed b { color: var(--failed); } .missing b { color: var(--missing); }
-.none b { color: var(--faint); }
-.bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; background: var(--line); }
-.bar i { display: block; } .bar .done { background: var(--done); } .bar .failed { background: var(--failed); }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .92rem; }
-th { text-align: left; font-weight: 600; color: var(--faint); font-size: .82rem; }
-th, td { padding: .42rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th:first-child, td:first-child { padding-left: .2rem; }
-.num { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td small { display: block; color: var(--faint); font-size: .8rem; }
-td .meter { display: inline-block; min-width: 8.5rem; padding: 0 .4rem; border-radius: 4px;
-  background: linear-gradient(to left, var(--tint) var(--share), transparent 0); }
-tr.mean td { font-weight: 600; border-top: 2px solid var(--ink); border-bottom: 0; }
-tr.mean small { font-weight: 400; }
-.pair > section { min-width: 0; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr)); gap: 1rem; }
-figure { margin: .6rem 0; }
-img { display: block; max-width: 100%; height: auto; background: #fff; border-radius: 8px; padding: 6px;
-  border: 1px solid var(--line); }
-figcaption { font-size: .85rem; margin-top: .35rem; }
-details { margin: .6rem 0; } summary { cursor: pointer; color: var(--accent); }
-pre { overflow-x: auto; background: var(--page); border: 1px solid var(--line); border-radius: 8px; padding: .9rem 1rem;
-  font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-code { font: .92em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; overflow-wrap: anywhere; }
-ul { padding-left: 1.2rem; } li { margin: .2rem 0; }
-.warn { border-left: 4px solid var(--missing); }
-nav { font-size: .9rem; display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
-@media (max-width: 640px) { main { padding: 1.5rem .7rem 3rem; } section { padding: 1rem .9rem; }
-  .tiles { grid-template-columns: 1fr 1fr; } th, td { padding: .35rem .4rem; } table { font-size: .86rem; }
-  td .meter { min-width: 6.5rem; padding: 0 .2rem; } img { padding: 2px; }
-  .plot img { width: 40rem; max-width: none; } }
-@media print { body { background: #fff; } section { break-inside: avoid; border: 0; padding: .5rem 0; } }
-"""

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow, brief
+from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
@@ -118,7 +117,7 @@ def read_search(run: Run) -> SearchRecord | None:
         folder,
         summary,
         tuple(configs),
-        _axes(configs, summary, _choices(run.experiment)),
+        _axes(configs, summary, run.experiment.search_choices),
         _importance(importance),
         tuple(_table(folder / tree.CONFIRMATION, schemas.CONFIRMATION, problems)),
         tuple(_table(folder / tree.RUNGS, schemas.RUNGS, problems)),
@@ -143,7 +142,8 @@ def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]
     try:
         return read_rows(path, schema)
     except UNREADABLE as error:
-        problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({brief(error)}): what it tells is not shown.")
+        reason = short_error(error)
+        problems.append(f"{tree.SEARCH_DIR}/{path.name} cannot be read ({reason}): its part of the report is missing.")
         return []
 
 
@@ -153,31 +153,14 @@ def _summary(run: Run, problems: list[str]) -> SearchSummary:
         return read_search_summary(run.path)
     except UNREADABLE as error:
         name = f"{tree.SEARCH_DIR}/{tree.SEARCH_SUMMARY}"
-        problems.append(f"{name} cannot be read ({brief(error)}): best and sentences are not shown.")
-    written = _written(run.experiment)
+        problems.append(f"{name} cannot be read ({short_error(error)}): best and sentences are not shown.")
+    written = run.experiment.search
     metric = written.get("metric") or "value"
     names = metric if isinstance(metric, list) else [metric]
     direction = written.get("direction") or "maximize"
     ways = direction if isinstance(direction, list) else [direction] * len(names)
     oracle = any(str(name).startswith(ORACLE) for name in names)
     return SearchSummary(metric=names, direction=ways, oracle=oracle)
-
-
-def _written(experiment: str) -> TableRow:
-    """The section `search` of the experiment file; empty when it cannot be read."""
-    try:
-        found = YAML(typ="safe", pure=True).load(experiment)["search"]
-    except (YAMLError, KeyError, TypeError):
-        return {}
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _choices(experiment: str) -> dict[str, list[Any]]:
-    """By key, the choices that the experiment file lists."""
-    space = _written(experiment).get("space")
-    axes = space.items() if isinstance(space, Mapping) else ()
-    found = {str(key): axis.get("choices") for key, axis in axes if isinstance(axis, Mapping)}
-    return {key: list(choices) for key, choices in found.items() if isinstance(choices, list)}
 
 
 def _axes(

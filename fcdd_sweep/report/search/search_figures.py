@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fcdd_sweep.config.search_schema import ORACLE_METRICS, SEARCH_METRICS
-from fcdd_sweep.report.figures.style import as_svg_uri, save, settle
+from fcdd_sweep.report.figures.style import as_svg_uri, lay_out, save
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search.confirmation import draw_confirmation
 from fcdd_sweep.report.search.key_pair import Pair, pair_of
@@ -85,7 +85,7 @@ def draw_search(search: SearchRecord) -> tuple[SearchPicture, ...]:
 
 
 def _drawn(search: SearchRecord, plot: _Plot) -> SearchPicture:
-    figure = settle(plot.draw())
+    figure = lay_out(plot.draw())
     for ending in _ENDINGS:
         save(figure, search.path / f"{plot.name}{ending}")
     return SearchPicture(plot.name, plot.title, as_svg_uri(figure), plot.caption)

@@ -11,15 +11,13 @@ from PIL import Image
 
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
-from fcdd_sweep.metrics.statistics import summarize
-from fcdd_sweep.report import text
 from fcdd_sweep.report.figures import heatmaps, image_grid, roc, style
 from fcdd_sweep.report.figures.roc import draw_loss, read_history
 from fcdd_sweep.report.figures.trial_figures import draw_trial
 from fcdd_sweep.report.run_files import read_run
-from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import schemas, tree
-from fcdd_sweep.results.files import read_arrays, read_table, write_arrays, write_rows
+from fcdd_sweep.results.files import read_arrays, write_arrays, write_rows
+from fcdd_sweep.results.states import TrialStatus
 from tests import fakes
 
 PICTURES = {
@@ -76,7 +74,7 @@ def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
         "heatmaps_paper_local_lbl0.png",
         "heatmaps_paper_global_lbl0.png",
     }
-    assert roc.trial_roc({}).absent == ("undefined: the test set holds one label only",)
+    assert roc.trial_roc({}).absent == ("undefined: the test set has one label only",)
 
 
 def test_gray_images_without_maps_are_drawn(tmp_path):
@@ -224,7 +222,9 @@ def test_absent_trials_are_told_briefly():
     from fcdd_sweep.report.run_files import Trial
 
     trials = [
-        Trial({"config": "", "normal_class": f"c{i}", "seed": seed}, "missing") for i in range(9) for seed in (0, 1)
+        Trial({"config": "", "normal_class": f"c{i}", "seed": seed}, TrialStatus.MISSING)
+        for i in range(9)
+        for seed in (0, 1)
     ]
     (told,) = roc.absent_trials(trials, "image")
     assert told.startswith("missing: 18 trials (c0 seeds 0, 1; ") and told.endswith("and 3 more)")
@@ -246,23 +246,6 @@ def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
     assert draw_loss(steep).axes[1].get_yscale() == "log"
 
 
-def test_numbers_as_words():
-    assert text.spread_text(summarize([0.9, 1.0])) == "0.950 ± 0.071 (n=2)"
-    assert text.spread_text(summarize([0.9])) == "0.900 (n=1)"
-    two, three = summarize([0.9, 1.0]), summarize([0.9, 1.0, 0.95])
-    assert text.interval_text(two) == "[n/a]" and text.interval_text(three) == "[0.826, 1.074]"
-    assert text.spread_text(summarize([])) == "n/a" and text.interval_text(summarize([0.9])) == ""
-
-
-def test_stored_curves_come_back_in_order(leaf):
-    from fcdd_sweep.report.run_files import read_curves
-
-    found = read_curves(leaf)
-    assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
-    assert (np.diff(found["pixel_roc"][0]) >= 0).all()
-    assert read_table(leaf / tree.CURVES).num_rows == sum(len(x) for x, _ in found.values())
-
-
 def test_an_anomaly_without_a_map_is_gray_not_black():
     maps = np.stack([np.zeros((4, 4)), np.ones((4, 4)), np.full((4, 4), 2)]).astype(np.uint8)
     assert image_grid.as_black_and_white(maps)[:, 0, 0, 0].tolist() == [0, 255, 128]
@@ -274,7 +257,7 @@ def texts(figure):
 
 def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
     trained = heatmaps.read_training_maps(leaf)
-    assert heatmaps.training_note(trained) == "In the images' own colors: the network's normalization is undone."
+    assert heatmaps.training_note(trained) == "Shown in the images' own colors: the network's normalization is undone."
     whole = trained.gt_maps.copy()
     whole[20] = 2
     marked = replace(trained, gt_maps=whole, shared_range=np.array(True))
@@ -298,13 +281,6 @@ def test_test_images_without_a_map_are_marked_too(leaf):
     bare[row] = 2
     strip = heatmaps.strip_of(replace(maps, gt_maps=bare), np.array([0, row]), 0.97, "global", "")
     assert strip.rows[2].marks == ("", "no map")
-
-
-@pytest.mark.parametrize(
-    ("score", "text"), [(0.000237, "2.4e-4"), (0.5, "0.5"), (12.3456, "12.3"), (0.0, "0"), (12345.0, "1.2e4")]
-)
-def test_scores_below_pictures_are_short(score, text):
-    assert score_text(score) == text
 
 
 def test_titles_and_captions_have_room_below_few_pictures():

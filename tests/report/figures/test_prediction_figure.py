@@ -6,7 +6,7 @@ from PIL import Image
 
 from fcdd_sweep.report.figures import prediction_figure
 from fcdd_sweep.report.figures.image_grid import ColorScale
-from fcdd_sweep.report.figures.prediction_figure import Said, draw_prediction, tile_size
+from fcdd_sweep.report.figures.prediction_figure import PredictionText, draw_prediction, tile_size
 
 SCALE = ColorScale("0.1", "≥ 2")
 
@@ -31,7 +31,7 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
     seen = np.full((30, 30, 3), 200, np.uint8)
     values = np.zeros((30, 30), np.float32)
     values[:, 15:] = 1
-    pixels = np.asarray(draw_prediction(seen, values, Said("a.png", 0.5, float("nan"), SCALE)))
+    pixels = np.asarray(draw_prediction(seen, values, PredictionText("a.png", 0.5, float("nan"), SCALE)))
     row = pixels[16 + 78 + 100]
     blue, red = [0, 0, 127], [127, 0, 0]
     assert row[16 + 10].tolist() == [200] * 3
@@ -44,13 +44,13 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
 def words(monkeypatch, said, proportions=1.0):
     """Everything that is written on a picture, with the place where each text ends."""
     found = []
-    plain = prediction_figure._text
+    plain = prediction_figure._write
 
-    def told(draw, place, text, size, color=prediction_figure.INK):
+    def write(draw, place, text, size, color=prediction_figure.INK):
         found.append((text, place[0] + prediction_figure._width(text, size), place[1] + size))
         plain(draw, place, text, size, color)
 
-    monkeypatch.setattr(prediction_figure, "_text", told)
+    monkeypatch.setattr(prediction_figure, "_write", write)
     picture = draw_prediction(np.zeros((30, 30, 3), np.uint8), np.zeros((30, 30), np.float32), said, proportions)
     assert isinstance(picture, Image.Image)
     assert all(right <= picture.width and bottom <= picture.height for _, right, bottom in found)
@@ -62,17 +62,19 @@ def words(monkeypatch, said, proportions=1.0):
     [
         (0.5, 0.4, ["score 0.5, above the threshold of 0.4: ", "anomalous"]),
         (0.4, 0.4, ["score 0.4, not above the threshold of 0.4: ", "nominal"]),
-        (0.5, float("nan"), ["score 0.5; no threshold: the trial held no nominal images out"]),
+        (0.5, float("nan"), ["score 0.5; no threshold: the trial held out no nominal images"]),
     ],
 )
-def test_name_score_verdict_and_legend_are_written(monkeypatch, score, threshold, expected):
-    found = words(monkeypatch, Said("photo.jpg", score, threshold, SCALE, ("Colors: so and so.",)))
+def test_name_score_decision_and_legend_are_written(monkeypatch, score, threshold, expected):
+    found = words(monkeypatch, PredictionText("photo.jpg", score, threshold, SCALE, ("Colors: so and so.",)))
     assert found[0] == "photo.jpg" and found[1 : 1 + len(expected)] == expected
     assert {"0.1", "≥ 2", "heatmap", "Colors: so and so."} <= set(found)
 
 
 @pytest.mark.parametrize("proportions", [1.0, 8.0, 0.05])
 def test_long_words_stay_inside_pictures_of_any_shape(monkeypatch, proportions):
-    said = Said("long " * 200 + "end.png", 0.5, 0.1, ColorScale("its\nminimum", "its 0.97\nquantile"), ("word " * 90,))
+    said = PredictionText(
+        "long " * 200 + "end.png", 0.5, 0.1, ColorScale("its\nminimum", "its 0.97\nquantile"), ("word " * 90,)
+    )
     found = words(monkeypatch, said, proportions)
     assert found[0].startswith("…") and found[0].endswith("end.png")

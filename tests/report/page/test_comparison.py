@@ -73,13 +73,13 @@ def test_a_method_that_is_not_there_has_an_empty_row_that_says_why(run):
 
 def test_failed_unplanned_and_unreadable_trials_are_told_apart(run):
     (run / "baselines" / "hsc" / "normal_brick" / "it_0" / tree.MAPS).unlink()
-    runs = comparison.Runs(read_run(run), read_run(run / "baselines"), {"": {"hsc": "hsc", "ae": "ae"}})
-    found = comparison._maps(runs, "", "brick", 0, problems := [])
+    runs = comparison.ComparedRuns(read_run(run), read_run(run / "baselines"), {"": {"hsc": "hsc", "ae": "ae"}})
+    found = comparison.maps_by_method(runs, "", "brick", 0, problems := [])
     assert found["hsc"] == "unreadable" and problems == [
         "hsc/normal_brick/it_0 is not in the heatmap grid: maps.npz is missing"
     ]
-    assert comparison._maps(runs, "", "tile", 3, [])["ae"] == "missing"
-    assert comparison._maps(runs, "", "tile", 8, []) == dict.fromkeys(("fcdd", "hsc", "ae"), "missing")
+    assert comparison.maps_by_method(runs, "", "tile", 3, [])["ae"] == "missing"
+    assert comparison.maps_by_method(runs, "", "tile", 8, []) == dict.fromkeys(("fcdd", "hsc", "ae"), "missing")
 
 
 VARIANTS = """schema: 2
@@ -137,7 +137,7 @@ def test_damaged_baselines_do_not_keep_the_report_back(run):
 
 def test_a_run_without_baselines_cannot_be_compared(tmp_path):
     fakes.FakeRun(tmp_path).plan(["brick"], [0]).finish("", "brick", 0).write()
-    with pytest.raises(InputError, match="is no run's directory"):
+    with pytest.raises(InputError, match="is not a run directory"):
         comparison.combine(tmp_path)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.search.axes import in_order, plain, plot_axis
 from fcdd_sweep.report.search.confirmation import verdicts
@@ -29,7 +30,7 @@ from tests.fake_search import DECAY, LIMIT, LIMITS, MOMENTUM, OPTIMIZER, RATE, F
 
 def read(tmp_path, fake) -> SearchRecord:
     fake.write(tmp_path)
-    found = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
+    found = read_search(Run(tmp_path, (), (), 0, ExperimentFile(fake.experiment), {}))
     assert found is not None and found.problems == ()
     return found
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run, read_run
 from fcdd_sweep.report.search.confirmation import draw_confirmation
 from fcdd_sweep.report.search.key_pair import pair_of
@@ -28,7 +29,7 @@ ALL = ("confirmation", "course", "importance", "pruning", "levels", "pair", "sli
 
 def read(path, fake):
     fake.write(path)
-    return read_search(Run(path, (), (), 0, fake.experiment, {}))
+    return read_search(Run(path, (), (), 0, ExperimentFile(fake.experiment), {}))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +216,7 @@ def test_a_class_without_figures_is_n_a_and_not_zero(tmp_path):
 def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path, name, told):
     fake = FakeSearch(6).confirm().weigh()
     (fake.write(tmp_path) / name).write_text("{ damaged")
-    search = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
+    search = read_search(Run(tmp_path, (), (), 0, ExperimentFile(fake.experiment), {}))
     assert len(search.problems) == 1 and told in search.problems[0]
     assert "<h2>Search</h2>" in search_section(search, ())
     assert (draw_confirmation(search) is None) == (name == tree.CONFIRMATION)
@@ -225,7 +226,7 @@ def test_a_lost_summary_is_made_up_for_by_the_experiment_file(tmp_path):
     fake = FakeSearch(6)
     fake.experiment += "  metric: oracle/image_ap\n"
     (fake.write(tmp_path) / tree.SEARCH_SUMMARY).unlink()
-    search = read_search(Run(tmp_path, (), (), 0, fake.experiment, {}))
+    search = read_search(Run(tmp_path, (), (), 0, ExperimentFile(fake.experiment), {}))
     assert search.metrics == ["oracle/image_ap"] and search.summary.oracle and search.sign.tolist() == [1.0]
     assert [axis.key for axis in search.axes] == list(fake.kinds)
 
@@ -236,7 +237,7 @@ def test_the_same_files_give_the_same_pictures(tmp_path):
     made = []
     for name in ("a", "b"):
         fake.write(tmp_path / name)
-        search = read_search(Run(tmp_path / name, (), (), 0, fake.experiment, {}))
+        search = read_search(Run(tmp_path / name, (), (), 0, ExperimentFile(fake.experiment), {}))
         drawn = draw_search(search)
         made.append(([(search.path / each).read_bytes() for each in names], [picture.address for picture in drawn]))
     assert made[0] == made[1]

@@ -1,0 +1,250 @@
+"""The commands of the command line, each a function of its parsed arguments that returns an exit code.
+
+Each imports what it needs when it is called: `--help` and `list` need neither torch nor Ray.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.locations import RemotePath, parse_location
+from fcdd_sweep.config.text import count_noun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fcdd_sweep.config.schema import Experiment
+    from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.planning.plan import Plan
+    from fcdd_sweep.sweep.session import SweepResult
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    """Some trials failed or are missing, or some images could not be read."""
+    BAD_INPUT = 2
+    """Nothing was started."""
+    INTERRUPTED = 130
+    """Stopped by Ctrl-C or a signal, as shells count it: 128 + SIGINT."""
+
+
+_NAME_WIDTH = 21
+"""Least width of names in `list`, by which its tables are aligned."""
+
+
+def run(options: Namespace) -> int:
+    """Run an experiment, or print its plan or its resolved file."""
+    from fcdd_sweep.config.loading import dump_experiment, load_experiment
+    from fcdd_sweep.planning.plan import plan_file
+
+    if options.probe_cost and not options.dry_run:
+        raise InputError(Problem("--probe-cost", "works with --dry-run only", next_step="Use --dry-run --probe-cost"))
+    if _from_outside(options) and not (options.show_config or options.dry_run):  # the data is there, not here
+        text = dump_experiment(load_experiment(options.experiment, _overrides(options)))
+        return _run_on_head(options, ["run", options.experiment.name], {options.experiment.name: text})
+    experiment, planned = plan_file(options.experiment, _overrides(options))
+    if options.show_config:
+        print(dump_experiment(experiment), end="")
+        return ExitCode.DONE
+    if options.dry_run:
+        _print_plan(planned, experiment, probe=options.probe_cost)
+        return ExitCode.DONE
+    return _run_here(planned, options)
+
+
+def _run_here(planned: Plan, options: Namespace) -> int:
+    from fcdd_sweep.progress import make_progress
+    from fcdd_sweep.run import run_experiment
+
+    with make_progress(_console()) as progress:
+        result = run_experiment(
+            planned,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
+        )
+    return _report_result(result)
+
+
+def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
+    from fcdd_sweep.planning.describe import describe
+    from fcdd_sweep.sweep.cost import measured_lines, probe_cost, probed_lines
+
+    print(describe(planned, experiment))
+    if probe:
+        probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
+        lines = probed_lines(planned, probes)
+    else:
+        lines = measured_lines(planned, experiment)
+    print("".join(f"{line}\n" for line in lines), end="")
+
+
+def validate(options: Namespace) -> int:
+    """Check an experiment file and its data."""
+    from fcdd_sweep.planning.describe import amount_text
+    from fcdd_sweep.planning.plan import plan_file
+
+    experiment, planned = plan_file(options.experiment, _overrides(options))
+    for note in planned.notes:
+        print(note)
+    trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")
+    print(f"{options.experiment}: valid, {trials}")
+    return ExitCode.DONE
+
+
+def list_names(options: Namespace) -> int:
+    """Print data sets, networks, anomaly modes and sources, and presets."""
+    from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
+    from fcdd_sweep.config.presets import PRESETS
+    from fcdd_sweep.data.registry import DATA_SETS
+    from fcdd_sweep.networks.registry import NETWORKS
+
+    networks = {
+        f"networks of method {method}": {name: info.title for name, info in NETWORKS.items() if info.method == method}
+        for method in ("fcdd", "hsc", "ae")
+    }
+    tables = {
+        "data sets": {name: _data_set_text(info) for name, info in DATA_SETS.items()},
+        **networks,
+        "anomaly modes": {name: info.title for name, info in MODES.items()},
+        "anomaly sources": SOURCES | REAL_SOURCES,
+        "presets": {name: preset.title for name, preset in PRESETS.items()},
+    }
+    print("\n\n".join(_titled_table(title, entries) for title, entries in tables.items()))
+    return ExitCode.DONE
+
+
+def _data_set_text(info: DataSetInfo) -> str:
+    options = [f"option {name} (default {option.default}): {option.meaning}" for name, option in info.options.items()]
+    title = f"{info.title}; for outlier exposure only" if info.exposure_only else info.title
+    return "\n".join([title, *options])
+
+
+def _titled_table(title: str, entries: Mapping[str, str]) -> str:
+    from fcdd_sweep.report.terminal import table_text, terminal_width
+
+    width = terminal_width(sys.stdout)
+    return f"{title}\n{table_text(list(entries.items()), names=2, indent=2, least=_NAME_WIDTH, width=width)}"
+
+
+def status(options: Namespace) -> int:
+    """Print the status of a run, once or repeatedly."""
+    from fcdd_sweep.report.status import status_text, watch
+    from fcdd_sweep.report.terminal import terminal_width
+
+    width = terminal_width(sys.stdout)
+    if options.watch is None:
+        print(status_text(options.run_dir, width))
+        return ExitCode.DONE
+    clear = "\033[H\033[2J" if width else ""
+    try:
+        watch(options.run_dir, options.watch, lambda text: print(f"{clear}{text}\n", flush=True), width=width)
+    except KeyboardInterrupt:
+        pass  # ends watching, not the sweep
+    return ExitCode.DONE
+
+
+def aggregate(options: Namespace) -> int:
+    """Build the report of a run from its files."""
+    from fcdd_sweep.report.aggregate import aggregate
+
+    page = aggregate(options.run_dir, options.redraw, warn=lambda sentence: print(sentence, file=sys.stderr))
+    print(f"report: {page}")
+    return ExitCode.DONE
+
+
+def baselines(options: Namespace) -> int:
+    """Run the baselines of a run, and compare them with it."""
+    from fcdd_sweep.planning.describe import describe
+    from fcdd_sweep.planning.plan import plan
+    from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
+
+    if options.dry_run:
+        experiment, _ = baselines_of(options.run_dir, options.set)
+        print(describe(plan(experiment), experiment))
+        return ExitCode.DONE
+    if _from_outside(options):
+        settings = [word for text in options.set for word in ("--set", text)]
+        return _run_on_head(options, ["baselines", str(parse_location(options.run_dir)), *settings], {})
+    from fcdd_sweep.progress import make_progress
+
+    with make_progress(_console()) as progress:
+        result = run_baselines(
+            options.run_dir,
+            options.set,
+            local=options.local,
+            address=options.address,
+            changed_data=options.changed_data,
+            progress=progress,
+        )
+    return _report_result(result.sweep, result.comparison)
+
+
+def predict(options: Namespace) -> int:
+    """Score new images with a trained snapshot."""
+    from fcdd_sweep.predict import predict
+
+    result = predict(
+        options.snapshot, options.images, options.output, device=options.device, batch_size=options.batch_size
+    )
+    for problem in result.unreadable:
+        print(f"skipped {problem}", file=sys.stderr)
+    print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
+    print(f"{count_noun(result.count, 'image')} scored, {len(result.unreadable)} skipped")
+    return ExitCode.SOME_FAILED if result.unreadable else ExitCode.DONE
+
+
+def _report_result(result: SweepResult, comparison: Path | RemotePath | None = None) -> int:
+    """Print how a sweep ended and where its report is, and return the exit code.
+
+    Args:
+        result: of the sweep.
+        comparison: a second page to open.
+    """
+    planned = count_noun(result.planned, "trial")
+    summary = f"{result.done} of {planned} done, {result.failed} failed, {result.missing} missing"
+    if result.interrupted:
+        print(f"interrupted: {summary}")
+        print("Rerun the same command to continue: finished trials are kept, others resume from their checkpoints.")
+        return ExitCode.INTERRUPTED
+    if result.failed:
+        print(f"tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
+        print(f"every failed attempt, lost workers included: {result.run_dir / 'failures.parquet'}")
+    print(f"report: {result.report}")
+    if comparison:
+        print(f"comparison: {comparison}")
+    print(summary)
+    return ExitCode.SOME_FAILED if result.failed or result.missing else ExitCode.DONE
+
+
+def _from_outside(options: Namespace) -> bool:
+    return not options.local and (options.address or "").startswith("ray://")
+
+
+def _run_on_head(options: Namespace, command: Sequence[str], files: dict[str, str]) -> int:
+    """Run a command on the head of the cluster at `ray://HOST:PORT`."""
+    from fcdd_sweep.runners.ray_client import run_on_head
+
+    arguments = [*command, "--changed-data", options.changed_data]
+    return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
+
+
+def _overrides(options: Namespace) -> list[str]:
+    output = [] if options.output is None else [f"output={options.output}"]
+    return [*options.set, *output]
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
