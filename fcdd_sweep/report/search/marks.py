@@ -48,7 +48,7 @@ def key_name(key: str) -> str:
     return key.rpartition(".")[2].replace("_", " ")
 
 
-def value_text(value: float | None) -> str:
+def metric_value_text(value: float | None) -> str:
     """A metric's value: three decimals, other sizes in three digits, n/a where there is none."""
     if value is None or np.isnan(value):
         return NOT_DEFINED

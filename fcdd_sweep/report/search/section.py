@@ -11,7 +11,7 @@ from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.search.axes import text_of
 from fcdd_sweep.report.search.confirmation import ORACLE_TEXT, verdicts
-from fcdd_sweep.report.search.marks import counts_of_states, metric_name, value_text
+from fcdd_sweep.report.search.marks import counts_of_states, metric_name, metric_value_text
 from fcdd_sweep.report.search.plot_data import all_values, pareto_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.search.search_figures import SearchPicture, pruning_text
@@ -68,7 +68,7 @@ def _listed(*values: Any) -> str:
 
 
 def _noise(noise: float | None) -> str:
-    return "not known" if noise is None else f"standard error {value_text(noise)} (median over configs)"
+    return "not known" if noise is None else f"standard error {metric_value_text(noise)} (median over configs)"
 
 
 def _spent(spent: SearchAmounts, budget: SearchAmounts) -> str:
@@ -144,8 +144,8 @@ def _table(search: SearchRecord, rows: Sequence[int]) -> Markup:
 def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
     config = search.configs[row]
     error = search.errors()[row]
-    spread = "" if np.isnan(error) else f" ± {value_text(error)}"
-    values = [f"{value_text(search.values(i)[row])}{spread}" for i in range(len(search.metrics))]
+    spread = "" if np.isnan(error) else f" ± {metric_value_text(error)}"
+    values = [f"{metric_value_text(search.values(i)[row])}{spread}" for i in range(len(search.metrics))]
     number = f"{config['number']} (default)" if config["number"] == 0 else config["number"]
     if config["number"] == search.best:
         number = element("b", f"{number} (best)")

@@ -25,7 +25,7 @@ from fcdd_sweep.report.search.marks import (
     mark_handle,
     marked,
     metric_name,
-    value_text,
+    metric_value_text,
 )
 from fcdd_sweep.report.search.plot_data import all_values, pareto_rows, running_best
 from fcdd_sweep.report.search.record import SearchRecord
@@ -76,7 +76,7 @@ def _draw_cells(ax: Any, search: SearchRecord, pair: Pair, table: Any, scale: An
 def _cell_text(cell: TableRow) -> str:
     if not cell["n"]:
         return f"{cell['n_other']} without" if cell["n_other"] else ""
-    return f"{value_text(cell['value'])}\nn={cell['n']}" + (f" (+{cell['n_other']})" if cell["n_other"] else "")
+    return f"{metric_value_text(cell['value'])}\nn={cell['n']}" + (f" (+{cell['n_other']})" if cell["n_other"] else "")
 
 
 def _mark_cells(ax: Any, search: SearchRecord, index: int, pair: Pair) -> None:

@@ -14,7 +14,7 @@ from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.search.axes import in_order, plain, plot_axis
 from fcdd_sweep.report.search.confirmation import verdicts
 from fcdd_sweep.report.search.key_pair import chosen_pair, interpolated, pair_of
-from fcdd_sweep.report.search.marks import out_of_range, shown_range, value_text
+from fcdd_sweep.report.search.marks import metric_value_text, out_of_range, shown_range
 from fcdd_sweep.report.search.plot_data import (
     compared,
     difference_rows,
@@ -286,7 +286,7 @@ def test_values_far_below_the_others_do_not_set_the_scale():
     assert shown_range(losses, -1.0) == pytest.approx((0.1, shown_range(losses, -1.0)[1]))
     assert out_of_range(losses, -1.0).tolist() == [False] * 30 + [True, False]
     low, high = shown_range(np.array([0.5]), 1.0)
-    assert low < 0.5 < high and value_text(None) == value_text(np.nan) == "n/a"
+    assert low < 0.5 < high and metric_value_text(None) == metric_value_text(np.nan) == "n/a"
 
 
 def test_values_of_several_metrics_come_from_their_list(tmp_path):
