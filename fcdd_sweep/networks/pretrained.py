@@ -47,7 +47,8 @@ def load_imagenet(backbone: str | None) -> dict[str, Tensor]:
     except (URLError, OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         name = weights.url.rsplit("/", 1)[-1]
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        what = f"the ImageNet weights {weights} ({name}) could not be downloaded from {weights.url} ({short_error(error, 160)})"
+        reason = short_error(error, 160)
+        what = f"the ImageNet weights {weights} ({name}) could not be downloaded from {weights.url} ({reason})"
         raise InputError(Problem(_KEY, what, next_step=_PLACED.format(folder=folder))) from error
 
 
