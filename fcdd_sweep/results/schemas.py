@@ -13,7 +13,7 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     return pa.schema(fields, metadata={"fcdd_sweep.results": str(RESULTS_VERSION)})
 
 
-TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
+TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("ms", tz="UTC")
 _KEY = (
     ("trial_id", TEXT, "12 hex digits of config, class, seed and numerics version"),
