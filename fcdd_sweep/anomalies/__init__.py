@@ -1,4 +1,4 @@
-"""Where training anomalies come from. `registry` and `limits` need no torch."""
+"""Training anomalies: modes and sources, limits, rendering. `registry` and `limits` need no torch."""
 
 from __future__ import annotations
 

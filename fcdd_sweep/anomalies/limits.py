@@ -1,4 +1,4 @@
-"""Which anomalies a limit leaves, and which leave the test set. Needs no torch."""
+"""The anomalies that a limit admits, and those that leave the test set. Needs no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Limited(NamedTuple):
     """A pool under a limit.
 
     Attributes:
-        order: (n,) all images of the pool in the order in which they are taken.
-        wanted: how many of the first are used; more of them only in place of those that cannot be read.
+        order: (n,) all images of the pool in the order in which they are used.
+        wanted: number of images in use; later images replace unreadable ones.
         note: a sentence for the log when the limit exceeds the pool, otherwise "".
     """
 
@@ -24,10 +24,10 @@ class Limited(NamedTuple):
 
 
 def limited(pool_size: int, limit: int | Literal["all"], rng: np.random.Generator) -> Limited:
-    """The images of a pool that a limit leaves.
+    """Return the images of a pool under a limit.
 
-    They are the first ones of a single permutation, so that a smaller limit takes a part of what a larger one takes.
-    A generator in the same state gives the same permutation whatever the limit.
+    They are the first images of one permutation, so a smaller limit uses a subset of what a larger limit uses. The
+    permutation depends on the state of the generator, not on the limit.
     """
     order = rng.permutation(pool_size)
     if limit == "all" or limit <= pool_size:
@@ -37,29 +37,29 @@ def limited(pool_size: int, limit: int | Literal["all"], rng: np.random.Generato
 
 
 MOST_IN_VALIDATION = 500
-"""Validation anomalies at most: by then the held-out nominal images decide how noisy an AUROC is."""
+"""Largest number of validation anomalies: beyond it the held-out nominal images dominate the noise of an AUROC."""
 
 
 def reserved_of(pool_size: int) -> int:
-    """How many images of a pool settings are selected on, and no config trains on.
+    """Return how many images of a pool are reserved for selecting settings; no config trains on them.
 
-    Half of them up to `MOST_IN_VALIDATION`, whether or not a config trains on the others: all configs of an experiment
-    are judged by the same images.
+    Half of the pool up to `MOST_IN_VALIDATION`, whether or not a config trains on the rest: all configs of an
+    experiment are evaluated on the same images.
     """
     return min(MOST_IN_VALIDATION, pool_size // 2)
 
 
 def reservable(n: int, per_defect: int) -> int:
-    """How many of `n` test images of a defect type leave the test set: at least one stays."""
+    """Return how many of `n` test images of a defect type leave the test set: at least one stays."""
     return max(0, min(per_defect, n - 1))
 
 
 class TypeDraw(NamedTuple):
-    """Images of one defect type that leave the test set, in the order in which smaller limits take them.
+    """Images of one defect type that leave the test set, in the order in which smaller limits use them.
 
     Attributes:
-        training: (n,) those that configs may train on.
-        validation: (m,) those that settings are selected on; they do not depend on how many the others are.
+        training: (n,) images that configs may train on.
+        validation: (m,) images that settings are selected on; they do not depend on the number of training images.
     """
 
     training: npt.NDArray[np.int64]
@@ -69,16 +69,16 @@ class TypeDraw(NamedTuple):
 def drawn_by_type(
     types: Sequence[str], per_type: int, rngs: Sequence[np.random.Generator], for_validation: int = 0
 ) -> list[TypeDraw]:
-    """Positions of the images of each type that are set aside.
+    """Return the positions of the reserved images of each type.
 
-    Both kinds come from one permutation, training from its beginning and validation from its end. Where there are too
-    few for both, validation goes first; one image stays in the test set.
+    Both kinds come from one permutation, training from its beginning and validation from its end. If there are too few
+    for both, validation has priority; one image stays in the test set.
 
     Args:
         types: the type of each image.
         per_type: see `reservable`.
-        for_validation: the same, of images that settings are selected on.
-        rngs: one a distinct type, in the order of their names; each gives one permutation, so limits are nested.
+        for_validation: the same, for images that settings are selected on.
+        rngs: one per distinct type, in the order of the names; each draws one permutation, so limits are nested.
     """
     names = sorted(set(types))
     found = [np.flatnonzero(np.array(types, dtype=object) == name) for name in names]

@@ -1,4 +1,7 @@
-"""Anomalies made from nominal images once, before training: pure functions of whole batches."""
+"""Anomalies made from nominal images by adding noise: pure functions of whole batches.
+
+`malform` serves training online, `malform_once` makes anomalies once before training.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ BRIGHT = 0.11 * 255
 
 
 def malform_once(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Nominal images with noise added, and where they changed.
+    """Return nominal images with noise added, and where they changed.
 
-    The noise of a pixel is negated where the mean of its channels is above `BRIGHT`: what brightens shows on dark
-    ground and is turned into what darkens on bright ground. Online the rule is another one; see `online.malform`.
+    The noise of a pixel is negated where the mean of its channels is above `BRIGHT`, so that bright noise is also
+    visible on a bright ground. Online, `malform` has another rule.
+
+    Source: the offline noise of the program of Liznerski et al., ICLR 2021.
 
     Args:
         images: (N, C, H, W), whole gray levels 0..255 of any type.
@@ -29,14 +34,16 @@ def malform_once(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 TOO_SLIGHT = 0.025
-"""Gray levels by which noise must move an image's mean, or it is negated if that moves it more."""
+"""Gray levels by which noise must move an image's mean; otherwise it is negated if that moves the mean more."""
 
 
 def malform(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Nominal images with noise added, and where they changed.
+    """Return nominal images with noise added, and where they changed.
 
-    Dark noise on a black image would change nothing. So the noise of an image is negated where adding it moves the
-    mean of the image by less than `TOO_SLIGHT` and subtracting it moves the mean by more than adding does.
+    Dark noise on a black image would change nothing. So the noise of an image is negated if adding it moves the mean of
+    the image by less than `TOO_SLIGHT` and subtracting it moves the mean by more.
+
+    Source: the online supervision of the program of Liznerski et al., ICLR 2021.
 
     Args:
         images: (N, C, H, W), whole gray levels 0..255 of any type.
@@ -55,5 +62,5 @@ def malform(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _sum(images: Tensor) -> Tensor:
-    """(N,) int64, exact: int32, which is quicker, holds the sum of a channel of up to 2900 x 2900 pixels."""
+    """Return the exact sum, (N,) int64; int32, which is faster, can hold a channel of up to 2900 x 2900 pixels."""
     return images.sum(dim=(2, 3), dtype=torch.int32).sum(dim=1)

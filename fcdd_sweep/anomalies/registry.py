@@ -1,4 +1,4 @@
-"""Which training anomalies there are and what each can do. Needs no torch."""
+"""The tables of anomaly modes and sources. Needs no torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ normal class, taken out of the test set."""
 
 @dataclass(frozen=True)
 class ModeInfo:
-    """What an `anomalies.mode` does.
+    """Properties of an `anomalies.mode`.
 
     Attributes:
         title: one line for `list`.
-        sources: kinds of source it can use; empty: it takes none, otherwise it needs one.
-        gives_maps: whether it knows which pixels of an anomaly are anomalous.
-        real: whether it uses the real anomalies of the training split, which must then hold some.
+        sources: kinds of source it can use; empty: it uses none, otherwise it needs one.
+        gives_maps: whether the anomalous pixels of an anomaly are known.
+        real: whether it uses the real anomalies of the training split, which must then contain some.
     """
 
     title: str
@@ -53,7 +53,7 @@ REAL_SOURCES: dict[str, str] = {
     "mvtec": "real anomalies of the normal class, taken out of the test set; `limit` of each defect type",
     "mvtec_gt": "the same, trained on their ground-truth maps",
 }
-"""Real anomalies as sources. Their names are the paper's: MVTec-AD is where it takes them; any data set of protocol
+"""Real anomalies as sources. The names are the paper's, which takes them from MVTec-AD; any data set of protocol
 `defects` has them too."""
 DARKENING = frozenset({"confetti"})
-"""Sources whose values are at most 0: they show when added to an image, and alone are a black image."""
+"""Sources whose values are at most 0: visible when added to an image, but black images on their own."""

@@ -1,4 +1,4 @@
-"""Synthetic anomalies, drawn for whole batches at once. Source: Liznerski et al., ICLR 2021, and their program."""
+"""Synthetic anomalies, rendered for whole batches at once. Source: Liznerski et al., ICLR 2021, and their program."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BLACK = -255
 SMALLEST_SIDE, LARGEST_SIDE = 8, 54
 LARGEST_ANGLE = math.pi / 4
 NEGLIGIBLE = 1e-9
-"""Chance that an image should have more squares than are drawn."""
+"""Probability that an image should have more squares than are drawn."""
 REACH = math.ceil(LARGEST_SIDE / 2 * math.sqrt(2) + 0.5)
 """No square reaches farther than this from its pixel."""
 BLUR_TAPS, BLUR_STD = 25, 5.0
 BAND = 48
-"""Pixels that one product of the blur gives; a tap reaches 12 pixels, so larger ones would multiply by more zeros."""
+"""Pixels per product of the blur; a tap reaches 12 pixels, so larger products would multiply by more zeros."""
 CPU_CHUNK = 8 * 240 * 240
-"""Pixels that are rendered together on a CPU, 8 of the paper's images; more do not stay in its cache."""
+"""Pixels that are rendered together on a CPU, 8 of the paper's images; more do not fit in its cache."""
 
 
 def render(
@@ -45,13 +45,13 @@ def render(
     generator: torch.Generator | None = None,
     device: torch.device | str | None = None,
 ) -> Tensor:
-    """Synthetic anomalies, or values to add to nominal images, in gray levels.
+    """Return synthetic anomalies, or values to add to nominal images, in gray levels.
 
     Args:
         source: one of `anomalies.registry.SOURCES`.
         n: number of images, 0 or more.
         shape: channels, height and width.
-        generator: every draw is taken from it, so equal states give equal bits; None: torch's global generator.
+        generator: the source of all draws, so equal states yield equal bits; None: torch's global generator.
         device: where to render; None: the generator's device, or the CPU. It must be the generator's.
 
     Returns:
@@ -65,8 +65,8 @@ def render(
         raise InputError(
             Problem("anomalies.source", f"unknown source '{source}'", ", ".join(SOURCES), closest(source, SOURCES))
         )
-    place = torch.device(device or (generator.device if generator else "cpu"))
-    return RENDERERS[source](n, shape, generator, place)
+    where = torch.device(device or (generator.device if generator else "cpu"))
+    return RENDERERS[source](n, shape, generator, where)
 
 
 def _solid(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -83,7 +83,7 @@ def _gaussian(n: int, shape: RenderShape, generator: torch.Generator | None, dev
 
 
 def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """White squares. There are so many that every pixel is asked, and all of them grow at once."""
+    """Render white squares. There are so many that every pixel draws, and all squares grow at once."""
     drawn = torch.rand((n, 1, *shape[1:]), generator=generator, device=device)
     starts = (drawn < BLOB_STARTS) | (drawn == drawn.amin(dim=(2, 3), keepdim=True))
     # a square with an even side reaches one pixel farther down and right than up and left, as confetti's do
@@ -93,7 +93,7 @@ def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device:
 
 
 def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Squares that are white or have a color of its own in every pixel, as many of one as of the other."""
+    """Render squares that are white or random in every pixel, with equal probability."""
     sides = (MIXED_SIDE, MIXED_SIDE)
     top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, generator, device, sides, largest_angle=0.0)
     is_white = torch.rand(n, most + 1, generator=generator, device=device) < 0.5
@@ -103,7 +103,7 @@ def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, d
 
 
 def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """A layer of colored and one of black squares, summed, blurred and cut to whole gray levels."""
+    """Render a layer of colored and one of black squares, summed, blurred and cut to whole gray levels."""
     if min(shape[1:]) <= BLUR_TAPS // 2:
         found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
         raise InputError(Problem("images.load_size", found, next_step="Use larger images or another source"))
@@ -115,7 +115,7 @@ def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, dev
 
 
 def _squares(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Confetti before the blur, (n, c, h, w) float32: each colored square has a color of its own, -256..-1."""
+    """Return confetti before the blur, (n, c, h, w) float32; each colored square has one color of -256..-1."""
     channels, height, width = shape
     top, most = _topmost(n, height, width, COLORED_STARTS, generator, device)
     black, _ = _topmost(n, height, width, BLACK_STARTS, generator, device)
@@ -135,10 +135,10 @@ def _topmost(
     sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
     largest_angle: float = LARGEST_ANGLE,
 ) -> tuple[Tensor, int]:
-    """Which square lies on top of each pixel, (n, height * width): 0 for none, else its number from 1 on.
+    """Return the top square of each pixel, (n, height * width), 0 for none, else its number from 1 on.
 
-    Also gives the most squares that an image can have. Later squares lie on earlier ones. The pixels are found without
-    a loop over squares: of all numbers that are sent to a pixel the largest stays, whatever their order.
+    The second value is the largest number of squares of an image. Later squares cover earlier ones. There is no loop
+    over squares: of all numbers that are sent to a pixel the largest stays, in any order.
     """
     before = _chance_of_fewer(starts * height * width, device)
     exists = torch.rand(n, 1, generator=generator, device=device) >= before
@@ -154,7 +154,7 @@ def _topmost(
 
 
 def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
-    """Image and number of the squares to draw: those that exist on a CPU, else all, so that the host never waits."""
+    """Return image and number of the squares to draw: on a CPU the existing ones, else all, to avoid a host sync."""
     if exists.device.type == "cpu":
         return exists.nonzero(as_tuple=True)
     image = torch.arange(exists.shape[0], device=exists.device).repeat_interleave(exists.shape[1])
@@ -168,16 +168,16 @@ def _rasterized(
     sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
     largest_angle: float = LARGEST_ANGLE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated squares from uniform numbers.
+    """Return rotated squares from uniform numbers.
 
     Args:
         drawn: (B, 4) in 0..1: center's row, center's column, side, angle.
-        sides: smallest and largest side in pixels; confetti's are the largest there may be.
+        sides: smallest and largest side in pixels; at most `LARGEST_SIDE`.
         largest_angle: in radians, either way.
 
     Returns:
         (B, P) rows and (B, Q) columns of the pixels around each center, moved into the image, and (B, P, Q) bool,
-        which of them lie in both the square and the image.
+        which of them are in both the square and the image.
     """
     row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
     side = (sides[0] + drawn[:, 2] * (sides[1] - sides[0] + 1)).floor().clamp(max=sides[1]).view(-1, 1, 1)
@@ -193,7 +193,7 @@ def _rasterized(
 
 
 def _around(center: Tensor, size: int) -> Tensor:
-    """(B,) centers to (B, P) pixels of an axis that a square can reach: all of the axis where it is short."""
+    """Return the (B, P) pixels of an axis that squares around (B,) centers can reach: all of them if it is short."""
     if size <= 2 * REACH + 1:
         return torch.arange(size, device=center.device).expand(len(center), -1)
     return center[:, None] + torch.arange(-REACH, REACH + 1, device=center.device)
@@ -201,9 +201,9 @@ def _around(center: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _chance_of_fewer(mean: float, device: torch.device) -> Tensor:
-    """Chance of at most r squares, r = 0, 1, ..., if their number is Poisson with `mean` but never 0.
+    """Return the probability of at most r squares, r = 0, 1, ..., if their number is Poisson with `mean` but never 0.
 
-    A uniform number that is not below entry r says that square r + 1 exists. Ends where a further one is negligible.
+    Square r + 1 exists when a uniform number is not below entry r. The list ends where further ones are negligible.
     """
     chances, term = [0.0], mean / math.expm1(mean)
     while 1.0 - chances[-1] > NEGLIGIBLE:
@@ -213,9 +213,9 @@ def _chance_of_fewer(mean: float, device: torch.device) -> Tensor:
 
 
 def _blur(images: Tensor, out: Tensor) -> None:
-    """Gaussian blur of (n, c, h, w) float32 with reflected borders, written into `out`, cut to its whole numbers.
+    """Write the Gaussian blur of (n, c, h, w) float32, with reflected borders, into `out`, cut to whole numbers.
 
-    As products with a banded matrix, band by band: on a CPU several times faster than a convolution with the kernel.
+    Products with a banded matrix, band by band, are several times faster on a CPU than a convolution.
     """
     down, right = (_blur_matrix(size, images.device) for size in images.shape[2:])
     for rows, seen in _bands(images.shape[2]):
@@ -225,7 +225,7 @@ def _blur(images: Tensor, out: Tensor) -> None:
 
 
 def _bands(size: int) -> Iterator[tuple[slice, slice]]:
-    """Bands of pixels that cover an axis, each with the pixels that it is blurred from."""
+    """Yield bands of pixels that cover an axis, each with the pixels that enter its blur."""
     for first in range(0, size, BAND):
         last = min(first + BAND, size)
         yield slice(first, last), slice(max(0, first - BLUR_TAPS // 2), min(size, last + BLUR_TAPS // 2))
@@ -233,7 +233,7 @@ def _bands(size: int) -> Iterator[tuple[slice, slice]]:
 
 @lru_cache(maxsize=16)
 def _blur_matrix(size: int, device: torch.device) -> Tensor:
-    """(size, size): row y holds the weights of all pixels of an axis in the blurred pixel y, borders reflected."""
+    """Return (size, size): row y has the weights of all pixels of an axis in blurred pixel y, borders reflected."""
     kernel = gaussian_kernel(BLUR_TAPS, BLUR_STD)
     source = np.pad(np.arange(size), BLUR_TAPS // 2, mode="reflect")
     matrix = np.zeros((size, size))
@@ -252,4 +252,4 @@ RENDERERS: dict[str, Renderer] = {
     "blob": _blob,
     "mixed_blob": _mixed_blob,
 }
-"""One a source of `anomalies.registry.SOURCES`."""
+"""One renderer per source of `anomalies.registry.SOURCES`."""

@@ -1,4 +1,4 @@
-"""A decoded data set: images, what is known of each, and how a normal class divides them."""
+"""A decoded data set: images with labels and maps, and their split for a normal class."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Corpus:
-    """All images of a data set at their raw size, in one order.
+    """All images of a data set at `images.load_size`.
 
     Attributes:
         name: the data set.
@@ -21,15 +21,15 @@ class Corpus:
         is_test: (N,) bool.
         is_anomalous: (N,) bool, within the image's own class; all False in `one_vs_rest`.
         defect: N names: the defect's type, empty for nominal images.
-        path: N names: path below the root, or a stable label such as `digits/17`.
+        path: N texts: path below the root, or a stable label such as `digits/17`.
         original_size: (N, 2) int64, height and width before `images.load_size` was applied.
-        mask_index: (N,) int64, which of the masks belongs to the image, -1 for none.
+        mask_index: (N,) int64, the number of the image's mask, -1 for none.
         mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
         mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.
         fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split; in `one_vs_rest`
-            of the other classes' too, which are its anomalies: those of the test split and, where mode `other` may
-            train on them, those of the training split.
-        notes: sentences for the report, such as how many independent regions stand behind the images.
+            also of the other classes, which are its anomalies: of their test split and, where mode `other` may train
+            on them, of their training split.
+        notes: sentences for the report, such as the number of independent regions that the images come from.
         membership: (N, classes) bool, where images may belong to several classes; `class_index` then names the first.
     """
 
@@ -55,7 +55,7 @@ class Corpus:
         return bool((self.mask_index >= 0).any())
 
     def mask(self, index: int) -> npt.NDArray[np.bool_] | None:
-        """The ground-truth map of image `index`, (H0, W0) bool at its original size; None if it has none."""
+        """Return the ground-truth map of image `index`, (H0, W0) bool at its original size; None without a map."""
         which = self.mask_index[index]
         if which < 0:
             return None
@@ -65,17 +65,17 @@ class Corpus:
 
 
 def held_out_of(count: int, fraction: float) -> int:
-    """How many of `count` nominal training images are held out: at least one stays to train on."""
+    """Return how many of `count` nominal training images are held out: at least one stays for training."""
     return min(round(count * fraction), max(count - 1, 0))
 
 
 @dataclass(frozen=True)
 class Split:
-    """What a normal class trains and is tested on: indices into a corpus.
+    """The training and test images of a normal class: indices into a corpus.
 
     Attributes:
         train_nominal: (n,) int64.
-        train_anomalous: (m,) int64, real anomalies of the training split (mode `other` alone uses them).
+        train_anomalous: (m,) int64, real anomalies of the training split (used by mode `other` only).
         test: (t,) int64.
         test_label: (t,) int8, 0 nominal, 1 anomalous.
         test_defect: t names: the defect's type, or in `one_vs_rest` the other class; empty for nominal images.
@@ -89,7 +89,7 @@ class Split:
 
 
 def split_for(corpus: Corpus, normal_class: str) -> Split:
-    """Divide a corpus for one normal class by its protocol."""
+    """Return the split of a corpus for one normal class, by the protocol of the data set."""
     number = corpus.classes.index(normal_class)
     own = corpus.class_index == number if corpus.membership is None else corpus.membership[:, number]
     if corpus.protocol == "one_vs_rest":

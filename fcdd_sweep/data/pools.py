@@ -1,4 +1,4 @@
-"""Images that training draws anomalies from: outlier exposure. Needs no torch."""
+"""Pools of images that training draws anomalies from (outlier exposure). Needs no torch."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fcdd_sweep.data.image_index import ImageIndex
 Flags = npt.NDArray[np.bool_]
 _LOG = logging.getLogger(__name__)
 _LOGGED = 10
-"""How many unreadable images a pool writes to the log."""
+"""Number of unreadable images that a pool writes to the log."""
 
 
 class ImagePool(Protocol):
-    """Images by number, decoded already or when they are read."""
+    """Images by number, decoded before or when they are read."""
 
     @property
     def fingerprint(self) -> str:
-        """A digest of what the images are, or where that costs too much, of the files that hold them."""
+        """A digest of the images or, where that costs too much, of the files that contain them."""
         ...
 
     @property
@@ -37,26 +37,26 @@ class ImagePool(Protocol):
         ...
 
     def names(self, index: Sequence[int]) -> list[str]:
-        """What the log calls images `index`."""
+        """Return the names of images `index` for the log."""
         ...
 
     def __len__(self) -> int: ...
 
     def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
-        """Images `index`: (n, C, R, R) uint8, and (n,) whether each could be read; those that could not are 0.
+        """Return images `index`, (n, C, R, R) uint8, and (n,) whether each could be read; unreadable images are 0.
 
-        It may be called from several threads, and gives the same pixels every time.
+        It may be called from several threads and returns the same pixels every time.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ArrayPool:
-    """Images of a decoded corpus or folder; nothing is copied before it is read.
+    """Images of a decoded corpus or folder; nothing is copied before `read`.
 
     Attributes:
         images: (M, C, R, R) uint8, usually memory-mapped.
-        rows: (n,) which of them are in the pool, or None for all.
+        rows: (n,) int64, the images in the pool, or None for all.
         fingerprint, notes: see `ImagePool`.
     """
 
@@ -78,11 +78,11 @@ class ArrayPool:
 
 @dataclass(frozen=True)
 class SubsetPool:
-    """Some images of a pool.
+    """A part of a pool.
 
     Attributes:
-        whole: all of them.
-        rows: (n,) int64, which.
+        whole: the pool.
+        rows: (n,) int64, the images of `whole` that belong to the part.
     """
 
     whole: ImagePool
@@ -107,25 +107,25 @@ class SubsetPool:
 
 
 class FilePool:
-    """Images in files or tars, decoded when they are read: for collections that no cache can hold.
+    """Images in files or tars, decoded when they are read: for collections that are too large for the cache.
 
-    It keeps no image and no open file, and may be read from several threads at once: Pillow decodes without holding
-    Python's lock, and whoever wants speed calls `read` from a few threads.
+    It keeps no image in memory. Several threads may read it at once, which is faster: Pillow decodes without holding
+    Python's lock.
 
     Attributes:
-        fingerprint: a digest of the files' names, and in tars of their sizes; see `FileTable`.
+        fingerprint: a digest of the files' names, and in tars of their sizes; see `ImageIndex`.
         notes: see `ImagePool`.
-        bytes_each: what a decoded image takes in memory.
+        bytes_each: bytes of a decoded image.
     """
 
-    def __init__(self, table: ImageIndex, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
-        """The images of some of a table's groups, `groups` in increasing order, brought to the size of `images`."""
+    def __init__(self, index: ImageIndex, groups: Sequence[int], images: Images, notes: tuple[str, ...] = ()) -> None:
+        """Make a pool of some groups of an index, `groups` in increasing order, at the size of `images`."""
         self.notes = notes
         self.bytes_each = images.channels * images.load_size**2
-        self.fingerprint = digest([table.fingerprint, [table.groups[i] for i in groups], DECODER_VERSION])
-        self._table, self._images = table, images
-        self._first = table.begin[:-1][list(groups)]
-        self._end = np.cumsum(np.diff(table.begin)[list(groups)])
+        self.fingerprint = digest([index.fingerprint, [index.groups[i] for i in groups], DECODER_VERSION])
+        self._index, self._images = index, images
+        self._first = index.begin[:-1][list(groups)]
+        self._end = np.cumsum(np.diff(index.begin)[list(groups)])
         self._unreadable: set[int] = set()
         self._lock = threading.Lock()
 
@@ -134,14 +134,14 @@ class FilePool:
 
     def names(self, index: Sequence[int]) -> list[str]:
         rows = self._rows(np.asarray(index, np.int64))
-        return [self._table.label(int(row)) for row in rows]
+        return [self._index.label(int(row)) for row in rows]
 
     def read(self, index: npt.NDArray[np.int64]) -> tuple[PixelArray, Flags]:
-        """See `ImagePool`.
+        """Return images by number; see `ImagePool`.
 
         Raises:
-            IndexError: a number outside of the pool.
-            DataError: a whole folder or tar is gone.
+            IndexError: a number is outside of the pool.
+            DataError: a whole folder or tar no longer exists.
         """
         rows, side = self._rows(index), self._images.load_size
         pixels = np.zeros((len(rows), self._images.channels, side, side), np.uint8)
@@ -154,7 +154,7 @@ class FilePool:
         return pixels, readable
 
     def _rows(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Numbers in the pool to rows of the table."""
+        """Return the rows of the index for numbers in the pool."""
         if len(index) and not 0 <= index.min() <= index.max() < len(self):
             raise IndexError(f"the pool has {len(self)} images, found {index.min()} to {index.max()}")
         group = np.searchsorted(self._end, index, side="right")
@@ -164,9 +164,9 @@ class FilePool:
 
     def _decoded(self, row: int) -> PixelArray | None:
         try:
-            content = self._table.content(row)
+            content = self._index.content(row)
             return fit_image(
-                decode_image(content, self._table.label(row)),
+                decode_image(content, self._index.label(row)),
                 self._images.load_size,
                 self._images.resize,
                 self._images.color,
@@ -175,7 +175,7 @@ class FilePool:
         except DataError as error:
             self._skip(row, error.problems[0].what)
         except OSError as error:
-            holder = self._table.holder(row)
+            holder = self._index.holder(row)
             if not holder.exists():
                 raise DataError(Problem(str(holder), "is gone; outlier exposure reads images from it")) from error
             self._skip(row, f"cannot be read ({error.strerror or error})")
@@ -188,4 +188,4 @@ class FilePool:
             count = len(self._unreadable)
         if not known and count <= _LOGGED:
             last = "; further ones are not logged" if count == _LOGGED else ""
-            _LOG.warning("%s: %s: %s; it is skipped%s", self._table.root, self._table.label(row), reason, last)
+            _LOG.warning("%s: %s: %s; it is skipped%s", self._index.root, self._index.label(row), reason, last)

@@ -80,7 +80,7 @@ class DatasetScan:
     Attributes:
         records: all images, in a fixed order; incomplete where there are problems.
         problems: everything that is wrong; empty when the data can be read.
-        notes: sentences for the report, such as how many independent regions stand behind the images.
+        notes: sentences for the report, such as the number of independent regions that the images come from.
         gaps: sentences for report and plan on what the data lacks, such as test anomalies of a class.
         to_fetch: a sentence on what `fetch` will do about missing files; empty when nothing is missing or nothing can
             be fetched.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Option:
-    """A setting that belongs to one data set alone (`dataset.options`)."""
+    """A setting of a single data set (`dataset.options`)."""
 
     default: bool | int | float | str
     meaning: str
@@ -30,24 +30,24 @@ class Option:
 
 @dataclass(frozen=True)
 class DataSetInfo:
-    """What is known of a data set before it is read.
+    """Facts of a data set that are known before it is read.
 
     Attributes:
         name: its name in experiment files.
         title: one line for `list`.
         module: the full name of the module that reads it, a `DatasetModule`.
-        protocol: `one_vs_rest`, `defects`, or None when the folders tell.
-        classes: names in order, or None when the folders tell.
-        maps: whether test anomalies have ground-truth maps; None when the folders tell.
+        protocol: `one_vs_rest`, `defects`, or None when the folders decide.
+        classes: names in order, or None when the folders decide.
+        maps: whether test anomalies have ground-truth maps; None when the folders decide.
         augmentation: which of the paper's augmentations fits: `small`, `texture` (MVTec-AD's), `photo`, `imagenet` (as
             `photo`, normalized by ImageNet's constants) or `watermark` (Pascal VOC's: never cropped
-            or mirrored, so that a watermark stays).
+            or mirrored, so that a watermark stays visible).
         needs_root: whether `dataset.root` must be given.
         get: how to get the data, one or two sentences.
         options: settings of this data set alone.
         downloads: whether `dataset.download: true` fetches it.
-        trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: folders tell.
-        exposure_only: whether it serves as outlier exposure alone, and cannot be swept.
+        trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: the folders decide.
+        exposure_only: whether it serves only as outlier exposure and cannot be swept.
         streamed: whether outlier exposure reads it image by image instead of its decoded training images.
     """
 
@@ -91,7 +91,7 @@ _PASCAL_VOC = (
 
 
 def _small(name: str, title: str, module: str, classes: tuple[str, ...], place: str) -> DataSetInfo:
-    """A data set of small images that torchvision downloads; `place` lies below the root."""
+    """Return the entry of small images that torchvision downloads; `place` names their files below the root."""
     return DataSetInfo(
         name=name,
         title=title,
@@ -134,7 +134,7 @@ _ALL = (
             "regions": Option(
                 default="reporting",
                 meaning="where test images are cut: `selection` takes a part of the training region, so that settings "
-                "can be chosen without a look at the reporting region",
+                "can be chosen without using the reporting region",
                 allowed=("reporting", "selection"),
             )
         },
@@ -163,7 +163,7 @@ _ALL = (
     ),
     DataSetInfo(
         name="folder",
-        title="your own images: CLASS/{train,test}/{normal,anomalous}, or one folder a class",
+        title="your own images: CLASS/{train,test}/{normal,anomalous}, or one folder per class",
         module="fcdd_sweep.data.datasets.folder",
         protocol=None,
         classes=None,
@@ -171,7 +171,7 @@ _ALL = (
         augmentation="photo",
         needs_root=True,
         get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
-        "{train,test}/CLASS/{normal,anomalous}/IMAGES, or with one folder of images a class.",
+        "{train,test}/CLASS/{normal,anomalous}/IMAGES, or with one folder of images per class.",
     ),
     DataSetInfo(
         name="mvtec",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l1") -> Tensor:
-    """Every image centered by its own mean and divided by its own spread, over all channels and pixels together.
+    """Center each image by its mean and divide it by its spread, over all channels and pixels together.
 
     Args:
         images: (N, C, H, W) floating point.
@@ -19,14 +19,14 @@ def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l
     Returns:
         (N, C, H, W), 0 where an image is constant.
 
-    Source: Ruff et al., ICML 2018, preprocessing; Liznerski et al., ICLR 2021, as their program has it.
+    Source: Ruff et al., ICML 2018, preprocessing; Liznerski et al., ICLR 2021, and their program.
     """
     centered = images - images.mean(dim=(1, 2, 3), keepdim=True)
     if scale == "l1":
         spread = centered.abs().mean(dim=(1, 2, 3), keepdim=True)
     else:
         spread = centered.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centered.shape[1:].numel()
-    # Rounding leaves a constant image a tiny spread, so constancy is asked of the images themselves.
+    # Rounding leaves a constant image a tiny spread, so constancy is tested on the images themselves.
     low, high = images.flatten(1).aminmax(dim=1)
     constant = (low == high).view(-1, 1, 1, 1)
     return torch.where(constant, 0.0, centered / spread)

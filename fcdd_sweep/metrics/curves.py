@@ -11,13 +11,13 @@ import numpy.typing as npt
 from fcdd_sweep.metrics.ranking import Curve, FloatArray, area
 
 AREA_TOLERANCE = 1e-4
-"""How far the area under a thinned curve may be from the full one's."""
+"""Largest difference between the area under a thinned curve and the area under the full one."""
 RATES = np.linspace(0.0, 1.0, 1001)
 """The false-positive rates at which curves are averaged."""
 
 
 class MeanCurve(NamedTuple):
-    """A mean over curves at equal false-positive rate.
+    """The mean of ROC curves at equal false-positive rate.
 
     Attributes:
         x: (K,) float64, false-positive rate, from 0 to 1.
@@ -33,10 +33,10 @@ class MeanCurve(NamedTuple):
 
 
 def thin_curve(x: FloatArray, y: FloatArray, threshold: FloatArray, points: int = 1000) -> Curve:
-    """The curve with about `points` points or fewer, for storage; the same input gives the same points.
+    """Return a curve with about `points` points or fewer, for storage; the same input gives the same points.
 
-    End points stay, and points in the middle of a horizontal or vertical line go. If too many are left, those on both
-    sides of equal steps along the curve stay, so that both corners of every long step are kept. The area under
+    End points stay, and points in the middle of a horizontal or vertical line go. If too many are left, the points on
+    both sides of equal steps along the curve stay, so that both corners of every long step are kept. The area under
     straight lines stays within `AREA_TOLERANCE`: a curve for which `points` are too few keeps more. For a
     precision-recall curve this area is not the average precision: compute that before thinning.
 
@@ -57,7 +57,7 @@ def thin_curve(x: FloatArray, y: FloatArray, threshold: FloatArray, points: int 
 
 
 def true_positive_rate_at(x: FloatArray, y: FloatArray, rates: FloatArray) -> FloatArray:
-    """A ROC curve's true-positive rate at `rates`; where the curve rises vertically, the upper value.
+    """Return a ROC curve's true-positive rate at `rates`; where the curve rises vertically, the upper value.
 
     Args:
         x, y: (K,) not decreasing.
@@ -77,8 +77,11 @@ def mean_curve(curves: Sequence[tuple[FloatArray, FloatArray]], grid: FloatArray
     The mean area under several ROC curves is the mean of their own areas; do not take it from this curve.
 
     Args:
-        curves: (x, y) each; at least one. Single-class curves (NaN) have no place here.
+        curves: (x, y) each; at least one, and none with NaN (a class is missing).
         grid: (R,) rates from 0 to 1.
+    Raises:
+        ValueError: there is no curve.
+    Source: vertical averaging, Fawcett, Pattern Recognition Letters 27 (2006), Sec. 8.1.
     """
     if not curves:
         raise ValueError("a mean needs at least one curve")

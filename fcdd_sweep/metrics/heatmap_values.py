@@ -1,26 +1,30 @@
-"""From heatmap values to 0..1 for coloring, by quantiles, so that a few extreme pixels do not darken the rest."""
+"""Heatmaps from anomaly maps, and their values as 0..1 for coloring.
+
+The range is set by quantiles, so that a few extreme pixels do not darken the rest.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-FloatArray = npt.NDArray[Any]
+from fcdd_sweep.metrics.ranking import Numbers
+
 STEPS = 1000
+"""Number of steps between the minimum and the maximum in `reference_quantiles`."""
 
 
-def reference_quantiles(values: FloatArray) -> npt.NDArray[np.float32]:
-    """The k-th smallest values for k = int(q * n), q = 0, 0.001, ..., 1; q = 0 gives the minimum.
+def reference_quantiles(values: Numbers) -> npt.NDArray[np.float32]:
+    """Return the k-th smallest values for k = int(q * n), q = 0, 0.001, ..., 1; for q = 0 the minimum.
 
     Args:
-        values: heatmaps of any shape, n finite values together.
+        values: heatmaps of any shape with n finite values in total.
     Returns:
-        (1001,) float32, not decreasing.
+        (1001,) float32, in increasing order.
     """
     flat = np.sort(np.asarray(values, np.float32), axis=None)
     # whole numbers: 0.29 * 100 is 28.999... as a float
@@ -29,21 +33,21 @@ def reference_quantiles(values: FloatArray) -> npt.NDArray[np.float32]:
     return quantiles
 
 
-def local_range(heatmap: FloatArray, quantile: float) -> tuple[float, float]:
-    """Minimum and `quantile` of one heatmap: the values that become 0 and 1."""
+def local_range(heatmap: Numbers, quantile: float) -> tuple[float, float]:
+    """Return minimum and `quantile` of one heatmap: the values that become 0 and 1."""
     k = max(int(quantile * heatmap.size), 1)
     return float(heatmap.min()), float(np.partition(heatmap, k - 1, axis=None)[k - 1])
 
 
-def global_range(reference: FloatArray, quantile: float) -> tuple[float, float]:
-    """Minimum and `quantile` of the reference set, from its `reference_quantiles`."""
+def global_range(reference: Numbers, quantile: float) -> tuple[float, float]:
+    """Return minimum and `quantile` of the reference set, from its `reference_quantiles`."""
     return float(reference[0]), float(reference[round(quantile * STEPS)])
 
 
-def normalize(heatmaps: FloatArray, low: float, high: float) -> FloatArray:
-    """Subtract `low`, divide by `high - low`, clamp to 0..1.
+def normalize(heatmaps: Numbers, low: float, high: float) -> Numbers:
+    """Subtract `low`, divide by `high - low` and clamp to 0..1; return float32.
 
-    Without a range (`high` is `low`), values above `low` are 1, as in the limit of a small range.
+    Without a range (`high` equals `low`), values above `low` become 1, as in the limit of a small range.
     """
     if high <= low:
         return (heatmaps > low).astype(np.float32)
@@ -52,7 +56,7 @@ def normalize(heatmaps: FloatArray, low: float, high: float) -> FloatArray:
 
 @dataclass(frozen=True)
 class MapGeometry:
-    """How anomaly maps become heatmaps.
+    """The geometry that turns anomaly maps into heatmaps.
 
     Attributes:
         receptive_field: size, jump and shift of a map's cells in input pixels; (1, 1, 0) where cells are pixels.
@@ -66,35 +70,42 @@ class MapGeometry:
     std: float
     blur_size: int
 
-    def heatmaps(self, maps: npt.ArrayLike, *, blurred: bool = False) -> FloatArray:
-        """(..., U, V) maps to (..., H, W) float32."""
+    def heatmaps(self, maps: npt.ArrayLike, *, blurred: bool = False) -> Numbers:
+        """Return the heatmaps of anomaly maps: (..., U, V) to (..., H, W) float32."""
         heatmaps = upsample(maps, self.receptive_field, self.out_size, self.std)
         return blur(heatmaps, self.blur_size, self.std) if blurred else heatmaps
 
 
-def blur(heatmaps: FloatArray, size: int, std: float) -> FloatArray:
-    """Gaussian blur with a normalized kernel of `size` pixels (an even size counts as one less), borders mirrored.
+def blur(heatmaps: Numbers, size: int, std: float) -> Numbers:
+    """Blur with a normalized Gaussian of `size` pixels (an even size counts as one less) and mirrored borders.
 
     Args:
         heatmaps: (..., H, W).
+        size: side of the kernel in pixels.
+        std: standard deviation in pixels.
+    Returns:
+        (..., H, W) float32.
     """
     radius = min((size - 1) // 2, min(heatmaps.shape[-2:]) - 1)
-    blurred: FloatArray = ndimage.gaussian_filter(
+    blurred: Numbers = ndimage.gaussian_filter(
         heatmaps, std, mode="mirror", radius=radius, axes=(-2, -1), output=np.float32
     )
     return blurred
 
 
 def default_std(size: int) -> float:
-    """Standard deviation in pixels of the Gaussian for a receptive field of `size` pixels, when none is asked for."""
+    """Return the default standard deviation, in pixels, of the Gaussian for a receptive field of `size` pixels.
+
+    Source: the program of Liznerski et al., ICLR 2021.
+    """
     return float(np.log10(0.45 * size + 1) + 0.25) if size < 32 else 10.0
 
 
 def gaussian_kernel(size: int, std: float) -> npt.NDArray[np.float64]:
-    """The 1-D Gaussian, (size,), not normalized: peak 1 for odd sizes.
+    """Return the 1-D Gaussian, (size,), not normalized: its peak is 1 for odd sizes.
 
     An even size has no middle: the kernel of `size - 1` gets its middle twice and is halved (peak 0.5).
-    Source: Liznerski et al., ICLR 2021, Sec. 3, as their program has it.
+    Source: Liznerski et al., ICLR 2021, Sec. 3, and their program.
     """
     odd = size - 1 + size % 2
     offsets = np.arange(odd) - odd // 2
@@ -106,11 +117,13 @@ def gaussian_kernel(size: int, std: float) -> npt.NDArray[np.float64]:
 def upsampling_weights(
     receptive_field: tuple[int, int, float], cells: int, out_size: int, std: float | None
 ) -> npt.NDArray[np.float64]:
-    """What each of `cells` map cells gives to each pixel along one axis, (out_size, cells), read-only.
+    """Return the weight of each map cell in each pixel along one axis, (out_size, cells), read-only.
 
-    The 2-D Gaussian is the product of two 1-D ones, so that the whole upsampling is `rows @ map @ columns.T`. The
+    The 2-D Gaussian is the product of two 1-D ones, so the whole upsampling is `rows @ map @ columns.T`. The
     weights equal a transposed convolution with stride `jump`, cropped such that each Gaussian sits on the center of
     its cell's receptive field; pixels beyond the outermost receptive fields get 0.
+
+    Source: Liznerski et al., ICLR 2021, Sec. 3 (Alg. 1).
     """
     size, jump, shift = receptive_field
     kernel = gaussian_kernel(size, default_std(size) if std is None else std)
@@ -126,14 +139,14 @@ def upsample(
     receptive_field: tuple[int, int, float],
     out_size: tuple[int, int],
     std: float | None = None,
-) -> FloatArray:
-    """Heatmaps from anomaly maps.
+) -> Numbers:
+    """Return heatmaps of anomaly maps; each cell is replaced by a Gaussian. Source: see `upsampling_weights`.
 
     Args:
         maps: (..., U, V), raw distances.
         receptive_field: size, jump and shift in input pixels, as in `maps.npz`.
         out_size: height and width of the heatmaps in pixels, those of the network's input.
-        std: standard deviation of the Gaussian in pixels; None: by the receptive field's size.
+        std: standard deviation of the Gaussian in pixels; None: `default_std` of the receptive field.
 
     Returns:
         (..., H, W) float32.
@@ -143,5 +156,5 @@ def upsample(
     field, width = (int(size), int(jump), float(shift)), None if std is None else float(std)  # arrays of a file, too
     rows = upsampling_weights(field, given.shape[-2], out_size[0], width)
     columns = upsampling_weights(field, given.shape[-1], out_size[1], width)
-    heatmaps: FloatArray = rows.astype(np.float32) @ (given @ columns.T.astype(np.float32))
+    heatmaps: Numbers = rows.astype(np.float32) @ (given @ columns.T.astype(np.float32))
     return heatmaps

@@ -1,11 +1,11 @@
-"""Exact ROC and precision-recall figures of scores, where one score may stand for many samples.
+"""Exact ROC and precision-recall metrics of scores, where one score may stand for many samples.
 
 A higher score is more anomalous; anomalous samples are the positives. Every entry carries counts: how many positive
 and how many negative samples have its score. A cell of a heatmap stands for many pixels of the original image, some
-of them defective; counting them is exact and costs no more than the heatmap. Plain labels are the special case in
-which the counts are `label` and `1 - label`.
+of them anomalous; `cell_counts` counts them, which is exact and costs no more than the heatmap. Plain labels are the
+special case in which the counts are `label` and `1 - label`.
 
-All samples with one score pass a threshold together (ties are one step). Where a class is missing, figures are NaN.
+All samples with one score pass a threshold together (ties are one step). Where a class is missing, metrics are NaN.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
+"""Real or whole numbers of any width."""
+CellCounts = npt.NDArray[np.int64]
 
 
 class Curve(NamedTuple):
-    """Points of a curve, in the order of decreasing thresholds.
+    """The points of a curve, in the order of decreasing thresholds.
 
     Attributes:
         x: (K,) float64, false-positive rate, or recall.
@@ -37,7 +39,7 @@ class Curve(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranking:
-    """How many samples of each kind pass each threshold; sorted once, asked for many figures.
+    """Numbers of samples that pass each threshold: scores are sorted once for all metrics.
 
     Attributes:
         true_positives: (K,) float64, positives with at least the threshold's score; starts at 0.
@@ -63,42 +65,45 @@ class Ranking:
 
     @cached_property
     def roc(self) -> Curve:
-        """From (0, 0) to (1, 1); the rate of a missing class is NaN throughout."""
+        """The ROC curve from (0, 0) to (1, 1); the rate of a missing class is NaN throughout."""
         x = _share(self.false_positives, self.negatives)
         return Curve(x, _share(self.true_positives, self.positives), self.threshold)
 
     @cached_property
     def pr(self) -> Curve:
-        """Recall and precision, from (0, 1) on; all NaN in `y` when a class is missing."""
+        """Recall and precision, starting at (0, 1); `y` is NaN when a class is missing."""
         passed = self.true_positives + self.false_positives
         precision = np.divide(self.true_positives, passed, out=np.ones_like(passed), where=passed > 0)
         y = precision if self.is_defined else np.full_like(precision, np.nan)
         return Curve(_share(self.true_positives, self.positives), y, self.threshold)
 
     def auroc(self) -> float:
-        """Share of (positive, negative) pairs in the right order, a tie counting half."""
+        """Return the share of (positive, negative) pairs in the right order; a tie counts half."""
         return area(self.roc.x, self.roc.y)
 
     def average_precision(self) -> float:
-        """Sum of precisions, each weighted by the recall gained at its threshold (no interpolation)."""
+        """Return the sum of precisions, each weighted by the recall gained at its threshold.
+
+        There is no interpolation; `sklearn.metrics.average_precision_score` is defined in the same way.
+        """
         return float(np.dot(np.diff(self.pr.x), self.pr.y[1:])) if self.is_defined else np.nan
 
     def f1_max(self) -> float:
-        """Largest F1 over all thresholds: an oracle figure, since it looks at the labels to choose."""
+        """Return the largest F1 over all thresholds: an oracle metric, since labels choose the threshold."""
         if not self.is_defined:
             return np.nan
         return float(np.max(2 * self.true_positives / (self.true_positives + self.false_positives + self.positives)))
 
 
 def rank(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> Ranking:
-    """Sort the scores and count what passes each distinct one.
+    """Sort the scores and count the samples that pass each distinct score.
 
     Args:
-        scores: (n,) finite, any order. float32 is sorted as it is: 1e7 entries take about a second.
+        scores: (n,) finite, in any order. float32 is not widened: 1e7 entries take about a second.
         positives: (n,) counts or weights >= 0 of anomalous samples; or labels 0 and 1 when `negatives` is left out.
         negatives: (n,) counts or weights >= 0 of nominal samples.
     Raises:
-        ValueError: shapes differ, nothing is given, or a score is not finite (a training that diverged).
+        ValueError: shapes differ or are empty, a count is negative, or a score is not finite (training diverged).
     """
     scores, positives = np.asarray(scores), np.asarray(positives)
     negatives = 1 - positives if negatives is None else np.asarray(negatives)
@@ -113,34 +118,36 @@ def rank(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) 
     )
 
 
-def roc_curve(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> Curve:
-    """See `Ranking.roc`; arguments as in `rank`. For several figures of the same scores, `rank` them once."""
-    return rank(scores, positives, negatives).roc
-
-
-def pr_curve(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> Curve:
-    """See `Ranking.pr`; arguments as in `rank`."""
-    return rank(scores, positives, negatives).pr
-
-
 def auroc(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> float:
-    """See `Ranking.auroc`; arguments as in `rank`. NaN when a class is missing."""
+    """Return `Ranking.auroc`; arguments as in `rank`. NaN when a class is missing."""
     return rank(scores, positives, negatives).auroc()
 
 
-def average_precision(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> float:
-    """See `Ranking.average_precision`; arguments as in `rank`. NaN when a class is missing."""
-    return rank(scores, positives, negatives).average_precision()
-
-
-def f1_max(scores: Numbers, positives: Numbers, negatives: Numbers | None = None) -> float:
-    """See `Ranking.f1_max`; arguments as in `rank`. NaN when a class is missing."""
-    return rank(scores, positives, negatives).f1_max()
-
-
 def area(x: FloatArray, y: FloatArray) -> float:
-    """Area under straight lines between the points; `x` never decreases."""
+    """Return the area under straight lines between the points; `x` must not decrease."""
     return float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
+
+
+def cell_counts(mask: Numbers, size: int) -> tuple[CellCounts, CellCounts]:
+    """Return how many pixels of a ground-truth map, and how many anomalous ones, each cell of a heatmap stands for.
+
+    Enlarging a heatmap to the map's size by nearest neighbor repeats each cell; these are the numbers of
+    repetitions. Ranking cells with them gives exactly the pixel metrics of the enlarged heatmap. Pixel row y reads
+    cell row `floor(y * size / H)`, columns likewise. When the map is smaller than the heatmap, some cells are read
+    by no pixel: their total is 0, and they do not count.
+
+    Args:
+        mask: (H, W), non-zero where anomalous; a nominal image has a map of zeros.
+        size: side of the square heatmap.
+    Returns:
+        positive, total: (size, size) int64 each; the negatives are `total - positive`.
+    """
+    height, width = mask.shape
+    row, column = np.arange(height) * size // height, np.arange(width) * size // width
+    y, x = np.nonzero(mask)
+    positive = np.bincount(row[y] * size + column[x], minlength=size * size).reshape(size, size)
+    total = np.outer(np.bincount(row, minlength=size), np.bincount(column, minlength=size))
+    return positive.astype(np.int64), total.astype(np.int64)
 
 
 def _check(scores: Numbers, positives: Numbers, negatives: Numbers) -> None:

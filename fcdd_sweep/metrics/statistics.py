@@ -1,4 +1,4 @@
-"""Statistics over seeds and classes: a mean never goes without its number of values and its spread."""
+"""Statistics over seeds and classes: every mean comes with its number of values and its spread."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from scipy.special import stdtrit
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
 LEVEL = 0.95
+"""Confidence level of all intervals."""
 
 
 class Summary(NamedTuple):
-    """What several values say together.
+    """Mean, spread and interval of several values.
 
     Attributes:
         mean: NaN when there is no value.
         std: sample standard deviation (n - 1); NaN for fewer than two values.
-        n: how many values are defined.
+        n: number of defined values.
         low, high: 95% interval of the mean by Student's t; NaN for fewer than two values.
     """
 
@@ -31,7 +32,7 @@ class Summary(NamedTuple):
 
 
 def summarize(values: Iterable[float]) -> Summary:
-    """Mean, spread and interval of the defined values; NaN and None stand for undefined and are not counted in n."""
+    """Return mean, spread and interval of the defined values; NaN and None are undefined and not counted in n."""
     given = np.array([np.nan if value is None else value for value in values], np.float64)
     defined = given[~np.isnan(given)]
     n = len(defined)
@@ -39,17 +40,18 @@ def summarize(values: Iterable[float]) -> Summary:
     if n < 2:
         return Summary(mean, np.nan, n, np.nan, np.nan)
     std = float(defined.std(ddof=1))
-    # the quantile of Student's t; scipy.stats gives the same after a second of importing
+    # the quantile of Student's t; scipy.stats returns the same, but takes a second to import
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n)
     return Summary(mean, std, n, mean - half, mean + half)
 
 
 def auroc_standard_error(scores: Numbers, label: Numbers) -> float:
-    """Standard error of `ranking.auroc`, where both the nominal and the anomalous images are a sample of many.
+    """Return the standard error of `ranking.auroc`, with nominal and anomalous images as samples of larger populations.
 
-    0 for labels that scores separate without a fault: such images have seen no noise, which does not say that there
-    is none. Images that belong in pairs, such as anomalies rendered on the nominal images themselves, differ less than
-    independent ones: then it is an upper bound.
+    It is 0 where the scores separate the labels perfectly: no noise was observed, which does not prove that there is
+    none. For paired images, such as anomalies rendered on the nominal images themselves, it is an upper bound.
+
+    Source: DeLong et al., Biometrics 44 (1988).
 
     Args:
         scores: (n,) finite; higher is more anomalous.
@@ -67,13 +69,13 @@ def auroc_standard_error(scores: Numbers, label: Numbers) -> float:
 
 
 def _share_below(values: FloatArray, others: FloatArray) -> FloatArray:
-    """Of each value, which share of `others`, sorted, lies below it; a tie counts half."""
+    """Return for each value the share of `others`, sorted, below it; a tie counts half."""
     below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
     return np.asarray(below / (2 * len(others)))
 
 
 class PairedDifference(NamedTuple):
-    """Differences of pairs.
+    """The differences of paired values.
 
     Attributes:
         summary: mean, spread, number of pairs, and interval by Student's t, of first minus second.
@@ -85,9 +87,9 @@ class PairedDifference(NamedTuple):
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
-    """What the differences `first - second` say; a pair with NaN or None in it is left out.
+    """Return statistics of the differences `first - second`; a pair with NaN or None is left out.
 
-    Pairs of one class share its data and pairs of one seed its draws, so that they are not quite independent: with few
+    Pairs of one class share its data and pairs of one seed its random draws, so pairs are not independent: with few
     classes and seeds the interval is a guide, not a proof.
     """
     one, other = (np.array([np.nan if v is None else v for v in values], np.float64) for values in (first, second))

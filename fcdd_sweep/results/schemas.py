@@ -15,7 +15,7 @@ def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
     return pa.schema(fields, metadata={VERSION_KEY: str(TABLES_VERSION)})
 
 
-TEXT, INT, REAL, REAL32, FLAG = pa.string(), pa.int64(), pa.float64(), pa.float32(), pa.bool_()
+TEXT, INT, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 TIME = pa.timestamp("ms", tz="UTC")
 _KEY = (
     ("trial_id", TEXT, "12 hex digits, a digest of config, class, seed and numerics version"),

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
-from fcdd_sweep.metrics.cell_counts import cell_counts
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
-from fcdd_sweep.metrics.ranking import Ranking, rank
+from fcdd_sweep.metrics.ranking import Ranking, cell_counts, rank
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.cell_counts import cell_counts
-from fcdd_sweep.metrics.ranking import auroc, rank
+from fcdd_sweep.metrics.ranking import auroc, cell_counts, rank
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.methods import Detection

@@ -122,7 +122,7 @@ FOUND_BY_LOOKING = {
         MVTEC,
         write_mvtec,
         add_map("bottle/ground_truth/hole/099_mask.png"),
-        "ROOT/bottle/ground_truth/hole/099_mask.png: the map has no image. Allowed: one map an image of "
+        "ROOT/bottle/ground_truth/hole/099_mask.png: the map has no image. Allowed: one map per image of "
         "ROOT/bottle/test/hole. Restore the image or remove the map.",
     ),
     "folder is empty": (FOLDER, make_root, nothing, "ROOT: found no folder with images. Set dataset.root to a folder"),
@@ -186,7 +186,7 @@ FOUND_BY_LOOKING = {
         FOLDER,
         write_one_vs_rest,
         add_images("train"),
-        "ROOT/train: images lie in no class. Allowed: train/CLASS/IMAGES.",
+        "ROOT/train: images are in no class folder. Allowed: train/CLASS/IMAGES.",
     ),
     "protocol against the folders": (
         {"name": "folder", "protocol": "defects"},

@@ -12,7 +12,7 @@ def roc(n, seed=0, shift=1.0, levels=None):
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, n)
     score = rng.normal(size=n) + shift * label
-    return ranking.roc_curve(score if levels is None else np.round(score * levels), label)
+    return ranking.rank(score if levels is None else np.round(score * levels), label).roc
 
 
 @pytest.mark.parametrize("full", [roc(200_000), roc(200_000, shift=4), roc(5000, levels=2), roc(30)])
@@ -53,7 +53,7 @@ def test_a_curve_for_which_the_points_are_too_few_keeps_more():
 
 
 def test_undefined_curves_shrink_to_their_end_points():
-    thin = curves.thin_curve(*ranking.roc_curve(np.arange(9.0), np.zeros(9, int)))
+    thin = curves.thin_curve(*ranking.rank(np.arange(9.0), np.zeros(9, int)).roc)
     assert len(thin.x) == 2 and np.isnan(thin.y).all()
 
 

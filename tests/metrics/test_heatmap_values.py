@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from fcdd_sweep.metrics import heatmap_values
 from fcdd_sweep.metrics.heatmap_values import default_std, gaussian_kernel, upsample
 from fcdd_sweep.networks import build_network
 from fcdd_sweep.networks.receptive_field import receptive_field
@@ -109,3 +110,27 @@ def test_half_precision_maps_are_upsampled_in_float32() -> None:
         heatmaps = network.upsample(maps)
     assert heatmaps.dtype == torch.float32
     torch.testing.assert_close(heatmaps, network.upsample(maps.float()))
+
+
+def test_reference_quantiles_are_kth_smallest_values():
+    values = np.random.default_rng(5).normal(size=(3, 7, 11)).astype(np.float32)
+    quantiles, flat = heatmap_values.reference_quantiles(values), np.sort(values.ravel())
+    assert quantiles.shape == (1001,) and quantiles.dtype == np.float32
+    assert quantiles[0] == flat[0] and quantiles[1000] == flat[-1]
+    assert quantiles[850] == flat[850 * flat.size // 1000 - 1]
+
+
+def test_local_and_global_ranges_agree_on_a_single_heatmap():
+    heatmap = np.random.default_rng(6).random((1, 20, 50))
+    local = heatmap_values.local_range(heatmap, 0.97)
+    assert local == pytest.approx(
+        heatmap_values.global_range(heatmap_values.reference_quantiles(heatmap), 0.97), rel=1e-6
+    )
+    assert local[1] == np.sort(heatmap.ravel())[969]
+
+
+def test_normalized_values_are_clamped_and_flat_maps_are_dark():
+    scaled = heatmap_values.normalize(np.array([0.0, 1.0, 2.0, 3.0]), 1.0, 2.0)
+    assert scaled.tolist() == [0, 0, 1, 1]
+    assert heatmap_values.normalize(np.full(3, 0.7), 0.7, 0.7).tolist() == [0, 0, 0]
+    assert heatmap_values.normalize(np.array([0.7, 0.9]), 0.7, 0.7).tolist() == [0, 1]

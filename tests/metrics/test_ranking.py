@@ -1,4 +1,4 @@
-"""ROC and precision-recall figures against scikit-learn and pair counting."""
+"""ROC and precision-recall metrics against scikit-learn and pair counting."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn import metrics as oracle
 
 from fcdd_sweep.metrics import ranking
@@ -34,10 +35,12 @@ def test_counts_give_what_scikit_learn_gives_for_repeated_samples(seed, ties):
     data = counted(seed, ties=ties)
     label, score = repeated(*data)
     assert ranking.auroc(*data) == pytest.approx(oracle.roc_auc_score(label, score), abs=1e-12)
-    assert ranking.average_precision(*data) == pytest.approx(oracle.average_precision_score(label, score), abs=1e-12)
+    assert ranking.rank(*data).average_precision() == pytest.approx(
+        oracle.average_precision_score(label, score), abs=1e-12
+    )
     assert ranking.auroc(*data) == pytest.approx(share_of_ordered_pairs(label, score), abs=1e-12)
     f1 = [oracle.f1_score(label, score >= threshold) for threshold in np.unique(score)]
-    assert ranking.f1_max(*data) == pytest.approx(max(f1), abs=1e-12)
+    assert ranking.rank(*data).f1_max() == pytest.approx(max(f1), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -45,10 +48,10 @@ def test_curves_have_scikit_learns_points(seed):
     data = counted(seed)
     label, score = repeated(*data)
     fpr, tpr, threshold = oracle.roc_curve(label, score, drop_intermediate=False)
-    roc = ranking.roc_curve(*data)
+    roc = ranking.rank(*data).roc
     np.testing.assert_allclose(np.stack(roc), np.stack([fpr, tpr, threshold]), atol=1e-12)
     precision, recall, threshold = oracle.precision_recall_curve(label, score)
-    pr = ranking.pr_curve(*data)
+    pr = ranking.rank(*data).pr
     np.testing.assert_allclose(pr.x, recall[::-1], atol=1e-12)
     np.testing.assert_allclose(pr.y, precision[::-1], atol=1e-12)
     np.testing.assert_allclose(pr.threshold[1:], threshold[::-1])
@@ -76,7 +79,7 @@ def test_perfect_and_reversed_scores_are_one_and_zero():
     label = np.array([0, 0, 1, 1])
     assert ranking.auroc(label * 1.0, label) == 1.0
     assert ranking.auroc(-1.0 * label, label) == 0.0
-    assert ranking.f1_max(label * 1.0, label) == 1.0
+    assert ranking.rank(label * 1.0, label).f1_max() == 1.0
 
 
 @pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1]])
@@ -88,7 +91,7 @@ def test_a_missing_class_is_undefined_never_zero_or_one(label):
 
 
 def test_curves_begin_above_every_score():
-    roc = ranking.roc_curve(np.array([0.3, 0.2]), np.array([1, 0]))
+    roc = ranking.rank(np.array([0.3, 0.2]), np.array([1, 0])).roc
     assert (roc.x[0], roc.y[0], roc.threshold[0]) == (0.0, 0.0, np.inf)
     assert (roc.x[-1], roc.y[-1]) == (1.0, 1.0)
 
@@ -122,3 +125,48 @@ def test_a_million_entries_take_seconds_at_most():
     assert abs(found.auroc() - 0.5) < 2e-3
     assert abs(found.average_precision() - 0.2) < 2e-3
     assert time.perf_counter() - start < 5
+
+
+def brute_counts(mask, size):
+    height, width = mask.shape
+    positive, total = np.zeros((size, size), int), np.zeros((size, size), int)
+    for y in range(height):
+        for x in range(width):
+            cell = y * size // height, x * size // width
+            total[cell] += 1
+            positive[cell] += bool(mask[y, x])
+    return positive, total
+
+
+@pytest.mark.parametrize("shape", [(30, 30), (7, 41), (64, 20), (5, 5), (28, 28), (61, 33)])
+def test_cell_counts_are_those_of_counting_pixel_by_pixel(shape):
+    mask = np.random.default_rng(sum(shape)).random(shape) < 0.3
+    positive, total = ranking.cell_counts(mask, 14)
+    expected = brute_counts(mask, 14)
+    np.testing.assert_array_equal(positive, expected[0])
+    np.testing.assert_array_equal(total, expected[1])
+    assert total.sum() == mask.size and positive.sum() == mask.sum()
+
+
+def test_counts_give_the_pixel_metrics_of_the_enlarged_heatmap():
+    rng = np.random.default_rng(1)
+    heatmap, mask = rng.random((14, 14), np.float32), rng.random((50, 33)) < 0.2
+    positive, total = ranking.cell_counts(mask, 14)
+    enlarged = heatmap[np.arange(50)[:, None] * 14 // 50, np.arange(33) * 14 // 33]
+    counted = ranking.rank(heatmap.ravel(), positive.ravel(), (total - positive).ravel())
+    direct = ranking.rank(enlarged.ravel(), mask.ravel().astype(int))
+    assert counted.auroc() == pytest.approx(direct.auroc(), abs=1e-12)
+    assert counted.average_precision() == pytest.approx(direct.average_precision(), abs=1e-12)
+
+
+def test_a_map_smaller_than_the_heatmap_leaves_cells_unread():
+    _, total = ranking.cell_counts(np.ones((3, 3), bool), 5)
+    assert (total == 0).any() and total.sum() == 9
+
+
+def test_whole_multiples_enlarge_as_pillow_does():
+    heatmap = np.random.default_rng(2).random((8, 8)).astype(np.float32)
+    mask = np.random.default_rng(3).random((24, 16)) < 0.4
+    enlarged = np.asarray(Image.fromarray(heatmap).resize((16, 24), Image.Resampling.NEAREST))
+    positive, _ = ranking.cell_counts(mask, 8)
+    assert (positive * heatmap).sum() == pytest.approx(enlarged[mask].sum(), rel=1e-5)

@@ -6,7 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from fcdd_sweep.metrics import statistics
 from fcdd_sweep.metrics.ranking import auroc
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 
@@ -44,3 +46,17 @@ def test_the_noise_of_an_auroc_is_the_spread_over_draws_of_the_images():
 def test_the_noise_of_an_auroc_needs_two_images_of_each_label():
     assert math.isnan(auroc_standard_error(np.array([0.1, 0.2, 0.3]), np.array([0, 0, 1])))
     assert auroc_standard_error(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0, 0, 1, 1])) == 0
+
+
+def test_summary_is_scipys_t_interval():
+    values = [0.9, 0.95, 0.85, 0.99]
+    found = statistics.summarize(values)
+    low, high = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert found == pytest.approx((np.mean(values), np.std(values, ddof=1), 4, low, high))
+
+
+def test_one_value_has_no_interval_and_undefined_values_are_not_counted():
+    single = statistics.summarize([0.8, np.nan, None])
+    assert (single.mean, single.n) == (0.8, 1)
+    assert np.isnan([single.std, single.low, single.high]).all()
+    assert statistics.summarize([]).n == 0 and np.isnan(statistics.summarize([np.nan]).mean)

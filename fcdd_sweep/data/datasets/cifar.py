@@ -5,7 +5,7 @@
 
 ROOT may also be that folder itself. Each file is a pickled dictionary: `data`, (n, 3072) uint8, each row the red, then
 the green, then the blue values of a 32x32 image; `labels` or, in CIFAR-100, `fine_labels`, n whole numbers. A pickle
-can name any function to be called: these are read by an unpickler that knows only what rebuilds an array.
+can call any function: the unpickler here accepts only the functions that rebuild an array.
 
 Source: Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
@@ -33,7 +33,7 @@ _AGAIN = "Delete the file and place it again, or set dataset.download: true once
 
 
 class _Set(NamedTuple):
-    """Where a data set lies, its training and test files, the key of its labels, and its name in torchvision."""
+    """The folder of a data set, its training and test files, the key of its labels, and its name in torchvision."""
 
     folder: str
     train: tuple[str, ...]
@@ -51,14 +51,14 @@ _SETS = {
 
 
 class CifarBatch(NamedTuple):
-    """What a file holds: (n, 3072) uint8, and the labels by key."""
+    """The content of a file: (n, 3072) uint8, and the labels by key."""
 
     data: npt.NDArray[np.uint8]
     labels: dict[str, list[Any]]
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """Training images, then test images, in the order of the files."""
+    """Return training images, then test images, in the order of the files."""
     kind = _SETS[dataset.name]
     assert dataset.root is not None  # the loader has checked it
     folder = _folder(dataset.root, kind)
@@ -81,13 +81,13 @@ def fetch(dataset: Dataset, say: Say) -> None:
 
 
 def _folder(root: Path, kind: _Set) -> Path:
-    """Where the files lie, or where they belong if there are none."""
+    """Return the folder with the files, or the one where they belong if none exist."""
     usual = root / kind.folder
     return root if not usual.is_dir() and any((root / name).is_file() for name in kind.train + kind.test) else usual
 
 
 def _records(name: str, path: Path, *, is_test: bool) -> Iterator[Record]:
-    """Raises `DataError` before the first record where the file is wrong."""
+    """Yield the records of a file; raise `DataError` before the first one if the file is wrong."""
     classes = info(name).classes or ()
     numbers = _numbers(path, _LABELS(path), _SETS[name].labels, len(classes))
     mark = file_stamp(path)
@@ -100,12 +100,12 @@ def _records(name: str, path: Path, *, is_test: bool) -> Iterator[Record]:
 
 
 def _numbers(path: Path, batch: CifarBatch, key: str, classes: int) -> list[int]:
-    """The labels under `key`, one an image, each the number of a class."""
+    """Return the labels under `key`, one per image, each the number of a class."""
     labels = batch.labels.get(key)
     if labels is None:
         raise _wrong(path, f"holds no '{key}'", f"the keys data and {key}")
     if len(labels) != len(batch.data):
-        raise _wrong(path, f"holds {len(labels)} labels for {len(batch.data)} images", "one label an image")
+        raise _wrong(path, f"holds {len(labels)} labels for {len(batch.data)} images", "one label per image")
     if strange := [label for label in labels if type(label) is not int or not 0 <= label < classes]:
         raise _wrong(path, f"holds the label {strange[0]!r}", f"whole numbers from 0 to {classes - 1}")
     return labels
@@ -117,16 +117,16 @@ def _load(path: Path, index: int) -> DecodedImage:
 
 
 def read_batch(path: Path) -> CifarBatch:
-    """The images and labels in a file.
+    """Return the images and labels in a file.
 
     Raises:
-        DataError: it is no such pickle, asks for more than an array, or holds images of another shape.
+        DataError: the file is not such a pickle, asks for more than arrays, or has images of another shape.
     """
     try:
         with path.open("rb") as file:
             content = _ArraysOnly(file, encoding="bytes").load()
-    except Exception as error:  # damaged pickles raise many types; whichever it is, the file must be replaced
-        raise _wrong(path, f"is no batch of CIFAR ({type(error).__name__}: {error})") from error
+    except Exception as error:  # damaged pickles raise many types; in each case the file must be replaced
+        raise _wrong(path, f"is not a batch of CIFAR ({type(error).__name__}: {error})") from error
     found = {_text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
     data = found.get("data")
     if not (isinstance(data, np.ndarray) and data.dtype == np.uint8 and data.shape[1:] == (3 * CIFAR_SIDE**2,)):
@@ -136,7 +136,7 @@ def read_batch(path: Path) -> CifarBatch:
 
 
 def _only_labels(path: Path) -> CifarBatch:
-    """A batch whose images take no memory: only their number is wanted."""
+    """Return a batch whose images take no memory: only their number is needed."""
     batch = read_batch(path)
     return CifarBatch(np.broadcast_to(np.uint8(0), batch.data.shape), batch.labels)
 
@@ -146,7 +146,7 @@ _PIXELS = FileCache(lambda path: read_batch(path).data, keep=2)
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Rebuilds dictionaries, lists, numbers, texts and arrays; whatever else a pickle asks for is refused."""
+    """An unpickler of dictionaries, lists, numbers, texts and arrays that refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         rebuild = np.empty(0).__reduce__()[0]

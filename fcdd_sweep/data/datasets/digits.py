@@ -2,7 +2,7 @@
 
 Split: within each class, images are ordered by the SHA-256 of their label (`digits/17`), and the first third is the
 test set. Images are enlarged by bicubic interpolation. The source is the test set of UCI's "Optical Recognition of
-Handwritten Digits": 13 people wrote all of it, and each of them is in both splits.
+Handwritten Digits" (Alpaydin and Kaynak, 1998): 13 people wrote all of it, and each of them is in both splits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NOTE = "Digits: the same 13 people wrote the training and the test images; a th
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """All digits in scikit-learn's order; nothing can be wrong with them."""
+    """Return all digits in scikit-learn's order; there are never problems."""
     digits = _digits()
     test = _test_indices(digits.target)
     records = [

@@ -1,4 +1,28 @@
-"""Which layout a folder of the user's own images follows; `data.datasets.folder` describes them."""
+"""The user's own images in one of several folder layouts, which is found from the folders.
+
+`defects`, each class with its own anomalies; NORMAL is `normal`, `nominal` or `good`:
+
+    ROOT/CLASS/{train,test}/{NORMAL,anomalous}/IMAGES       class first
+    ROOT/{train,test}/CLASS/{NORMAL,anomalous}/IMAGES       split first
+    ROOT/{train,test}/{NORMAL,anomalous}/IMAGES             a single class, named like ROOT
+
+`one_vs_rest`, where all other classes are the anomalies:
+
+    ROOT/{train,test}/CLASS/IMAGES
+    ROOT/CLASS/IMAGES       fixed split: an image is in the test set when the SHA-256 of CLASS/NAME, as a share of its
+                            range, is below a third; no other file matters
+
+ROOT may also be the parent of a folder `custom` with one of these layouts. Images may be in subfolders; a folder below
+`anomalous` names the type of its defects (the default type is `anomalous`). The case of `train`, `test`, NORMAL and
+`anomalous` does not matter. Training anomalies are optional, and so is the test half.
+
+Maps are optional for each image. A folder `train_maps` or `test_maps` beside `train` or `test` mirrors it: the map of
+`test/CLASS/anomalous/crack/7.jpg` is `test_maps/CLASS/anomalous/crack/7.png`, with the same name before the suffix, in
+any format, 255 where anomalous and 0 elsewhere, at the size of its image. Maps of normal images are not read. Layouts
+without `train` and `test` have no maps.
+
+`dataset.protocol: one_vs_rest` reads folders called `normal` and `anomalous` as classes.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +69,7 @@ class ClassFolder:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the folders show: where each class lies, and what does not fit."""
+    """What the folders show: the folders of each class, and what does not fit the layout."""
 
     protocol: Protocol
     places: tuple[ClassFolder, ...]
@@ -58,7 +82,7 @@ class Layout:
 
 
 def find_layout(root: Path, protocol: str | None = None) -> Layout:
-    """Which of the layouts a folder follows. `protocol` decides where the folders allow two readings."""
+    """Return the layout of a folder; `protocol` decides where the folders allow two interpretations."""
     base = _base(root)
     as_classes = protocol == "one_vs_rest"
     halves, class_first = _halves(base), [folder for folder in visible_folders(base) if _halves(folder)]
@@ -78,12 +102,12 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
 
 
 def images_below(folder: Path | None) -> list[Path]:
-    """All images below a folder; empty when there is no such folder."""
+    """Return all images below a folder; empty when the folder does not exist."""
     return image_files(folder) if folder is not None and folder.is_dir() else []
 
 
 def _base(root: Path) -> Path:
-    """`ROOT/custom` when it holds classes, as the paper's layout has it, otherwise ROOT."""
+    """Return `ROOT/custom`, the folder of the paper's layout, when it holds classes, otherwise ROOT."""
     custom = root / "custom"
     halves = _halves(custom)
     is_class = any(map(_has_labels, halves.values()))
@@ -91,7 +115,7 @@ def _base(root: Path) -> Path:
 
 
 def _halves(folder: Path) -> dict[str, Path]:
-    """The `train` and `test` folders in a folder, by those names."""
+    """Return the `train` and `test` folders in a folder by name."""
     found = {child.name.casefold(): child for child in visible_folders(folder)}
     return {name: found[name] for name in _SPLITS if name in found}
 
@@ -110,7 +134,7 @@ def _class_places(folder: Path, name: str) -> tuple[ClassFolder, ...]:
 
 
 def _maps_of(half: Path) -> Path:
-    """The folder beside `train` or `test` that mirrors it."""
+    """Return the folder beside `train` or `test` that mirrors it; it may not exist."""
     wanted = f"{half.name}_maps".casefold()
     found = [folder for folder in visible_folders(half.parent) if folder.name.casefold() == wanted]
     return found[0] if found else half.parent / wanted
@@ -136,7 +160,7 @@ def _split_first(base: Path, halves: dict[str, Path], *, as_classes: bool) -> La
         if images_below(folder)
     )
     loose = [
-        Problem(str(half), "images lie in no class", f"{half.name}/CLASS/IMAGES", "Sort them into classes")
+        Problem(str(half), "images are in no class folder", f"{half.name}/CLASS/IMAGES", "Sort them into classes")
         for half in halves.values()
         if images_directly_in(half)
     ]
@@ -167,7 +191,7 @@ def _flat(base: Path) -> Layout:
 
 
 def _unsorted(base: Path) -> tuple[str, ...]:
-    return (f"{len(images_directly_in(base))} images lie directly in {base}, in no class, and are not read.",)
+    return (f"{len(images_directly_in(base))} images are directly in {base}, in no class folder, and are not read.",)
 
 
 def _unread(base: Path, read: list[Path]) -> tuple[str, ...]:
@@ -189,13 +213,14 @@ def _checked(layout: Layout, protocol: str | None) -> Layout:
 
 
 TEST_SHARE = 1 / 3
+"""Share of the images that a layout without `train` and `test` uses for the test."""
 
 
 def discover(dataset: Dataset) -> DatasetFacts:
-    """Protocol and classes, whether there are maps, and whether training anomalies.
+    """Return protocol and classes, and whether there are maps and training anomalies.
 
     Raises:
-        DataError: the folders follow none of the layouts.
+        DataError: the folders match none of the layouts.
     """
     layout = find_layout(_root(dataset), dataset.protocol)
     if layout.problems:
@@ -213,7 +238,7 @@ def discover(dataset: Dataset) -> DatasetFacts:
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """The images of the wanted classes (of all classes in `one_vs_rest`), in the order of the folders."""
+    """Return the images of the wanted classes (of all classes in `one_vs_rest`), in the order of the folders."""
     root = _root(dataset)
     layout = find_layout(root, dataset.protocol)
     if layout.problems:
@@ -287,7 +312,7 @@ def _records(root: Path, place: ClassFolder, *, labeled: bool) -> Iterable[Recor
 
 
 def _defect(path: Path) -> str:
-    """The defect's type of `anomalous/TYPE/.../NAME` or `anomalous/NAME`; empty for `normal/NAME`."""
+    """Return the defect type of `anomalous/TYPE/.../NAME` or `anomalous/NAME`; empty for `normal/NAME`."""
     if not path.parts[0].casefold() == "anomalous":
         return ""
     return normal_form(path.parts[1]) if len(path.parts) > 2 else "anomalous"
@@ -308,7 +333,7 @@ def _untrained(root: Path, records: tuple[Record, ...], wanted: tuple[str, ...])
 
 
 def _gaps(protocol: str, records: tuple[Record, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """What the wanted classes' test halves lack: metrics that need it are undefined."""
+    """Return sentences on what the test halves of the wanted classes lack: metrics that need it are undefined."""
     nominal = Counter(record.class_name for record in records if record.is_test and not record.is_anomalous)
     anomalous = Counter(record.class_name for record in records if record.is_test and record.is_anomalous)
     if protocol == "one_vs_rest":
@@ -318,6 +343,6 @@ def _gaps(protocol: str, records: tuple[Record, ...], wanted: tuple[str, ...]) -
 
 
 def _key(path: Path, folder: Path | None) -> str:
-    """What an image and its map have in common: the path below the mirrored folder, without the ending."""
+    """Return what an image and its map have in common: the path below the mirrored folder, without suffix."""
     assert folder is not None
     return normal_form(path.relative_to(folder).with_suffix("").as_posix())

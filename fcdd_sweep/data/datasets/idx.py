@@ -5,7 +5,7 @@
 
 ROOT may also be the folder `raw` or the one above it. An idx file is a magic number (two zero bytes, the type 8 for
 uint8, the number of axes), the length of each axis, and the values; numbers are big-endian 32 bits. EMNIST stores its
-images with rows and columns exchanged; they are given upright.
+images with rows and columns exchanged; they are returned upright.
 
 Sources: http://yann.lecun.com/exdb/mnist, Xiao et al., arXiv:1708.07747, Cohen et al., arXiv:1702.05373.
 """
@@ -38,14 +38,14 @@ _AGAIN = "Delete the file and place it again, or set dataset.download: true once
 
 @dataclass(frozen=True)
 class _Set:
-    """How a data set's files are named and filled.
+    """The names and contents of a data set's files.
 
     Attributes:
         folder: below the root; also the name of the data set in torchvision.
         stems: how the names of training and test files begin.
         first_label: the number of the first class.
         transposed: whether rows and columns are exchanged.
-        split: the part of the data set, which torchvision must be told; empty where there is one alone.
+        split: torchvision's argument for the part of the data set; empty for data sets with a single part.
     """
 
     folder: str
@@ -64,7 +64,7 @@ _FAMILY = {"MNIST", "FashionMNIST", "EMNIST", "KMNIST", "QMNIST"}
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """Training images, then test images, in the order of the files; reads the labels and the images' headers."""
+    """Return training images, then test images, in the order of the files; read only labels and headers."""
     kind = _SETS[dataset.name]
     assert dataset.root is not None  # the loader has checked it
     folder = _folder(dataset.root, kind)
@@ -95,7 +95,7 @@ def fetch(dataset: Dataset, say: Say) -> None:
 
 
 def _folder(root: Path, kind: _Set) -> Path:
-    """Where the files lie, or where they belong if there are none; never in the folder of a sister data set."""
+    """Return the folder with the files, or the one where they belong; never the folder of a sister data set."""
     usual = root / kind.folder / "raw"
     inner = [] if {root.name, root.parent.name} & (_FAMILY - {kind.folder}) else [root / "raw", root]
     names = [name for stem in kind.stems for name in _names(stem)]
@@ -111,7 +111,7 @@ def _find(folder: Path, name: str) -> Path | None:
 
 
 def _records(name: str, folder: Path, stem: str, *, is_test: bool) -> Iterator[Record]:
-    """Raises `DataError` before the first record where the files are wrong."""
+    """Yield the records of a half; raise `DataError` before the first one if the files are wrong."""
     kind, classes = _SETS[name], info(name).classes or ()
     pictures, labels = (path for each in _names(stem) if (path := _find(folder, each)))
     count, *size = _shape(pictures, axes=3)
@@ -119,7 +119,7 @@ def _records(name: str, folder: Path, stem: str, *, is_test: bool) -> Iterator[R
     if size != [IDX_SIDE, IDX_SIDE]:
         raise _wrong(pictures, f"holds images of {size[1]}x{size[0]} pixels", f"{IDX_SIDE}x{IDX_SIDE}")
     if count != len(numbers):
-        raise _wrong(labels, f"holds {len(numbers)} labels, but {pictures.name} {count} images", "one label an image")
+        raise _wrong(labels, f"holds {len(numbers)} labels, but {pictures.name} {count} images", "one label per image")
     if len(numbers) and not (numbers.min() >= 0 and numbers.max() < len(classes)):
         found = f"holds labels from {numbers.min() + kind.first_label} to {numbers.max() + kind.first_label}"
         raise _wrong(labels, found, f"{kind.first_label} to {kind.first_label + len(classes) - 1}")
@@ -138,7 +138,7 @@ def _load(path: Path, index: int, kind: _Set) -> DecodedImage:
 
 
 def _shape(path: Path, axes: int) -> tuple[int, ...]:
-    """The lengths of the axes, after a check of magic number and file length."""
+    """Return the lengths of the axes after checking the magic number and the file length."""
     size = 4 * (axes + 1)
     try:
         with _open(path) as file:
@@ -147,10 +147,10 @@ def _shape(path: Path, axes: int) -> tuple[int, ...]:
         raise _wrong(path, f"cannot be read ({error})") from error
     expected, magic = 0x0800 | axes, int.from_bytes(header[:4], "big")
     if len(header) >= 4 and magic != expected:
-        what = f"is no idx file of {axes} axes: it begins with the magic number {magic:#010x}"
+        what = f"is not an idx file of {axes} axes: it begins with the magic number {magic:#010x}"
         raise _wrong(path, what, f"{expected:#010x}")
     if len(header) < size:
-        raise _wrong(path, f"is no idx file of {axes} axes: it is too short")
+        raise _wrong(path, f"is not an idx file of {axes} axes: it is too short")
     shape = struct.unpack(f">{axes}I", header[4:])
     needed, found_bytes = size + math.prod(shape), _length(path)
     if needed % 2**32 != found_bytes % 2**32:
@@ -160,9 +160,9 @@ def _shape(path: Path, axes: int) -> tuple[int, ...]:
 
 
 def _values(path: Path, axes: int) -> npt.NDArray[np.uint8]:
-    """The content of an idx file: a memory map of a plain one, an array of a compressed one."""
+    """Return the content of an idx file: a memory map of a plain file, an array of a compressed one."""
     shape, offset = _shape(path, axes), 4 * (axes + 1)
-    if path.suffix != ".gz" and 0 not in shape:  # nothing cannot be mapped
+    if path.suffix != ".gz" and 0 not in shape:  # an empty array cannot be mapped
         return np.memmap(path, np.uint8, mode="r", offset=offset, shape=shape)
     try:
         with _open(path) as file:
@@ -180,7 +180,7 @@ def _open(path: Path) -> BinaryIO | gzip.GzipFile:
 
 
 def _length(path: Path) -> int:
-    """Bytes of the content; a compressed file tells them in its last four bytes, modulo 2^32."""
+    """Return the bytes of the content; a compressed file stores them in its last four bytes, modulo 2^32."""
     if path.suffix != ".gz":
         return path.stat().st_size
     with path.open("rb") as file:

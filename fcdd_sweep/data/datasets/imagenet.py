@@ -1,16 +1,16 @@
-"""ImageNet's ILSVRC2012 as its users have it, read in place: nothing is extracted or downloaded.
+"""ImageNet's ILSVRC2012, read in place from its tars or folders: nothing is extracted or downloaded.
 
-    ROOT/ILSVRC2012_img_train.tar           a tar of 1,000 tars, one a WordNet id
+    ROOT/ILSVRC2012_img_train.tar           a tar of 1,000 tars, one per WordNet id
     ROOT/ILSVRC2012_img_val.tar             50,000 images
     ROOT/ILSVRC2012_devkit_t12.tar.gz       which class each validation image shows, and the classes' names
 
-or, for each half by itself, the layout that torchvision extracts:
+or, independently for each half, the layout that torchvision extracts:
 
-    ROOT/train/n########/*.JPEG             the 30 classes are enough
+    ROOT/train/n########/*.JPEG             the 30 classes suffice
     ROOT/val/n########/*.JPEG               without the development kit, `words.txt` gives names (Pascal VOC needs them)
 
 As a data set it is ImageNet-30: training images of the wanted classes, validation images of all 30 as the test set.
-As outlier exposure it is the validation split of all classes, without those of the data set that is trained on.
+As outlier exposure it is the validation split of all classes, without the classes of the data set that is trained on.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ _THIRTY = frozenset(IMAGENET30.values())
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """ImageNet-30: training images of the wanted classes and test images of all."""
+    """Return ImageNet-30: training images of the wanted classes and test images of all classes."""
     assert dataset.root is not None  # the loader has checked it
     problems: list[Problem] = []
     wanted, every = wanted_classes(dataset, tuple(IMAGENET30)), tuple(IMAGENET30)
-    tables = []
+    indexes = []
     for split, open_half, classes in (("training", training_index, wanted), ("validation", validation_index, every)):
         try:
-            tables.append(open_half(dataset.root, cache_root()))
-            problems += _class_problems(tables[-1], classes, split)
+            indexes.append(open_half(dataset.root, cache_root()))
+            problems += _class_problems(indexes[-1], classes, split)
         except DataError as error:
             problems += error.problems
     if problems:
         return DatasetScan(problems=tuple(dict.fromkeys(problems)))
-    train, test = tables
+    train, test = indexes
     records = [*_records(train, wanted, "train"), *(_records(test, every, "val") if wanted else ())]
     return DatasetScan(tuple(records), skips_unreadable=True)
 
 
 def expose(root: Path, target: str, images: Images, cache: Path, say: Say | None = None) -> FilePool:
-    """The validation images of all classes but those that match classes of data set `target`.
+    """Return the validation images of all classes except matches of classes of data set `target`.
 
     Raises:
         DataError: the split cannot be read, or names are needed and missing.
@@ -76,34 +76,34 @@ def expose(root: Path, target: str, images: Images, cache: Path, say: Say | None
 
 
 def exposure_problems(root: Path, target: str | None) -> list[Problem]:
-    """Why `expose` would raise."""
+    """Return why `expose` would raise."""
     try:
-        table = validation_index(root, cache_root())
+        index = validation_index(root, cache_root())
     except DataError as error:
         return list(error.problems)
-    return unnamed_problem(table.root, target, table.groups, table.words)
+    return unnamed_problem(index.root, target, index.groups, index.words)
 
 
-def exposed(table: ImageIndex, source: str, target: str, images: Images) -> FilePool:
-    """A table's images as a pool, without the classes that data set `target` must not see as anomalies.
+def exposed(index: ImageIndex, source: str, target: str, images: Images) -> FilePool:
+    """Return the images of an index as a pool, without the classes that data set `target` must not see as anomalies.
 
     Raises:
         DataError: names are needed and missing, or no image is left.
     """
-    if problems := unnamed_problem(table.root, target, table.groups, table.words):
+    if problems := unnamed_problem(index.root, target, index.groups, index.words):
         raise DataError(problems)
-    left_out = excluded(target, table.groups, table.words)
-    kept = [i for i in range(len(table.groups)) if i not in left_out]
+    left_out = excluded(target, index.groups, index.words)
+    kept = [i for i in range(len(index.groups)) if i not in left_out]
     notes = (exclusion_note(source, target, list(left_out.values())),) if left_out else ()
-    pool = FilePool(table, kept, images, notes)
+    pool = FilePool(index, kept, images, notes)
     if not len(pool):
-        raise DataError(Problem(str(table.root), f"holds no image that may be an anomaly of '{target}'"))
+        raise DataError(Problem(str(index.root), f"holds no image that may be an anomaly of '{target}'"))
     return pool
 
 
 def unnamed_problem(root: Path, target: str | None, groups: Sequence[str], words: Sequence[str]) -> list[Problem]:
-    """A problem if `target` goes by the classes' names and some have none."""
-    unnamed = [group for group, said in zip(groups, words, strict=True) if not said]
+    """Return a problem if `target` is matched by the names of classes and some classes have none."""
+    unnamed = [group for group, names in zip(groups, words, strict=True) if not names]
     if target != "pascalvoc" or not unnamed:
         return []
     what = f"the classes of '{target}' are left out by name, and {len(unnamed)} have no name, {unnamed[0]} for one"
@@ -111,7 +111,7 @@ def unnamed_problem(root: Path, target: str | None, groups: Sequence[str], words
 
 
 def training_index(root: Path, cache: Path) -> ImageIndex:
-    """The training images of ImageNet-30's classes, as far as they are there.
+    """Return the training images of the classes of ImageNet-30 that exist.
 
     Raises:
         DataError: there are none, or a tar is damaged, or its counts are not those of the development kit.
@@ -126,7 +126,7 @@ def training_index(root: Path, cache: Path) -> ImageIndex:
 
 
 def validation_index(root: Path, cache: Path, say: Say | None = None) -> ImageIndex:
-    """The validation images of all classes.
+    """Return the validation images of all classes.
 
     Raises:
         DataError: there are none, the development kit is missing, a file is damaged, or counts do not match.
@@ -144,9 +144,9 @@ def validation_index(root: Path, cache: Path, say: Say | None = None) -> ImageIn
 
 
 def folder_index(root: Path, cache: Path, kind: str, folders: list[Path], say: Say | None = None) -> ImageIndex:
-    """The images directly in folders that are called by WordNet ids.
+    """Return the images directly in folders named by WordNet ids.
 
-    It is made anew when files come, go or get other names, not when one is overwritten.
+    The index is rebuilt when files are added, removed or renamed, not when a file is overwritten.
     """
     stamps = [[str(folder.relative_to(root)), folder.stat().st_mtime_ns] for folder in folders]
 
@@ -161,12 +161,12 @@ def folder_index(root: Path, cache: Path, kind: str, folders: list[Path], say: S
 
 
 def synset_folders(folder: Path) -> list[Path]:
-    """The folders called by WordNet ids, in order."""
+    """Return the folders named by WordNet ids, in order."""
     return [child for child in visible_folders(folder) if SYNSET.fullmatch(child.name)]
 
 
 def words_in(root: Path) -> dict[str, str]:
-    """Names by WordNet id, from the development kit or `words.txt`; empty when there is neither.
+    """Return names by WordNet id, from the development kit or `words.txt`; empty without both.
 
     Raises:
         DataError: the development kit is damaged.
@@ -181,7 +181,7 @@ def words_stamp(root: Path) -> list[str]:
 
 
 def _train_in_tar(root: Path) -> Iterator[GroupFiles]:
-    """The inner tars of ImageNet-30, compared with the development kit where there is one."""
+    """Return the inner tars of ImageNet-30 after comparing them with the development kit, if it exists."""
     tar = root / TRAIN_TAR
     kit = read_devkit(root / DEVKIT) if (root / DEVKIT).is_file() else None
     inner = {_wnid(name): found for name, found in nested_members(tar, lambda name: _wnid(name) in _THIRTY)}
@@ -198,7 +198,7 @@ def _train_in_tar(root: Path) -> Iterator[GroupFiles]:
 
 
 def _wnid(name: str) -> str:
-    """The WordNet id of `FOLDERS/n########.tar`."""
+    """Return the WordNet id of `FOLDERS/n########.tar`."""
     return name.rsplit("/", 1)[-1].removesuffix(".tar")
 
 
@@ -214,10 +214,10 @@ def _val_in_tar(tar: Path, devkit: Path) -> Iterator[GroupFiles]:
         yield GroupFiles(str(wnid), tar.name, chosen, kit.words[str(wnid)])
 
 
-def _class_problems(table: ImageIndex, classes: tuple[str, ...], split: str) -> list[Problem]:
-    """Which of the classes a table has no images of, and WordNet ids with other names."""
-    counts, where = dict(zip(table.groups, np.diff(table.begin), strict=True)), str(table.root)
-    wrong = [Problem(where, f"WordNet ids are mixed up: {said}") for said in misnamed(table.groups, table.words)]
+def _class_problems(index: ImageIndex, classes: tuple[str, ...], split: str) -> list[Problem]:
+    """Return a problem for each class without images and for each WordNet id with another name."""
+    counts, where = dict(zip(index.groups, np.diff(index.begin), strict=True)), str(index.root)
+    wrong = [Problem(where, f"WordNet ids are mixed up: {name}") for name in misnamed(index.groups, index.words)]
     return wrong + [
         Problem(where, f"there is no {split} image of class '{name}' ({IMAGENET30[name]})", next_step=_PLACE)
         for name in classes
@@ -225,29 +225,29 @@ def _class_problems(table: ImageIndex, classes: tuple[str, ...], split: str) -> 
     ]
 
 
-def _records(table: ImageIndex, classes: tuple[str, ...], split: str) -> Iterator[Record]:
+def _records(index: ImageIndex, classes: tuple[str, ...], split: str) -> Iterator[Record]:
     for name in classes:
-        group = table.groups.index(IMAGENET30[name])
-        holder = table.root / table.holders[group]
+        group = index.groups.index(IMAGENET30[name])
+        holder = index.root / index.holders[group]
         tar_stamp = file_stamp(holder) if holder.is_file() else ""
-        for row in range(int(table.begin[group]), int(table.begin[group + 1])):
-            file = tar_stamp or file_stamp(holder / table.name(row))
-            offset, size = table.position(row)
+        for row in range(int(index.begin[group]), int(index.begin[group + 1])):
+            file = tar_stamp or file_stamp(holder / index.name(row))
+            offset, size = index.position(row)
             yield Record(
-                path=f"{split}/{table.label(row)}",
+                path=f"{split}/{index.label(row)}",
                 class_name=name,
                 is_test=split == "val",
                 is_anomalous=False,
                 defect="",
                 stamp=f"{file}:{offset}:{size}",
-                load=partial(_load, table, row),
+                load=partial(_load, index, row),
             )
 
 
-def _load(table: ImageIndex, row: int) -> DecodedImage:
-    name = f"{table.holder(row)}: {table.name(row)}"
+def _load(index: ImageIndex, row: int) -> DecodedImage:
+    name = f"{index.holder(row)}: {index.name(row)}"
     try:
-        content = table.content(row)
+        content = index.content(row)
     except OSError as error:
         raise DataError(Problem(name, f"cannot be read ({error.strerror or error})")) from error
     return DecodedImage(decode_image(content, name))

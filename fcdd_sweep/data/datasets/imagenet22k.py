@@ -1,8 +1,8 @@
 """All of ImageNet, 21,841 WordNet ids with 14 million images, as outlier exposure; read image by image, in place.
 
-ROOT/n########/*.JPEG       a folder a WordNet id
-ROOT/n########.tar          or a tar; where there are both, the folder counts
-ROOT/words.txt              names; only Pascal VOC, whose classes are told by name, needs them
+ROOT/n########/*.JPEG       a folder per WordNet id
+ROOT/n########.tar          or a tar; if both exist, the folder is used
+ROOT/words.txt              names; only Pascal VOC, whose classes are matched by name, needs them
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
 
 
 def expose(root: Path, target: str, images: Images, cache: Path, say: Say | None = None) -> FilePool:
-    """The images of all WordNet ids but those that match classes of data set `target`.
+    """Return the images of all WordNet ids except matches of classes of data set `target`.
 
     Raises:
-        DataError: there are none, a tar is damaged, or names are needed and missing.
+        DataError: there are no images, a tar is damaged, or names are needed and missing.
     """
-    return exposed(_table(root, cache, say), "imagenet22k", target, images)
+    return exposed(_index(root, cache, say), "imagenet22k", target, images)
 
 
 def exposure_problems(root: Path, target: str | None) -> list[Problem]:
-    """What is missing at first sight: 14 million files are not listed for that."""
+    """Return what is missing, without listing 14 million files."""
     try:
         groups, words = list(_holders(root)), words_in(root)
     except DataError as error:
@@ -47,7 +47,7 @@ def exposure_problems(root: Path, target: str | None) -> list[Problem]:
     return unnamed_problem(root, target, groups, [words.get(group, "") for group in groups])
 
 
-def _table(root: Path, cache: Path, say: Say | None) -> ImageIndex:
+def _index(root: Path, cache: Path, say: Say | None) -> ImageIndex:
     holders = _holders(root)
     stamps = [
         [group, file_stamp(path) if path.suffix == _TAR else path.stat().st_mtime_ns] for group, path in holders.items()
@@ -64,10 +64,10 @@ def _table(root: Path, cache: Path, say: Say | None) -> ImageIndex:
 
 
 def _holders(root: Path) -> dict[str, Path]:
-    """The folder or tar of each WordNet id, in order.
+    """Return the folder or tar of each WordNet id, in order.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
     found = {path.name.removesuffix(_TAR): path for path in root.iterdir() if path.suffix == _TAR and path.is_file()}
     found |= {path.name: path for path in root.iterdir() if path.is_dir()}

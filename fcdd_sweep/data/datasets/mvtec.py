@@ -4,8 +4,8 @@
     CLASS/test/{good,DEFECT}/*.png
     CLASS/ground_truth/DEFECT/NAME_mask.png        one for every anomalous test image
 
-Where folders of classes are missing, `CLASS.tar.xz` or `mvtec_anomaly_detection.tar.xz` in the root is unpacked before
-the first trial; with `dataset.download: true` the latter is fetched.
+If folders of classes are missing, `CLASS.tar.xz` or `mvtec_anomaly_detection.tar.xz` in the root is unpacked before the
+first trial; with `dataset.download: true` the latter is downloaded.
 
 Source: Bergmann et al., CVPR 2019.
 """
@@ -31,7 +31,7 @@ _AGAIN = "Unpack the class again"
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """The wanted classes' images, class by class: training images, nominal test images, defects by name."""
+    """Return the images of the wanted classes: training images, nominal test images, then defects by name."""
     assert dataset.root is not None  # the loader has checked it
     wanted = wanted_classes(dataset, MVTEC_CLASSES)
     inside = _root_inside(dataset.root, wanted)
@@ -51,7 +51,7 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
 
 
 def fetch(dataset: Dataset, say: Say) -> None:
-    """Unpack the archives in the root, the whole data set's only where a class has none; download it if need be."""
+    """Unpack the archives in the root, preferring those of single classes; download the whole archive if needed."""
     assert dataset.root is not None  # the loader has checked it
     found = _archives(dataset.root, _missing_classes(dataset))
     if found:
@@ -64,7 +64,7 @@ def fetch(dataset: Dataset, say: Say) -> None:
     except fetching.DownloadError as error:
         raise failed(dataset, error) from error
     fetching.unpack(archive, dataset.root, say)
-    archive.unlink()  # it takes as much space as the images, and was not the user's
+    archive.unlink()  # it is as large as the images, and the user did not place it
 
 
 def _missing_classes(dataset: Dataset) -> list[str]:
@@ -73,7 +73,7 @@ def _missing_classes(dataset: Dataset) -> list[str]:
 
 
 def _archives(root: Path, missing: list[str]) -> list[Path]:
-    """Those in the root that hold missing classes; empty unless together they hold all of them."""
+    """Return the archives in the root that contain the missing classes; empty unless they contain all of them."""
     single = [root / f"{name}.tar.xz" for name in missing]
     if all(path.is_file() for path in single):
         return single
@@ -82,7 +82,7 @@ def _archives(root: Path, missing: list[str]) -> list[Path]:
 
 
 def _root_inside(root: Path, wanted: tuple[str, ...]) -> Path | None:
-    """The folder that the user meant as root, if none of the classes is in `root` but some are one level below."""
+    """Return the likely root, one level below, if it has class folders and `root` has none; else None."""
     if any((root / name).is_dir() for name in wanted):
         return None
     below = (folder for folder in visible_folders(root) if any((folder / name).is_dir() for name in wanted))
@@ -138,7 +138,7 @@ def _missing_images(folder: Path) -> list[Problem]:
 
 
 def _map_path(image: Path) -> Path:
-    """`CLASS/test/DEFECT/NAME.png` to `CLASS/ground_truth/DEFECT/NAME_mask.png`."""
+    """Return `CLASS/ground_truth/DEFECT/NAME_mask.png` for `CLASS/test/DEFECT/NAME.png`."""
     defect = image.parent
     return defect.parent.parent / "ground_truth" / defect.name / f"{image.stem}_mask.png"
 
@@ -156,7 +156,7 @@ def _map_problems(defect: Path) -> list[Problem]:
     ]
     left_over = [
         Problem(
-            str(path), "the map has no image", f"one map an image of {defect}", "Restore the image or remove the map"
+            str(path), "the map has no image", f"one map per image of {defect}", "Restore the image or remove the map"
         )
         for path in sorted(maps - expected.keys())
     ]

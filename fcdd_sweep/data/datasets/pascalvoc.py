@@ -2,10 +2,10 @@
 
     ROOT/VOCdevkit/VOC2007/Annotations/NAME.xml          the objects in an image
     ROOT/VOCdevkit/VOC2007/JPEGImages/NAME.jpg
-    ROOT/VOCdevkit/VOC2007/ImageSets/Main/{train,val}.txt     a name a line: training and test images
+    ROOT/VOCdevkit/VOC2007/ImageSets/Main/{train,val}.txt     one name per line: training and test images
 
-ROOT may also be `VOCdevkit` or `VOC2007`. An image belongs to the class of every object in it, difficult and truncated
-ones included; where it is anomalous, the report calls it by its first object.
+ROOT may also be `VOCdevkit` or `VOC2007`. An image belongs to the class of every object in it, including difficult and
+truncated ones; as an anomaly it is reported under the class of its first object.
 
 Source: Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/voc2007.
 """
@@ -41,7 +41,7 @@ class _Images(NamedTuple):
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """The images of `train.txt`, then those of `val.txt`, in the order of the files."""
+    """Return the images of `train.txt`, then the images of `val.txt`, in the order of the files."""
     assert dataset.root is not None  # the loader has checked it
     folder = _folder(dataset.root)
     if missing := [name for name in _NEEDED if not (folder / name).exists()]:
@@ -73,7 +73,7 @@ def fetch(dataset: Dataset, say: Say) -> None:
 
 
 def _folder(root: Path) -> Path:
-    """`VOC2007`, or where it belongs if it is not there."""
+    """Return the folder `VOC2007`, or its usual path if it does not exist."""
     places = (root / "VOCdevkit" / "VOC2007", root / "VOC2007", root)
     return next((place for place in places if any((place / name).exists() for name in _NEEDED)), places[0])
 
@@ -85,12 +85,12 @@ def _listed(folder: Path, split: str) -> _Images:
 
 
 def _list_problems(folder: Path, images: _Images) -> list[Problem]:
-    """What is wrong with a list, or with the files that it names."""
+    """Return what is wrong with a list or with the files that it names."""
     if not images.names:
         return [Problem(str(images.path), "names no image", next_step=_AGAIN)]
     if strange := [name for name in images.names if not _NAME.fullmatch(name)]:
         what = f"{strange[0]!r} is not the name of an image"
-        return [Problem(str(images.path), what, "a name a line, without folder and ending", _AGAIN)]
+        return [Problem(str(images.path), what, "one name per line, without folder and suffix", _AGAIN)]
     problems = []
     for place, ending in (("JPEGImages", ".jpg"), ("Annotations", ".xml")):
         missing = [name + ending for name in images.names if not (folder / place / f"{name}{ending}").is_file()]
@@ -114,16 +114,16 @@ def _record(folder: Path, name: str, *, is_test: bool) -> Record:
 
 
 def objects_in(annotation: Path) -> list[str]:
-    """The classes of the objects in an image, each once, in the order of the file; never empty.
+    """Return the classes of the objects in an image, each once, in the order of the file; never empty.
 
     Raises:
-        DataError: the file is no annotation, or names no object or an unknown one.
+        DataError: the file is not an annotation, or names no object or an unknown one.
     """
     size = annotation.stat().st_size
     if size > _LARGEST_XML:
         raise _wrong(annotation, f"is {size} bytes long, which no annotation is", f"up to {_LARGEST_XML} bytes")
     try:
-        # No document type, no entities: nothing in the file can grow or lead elsewhere.
+        # No document type, no entities: nothing in the file can expand or refer to other files.
         tree = ElementTree.fromstring(annotation.read_bytes(), ElementTree.XMLParser(target=_NoDocumentType()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise _wrong(annotation, f"is not well-formed XML ({error})") from error

@@ -2,8 +2,8 @@
 
 Grades are 0, 1/3, 2/3 and 1. A cell is nominal when its grade is 0 and anomalous when it is above the option
 `threshold`; those in between are left out. Split, by a digest of the file name: 30% of the nominal cells are test
-images and the others train; 20% of the anomalous cells belong to the training split, where mode `other` alone uses
-them, and 80% are test images. The defect's type is the grade: `possible` (1/3), `likely` (2/3), `certain` (1).
+images and the others train; 20% of the anomalous cells belong to the training split, which only mode `other` uses, and
+80% are test images. The defect's type is the grade: `possible` (1/3), `likely` (2/3), `certain` (1).
 
 Source: Deitsch et al., Solar Energy 185 (2019), https://github.com/zae-bayern/elpv-dataset.
 """
@@ -26,7 +26,7 @@ _GRADES = {"0.0": "", "0.3333333333333333": "possible", "0.6666666666666666": "l
 
 
 class Cell(NamedTuple):
-    """A line of `labels.csv`."""
+    """One line of `labels.csv`."""
 
     file: str
     probability: float
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """The cells of the wanted kinds, in the order of `labels.csv`."""
+    """Return the cells of the wanted kinds, in the order of `labels.csv`."""
     folder = _folder()
     if folder is None:
         what = "'solar' needs the package elpv-dataset, which is not installed"
@@ -50,7 +50,7 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
 
 
 def _folder() -> Path | None:
-    spec = find_spec("elpv_dataset")  # the package reads all images when asked for its data: only its files are used
+    spec = find_spec("elpv_dataset")  # the package's own function reads all images: only its files are used
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "data"
 
 

@@ -1,4 +1,4 @@
-"""ImageNet's classes: WordNet ids and words, ImageNet-30, and which classes a data set may not see as anomalies."""
+"""ImageNet's classes: WordNet ids and names, ImageNet-30, and the classes that a data set must not see as anomalies."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ IMAGENET30 = {
     "toaster": "n04442312",
     "volcano": "n09472597",
 }
-"""The classes of ImageNet-30 in the paper's order, and their WordNet ids."""
+"""The classes of ImageNet-30 in the paper's order, and their WordNet ids.
+
+Source: Hendrycks et al., NeurIPS 2019 (arXiv:1906.12340).
+"""
 VOC_TERMS = {
     "aeroplane": ("aeroplane", "airplane", "airliner", "warplane"),
     "bicycle": ("bicycle", "bike"),
@@ -66,17 +69,17 @@ VOC_TERMS = {
     "train": ("train", "locomotive"),
     "tvmonitor": ("tvmonitor", "tv", "television", "monitor"),
 }
-"""Pascal VOC's classes and the words for them in WordNet; sorrel is the one horse of ImageNet's 1,000 classes."""
+"""Pascal VOC's classes and their words in WordNet; sorrel is the one horse among ImageNet's 1,000 classes."""
 SYNSET = re.compile(r"n\d{8}")
 WORDS = "words.txt"
 _META, _TRUTH = "data/meta.mat", "data/ILSVRC2012_validation_ground_truth.txt"
 _COMPOUND = 4
-"""A term of at least so many letters also counts as the end of a longer word: speedboat, hummingbird."""
+"""A term of at least this many letters also matches the end of a longer word: speedboat, hummingbird."""
 _SHOWN = 100
 
 
 class Devkit(NamedTuple):
-    """What ILSVRC2012's development kit says.
+    """The content of ILSVRC2012's development kit.
 
     Attributes:
         words: for each WordNet id its names, with commas between them.
@@ -90,10 +93,10 @@ class Devkit(NamedTuple):
 
 
 def read_devkit(path: Path) -> Devkit:
-    """The development kit in `ILSVRC2012_devkit_t12.tar.gz`.
+    """Read the development kit `ILSVRC2012_devkit_t12.tar.gz`.
 
     Raises:
-        DataError: it cannot be read, or is not this kit.
+        DataError: the file cannot be read, or is not this kit.
     """
     try:
         with tarfile.open(path, "r:gz") as kit:
@@ -103,46 +106,46 @@ def read_devkit(path: Path) -> Devkit:
         labels = tuple(wnid[int(line)] for line in truth.split())
     except OSError as error:
         raise DataError(Problem(str(path), f"cannot be read ({error.strerror or error})")) from error
-    except Exception as error:  # tarfile and scipy raise many types; whichever it is, the file is not the kit
+    except Exception as error:  # tarfile and scipy raise many types; in each case the file is not the kit
         what = f"is damaged, or not the development kit of ILSVRC2012 ({type(error).__name__}: {error})"
         raise DataError(Problem(str(path), what, next_step="Copy it there again")) from error
     return Devkit(dict(zip(names, words, strict=True)), dict(zip(names, counts, strict=True)), labels)
 
 
 def read_words(path: Path) -> dict[str, str]:
-    """The names of WordNet ids in a text file with lines of an id and its names, such as ImageNet's `words.txt`."""
+    """Read names by WordNet id from a text file with one id and its names per line, such as `words.txt`."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     pairs = (line.split(maxsplit=1) for line in lines)
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2 and SYNSET.fullmatch(pair[0])}
 
 
 def misnamed(groups: Sequence[str], words: Sequence[str]) -> list[str]:
-    """Classes of ImageNet-30 whose WordNet id has other names, each with what it says."""
+    """Return a sentence for each class of ImageNet-30 whose WordNet id has other names."""
     found = dict(zip(groups, words, strict=True))
     known = ((name, wnid, found.get(wnid, "")) for name, wnid in IMAGENET30.items())
     return [
-        f"{wnid} is '{said}', not '{name}'" for name, wnid, said in known if said and name.lower() not in _names(said)
+        f"{wnid} is '{text}', not '{name}'" for name, wnid, text in known if text and name.lower() not in _names(text)
     ]
 
 
 def voc_class(words: str) -> str | None:
-    """The class of Pascal VOC that a synset's names match, or None.
+    """Return the class of Pascal VOC that a synset's names match, or None.
 
-    A name matches a class when one of `VOC_TERMS` stands in it, as whole words in singular or plural, in any case
+    A name matches a class when it contains one of `VOC_TERMS` as whole words in singular or plural, in any case
     ("horse cart"; "racing car"), or when one of its words ends in a term of four letters or more ("speedboat"). Only
-    names count, as in the paper: a robin is a bird, but nothing in its names says so. Rather too many classes match
-    than too few ("hot dog" does).
+    names count, as in the paper: a robin is a bird, but its names do not contain the word. The rule prefers to match
+    too many classes over too few ("hot dog" matches).
     """
     for name in _names(words):
         spaced = f" {' '.join(re.findall(r'[a-z]+', name))} "
         for known, terms in VOC_TERMS.items():
-            if any(_stands_in(" ".join(re.findall(r"[a-z]+", term)), spaced) for term in terms):
+            if any(_contains(" ".join(re.findall(r"[a-z]+", term)), spaced) for term in terms):
                 return known
     return None
 
 
 def excluded(target: str, groups: Sequence[str], words: Sequence[str]) -> dict[int, str]:
-    """Which groups must not serve as anomalies of data set `target`, each with what it is; see `voc_class`.
+    """Return the groups that must not be anomalies of data set `target`, each with its name; see `voc_class`.
 
     Args:
         target: the data set that is trained on: `imagenet` and `pascalvoc` share classes with ImageNet.
@@ -153,13 +156,13 @@ def excluded(target: str, groups: Sequence[str], words: Sequence[str]) -> dict[i
         own = {wnid: name for name, wnid in IMAGENET30.items()}
         return {i: f"{wnid} {own[wnid]}" for i, wnid in enumerate(groups) if wnid in own}
     if target == "pascalvoc":
-        matches = ((i, voc_class(said)) for i, said in enumerate(words))
+        matches = ((i, voc_class(names)) for i, names in enumerate(words))
         return {i: f"{groups[i]} {_names(words[i])[0]} ({known})" for i, known in matches if known}
     return {}
 
 
 def exclusion_note(source: str, target: str, left_out: Sequence[str]) -> str:
-    """A sentence for the report."""
+    """Return a sentence for the report about classes that are left out."""
     more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
     names = ", ".join(left_out[:_SHOWN])
     return f"{len(left_out)} classes of '{source}' match classes of '{target}' and are left out: {names}{more}."
@@ -169,7 +172,7 @@ def _names(words: str) -> list[str]:
     return [name.strip().lower() for name in words.split(",")]
 
 
-def _stands_in(term: str, spaced: str) -> bool:
+def _contains(term: str, spaced: str) -> bool:
     if f" {term} " in spaced or f" {term}s " in spaced:
         return True
     return len(term) >= _COMPOUND and (f"{term} " in spaced or f"{term}s " in spaced)
@@ -185,7 +188,7 @@ def _content(kit: tarfile.TarFile, ending: str) -> bytes:
 
 
 def _synsets(meta: bytes) -> tuple[list[int], list[str], list[str], list[int]]:
-    """Number, WordNet id, names and number of training images of every synset in `meta.mat`."""
+    """Return number, WordNet id, names and number of training images of every synset in `meta.mat`."""
     import numpy as np
     from scipy.io import loadmat  # slow to import, and needed only when an index is made
 

@@ -1,8 +1,10 @@
-"""Defects drawn into crops of texture photographs, each with its exact map.
+"""Texture photographs of scikit-image, cut into crops, with rendered defects and exact maps; see docs/textures.md.
 
-A defect is what it shows (`paint`) and where (`cover`, 0 to 1); the picture is `crop + cover * (paint - crop)`. Cover
-below `FAINT` is set to 0 and the map is where any is left: outside the map no pixel differs. Sizes and strengths were
-chosen by looking at the pictures, before any detector was trained on them.
+A class is one photograph. Training and test crops come from regions of it that share no pixel (`regions`).
+
+A defect has a `paint` in gray levels and a `cover` from 0 to 1; the image is `crop + cover * (paint - crop)`. Cover
+below `FAINT_CONTRAST` is set to 0, and the map is where cover is left: outside the map no pixel differs. Sizes and
+strengths were chosen by looking at the images, before any detector was trained on them.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from fcdd_sweep.data.records import DatasetScan, DecodedImage, Record, wanted_cl
 from fcdd_sweep.data.registry import info
 
 DEFECTS_VERSION = "1"
-"""Raised by hand when a change here, or in `data.datasets.textures`, alters pixels or maps."""
+"""Raised by hand when a change in this module alters pixels or maps."""
 AREA = (0.01, 0.15)
-"""Smallest and largest share of the crop that a map takes."""
+"""Smallest and largest share of the crop that a map covers."""
 FAINT_CONTRAST = 0.1
-"""Cover below this is not drawn: nobody would see it."""
+"""Cover below this is not drawn: it would be invisible."""
 VISIBLE_CONTRAST = 4.0
 """Gray levels by which a pixel must change to count as seen. At least half of a map's pixels must: a blurred patch of
 an even brick, for instance, shows nothing, and a map of it would name pixels that nobody could find."""
@@ -41,12 +43,12 @@ def render_defect(
     """Draw a defect into a crop.
 
     Args:
-        name: one of `DEFECTS`.
+        name: one of `DEFECT_DRAWINGS`.
         crop: (S, S) uint8; S about 100: lengths and widths are in pixels.
         foreign: (S, S) uint8, another material, for `foreign_patch`.
         rng: drawn from until a defect has an area within `AREA` and can be seen.
     Returns:
-        The picture, (S, S) uint8, and its map, (S, S) bool. Outside the map the picture equals the crop.
+        The image, (S, S) uint8, and its map, (S, S) bool. Outside the map the image equals the crop.
     Raises:
         RuntimeError: no visible defect in 200 tries, as in an even crop.
     """
@@ -62,7 +64,7 @@ def render_defect(
 
 
 def _scratch(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """A gentle arc that thins out and fades towards its ends, lighter or darker than the surface."""
+    """Draw a gentle arc that thins out and fades towards its ends, lighter or darker than the surface."""
     path = _curve(crop.shape, rng, length=rng.uniform(50, 105), curl=0.006)
     distance, along = _nearest(crop.shape, path)
     width = rng.uniform(2.0, 3.2) * _busy(crop) * _taper(along) * (1 + 0.25 * _smooth_line(len(path), 15, rng)[along])
@@ -73,7 +75,7 @@ def _scratch(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
 
 
 def _thread(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """A curling fiber that lies on the surface: nearly opaque, rounded, with a soft shadow beside it."""
+    """Draw a curling fiber on the surface: nearly opaque, rounded, with a soft shadow beside it."""
     path = _curve(crop.shape, rng, length=rng.uniform(60, 130), curl=0.03)
     distance, along = _nearest(crop.shape, path)
     width = rng.uniform(1.3, 2.0) * _busy(crop) * (1 + 0.12 * _smooth_line(len(path), 5, rng)[along])
@@ -87,7 +89,7 @@ def _thread(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
 
 
 def _hole(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """A pit: dark, its rough floor lighter where the light reaches it, and a faint bright lip on that side."""
+    """Draw a pit: dark, its rough floor lighter where the light reaches it, and a faint bright lip on that side."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.015, 0.06), roughness=0.5)
     light = np.clip(_ramp(inside, rng), -1, 1)
     wall = np.clip(ndimage.distance_transform_edt(inside) / rng.uniform(1.5, 3.5), 0, 1)
@@ -100,7 +102,7 @@ def _hole(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
 
 
 def _stain(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """Something that soaked in: darker or paler, uneven, often with a tide mark; the texture shows through."""
+    """Draw a soaked patch: darker or paler, uneven, often with a tide mark; the texture shows through."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.03, 0.11), roughness=0.75)
     edge = np.exp(-ndimage.distance_transform_edt(inside) / 3.0)
     uneven = 1 + 0.15 * _smooth_field(crop.shape, 6, rng) + rng.uniform(0, 0.25) * edge
@@ -110,13 +112,13 @@ def _stain(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
 
 
 def _foreign_patch(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """A piece of another material, its edge a little soft."""
+    """Draw a piece of another material with a slightly soft edge."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.04, 0.12), roughness=0.5)
     return foreign, _feather(inside, rng.uniform(0.6, 1.1))
 
 
 def _blur(crop: Gray, foreign: Gray, rng: np.random.Generator) -> Drawing:
-    """A patch that is out of focus, or smeared along one axis."""
+    """Draw a patch that is out of focus, or smeared along one axis."""
     inside = _blob(crop.shape, rng, share=rng.uniform(0.03, 0.11), roughness=0.6)
     strong, weak = rng.uniform(1.8, 2.8), rng.uniform(0.6, 1.0)
     sigma = [(strong, strong), (strong, strong), (1.4 * strong, weak), (weak, 1.4 * strong)][rng.integers(4)]
@@ -134,12 +136,12 @@ DEFECT_DRAWINGS: dict[str, Callable[[Gray, Gray, np.random.Generator], Drawing]]
 
 
 def _busy(crop: Gray) -> float:
-    """How much stronger than in an even surface a defect must be to stand out as much: 0.8 to 1.33."""
+    """Return the factor, 0.8 to 1.33, by which a defect must be stronger to stand out as on an even surface."""
     return float(np.clip(crop.std(), 24, 40)) / 30
 
 
 def _standard(values: Gray) -> Gray:
-    """Mean 0, standard deviation 1."""
+    """Return the values with mean 0 and standard deviation 1."""
     return np.asarray((values - values.mean()) / values.std())
 
 
@@ -152,7 +154,7 @@ def _smooth_field(shape: tuple[int, ...], sigma: float, rng: np.random.Generator
 
 
 def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl: float) -> Gray:
-    """(n, 2) points half a pixel apart on a smooth curve whose middle lies in the crop; `curl` is in radians a step."""
+    """Return (n, 2) points, half a pixel apart, of a smooth curve with its middle in the crop; `curl` in radians."""
     steps = round(2 * length)
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(curl * _smooth_line(steps, 25, rng))
     points = 0.5 * np.cumsum(np.stack([np.sin(heading), np.cos(heading)], axis=1), axis=0)
@@ -161,8 +163,8 @@ def _curve(shape: tuple[int, ...], rng: np.random.Generator, length: float, curl
 
 
 def _nearest(shape: tuple[int, ...], path: Gray) -> tuple[Gray, npt.NDArray[np.int64]]:
-    """For every pixel the distance to the path in pixels, and the number of the path's nearest point."""
-    from scipy.spatial import cKDTree  # a quarter of a second that `scan` need not pay
+    """Return for every pixel the distance to the path in pixels and the number of the nearest point."""
+    from scipy.spatial import cKDTree  # slow to import, and `scan` does not need it
 
     pixels = np.indices(shape).reshape(2, -1).T
     distance, point = cKDTree(path).query(pixels)
@@ -170,18 +172,18 @@ def _nearest(shape: tuple[int, ...], path: Gray) -> tuple[Gray, npt.NDArray[np.i
 
 
 def _stroke(distance: Gray, width: Gray) -> Gray:
-    """Anti-aliased cover of a line, from 1 on its axis to 0 half a pixel outside its edge."""
+    """Return the anti-aliased cover of a line, from 1 on its axis to 0 half a pixel outside its edge."""
     return np.clip(width / 2 + 0.5 - distance, 0.0, 1.0) * np.minimum(width, 1.0)
 
 
 def _taper(along: npt.NDArray[np.int64]) -> Gray:
-    """0 at both ends of a path, 1 from a quarter of its length inwards."""
+    """Return 0 at both ends of a path and 1 from a quarter of its length inwards."""
     share = along / max(along.max(), 1)
     return np.asarray(np.minimum(1.0, 4 * np.minimum(share, 1 - share)))
 
 
 def _blob(shape: tuple[int, ...], rng: np.random.Generator, share: float, roughness: float) -> npt.NDArray[np.bool_]:
-    """One piece with an irregular outline that takes about `share` of the crop.
+    """Return one piece with an irregular outline that covers about `share` of the crop.
 
     A slanted elliptic hill plus smooth noise is cut at the height that leaves the share; the largest piece stays.
     """
@@ -202,7 +204,7 @@ def _feather(inside: npt.NDArray[np.bool_], sigma: float) -> Gray:
 
 
 def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Gray:
-    """-1 to 1 across a piece in a random direction, and beyond it outside: which side the light falls on."""
+    """Return -1 to 1 across a piece in a random direction, and beyond that outside: the direction of light."""
     y, x = np.nonzero(inside)
     angle = rng.uniform(0, 2 * np.pi)
     rows, columns = np.indices(inside.shape)
@@ -213,9 +215,9 @@ def _ramp(inside: npt.NDArray[np.bool_], rng: np.random.Generator) -> Gray:
 CROP_SIDE = 96
 """Side of a crop in pixels of the photograph. Crops do not depend on `images.load_size`: all configs see the same."""
 BANDS = ((0, 150), (160, 352), (362, 512))
-"""First row (or column) of a band, and the first after it; the 10 between two bands are used by nothing."""
+"""First row (or column) of a band, and the first after it; the 10 between two bands are unused."""
 TRAIN_CROPS, TEST_CROPS, DEFECT_CROPS = 200, 60, 16
-"""Nominal training crops, nominal test crops, and test crops of each defect type, a class."""
+"""Nominal training crops, nominal test crops, and test crops of each defect type, per class."""
 _STEPS = np.array([0.7548776662466927, 0.5698402909980532])
 """1/p and 1/p^2 for the plastic number p: multiples of them, modulo 1, fill the square evenly for every n
 (Roberts, "The unreasonable effectiveness of quasirandom sequences", 2018)."""
@@ -231,17 +233,17 @@ class Rectangle(NamedTuple):
 
 
 class Regions(NamedTuple):
-    """Where crops come from; all rectangles of one kind have the same size."""
+    """The sources of crops; all rectangles of one kind have the same size."""
 
     train: tuple[Rectangle, ...]
     test: tuple[Rectangle, ...]
 
 
 def regions(name: str) -> Regions:
-    """Training and test regions of a photograph for `dataset.options.regions`.
+    """Return the training and test regions of a photograph for `dataset.options.regions`.
 
-    `reporting`: the outer bands of rows, and the middle one. `selection`: the outer bands are cut again, into columns:
-    their four corners for training, the two middles for testing; the middle band of rows is left alone.
+    `reporting`: the outer bands of rows, and the middle one. `selection`: the outer bands are divided into columns, the
+    four corners for training and the two middles for testing; the middle band of rows is unused.
     """
     first, middle, last = BANDS
     every = (0, 512)
@@ -251,7 +253,7 @@ def regions(name: str) -> Regions:
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
-    """Records of the wanted classes: nominal training crops, nominal test crops, then the defects type by type."""
+    """Return records of the wanted classes: nominal training crops, nominal test crops, then defects by type."""
     which = str(dataset.options.get("regions", info("textures").options["regions"].default))
     classes = wanted_classes(dataset, info("textures").classes or ())
     records = tuple(record for name in classes for record in _records(name, which))
@@ -259,13 +261,13 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
 
 
 def corner(class_name: str, which: str, kind: str, index: int) -> tuple[int, int]:
-    """Top row and left column, in the photograph, of a crop.
+    """Return the top row and left column of a crop in the photograph.
 
     Args:
         class_name: the photograph.
         which: `reporting` or `selection`.
         kind: `train`, `good` (nominal test crops), a defect's name, or another use of the test region.
-        index: number of the crop within its kind; crop k does not depend on how many there are.
+        index: number of the crop within its kind; crop k does not depend on the number of crops.
     """
     parts = regions(which).train if kind == "train" else regions(which).test
     turn, part = divmod(index, len(parts))
@@ -276,7 +278,7 @@ def corner(class_name: str, which: str, kind: str, index: int) -> tuple[int, int
 
 
 def foreign_corner(class_name: str, which: str, index: int) -> tuple[str, tuple[int, int]]:
-    """The other class whose test region a foreign patch is cut from, and the corner of that crop there."""
+    """Return the other class whose test region a foreign patch is cut from, and the corner of that crop."""
     others = [name for name in info("textures").classes or () if name != class_name]
     other = others[index % len(others)]
     return other, corner(other, which, f"foreign in {class_name}", index)
@@ -319,7 +321,7 @@ def _crop(class_name: str, at: tuple[int, int]) -> npt.NDArray[np.uint8]:
 
 @cache
 def photograph(class_name: str) -> npt.NDArray[np.uint8]:
-    """The photograph of a class, (512, 512) uint8."""
+    """Return the photograph of a class, (512, 512) uint8."""
     from skimage import data
 
     photo: npt.NDArray[np.uint8] = getattr(data, class_name)()
@@ -328,13 +330,13 @@ def photograph(class_name: str) -> npt.NDArray[np.uint8]:
 
 
 def _generator(*key: str | int) -> np.random.Generator:
-    """A stream of its own for every key: adding crops or defects changes no other."""
+    """Return a generator for a key: adding crops or defects does not change the draws of other keys."""
     digest = hashlib.sha256("/".join(map(str, ("textures", *key))).encode()).digest()
     return np.random.default_rng(np.random.SeedSequence(int.from_bytes(digest[:16], "big")))
 
 
 def _apart(parts: tuple[Rectangle, ...]) -> int:
-    """How many crops fit into the rectangles without sharing a pixel."""
+    """Return how many crops fit into the rectangles without sharing a pixel."""
     return sum((part.height // CROP_SIDE) * (part.width // CROP_SIDE) for part in parts)
 
 
@@ -346,9 +348,9 @@ def _notes(which: str) -> tuple[str, ...]:
         f"{DEFECT_CROPS} of each of {len(DEFECT_DRAWINGS)} defect types) are overlapping "
         f"{CROP_SIDE}x{CROP_SIDE} crops of "
         f"{_sizes(test)}, in which only {_apart(test)} non-overlapping crops exist. So test scores are not "
-        "independent, and an interval over seeds says nothing of other photographs.",
+        "independent, and an interval over seeds does not cover other photographs.",
         f"Its {TRAIN_CROPS} training images are overlapping crops of {_sizes(train)} with {_apart(train)} "
-        f"non-overlapping crops. At least {BANDS[1][0] - BANDS[0][1]} pixels lie between training and test regions.",
+        f"non-overlapping crops. At least {BANDS[1][0] - BANDS[0][1]} pixels separate training and test regions.",
         "Defects are rendered, their maps are exact. Foreign patches come from the other classes' test regions.",
     )
 

@@ -1,8 +1,8 @@
-"""A folder of files that is built once per machine, however many processes ask for it at once.
+"""Folders of files that are built once per machine, by one of the processes that need them.
 
-An entry is either complete or absent: it is built aside, sealed with the size and checksum of every file, and renamed.
-A lock lets one process build while the others wait; when the builder dies, the lock is free again. Old entries are
-never removed: deleting the cache folder is always safe, and costs a new decoding.
+An entry is either complete or absent: it is built under a temporary name, sealed with the size and checksum of every
+file, and renamed. One process holds the lock and builds while the others wait; the lock of a process that dies is
+released. Old entries are never removed: deleting the cache folder is always safe and costs decoding again.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _UNWRITABLE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, 
 
 
 def cached(root: Path, name: str, size_bytes: int, build: Callable[[Path], None]) -> Path:
-    """The folder `root`/`name` with the files that `build` writes; built when it is missing or damaged.
+    """Return the folder `root`/`name` with the files that `build` writes; build it when it is missing or damaged.
 
     Args:
         root: the cache folder; made if missing.
-        name: the entry; it must change whenever `build` would write something else.
-        size_bytes: about how much `build` will write.
-        build: fills the empty folder that it is given.
+        name: the name of the entry; it must change whenever `build` would write something else.
+        size_bytes: about how many bytes `build` writes.
+        build: called with an empty folder, which it fills.
     Raises:
-        DataError: the disk is full or the folder cannot be written. No half-written entry is left.
+        DataError: the disk is full, or the folder cannot be written. No partial entry remains.
     """
     entry = root / name
     if is_intact(entry):
@@ -50,12 +50,12 @@ def cached(root: Path, name: str, size_bytes: int, build: Callable[[Path], None]
 
 
 def is_intact(entry: Path) -> bool:
-    """Whether all files of an entry are as they were when it was sealed."""
+    """Return whether all files of an entry are unchanged since it was sealed."""
     try:
         seal = json.loads((entry / SEAL).read_text(encoding="utf-8"))
         return bool(seal) and all(_mark(entry / name) == tuple(mark) for name, mark in seal.items())
     except (OSError, ValueError, AttributeError, TypeError):
-        return False  # whatever is wrong with it, building it again mends it
+        return False  # whatever is wrong, building it again repairs it
 
 
 def _replace(entry: Path, size_bytes: int, build: Callable[[Path], None]) -> None:
@@ -83,7 +83,7 @@ def _seal(folder: Path) -> None:
 
 
 def _mark(path: Path) -> tuple[int, int]:
-    """Size and checksum; of a large file 256 blocks are read, or every start would cost a pass over all images."""
+    """Return size and checksum; of a large file 256 blocks are read, so that a start does not read all images."""
     size = path.stat().st_size
     blocks = -(-size // _BLOCK)
     chosen = range(blocks) if blocks <= _BLOCKS else [i * (blocks - 1) // (_BLOCKS - 1) for i in range(_BLOCKS)]

@@ -1,10 +1,10 @@
-"""From image files to arrays: whatever a file holds becomes 8-bit gray or RGB, then one size and one color.
+"""Image files as arrays: every file becomes 8-bit gray or RGB, then one size and one color.
 
-What is done to files that are not plain 8-bit RGB:
+Files that are not plain 8-bit RGB:
 - EXIF orientation is applied, for images and maps alike.
-- Transparent images are laid over white.
+- Transparent images are drawn over white.
 - 16-bit gray is scaled by its full range (65535 becomes 255), so that images stay comparable; 32-bit whole numbers
-  are taken for 16-bit ones. Floating-point images have no known range and are refused.
+  are treated as 16-bit ones. Floating-point images have no known range and are refused.
 - CMYK, palette, black-and-white and other modes are converted by Pillow; of several frames the first counts.
 """
 
@@ -22,7 +22,7 @@ from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.data.records import DecodedImage
 
 DECODER_VERSION = 2
-"""Raised by hand when this module gives other pixels for the same file."""
+"""Raised by hand when this module returns other pixels for the same file."""
 Resize = Literal["nearest", "bilinear", "area"]
 Color = Literal["gray", "rgb"]
 Aspect = Literal["stretch", "crop"]
@@ -31,16 +31,16 @@ Mask = npt.NDArray[np.bool_]
 
 
 def read_image(path: Path) -> PixelArray:
-    """The image in a file: (H, W) gray or (H, W, 3) RGB uint8, upright.
+    """Return the image in a file: (H, W) gray or (H, W, 3) RGB uint8, upright.
 
     Raises:
-        DataError: the file is missing, truncated, or no image; names the path.
+        DataError: the file is missing, truncated or not an image; the problem names the path.
     """
     return _pixels_of(_open(path, path))
 
 
 def decode_image(content: bytes, name: str) -> PixelArray:
-    """The image in a file's content, as `read_image` gives it; `name` is what an error calls the file.
+    """Return the image in a file's content, as `read_image` does; errors call the file `name`.
 
     Raises:
         DataError: as `read_image`.
@@ -49,7 +49,7 @@ def decode_image(content: bytes, name: str) -> PixelArray:
 
 
 def read_mask(path: Path) -> Mask:
-    """The ground-truth map in a file: (H, W) bool, True above half of the file's own maximum (0/255, 0/1, JPEG).
+    """Return the ground-truth map in a file: (H, W) bool, True above half of the file's maximum (0/255, 0/1, JPEG).
 
     Raises:
         DataError: as `read_image`.
@@ -60,7 +60,7 @@ def read_mask(path: Path) -> Mask:
 
 
 def read_picture(path: Path, mask_path: Path | None = None) -> DecodedImage:
-    """An image and its map, if it has one.
+    """Return an image with its map, if it has one.
 
     Raises:
         DataError: one of them does not decode, or their sizes differ.
@@ -76,12 +76,11 @@ def read_picture(path: Path, mask_path: Path | None = None) -> DecodedImage:
 def fit_image(
     image: PixelArray, load_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch"
 ) -> PixelArray:
-    """`image`, (H, W) or (H, W, 3) uint8, as (C, load_size, load_size) uint8.
+    """Return `image`, (H, W) or (H, W, 3) uint8, as (C, load_size, load_size) uint8.
 
-    `stretch` shows all of the image and does not keep its proportions; `crop` keeps them and shows the middle, as large
-    as the shorter side allows. Nearest neighbor reads pixel floor(i * side / load_size), as maps do. Bilinear widens
-    its filter when it shrinks (Pillow's way). Area is the mean of the covered pixels, and bilinear where the image must
-    grow.
+    `stretch` keeps all of the image and changes its proportions; `crop` keeps the proportions and takes the largest
+    square in the middle. Nearest neighbor reads pixel floor(i * side / load_size), as maps do. Bilinear widens its
+    filter when it shrinks, as Pillow does. Area is the mean of the covered pixels, or bilinear when the image grows.
     """
     if aspect == "crop":
         image = _middle(image)
@@ -96,7 +95,7 @@ def fit_image(
 
 
 def _middle(image: PixelArray) -> PixelArray:
-    """The largest square in the middle."""
+    """Return the largest square in the middle."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -120,7 +119,7 @@ def _open(source: Path | io.BytesIO, name: object) -> Image.Image:
     try:
         with Image.open(source) as file:
             image = ImageOps.exif_transpose(file)
-    except Exception as error:  # Pillow's readers raise many types; whichever it is, the file must be mended
+    except Exception as error:  # Pillow's readers raise many types; whichever it is, the file must be repaired
         what = f"does not decode as an image ({type(error).__name__}: {error})"
         raise DataError(Problem(str(name), what, next_step="Replace the file or remove it")) from error
     if image.mode == "F":

@@ -1,7 +1,7 @@
-"""Decoded images as files: written one after the other, opened without reading them.
+"""Decoded images as files, which are appended to when written and memory-mapped when opened.
 
-An entry of the cache holds `images.npy` (N, C, H, W) uint8; an entry of a data set also holds `tables.npz`,
-`masks.bin` (packed maps, one after the other), `meta.json`, and `skipped.txt` where unreadable images were left out.
+An entry of the cache contains `images.npy` (N, C, H, W) uint8; an entry of a data set also contains `tables.npz`,
+`masks.bin` (packed maps in a row), `meta.json`, and `skipped.txt` where unreadable images were left out.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fcdd_sweep.data.decoding.pixels import PixelArray, fit_image
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, DecodedImage, Record
 
 DecodeProgress = Callable[[int, int], None]
-"""Called with the number of images done and the number of all."""
+"""Called with the number of decoded images and the number of all images."""
 AnyNumber = TypeVar("AnyNumber", bound=np.generic)
 IMAGES = "images.npy"
 SKIPPED = "skipped.txt"
@@ -34,7 +34,7 @@ _BATCH = 64
 
 
 class StoredImage(NamedTuple):
-    """A picture at raw size; the packed map is at the picture's own size."""
+    """An image at `images.load_size`, its original height and width, and its packed map at the original size."""
 
     pixels: PixelArray
     size: tuple[int, int]
@@ -42,9 +42,9 @@ class StoredImage(NamedTuple):
 
 
 class ImageFile:
-    """`images.npy` in the making: images are appended, and the header is set right at the end.
+    """Writer of `images.npy`: images are appended, and the header is corrected at the end.
 
-    Plain writes, no memory map: on a full disk a write raises, whereas a store into a mapped page kills the process.
+    It writes without a memory map: on a full disk a write raises, but a store into a mapped page kills the process.
     """
 
     def __init__(self, folder: Path, channels: int, side: int) -> None:
@@ -75,7 +75,7 @@ class ImageFile:
 def decode_all(
     records: Sequence[Record], images: Images, progress: DecodeProgress | None
 ) -> Iterator[tuple[Record, StoredImage | DataError]]:
-    """Every record with its pixels, or with what is wrong with it; a few dozen images are in memory at a time."""
+    """Yield every record with its pixels or its error; a few dozen images are in memory at a time."""
 
     def decode(record: Record) -> StoredImage | DataError:
         try:
@@ -100,11 +100,11 @@ def write_corpus(
     facts: DatasetFacts,
     progress: DecodeProgress | None,
 ) -> None:
-    """Decode the records of a scan into the files of a corpus.
+    """Decode the records of a scan and write the files of a corpus.
 
     Raises:
-        DataError: names every image and map that cannot be read, or where a scan skips those, every class that has
-            none left to train on.
+        DataError: names every image and map that cannot be read or, if the scan skips them, every class without a
+            readable training image.
     """
     table = _Table(classes)
     problems: list[Problem] = []
@@ -114,7 +114,7 @@ def write_corpus(
                 problems.extend(decoded.problems)
                 table.skipped.append(record.path)
             elif scan.skips_unreadable or not problems:
-                # with the first unreadable image the files are lost, but all others are still tried
+                # after the first unreadable image the files are discarded, but all others are still checked
                 file.append(decoded.pixels)
                 masks.write(b"" if decoded.mask_bits is None else decoded.mask_bits.tobytes())
                 table.append(record, decoded)
@@ -122,13 +122,13 @@ def write_corpus(
         (folder / SKIPPED).write_text("".join(f"{problem}\n" for problem in problems), encoding="utf-8")
         problems = _classes_left_empty(scan.records, table.records)
     if problems:
-        raise DataError(dict.fromkeys(problems))  # many images may lie in one file
+        raise DataError(dict.fromkeys(problems))  # many images may be in one file
     np.savez(folder / _TABLES, **table.arrays())
     (folder / _META).write_text(json.dumps(table.meta(facts)), encoding="utf-8")
 
 
 def _classes_left_empty(found: Iterable[Record], read: Iterable[Record]) -> list[Problem]:
-    """Classes that had nominal training images, none of which could be read."""
+    """Return a problem for each class whose nominal training images all could not be read."""
     before, after = (
         {r.class_name: r.path for r in records if not r.is_test and not r.is_anomalous} for records in (found, read)
     )
@@ -140,7 +140,7 @@ def _classes_left_empty(found: Iterable[Record], read: Iterable[Record]) -> list
 
 
 def read_corpus(folder: Path, name: str, protocol: str, classes: tuple[str, ...], notes: Iterable[str]) -> Corpus:
-    """The corpus that `write_corpus` left; its images stay on disk until they are used."""
+    """Return the corpus that `write_corpus` wrote; its images stay on disk until they are used."""
     meta = json.loads((folder / _META).read_text(encoding="utf-8"))
     skipped = meta.get("skipped", [])  # caches of earlier versions do not have it
     with np.load(folder / _TABLES) as tables:
@@ -165,13 +165,13 @@ def _skipped_note(folder: Path, skipped: list[str], read: int) -> tuple[str, ...
 
 
 def read_images(folder: Path) -> npt.NDArray[np.uint8]:
-    """(N, C, H, W) uint8, memory-mapped and read-only."""
+    """Return the images of an entry, (N, C, H, W) uint8, memory-mapped and read-only."""
     images: npt.NDArray[np.uint8] = np.load(folder / IMAGES, mmap_mode="r")
     return images
 
 
 class _Table:
-    """What is known of each image, gathered in the order of the records."""
+    """Facts of each image, collected in the order of the records."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
@@ -229,7 +229,7 @@ class _Table:
 
     def _fingerprints(self, facts: DatasetFacts) -> dict[str, str]:
         own = {name: digest.hexdigest() for name, digest in self.digests.items()}
-        if facts.protocol == "one_vs_rest":  # all other classes are the anomalies of a class, and so part of its data
+        if facts.protocol == "one_vs_rest":  # the other classes are the anomalies of a class, and so part of its data
             others = self.digests if facts.trains_with_anomalies else self.test_digests
             everything = "".join(digest.hexdigest() for digest in others.values())
             own = {name: hashlib.sha256((mine + everything).encode()).hexdigest() for name, mine in own.items()}
@@ -249,19 +249,19 @@ class _Table:
 
 
 def name_list(names: Sequence[str], shown: int = 3) -> str:
-    """The first names, and dots for the others."""
+    """Return the first names as text, with dots for the others."""
     return ", ".join([*names[:shown], *(["..."] if len(names) > shown else [])])
 
 
-def _decoded(picture: DecodedImage, images: Images) -> StoredImage:
-    height, width = picture.image.shape[:2]
-    bits = None if picture.mask is None else np.packbits(picture.mask)
-    pixels = fit_image(picture.image, images.load_size, images.resize, images.color, images.aspect)
+def _decoded(decoded: DecodedImage, images: Images) -> StoredImage:
+    height, width = decoded.image.shape[:2]
+    bits = None if decoded.mask is None else np.packbits(decoded.mask)
+    pixels = fit_image(decoded.image, images.load_size, images.resize, images.color, images.aspect)
     return StoredImage(pixels, (height, width), bits)
 
 
 def mapped(path: Path, kind: type[AnyNumber]) -> npt.NDArray[AnyNumber]:
-    """The numbers in a file, memory-mapped and read-only."""
+    """Return the numbers in a file, memory-mapped and read-only."""
     if path.stat().st_size == 0:
         return np.zeros(0, kind)  # an empty file cannot be mapped
     return np.memmap(path, kind, mode="r")

@@ -205,4 +205,4 @@ def test_what_is_not_read_is_told(tmp_path: Path) -> None:
     assert load(folder(root)).notes == ("Folders beside train and test are not read: val.",)
     flat = write_one_vs_rest(tmp_path / "flat", split=False)
     write_images(flat, 2)
-    assert any("2 images lie directly in" in note for note in load(folder(flat)).notes)
+    assert any("2 images are directly in" in note for note in load(folder(flat)).notes)

@@ -167,7 +167,7 @@ def test_a_pickle_that_calls_a_program_is_refused_and_calls_nothing(tmp_path: Pa
         content = pickle.dumps({"data": Evil(mark), "labels": []}, protocol)
         (root / BATCHES / "data_batch_2").write_bytes(content)
         (problem,) = check_dataset(Dataset(name="cifar10", root=root), RGB)
-        assert f"{BATCHES}/data_batch_2: is no batch of CIFAR" in str(problem)
+        assert f"{BATCHES}/data_batch_2: is not a batch of CIFAR" in str(problem)
         assert f"it asks for {os.system.__module__}.system, which no batch holds" in str(problem)
     assert not mark.exists()
 
@@ -196,15 +196,16 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Path], Callable[[Path], object], s
         "mnist",
         write_mnist,
         put(PICTURES, idx_bytes(numbered(6), magic=0x0D03)),
-        f"ROOT/{PICTURES}: is no idx file of 3 axes: it begins with the magic number 0x00000d03. Allowed: 0x00000803.",
+        f"ROOT/{PICTURES}: is not an idx file of 3 axes: "
+        "it begins with the magic number 0x00000d03. Allowed: 0x00000803.",
     ),
     "labels in place of images": (
         "mnist",
         write_mnist,
         put(PICTURES, idx_bytes(np.zeros(60))),
-        "is no idx file of 3 axes: it begins with the magic number 0x00000801. Allowed: 0x00000803.",
+        "is not an idx file of 3 axes: it begins with the magic number 0x00000801. Allowed: 0x00000803.",
     ),
-    "empty file": ("mnist", write_mnist, put(PICTURES, b""), "is no idx file of 3 axes: it is too short."),
+    "empty file": ("mnist", write_mnist, put(PICTURES, b""), "is not an idx file of 3 axes: it is too short."),
     "truncated images": (
         "mnist",
         write_mnist,
@@ -227,7 +228,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Path], Callable[[Path], object], s
         "mnist",
         write_mnist,
         put(LABELS, idx_bytes(np.zeros(5))),
-        f"ROOT/{LABELS}: holds 5 labels, but train-images-idx3-ubyte 6 images. Allowed: one label an image.",
+        f"ROOT/{LABELS}: holds 5 labels, but train-images-idx3-ubyte 6 images. Allowed: one label per image.",
     ),
     "labels of no class": (
         "mnist",
@@ -261,12 +262,12 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Path], Callable[[Path], object], s
         lambda root: (root / BATCHES / "data_batch_4").unlink(),
         f"are missing in ROOT/{BATCHES}: data_batch_4. Place",
     ),
-    "no pickle": ("cifar10", write_cifar10, put(f"{BATCHES}/data_batch_1", b"x" * 99), "is no batch of CIFAR"),
+    "no pickle": ("cifar10", write_cifar10, put(f"{BATCHES}/data_batch_1", b"x" * 99), "is not a batch of CIFAR"),
     "truncated batch": (
         "cifar10",
         write_cifar10,
         lambda root: truncate(root / BATCHES / "data_batch_1"),
-        f"ROOT/{BATCHES}/data_batch_1: is no batch of CIFAR (UnpicklingError: pickle data was truncated).",
+        f"ROOT/{BATCHES}/data_batch_1: is not a batch of CIFAR (UnpicklingError: pickle data was truncated).",
     ),
     "no dictionary": ("cifar10", write_cifar10, put(f"{BATCHES}/test_batch", pickle.dumps([1])), "data is NoneType"),
     "data of another shape": (
@@ -291,7 +292,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Path], Callable[[Path], object], s
         "cifar10",
         write_cifar10,
         put(f"{BATCHES}/test_batch", batch_bytes(DATA, [0, 1])),
-        "holds 2 labels for 3 images. Allowed: one label an image.",
+        "holds 2 labels for 3 images. Allowed: one label per image.",
     ),
     "a label of no class": (
         "cifar10",
