@@ -3,6 +3,7 @@
 import pytest
 
 from fcdd_sweep import cli
+from fcdd_sweep.config.locations import StorageError
 from tests.trees import write_habits
 
 TEXT = """
@@ -139,3 +140,47 @@ def test_a_damaged_index_is_told_without_a_traceback(call, tmp_path):
     (tmp_path / "results" / "quick" / "index.parquet").write_bytes(b"PAR1 damaged")
     code, out, _ = call("status", "results/quick")
     assert code == 0 and "index.parquet cannot be read" in out
+
+
+def test_exit_codes_are_those_of_the_documentation():
+    assert {code.name: int(code) for code in cli.ExitCode} == {
+        "DONE": 0, "SOME_FAILED": 1, "BAD_INPUT": 2, "INTERRUPTED": 130,
+    }  # fmt: skip
+
+
+def test_an_unreachable_store_gives_1_and_says_what_to_do(call, monkeypatch):
+    def unreachable(options):
+        raise StorageError("s3://bucket/x: no answer")
+
+    monkeypatch.setitem(cli.COMMANDS, "status", cli.COMMANDS["status"]._replace(run=unreachable))
+    code, out, err = call("status", "results/quick")
+    assert (code, out) == (1, "")
+    step = "Finished trials are kept: rerun the same command once storage is reachable."
+    assert err == f"error: s3://bucket/x: no answer. {step}\n"
+
+
+def test_ctrl_c_gives_130(call, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "list", cli.COMMANDS["list"]._replace(run=interrupted))
+    assert call("list") == (130, "", "interrupted\n")
+
+
+def test_a_probe_without_a_dry_run_is_refused(call):
+    code, _, err = call("quick.yaml", "--probe-cost")
+    assert code == 2 and err == "error: --probe-cost: works with --dry-run only. Use --dry-run --probe-cost.\n"
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_its_help(call, command):
+    code, out, _ = call(command, "--help")
+    assert code == 0 and out.startswith(f"usage: python -m fcdd_sweep {command} ")
+
+
+def test_the_list_is_aligned_and_not_wrapped_in_a_pipe(call):
+    lines = call("list")[1].splitlines()
+    (mnist,) = [line for line in lines if line.startswith("  mnist ")]
+    (network,) = [line for line in lines if line.startswith("  FCDD_CNN28 ")]
+    assert mnist.index("MNIST,") == network.index("two convolutions")
+    assert max(map(len, lines)) > 120

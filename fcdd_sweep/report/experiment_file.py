@@ -15,6 +15,7 @@ from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import Heatmaps, Resources
 
+_SEEDS = "seeds"
 _SETTINGS = (
     ("data set", ("dataset.name",)),
     ("classes", ("dataset.classes",)),
@@ -28,7 +29,7 @@ _SETTINGS = (
     ("batch size", ("training.batch_size",)),
     ("optimizer, learning rate", ("training.optimizer", "training.learning_rate")),
     ("supervision", ("training.supervision",)),
-    ("seeds: number or list", ("seeds",)),
+    (_SEEDS, ("seeds",)),
     ("grid", ("grid",)),
 )
 """Settings in a report, by the name that the report uses, and the keys that hold them."""
@@ -116,7 +117,7 @@ class ExperimentFile:
         for name, keys in _SETTINGS:
             values = [value_at_key(tree, tuple(key.split("."))) for key in keys]
             if given := [value for value in values if value not in (None, {}, [])]:
-                texts[name] = ", ".join(map(_value_text, given))
+                texts[name] = ", ".join(map(_seeds_text if name == _SEEDS else _value_text, given))
         return texts
 
     def _config_tree(self, parameters: Mapping[str, Any]) -> Tree:
@@ -152,6 +153,13 @@ def _value_text(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return ", ".join(value)
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _seeds_text(seeds: Any) -> str:
+    """Return `0 to 4` for 5 seeds, and a list as it is."""
+    if isinstance(seeds, list):
+        return ", ".join(map(str, seeds))
+    return f"0 to {seeds - 1}" if isinstance(seeds, int) and seeds > 1 else "0"
 
 
 def _varied_text(configs_of: Mapping[str, Sequence[str]]) -> str:

@@ -57,6 +57,11 @@ def test_a_config_has_its_variant_and_its_own_values_over_those_of_the_file():
     assert "preprocessing" not in settings
 
 
+@pytest.mark.parametrize(("seeds", "text"), [("1", "0"), ("5", "0 to 4"), ("[3, 8]", "3, 8")])
+def test_a_number_of_seeds_is_shown_as_the_seeds(seeds, text):
+    assert ExperimentFile(f"seeds: {seeds}").settings({})["seeds"] == text
+
+
 def overview(rates):
     return dict(ExperimentFile(TEXT).overview({f"rate-{rate}": {"training.learning_rate": rate} for rate in rates}))
 

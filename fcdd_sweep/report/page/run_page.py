@@ -36,7 +36,7 @@ from fcdd_sweep.results.states import TrialStatus
 
 _HOW_TO_READ = (
     "Each cell has the mean over seeds ± sample standard deviation; below it the 95% interval of the mean (by "
-    "Student's t, may exceed 1) and n, the number of defined seeds. Over classes: the mean of class means; "
+    "Student's t, may exceed 1) and n, the number of seeds with a value. Over classes: the mean of class means; "
     "its spread, interval and n are over the seeds that all of these classes have. n/a is undefined, for instance "
     "because the test set has one label only. " + INTERVAL_RULE
 )

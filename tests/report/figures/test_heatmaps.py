@@ -1,0 +1,118 @@
+"""Heatmap figures: which images they show, and in which colors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fcdd_sweep.metrics import heatmap_values, shown_images
+from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
+from fcdd_sweep.report.figures import heatmaps, image_grid
+from tests import fakes
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_blurred_pictures_show_smoothed_heatmaps_with_the_colors_of_blurred_references(leaf):
+    plain, blurred = heatmaps.read_maps(leaf), heatmaps.read_maps(leaf, blurred=True)
+    rows = np.arange(len(plain.label))
+    smooth = blurred.heatmaps(rows)
+    kernel = gaussian_kernel(15, 2.0)  # a receptive field of 16 px, an even size counting as one less
+    inner = np.einsum("i,j,nij->n", kernel, kernel, plain.heatmaps(rows)[:, 8:23, 8:23]) / kernel.sum() ** 2
+    np.testing.assert_allclose(smooth[:, 15, 15], inner, rtol=1e-4)
+    assert blurred.reference_quantiles[-1] < plain.reference_quantiles[-1]
+    assert not np.array_equal(plain.colored(rows, 0.97, "global"), blurred.colored(rows, 0.97, "global"))
+
+
+def test_paper_pictures_choose_among_all_test_images(leaf):
+    maps, scores = heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf)
+    assert len(scores.label) == fakes.N_NOMINAL + fakes.N_ANOMALOUS > len(maps.label) - 10
+    (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
+    expected = scores.score[shown_images.equidistant(scores.label, scores.score, 1)]
+    assert strip.captions == tuple(f"{score:.3g}" for score in expected)
+    assert [row.name for row in strip.rows] == ["input", "heatmap", "ground\ntruth"]
+
+
+def test_held_out_scores_do_not_enter_the_pictures(leaf):
+    assert "bricks/7000" not in heatmaps.read_test_scores(leaf).path
+
+
+def test_maps_join_scores_by_image_number_not_by_position(leaf):
+    maps = heatmaps.read_maps(leaf)
+    turned = replace(maps, **{name: getattr(maps, name)[::-1] for name in ("path", "score", "images", "label")})
+    wanted = maps.path[[4, 0, 9]]
+    np.testing.assert_array_equal(turned.score[turned.rows_of(wanted)], maps.score[[4, 0, 9]])
+    with pytest.raises(ValueError, match=r"does not hold test image bricks/99999 \(1 of them"):
+        maps.rows_of(np.array([wanted[0], "bricks/99999"]))
+
+
+def test_global_colors_share_a_range_and_local_ones_do_not(leaf):
+    maps = heatmaps.read_maps(leaf)
+    rows = np.array([0, len(maps.label) - 1])
+    raw = upsample(maps.anomaly_maps[rows], fakes.FIELD, (32, 32), 2.0)
+    low, high = maps.reference_quantiles[0], maps.reference_quantiles[970]
+    shared = image_grid.as_colors(np.clip((raw - low) / (high - low), 0, 1))
+    difference = np.abs(maps.colored(rows, 0.97, "global").astype(int) - shared)
+    assert difference.max() <= 4
+    own = np.stack([heatmap_values.normalize(each, *heatmap_values.local_range(each, 0.97)) for each in raw])
+    np.testing.assert_array_equal(maps.colored(rows, 0.97, "local"), image_grid.as_colors(own))
+    assert (shared[0] != maps.colored(rows, 0.97, "local")[0]).any()
+
+
+def test_the_overview_shows_first_and_extreme_images_of_each_label(leaf):
+    strips = heatmaps.overview_strips(heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf), 0.97)
+    assert [strip.columns for strip in strips] == [20, 20, 20, 20]
+    scores = [float(caption) for caption in strips[2].captions]
+    assert scores == sorted(scores) and scores[0] == 0.1 and scores[-1] == 0.5
+
+
+def test_preview_shows_twenty_of_each_label_with_maps_for_anomalous_ones(leaf):
+    strips = heatmaps.preview_strips(heatmaps.read_training_maps(leaf))
+    assert [strip.columns for strip in strips] == [10] * 4
+    assert [len(strip.rows) for strip in strips] == [1, 1, 2, 2]
+    assert strips[2].rows[1].images.max() == 255
+
+
+def test_class_grids_show_images_that_all_seeds_kept(leaf):
+    maps = heatmaps.read_maps(leaf)
+    part = np.flatnonzero(np.arange(len(maps.label)) % 2 == 0)
+    names = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
+    other = replace(maps, **{name: getattr(maps, name)[part] for name in names})
+    (strip,) = heatmaps.class_strips([("seed 0", maps), ("seed 4", other)], 0.97)
+    assert [row.name for row in strip.rows] == ["input", "seed 0", "seed 4", "ground\ntruth"]
+    assert strip.columns == 8
+    np.testing.assert_array_equal(strip.rows[1].images, strip.rows[2].images)
+    nothing = replace(maps, path=np.char.add(maps.path, "x"))
+    assert heatmaps.class_strips([("seed 0", maps), ("seed 1", nothing)], 0.97) == []
+
+
+def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
+    trained = heatmaps.read_training_maps(leaf)
+    assert heatmaps.training_note(trained) == "Shown in the images' own colors: the network's normalization is undone."
+    whole = trained.gt_maps.copy()
+    whole[20] = 2
+    marked = replace(trained, gt_maps=whole, shared_range=np.array(True))
+    strip = heatmaps.preview_strips(marked)[2]
+    assert strip.rows[1].marks == ("all\nanomalous", *[""] * 9)
+    note = heatmaps.training_note(marked)
+    assert "all samples here share one range" in note and note.endswith("trained as anomalous in every pixel.")
+    figure = image_grid.draw_strips([strip], note=note)
+    assert texts(figure).count("all\nanomalous") == 1 and " ".join(texts(figure)[-3:]).endswith("every pixel.")
+    # the note stays inside the picture
+    figure.canvas.draw()
+    for label in figure.axes[0].texts[-3:]:
+        place = label.get_window_extent()
+        assert place.x1 <= figure.bbox.x1 and place.y0 >= 0
+
+
+def test_test_images_without_a_map_are_marked_too(leaf):
+    maps = heatmaps.read_maps(leaf)
+    row = int(np.flatnonzero(maps.label == 1)[0])
+    bare = maps.gt_maps.copy()
+    bare[row] = 2
+    strip = heatmaps.strip_of(replace(maps, gt_maps=bare), np.array([0, row]), 0.97, "global", "")
+    assert strip.rows[2].marks == ("", "no map")
