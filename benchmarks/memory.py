@@ -1,8 +1,8 @@
 """Peak memory of the paper's MVTec-AD experiment: two training steps at its batch size, and a test set.
 
-The data is a tree in MVTec-AD's layout, cut from a photograph that scikit-image brings, and the network starts from
-random weights: neither changes how much memory is taken. A program of its own measures each network, since memory that
-was taken once counts for ever.
+The data is a tree in MVTec-AD's layout, cut from a photograph of scikit-image, and the network starts from random
+weights: neither changes how much memory is used. Each network is measured in a separate process, since peak memory
+never decreases within one.
 
     python benchmarks/memory.py [--networks FCDD_CNN224_VGG_F FCDD_CNN224] [--threads 2]
 """
@@ -34,7 +34,7 @@ NETWORKS = ("FCDD_CNN224_VGG_F", "FCDD_CNN224_VGG_NOPT", "FCDD_CNN224")
 
 
 def write_tree(root: Path) -> None:
-    """Two batches of training images of class bottle, and a test set with one kind of defect."""
+    """Write two batches of training images of class bottle, and a test set with one kind of defect."""
     wall, rng = data.brick(), np.random.default_rng(0)
 
     def write(path: Path) -> None:
@@ -55,11 +55,12 @@ def write_tree(root: Path) -> None:
 
 
 def peak_gib() -> float:
-    """The most memory that this program ever held."""
+    """Return the peak resident memory of this process in GiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform != "darwin" else 2**30)
 
 
 def measure(network: str, root: Path, threads: int) -> None:
+    """Train and test one class, and print peak memory and times."""
     overrides = [
         f"dataset.root={root}",
         "dataset.classes=[bottle]",
@@ -74,10 +75,10 @@ def measure(network: str, root: Path, threads: int) -> None:
     (spec,) = planned.specs
     corpus, before = corpus_of(spec.settings), peak_gib()
     started = time.perf_counter()
-    outcome = train(spec, TrialData(corpus))
+    result = train(spec, TrialData(corpus))
     seconds = time.perf_counter() - started
-    parts = f"{outcome.metrics['train_time_s']:6.0f} s for 2 steps of {BATCH}, {seconds:6.0f} s in all"
-    print(f"{network:22} {peak_gib():6.2f} GiB at its peak ({before:.2f} before training), {parts}", flush=True)
+    times = f"{result.metrics['train_time_s']:6.0f} s for 2 steps of {BATCH}, {seconds:6.0f} s in all"
+    print(f"{network:22} {peak_gib():6.2f} GiB at its peak ({before:.2f} before training), {times}", flush=True)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """How the presets for the built-in data were chosen: on selection data, never on the test sets that are reported.
 
-`textures` has a selection region of its own inside the training region; for the other data sets a third of the training
-split stands in for the test set, and the real test images are taken out. One line a class, then the mean.
+`textures` has a selection region inside the training region. For the other data sets a third of the training split
+replaces the test set, and the real test images are removed. Prints one line per class, then the mean.
 
     python benchmarks/selection.py textures training.weight_decay=0.1
     python benchmarks/selection.py digits training.learning_rate=0.03 --classes 1 3 8
@@ -24,7 +24,7 @@ from fcdd_sweep.training.trainer import train
 
 
 def without_test_images(corpus: Corpus) -> Corpus:
-    """The training split alone, a fixed third of it in the role of the test set."""
+    """Return the training split alone, with a fixed third of it as the test set."""
     kept = np.flatnonzero(~corpus.is_test)
     chosen = np.random.default_rng(0).permutation(kept)[: len(kept) // 3]
     return dataclasses.replace(
@@ -53,15 +53,15 @@ def main() -> None:
         path = Path(folder) / "selection.yaml"
         path.write_text(f"schema: 2\nname: selection\npreset: {options.preset}\nseeds: 1\n")
         _, planned = plan_file(path, overrides)
-    figures = []
+    aurocs = []
     for spec in planned.specs:
         if options.classes and spec.normal_class not in options.classes:
             continue
         corpus = corpus_of(spec.settings)
-        outcome = train(spec, TrialData(corpus if options.preset == "textures" else without_test_images(corpus)))
-        figures.append([outcome.metrics["image_auroc"], outcome.metrics["pixel_auroc"]])
-        print(f"{spec.normal_class:10} image AUROC {figures[-1][0]:.3f}  pixel AUROC {figures[-1][1]:.3f}", flush=True)
-    image, pixel = np.mean(figures, axis=0)
+        result = train(spec, TrialData(corpus if options.preset == "textures" else without_test_images(corpus)))
+        aurocs.append([result.metrics["image_auroc"], result.metrics["pixel_auroc"]])
+        print(f"{spec.normal_class:10} image AUROC {aurocs[-1][0]:.3f}  pixel AUROC {aurocs[-1][1]:.3f}", flush=True)
+    image, pixel = np.mean(aurocs, axis=0)
     print(f"{'mean':10} image AUROC {image:.3f}  pixel AUROC {pixel:.3f}")
 
 

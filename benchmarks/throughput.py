@@ -1,8 +1,8 @@
 """Training throughput against the bare network: what batches, anomalies and bookkeeping cost.
 
-Both sides run in one process on the same images, which lie on the device, in turns: an epoch of real training steps
-(order, replaced samples, augmentation, local contrast normalization, loss, backward, optimizer, sums), then as many
-steps of the bare network (forward, loss, backward, optimizer) on one fixed batch. The ratio is of images per second.
+Both sides run alternately in one process on the same images on the device: an epoch of real training steps (order,
+replaced samples, augmentation, local contrast normalization, loss, backward, optimizer, sums), then as many steps of
+the bare network (forward, loss, backward, optimizer) on one fixed batch. The ratio is of images per second.
 
     python benchmarks/throughput.py [--rounds 7] [--device cpu] [--threads 1]
 """
@@ -18,14 +18,12 @@ import numpy as np
 import torch
 
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.networks.build import FCDDNet
 from fcdd_sweep.training.anomaly_pools import ResidentPool
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import make_network
 from fcdd_sweep.training.device import device_name, numerics
+from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
-from fcdd_sweep.training.result import NullObserver
-from fcdd_sweep.training.state import NullSink
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import begin, run_epoch, sample_losses
 
@@ -37,6 +35,7 @@ ANOMALIES = {
 
 
 def settings(network: str, anomalies: str, device: str, threads: int) -> Settings:
+    """Return the settings of a benchmarked trial at 28 px."""
     return Settings.model_validate(
         {
             "dataset": {"name": "digits"},
@@ -57,13 +56,17 @@ def settings(network: str, anomalies: str, device: str, threads: int) -> Setting
 
 
 def batch_maker(chosen: Settings, steps: int, device: torch.device) -> BatchMaker:
+    """Return batches of noise images for `steps` steps, on the device."""
     images = np.random.default_rng(0).integers(0, 256, (steps * BATCH, 1, 28, 28)).astype(np.uint8)
     nominal = torch.from_numpy(images).to(device)
     pool = ResidentPool(nominal[:512].clone()) if chosen.anomalies.mode == "noise" else None
     return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(0, "bench"))
 
 
-def bare(network: FCDDNet, optimizer: torch.optim.Optimizer, batches: BatchMaker, steps: int) -> None:
+def run_bare_steps(
+    network: DetectionNetwork, optimizer: torch.optim.Optimizer, batches: BatchMaker, steps: int
+) -> None:
+    """Train on one fixed batch: forward, loss, backward, optimizer."""
     batch = batches.batch(np.arange(BATCH), 1, 0)
     for _ in range(steps):
         losses = sample_losses(network, batch, batches.settings)
@@ -72,29 +75,31 @@ def bare(network: FCDDNet, optimizer: torch.optim.Optimizer, batches: BatchMaker
         optimizer.step()
 
 
-def wait(device: torch.device) -> float:
+def synchronized_time(device: torch.device) -> float:
+    """Return the time in seconds once the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> tuple[list[float], list[float]]:
-    """Images per second of training, and its ratio to the bare network, one each a round."""
+    """Return images per second of training, and their ratios to the bare network, one per round."""
     batches = batch_maker(chosen, steps, device)
-    network = make_network(chosen, device, 0).train()
-    course = begin(network, batches, time.perf_counter())
-    speeds, found = [], []
+    network = make_network(chosen, device, 0)
+    network.train()
+    state = begin(network, batches, time.perf_counter())
+    speeds, relative = [], []
     for number in range(rounds + 1):
-        start = wait(device)
-        course.epoch, course.step = number + 1, 0
-        run_epoch(course, batches, NullObserver(), NullSink())
-        middle = wait(device)
-        bare(network, course.optimizer, batches, steps)
-        end = wait(device)
+        start = synchronized_time(device)
+        state.epoch, state.step = number + 1, 0
+        run_epoch(state, batches)
+        middle = synchronized_time(device)
+        run_bare_steps(network, state.optimizer, batches, steps)
+        end = synchronized_time(device)
         if number:  # the first round warms up
             speeds.append(steps * BATCH / (middle - start))
-            found.append((end - middle) / (middle - start))
-    return speeds, found
+            relative.append((end - middle) / (middle - start))
+    return speeds, relative
 
 
 def main() -> None:
@@ -110,8 +115,9 @@ def main() -> None:
         for anomalies in ANOMALIES:
             chosen = settings(network, anomalies, options.device, options.threads)
             with numerics(chosen, device):
-                speeds, found = ratios(chosen, options.rounds, steps, device)
-            spread = f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}), {options.rounds} rounds"
+                speeds, relative = ratios(chosen, options.rounds, steps, device)
+            median, least, most = statistics.median(relative), min(relative), max(relative)
+            spread = f"{median:.2f} ({least:.2f} to {most:.2f}), {options.rounds} rounds"
             print(f"{network:14} {anomalies:18} {statistics.median(speeds):9.0f}  {spread}")
 
 

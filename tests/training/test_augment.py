@@ -7,7 +7,6 @@ import torchvision.transforms.v2.functional as tv
 
 from fcdd_sweep.training import augment
 from fcdd_sweep.training.augment import Jitter
-from fcdd_sweep.training.streams import Streams
 
 
 @pytest.fixture
@@ -87,17 +86,3 @@ def test_noise_falls_on_half_of_the_images_in_proportion_to_their_spread(rng):
     assert 0.4 < touched.float().mean() < 0.6
     ratio = difference[touched].std(1) / images.flatten(1).std(1)[touched]
     assert ratio.mean().item() == pytest.approx(0.1, rel=0.05)
-
-
-def test_streams_depend_on_seed_class_name_and_key_alone():
-    first, again = Streams(3, "bottle"), Streams(3, "bottle")
-    again.numpy("order", 1).random(100)
-    draw = first.numpy("order", 2, 1).random()
-    assert again.numpy("order", 2, 1).random() == draw
-    others = [
-        Streams(4, "bottle").numpy("order", 2, 1),
-        Streams(3, "cable").numpy("order", 2, 1),
-        first.numpy("limit", 2, 1),
-        first.numpy("order", 1, 2),
-    ]
-    assert len({draw, *(other.random() for other in others)}) == 5

@@ -1,0 +1,77 @@
+"""Detectors from snapshots: the same scores again, and refusals that name the way out."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import torch
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.training.detector import SNAPSHOT_VERSION, Detector, load_detector, make_network
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from tests.specs import defects_corpus, settings
+
+CORPUS = defects_corpus()
+
+
+def detector(**sections):
+    chosen = settings(**sections)
+    raw = torch.from_numpy(np.asarray(CORPUS.images[:40]))
+    network = make_network(chosen, torch.device("cpu"), 0)
+    network.eval()
+    return Detector(chosen, "plain", network, Preprocessor.fit(Recipe.of(chosen, has_maps=True), raw), threshold=0.5)
+
+
+def test_a_loaded_detector_gives_the_same_bits(tmp_path):
+    before = detector()
+    torch.save(before.snapshot(), tmp_path / "snapshot.pt")
+    after = load_detector(tmp_path / "snapshot.pt", "cpu")
+    assert (after.settings, after.normal_class, after.threshold) == (before.settings, "plain", 0.5)
+    for one, other in zip(before.detect(CORPUS.images), after.detect(CORPUS.images), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("written", [1, 2, 99])
+def test_a_snapshot_of_another_version_names_its_writer_and_what_to_do(written, tmp_path):
+    """Version 2 has settings under keys that this version does not know: it must be refused before they are read."""
+    old = {**detector().snapshot(), "snapshot_version": written, "settings": {"images": {"raw_size": 28}}}
+    torch.save(old, tmp_path / "snapshot.pt")
+    with pytest.raises(InputError) as caught:
+        load_detector(tmp_path / "snapshot.pt", "cpu")
+    (problem,) = caught.value.problems
+    writer = f"written by fcdd_sweep {version('fcdd_sweep')}"
+    assert problem.what == f"the snapshot has version {written}, {writer}"
+    assert f"Allowed: version {SNAPSHOT_VERSION}" in str(problem)
+    assert "Train the trial again, or predict with the program that wrote it" in str(problem)
+
+
+def test_a_snapshot_that_names_no_writer_is_refused_too(tmp_path):
+    torch.save({"snapshot_version": 2}, tmp_path / "snapshot.pt")
+    with pytest.raises(InputError, match="the snapshot has version 2, written by fcdd_sweep unknown"):
+        load_detector(tmp_path / "snapshot.pt", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("sections", "by_cells"),
+    [
+        ({}, True),
+        ({"method": "hsc", "network": {"name": "CNN28"}, "training": {"supervision": "labels"}}, False),
+        ({"method": "ae", "network": {"name": "AE28"}, "training": {"supervision": "labels"}}, False),
+    ],
+)
+def test_heatmaps_have_the_size_of_network_input_for_every_method(sections, by_cells):
+    found = detector(**sections)
+    maps, scores = found.detect(CORPUS.images, np.arange(3), batch_size=2)
+    assert maps.shape == ((3, 1, 7, 7) if by_cells else (3, 1, 28, 28)) and scores.dtype == torch.float64
+    heatmaps = found.heatmaps(maps)
+    assert heatmaps.shape == (3, 1, 28, 28)
+    assert by_cells or torch.equal(heatmaps, maps)
+    assert by_cells or found.network.upsample(maps) is maps
+    assert found.map_geometry.receptive_field == ((16, 4, 1.5) if by_cells else (1, 1, 0.0))
+
+
+def test_no_images_give_empty_maps_and_scores():
+    maps, scores = detector().detect(CORPUS.images, np.arange(0))
+    assert maps.shape == (0, 1, 7, 7) and scores.shape == (0,)
