@@ -13,7 +13,7 @@ from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, sound_section, validated
+from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, valid_section, validated
 from fcdd_sweep.config.search_space import search_problems
 from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
@@ -26,7 +26,7 @@ S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
-class Draft:
+class ParsedExperiment:
     """An experiment file with its preset and overrides, valid or not.
 
     Attributes:
@@ -43,7 +43,7 @@ class Draft:
 
     def section(self, name: str, kind: type[S]) -> S | None:
         """Return a section if it is valid, unknown keys apart, so that it can be checked further; else None."""
-        return sound_section(kind, self.tree.get(name, {}))
+        return valid_section(kind, self.tree.get(name, {}))
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -57,13 +57,13 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     Raises:
         ExperimentError: everything that is wrong, each problem with file and line or with the override.
     """
-    draft = read_draft(path, overrides)
-    if draft.experiment is None:
-        raise ExperimentError(draft.problems)
-    return draft.experiment
+    parsed = parse_experiment(path, overrides)
+    if parsed.experiment is None:
+        raise ExperimentError(parsed.problems)
+    return parsed.experiment
 
 
-def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
+def parse_experiment(path: str | Path, overrides: Sequence[str] = ()) -> ParsedExperiment:
     """Read an experiment file as far as possible, with all of its problems.
 
     Raises:
@@ -82,7 +82,7 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     _, varying = expand(layer)
     problems += [*unknown_preset, *(fault.problem for fault in faults), *varying, *search_problems(layer)]
     valid = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
-    return Draft(layer.tree, layer.origin, tuple(problems), valid)
+    return ParsedExperiment(layer.tree, layer.origin, tuple(problems), valid)
 
 
 def dump_experiment(experiment: Experiment) -> str:

@@ -25,7 +25,7 @@ from fcdd_sweep.config.grid import (
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import renamed_key, sound_section, validated
+from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (
     MOST_VALUES,
     ORACLE,
@@ -51,13 +51,13 @@ def search_problems(layer: ConfigLayer) -> list[Problem]:
     written = layer.tree.get("search")
     if not isinstance(written, dict):
         return []
-    axes = _sound_axes(written)
+    axes = _valid_axes(written)
     problems = [
         *_space_problems(layer, axes),
         *_evaluation_problems(layer, written),
         *_crossing_problems(layer),
     ]
-    if (search := sound_section(SearchSettings, written)) is not None:
+    if (search := valid_section(SearchSettings, written)) is not None:
         problems += [
             *_algorithm_problems(layer, search),
             *_seed_problems(layer, search),
@@ -163,7 +163,7 @@ def _meets(value: Any, wanted: Any) -> bool:
     return canonical(value) in map(canonical, options)
 
 
-def _sound_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
+def _valid_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
     """Return the axes that are valid."""
     space = written.get("space")
     named = space.items() if isinstance(space, dict) else ()
