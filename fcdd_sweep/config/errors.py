@@ -1,4 +1,4 @@
-"""What a user did wrong, told so that the next try succeeds."""
+"""Problems with a user's input: where, what was found, what is allowed, what to do next."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with what the user wrote or where the data lies.
+    """One thing that is wrong with an experiment file, an override or the data.
 
     Attributes:
         where: file and line, dotted key, or path: `experiments/x.yaml:7: training.epochs`.
         what: what is wrong and what was found.
-        allowed: what would be right; empty when `what` says it already.
-        next_step: what to do now, the nearest valid name for instance; may be empty.
+        allowed: what is allowed; empty when `what` names it already.
+        next_step: what to do now, such as the nearest valid name; may be empty.
     """
 
     where: str
@@ -57,7 +57,7 @@ class DataError(InputError):
 
 
 def closest(found: object, allowed: Iterable[str]) -> str:
-    """`Closest: 'bottle'` for a misspelled name, or an empty string when nothing is near."""
+    """Return `Closest: 'bottle'` for a misspelled name, or an empty string when no name is near."""
     near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
     return f"Closest: '{near[0]}'" if near else ""
 
@@ -89,18 +89,18 @@ Key = tuple[str | int, ...]
 
 
 def dotted(key: Key) -> str:
-    """`training.epochs`, `dataset.classes[0]`."""
+    """Return a key as text: `training.epochs`, `dataset.classes[0]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
     return text.removeprefix(".")
 
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A file and line, an override or a preset.
+    """Where a value was written: a file and line, an override or a preset.
 
     Attributes:
         text: `experiments/x.yaml:7`, `--set training.epochs=3`.
-        names_key: whether the text says already which key is meant.
+        names_key: whether the text contains the key.
     """
 
     text: str
@@ -109,12 +109,12 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class Origin:
-    """Places by key. Two origins are always equal: where a value was written does not change an experiment."""
+    """Source lines by key. Two origins are always equal: where a value was written does not change an experiment."""
 
     places: Mapping[Key, SourceLine] = field(default_factory=dict, compare=False)
 
     def where(self, key: Key | str) -> str:
-        """`experiments/x.yaml:7: training.epochs`; a key without a place of its own has that of its section."""
+        """Return `experiments/x.yaml:7: training.epochs`; a key without a source line has that of its section."""
         key = tuple(key.split(".")) if isinstance(key, str) else key
         for depth in range(len(key), -1, -1):
             place = self.places.get(key[:depth])

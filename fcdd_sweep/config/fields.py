@@ -1,4 +1,4 @@
-"""Times in an experiment file: `90s`, `5m`, `2h`; and how often, by time or by epochs."""
+"""Types of keys that several sections share: durations, paths, sources of anomalies, the validation split."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def seconds(duration: str) -> float:
-    """`5m` as seconds.
+    """Return a duration such as `5m` in seconds.
 
     Raises:
-        ValueError: it is no duration.
+        ValueError: the text is not a duration.
     """
     if not re.fullmatch(DURATION_PATTERN, duration):
-        raise ValueError(f"'{duration}' is no duration such as '90s', '5m' or '2h'")
+        raise ValueError(f"'{duration}' is not a duration such as '90s', '5m' or '2h'")
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 
 
 @dataclass(frozen=True)
 class Every:
-    """How often: by time or by epochs, one of the two.
+    """An interval, in seconds or in epochs.
 
     Attributes:
-        seconds: after so many seconds; None where epochs count.
-        epochs: after so many epochs; None where seconds count.
+        seconds: length of the interval; None where epochs count.
+        epochs: length of the interval; None where seconds count.
     """
 
     seconds: float | None = None
@@ -43,10 +43,10 @@ class Every:
 
     @classmethod
     def of(cls, text: str) -> Every:
-        """From `5m` or `10 epochs`.
+        """Return the interval that `5m` or `10 epochs` means.
 
         Raises:
-            ValueError: it is neither.
+            ValueError: the text is neither.
         """
         if not re.fullmatch(EVERY_PATTERN, text):
             raise ValueError(f"'{text}' is neither a duration such as '5m' nor a number of epochs such as '10 epochs'")
@@ -67,16 +67,16 @@ def _absolute(path: Path) -> Path:
 
 
 AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-"""A path that no longer depends on where the program was started; `~` is the home folder."""
+"""A path that does not depend on the working directory; `~` is the home folder."""
 
 
 class DatasetSource(Section):
     dataset: str
     """Outlier exposure: training images of this data set."""
     root: AbsolutePath | None = None
-    """Where that data set lies, if it needs a folder."""
+    """Folder of that data set, if it needs one."""
     download: bool = False
-    """Whether what is missing below `root` may be fetched from where its authors publish it."""
+    """Whether missing files below `root` may be downloaded from where the authors publish them."""
 
 
 class FolderSource(Section):
@@ -85,7 +85,7 @@ class FolderSource(Section):
 
 
 def kind_of_source(source: object) -> str | None:
-    """The tag of a source in a union: of a name, a data set or a folder."""
+    """Return the tag of a source in a union: of a name, a data set or a folder."""
     if isinstance(source, str):
         return "(name)"
     if isinstance(source, FolderSource) or (isinstance(source, dict) and "folder" in source):
@@ -100,7 +100,7 @@ AnomalySource = Annotated[
     Discriminator(kind_of_source),
 ]
 VALIDATION_NAMES = ("none", "training")
-"""What `evaluation.validation.anomalies` may be beside the name of a synthetic source."""
+"""Values of `evaluation.validation.anomalies` besides names of synthetic sources."""
 
 
 class FromTestSource(Section):
@@ -127,13 +127,14 @@ ValidationSource = Annotated[
 
 class Validation(Section):
     nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds come from them."""
+    """Share of the nominal training images that is held out; thresholds are computed from them."""
     anomalies: ValidationSource = "none"
-    """Anomalies beside them, which neither training nor the test set has: `none`; a synthetic source by name, rendered
-    on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`; or
-    `{from_test: N}`."""
+    """Anomalies of the validation set, which neither training nor the test set has: `none`; a synthetic source by name,
+    rendered on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`;
+    or `{from_test: N}`."""
     epochs: list[Annotated[int, Field(ge=1)]] = []
-    """After these epochs `history.parquet` has the AUROC over validation images; training does not notice."""
+    """Epochs after which the AUROC over validation images is measured for `history.parquet`; training is not
+    affected."""
 
     @field_validator("epochs")
     @classmethod

@@ -1,4 +1,4 @@
-"""What a grid and variants may say: which keys may vary, and how they are written."""
+"""Grid and variants: the keys that may vary, checks of their values, and the product of configs."""
 
 from __future__ import annotations
 
@@ -39,36 +39,37 @@ _VARYING = tuple(
     sorted(key for key in _keys(Settings) if not any(key == fixed or key.startswith(f"{fixed}.") for fixed in _FIXED))
 )
 _FIXED_STEPS = {
-    "dataset": "Write one experiment file a data set; `dataset.classes` lists the normal classes",
+    "dataset": "Write one experiment file per data set; `dataset.classes` lists the normal classes",
     "seeds": "Every config is trained with all of `seeds`",
-    "evaluation": "Set it once, outside of the grid: all configs are judged by the same images",
+    "evaluation": "Set it once, outside of the grid: all configs are evaluated on the same images",
 }
 
 
 def may_vary(key: str) -> bool:
-    """Whether configs may differ in this dotted key."""
+    """Return whether configs may differ in this dotted key."""
     return key in _VARYING
 
 
 def grid_of(layer: ConfigLayer) -> dict[str, list[Any]]:
-    """The grid's well-formed keys; what is no list is reported with the schema."""
+    """Return the grid's keys that have a list of values; others are reported with the schema."""
     grid = layer.tree.get("grid")
     return {key: values for key, values in grid.items() if isinstance(values, list)} if isinstance(grid, dict) else {}
 
 
 def variants_of(layer: ConfigLayer) -> list[str]:
+    """Return the names of the variants."""
     variants = layer.tree.get("variants")
     return list(variants) if isinstance(variants, dict) else []
 
 
 def variant_of(layer: ConfigLayer, name: str) -> dict[str, Any]:
-    """A variant's dotted keys and values; empty when it is no mapping, which is reported with the schema."""
+    """Return a variant's dotted keys and values; empty if it is not a mapping, which is reported with the schema."""
     value = value_at_key(layer.tree, ("variants", name))
     return value if isinstance(value, dict) else {}
 
 
 def varying_problems(layer: ConfigLayer) -> list[Problem]:
-    """Everything that is wrong with the keys of grid and variants, and with values that come twice or not at all."""
+    """Return problems of keys, names and lists of grid and variants; `value_problems` checks the values."""
     grid: list[Key] = [("grid", key) for key in grid_of(layer)]
     variants: list[list[Key]] = [
         [("variants", name, key) for key in variant_of(layer, name)] for name in variants_of(layer)
@@ -83,9 +84,9 @@ def varying_problems(layer: ConfigLayer) -> list[Problem]:
 
 
 def key_problems(layer: ConfigLayer, written: list[Key]) -> Iterator[Problem]:
-    """Keys that do not exist, or in which configs may not differ; a dotted key ends the place where it is written."""
-    for place in written:
-        key, where = str(place[-1]), layer.origin.where(place)
+    """Yield problems of keys that do not exist or may not vary; the last part of each `written` is a dotted key."""
+    for path in written:
+        key, where = str(path[-1]), layer.origin.where(path)
         head = key.split(".")[0]
         if may_vary(key):
             continue
@@ -99,7 +100,7 @@ def key_problems(layer: ConfigLayer, written: list[Key]) -> Iterator[Problem]:
 
 
 def overlaps(layer: ConfigLayer, groups: list[list[Key]]) -> Iterator[Problem]:
-    """Keys that are set twice for one config; a group holds all that one config is given."""
+    """Yield problems of keys that are set twice; a group holds all keys that one config sets."""
     for group in groups:
         for first, second in itertools.combinations(group, 2):
             key, other = f"{first[-1]}.", f"{second[-1]}."
@@ -127,13 +128,13 @@ def _name_problems(layer: ConfigLayer) -> Iterator[Problem]:
     for name in variants_of(layer):
         where = layer.origin.where(("variants", name))
         if name.casefold() == "baselines":
-            what = "the folder `baselines` of a run is for what the command `baselines` makes"
+            what = "the folder `baselines` of a run is reserved for the command `baselines`"
             yield Problem(where, what, "any other name")
         if not re.fullmatch(VARIANT_PATTERN, name) or name.casefold().startswith("normal_"):
             yield Problem(where, f"'{name}' cannot name a variant's folder", allowed, f"Closest: '{_as_variant(name)}'")
         other = first.setdefault(name.casefold(), name)
         if other != name:
-            what = f"'{other}' and '{name}' are one folder where upper and lower case do not differ"
+            what = f"'{other}' and '{name}' are the same folder where upper and lower case do not differ"
             yield Problem(where, what, next_step="Rename one of them")
 
 
@@ -143,7 +144,7 @@ def _as_variant(name: str) -> str:
 
 
 MAX_CONFIGS = 10_000
-"""More than anybody means to train; a larger product is a slip."""
+"""Most configs of an experiment; a larger product is taken for a mistake."""
 _MAX_NAME = 120
 """Characters of a config's folder name; file systems take 255 bytes."""
 
@@ -154,8 +155,8 @@ class Config:
 
     Attributes:
         name: its folder, readable and unique; empty when the experiment has one config.
-        settings: what its trials are told.
-        parameters: the value of every key in which the experiment's configs differ, and the variant's name.
+        settings: of its trials.
+        parameters: its value of every key that any config of the experiment sets, and the variant's name.
         origin: where each value was written.
     """
 
@@ -171,7 +172,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of a grid's key, or one variant: dotted keys, their values and where they are written."""
+    """One value of a key of the grid, or one variant: dotted keys, their values and where they are written."""
 
     label: str
     values: Mapping[str, Any]
@@ -180,10 +181,10 @@ class Choice:
 
 
 def configs_of(experiment: Experiment) -> tuple[Config, ...]:
-    """The product of variants and grid, in the order of the file; variants vary slowest.
+    """Return the product of variants and grid, in the order of the file; variants vary slowest.
 
     Raises:
-        ExperimentError: a key that may not vary, a value that is not allowed, a config that comes twice.
+        ExperimentError: a key that may not vary, a value that is not allowed, two configs that are the same.
     """
     layer = ConfigLayer(experiment.model_dump(mode="json", by_alias=True), dict(experiment.origin.places))
     configs, problems = expand(layer)
@@ -193,9 +194,9 @@ def configs_of(experiment: Experiment) -> tuple[Config, ...]:
 
 
 def expand(layer: ConfigLayer) -> tuple[list[Config], list[Problem]]:
-    """The configs of an experiment's plain values, or everything that is wrong with its grid and variants.
+    """Return the configs of an experiment's plain values, and everything that is wrong with its grid and variants.
 
-    What is wrong with the experiment itself is left to others to report; there are no configs then.
+    There are no configs if anything is wrong; what is wrong with the experiment itself is reported with the schema.
     """
     axes = _axes(layer)
     _, base_faults = settings_of(layer)
@@ -227,7 +228,7 @@ def _grid_choice(short: str, key: str, index: int, value: Any) -> Choice:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The fewest last parts of each dotted key that tell it from the others; `name` alone tells nothing."""
+    """Return by dotted key the fewest last parts that are unique; `name` alone is never enough."""
     short = {}
     for key in keys:
         parts = key.split(".")
@@ -242,33 +243,34 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 
 
 def value_slug(value: Any) -> str:
-    """A value as a part of a folder's name: its own text, or the texts inside it."""
+    """Return a value as part of a folder's name: its text, or the texts in it."""
     if isinstance(value, dict):
         return "-".join(value_slug(item) for item in value.values())
     if isinstance(value, list):
         return "-".join(map(value_slug, value))
     text = value.rstrip("/").rsplit("/", 1)[-1] if isinstance(value, str) else value_text(value)
-    # A minus sign must survive: -1 and 1 are two values.
+    # keep a minus sign: -1 and 1 are two values
     return f"-{slug(text)}" if text.startswith("-") else slug(text)
 
 
 def settings_of(layer: ConfigLayer) -> tuple[Settings | None, list[Fault]]:
+    """Return the settings of an experiment's plain values, or None and everything that is wrong with them."""
     tree = {name: value for name, value in layer.tree.items() if name in Settings.model_fields}
     return validated(Settings, tree, layer.origin)
 
 
 def with_choices(layer: ConfigLayer, choices: Sequence[Choice]) -> ConfigLayer:
-    """The experiment with the choices' values laid over it, all at once so that their order does not count."""
+    """Return the experiment with the values of the choices, set all at once so that their order does not matter."""
     upper = ConfigLayer({})
     for choice in choices:
         for key, value in choice.values.items():
-            place = SourceLine(layer.origin.where(choice.written[key]), names_key=True)
-            upper = overlay(ConfigLayer(nest(split_key(key), value), {split_key(key): place}), upper)
+            line = SourceLine(layer.origin.where(choice.written[key]), names_key=True)
+            upper = overlay(ConfigLayer(nest(split_key(key), value), {split_key(key): line}), upper)
     return overlay(upper, layer)
 
 
 def value_problems(layer: ConfigLayer, choice: Choice, base_faults: list[Fault]) -> Iterator[Problem]:
-    """What is wrong with these values whatever the others are; contradictions between keys come out in the product."""
+    """Yield problems of a choice's values, whatever the others are; contradictions are found in the product."""
     _, found = settings_of(with_choices(layer, [choice]))
     for key in map(split_key, filter(may_vary, choice.values)):
         for fault in found:
@@ -295,7 +297,7 @@ def _product(layer: ConfigLayer, axes: list[list[Choice]]) -> tuple[list[Config]
 
 
 def _with_parameters(configs: list[Config], keys: list[str]) -> list[Config]:
-    """Every config with its value of every key that any config sets: rows of one table."""
+    """Return configs whose parameters hold every key that any config sets: rows of one table."""
     filled = []
     for config in configs:
         plain = config.settings.model_dump(mode="json")
@@ -315,7 +317,7 @@ def _same_twice(layer: ConfigLayer, configs: list[Config]) -> Iterator[Problem]:
 
 
 def _with_unique_names(configs: list[Config]) -> list[Config]:
-    """A part of the config's id follows a name that is too long, or that two configs share."""
+    """Append a part of the config's id to names that are too long or that two configs share."""
     count = Counter(config.name.casefold() for config in configs)
     return [
         config

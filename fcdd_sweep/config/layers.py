@@ -1,4 +1,4 @@
-"""Where each key of an experiment came from, so that every problem can say it."""
+"""Layers of an experiment - preset, file, overrides - and where each key was written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class ConfigLayer:
-    """Plain nested values and the places that they were written at."""
+    """Nested plain values, and where each was written."""
 
     tree: Tree
     places: dict[Key, SourceLine] = field(default_factory=dict)
@@ -33,13 +33,13 @@ def _dataset_changes(lower: Tree, upper: Tree) -> bool:
 
 
 def _network_changes(lower: Tree, upper: Tree) -> bool:
-    """A network of the table, or a backbone: naming one takes back the other."""
+    """Return whether one layer names a network and the other a backbone: they exclude each other."""
     kinds = [{key for key in ("name", "backbone") if layer.get(key) is not None} for layer in (lower, upper)]
     return bool(kinds[0] and kinds[1] and kinds[0] != kinds[1])
 
 
 def _mode_changes(lower: Tree, upper: Tree) -> bool:
-    """Source and limit of one mode mean nothing to another, except between modes that both take a source."""
+    """Return whether source and limit of the lower layer mean nothing to the upper mode: unless both take a source."""
     old, new = lower.get("mode"), upper.get("mode")
     if old is None or new is None or old == new:
         return False
@@ -51,7 +51,7 @@ def _cleared(lower: Tree, upper: Tree) -> bool:
 
 
 def _source_changes(lower: Tree, upper: Tree) -> bool:
-    """Two kinds of source, or two data sets; where one of them lies is a key that can be set alone."""
+    """Return whether two layers name different kinds of source or different data sets; a root can be set alone."""
     alone = ("folder", "from_test")
     return any(key in layer for key in alone for layer in (lower, upper)) or _is_another(lower, upper, "dataset")
 
@@ -76,11 +76,11 @@ _REPLACED_WHOLE: dict[Key, Callable[[Tree, Tree], bool]] = {
     ("variants",): _cleared,
     ("search", "space"): _cleared,
 }
-"""Mappings that are merged key by key only while this says no: their old keys would contradict the new ones."""
+"""Mappings that are replaced whole where the function is true: their old keys would contradict the new ones."""
 
 
 def overlay(upper: ConfigLayer, over: ConfigLayer) -> ConfigLayer:
-    """`upper` laid over another layer: mappings are merged key by key, everything else is replaced."""
+    """Return `upper` laid over another layer: mappings are merged key by key, everything else is replaced."""
     places = dict(over.places)
     tree = _merge((), over.tree, upper.tree, places)
     return ConfigLayer(tree, {**places, **upper.places})
@@ -100,19 +100,19 @@ def _merge(key: Key, lower: Any, upper: Any, places: dict[Key, SourceLine]) -> A
 
 
 def _is_axis(key: Key) -> bool:
-    """Whether this is one key of a search's space: a range and a list of choices do not mix."""
+    """Return whether this is a key of a search's space: a range and a list of choices do not mix."""
     return key[:2] == ("search", "space") and len(key) == 3
 
 
 def nest(key: Key, value: Any) -> Tree:
-    """`{"training": {"epochs": 3}}` of `("training", "epochs")` and 3."""
+    """Return `{"training": {"epochs": 3}}` for `("training", "epochs")` and 3."""
     for part in reversed(key):
         value = {part: value}
     return dict(value)
 
 
 def split_key(text: str) -> Key:
-    """The parts of a dotted key; `grid`, `variants.NAME` and `search.space` are followed by one that stays whole."""
+    """Return the parts of a dotted key; the key after `grid`, `variants.NAME` or `search.space` is not split."""
     parts = text.split(".")
     whole_after = {"grid": 1, "variants": 2}.get(parts[0], len(parts))
     if parts[:2] == ["search", "space"]:
@@ -122,7 +122,7 @@ def split_key(text: str) -> Key:
 
 
 def value_at_key(tree: Any, key: Key) -> Any:
-    """The value at `key`, or None where there is none."""
+    """Return the value at `key`, or None if there is none."""
     for part in key:
         if not isinstance(tree, dict) or part not in tree:
             return None

@@ -1,4 +1,4 @@
-"""Experiment files: preset, file and overrides become one checked `Experiment`, and back."""
+"""Reading experiment files: preset, file and overrides become one checked `Experiment`, and writing it back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, sound_section, validated
+from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, valid_section, validated
 from fcdd_sweep.config.search_space import search_problems
 from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
@@ -21,19 +21,19 @@ from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
 _OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
-"""On the command line these are taken as they stand: `2024`, `a: b` and `x #1` are folders, too."""
+"""Keys whose values on the command line are not read as YAML: `2024`, `a: b` and `x #1` are folders, too."""
 S = TypeVar("S", bound=Section)
 
 
 @dataclass(frozen=True)
-class Draft:
-    """An experiment file with its preset and overrides, right or wrong.
+class ParsedExperiment:
+    """An experiment file with its preset and overrides, valid or not.
 
     Attributes:
         tree: plain values.
-        origin: where each was written.
+        origin: where each value was written.
         problems: everything that is wrong with keys, types, ranges, grid and variants.
-        experiment: the experiment; None when there are problems.
+        experiment: None when there are problems.
     """
 
     tree: Tree
@@ -42,32 +42,32 @@ class Draft:
     experiment: Experiment | None
 
     def section(self, name: str, kind: type[S]) -> S | None:
-        """The section `name` if it is sound by itself, unknown keys apart: it can be checked further."""
-        return sound_section(kind, self.tree.get(name, {}))
+        """Return a section if it is valid, unknown keys apart, so that it can be checked further; else None."""
+        return valid_section(kind, self.tree.get(name, {}))
 
 
 def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment in a YAML file: its preset's values, those of the file over them, the overrides over both.
+    """Return the experiment in a YAML file: values of the preset, overridden by the file, overridden by `overrides`.
 
     Names of data sets, classes, networks and sources are checked by `planning.plan`.
 
     Args:
         path: the file.
-        overrides: `training.epochs=3`, the value read as YAML.
+        overrides: such as `training.epochs=3`, the value as YAML.
     Raises:
-        ExperimentError: everything that is wrong, each problem with its file and line or its override.
+        ExperimentError: everything that is wrong, each problem with file and line or with the override.
     """
-    draft = read_draft(path, overrides)
-    if draft.experiment is None:
-        raise ExperimentError(draft.problems)
-    return draft.experiment
+    parsed = parse_experiment(path, overrides)
+    if parsed.experiment is None:
+        raise ExperimentError(parsed.problems)
+    return parsed.experiment
 
 
-def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
-    """An experiment file, as far as it can be understood.
+def parse_experiment(path: str | Path, overrides: Sequence[str] = ()) -> ParsedExperiment:
+    """Read an experiment file as far as possible, with all of its problems.
 
     Raises:
-        ExperimentError: the file cannot be read, or is no YAML mapping.
+        ExperimentError: the file cannot be read, or is not a YAML mapping.
     """
     above, problems = _overrides_layer(overrides)
     try:
@@ -77,16 +77,16 @@ def read_draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     layer, unknown_preset = _over_preset(written)
     experiment, faults = validated(Experiment, layer.tree, layer.origin)
     if unknown_preset:
-        # What the preset would have filled is not missing: the preset's name is wrong.
+        # keys that a preset would set are not missing: the preset's name is wrong
         faults = [fault for fault in faults if not (fault.missing and preset_fills(fault.key))]
     _, varying = expand(layer)
     problems += [*unknown_preset, *(fault.problem for fault in faults), *varying, *search_problems(layer)]
-    sound = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
-    return Draft(layer.tree, layer.origin, tuple(problems), sound)
+    valid = experiment.with_origin(layer.origin) if experiment is not None and not problems else None
+    return ParsedExperiment(layer.tree, layer.origin, tuple(problems), valid)
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """The resolved experiment as YAML; loading it gives an equal `Experiment`."""
+    """Return the resolved experiment as YAML; loading it returns an equal `Experiment`."""
     plain = experiment.model_dump(mode="json", by_alias=True)
     first = {key: plain[key] for key in ("schema", "name", "preset")}
     return to_yaml({**first, **plain})
@@ -112,14 +112,14 @@ def _over_preset(written: ConfigLayer) -> tuple[ConfigLayer, list[Problem]]:
 
 
 def _leaves(tree: Any, above: Key = ()) -> list[Key]:
-    """Keys of everything but mappings: what a section lacks is for the file to give, not for the preset."""
+    """Return the keys of all values that are not mappings: a key that a section lacks is missing from the file."""
     if not isinstance(tree, dict):
         return [above]
     return [key for name, value in tree.items() for key in _leaves(value, (*above, name))]
 
 
 def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Problem]]:
-    """All overrides as one layer; a later one wins over an earlier one."""
+    """Return all overrides as one layer, in which later ones win, and their problems."""
     layer = ConfigLayer({})
     problems: list[Problem] = []
     for text in overrides:
@@ -137,7 +137,9 @@ def _override(text: str) -> tuple[Key, Any]:
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise ExperimentError(Problem(where, "this is no KEY=VALUE", next_step="Write it as `--set training.epochs=3`"))
+        raise ExperimentError(
+            Problem(where, "this is not KEY=VALUE", next_step="Write it as `--set training.epochs=3`")
+        )
     if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
         step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
         raise ExperimentError(renamed_key(where, key) or Problem(where, f"there is no key {key}", next_step=step))

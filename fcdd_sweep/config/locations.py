@@ -1,4 +1,4 @@
-"""Addresses of object stores, `s3://BUCKET/KEY?OPTIONS`, as text, and the cache folder; `results.storage` does I/O."""
+"""Addresses of object stores, `s3://BUCKET/KEY?OPTIONS`, and the cache folder; `results.storage` does the I/O."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from urllib.parse import unquote
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
-"""What `pyarrow.fs.FileSystem.from_uri` opens, apart from this machine's own files."""
+"""Schemes that `pyarrow.fs.FileSystem.from_uri` opens, besides local files."""
 _URI = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>[^/?]*)(?P<path>[^?]*)\??(?P<query>.*)")
 _SECRET = re.compile(r"(secret|password|token|account_key|access_key)", re.IGNORECASE)
 
 
 class StorageError(OSError):
-    """An object store did not do what it was asked, after as many tries as it gets; the message says all."""
+    """Storage failed, after all retries; the message is complete and needs no traceback."""
 
 
 @dataclass(frozen=True)
 class RemotePath:
-    """A place in an object store. Like a `PurePath`, it is text alone: it can be compared, pickled and sent about.
+    """An address in an object store. Like a `PurePath` it is text only: it can be compared and pickled.
 
     Attributes:
         root: scheme and bucket, `s3://bucket`.
-        key: what is below it, `experiments/digits`; empty for the bucket itself.
-        query: options of the store, `endpoint_override=127.0.0.1:9000&scheme=http`; they stay behind every child.
+        key: path below the root, `experiments/digits`; empty for the bucket itself.
+        query: options of the store, `endpoint_override=127.0.0.1:9000&scheme=http`; every child keeps them.
     """
 
     root: str
@@ -49,10 +49,10 @@ class RemotePath:
 
 
 def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
-    """What a user named: a URI, or a path, where `~` is the home folder. A path comes back absolute.
+    """Return the location that a user wrote: an address, or an absolute path; `~` is the home folder.
 
     Raises:
-        ValueError: a URI that cannot name a place, in words.
+        ValueError: a URI that is not a valid location; the message says why.
     """
     if isinstance(text, RemotePath):
         return text
@@ -65,22 +65,22 @@ def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
             raise ValueError(f"'{text}' must have three slashes: file:///folder")
         return Path(unquote(path)).absolute()
     if scheme not in SCHEMES:
-        raise ValueError(f"'{scheme}://' is no storage that is known here; allowed: a path, or {', '.join(_SHOWN)}")
+        raise ValueError(f"'{scheme}://' is not a known storage; allowed: a path, or {', '.join(_SHOWN)}")
     parts = path.split("/")
     if not host and scheme not in ("hdfs", "viewfs"):
         raise ValueError(f"'{text}' names no bucket; write {scheme}://BUCKET/FOLDER")
     if ".." in parts or re.search(r"[%#]", path):
-        raise ValueError(f"'{text}': '..', '%' and '#' are not understood in the name of a folder")
+        raise ValueError(f"'{text}': '..', '%' and '#' are not allowed in the name of a folder")
     if (":" in host.rpartition("@")[0]) or (scheme == "s3" and "@" in host) or _SECRET.search(query):
         raise ValueError(
-            f"'{scheme}://{host.rpartition('@')[2]}' comes with a password, which would be written into every run; "
-            "give it through the environment instead, see docs/storage.md"
+            f"'{scheme}://{host.rpartition('@')[2]}' contains a password, which would be written into every run; "
+            "set it in the environment instead, see docs/storage.md"
         )
     return RemotePath(f"{scheme}://{host}", "/".join(part for part in parts if part not in ("", ".")), query)
 
 
 def as_written(text: str | Path | RemotePath) -> Path | RemotePath:
-    """Like `place_of`, but a path stays as it was written, for what is shown again."""
+    """Return a location like `parse_location`, but a path as it was written, for messages."""
     place = parse_location(text)
     return Path(str(text)) if isinstance(place, Path) and "://" not in str(text) else place
 
@@ -89,7 +89,7 @@ _SHOWN = tuple(f"{scheme}://" for scheme in ("file", *SCHEMES))
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """Where what can be made again is kept: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else in the user's cache folder."""
+    """Return the cache folder: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else a folder in the user's cache."""
     if cache_dir is not None:
         return cache_dir.absolute()
     if own := os.environ.get("FCDD_SWEEP_CACHE"):

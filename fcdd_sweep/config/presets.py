@@ -1,4 +1,4 @@
-"""Defaults for a data set: what an experiment file need not say. All tuned values are here and nowhere else.
+"""Defaults per data set for keys that an experiment file leaves out. All tuned values are in this module.
 
 Sources: Liznerski et al., ICLR 2021 (arXiv:2007.01760), appendix, for `fmnist`, `cifar10`, `imagenet`, `mvtec`,
 `pascalvoc` and `custom`; the rest are our own settings, for small data on a CPU and for images without any download.
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Preset:
-    """Values below those of an experiment file.
+    """Values that an experiment file overrides.
 
     Attributes:
         title: one line for `list`.
@@ -24,7 +24,7 @@ class Preset:
 
 
 def _decay(factor: float) -> dict[str, Any]:
-    """The learning rate times `factor` after every epoch."""
+    """Return a schedule that multiplies the learning rate by `factor` after every epoch."""
     return {"type": "exponential", "factor": factor}
 
 

@@ -1,4 +1,4 @@
-"""The shape of an experiment file. Names of data sets, networks and sources live in their own rooms' registries."""
+"""The schema of an experiment file. Names of data sets, networks and sources are in the registries of their rooms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fcdd_sweep.config.search_schema import SearchSettings
 SCHEMA_VERSION = 2
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
-"""A variant's name begins the name of a folder beside the run's files, so it has no ending."""
+"""A variant's name begins the name of a folder beside the run's files, so it has no suffix."""
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
 
 
@@ -45,26 +45,26 @@ class Dataset(Section):
     name: str
     """Which data set; `python -m fcdd_sweep list` shows them."""
     root: AbsolutePath | None = None
-    """Folder that holds the data; `~` is the home folder. Data sets that ship with a library need none."""
+    """Folder of the data; `~` is the home folder. Data sets that ship with a library need none."""
     classes: Literal["all"] | list[str | int] = "all"
     """Normal classes to train on, by name or index."""
     protocol: Literal["defects", "one_vs_rest"] | None = None
-    """`folder` only: which layout; found from the folders when left out."""
+    """`folder` only: its layout; found from the folders when left out."""
     options: dict[str, bool | int | float | str] = {}
-    """Settings that belong to one data set alone; `list` shows them."""
+    """Settings of one data set only; `list` shows them."""
     download: bool = False
-    """Whether what is missing below `root` may be fetched from where its authors publish it."""
+    """Whether missing files below `root` may be downloaded from where the authors publish them."""
 
 
 class Images(Section):
     load_size: int = Field(ge=4)
-    """Side in pixels to which every image is brought when it is decoded; cropping starts from here."""
+    """Side in pixels to which every image is resized when it is decoded; crops are taken from this size."""
     size: int = Field(ge=4)
-    """Side in pixels of what the network sees; at most `load_size`."""
+    """Side in pixels of the network's input; at most `load_size`."""
     resize: Literal["nearest", "bilinear", "area"] = "bilinear"
-    """How `load_size` is reached; `area` averages when it shrinks (no aliasing)."""
+    """How images are resized to `load_size`; `area` averages when it shrinks (no aliasing)."""
     aspect: Literal["stretch", "crop"] = "stretch"
-    """Of images that are no squares: `stretch` shows all of them, `crop` keeps proportions and shows the middle."""
+    """For images that are not square: `stretch` keeps the whole image, `crop` keeps proportions and the middle."""
     color: Literal["gray", "rgb"] = "rgb"
     """Channels of the network's input."""
     nominal_label: Literal[0, 1] = 0
@@ -91,7 +91,7 @@ class Anomalies(Section):
     """How many distinct outlier-exposure or real anomalies are used, drawn once per seed; from `mvtec` and `mvtec_gt`,
     how many of each defect type."""
     probability: float = Field(0.5, ge=0.0, le=1.0)
-    """Chance that a nominal training sample is replaced, drawn freshly every time (`online` alone)."""
+    """Chance that a nominal training sample is replaced, drawn anew each time (`online` only)."""
     online: bool = True
     """False: one anomaly for each nominal training sample is made once, before training, and appended."""
 
@@ -100,12 +100,12 @@ class Network(Section):
     name: str | None = None
     """Which network; `python -m fcdd_sweep list` shows them."""
     backbone: str | None = None
-    """In place of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
+    """Instead of `name`: a classification network of torchvision by its function's name, such as `resnet18`."""
     node: str | None = None
     """Where the backbone is cut: the feature node whose output is used, such as `layer2`."""
     weights: Literal["auto", "imagenet", "none"] | AbsolutePath = "auto"
-    """What training starts from: ImageNet's weights through torchvision, nothing, or a file of them; auto: what the
-    network's name says, and ImageNet's for a backbone."""
+    """Initial weights: ImageNet's from torchvision, none, or a file; auto: as the network's name says, and ImageNet's
+    for a backbone."""
     bias: bool = True
     """Biases in convolutions and affine batch norms."""
 
@@ -119,7 +119,7 @@ class Network(Section):
 
     @property
     def title(self) -> str:
-        """What the network is called in texts."""
+        """The network's name in messages."""
         return self.name or f"{self.backbone} up to {self.node}"
 
 
@@ -159,11 +159,11 @@ Schedule = Annotated[
 
 class Training(Section):
     epochs: int = Field(ge=1)
-    """How often training goes through the data, `passes_per_epoch` times each."""
+    """Number of epochs, each of `passes_per_epoch` passes over the data."""
     passes_per_epoch: int = Field(1, ge=1)
-    """How often an epoch goes through the nominal training images."""
+    """Passes over the nominal training images per epoch."""
     batch_size: int = Field(128, ge=2)
-    """Images of a training step."""
+    """Images per training step."""
     supervision: Literal["labels", "maps"] = "labels"
     """Loss on image labels or on ground-truth maps (data with maps always the latter)."""
     optimizer: Literal["sgd", "adam"] = "sgd"
@@ -171,7 +171,7 @@ class Training(Section):
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
     """Nesterov momentum of SGD."""
     learning_rate: float = Field(gt=0.0)
-    """That of the first epoch."""
+    """Learning rate of the first epoch."""
     weight_decay: float = Field(0.0, ge=0.0)
     """L2 penalty, as torch's optimizers add it to gradients."""
     schedule: Schedule
@@ -184,7 +184,7 @@ class Training(Section):
 
 class Heatmaps(Section):
     kernel_std_px: float | None = Field(None, gt=0.0)
-    """Standard deviation in pixels of the upsampling Gaussian; left out: by the receptive field's size."""
+    """Standard deviation in pixels of the upsampling Gaussian; null: derived from the receptive field's size."""
     color_quantile: float = Field(0.99, gt=0.0, le=1.0)
     """Share of the reference values that the colors span; drawing only."""
     blur: bool = False
@@ -194,7 +194,7 @@ class Heatmaps(Section):
 class Evaluation(Section):
     validation: Validation = Validation()
     test: bool = True
-    """False: the test set is counted and never scored, as befits the trials of a search."""
+    """False: the test set is counted but not scored; trials of a search use it."""
     threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
     """Quantile of the held-out nominal scores above which an image is called anomalous."""
     reserved_anomalies: int = Field(0, ge=0)
@@ -204,34 +204,34 @@ class Evaluation(Section):
 
 class Resources(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where trials run; auto: on a GPU where there is one."""
+    """Device of trials; auto: a GPU if there is one, else the CPU."""
     cpus: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
-    """CPU cores that a trial reserves; auto: as many as `training.threads`."""
+    """CPU cores that a trial reserves; auto: `training.threads`."""
     trials_per_gpu: int = Field(4, ge=1)
-    """How many trials share a GPU."""
+    """Number of trials that share a GPU."""
 
 
 class Faults(Section):
     retries: int = Field(3, ge=0)
-    """How often a trial is tried again in one start when its worker or machine was lost, it hung, ran out of memory, or
-    could not write its files."""
+    """Retries of a trial per start when its worker or machine was lost, it hung, ran out of memory, or could not write
+    its files."""
     max_failures: Annotated[int, Field(ge=1)] | None = None
-    """After how many failed attempts, over all starts, a trial is left alone; null: never."""
+    """Failed attempts, over all starts, after which a trial is not run again; null: no limit."""
     retry_failed: bool = True
     """Whether the same command runs failed trials again."""
     checkpoint_every: EveryText = "5m"
-    """How often a trial keeps its state, from which it goes on when it was interrupted: a duration, or `10 epochs`."""
+    """How often a trial saves a checkpoint, from which it resumes: a duration, or `10 epochs`."""
     progress_timeout: Duration = "30m"
-    """How long a trial may make no training step before it counts as hung and is tried again. Scoring counts, too."""
+    """Time without a training step, scoring included, after which a trial counts as hung and is retried."""
 
 
 class Keep(Section):
     snapshots: Literal["all", "none"] = "all"
-    """Whether trials leave a `snapshot.pt`, which `predict` needs."""
+    """Whether trials save a `snapshot.pt`, which `predict` needs."""
     maps: Literal["shown", "all"] = "shown"
-    """Which anomaly maps and images a leaf keeps: those in its pictures, or all test images."""
+    """Anomaly maps and images that a trial keeps: those shown in its figures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
-    """Whether a worker draws a trial's pictures; `aggregate --redraw` draws them later."""
+    """Whether workers draw the figures of trials; `aggregate --redraw` draws them later."""
 
 
 class MlflowTracker(Section):
@@ -252,13 +252,13 @@ class Trackers(Section):
     tensorboard: bool = False
     """Whether event files for TensorBoard are written, to `.trackers/tensorboard` in the run."""
     mlflow: MlflowTracker | None = None
-    """Tell an MLflow server; `{}` takes all from the environment. Needs the extra `mlflow`."""
+    """Log to an MLflow server; `{}` takes its settings from the environment. Needs the extra `mlflow`."""
     wandb: WandbTracker | None = None
-    """Tell Weights & Biases; `{}` takes all from the environment. Needs the extra `wandb`."""
+    """Log to Weights & Biases; `{}` takes its settings from the environment. Needs the extra `wandb`."""
 
 
 class Settings(Section):
-    """Everything that a single trial needs to know, apart from its class and seed."""
+    """The settings of a single trial, apart from its class and seed."""
 
     method: Literal["fcdd", "hsc", "ae"] = "fcdd"
     """FCDD, or a baseline: the hypersphere classifier, or the autoencoder."""
@@ -284,7 +284,7 @@ class Experiment(Settings):
     """An experiment file, presets and overrides applied."""
 
     schema_: Literal[2] = Field(alias="schema")
-    """Version of this list."""
+    """Version of the schema."""
     name: str = Field(pattern=NAME_PATTERN)
     """The run's directory is `output`/`name`."""
     preset: str | None = None
@@ -296,11 +296,11 @@ class Experiment(Settings):
     variants: dict[str, Overrides] = {}
     """Named configs, crossed with the grid."""
     search: SearchSettings | None = None
-    """A search for the best config, in place of `grid` and `variants`."""
+    """A search for the best config, instead of `grid` and `variants`."""
     faults: Faults = Faults()
     trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)
-    """Folder that holds the runs, or a place in an object store: `s3://BUCKET/FOLDER`."""
+    """Folder of the runs, or an address in an object store: `s3://BUCKET/FOLDER`."""
     _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @property
@@ -309,7 +309,7 @@ class Experiment(Settings):
         return self._origin
 
     def with_origin(self, origin: Origin) -> Experiment:
-        """The same experiment, knowing where its keys were written."""
+        """Return the same experiment with the places where its keys were written."""
         copy = self.model_copy()
         copy._origin = origin
         return copy

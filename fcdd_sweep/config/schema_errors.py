@@ -228,7 +228,7 @@ def validated(root: type[S], tree: Tree, origin: Origin) -> tuple[S | None, list
         return None, faults(error, root, origin)
 
 
-def sound_section(kind: type[S], tree: Any) -> S | None:
+def valid_section(kind: type[S], tree: Any) -> S | None:
     """Return the section that `tree` describes, without unknown keys; None when anything else is wrong with it."""
     try:
         return kind.model_validate(tree)

@@ -1,4 +1,4 @@
-"""What a search may say: the space, the budget, what judges a config. `search_space` checks it against the rest."""
+"""The schema of `search`: space, budget, metric. `search_space` checks it against the rest of the experiment."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ SEARCH_METRICS: dict[str, Direction] = {
     "final_loss": "minimize",
     "train_time_s": "minimize",
 }
-"""Figures of a trial that may judge a config, and the direction in which they are better."""
+"""Metrics of a trial that configs can be evaluated by, and the direction in which they are better."""
 ORACLE = "oracle/"
-"""Stands before the name of a figure of the test set."""
+"""Prefix of the metrics of the test set."""
 ORACLE_METRICS: dict[str, Direction] = {
     f"{ORACLE}{name}": "maximize" for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")
 }
 PRUNABLE = "validation_image_auroc"
 """The metric that is also measured while a trial trains."""
 MOST_VALUES = 10_000
-"""Values of a grid's axis; more than anybody means to try."""
+"""Most configs of a grid; more are taken for a mistake."""
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
 Seeds = Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]]
 
 
 def _value_text(value: Any) -> str:
-    """One text for equal values; 1 and true differ."""
+    """Return one text for equal values; 1 and true differ."""
     return json.dumps(value, sort_keys=True)
 
 
 class Budget(Section):
-    """What may be spent; the first limit that is reached ends the search."""
+    """Limits of a search; the first that is reached ends it."""
 
     configs: int | None = Field(None, ge=1)
-    """Configs that are judged, the file's own one included."""
+    """Configs that are evaluated, the file's own included."""
     trials: int | None = Field(None, ge=1)
-    """Trials that judge configs; no config is begun that would need more."""
+    """Trials that evaluate configs; no config starts that would need more."""
     hours: float | None = Field(None, gt=0.0)
-    """Hours of searching, over all starts; no config is begun afterwards, those that were are judged."""
+    """Hours of searching, over all starts; no config starts afterwards, running ones are finished."""
 
     @model_validator(mode="after")
     def not_empty(self) -> Budget:
@@ -62,7 +62,7 @@ class SearchAxis(Section):
     log: Ends | bool | None = None
     """`[low, high]` on a logarithmic scale; or, beside `int`, whether that range is on one."""
     float_: Ends | None = Field(None, alias="float")
-    """`[low, high]`, evenly."""
+    """`[low, high]` on a linear scale."""
     int_: Annotated[list[int], Field(min_length=2, max_length=2)] | None = Field(None, alias="int")
     """`[low, high]`, whole numbers, both ends included."""
     choices: list[Any] | None = None
@@ -132,11 +132,11 @@ class SearchAxis(Section):
 
     @property
     def extremes(self) -> list[Any]:
-        """The values by which the whole axis is checked: both ends of a range, or every choice."""
+        """The values that are checked: both ends of a range, or every choice."""
         return list(self.choices if self.choices is not None else self.ends or [])
 
     def contains(self, value: Any) -> bool:
-        """Whether the axis can give this value."""
+        """Return whether this is a value of the axis."""
         if self.choices is not None:
             return _value_text(value) in map(_value_text, self.choices)
         ends = self.ends or []
@@ -146,7 +146,7 @@ class SearchAxis(Section):
         return (self.int_ is None or isinstance(value, int)) and abs(steps - round(steps)) < 1e-9
 
     def values(self) -> list[Any] | None:
-        """Every value in order; None for a range without steps, which has no end of them."""
+        """Return every value in order; None for a range without steps."""
         if self.choices is not None:
             return list(self.choices)
         if self.int_ is not None:
@@ -161,9 +161,9 @@ class Prune(Section):
     at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
     """Epochs at which configs are compared; the metric is measured after each of them."""
     keep_fraction: float = Field(0.5, gt=0.0, lt=1.0)
-    """Share of the configs compared that goes on; a config below it is given up."""
+    """Share of the compared configs that continue; a config below it is pruned."""
     min_configs: int = Field(4, ge=1)
-    """Other configs that must have come as far on the same classes and seeds before any is given up."""
+    """Other configs that must have reached the epoch on the same classes and seeds before any is pruned."""
 
     @field_validator("at")
     @classmethod
@@ -178,34 +178,34 @@ class SearchSettings(Section):
     """How configs are suggested, by Optuna: tree-structured Parzen estimators, at random, all of a grid, CMA-ES,
     Gaussian processes, or NSGA-II for several metrics."""
     budget: Budget
-    """What may be spent: `configs`, `trials`, `hours`; raised later, the study goes on."""
+    """Limits: `configs`, `trials`, `hours`; when they are raised later, the study continues."""
     space: dict[str, SearchAxis] = Field(min_length=1)
     """Dotted keys and their values: `{log: [a, b]}`, `{float: [a, b], step: s}`, `{int: [a, b], step: s, log: true}`,
     `{choices: [...]}`; each also with `when: {OTHER.KEY: value}`."""
     metric: str | list[str] = "validation_image_auroc"
-    """What judges a config, its mean over classes and seeds; a list of them for `nsga2`. One of the test set must be
-    written `oracle/NAME` and is marked everywhere."""
+    """Metric that configs are evaluated by, its mean over classes and seeds; a list of them for `nsga2`. One of the
+    test set must be written `oracle/NAME` and is marked everywhere."""
     direction: Direction | list[Direction] | None = None
-    """Whether large or small values are better; left out: as the metric's name says."""
+    """Whether large or small values are better; null: by the metric."""
     classes: Literal["all"] | list[str | int] = "all"
-    """Normal classes that judge a config, of those in `dataset.classes`."""
+    """Normal classes that configs are evaluated on, of those in `dataset.classes`."""
     seeds: Literal["all"] | Seeds = "all"
-    """Seeds that judge a config; all: those of the experiment."""
+    """Seeds that configs are evaluated on; all: those of the experiment."""
     test: bool = False
-    """Whether the trials that judge configs are tested, too; no choice depends on it."""
+    """Whether the trials that evaluate configs are tested, too; no choice depends on it."""
     prune: Prune | None = None
-    """When configs that do worse than others are given up early; null: never."""
+    """When configs that are worse than others are pruned; null: never."""
     confirm_seeds: Seeds | None = None
-    """Fresh seeds on which the best config and the file's own are trained again and tested; left out: as many as the
-    experiment has, none of which judged."""
+    """Fresh seeds on which the best config and the file's own are trained again and tested; null: as many as the
+    experiment has, none of which evaluated a config."""
     seed: int = Field(0, ge=0)
-    """Of the suggestions."""
+    """Seed of the sampler."""
     parallel: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Configs that are judged at the same time; auto: as many as keep the machines busy. More than one makes the
-    suggestions depend on which ends first."""
+    """Configs that are evaluated at the same time; auto: as many as keep the machines busy. With more than one, the
+    suggestions depend on which config ends first."""
     failed_trials: Literal["drop_config", "mean_of_rest", "worst"] = "drop_config"
-    """What a trial that failed for good does to its config: the config has no value, or the mean of its other trials,
-    or the trial counts as 0."""
+    """How a trial that failed for good counts: its config has no value, or the mean of its other trials, or the trial
+    counts as 0."""
     storage: str | None = None
     """Optuna's storage, a URL such as `postgresql://...`; null: a journal file in the run."""
 
@@ -215,21 +215,22 @@ class SearchSettings(Section):
 
     @property
     def directions(self) -> list[Direction]:
-        """One a metric."""
+        """One direction per metric."""
         if self.direction is None:
             return [direction_of(name) for name in self.metrics]
         return [self.direction] if isinstance(self.direction, str) else list(self.direction)
 
     @property
     def oracle(self) -> bool:
-        """Whether any metric looks at the test set."""
+        """Whether any metric is one of the test set."""
         return any(name.startswith(ORACLE) for name in self.metrics)
 
 
 def direction_of(metric: str) -> Direction:
+    """Return the direction in which a metric is better."""
     return {**SEARCH_METRICS, **ORACLE_METRICS}[metric]
 
 
 def column_of(metric: str) -> str:
-    """The column of `metrics.parquet` that holds it."""
+    """Return the column of `metrics.parquet` that holds a metric."""
     return metric.removeprefix(ORACLE)

@@ -1,4 +1,4 @@
-"""The space of a search: what is wrong with it, and from suggested values to configs."""
+"""The space of a search: its checks, and the configs of suggested values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from fcdd_sweep.config.grid import (
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import renamed_key, sound_section, validated
+from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (
     MOST_VALUES,
     ORACLE,
@@ -41,23 +41,23 @@ from fcdd_sweep.config.trial_spec import canonical
 _MAX_NAME = 100
 """Characters of a config's folder name."""
 _DIGITS = ".4g"
-"""Of a number in a folder's name; its column has all of them."""
+"""Format of a number in a folder's name; its column has all digits."""
 Values = dict[str, Any]
-"""By dotted key, what a config is given."""
+"""Values of a config by dotted key."""
 
 
 def search_problems(layer: ConfigLayer) -> list[Problem]:
-    """Everything that is wrong with the search of an experiment's plain values, the schema's own complaints apart."""
+    """Return everything that is wrong with the search of an experiment's plain values, schema problems apart."""
     written = layer.tree.get("search")
     if not isinstance(written, dict):
         return []
-    axes = _sound_axes(written)
+    axes = _valid_axes(written)
     problems = [
         *_space_problems(layer, axes),
-        *_judging_problems(layer, written),
+        *_evaluation_problems(layer, written),
         *_crossing_problems(layer),
     ]
-    if (search := sound_section(SearchSettings, written)) is not None:
+    if (search := valid_section(SearchSettings, written)) is not None:
         problems += [
             *_algorithm_problems(layer, search),
             *_seed_problems(layer, search),
@@ -67,10 +67,10 @@ def search_problems(layer: ConfigLayer) -> list[Problem]:
 
 
 def space_of(experiment: Experiment) -> Space:
-    """The space of an experiment that has a search.
+    """Return the space of an experiment that has a search.
 
     Raises:
-        ExperimentError: what is wrong with it.
+        ExperimentError: everything that is wrong with the search.
     """
     if experiment.search is None:
         raise ExperimentError(Problem(experiment.origin.where("search"), "the experiment has no search"))
@@ -93,11 +93,11 @@ class Space:
     axes: Mapping[str, SearchAxis]
 
     def active(self, key: str, values: Mapping[str, Any]) -> bool:
-        """Whether a key is searched beside these values of other keys."""
+        """Return whether a key is searched together with these values of other keys."""
         return all(other in values and _meets(values[other], wanted) for other, wanted in self.axes[key].when.items())
 
     def default(self) -> Values:
-        """The file's own values of the keys that they make active."""
+        """Return the file's own values of the keys that are active with them."""
         values: Values = {}
         for key in self.axes:
             if self.active(key, values):
@@ -112,7 +112,7 @@ class Space:
         return settings.model_dump(mode="json")
 
     def grid(self) -> list[Values]:
-        """Every combination of the axes' values, without those of keys that the others exclude; each once."""
+        """Return every combination of the axes' values once, without values of keys that are not active."""
         axes = {key: axis.values() or [] for key, axis in self.axes.items()}
         found: dict[str, Values] = {}
         for combination in itertools.product(*axes.values()):
@@ -124,7 +124,7 @@ class Space:
         return list(found.values())
 
     def config(self, number: int, values: Mapping[str, Any]) -> Config:
-        """The config of suggested values; number 0 is the file's own, whatever the values say.
+        """Return the config of suggested values; number 0 is the file's own, whatever the values.
 
         Raises:
             ExperimentError: values that the schema forbids beside each other.
@@ -147,7 +147,7 @@ class Space:
         return short_names(list(self.axes))
 
     def extremes(self) -> list[Config]:
-        """The file's own config, and it with one key at a time at the ends of its range or at each of its choices."""
+        """Return the file's own config, and it with one key at a time at the ends of its range or at each choice."""
         choices = [choice for key in self.axes for choice in _extremes(self.axes, key)]
         settings = [settings_of(with_choices(self.layer, [choice]))[0] for choice in choices]
         found = [Config("", each, {}, self.layer.origin) for each in settings if each is not None]
@@ -163,8 +163,8 @@ def _meets(value: Any, wanted: Any) -> bool:
     return canonical(value) in map(canonical, options)
 
 
-def _sound_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
-    """The axes that can be understood, each by itself."""
+def _valid_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
+    """Return the axes that are valid."""
     space = written.get("space")
     named = space.items() if isinstance(space, dict) else ()
     read = {
@@ -174,7 +174,7 @@ def _sound_axes(written: Mapping[str, Any]) -> dict[str, SearchAxis]:
 
 
 def _in_order(axes: Mapping[str, SearchAxis]) -> dict[str, SearchAxis]:
-    """The axes, each after those that its `when` names; those of a circle are left out."""
+    """Return the axes, each after those that its `when` names, without those of a circle."""
     ordered: dict[str, SearchAxis] = {}
     while fit := [key for key, axis in axes.items() if key not in ordered and axis.when.keys() <= ordered.keys()]:
         ordered.update({key: axes[key] for key in fit})
@@ -188,7 +188,9 @@ def _space_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Itera
     for key in axes:
         if key.split(".")[0] == "evaluation":
             step = "Set it once, outside of the space"
-            yield Problem(layer.origin.where(("search", "space", key)), f"{key} judges configs", next_step=step)
+            yield Problem(
+                layer.origin.where(("search", "space", key)), f"{key} decides how configs are evaluated", next_step=step
+            )
     conditions = list(_condition_problems(layer, axes))
     yield from conditions
     _, base_faults = settings_of(layer)
@@ -198,31 +200,36 @@ def _space_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Itera
 
 
 def _condition_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Iterator[Problem]:
+    """Yield problems of `when`: keys and values that the space does not have, and circles."""
     for key, axis in axes.items():
         for other, wanted in axis.when.items():
-            where = layer.origin.where(("search", "space", key, "when", other))
-            if other == key:
-                yield Problem(where, f"{key} depends on itself")
-            elif renamed := renamed_key(where, other):
-                yield renamed
-            elif other not in axes:
-                names = [name for name in axes if name != key]
-                yield Problem(
-                    where, f"{other} is no key of the space", choice_list(names or ["none"]), closest(other, names)
-                )
-            else:
-                options = wanted if isinstance(wanted, list) else [wanted]
-                for value in options:
-                    if not axes[other].contains(value):
-                        yield Problem(where, f"the space never gives {other} the value {value_text(value)}")
+            yield from _one_condition(layer, axes, key, other, wanted)
     known = {key: axis for key, axis in axes.items() if axis.when.keys() <= axes.keys() - {key}}
     for key in known.keys() - _in_order(known).keys():
         what = f"{key} depends on a key that depends on it"
         yield Problem(layer.origin.where(("search", "space", key, "when")), what)
 
 
+def _one_condition(
+    layer: ConfigLayer, axes: Mapping[str, SearchAxis], key: str, other: str, wanted: Any
+) -> Iterator[Problem]:
+    where = layer.origin.where(("search", "space", key, "when", other))
+    if other == key:
+        yield Problem(where, f"{key} depends on itself")
+    elif renamed := renamed_key(where, other):
+        yield renamed
+    elif other not in axes:
+        names = [name for name in axes if name != key]
+        what = f"{other} is not a key of the space"
+        yield Problem(where, what, choice_list(names or ["none"]), closest(other, names))
+    else:
+        for value in wanted if isinstance(wanted, list) else [wanted]:
+            if not axes[other].contains(value):
+                yield Problem(where, f"{value_text(value)} is not a value of {other} in the space")
+
+
 def _extremes(axes: Mapping[str, SearchAxis], key: str) -> list[Choice]:
-    """A key at each of its extreme values, with the first values of other keys that make it active."""
+    """Return a key at each of its extreme values, with the first values of other keys that make it active."""
     axis, kind = axes[key], _kind(axes[key])
     above: Values = {}
     written: dict[str, Key] = {}
@@ -236,7 +243,7 @@ def _extremes(axes: Mapping[str, SearchAxis], key: str) -> list[Choice]:
 
 
 def _extremes_like(axes: Mapping[str, SearchAxis], key: str, wanted: Any) -> list[Choice]:
-    """A key at the first of the wanted values, with what makes it active."""
+    """Return a key at the first of the wanted values, with the values that make it active."""
     value = wanted[0] if isinstance(wanted, list) else wanted
     first, *_ = _extremes(axes, key)
     return [Choice("", {**first.values, key: value}, first.written)]
@@ -248,29 +255,34 @@ def _kind(axis: SearchAxis) -> str:
     return "int" if axis.int_ is not None else "float" if axis.float_ is not None else "log"
 
 
-def _judging_problems(layer: ConfigLayer, written: Mapping[str, Any]) -> Iterator[Problem]:
-    """What is wrong with metric, direction, and failed trials that count as the worst value."""
+def _evaluation_problems(layer: ConfigLayer, written: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield problems of metric, direction, and failed trials that count as the worst value."""
     metric, direction = written.get("metric", SearchSettings.model_fields["metric"].default), written.get("direction")
     names = [name for name in (metric if isinstance(metric, list) else [metric]) if isinstance(name, str)]
-    where = layer.origin.where(("search", "metric"))
-    for name in names:
-        if name not in SEARCH_METRICS and name not in ORACLE_METRICS:
-            yield _no_metric(where, name)
-    if len(set(names)) < len(names) or (isinstance(metric, list) and not metric):
-        yield Problem(where, "the list of metrics is empty or holds one twice")
+    yield from _metric_problems(layer, names, empty=isinstance(metric, list) and not metric)
     if isinstance(direction, list) and len(direction) != len(names):
         what = f"there are {len(names)} metrics and {len(direction)} directions"
-        yield Problem(layer.origin.where(("search", "direction")), what, next_step="Give one a metric, or leave it out")
+        step = "Give one per metric, or leave it out"
+        yield Problem(layer.origin.where(("search", "direction")), what, next_step=step)
     lower = [name for name in names if SEARCH_METRICS.get(name) == "minimize" or direction == "minimize"]
     if written.get("failed_trials") == "worst" and lower:
         what = f"'worst' counts a failed trial as 0, which would be the best {lower[0]}"
         yield Problem(layer.origin.where(("search", "failed_trials")), what, "drop_config or mean_of_rest")
 
 
+def _metric_problems(layer: ConfigLayer, names: list[str], *, empty: bool) -> Iterator[Problem]:
+    where = layer.origin.where(("search", "metric"))
+    for name in names:
+        if name not in SEARCH_METRICS and name not in ORACLE_METRICS:
+            yield _no_metric(where, name)
+    if len(set(names)) < len(names) or empty:
+        yield Problem(where, "the list of metrics is empty or holds one twice")
+
+
 def _no_metric(where: str, name: str) -> Problem:
     names = [*SEARCH_METRICS, *ORACLE_METRICS]
     if f"{ORACLE}{name}" in ORACLE_METRICS:
-        step = f"Write {ORACLE}{name} if the search is to look at it; its results are marked as oracle figures"
+        step = f"Write {ORACLE}{name} to select on the test set; the results are marked as oracle"
         return Problem(
             where, f"{name} is measured on the test set, which is for reporting", choice_list([*SEARCH_METRICS]), step
         )
@@ -291,29 +303,36 @@ def _algorithm_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[
     if search.algorithm == "cmaes" and all(axis.choices is not None for axis in search.space.values()):
         yield Problem(where, "'cmaes' searches ranges of numbers, and the space has none", "tpe, random, grid, nsga2")
     if search.algorithm == "grid":
-        sizes = []
-        for key, axis in search.space.items():
-            values = axis.values()
-            sizes.append(len(values or [0]))
-            if values is None:
-                place = layer.origin.where(("search", "space", key))
-                yield Problem(place, "a range without steps is no part of a grid", "choices, int, or float with a step")
-        if (count := math.prod(sizes)) > MOST_VALUES:
-            yield Problem(where, f"the grid has {count:,} configs", f"at most {MOST_VALUES:,}")
+        yield from _grid_problems(layer, search)
+
+
+def _grid_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
+    """Yield problems of a grid over the space: ranges without steps, and too many configs."""
+    sizes = []
+    for key, axis in search.space.items():
+        values = axis.values()
+        sizes.append(len(values or [0]))
+        if values is None:
+            place = layer.origin.where(("search", "space", key))
+            yield Problem(place, "a range without steps has no grid", "choices, int, or float with a step")
+    if (count := math.prod(sizes)) > MOST_VALUES:
+        yield Problem(
+            layer.origin.where(("search", "algorithm")), f"the grid has {count:,} configs", f"at most {MOST_VALUES:,}"
+        )
 
 
 def _seed_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
     experiment_seeds = layer.tree.get("seeds", Experiment.model_fields["seeds"].default)
     if not isinstance(experiment_seeds, int | list):
         return
-    judging = seed_list(experiment_seeds if search.seeds == "all" else search.seeds)
+    evaluating = seed_list(experiment_seeds if search.seeds == "all" else search.seeds)
     for name, given in (("seeds", search.seeds), ("confirm_seeds", search.confirm_seeds)):
         if isinstance(given, list) and (not given or len(set(given)) < len(given)):
             yield Problem(layer.origin.where(("search", name)), "the list of seeds is empty or holds one twice")
     fresh = search.confirm_seeds
-    if isinstance(fresh, list) and (seen := sorted(set(fresh) & set(judging))):
-        what = f"{', '.join(map(str, seen))} judged configs: the best one was chosen for its luck with them, too"
-        yield Problem(layer.origin.where(("search", "confirm_seeds")), what, f"others than {value_text(judging)}")
+    if isinstance(fresh, list) and (seen := sorted(set(fresh) & set(evaluating))):
+        what = f"{', '.join(map(str, seen))} evaluated configs: the best was selected by its luck with them, too"
+        yield Problem(layer.origin.where(("search", "confirm_seeds")), what, f"others than {value_text(evaluating)}")
 
 
 def _prune_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Problem]:
@@ -321,13 +340,13 @@ def _prune_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Prob
         return
     where = layer.origin.where(("search", "prune"))
     if search.metrics != [PRUNABLE]:
-        yield Problem(where, f"configs are compared while they train by {PRUNABLE} alone", f"metric: {PRUNABLE}")
+        yield Problem(where, f"configs are compared during training by {PRUNABLE} only", f"metric: {PRUNABLE}")
     epochs = value_at_key(layer.tree, ("training", "epochs"))
     if isinstance(epochs, int) and search.prune.at[-1] >= epochs and "training.epochs" not in search.space:
-        what = f"epoch {search.prune.at[-1]} does not come before the last, {epochs}: nothing would be saved"
+        what = f"epoch {search.prune.at[-1]} is not before the last, {epochs}: pruning would save nothing"
         yield Problem(layer.origin.where(("search", "prune", "at")), what, f"epochs below {epochs}")
 
 
 def seed_list(seeds: Any) -> list[int]:
-    """3 means seeds 0 to 2."""
+    """Return a list of seeds; 3 means seeds 0 to 2."""
     return list(range(seeds)) if isinstance(seeds, int) else list(seeds)

@@ -1,4 +1,4 @@
-"""What is allowed and what was found, in plain words, from the types that the schema declares."""
+"""Texts for messages: what a declared type allows, what was found, counts and durations."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _PATTERNS = {
 
 
 def annotation_of(field: FieldInfo) -> Any:
-    """A field's type with its limits, as they were written."""
+    """Return a field's type with its limits."""
     return Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
 
 
 def without_annotation(annotation: Any) -> tuple[Any, list[Any]]:
-    """A type without `Annotated`, and the limits that were in it."""
+    """Return a type without `Annotated`, and the limits that were in it."""
     limits: list[Any] = []
     while get_origin(annotation) is Annotated:
         annotation, *extra = get_args(annotation)
@@ -47,7 +47,7 @@ def without_annotation(annotation: Any) -> tuple[Any, list[Any]]:
 
 
 def choices(annotation: Any) -> tuple[Any, ...]:
-    """The types of a union, flattened; a type that is no union is its only choice."""
+    """Return the types of a union, flattened; for any other type that type alone."""
     inner, limits = without_annotation(annotation)
     if get_origin(inner) in (Union, types.UnionType):
         numeric = [limit for limit in limits if isinstance(limit, Ge | Gt | Le | Lt)]
@@ -56,17 +56,18 @@ def choices(annotation: Any) -> tuple[Any, ...]:
 
 
 def _limited(choice: Any, limits: list[Any]) -> Any:
-    """A choice of a union under the limits of the union, which are those of its numbers."""
+    """Return a choice of a union with the limits of the union, which apply to numbers."""
     return Annotated[choice, *limits] if limits and without_annotation(choice)[0] in (int, float) else choice
 
 
 def sections_in(annotation: Any) -> list[type[Section]]:
+    """Return the sections among the types of a union."""
     inner = [without_annotation(choice)[0] for choice in choices(annotation)]
     return [kind for kind in inner if isinstance(kind, type) and issubclass(kind, Section)]
 
 
 def allowed(annotation: Any) -> str:
-    """`a whole number, at least 1`; `'all' or a list of text or a whole number`."""
+    """Return what a type allows as text: `a whole number, at least 1`."""
     return choice_list([_allowed_alone(choice) for choice in choices(annotation)])
 
 
@@ -102,30 +103,31 @@ def _range(limits: Iterable[Any]) -> str:
 
 
 def key_names(section: type[Section]) -> dict[str, FieldInfo]:
-    """A section's fields by the names that a file uses."""
+    """Return a section's fields by the names that a file uses."""
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def count_noun(count: float, word: str) -> str:
-    """`1 trial`, `3 trials`, `2 classes`."""
+    """Return a number with its noun: `1 trial`, `3 trials`, `2 classes`."""
     plural = f"{word}es" if word.endswith("s") else f"{word}s"
     return f"{count:{',d' if isinstance(count, int) else 'g'}} {word if count == 1 else plural}"
 
 
 def duration_text(seconds: float) -> str:
-    """`1:02:03` or `2:03`."""
+    """Return a duration as `1:02:03` or `2:03`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def choice_list(words: list[str]) -> str:
+    """Return distinct words as `a, b or c`."""
     words = list(dict.fromkeys(words))
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def value_text(value: Any) -> str:
-    """A value as a person would write it in a file, shortened."""
+    """Return a value as it is written in a file, shortened to 80 characters."""
     match value:
         case None:
             return "null"
@@ -143,7 +145,7 @@ def value_text(value: Any) -> str:
 
 
 def found_text(value: Any) -> str:
-    """`found the text 'x'`; the kind is named where it may be the mistake."""
+    """Return `found the text 'x'`; the kind is named where it may be the mistake."""
     match value:
         case None:
             return "found nothing"

@@ -1,4 +1,4 @@
-"""What identifies a trial: config, normal class and seed."""
+"""The identity of a trial: config, normal class and seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 2
-"""Raised by hand when code changes the numbers that a trial gives."""
+"""Raised by hand when a change of code changes the numbers of trials."""
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",
@@ -27,22 +27,22 @@ NOT_IDENTITY = (
     "resources",
     "keep",
 )
-"""Keys that may change without making another trial: paths, resources, drawing, and a look at validation images on the
-way, which fills a column of the history and changes nothing else."""
+"""Keys that may change without making another trial: paths, resources, drawing, and epochs of validation, which fill a
+column of the history and change nothing else."""
 
 
 def canonical(value: object) -> str:
-    """One JSON text for equal values: sorted keys, no spaces."""
+    """Return one JSON text for equal values: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest(value: object) -> str:
-    """12 hex digits of the SHA-256 of `value` as canonical JSON."""
+    """Return 12 hex digits of the SHA-256 of `value` as canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
 
 
 def slug(text: str) -> str:
-    """`text` as a file name: letters, digits, `.`, `_` and `-` alone; what had to change gets a mark of its own."""
+    """Return `text` as a file name of letters, digits, `.`, `_` and `-`; changed text gets a suffix that is unique."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
     return plain if plain == text else f"{plain or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
@@ -54,9 +54,9 @@ class TrialSpec:
     Attributes:
         settings: the resolved settings.
         normal_class: name of the class that is trained on.
-        seed: the integer really given to the generators.
+        seed: the integer given to the generators.
         config_name: name of the config's folder; empty when the experiment has one config.
-        parameters: the grid's and variants' values that make this config.
+        parameters: values of grid and variants that make this config.
     """
 
     settings: Settings
@@ -75,7 +75,7 @@ class TrialSpec:
 
     @property
     def leaf(self) -> str:
-        """Where the trial's files lie below the run's directory, with forward slashes."""
+        """Path of the trial's files below the run's directory, with forward slashes."""
         return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,14 +93,14 @@ class TrialSpec:
 
 
 def config_id(settings: Settings) -> str:
-    """12 hex digits that stand for everything in the settings that changes a trial's numbers."""
+    """Return 12 hex digits of everything in the settings that changes a trial's numbers."""
     return digest({"settings": identity(settings), "numerics": NUMERICS_VERSION})
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """The part of the settings that changes a trial's numbers, as plain values.
+    """Return the part of the settings that changes a trial's numbers, as plain values.
 
-    A folder of anomalies and a file of weights count by their last name: where they lie does not matter.
+    A folder of anomalies and a file of weights count by their last name, not by their location.
     Values at their default are left out, so that a new key with a default leaves the ids of finished trials alone; a
     default that changes must therefore raise `NUMERICS_VERSION`.
     """
@@ -124,6 +124,6 @@ def identity(settings: Settings) -> dict[str, Any]:
 
 
 def _without_empty(plain: dict[str, Any]) -> dict[str, Any]:
-    """Sections that lost all their keys are left out, whatever their depth."""
+    """Return plain values without empty sections, at any depth."""
     kept = {key: _without_empty(value) if isinstance(value, dict) else value for key, value in plain.items()}
     return {key: value for key, value in kept.items() if value != {}}

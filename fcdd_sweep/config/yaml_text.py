@@ -1,4 +1,4 @@
-"""YAML 1.2 to plain values with the line of every key, and back."""
+"""Reading YAML 1.2 into plain values with the line of every key, and writing it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """The mapping in a YAML file.
+    """Return the mapping in a YAML file.
 
     Raises:
-        ExperimentError: the file is missing, no UTF-8, no valid YAML, or no mapping; a key is given twice or is no
-            text; a value is no plain one.
+        ExperimentError: the file is missing, not UTF-8, not valid YAML, or not a mapping; a key is given twice or is
+            not text; a value is not plain.
     """
     text = _read_text(path)
     try:
@@ -44,10 +44,10 @@ def read_document(path: Path) -> Document:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """The value in `KEY=VALUE` on the command line, read as YAML.
+    """Return the value of `KEY=VALUE` on the command line, read as YAML.
 
     Raises:
-        ExperimentError: no valid YAML, or no plain value.
+        ExperimentError: the text is not valid YAML, or not a plain value.
     """
     try:
         node = _reader().compose(text)
@@ -63,7 +63,7 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def to_yaml(plain: dict[str, Any]) -> str:
-    """Plain values as YAML 1.2, in their order; reading it again gives the same values."""
+    """Return plain values as YAML 1.2, in their order; reading it returns the same values."""
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
@@ -103,7 +103,7 @@ def _near_files(path: Path) -> str:
     if near:
         return f"Closest: {', '.join(str(files[name]) for name in near)}"
     names = ", ".join(sorted(files)[:8])
-    return f"Experiment files in {path.parent}: {names}" if names else f"{path.parent} holds no experiment file"
+    return f"Experiment files in {path.parent}: {names}" if names else f"there is no experiment file in {path.parent}"
 
 
 def _document(text: str, path: str) -> Document:
@@ -127,7 +127,7 @@ def _line(node: Node) -> int:
 
 
 def _tree_problems(node: Node | None, key: Key, where: Any, above: tuple[int, ...] = ()) -> Iterator[Problem]:
-    """Everything in a YAML tree that is no plain value, and keys that are given twice."""
+    """Yield problems of values that are not plain and of keys that are given twice."""
     if node is None:
         return
     if id(node) in above:
@@ -186,9 +186,9 @@ def _syntax_problem(error: YAMLError, path: str) -> Problem:
     where = f"{path}:{mark.line + 1}:{mark.column + 1}"
     what = str(error.problem).splitlines()[0]
     if "'\\t'" in what:
-        return Problem(where, "found a tab character", "spaces, since YAML indents with spaces alone")
+        return Problem(where, "found a tab character", "spaces: YAML indents with spaces only")
     if what == "but found another document":
-        return Problem(where, "found a second document after `---`", "one document a file")
+        return Problem(where, "found a second document after `---`", "one document per file")
     step = {
         "mapping values are not allowed here": "Check the indentation, and put quotes around text that holds `: `",
         "found unexpected end of stream": "A quote that was opened is not closed",

@@ -10,7 +10,7 @@ from typing import Any
 
 from fcdd_sweep.config.errors import ExperimentError, Problem
 from fcdd_sweep.config.grid import Config, configs_of
-from fcdd_sweep.config.loading import read_draft
+from fcdd_sweep.config.loading import parse_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.search_space import Space, space_of
 from fcdd_sweep.config.text import count_noun
@@ -157,14 +157,14 @@ def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experime
     Raises:
         ExperimentError: everything that is wrong with the file.
     """
-    draft = read_draft(path, overrides)
-    if draft.experiment is not None:
-        return draft.experiment, plan(draft.experiment)
-    sections = ConfigSections.of_draft(draft)
+    parsed = parse_experiment(path, overrides)
+    if parsed.experiment is not None:
+        return parsed.experiment, plan(parsed.experiment)
+    sections = ConfigSections.of_parsed(parsed)
     facts, problems = facts_of(sections.dataset)
-    problems = [located(problem, draft.origin) for problem in problems]
+    problems = [located(problem, parsed.origin) for problem in problems]
     raise ExperimentError(
-        dict.fromkeys([*draft.problems, *problems, *problems_of(sections, facts, draft.origin, DataInspector())])
+        dict.fromkeys([*parsed.problems, *problems, *problems_of(sections, facts, parsed.origin, DataInspector())])
     )
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource
-from fcdd_sweep.config.loading import Draft
+from fcdd_sweep.config.loading import ParsedExperiment
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
 from fcdd_sweep.data.decoding.files import image_files
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
@@ -53,20 +53,20 @@ class ConfigSections:
         return cls(*(getattr(settings, part.name) for part in fields(cls)))
 
     @classmethod
-    def of_draft(cls, draft: Draft) -> ConfigSections:
+    def of_parsed(cls, parsed: ParsedExperiment) -> ConfigSections:
         return cls(
-            draft.section("dataset", Dataset),
-            draft.section("images", Images),
-            draft.section("anomalies", Anomalies),
-            draft.section("network", Network),
-            draft.section("training", Training),
-            draft.section("evaluation", Evaluation),
-            _sound_method(draft),
+            parsed.section("dataset", Dataset),
+            parsed.section("images", Images),
+            parsed.section("anomalies", Anomalies),
+            parsed.section("network", Network),
+            parsed.section("training", Training),
+            parsed.section("evaluation", Evaluation),
+            _valid_method(parsed),
         )
 
 
-def _sound_method(draft: Draft) -> str | None:
-    method = draft.tree.get("method", "fcdd")
+def _valid_method(parsed: ParsedExperiment) -> str | None:
+    method = parsed.tree.get("method", "fcdd")
     return method if method in get_args(Settings.model_fields["method"].annotation) else None
 
 

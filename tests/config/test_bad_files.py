@@ -147,8 +147,8 @@ def test_a_broken_file_is_answered_with_all_its_problems(tmp_path, monkeypatch, 
 
 
 OVERRIDES = {
-    "no value": ("training.epochs", "--set training.epochs: this is no KEY=VALUE|--set training.epochs=3"),
-    "no key": ("=3", "--set =3: this is no KEY=VALUE"),
+    "no value": ("training.epochs", "--set training.epochs: this is not KEY=VALUE|--set training.epochs=3"),
+    "no key": ("=3", "--set =3: this is not KEY=VALUE"),
     "an unknown key": (
         "training.epoch=3",
         "--set training.epoch=3: there is no key training.epoch|Closest: 'training.epochs'",
@@ -185,7 +185,7 @@ def test_a_missing_file_is_answered_with_near_names(tmp_path):
     (tmp_path / "digits.yaml").write_text(HEAD)
     assert_told(problems_in(tmp_path / "digit.yaml"), [f"there is no such file|Closest: {tmp_path / 'digits.yaml'}"])
     assert_told(problems_in(tmp_path / "zzz"), [f"Experiment files in {tmp_path}: digits.yaml"])
-    assert_told(problems_in(tmp_path / "no" / "x.yaml"), [f"{tmp_path / 'no'} holds no experiment file"])
+    assert_told(problems_in(tmp_path / "no" / "x.yaml"), [f"there is no experiment file in {tmp_path / 'no'}"])
 
 
 def test_a_folder_is_answered_with_its_experiment_files(tmp_path):

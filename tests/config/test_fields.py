@@ -47,7 +47,7 @@ def test_anything_else_is_refused(text):
 
 @pytest.mark.parametrize("text", [*WRONG, "10 epochs"])
 def test_a_timeout_is_a_duration_alone(text):
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         seconds(text)
     with pytest.raises(ValueError, match="progress_timeout"):
         Faults(progress_timeout=text)

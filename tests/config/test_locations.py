@@ -36,11 +36,11 @@ def test_a_file_address_is_a_path(tmp_path):
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("foo://x/y", "'foo://' is no storage that is known here"),
+        ("foo://x/y", "'foo://' is not a known storage"),
         ("s3:///x", "names no bucket; write s3://BUCKET/FOLDER"),
-        ("s3://key:swordfish@bucket/x", "comes with a password"),
-        ("s3://bucket/x?secret_key=swordfish", "comes with a password"),
-        ("s3://bucket/../x", "not understood in the name of a folder"),
+        ("s3://key:swordfish@bucket/x", "contains a password"),
+        ("s3://bucket/x?secret_key=swordfish", "contains a password"),
+        ("s3://bucket/../x", "not allowed in the name of a folder"),
         ("file://x/y", "must have three slashes"),
     ],
 )

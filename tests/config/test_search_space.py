@@ -95,14 +95,14 @@ WRONG_SPACES = {
     axis("anomalies.limit", "{choices: [1, none]}"): "choices[1]: found the text 'none'",
     axis("dataset.name", "{choices: [digits, cifar10]}"): "dataset.name is the same for all configs",
     axis("resources.cpus", "{int: [1, 2]}"): "resources.cpus is the same for all configs",
-    axis("evaluation.validation.nominal_fraction", "{float: [0.1, 0.2]}"): "judges configs",
+    axis("evaluation.validation.nominal_fraction", "{float: [0.1, 0.2]}"): "decides how configs are evaluated",
     axis("training", "{choices: [{epochs: 3}]}") + axis("training.epochs", "{int: [1, 3]}"): "sets again",
-    axis("training.momentum", "{float: [0, 0.5], when: {training.optimizer: sgd}}"): "training.optimizer is no key",
+    axis("training.momentum", "{float: [0, 0.5], when: {training.optimizer: sgd}}"): "training.optimizer is not a key",
     axis("training.epochs", "{int: [1, 2], when: {training.epochs: 1}}"): "depends on itself",
     axis("training.epochs", "{int: [1, 2], when: {network.bias: true}}")
     + axis("network.bias", "{choices: [true, false], when: {training.epochs: 1}}"): "depends on a key that depends on",
     axis("training.epochs", "{int: [1, 2], when: {network.bias: 3}}")
-    + axis("network.bias", "{choices: [true]}"): "the space never gives network.bias the value 3",
+    + axis("network.bias", "{choices: [true]}"): "3 is not a value of network.bias in the space",
 }
 
 
@@ -118,12 +118,12 @@ WRONG_SEARCHES = {
     "metric: validation_auroc": "there is no metric 'validation_auroc'",
     "metric: [final_loss, train_time_s]": "'tpe' searches for one metric, found 2",
     "metric: []": "the list of metrics is empty",
-    "confirm_seeds: [1, 7]": "1 judged configs",
+    "confirm_seeds: [1, 7]": "1 evaluated configs",
     "confirm_seeds: [7, 7]": "holds one twice",
-    "algorithm: grid": "a range without steps is no part of a grid",
+    "algorithm: grid": "a range without steps has no grid",
     "algorithm: bayes": "Allowed: 'tpe', 'random'",
     "prune: {at: [3, 2]}": "the epochs must increase",
-    "prune: {at: [1000]}": "does not come before the last",
+    "prune: {at: [1000]}": "is not before the last",
     "parallel: 0": "at least 1",
 }
 
@@ -138,7 +138,7 @@ def test_a_search_that_cannot_be_done_is_told(load, line):
     ("lines", "what"),
     [
         (["metric: final_loss", "failed_trials: worst"], "would be the best final_loss"),
-        (["metric: final_loss", "prune: {at: [1]}"], "by validation_image_auroc alone"),
+        (["metric: final_loss", "prune: {at: [1]}"], "by validation_image_auroc only"),
         (["algorithm: nsga2", "metric: [final_loss, train_time_s]", "direction: [minimize]"], "and 1 directions"),
     ],
 )

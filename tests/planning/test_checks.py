@@ -78,7 +78,7 @@ FILES = {
     ),
     "a variant in the place of the baselines": (
         HEAD + "variants: {Baselines: {training.epochs: 3}}\n",
-        ["x.yaml:4: variants.Baselines: the folder `baselines` of a run is for what the command `baselines` makes"],
+        ["x.yaml:4: variants.Baselines: the folder `baselines` of a run is reserved for the command `baselines`"],
     ),
     "an autoencoder that would be read backwards": (
         HEAD + "method: ae\nnetwork: {name: AE32}\nanomalies: {mode: unsupervised}\nimages: {nominal_label: 1}\n",
@@ -199,7 +199,7 @@ FILES = {
         HEAD + "grid:\n  dataset.name: [digits, textures]\n  seeds: [1, 2]\n  resources.cpus: [1, 2]\n"
         "  heatmaps.color_quantile: [0.9, 0.8]\n",
         [
-            "x.yaml:5: grid.dataset.name: dataset.name is the same for all configs|one experiment file a data set",
+            "x.yaml:5: grid.dataset.name: dataset.name is the same for all configs|one experiment file per data set",
             "x.yaml:6: grid.seeds: seeds is the same for all configs|Every config is trained with all of `seeds`",
             "x.yaml:7: grid.resources.cpus: resources.cpus is the same for all configs|training",
             "x.yaml:8: grid.heatmaps.color_quantile: heatmaps.color_quantile is the same for all configs",
@@ -242,7 +242,7 @@ FILES = {
         "  normal_x: {training.epochs: 70}\n",
         [
             "x.yaml:5: variants.a b: 'a b' cannot name a variant's folder|letters, digits|Closest: 'a-b'",
-            "x.yaml:7: variants.slow: 'Slow' and 'slow' are one folder|Rename",
+            "x.yaml:7: variants.slow: 'Slow' and 'slow' are the same folder|Rename",
             "x.yaml:8: variants.normal_x: 'normal_x' cannot name a variant's folder|Closest: 'x'",
         ],
     ),
