@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
     "run": {"search", "sweep", "runners", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
-    "progress": {"sweep", "runners", "config"},
+    "progress": {"sweep", "runners", "results", "config"},
     "cli": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
 }
 """Which rooms a room may import from besides itself. `run`, `predict`, `progress` and `cli` are single files."""

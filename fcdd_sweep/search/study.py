@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -30,18 +30,18 @@ from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSetting
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.results import storage, tree
+from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-State = Literal["running", "done", "failed", "pruned"]
-_STATES: dict[TrialState, State] = {
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "running",
-    TrialState.COMPLETE: "done",
-    TrialState.FAIL: "failed",
-    TrialState.PRUNED: "pruned",
+_STATES = {
+    TrialState.RUNNING: ConfigState.RUNNING,
+    TrialState.WAITING: ConfigState.RUNNING,
+    TrialState.COMPLETE: ConfigState.DONE,
+    TrialState.FAIL: ConfigState.FAILED,
+    TrialState.PRUNED: ConfigState.PRUNED,
 }
 _VALUES, _FACTS, _MADE_FOR, _HOURS = "values", "facts", "made_for", "hours"
 _POPULATION = 16
@@ -67,7 +67,7 @@ class Entry:
 
     number: int
     values: Values
-    state: State
+    state: ConfigState
     scores: tuple[float, ...]
     facts: dict[str, Any]
     started: dt.datetime | None
@@ -169,7 +169,7 @@ class Study:
         storage.set_trial_intermediate_value(trial._trial_id, epoch, value)
 
     def tell(
-        self, number: int, state: State, scores: Sequence[float] = (), facts: Mapping[str, Any] | None = None
+        self, number: int, state: ConfigState, scores: Sequence[float] = (), facts: Mapping[str, Any] | None = None
     ) -> None:
         """What became of a config; a config that the study was told of is left as it is."""
         trial = self._study.get_trials(deepcopy=False)[number]
@@ -177,14 +177,14 @@ class Study:
             return
         if facts:
             self._study._storage.set_trial_user_attr(trial._trial_id, _FACTS, dict(facts))
-        if state == "done":
+        if state == ConfigState.DONE:
             self._study.tell(number, list(scores))
         else:
-            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
+            self._study.tell(number, state=TrialState.PRUNED if state == ConfigState.PRUNED else TrialState.FAIL)
 
     def pareto(self) -> list[int]:
         """Numbers of the configs that no other beats in every metric; of one metric the best, the first of ties."""
-        if not any(entry.state == "done" for entry in self.entries()):
+        if not any(entry.state == ConfigState.DONE for entry in self.entries()):
             return []
         best = sorted(trial.number for trial in self._study.best_trials)
         return best if len(self._search.metrics) > 1 else best[:1]
