@@ -189,7 +189,7 @@ POLICIES = {"drop_config": ("failed", "the config has no value"), "mean_of_rest"
 POLICIES["worst"] = ("done", "count as 0")
 
 
-@pytest.mark.parametrize("failure_policy", POLICIES)
+@pytest.mark.parametrize("policy", POLICIES)
 def test_what_failed_trials_do_is_said_in_the_file_and_recorded(experiment, policy):
     loaded = experiment(f"search.failed_trials={policy}", "search.budget.configs=8")
     result, _ = go(loaded, work=works.scored_but_large_rates)
