@@ -1,12 +1,12 @@
-"""What a sweep costs beside its training: empty trials on Ray Tune, and the bookkeeping of large runs.
+"""The overhead of a sweep beside its training: empty trials on Ray Tune, and the bookkeeping of large runs.
 
-An empty trial does nothing: what is left is placing it, starting it, telling its result, and our own ledger. The
-share of Tune is what stays when our monitor does nothing either. Starting Ray (once a sweep) is told apart. The
-bookkeeping is measured on made runs: one real trial's files, linked into as many leaves as the run has trials.
+An empty trial does nothing: what remains is placing it, starting it, reporting its result, and the ledger. The share of
+Tune is what remains when the sink of events does nothing either. Starting Ray, once per sweep, is printed separately.
+The bookkeeping is measured on generated runs: one real trial's files, linked into as many leaves as the run has trials.
 
-Every measurement has a process of its own, so that its peak memory is its own. Ratios of one round say more than
-seconds: those change with what else the machine does, and the load that is printed says how much that was. CPU seconds
-of the driver's own process change less.
+Every measurement runs in a separate process, so that its peak memory is its own. Ratios within one round are more
+reliable than seconds, which depend on the other load of the machine; that load is printed. CPU seconds of the driver's
+process vary less.
 
     python benchmarks/overhead.py [--trials 100 1000] [--rows 100 1000 10000] [--rounds 3]
 """
@@ -36,12 +36,14 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
-from fcdd_sweep.runners.events import Monitor, Progress
-from fcdd_sweep.runners.ray_runner import TuneRunner
+from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.runners.events import Event, TrialEnded, TrialStarted
+from fcdd_sweep.runners.ray_runner import RayRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import Ledger
-from fcdd_sweep.sweep.session import prepare_data, write_plan
+from fcdd_sweep.sweep.preparation import prepare_data
+from fcdd_sweep.sweep.session import write_plan
 from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
 from fcdd_sweep.training.result import NullObserver, Observer
 
@@ -52,70 +54,66 @@ SETTINGS: dict[str, Any] = {
     "training": {"epochs": 5, "learning_rate": 0.1, "schedule": {"type": "exponential", "factor": 1.0}},
 }
 CLASSES, SEEDS = 10, 10
-"""Of a made run; the number of its configs makes it as large as is asked."""
+"""Of a generated run; the number of its configs gives its size."""
 
 
-class Deaf(Monitor):
-    """Hears nothing: Tune alone. Notes when trials ended."""
+class Ends:
+    """A sink that only notes when trials start and end: what is left is Tune alone."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
         self.first = 0.0
 
-    def started(self, spec: TrialSpec) -> None:
-        self.first = self.first or time.perf_counter()
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None: ...
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.ends.append(time.perf_counter())
-
-    def said(self, sentence: str) -> None: ...
+    def handle(self, event: Event) -> None:
+        match event:
+            case TrialStarted():
+                self.first = self.first or time.perf_counter()
+            case TrialEnded():
+                self.ends.append(time.perf_counter())
 
 
-class Publishing(Deaf):
-    """Publishes leaves and keeps the index, as a sweep's driver does."""
+class PublishedEnds(Ends):
+    """Publishes leaves and keeps the index, too, as a sweep's driver does."""
 
     def __init__(self, run_dir: Path) -> None:
         super().__init__()
         self.ledger = Ledger(run_dir)
 
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.ledger.publish(spec, result)
-        super().ended(spec, result)
+    def handle(self, event: Event) -> None:
+        if isinstance(event, TrialEnded):
+            self.ledger.publish(event.spec, event.result)
+        super().handle(event)
 
 
 def nothing(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    return TrialResult(spec.trial_id, "done", 1)
+    return TrialResult(spec.trial_id, TrialStatus.DONE, 1)
 
 
 def empty_leaf(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """Claims an attempt and leaves the two files that every leaf has."""
+    """Claim an attempt and write the two files that every leaf has."""
     number, attempt = claim_attempt(run_dir, spec.trial_id)
     files.write_text(attempt / LEAF / tree.CONFIG, config_text(spec))
     row = dict.fromkeys(schemas.METRICS.names) | key_of(spec) | {"attempt": number}
     files.write_rows(attempt / LEAF / tree.METRICS, [row], schemas.METRICS)
-    return TrialResult(spec.trial_id, "done", number)
+    return TrialResult(spec.trial_id, TrialStatus.DONE, number)
 
 
 def empty_trials(count: int, *, bare: bool) -> dict[str, float]:
-    """Seconds a trial, of all and of the last tenth, seconds of Ray's start and end, and the driver's memory."""
+    """Return seconds per trial, of all and of the last tenth, of Ray's start and end, and the driver's memory."""
     specs = [TrialSpec(Settings.model_validate(SETTINGS), "0", seed) for seed in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder)
-        monitor = Deaf() if bare else Publishing(run_dir)
+        sink = Ends() if bare else PublishedEnds(run_dir)
         before, began, busy = _peak_mib(), time.perf_counter(), time.process_time()
-        TuneRunner(Resources(device="cpu"))(specs, run_dir, monitor, nothing if bare else empty_leaf, StopSignal())
+        RayRunner(Resources(device="cpu"))(specs, run_dir, sink, nothing if bare else empty_leaf, StopSignal())
         whole, busy = time.perf_counter() - began, time.process_time() - busy
-    ends = monitor.ends
+    ends = sink.ends
     tenth = max(1, count // 10)
     return {
-        "trial_s": (ends[-1] - monitor.first) / count,
+        "trial_s": (ends[-1] - sink.first) / count,
         "last_tenth_s": (ends[-1] - ends[-1 - tenth]) / tenth,
         "cpu_s": busy / count,
-        "start_s": whole - (ends[-1] - monitor.first),
+        "start_s": whole - (ends[-1] - sink.first),
         "memory_before_mib": before,
         "memory_mib": _peak_mib(),
     }
@@ -126,7 +124,7 @@ def _peak_mib() -> float:
 
 
 def experiment_of(rows: int, output: Path) -> Experiment:
-    """An experiment of so many trials: 10 classes, 10 seeds, and as many configs as it takes."""
+    """Return an experiment with about `rows` trials: 10 classes, 10 seeds, and as many configs as needed."""
     rates = [0.1 / (1 + number) for number in range(max(1, rows // (CLASSES * SEEDS)))]
     grid = {"training.learning_rate": rates} if len(rates) > 1 else {}
     plain = SETTINGS | {"schema": 2, "name": f"rows-{rows}", "seeds": SEEDS, "grid": grid, "output": output}
@@ -134,12 +132,12 @@ def experiment_of(rows: int, output: Path) -> Experiment:
 
 
 def make_run(rows: int, output: Path) -> None:
-    """A finished run: every leaf links the files of one real trial, and has its own `metrics.parquet`."""
+    """Write a finished run: every leaf links the files of one real trial, and has its own `metrics.parquet`."""
     experiment = experiment_of(rows, output)
     planned = plan(experiment)
     run_dir = output / experiment.name
     first = planned.specs[0]
-    prints, notes = prepare_data(planned.specs, Progress())
+    prints, notes = prepare_data(planned.specs, lambda text: None)
     result = run_trial(first, run_dir, NullObserver())
     model = tree.attempts_dir(run_dir, first.trial_id) / str(result.attempt) / LEAF
     row = files.read_table(model / tree.METRICS).to_pylist()[0]
@@ -161,9 +159,9 @@ def timed_plan(experiment: Experiment) -> None:
 
 
 def timed_second_start(experiment: Experiment) -> None:
-    """All that a start does before its first trial, when none is missing."""
+    """Do all that a start does before its first trial, when none is missing."""
     planned = plan(experiment)
-    prints, notes = prepare_data(planned.specs, Progress())
+    prints, notes = prepare_data(planned.specs, lambda text: None)
     ledger = Ledger(experiment.run_dir)
     ledger.reconcile(planned.specs)
     assert all(ledger.rows[spec.trial_id]["data_fingerprint"] == prints[spec.trial_id] for spec in planned.specs)
@@ -187,7 +185,7 @@ STEPS: dict[str, Callable[[Experiment], None]] = {
 
 
 def bookkeeping(rows: int, output: Path, step: str) -> dict[str, float]:
-    plan(experiment_of(1, output))  # imports are paid for once, whatever the run's size
+    plan(experiment_of(1, output))  # imports cost the same for every size
     experiment = experiment_of(rows, output)
     before, began, busy = _peak_mib(), time.perf_counter(), time.process_time()
     STEPS[step](experiment)
@@ -200,7 +198,7 @@ def bookkeeping(rows: int, output: Path, step: str) -> dict[str, float]:
 
 
 def measured(call: str) -> dict[str, float]:
-    """What an expression gives in a process of its own."""
+    """Return the value of a call of this module, run in a separate process."""
     program = f"import json, overhead; from pathlib import Path; print(json.dumps(overhead.{call}))"
     here = str(Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])}
@@ -208,8 +206,8 @@ def measured(call: str) -> dict[str, float]:
     return dict(json.loads(output.stdout.decode().strip().splitlines()[-1]))
 
 
-def told(found: list[float], unit: str = "", digits: int = 3) -> str:
-    """The median, and from where to where."""
+def spread(found: list[float], unit: str = "", digits: int = 3) -> str:
+    """Return the median and the range as text."""
     middle, low, high = (f"{value:.{digits}f}" for value in (statistics.median(found), min(found), max(found)))
     return f"{middle}{unit} ({low} to {high}, {len(found)} rounds)"
 
@@ -227,21 +225,20 @@ def measure_trials(counts: list[int], rounds: int) -> None:
         bare.append(measured(f"empty_trials({counts[-1]}, bare=True)"))
     for count in counts:
         own = found[count]
-        print(f"{count} empty trials: {told(column(own, 'trial_s'), ' s')} a trial")
+        print(f"{count} empty trials: {spread(column(own, 'trial_s'), ' s')} per trial")
         ratio = [each["last_tenth_s"] / each["trial_s"] for each in own]
-        print(f"  a trial of the last tenth, against the mean of all: {told(ratio, '', 2)}")
-        print(f"  CPU of the driver: {told(column(own, 'cpu_s'), ' s')} a trial, starting Ray included")
-        print(f"  driver's peak memory: {told(column(own, 'memory_mib'), ' MiB', 0)}")
+        print(f"  a trial of the last tenth, against the mean of all: {spread(ratio, '', 2)}")
+        print(f"  CPU of the driver: {spread(column(own, 'cpu_s'), ' s')} a trial, starting Ray included")
+        print(f"  driver's peak memory: {spread(column(own, 'memory_mib'), ' MiB', 0)}")
     few, many = found[counts[0]], found[counts[-1]]
     pairs = list(zip(few, many, strict=True))
     grown = [(b["memory_mib"] - a["memory_mib"]) * 1024 / max(1, counts[-1] - counts[0]) for a, b in pairs]
-    print(f"growth of the driver's memory: {told(grown, ' KiB', 1)} a trial")
-    print(
-        f"seconds a trial at {counts[-1]} against {counts[0]}: {told([b['trial_s'] / a['trial_s'] for a, b in pairs])}"
-    )
+    print(f"growth of the driver's memory: {spread(grown, ' KiB', 1)} per trial")
+    ratios = [b["trial_s"] / a["trial_s"] for a, b in pairs]
+    print(f"seconds per trial at {counts[-1]} against {counts[0]}: {spread(ratios)}")
     shares = [a["trial_s"] / b["trial_s"] for a, b in zip(bare, many, strict=True)]
-    print(f"share of Tune alone: {told(shares, '', 2)}")
-    print(f"starting and ending Ray, once a sweep: {told(column(many, 'start_s'), ' s', 1)}")
+    print(f"share of Tune alone: {spread(shares, '', 2)}")
+    print(f"starting and ending Ray, once a sweep: {spread(column(many, 'start_s'), ' s', 1)}")
     if counts[-1] >= 10_000:
         return
     wave = statistics.median(column(many, "trial_s"))
@@ -258,8 +255,8 @@ def measure_rows(counts: list[int], rounds: int) -> None:
             for step in STEPS:
                 call = f"bookkeeping({rows}, Path({folder!r}), {step!r})"
                 found = [measured(call) for _ in range(rounds)]
-                memory = told(column(found, "memory_mib"), " MiB", 0)
-                spent = f"{told(column(found, 's'), ' s', 2)}, CPU {told(column(found, 'cpu_s'), ' s', 2)}"
+                memory = spread(column(found, "memory_mib"), " MiB", 0)
+                spent = f"{spread(column(found, 's'), ' s', 2)}, CPU {spread(column(found, 'cpu_s'), ' s', 2)}"
                 print(f"{rows} rows, {step}: {spent}, peak memory {memory}", flush=True)
 
 

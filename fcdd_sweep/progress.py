@@ -1,4 +1,4 @@
-"""How a sweep shows its progress: a live display on a terminal, plain lines anywhere else."""
+"""The display of a running sweep: live on a terminal, plain lines for any other output."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from rich.text import Text
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, EventSink, Message, SweepStarted, TrialEnded
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial_counts import TrialCounts
 
-_SHOWN = 12
+_MAX_SHOWN = 12
 """Running trials that the live display shows at most."""
 
 
 def label(spec: TrialSpec) -> str:
-    """`learning_rate-0.01, class bottle, seed 3`."""
+    """Return `learning_rate-0.01, class bottle, seed 3`."""
     parts = [spec.config_name, f"class {spec.normal_class}", f"seed {spec.seed}"]
     return ", ".join(part for part in parts if part)
 
 
-def result_sentence(spec: TrialSpec, result: TrialResult) -> str:
-    """One sentence on how a trial ended."""
-    if result.status == "failed":
+def result_line(spec: TrialSpec, result: TrialResult) -> str:
+    """Return one line on how a trial ended."""
+    if result.status == TrialStatus.FAILED:
         return f"FAILED  {label(spec)}: {result.error}"
     name, score = "image AUROC", result.image_auroc
     if not spec.settings.evaluation.test:
@@ -38,78 +39,73 @@ def result_sentence(spec: TrialSpec, result: TrialResult) -> str:
     return f"{result.status}  {label(spec)}: {name} {'n/a' if score is None else f'{score:.4f}'}"
 
 
-class PlainProgress(Progress):
-    """A line for every trial that ends, and a heartbeat for long ones; fit for log files."""
+class PlainProgress:
+    """A sink that prints a line for every trial that ends, and a heartbeat for long ones; suited to log files."""
 
     def __init__(self, console: Console, heartbeat_s: float = 30.0) -> None:
         self.console = console
-        self.tally = TrialCounts()
+        self.counts = TrialCounts()
         self._heartbeat_s = heartbeat_s
-        self._last = time.monotonic()
-        self._said: set[str] = set()
+        self._last_line = time.monotonic()
+        self._messages: set[str] = set()
+
+    def handle(self, event: Event) -> None:
+        self.counts = self.counts.after(event)
+        match event:
+            case SweepStarted(planned, kept, missing):
+                known = f", {kept} already done" if kept else ""
+                self._print(f"{count_noun(planned, 'trial')}{known}; running {missing}")
+            case EpochDone():
+                self._heartbeat()
+            case AttemptRetried(spec, result, decision):
+                self._print(f"{label(spec)}: {result.error}; {decision}", "yellow")
+            case TrialEnded(spec, result):
+                self._trial_ended(spec, result)
+            case Message(text):
+                self._message(text)
 
     def _print(self, text: str, style: str = "") -> None:
         self.console.print(Text(text, style), soft_wrap=True)
-        self._last = time.monotonic()
+        self._last_line = time.monotonic()
 
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        self.tally = TrialCounts(planned, kept, missing)
-        known = f", {kept} of them done already" if kept else ""
-        self._print(f"{count_noun(planned, 'trial')}{known}; running {missing}")
+    def _message(self, text: str) -> None:
+        """Print a message once, for however many configs it is repeated."""
+        if text not in self._messages:
+            self._messages.add(text)
+            self._print(text)
 
-    def said(self, sentence: str) -> None:
-        """Once, however many configs it is true of."""
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self._print(sentence)
+    def _heartbeat(self) -> None:
+        if time.monotonic() - self._last_line > self._heartbeat_s:
+            self._print(self.counts.line())
 
-    def started(self, spec: TrialSpec) -> None:
-        self.tally.begins(spec)
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        self.tally.running[spec.trial_id] = (spec, epoch, epochs, loss)
-        self._beat()
-
-    def _beat(self) -> None:
-        if time.monotonic() - self._last > self._heartbeat_s:
-            self._print(self.tally.line())
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        self.tally.running.pop(spec.trial_id, None)
-        self._print(f"{label(spec)}: {result.error}; {decision}", "yellow")
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        self.tally.takes_in(spec, result)
-        self._tell(spec, result)
-
-    def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._print(f"{result_sentence(spec, result)}   [{self.tally.line()}]")
+    def _trial_ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        self._print(f"{result_line(spec, result)}   [{self.counts.line()}]")
 
 
 class LiveProgress(PlainProgress):
-    """The running trials and the tally, redrawn in place; failures and sentences scroll above."""
+    """A sink that redraws running trials and counts in place; failures and messages scroll above them."""
 
     def __rich__(self) -> RenderableType:
-        tally = self.tally
+        counts = self.counts
         table = Table.grid(padding=(0, 2))
-        for spec, epoch, epochs, loss in list(tally.running.values())[:_SHOWN]:
-            state = f"epoch {epoch}/{epochs}, loss {loss:.4f}" if epoch else "starting"
-            table.add_row(label(spec), ProgressBar(epochs, epoch, width=24), state)
-        if len(tally.running) > _SHOWN:
-            table.add_row(f"and {len(tally.running) - _SHOWN} more")
-        return Group(table, ProgressBar(max(tally.missing, 1), tally.ended), Text(tally.line(), "bold"))
+        for at in list(counts.running.values())[:_MAX_SHOWN]:
+            state = f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}" if at.epoch else "starting"
+            table.add_row(label(at.spec), ProgressBar(at.epochs, at.epoch, width=24), state)
+        if len(counts.running) > _MAX_SHOWN:
+            table.add_row(f"and {len(counts.running) - _MAX_SHOWN} more")
+        return Group(table, ProgressBar(max(counts.missing, 1), counts.ended), Text(counts.line(), "bold"))
 
-    def _beat(self) -> None:
-        """The display beats by itself."""
+    def _heartbeat(self) -> None:
+        """Print nothing: the display is redrawn anyway."""
 
-    def _tell(self, spec: TrialSpec, result: TrialResult) -> None:
-        if result.status == "failed":
-            self._print(result_sentence(spec, result), "red")
+    def _trial_ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        if result.status == TrialStatus.FAILED:
+            self._print(result_line(spec, result), "red")
 
 
 @contextmanager
-def make_progress(console: Console) -> Iterator[Progress]:
-    """Progress for a console, live where it is a terminal."""
+def make_progress(console: Console) -> Iterator[EventSink]:
+    """Yield the display for a console, live if it is a terminal."""
     if not console.is_terminal:
         yield PlainProgress(console)
         return

@@ -1,10 +1,8 @@
-"""Searches for tests: a small one, what is heard of it, and its tables."""
+"""Searches for tests: a small one, its events, and its tables."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 
 import optuna
 from optuna.storages import JournalStorage
@@ -12,9 +10,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.runners.events import Progress
 from fcdd_sweep.search.search import run_search
 from tests import works
+from tests.events import Recorder
 from tests.specs import small_experiment
 
 EXPERIMENT = small_experiment(
@@ -44,25 +42,9 @@ def load(folder, *overrides, output="results", text=EXPERIMENT):
     return load_experiment(path, [f"output={folder / output}", *overrides])
 
 
-class Heard(Progress):
-    def __init__(self, stop_after=None):
-        self.sentences, self.results, self.started_ids, self.stop_after = [], [], [], stop_after
-
-    def said(self, sentence):
-        self.sentences.append(sentence)
-
-    def started(self, spec):
-        self.started_ids.append(spec.trial_id)
-
-    def ended(self, spec, result):
-        self.results.append((spec.leaf, result.status))
-        if self.stop_after is not None and len(self.results) == self.stop_after:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
 def go(experiment, work=works.scored, **options):
-    heard = Heard(**options)
-    return run_search(experiment, local=True, progress=heard, work=work), heard
+    recorder = Recorder(**options)
+    return run_search(experiment, local=True, progress=recorder, work=work), recorder
 
 
 def table(experiment, name=tree.SEARCH_CONFIGS):

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
     "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
-    "progress": {"sweep", "runners", "config"},
+    "progress": {"sweep", "runners", "results", "config"},
     "commands": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
     "cli": {"commands", "config"},
 }

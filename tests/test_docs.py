@@ -117,9 +117,7 @@ def test_the_query_of_the_readme_runs(digits_run, monkeypatch):
 def test_the_query_on_failures_runs(tmp_path, monkeypatch):
     log = FailureLog(tmp_path / "results" / "digits")
     for number, kind in enumerate(["worker_lost", "storage", "worker_lost"], start=1):
-        log.add(
-            spec(), TrialResult(spec().trial_id, "failed", number, f"words {number}", kind=kind), "it is tried again"
-        )
+        log.add(spec(), TrialResult(spec().trial_id, "failed", number, f"words {number}", kind=kind), "retrying")
     monkeypatch.chdir(tmp_path)
     (query,) = code_blocks("sql", "docs/faults.md")
     assert duckdb.sql(query).fetchall() == [("worker_lost", 2, 1, "words 3"), ("storage", 1, 1, "words 2")]
@@ -129,10 +127,10 @@ def test_what_follows_each_kind_of_failure_is_documented():
     text = (ROOT / "docs" / "faults.md").read_text()
     for kind, policy in POLICIES.items():
         (row,) = [line.split("|") for line in text.splitlines() if line.startswith(f"| `{kind}` |")]
-        assert row[3].split()[0].strip(":,") == ("yes" if policy.again else "no")
-        assert row[4].strip() == (f"{policy.wait_s:g} s" if policy.wait_s else "none" if policy.again else "")
+        assert row[3].split()[0].strip(":,") == ("yes" if policy.retry else "no")
+        assert row[4].strip() == (f"{policy.wait_s:g} s" if policy.wait_s else "none" if policy.retry else "")
         assert ("does not count" in row[3]) == (not policy.counts)
-        assert ("twice" in row[3]) == policy.more_room
+        assert ("twice" in row[3]) == policy.more_resources
 
 
 def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):

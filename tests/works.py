@@ -12,6 +12,7 @@ from pathlib import Path
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
+from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
@@ -80,6 +81,41 @@ def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) ->
     while not observer.stop_asked():
         time.sleep(0.05)
     return TrialResult(spec.trial_id, "stopped", 1, "stopped")
+
+
+WAITING = 0
+"""Seed of a trial that waits to be stopped."""
+
+
+def waiting_if_seed_says(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Wait to be stopped for seed `WAITING`, else be done at once."""
+    return (waiting_to_be_stopped if spec.seed == WAITING else empty)(spec, run_dir, observer)
+
+
+FAILING_SEEDS = LOST, BROKEN, SHORT_OF_MEMORY, PREEMPTED = range(1, 5)
+"""Seeds of trials whose attempts fail, each in its way; the last is done at its fifth attempt."""
+
+
+def failing_by_seed(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Return the failure that belongs to the seed."""
+    kinds: dict[int, FailureKind] = {LOST: "worker_lost", BROKEN: "error", SHORT_OF_MEMORY: "out_of_memory"}
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    if spec.seed == PREEMPTED and number == 5:
+        return empty(spec, run_dir, observer)
+    return TrialResult.failure(spec.trial_id, kinds.get(spec.seed, "preempted"), "made up", attempt=number)
+
+
+MEASURED = {1: 0.625, 2: 0.75, 3: 0.875}
+EPOCHS = [(epoch, 3, 1 / epoch) for epoch in MEASURED]
+"""Epoch, epochs and loss of the trial below."""
+
+
+def measured_by_epochs(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Report three epochs with the AUROC over validation images after each."""
+    for epoch, epochs, loss in EPOCHS:
+        observer.epoch_done(EpochRecord(epoch, loss, 0.0, 0.0, 0.1, 1.0, MEASURED[epoch]), epochs)
+        time.sleep(1.1)
+    return empty(spec, run_dir, observer)
 
 
 SILENT = NullObserver()

@@ -1,11 +1,11 @@
-"""Where attempts work, and how what they made reaches the run.
+"""Where attempts work, and how their files reach the run.
 
-An attempt works in a folder on its own machine. For a run on a file system that is its folder in the run,
-`.attempts/TRIAL_ID/N`, which making it claims: making a folder succeeds once. An object store has no such claim: there
-the folder in the run is `N-TOKEN` with a random token, so that two workers that find the same N free never share one;
-the attempt works in a scratch folder, and what it made is sent at its end, `metrics.parquet` last.
+An attempt works in a folder on its machine. For a run on a file system that is its folder in the run,
+`.attempts/TRIAL_ID/N`; creating the folder claims the number N, since it succeeds only once. An object store has no
+such claim: its folder in the run is `N-TOKEN` with a random token, so that two workers that find the same N free never
+share one. The attempt works in a scratch folder, which is uploaded at its end, `metrics.parquet` last.
 
-What could not be sent stays on this machine, as `unsent`, for the next attempt at the trial that comes here.
+Files that could not be uploaded stay on this machine, as `unsent`, for the next attempt at the trial on it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NAME = re.compile(r"(\d+)(?:-[0-9a-f]+)?")
 
 
 def claim_attempt(run_dir: Location, trial_id: str) -> tuple[int, Location]:
-    """The next free number of a trial's attempts, and a folder in the run that no other attempt has."""
+    """Claim an attempt at a trial: return its number, the next free one, and a folder in the run for it alone."""
     parent = tree.attempts_dir(run_dir, trial_id)
     number = 1 + max((number for number, _ in list_attempts(run_dir, trial_id)), default=0)
     if isinstance(parent, RemotePath):
@@ -51,7 +51,7 @@ def claim_attempt(run_dir: Location, trial_id: str) -> tuple[int, Location]:
 
 
 def list_attempts(run_dir: Location, trial_id: str) -> list[tuple[int, Location]]:
-    """Number and folder of every attempt at a trial, in the order of their numbers."""
+    """Return number and folder of every attempt at a trial, ordered by number."""
     parent = tree.attempts_dir(run_dir, trial_id)
     matches = [match for name in storage.children(parent) if (match := _NAME.fullmatch(name))]
     found: list[tuple[int, Location]] = [(int(match[1]), parent / match[0]) for match in matches]
@@ -60,7 +60,7 @@ def list_attempts(run_dir: Location, trial_id: str) -> list[tuple[int, Location]
 
 @contextmanager
 def working_dir(attempt_dir: Location) -> Iterator[Path]:
-    """The folder on this machine in which an attempt works: its own in the run, or a scratch folder that goes away."""
+    """Yield the folder on this machine in which an attempt works: its folder in the run, or a temporary one."""
     if isinstance(attempt_dir, Path):
         yield attempt_dir
         return
@@ -74,10 +74,10 @@ def working_dir(attempt_dir: Location) -> Iterator[Path]:
 
 
 def upload_leaf(folder: Path, attempt_dir: Location) -> None:
-    """Send the finished leaf of an attempt that worked elsewhere; `metrics.parquet`, which makes it whole, last.
+    """Upload the finished leaf of an attempt to an object store; `metrics.parquet`, which makes it whole, last.
 
     Raises:
-        StorageError: the store was out of reach for too long. The leaf is kept on this machine; see `unsent`.
+        StorageError: the store was unreachable for too long. The leaf is kept on this machine, see the module.
     """
     if isinstance(attempt_dir, Path):
         return
@@ -91,14 +91,14 @@ def upload_leaf(folder: Path, attempt_dir: Location) -> None:
 
 
 def recover_unsent(run_dir: Location, trial_id: str, folder: Path) -> bool:
-    """Move a finished leaf that an earlier attempt on this machine could not send into `folder`; gives whether."""
+    """Move a finished leaf that an earlier attempt on this machine could not upload into `folder`, if there is one."""
     if isinstance(run_dir, Path):
         return False
     for kept in sorted(_scratch_root(tree.attempts_dir(run_dir, trial_id)).glob("unsent-*")):
         try:
             (kept / LEAF).rename(folder / LEAF)
         except OSError:
-            continue  # another attempt was quicker
+            continue  # another attempt was faster
         finally:
             shutil.rmtree(kept, ignore_errors=True)
         return True
@@ -106,7 +106,7 @@ def recover_unsent(run_dir: Location, trial_id: str, folder: Path) -> bool:
 
 
 def download_checkpoints(run_dir: Location, trial_id: str, folder: Path) -> None:
-    """Bring what earlier attempts kept in an object store beside `folder`, as it would lie on a file system."""
+    """Download checkpoints of earlier attempts next to `folder`, with the layout of a run on a file system."""
     if isinstance(run_dir, Path):
         return
     for number, attempt in list_attempts(run_dir, trial_id):
@@ -115,19 +115,19 @@ def download_checkpoints(run_dir: Location, trial_id: str, folder: Path) -> None
 
 
 def upload_checkpoints(attempt_dir: Location, kept: Sequence[Path]) -> None:
-    """Make an attempt's checkpoints in an object store the ones that are kept here: new ones are sent, then old go."""
+    """Make an attempt's checkpoints in an object store equal to the kept ones: upload new, then remove old ones."""
     if isinstance(attempt_dir, Path):
         return
-    there = set(storage.children(attempt_dir / CHECKPOINTS))
+    uploaded = set(storage.children(attempt_dir / CHECKPOINTS))
     for path in kept:
-        if path.name not in there:
+        if path.name not in uploaded:
             storage.send(path, attempt_dir / CHECKPOINTS / path.name)
-    for name in there - {path.name for path in kept}:
+    for name in uploaded - {path.name for path in kept}:
         storage.remove(attempt_dir / CHECKPOINTS / name)
 
 
 def upload_evidence(folder: Path, attempt_dir: Location) -> None:
-    """Send what tells of a failed attempt that worked elsewhere, its log and `error.txt`; tried once."""
+    """Upload log and `error.txt` of a failed attempt to an object store; this is tried once."""
     if isinstance(attempt_dir, Path):
         return
     for name in (f"{LEAF}/{tree.LOG}", tree.ERROR):
@@ -136,7 +136,7 @@ def upload_evidence(folder: Path, attempt_dir: Location) -> None:
 
 
 def _scratch_root(attempts: RemotePath) -> Path:
-    """Below the cache folder, apart for every trial of every run."""
+    """Return the scratch folder of a trial's attempts below the cache folder; each trial of each run has its own."""
     return cache_root() / "attempts" / hashlib.sha256(str(attempts).encode()).hexdigest()[:16]
 
 
@@ -144,4 +144,4 @@ def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        pass  # other attempts, or what could not be sent
+        pass  # it holds other attempts, or files that could not be uploaded

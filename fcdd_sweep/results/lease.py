@@ -1,14 +1,15 @@
-"""One driver a run.
+"""One driver per run.
 
-On a file system a lock on `RUN/.lock` does it; the system lifts it when its holder dies. An object store has no locks,
-and pyarrow cannot write "only if nobody else has": there a driver keeps a lease, the object `RUN/.lease.json`, which it
-renews every `RENEW_S` and which counts as left behind `EXPIRE_S` after its last renewal, both by the store's own clock.
+On a file system, the driver locks `RUN/.lock`; the system releases the lock when its holder dies. An object store has
+no locks, and pyarrow cannot write an object only if it does not exist yet. For a run there the driver keeps a lease,
+the object `RUN/.lease.json`, which it renews every `RENEW_S` and which expires `EXPIRE_S` after its last renewal, both
+by the store's clock.
 
-What a lease does not protect: of two drivers that start within `SETTLE_S` of one another the one that wrote last
-goes on, and the other sees that and refuses; but a driver that was held up for longer than that between seeing no lease
-and writing its own, or that slept past its expiry, may work beside another until its next renewal, at most `RENEW_S`.
-It then stops and writes no more. Until then both publish whole leaves of the same trials, and the next start makes the
-index agree with them, so that what can suffer is work done twice, not figures.
+Limits of a lease: of two drivers that start within `SETTLE_S`, the one that wrote last continues, and the other notices
+and refuses. But a driver that was delayed for longer than that between finding no lease and writing its own, or that
+slept past the expiry, may work beside another until its next renewal, at most `RENEW_S`. It then stops and writes no
+more. Until then both publish whole leaves of the same trials, and the next start makes the index agree with them: work
+may be done twice, but no result is wrong.
 """
 
 from __future__ import annotations
@@ -35,26 +36,28 @@ from fcdd_sweep.results.storage import Location
 
 LOCK, LEASE = ".lock", ".lease.json"
 RENEW_S, EXPIRE_S, SETTLE_S = 15.0, 60.0, 1.0
+REREADS, REREAD_AFTER_S = 3, 1.0
+"""How often and after how many seconds a lease is read again whose content cannot be read, before it is believed."""
 logger = logging.getLogger("fcdd_sweep.storage")
 
 
 @contextmanager
 def lease(run_dir: Location) -> Iterator[Held]:
-    """Keep every other driver out of a run; gives what tells whether it still is ours.
+    """Keep other drivers out of a run while entered; yield whether it is still held.
 
     Raises:
-        InputError: another driver is there (named by host, process and since when); the place cannot be written. At the
-            end: another driver took the run over; work in progress was interrupted as by Ctrl-C when this was seen.
+        InputError: another driver holds the run (named by host, process and start), or the run cannot be written. At
+            exit: another driver took the run over; work in progress was interrupted as by Ctrl-C.
     """
     with _lock(run_dir) if isinstance(run_dir, Path) else _leased(run_dir) as held:
         yield held
 
 
 class Held:
-    """A run that is ours.
+    """A run that this driver holds.
 
     Attributes:
-        taken_by: the holder that took it over; None while it is ours. A lock cannot be taken over.
+        taken_by: the holder that took it over; None while this driver holds it. A lock cannot be taken over.
     """
 
     taken_by: dict[str, Any] | None = None
@@ -66,6 +69,8 @@ class Held:
 
 @contextmanager
 def _lock(run_dir: Path) -> Iterator[Held]:
+    # by `flock` and not by `filelock`: the lock file holds who has the lock, for the message to others, and `filelock`
+    # empties the file when it tries to lock it
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / LOCK).open("a+", encoding="utf-8")
@@ -77,7 +82,7 @@ def _lock(run_dir: Path) -> Iterator[Held]:
         except BlockingIOError:
             raise _refused(run_dir, _read_holder(file), "Wait for it") from None
         except OSError as error:
-            raise _unwritable(run_dir, f"files cannot be locked there: {error.strerror}") from error
+            raise _unwritable(run_dir, f"files cannot be locked: {error.strerror}") from error
         _write_holder(file, _holder())
         try:
             yield Held()
@@ -93,11 +98,11 @@ def _write_holder(file: IO[str], holder: dict[str, Any]) -> None:
 
 def _read_holder(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
-    return _understood(file.read())
+    return _parsed(file.read())
 
 
-def _understood(text: str | bytes) -> dict[str, Any]:
-    """What a holder wrote of itself; empty when it cannot be read."""
+def _parsed(text: str | bytes) -> dict[str, Any]:
+    """Return what a holder wrote about itself; empty when it cannot be read."""
     try:
         return dict(json.loads(text))
     except (ValueError, TypeError):
@@ -105,18 +110,18 @@ def _understood(text: str | bytes) -> dict[str, Any]:
 
 
 def _holder() -> dict[str, Any]:
-    """This process, as others see it."""
+    """Return this process as other drivers see it."""
     return {
         "token": secrets.token_hex(8),
         "host": platform.node(),
         "pid": os.getpid(),
-        "processes": _process_space(),
+        "processes": _pid_namespace(),
         "since": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     }
 
 
-def _process_space() -> str:
-    """Process numbers mean the same where this text is the same: containers of one host count for themselves."""
+def _pid_namespace() -> str:
+    """Return a text that is equal where process ids mean the same: each container of a host has its own."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -129,16 +134,16 @@ def _refused(run_dir: Location, holder: dict[str, Any], step: str) -> InputError
     return InputError(
         Problem(
             str(run_dir),
-            f"another sweep is writing there{who}",
-            "one sweep a run at a time",
-            f"{step}, or give this one another name or --output",
+            f"another sweep is writing to this run{who}",
+            "one sweep per run at a time",
+            f"{step}, or choose another name or --output",
         )
     )
 
 
 def _unwritable(run_dir: Location, reason: str) -> InputError:
     return InputError(
-        Problem(str(run_dir), f"results cannot be written there ({reason})", "", "Choose another --output")
+        Problem(str(run_dir), f"results cannot be written to this folder ({reason})", "", "Choose another --output")
     )
 
 
@@ -162,14 +167,15 @@ def _leased(run_dir: RemotePath) -> Iterator[Held]:
         renewing.join()
         held.release()
     if held.taken_by is not None:
-        raise _refused(run_dir, held.taken_by, "This one was out of touch and has stopped: wait for the other")
+        step = "This sweep lost contact with the storage and has stopped. Wait for the other one"
+        raise _refused(run_dir, held.taken_by, step)
 
 
 class _Lease(Held):
-    """The object that says who works in a run.
+    """The object that names the driver of a run.
 
     Attributes:
-        ended: set when it need not be renewed any more.
+        ended: set when the lease is no longer renewed.
     """
 
     def __init__(self, run_dir: RemotePath) -> None:
@@ -179,65 +185,77 @@ class _Lease(Held):
         self.ended = threading.Event()
 
     def acquire(self) -> None:
-        """Raises an InputError when somebody else holds it."""
-        there = self._read()
-        if there is not None and not _gone(there) and (left := self._seconds_left()) > 0:
-            step = f"Wait for it; if it has died, its lease runs out in {left:.0f} s"
-            raise _refused(self.run_dir, there, step)
+        """Write the lease.
+
+        Raises:
+            InputError: another driver holds it.
+        """
+        holder = self._read()
+        if holder is not None and not _has_died(holder) and (left := self._seconds_left()) > 0:
+            step = f"Wait for it; if it has died, its lease expires in {left:.0f} s"
+            raise _refused(self.run_dir, holder, step)
         self._write()
         time.sleep(SETTLE_S)
         found = self._read() or {}
         if found.get("token") != self.holder["token"]:
-            raise _refused(self.run_dir, found, "It started at the same moment: wait for it")
+            raise _refused(self.run_dir, found, "It started at the same time: wait for it")
 
     def _seconds_left(self) -> float:
-        """Until the lease that is there runs out. The store's clock tells what time it is, by a file just written."""
+        """Return the seconds until the present lease expires, by the store's clock, which a new file shows."""
         probe = self.run_dir / f"{LEASE}.{self.holder['token']}"
         storage.write_bytes(probe, b"{}")
         try:
             age_s = (storage.written_ns(probe) - storage.written_ns(self.object)) / 1e9
         except FileNotFoundError:
-            return 0.0  # given back at this moment
+            return 0.0  # released just now
         finally:
             storage.remove(probe)
         return EXPIRE_S - age_s
 
     def _read(self) -> dict[str, Any] | None:
-        try:
-            return _understood(storage.read_bytes(self.object, patience_s=0))
-        except FileNotFoundError:
-            return None
+        """Return the holder; None without a lease, and empty when its content stays unreadable."""
+        for tries in range(1 + REREADS):
+            if tries:  # read while it was replaced, or a fault of the transport: not yet another driver's
+                time.sleep(REREAD_AFTER_S)
+            try:
+                holder = _parsed(storage.read_bytes(self.object, patience_s=0))
+            except FileNotFoundError:
+                return None
+            if holder:
+                return holder
+        return {}
 
     def _write(self) -> None:
         storage.write_bytes(self.object, json.dumps(self.holder).encode(), patience_s=0)
 
     def keep(self) -> None:
-        """Renew until `ended`; when another has taken over, interrupt the main thread."""
+        """Renew the lease until `ended`; if another driver has taken over, interrupt the main thread."""
         while not self.ended.wait(RENEW_S):
             try:
                 found = self._read()
                 if found is None or found.get("token") == self.holder["token"]:
                     self._write()
                     continue
-            except OSError as error:  # nobody else can write either
+            except OSError as error:  # other drivers cannot write either
                 logger.warning("the lease of %s could not be renewed: %s", self.run_dir, error)
                 continue
             self.taken_by = found
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # as Ctrl-C does; wakes it up, too
+            # as Ctrl-C does, which also ends a wait
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             return
 
     def release(self) -> None:
-        """Give it back if it is still ours; what cannot be given back runs out."""
+        """Remove the lease if this driver still holds it; one that cannot be removed expires."""
         try:
             if (self._read() or {}).get("token") == self.holder["token"]:
                 storage.remove(self.object)
         except OSError as error:
-            logger.warning("the lease of %s was not given back: %s", self.run_dir, error)
+            logger.warning("the lease of %s could not be removed: %s", self.run_dir, error)
 
 
-def _gone(holder: dict[str, Any]) -> bool:
-    """Whether the holder was a process of this machine that is no more."""
-    here = (platform.node(), _process_space())
+def _has_died(holder: dict[str, Any]) -> bool:
+    """Return whether the holder was a process of this machine that has ended."""
+    here = (platform.node(), _pid_namespace())
     if (holder.get("host"), holder.get("processes")) != here or not isinstance(holder.get("pid"), int):
         return False
     try:

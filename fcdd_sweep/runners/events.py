@@ -1,8 +1,13 @@
-"""What a runner tells the driver, and the runners' common shape."""
+"""News of a sweep as values, the sinks that take them, and the shape that all runners share.
+
+A runner emits events to one sink: the publisher, which enters results and passes each event on to the display,
+`progress.json`, the trackers and the search. A sink picks the events that it needs with `match` and ignores the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from fcdd_sweep.config.trial_spec import TrialSpec
@@ -14,114 +19,134 @@ from fcdd_sweep.training.result import Observer
 
 Work = Callable[[TrialSpec, Location, Observer], TrialResult]
 """What a worker does with a trial; `sweep.trial.run_trial` outside of tests and benchmarks."""
+Report = Callable[[str], None]
+"""Takes one sentence for the user."""
 
 
-class Monitor(Protocol):
-    """Hears of trials while they run."""
+@dataclass(frozen=True)
+class SweepStarted:
+    """The trials are known: `planned` in all, `kept` from earlier starts, `missing` to run now."""
 
-    def started(self, spec: TrialSpec) -> None: ...
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None: ...
-
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """AUROC over validation images after some epochs, where the trial was told to look; it may be told again."""
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """An attempt ended without a result, and there will be another one; `decision` says when and how."""
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None: ...
-
-    def said(self, sentence: str) -> None:
-        """Something worth knowing about what trials run on."""
+    planned: int
+    kept: int
+    missing: int
 
 
-class Progress(Monitor):
-    """A monitor that is also told how much there is to do, and what goes on outside of trials."""
-
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        """The trials are known; `missing` of them run now."""
-
-    def stopped(self) -> None:
-        """A signal ended the sweep, and what ran has saved itself."""
-
-    def said(self, sentence: str) -> None:
-        """Something worth knowing."""
-
-    def started(self, spec: TrialSpec) -> None:
-        """See `Monitor`."""
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        """See `Monitor`."""
-
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """See `Monitor`."""
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """See `Monitor`."""
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        """See `Monitor`."""
+@dataclass(frozen=True)
+class SweepStopped:
+    """A signal ended the sweep, and the running trials have saved themselves."""
 
 
-class SearchObserver:
-    """Hears what a sweep's next trials may depend on; this one does not care."""
+@dataclass(frozen=True)
+class TrialStarted:
+    """An attempt at a trial has started."""
 
-    def heard(self, spec: TrialSpec, result: TrialResult) -> None:
-        """A trial has ended, and its result was entered."""
+    spec: TrialSpec
 
-    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
-        """See `Monitor`."""
 
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """See `Monitor`."""
+@dataclass(frozen=True)
+class EpochDone:
+    """A running trial has finished `epoch` of `epochs`; `loss` is the mean over its samples."""
+
+    spec: TrialSpec
+    epoch: int
+    epochs: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class ValidationMeasured:
+    """A running trial was scored on validation images: `aurocs` by epoch. Epochs may be repeated in later events."""
+
+    spec: TrialSpec
+    aurocs: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class AttemptRetried:
+    """An attempt ended without a result, and another one will follow; `decision` describes it for the user."""
+
+    spec: TrialSpec
+    result: TrialResult
+    decision: str
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial has ended for this start: done, failed or stopped."""
+
+    spec: TrialSpec
+    result: TrialResult
+
+
+@dataclass(frozen=True)
+class Message:
+    """A sentence for the user about the data, the machines or the run."""
+
+    text: str
+
+
+Event = (
+    SweepStarted | SweepStopped | TrialStarted | EpochDone | ValidationMeasured | AttemptRetried | TrialEnded | Message
+)
+
+
+class EventSink(Protocol):
+    """Takes the events of a sweep, one at a time, in the driver's main thread; messages may come from any thread."""
+
+    def handle(self, event: Event) -> None: ...
+
+
+class NullSink:
+    """A sink that ignores everything."""
+
+    def handle(self, event: Event) -> None:
+        """Ignore the event."""
+
+
+class EventFanout:
+    """Passes every event to a first sink, then to the others.
+
+    The first sink must not fail: its exceptions end the sweep. A sink among the others that raises is reported once, as
+    a message to the first, and gets no further events.
+    """
+
+    def __init__(self, first: EventSink, others: Sequence[EventSink]) -> None:
+        self._first, self._others = first, list(others)
+
+    def handle(self, event: Event) -> None:
+        self._first.handle(event)
+        for sink in list(self._others):
+            try:
+                sink.handle(event)
+            except Exception as error:  # a view of the sweep is not worth the sweep
+                self._others.remove(sink)
+                self._first.handle(Message(f"{type(sink).__name__} failed and gets no further events: {error}"))
+
+
+def reporter(sink: EventSink) -> Report:
+    """Return a function that sends a sentence to `sink` as a `Message`."""
+    return lambda text: sink.handle(Message(text))
 
 
 class Runner(Protocol):
-    """Gets trials done, in any order, and tells a monitor.
+    """Runs trials in any order and emits their events.
 
-    Returns when none is left, or when the sweep was asked to stop and what ran has saved itself.
+    Every attempt gives a `TrialStarted`, every attempt that failed and is repeated an `AttemptRetried`, and every trial
+    exactly one `TrialEnded` at its end. Trials that do not start, because the source no longer wants them or the sweep
+    was stopped, give no event.
     """
 
-    def __call__(self, trials: Trials, run_dir: Location, monitor: Monitor, work: Work, stop: StopSignal) -> None: ...
+    def __call__(self, trials: Trials, run_dir: Location, sink: EventSink, work: Work, stop: StopSignal) -> None:
+        """Return when no trial is left, or when `stop` was asked for and the running trials have saved themselves.
 
-
-class EventFanout(Progress):
-    """Tells the first, then the others. One of the others that fails is told of once and hears no more."""
-
-    def __init__(self, first: Progress, others: Sequence[Progress]) -> None:
-        self._first, self._others = first, list(others)
-
-    def begun(self, planned: int, kept: int, missing: int) -> None:
-        self._first.begun(planned, kept, missing)
-        self._tell(lambda other: other.begun(planned, kept, missing))
-
-    def stopped(self) -> None:
-        self._first.stopped()
-        self._tell(lambda other: other.stopped())
-
-    def said(self, sentence: str) -> None:
-        self._first.said(sentence)
-
-    def started(self, spec: TrialSpec) -> None:
-        self._first.started(spec)
-        self._tell(lambda other: other.started(spec))
-
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        self._first.epoch_done(spec, epoch, epochs, loss)
-        self._tell(lambda other: other.epoch_done(spec, epoch, epochs, loss))
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        self._first.retried(spec, result, decision)
-        self._tell(lambda other: other.retried(spec, result, decision))
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        self._first.ended(spec, result)
-        self._tell(lambda other: other.ended(spec, result))
-
-    def _tell(self, event: Callable[[Progress], None]) -> None:
-        for other in list(self._others):
-            try:
-                event(other)
-            except Exception as error:  # to be seen is not worth a sweep
-                self._others.remove(other)
-                self._first.said(f"{type(other).__name__} failed and hears no more: {error}")
+        Args:
+            trials: the trials, or a source that makes them as others end.
+            run_dir: the run's directory, passed to `work`.
+            sink: takes the events; called in this thread.
+            work: what a worker does with a trial.
+            stop: the request to stop.
+        Raises:
+            KeyboardInterrupt: `stop` was asked for twice, or trials took too long to save themselves.
+        """
+        ...

@@ -1,7 +1,8 @@
-"""Kinds of failures, and what is done about each.
+"""Kinds of failures, and what follows each.
 
-A failure of the trial itself is an answer: its attempt is over, and the same command tries it again. A failure of
-what it ran on is not: the trial is tried again in the same start, elsewhere or with more of the machine.
+A failure of the trial itself is an answer: its attempt is over, and only a new start of the driver tries it again. A
+failure of the machine or the storage is not: the trial is tried again in the same start, on another machine or with
+more resources.
 """
 
 from __future__ import annotations
@@ -18,40 +19,38 @@ FailureKind = Literal[
 
 
 @dataclass(frozen=True)
-class Policy:
+class FailurePolicy:
     """What follows a failure within one start of the driver.
 
     Attributes:
-        again: whether the trial is tried again.
-        counts: whether that uses up one of `faults.retries`, and counts for `faults.max_failures`.
-        wait_s: seconds before the first retry; doubled with each further one, up to `MOST_WAIT_S`.
-        more_room: whether the next attempt gets twice the share of a machine.
-        words: what happened, for people.
+        retry: whether the trial is tried again.
+        counts: whether the failure uses up one of `faults.retries` and counts for `faults.max_failures`.
+        wait_s: seconds before the first retry; doubled with each further one, up to `MAX_WAIT_S`.
+        more_resources: whether the next attempt gets twice the resources.
     """
 
-    again: bool
+    retry: bool
     counts: bool = True
     wait_s: float = 0.0
-    more_room: bool = False
-    words: str = ""
+    more_resources: bool = False
 
 
-MOST_WAIT_S = 120.0
-POLICIES: dict[FailureKind, Policy] = {
-    "error": Policy(again=False, words="an error in the trial"),
-    "diverged": Policy(again=False, words="the training diverged"),
-    "out_of_memory": Policy(again=True, more_room=True, words="out of memory"),
-    "worker_lost": Policy(again=True, wait_s=0.5, words="its worker was lost"),
-    "node_lost": Policy(again=True, wait_s=1.0, words="its machine was lost"),
-    "node_unfit": Policy(again=True, counts=False, wait_s=5.0, words="its machine cannot run it"),
-    "hung": Policy(again=True, wait_s=1.0, words="it made no progress"),
-    "storage": Policy(again=True, wait_s=15.0, words="its files could not be written"),
-    "preempted": Policy(again=True, counts=False, wait_s=1.0, words="its machine was told to stop"),
+MAX_WAIT_S = 120.0
+POLICIES: dict[FailureKind, FailurePolicy] = {
+    "error": FailurePolicy(retry=False),
+    "diverged": FailurePolicy(retry=False),
+    "out_of_memory": FailurePolicy(retry=True, more_resources=True),
+    "worker_lost": FailurePolicy(retry=True, wait_s=0.5),
+    "node_lost": FailurePolicy(retry=True, wait_s=1.0),
+    "node_unfit": FailurePolicy(retry=True, counts=False, wait_s=5.0),
+    "hung": FailurePolicy(retry=True, wait_s=1.0),
+    "storage": FailurePolicy(retry=True, wait_s=15.0),
+    "preempted": FailurePolicy(retry=True, counts=False, wait_s=1.0),
 }
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """What kind of failure an exception in a trial is."""
+    """Return the kind of failure that an exception in a trial is; its causes are searched, too."""
     for cause in _causes(error):
         if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
             return "out_of_memory"
@@ -70,12 +69,12 @@ def _causes(error: BaseException | None) -> list[BaseException]:
     return found
 
 
-def kind_of_loss(words: str) -> FailureKind:
-    """What kind of loss the scheduler's words on a dead worker tell of."""
-    lower = words.lower()
+def kind_of_loss(message: str) -> FailureKind:
+    """Return the kind of loss that the scheduler's message about a dead worker describes."""
+    lower = message.lower()
     if "out of memory" in lower or "running low on memory" in lower or "outofmemoryerror" in lower:
         return "out_of_memory"
-    if "modulenotfounderror" in lower or "can't get attribute" in lower:  # it has no such code
+    if "modulenotfounderror" in lower or "can't get attribute" in lower:  # the machine lacks the code
         return "node_unfit"
     if "node has died" in lower or "node was terminated" in lower or "node is dead" in lower or "owner's node" in lower:
         return "node_lost"
@@ -83,5 +82,5 @@ def kind_of_loss(words: str) -> FailureKind:
 
 
 def wait_s(kind: FailureKind, earlier: int) -> float:
-    """Seconds before the next attempt when `earlier` ones have been retried already."""
-    return min(POLICIES[kind].wait_s * 2**earlier, MOST_WAIT_S)
+    """Return the seconds before the next attempt when `earlier` ones have been retried already."""
+    return min(POLICIES[kind].wait_s * 2**earlier, MAX_WAIT_S)

@@ -1,4 +1,4 @@
-"""One trial after the other in this process: for debugging, for tests, and where Ray cannot run."""
+"""The runner without Ray: one trial after the other in this process, for debugging, tests and small machines."""
 
 from __future__ import annotations
 
@@ -10,27 +10,35 @@ from dataclasses import dataclass
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.runners.events import Monitor, Work
+from fcdd_sweep.runners.events import (
+    AttemptRetried,
+    EpochDone,
+    EventSink,
+    TrialEnded,
+    TrialStarted,
+    ValidationMeasured,
+    Work,
+)
 from fcdd_sweep.runners.queue import JobQueue, Trials, TrialSource, no_failure_limit, retry_text
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.training.result import EpochRecord
 
-_NAP_S = 0.1
+_WAIT_FOR_RETRY_S = 0.1
 
 
 @dataclass(frozen=True)
-class _Passing:
-    """Passes a trial's epochs on to the driver's monitor."""
+class _EventObserver:
+    """A trial's observer that turns its epochs into events."""
 
     spec: TrialSpec
-    monitor: Monitor
+    sink: EventSink
     stop: StopSignal
     source: TrialSource
 
     def epoch_done(self, record: EpochRecord, epochs: int) -> None:
-        self.monitor.epoch_done(self.spec, record.epoch, epochs, record.loss)
+        self.sink.handle(EpochDone(self.spec, record.epoch, epochs, record.loss))
         if not math.isnan(record.validation_image_auroc):
-            self.monitor.measured(self.spec, {record.epoch: record.validation_image_auroc})
+            self.sink.handle(ValidationMeasured(self.spec, {record.epoch: record.validation_image_auroc}))
 
     def stop_asked(self) -> bool:
         return self.stop.asked or self.source.unwanted(self.spec.trial_id)
@@ -38,24 +46,29 @@ class _Passing:
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """See `runners.events.Runner`. A trial that hangs, hangs all: there is nobody to watch it."""
+    """A `Runner` that works in this process. A trial that hangs blocks the sweep: nothing watches it.
+
+    Attributes:
+        faults: how often a trial is tried again.
+        failures_left: see `JobQueue`.
+    """
 
     faults: Faults
     failures_left: Callable[[str], float] = no_failure_limit
 
-    def __call__(self, trials: Trials, run_dir: Location, monitor: Monitor, work: Work, stop: StopSignal) -> None:
+    def __call__(self, trials: Trials, run_dir: Location, sink: EventSink, work: Work, stop: StopSignal) -> None:
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
         queue.source.begin(slots=1)
         with stop.listening():
             while not queue.empty and not stop.asked:
                 job = queue.next()
                 if job is None:
-                    time.sleep(_NAP_S)  # a retry waits
+                    time.sleep(_WAIT_FOR_RETRY_S)
                     continue
-                monitor.started(job.spec)
-                result = work(job.spec, run_dir, _Passing(job.spec, monitor, stop, queue.source))
-                again = queue.ended(result)
-                if again is not None:
-                    monitor.retried(job.spec, result, retry_text(again, job))
+                sink.handle(TrialStarted(job.spec))
+                result = work(job.spec, run_dir, _EventObserver(job.spec, sink, stop, queue.source))
+                retry = queue.ended(result)
+                if retry is not None:
+                    sink.handle(AttemptRetried(job.spec, result, retry_text(retry, job)))
                 else:
-                    monitor.ended(job.spec, result)
+                    sink.handle(TrialEnded(job.spec, result))

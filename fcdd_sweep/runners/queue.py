@@ -1,4 +1,7 @@
-"""Where the trials of a runner come from: all known at once, or some only when others are done."""
+"""The queue of a runner: which trial runs next, and what follows the result of an attempt.
+
+Trials come from a source: a sweep knows all of them at once, a search makes some only when others have ended.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +18,37 @@ from fcdd_sweep.runners.trial_result import TrialResult
 
 
 class TrialSource(Protocol):
-    """Gives trials as long as there are any; hears of their ends through the runner's monitor."""
+    """Supplies trials as long as there are any; learns of their ends from the events of the sweep."""
 
     @property
     def examples(self) -> Sequence[TrialSpec]:
-        """Trials that ask of a machine what all of them ask; they may be among those that are given."""
+        """Trials that together need of a machine what all trials need; they may be supplied later, too."""
         ...
 
     def begin(self, slots: int) -> None:
-        """Called once, before anything is given: so many trials run at once."""
+        """Prepare to supply trials, of which `slots` run at once. Called once, before `more`."""
 
     def more(self) -> Sequence[TrialSpec]:
-        """Trials that may start now, each given once. None of them while nothing runs means: there will be no more."""
+        """Return trials that may start now, each once. An empty answer while none runs means that all have ended."""
         ...
 
     def unwanted(self, trial_id: str) -> bool:
-        """Whether a trial that was given need not start any more, or may stop where it is."""
+        """Return whether a trial that was supplied need not start, or may stop where it is."""
         ...
 
 
 class FixedTrials:
-    """Trials that are all known from the start."""
+    """A source of trials that are all known from the start."""
 
     def __init__(self, specs: Sequence[TrialSpec]) -> None:
-        self.examples = self._left = tuple(specs)
+        self.examples = self._remaining = tuple(specs)
 
     def begin(self, slots: int) -> None:
-        """It makes no difference."""
+        """Do nothing: the number of slots does not matter."""
 
     def more(self) -> Sequence[TrialSpec]:
-        given, self._left = self._left, ()
-        return given
+        supplied, self._remaining = self._remaining, ()
+        return supplied
 
     def unwanted(self, trial_id: str) -> bool:
         return False
@@ -58,8 +61,8 @@ def source_of(trials: Trials) -> TrialSource:
     return FixedTrials(trials) if isinstance(trials, Sequence) else trials
 
 
-_MOST_UNCOUNTED = 100
-"""Retries that use up none of `faults.retries`, such as preemptions; a machine that only preempts must end some day."""
+_MAX_UNCOUNTED = 100
+"""Retries that use up none of `faults.retries`, such as preemptions: a machine that only preempts must end some day."""
 
 
 @dataclass(frozen=True)
@@ -68,29 +71,29 @@ class Job:
 
     Attributes:
         spec: the trial.
-        room: how many shares of a machine it gets, 1 unless earlier attempts ran out of memory.
+        shares: multiple of a trial's usual resources, 1 unless earlier attempts ran out of memory.
         counted, uncounted: retries so far that use up, or do not use up, `faults.retries`.
-        not_before: earliest start on the queue's clock.
+        not_before: earliest start on the queue's clock, in seconds.
     """
 
     spec: TrialSpec
-    room: int = 1
+    shares: int = 1
     counted: int = 0
     uncounted: int = 0
     not_before: float = 0.0
 
 
 def no_failure_limit(trial_id: str) -> float:
-    """A trial may fail as often as it likes."""
+    """Return infinity: a trial may fail without limit."""
     return math.inf
 
 
 class JobQueue:
-    """Gives jobs out and decides what follows their results.
+    """Supplies jobs and decides what follows their results.
 
     Attributes:
         source: where trials come from.
-        stopped: nothing more is given out; what is out may end.
+        stopped: no further job starts; running ones may end.
     """
 
     def __init__(
@@ -100,71 +103,77 @@ class JobQueue:
         clock: Callable[[], float] = time.monotonic,
         failures_left: Callable[[str], float] = no_failure_limit,
     ) -> None:
-        """`failures_left` tells by trial id how often it may still fail, over all starts of the driver."""
+        """
+        Args:
+            trials: the trials, or their source.
+            retries: how often a trial is tried again after failures that count, see `faults.retries`.
+            clock: returns seconds.
+            failures_left: returns by trial id how often it may still fail, over all starts of the driver.
+        """
         self.source = source_of(trials)
         self._retries, self._clock, self._failures_left = retries, clock, failures_left
         self._fresh: deque[Job] = deque()
-        self._again: list[Job] = []
-        self._out: dict[str, Job] = {}
+        self._to_retry: list[Job] = []
+        self._running: dict[str, Job] = {}
         self.stopped = False
 
     @property
     def empty(self) -> bool:
-        """Nothing is out, and nothing will be given out any more."""
-        return not self._out and (self.stopped or not self._anything_waits())
+        """Whether no job runs and none will start."""
+        return not self._running and (self.stopped or not self._any_waiting())
 
-    def _anything_waits(self) -> bool:
-        """Forget what is no longer wanted, and ask for more when all that was fresh is out."""
-        self._again = [job for job in self._again if not self.source.unwanted(job.spec.trial_id)]
+    def _any_waiting(self) -> bool:
+        """Drop unwanted jobs, and ask the source for more when all fresh ones have started."""
+        self._to_retry = [job for job in self._to_retry if not self.source.unwanted(job.spec.trial_id)]
         while self._fresh and self.source.unwanted(self._fresh[0].spec.trial_id):
             self._fresh.popleft()
         if not self._fresh:
             self._fresh.extend(Job(spec) for spec in self.source.more())
-        return bool(self._fresh or self._again)
+        return bool(self._fresh or self._to_retry)
 
     @property
-    def anything_out(self) -> bool:
-        return bool(self._out)
+    def any_running(self) -> bool:
+        return bool(self._running)
 
     def next(self) -> Job | None:
-        """A job that may start now."""
-        if self.stopped or not self._anything_waits():
+        """Return a job that may start now, or None."""
+        if self.stopped or not self._any_waiting():
             return None
-        job = self._due() or (self._fresh.popleft() if self._fresh else None)
+        job = self._due_retry() or (self._fresh.popleft() if self._fresh else None)
         if job is not None:
-            self._out[job.spec.trial_id] = job
+            self._running[job.spec.trial_id] = job
         return job
 
-    def _due(self) -> Job | None:
-        """A retry whose wait is over; retries of a big sweep do not wait for all that is fresh."""
-        due = [job for job in self._again if job.not_before <= self._clock()]
+    def _due_retry(self) -> Job | None:
+        """Return a retry whose wait is over; in a large sweep, retries do not wait for all fresh jobs."""
+        due = [job for job in self._to_retry if job.not_before <= self._clock()]
         if not due:
             return None
         job = min(due, key=lambda job: job.not_before)
-        self._again.remove(job)
+        self._to_retry.remove(job)
         return job
 
     def ended(self, result: TrialResult) -> Job | None:
-        """Take a result in; gives the next attempt's job where there will be one."""
-        job = self._out.pop(result.trial_id)
-        again = None if result.kind is None else self._retry(job, result)
-        if again is not None:
-            self._again.append(again)
-        return again
+        """Record the result of a running job, and return the job of the next attempt if there is one."""
+        job = self._running.pop(result.trial_id)
+        retry = None if result.kind is None else self._retry(job, result)
+        if retry is not None:
+            self._to_retry.append(retry)
+        return retry
 
     def _retry(self, job: Job, result: TrialResult) -> Job | None:
         assert result.kind is not None
         policy = POLICIES[result.kind]
-        if policy.counts:
-            spent = job.counted >= self._retries or self._failures_left(job.spec.trial_id) <= 1  # this one counted
+        if policy.counts:  # `failures_left` does not know of this failure yet
+            spent = job.counted >= self._retries or self._failures_left(job.spec.trial_id) <= 1
         else:
-            spent = job.uncounted >= _MOST_UNCOUNTED
-        if not policy.again or spent:
+            spent = job.uncounted >= _MAX_UNCOUNTED
+        if not policy.retry or spent:
             return None
         earlier = job.counted if policy.counts else 0
         return Job(
             job.spec,
-            room=job.room * 2 if policy.more_room else job.room,
+            shares=job.shares * 2 if policy.more_resources else job.shares,
             counted=job.counted + policy.counts,
             uncounted=job.uncounted + (not policy.counts),
             not_before=self._clock() + wait_s(result.kind, earlier),
@@ -174,6 +183,6 @@ class JobQueue:
         self.stopped = True
 
 
-def retry_text(again: Job, job: Job) -> str:
-    """What will be done, for people."""
-    return f"it is tried again with {again.room} shares of a machine" if again.room != job.room else "it is tried again"
+def retry_text(retry: Job, job: Job) -> str:
+    """Return the decision on an attempt that is repeated, for the user."""
+    return f"retrying with {retry.shares} times the resources" if retry.shares != job.shares else "retrying"

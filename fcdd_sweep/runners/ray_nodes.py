@@ -1,4 +1,4 @@
-"""The machines of a cluster: all are looked at before the first trial, and those that join later when they come."""
+"""The machines of a cluster: all are checked before the first trial, and later ones when they join."""
 
 from __future__ import annotations
 
@@ -13,151 +13,150 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fcdd_sweep.config.errors import InputError, Problem, short_error
+from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, remove_tree
-from fcdd_sweep.runners.events import Monitor, Work
+from fcdd_sweep.runners.events import Report, Work
 from fcdd_sweep.runners.node_check import (
-    DATA_MOST_S,
+    MAX_DATA_S,
     NodeRequirements,
     WithNodeCheck,
-    cache_entries_of,
-    data_key,
     problem_lines,
+    transferable_data,
 )
-from fcdd_sweep.runners.ray_resources import Shares
-from fcdd_sweep.runners.trial_data import fingerprint_of, versions
+from fcdd_sweep.runners.ray_resources import TrialResources
+from fcdd_sweep.runners.trial_data import data_key, fingerprint_of, versions
 
-_MARKS = ".machines"
-_NOTICED_S = 30.0
-"""Ray calls a machine dead after 15 s without an answer."""
-_PART_BYTES = 2**26
-_LOOK_EVERY_S = 3.0
-NOTHING_WORKS_S = 600.0
-"""How long to wait for a machine that can run trials when those that are there cannot."""
+_MARKS_DIR = ".machines"
+_DEATH_NOTICED_S = 30.0
+"""Ray declares a machine dead after 15 s without an answer."""
+_CHUNK_BYTES = 2**26
+_LIST_EVERY_S = 3.0
+NO_USABLE_NODE_S = 600.0
+"""How long to wait for a machine that can run trials when the present ones cannot."""
 
 
-class Machines:
-    """The one machine of a Ray of our own, which is the driver's: there is nothing to look at.
+class Nodes:
+    """The single machine of a Ray that the sweep started itself: it is the driver's, and needs no check.
 
     Attributes:
-        others: whether a trial that cannot run on one machine may run on another.
-        unfit: what is wrong with machines that cannot run trials, by Ray's ids of nodes.
+        has_others: whether a trial that cannot run on one machine may run on another.
+        unfit: what is wrong with machines that cannot run trials, by Ray's node ids.
     """
 
-    others = False
+    has_others = False
 
     def __init__(self) -> None:
         self.unfit: dict[str, str] = {}
 
-    def checking(self, work: Work) -> Work:
-        """`work`, done on machines alone that are fit for it."""
+    def with_check(self, work: Work) -> Work:
+        """Return `work` in a form that machines refuse when they are unfit for it."""
         return work
 
-    def newcomers(self) -> list[str]:
-        """Sentences on machines that have joined."""
+    def check_new(self) -> list[str]:
+        """Return messages on machines that have joined."""
         return []
 
-    def rule_out(self, node: str, words: str) -> list[str]:
-        """No more trials for a machine; what is to be said, once."""
+    def rule_out(self, node: str, reason: str) -> list[str]:
+        """Give a machine no further trials; return what to report, nothing if it was ruled out before."""
         known = node in self.unfit
-        self.unfit.setdefault(node, words)
-        return [] if known else [f"no trials for a machine that cannot run them: {words}"]
+        self.unfit.setdefault(node, reason)
+        return [] if known else [f"a machine cannot run trials and gets none: {reason}"]
 
-    def works(self) -> None:
-        """A trial gave a sign of life."""
+    def trial_alive(self) -> None:
+        """Note that a trial gave a sign of life."""
 
-    def need_one(self) -> None:
-        """Raises an InputError when no machine has run a trial for long, and those that are there cannot."""
+    def require_usable(self) -> None:
+        """Raise an InputError when for long no machine has run a trial, and the present ones cannot."""
 
 
-class ClusterMachines(Machines):
-    """Machines that come and go. Only those that have room for a trial count."""
+class ClusterNodes(Nodes):
+    """Machines that join and leave. Only machines with the resources for a trial count."""
 
-    others = True
+    has_others = True
 
-    def __init__(self, expected: NodeRequirements, specs: Sequence[TrialSpec], shares: Shares) -> None:
+    def __init__(self, required: NodeRequirements, specs: Sequence[TrialSpec], resources: TrialResources) -> None:
         super().__init__()
-        self._expected, self._shares = expected, shares
+        self._required, self._resources = required, resources
         self._specs = tuple({data_key(spec): spec for spec in specs}.values())
-        self._asked: dict[str, str] = {}
-        self._open: dict[ray.ObjectRef, str] = {}
-        self._looked = self._worked = time.monotonic()
+        self._hosts: dict[str, str] = {}
+        self._checks: dict[ray.ObjectRef, str] = {}
+        self._listed = self._last_alive = time.monotonic()
 
-    def checking(self, work: Work) -> Work:
-        return WithNodeCheck(work, self._expected)
+    def with_check(self, work: Work) -> Work:
+        return WithNodeCheck(work, self._required)
 
     def check_all(self) -> list[str]:
-        """Ask every machine, all at once; data is decoded there, once, while we wait. Gives their names.
+        """Check all machines at once and return their names; each decodes its data meanwhile.
 
         Raises:
-            InputError: what is wrong with which machine, all of it.
+            InputError: all problems of all machines.
         """
-        self._ask()
+        self._start_checks()
         problems = [
-            problem for answer, node in self._open.items() for problem in self._answer(node, answer, _NOTICED_S)
+            problem for check, node in self._checks.items() for problem in self._problems(node, check, _DEATH_NOTICED_S)
         ]
-        self._open.clear()
+        self._checks.clear()
         if problems:
             raise InputError(problems)
-        return sorted(self._asked.values())
+        return sorted(self._hosts.values())
 
-    def newcomers(self) -> list[str]:
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+    def check_new(self) -> list[str]:
+        if time.monotonic() - self._listed < _LIST_EVERY_S:
             return []
-        self._looked = time.monotonic()
-        said = [f"a machine has joined: {host}" for host in self._ask()]
-        ready, _ = ray.wait(list(self._open), num_returns=len(self._open), timeout=0) if self._open else ([], [])
-        for answer in ready:
-            node = self._open.pop(answer)
-            if problems := self._answer(node, answer):
-                said += self.rule_out(node, problem_lines(problems))
-        return said
+        self._listed = time.monotonic()
+        messages = [f"a machine has joined: {host}" for host in self._start_checks()]
+        ended, _ = ray.wait(list(self._checks), num_returns=len(self._checks), timeout=0) if self._checks else ([], [])
+        for check in ended:
+            node = self._checks.pop(check)
+            if problems := self._problems(node, check):
+                messages += self.rule_out(node, problem_lines(problems))
+        return messages
 
-    def works(self) -> None:
-        self._worked = time.monotonic()
+    def trial_alive(self) -> None:
+        self._last_alive = time.monotonic()
 
-    def need_one(self) -> None:
-        if self.unfit and time.monotonic() - self._worked > NOTHING_WORKS_S:
-            there = self._there()
-            if unfit := [words for node, words in self.unfit.items() if node in there]:
-                raise InputError(Problem("--address", f"no machine of the cluster runs trials: {'; '.join(unfit)}"))
-            self.works()  # they are gone: others may come
+    def require_usable(self) -> None:
+        if self.unfit and time.monotonic() - self._last_alive > NO_USABLE_NODE_S:
+            present = self._present()
+            if reasons := [reason for node, reason in self.unfit.items() if node in present]:
+                raise InputError(Problem("--address", f"no machine of the cluster runs trials: {'; '.join(reasons)}"))
+            self.trial_alive()  # the unfit machines have left: wait for others
 
-    def _there(self) -> dict[str, str]:
-        """Names of the machines that have room for trials, by Ray's ids of nodes."""
+    def _present(self) -> dict[str, str]:
+        """Return names of the machines with resources for trials, by Ray's node ids."""
         return {
             node["NodeID"]: node["NodeManagerHostname"]
             for node in ray.nodes()
-            if node["Alive"] and self._shares.may_run_on(node["Resources"])
+            if node["Alive"] and self._resources.fit_on(node["Resources"])
         }
 
-    def _ask(self) -> list[str]:
-        """Ask the machines that were not asked yet; gives their names."""
-        new = {node: host for node, host in self._there().items() if node not in self._asked}
+    def _start_checks(self) -> list[str]:
+        """Start checks on the machines that have had none, and return their names."""
+        new = {node: host for node, host in self._present().items() if node not in self._hosts}
         for node in new:
-            there = NodeAffinitySchedulingStrategy(node, soft=False)
-            asked = _look.options(num_cpus=0, scheduling_strategy=there).remote(self._expected, self._specs)
-            self._open[asked] = node
-        self._asked |= new
+            on_node = NodeAffinitySchedulingStrategy(node, soft=False)
+            check = _check_node.options(num_cpus=0, scheduling_strategy=on_node).remote(self._required, self._specs)
+            self._checks[check] = node
+        self._hosts |= new
         return sorted(new.values())
 
-    def _answer(self, node: str, answer: ray.ObjectRef, noticed_s: float = 0.0) -> list[Problem]:
-        """What is wrong with a machine; nothing with one that is found dead within `noticed_s`."""
+    def _problems(self, node: str, check: ray.ObjectRef, noticed_s: float = 0.0) -> list[Problem]:
+        """Return what a check found; nothing for a machine that turns out dead within `noticed_s`."""
         try:
-            problems: list[Problem] = ray.get(answer, timeout=DATA_MOST_S)
+            problems: list[Problem] = ray.get(check, timeout=MAX_DATA_S)
         except (ray.exceptions.RayError, TimeoutError) as error:
-            if _gone(node, noticed_s):
-                del self._asked[node]
+            if _has_died(node, noticed_s):
+                del self._hosts[node]
                 return []
-            what = f"the machine did not answer ({short_error(error, keep_end=True)})"
-            return [Problem(self._asked[node], what, "", "See docs/clusters.md")]
+            what = f"the machine did not answer ({' '.join(str(error).split())[-300:]})"
+            return [Problem(self._hosts[node], what, "", "See docs/clusters.md")]
         return problems
 
 
-def _gone(node: str, noticed_s: float) -> bool:
-    """Whether a machine has died, which Ray may take a while to see."""
+def _has_died(node: str, noticed_s: float) -> bool:
+    """Return whether a machine has died; Ray may take up to `noticed_s` to notice."""
     until = time.monotonic() + noticed_s
     while any(each["NodeID"] == node and each["Alive"] for each in ray.nodes()):
         if time.monotonic() > until:
@@ -167,35 +166,35 @@ def _gone(node: str, noticed_s: float) -> bool:
 
 
 @contextlib.contextmanager
-def checked_machines(
-    run_dir: Location, specs: Sequence[TrialSpec], shares: Shares, monitor: Monitor, *, clustered: bool
-) -> Iterator[Machines]:
-    """The machines that trials will run on, all of them looked at if they are those of a cluster.
+def checked_nodes(
+    run_dir: Location, specs: Sequence[TrialSpec], resources: TrialResources, report: Report, *, on_cluster: bool
+) -> Iterator[Nodes]:
+    """Yield the machines that trials will run on; those of a cluster are checked first.
 
     Raises:
-        InputError: see `ClusterMachines.check_all`.
+        InputError: see `ClusterNodes.check_all`.
     """
-    if not clustered:
-        yield Machines()
+    if not on_cluster:
+        yield Nodes()
         return
-    mark = run_dir / _MARKS / secrets.token_hex(8)
+    mark = run_dir / _MARKS_DIR / secrets.token_hex(8)
     remove_tree(mark.parent)  # of a driver that was killed
-    files.write_text(mark, "as long as this file is here, a driver works on the run\n")
+    files.write_text(mark, "a driver works on this run as long as this file exists\n")
     try:
-        data = {data_key(spec): fingerprint_of(spec) for spec in specs}
-        bring = FromDriver(ray.get_runtime_context().get_node_id())
-        expected = NodeRequirements(versions(), mark, data, cache_entries_of(specs), bring)
-        machines = ClusterMachines(expected, specs, shares)
-        monitor.said("looking at the machines of the cluster: code, results' folder, data")
-        monitor.said(f"machines: {', '.join(machines.check_all()) or 'none yet'}")
-        yield machines
+        fingerprints = {data_key(spec): fingerprint_of(spec) for spec in specs}
+        read = DriverFileReader(ray.get_runtime_context().get_node_id())
+        required = NodeRequirements(versions(), mark, fingerprints, transferable_data(specs), read)
+        nodes = ClusterNodes(required, specs, resources)
+        report("checking the machines of the cluster: code, run directory, data")
+        report(f"machines: {', '.join(nodes.check_all()) or 'none yet'}")
+        yield nodes
     finally:
         remove_tree(mark.parent)
 
 
 @dataclass(frozen=True)
-class FromDriver:
-    """Files of the driver's machine, part by part through Ray: nothing is sent that no machine asks for.
+class DriverFileReader:
+    """A `FileReader` through Ray, chunk by chunk: nothing is sent that no machine asks for.
 
     Attributes:
         node: Ray's id of the driver's machine.
@@ -204,25 +203,25 @@ class FromDriver:
     node: str
 
     def __call__(self, path: Path, size: int) -> Iterator[bytes]:
-        there = NodeAffinitySchedulingStrategy(self.node, soft=False)
-        asked: deque[ray.ObjectRef] = deque()
-        for start in range(0, size, _PART_BYTES):
-            asked.append(_part.options(num_cpus=0, scheduling_strategy=there).remote(path, start))
-            if len(asked) > 1:  # the next part is on its way while one is written
-                yield ray.get(asked.popleft())
-        while asked:
-            yield ray.get(asked.popleft())
+        on_driver = NodeAffinitySchedulingStrategy(self.node, soft=False)
+        requested: deque[ray.ObjectRef] = deque()
+        for start in range(0, size, _CHUNK_BYTES):
+            requested.append(_read_chunk.options(num_cpus=0, scheduling_strategy=on_driver).remote(path, start))
+            if len(requested) > 1:  # the next chunk travels while one is written
+                yield ray.get(requested.popleft())
+        while requested:
+            yield ray.get(requested.popleft())
 
 
 @ray.remote
-def _part(path: Path, start: int) -> bytes:
-    """Runs on the driver's machine."""
+def _read_chunk(path: Path, start: int) -> bytes:
+    """Run on the driver's machine."""
     with path.open("rb") as file:
         file.seek(start)
-        return file.read(_PART_BYTES)
+        return file.read(_CHUNK_BYTES)
 
 
 @ray.remote(max_retries=0)
-def _look(expected: NodeRequirements, specs: tuple[TrialSpec, ...]) -> list[Problem]:
-    """Runs on the machine that is asked."""
-    return expected.problems_here(specs)
+def _check_node(required: NodeRequirements, specs: tuple[TrialSpec, ...]) -> list[Problem]:
+    """Run on the machine that is checked."""
+    return required.problems_here(specs)

@@ -1,4 +1,4 @@
-"""Trials on Ray Tune, which places them, gives them resources, and reports their epochs."""
+"""The runner on Ray Tune, which places trials, gives them resources, and reports their epochs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fcdd_sweep.config.fields import seconds
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.runners.events import Monitor, Work
+from fcdd_sweep.runners.events import EventSink, Work, reporter
 from fcdd_sweep.runners.queue import JobQueue, Trials, no_failure_limit
 from fcdd_sweep.runners.ray_session import connected
 from fcdd_sweep.runners.stop_signal import StopSignal
@@ -19,82 +19,91 @@ from fcdd_sweep.runners.stop_signal import StopSignal
 if TYPE_CHECKING:
     from ray import tune
 
-    from fcdd_sweep.runners.ray_driver import JobSearcher, Listener
-    from fcdd_sweep.runners.ray_resources import Shares
+    from fcdd_sweep.runners.ray_driver import JobSearcher, TuneListener
+    from fcdd_sweep.runners.ray_resources import TrialResources
     from fcdd_sweep.runners.ray_worker import WorkerSettings
 
 
-WAVE = 1000
-"""Jobs that one Tuner is given."""
-_PENDING, _MOST_PENDING = 32, 64
-"""Jobs that wait for a machine, at least on a cluster, which grows by what waits, and at most."""
-_TELLINGS_A_S = 50.0
-"""Tellings that the driver hears in a second at most, all running trials together."""
-_GRACE_S = 60.0
-"""How long running trials have to save themselves when the sweep is to end."""
+WAVE_JOBS = 1000
+"""Jobs that one Tuner gets."""
+_MIN_PENDING, _MAX_PENDING = 32, 64
+"""Jobs that wait for a machine: at least on a cluster, which grows with what waits, and at most."""
+_REPORTS_PER_S = 50.0
+"""Reports that the driver receives at most, all running trials together."""
+_STOP_S = 60.0
+"""Seconds that running trials have to save themselves when the sweep stops."""
 
 
 @dataclass(frozen=True)
-class TuneRunner:
-    """See `runners.events.Runner`.
+class RayRunner:
+    """A `Runner` on Ray Tune.
 
     Attributes:
         resources: what a trial gets.
-        faults: how often a trial that was lost is tried again, and when it counts as hung.
-        address: of a Ray cluster; None for a Ray of our own on this machine.
-        wave: jobs that one Tuner is given.
+        faults: how often a lost trial is tried again, and when it counts as hung.
+        address: of a Ray cluster; None starts a Ray on this machine that ends with the sweep.
+        wave_jobs: jobs that one Tuner gets.
         failures_left: see `JobQueue`.
     """
 
     resources: Resources
     faults: Faults = field(default_factory=Faults)
     address: str | None = None
-    wave: int = WAVE
+    wave_jobs: int = WAVE_JOBS
     failures_left: Callable[[str], float] = no_failure_limit
 
-    def __call__(self, trials: Trials, run_dir: Location, monitor: Monitor, work: Work, stop: StopSignal) -> None:
-        """Raises:
-        InputError: no machine has as many CPU cores as one trial asks for, or no GPU where one is asked for; machines
-            of a cluster that cannot run trials, before the first, or later when no others are left.
-        KeyboardInterrupt: trials took too long to save themselves; workers are gone by then.
+    def __call__(self, trials: Trials, run_dir: Location, sink: EventSink, work: Work, stop: StopSignal) -> None:
+        """Run the trials.
+
+        Raises:
+            InputError: no machine has as many CPU cores as a trial asks for, or a GPU where one is asked for; machines
+                of a cluster cannot run trials, before the first one, or later when no others are left.
+            KeyboardInterrupt: trials took too long to save themselves; their workers are gone.
         """
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
-        examples = queue.source.examples
         with connected(self.address, stop) as scratch:
-            from fcdd_sweep.runners.ray_driver import JobSearcher, Listener, Wave
-            from fcdd_sweep.runners.ray_nodes import checked_machines
-            from fcdd_sweep.runners.ray_resources import Shares
-            from fcdd_sweep.runners.ray_worker import WorkerSettings
+            # imported here because Ray reads its environment, which `connected` sets, when it is first imported
+            from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
+            from fcdd_sweep.runners.ray_nodes import checked_nodes
+            from fcdd_sweep.runners.ray_resources import TrialResources
 
-            clustered = self.address is not None
+            examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
-            shares = Shares.of_cluster(self.resources, threads, may_grow=clustered)
-            queue.source.begin(shares.slots)
-            least = _PENDING if clustered else 1
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(max(shares.slots, least), _MOST_PENDING))
-            tell_every_s = max(1.0, shares.slots / _TELLINGS_A_S)
-            still_after_s = seconds(self.faults.progress_timeout)
-            silent_after_s = still_after_s + 10 * tell_every_s
-            with checked_machines(run_dir, examples, shares, monitor, clustered=clustered) as machines:
-                hide_gpus = clustered and not shares.trials_per_gpu
-                orders = WorkerSettings(
-                    run_dir, machines.checking(work), tell_every_s, still_after_s, hide_gpus=hide_gpus
-                )
+            resources = TrialResources.of_cluster(self.resources, threads, may_grow=on_cluster)
+            queue.source.begin(resources.slots)
+            pending = max(resources.slots, _MIN_PENDING if on_cluster else 1)
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(pending, _MAX_PENDING))
+            with checked_nodes(run_dir, examples, resources, reporter(sink), on_cluster=on_cluster) as nodes:
+                settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
+                patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
                 while not queue.empty:
-                    wave = Wave(queue, self.wave, machines)
-                    listener = Listener(wave, monitor, stop, silent_after_s=silent_after_s, grace_s=_GRACE_S)
-                    _tuner(orders, JobSearcher(wave, stop), listener, shares, scratch).fit()
+                    wave = Wave(queue, self.wave_jobs, nodes)
+                    listener = TuneListener(wave, sink, stop, patience)
+                    _tuner(settings, JobSearcher(wave, stop), listener, resources, scratch).fit()
+
+    def _worker_settings(self, run_dir: Location, work: Work, resources: TrialResources) -> WorkerSettings:
+        from fcdd_sweep.runners.ray_worker import WorkerSettings
+
+        return WorkerSettings(
+            run_dir,
+            work,
+            report_every_s=max(1.0, resources.slots / _REPORTS_PER_S),
+            stalled_after_s=seconds(self.faults.progress_timeout),
+            hide_gpus=self.address is not None and not resources.trials_per_gpu,
+        )
 
 
-def _tuner(orders: WorkerSettings, jobs: JobSearcher, listener: Listener, shares: Shares, scratch: Path) -> tune.Tuner:
+def _tuner(
+    settings: WorkerSettings, jobs: JobSearcher, listener: TuneListener, resources: TrialResources, scratch: Path
+) -> tune.Tuner:
     from ray import tune
 
     from fcdd_sweep.runners.ray_worker import Worker
 
     return tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(Worker, orders=orders),
-            lambda config: shares.placement(config["room"], config["avoided"]),
+            tune.with_parameters(Worker, settings=settings),
+            lambda config: resources.placement(config["shares"], config["avoided"]),
         ),
         tune_config=tune.TuneConfig(
             search_alg=jobs,

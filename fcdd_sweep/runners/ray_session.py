@@ -1,4 +1,4 @@
-"""A folder of this process for Ray and Tune; what killed processes left of theirs on this machine goes away."""
+"""A Ray for the time of one sweep: scratch folder, environment, connection, and the end of all of them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.stop_signal import StopSignal, undisturbed
 
 _PREFIX = "fcdd-ray-"
-_HELD = "held"
-"""Locked as long as the folder's process lives, however it ends."""
+_LOCK = "held"
+"""Locked as long as the folder's process lives, however it ends.
+
+By `flock` and not by `filelock`: the file must be locked before it gets its name, or another process could find it
+unlocked and remove the folder, and `filelock` opens files by name only."""
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """An empty folder but for its lock; short, since Ray puts sockets into it."""
-    _remove_left_behind()
+    """Yield a folder that is empty but for its lock, and remove it and what killed processes left.
+
+    Its path is short because Ray puts sockets into it, whose paths are limited.
+    """
+    _remove_stale()
     scratch = Path(tempfile.mkdtemp(prefix=_PREFIX))
     made = scratch / "new"
-    with made.open("wb") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        made.rename(scratch / _HELD)  # nobody finds it unlocked
+    with made.open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made.rename(scratch / _LOCK)
         try:
             yield scratch
         finally:
@@ -37,11 +43,11 @@ def scratch_folder() -> Iterator[Path]:
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _remove_left_behind() -> None:
-    for held in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_HELD}"):
-        with contextlib.suppress(OSError), held.open("rb") as file:  # another user's, or one in use: neither is ours
+def _remove_stale() -> None:
+    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), lock.open("rb") as file:  # another user's folder, or one in use
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(held.parent, ignore_errors=True)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 _QUIET = {
@@ -57,24 +63,25 @@ _QUIET = {
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
 }
-"""No statistics sent, no folder changed, no logger of Tune's, Ctrl-C ours; snapshots that nobody reads are rare."""
+"""Send no statistics, change no directory, use no logger of Tune's, leave Ctrl-C to the sweep, and write snapshots
+rarely, since they are never read."""
 _TOKEN = secrets.token_hex(32)
-"""Password of our own Ray, kept out of the user's home folder. One a process: Ray's client remembers the first."""
+"""Password of the sweep's Ray, kept out of the user's home folder. One per process: Ray's client keeps the first."""
 
 
 @contextlib.contextmanager
 def connected(address: str | None, stop: StopSignal) -> Iterator[Path]:
-    """Ray, and a scratch folder for Tune on this machine; both are let go at the end.
+    """Connect to Ray, and yield a scratch folder for Tune on this machine; both end with the context.
 
     Args:
-        address: `auto` or HOST:PORT of a cluster's head; None for a Ray of our own, which ends with us.
-        stop: hears the signals that Ray would take for itself.
+        address: `auto` or HOST:PORT of a cluster's head; None starts a Ray on this machine.
+        stop: gets the signals that Ray would handle otherwise.
     Raises:
-        InputError: no cluster answers there.
+        InputError: no cluster answers at `address`.
     """
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if address is None else {}
     with scratch_folder() as scratch, _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
-        import ray
+        import ray  # only now: it reads the environment when it is first imported
 
         try:
             if address is None:
@@ -87,7 +94,7 @@ def connected(address: str | None, stop: StopSignal) -> Iterator[Path]:
                 )
             else:
                 _join(address)
-            with stop.listening():  # Ray has just set a handler of its own
+            with stop.listening():  # Ray has just set its own handler
                 yield scratch
         finally:
             with undisturbed():
@@ -101,13 +108,13 @@ def _join(address: str) -> None:
         raise InputError(
             Problem(
                 "--address",
-                f"found {address!r}, but a sweep is driven from a machine of the cluster: only the commands go there",
+                f"found {address!r}, but a sweep must run on a machine of the cluster",
                 "auto, HOST:PORT",
-                "Use the command line, which runs on the cluster's head then, see docs/clusters.md",
+                "Use the command line, which then runs on the head of the cluster, see docs/clusters.md",
             )
         )
     try:
-        answers(address)
+        check_answers(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
         reason = short_error(error)
@@ -121,8 +128,8 @@ def _join(address: str) -> None:
         ) from error
 
 
-def answers(address: str) -> None:
-    """Ray itself would wait for minutes for a head that is not there."""
+def check_answers(address: str) -> None:
+    """Raise an OSError when nothing listens at HOST:PORT; Ray would wait for minutes for a missing head."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         with socket.create_connection((host, int(port)), timeout=10.0):
@@ -131,7 +138,7 @@ def answers(address: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(*names: str) -> Iterator[None]:
-    """What Ray would log of a lost worker, the monitor and the ledger tell."""
+    """Silence loggers: what Ray would log of a lost worker, the display and the ledger report."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -145,7 +152,7 @@ def _quiet(*names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Sets variables; afterwards all of the environment is as before, whatever Ray added to it."""
+    """Set variables, then restore the whole environment, whatever Ray added to it."""
     before = dict(os.environ)
     os.environ.update(values)
     try:

@@ -1,8 +1,10 @@
+"""How an attempt at a trial ended: the value that workers return and that runners, ledger and search read."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.runners.failures import FailureKind
 
 
@@ -12,20 +14,20 @@ class TrialResult:
 
     Attributes:
         trial_id: the trial.
-        status: `done` when its files are whole, `failed`, or `stopped` when it was asked to.
-        attempt: which try this was, 1 for the first; 0 if none could be begun.
+        status: `done` when all files are written, `failed`, or `stopped` on request.
+        attempt: number of the attempt, from 1; 0 when none could be started.
         error: last line of the traceback; empty when done.
-        kind: what kind of failure it was; None when it was none.
-        traceback: of a failure.
-        host: machine that ran it; empty when nobody knows.
         image_auroc: over test images, of a finished trial; None when undefined or not tested.
-        validation_image_auroc: the same over validation images.
         data_fingerprint: of a finished trial.
-        wall_time_s, device: of a finished trial; None when nobody knows.
+        kind: kind of the failure; None when there was none.
+        traceback: of a failure.
+        host: machine that ran it; empty when unknown.
+        wall_time_s, device: of a finished trial; None when unknown.
+        validation_image_auroc: as `image_auroc`, over validation images.
     """
 
     trial_id: str
-    status: Literal["done", "failed", "stopped"]
+    status: TrialStatus
     attempt: int
     error: str = ""
     image_auroc: float | None = None
@@ -36,3 +38,10 @@ class TrialResult:
     wall_time_s: float | None = None
     device: str | None = None
     validation_image_auroc: float | None = None
+
+    @classmethod
+    def failure(
+        cls, trial_id: str, kind: FailureKind, error: str, traceback: str = "", host: str = "", attempt: int = 0
+    ) -> TrialResult:
+        """Return the result of an attempt that failed; `attempt` is 0 when its number is unknown."""
+        return cls(trial_id, TrialStatus.FAILED, attempt, error, kind=kind, traceback=traceback, host=host)

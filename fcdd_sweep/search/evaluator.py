@@ -1,4 +1,4 @@
-"""Judges configs: asks for them, gives out their trials, and tells the study of each when its trials are over."""
+"""Evaluation of configs: asks the study for them, supplies their trials, and gives the study each config's value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from fcdd_sweep.config.search_space import Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.runners.events import SearchObserver
+from fcdd_sweep.results.states import ConfigState, TrialStatus
+from fcdd_sweep.runners.events import EpochDone, Event, TrialEnded, ValidationMeasured
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.search.plan import SearchPlan
 from fcdd_sweep.search.pruning import CURVE_KEY, LearningCurves
@@ -27,7 +28,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class ConfigInFlight:
-    """A config in flight."""
+    """A config whose trials run."""
 
     entry: Entry
     specs: tuple[TrialSpec, ...]
@@ -38,18 +39,18 @@ class ConfigInFlight:
 
 
 @dataclass
-class _Ends:
-    """Trials that ended in this start without a result that counts, by id."""
+class _Ended:
+    """Trials that ended in this start without a result, by id."""
 
     failed: set[str] = field(default_factory=set)
-    left: set[str] = field(default_factory=set)
+    stopped: set[str] = field(default_factory=set)
 
 
-class ConfigEvaluator(SearchObserver):
-    """A `Source` of the trials that judge configs, which must also hear how they fare.
+class ConfigEvaluator:
+    """A `TrialSource` of the trials that evaluate configs, and the sink of their events.
 
-    The study and the trials' files are the truth: configs that an earlier start left running come first, and nothing is
-    asked anew for them.
+    The study and the trials' files are the truth: configs that an earlier start left running come first, and the study
+    is not asked for them again.
     """
 
     def __init__(
@@ -57,33 +58,34 @@ class ConfigEvaluator(SearchObserver):
         planned: SearchPlan,
         study: Study,
         ledger: Ledger,
-        told: Callable[[Entry], None],
+        on_change: Callable[[Entry], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             planned: the search.
             study: its study.
-            ledger: knows which trials are done.
-            told: hears of every config that the study was told of, or that was begun.
-            clock: seconds, for the budget of hours.
+            ledger: the run's trials.
+            on_change: called for every config that starts or ends.
+            clock: returns seconds, for the budget of hours.
         """
-        self._planned, self._study, self._ledger, self._told, self._clock = planned, study, ledger, told, clock
-        self.figures = TrialMetrics(ledger)
-        self._began, self._hours_before = clock(), study.hours
+        self._planned, self._study, self._ledger = planned, study, ledger
+        self._on_change, self._clock = on_change, clock
+        self._metrics = TrialMetrics(ledger)
+        self._start, self._hours_before = clock(), study.hours
         entries = study.entries()
         self._count = len(entries)
-        self._resumed = deque(entry for entry in entries if entry.state == "running")
-        self._flight: dict[int, ConfigInFlight] = {}
-        self._given: set[str] = set()
+        self._resumed = deque(entry for entry in entries if entry.state == ConfigState.RUNNING)
+        self._in_flight: dict[int, ConfigInFlight] = {}
+        self._supplied: set[str] = set()
         self._wanted: set[str] = set()
-        self._ends = _Ends()
+        self._ended = _Ended()
         self._parallel = 1
         self._exhausted = False
         self._epochs: dict[str, int] = {}
-        self._courses = LearningCurves(planned.search.prune, planned.plan.classes)
+        self._curves = LearningCurves(planned.search.prune, planned.plan.classes)
         for entry in entries:
-            self._courses.restore(entry.number, entry.facts.get(CURVE_KEY, []))
+            self._curves.restore(entry.number, entry.facts.get(CURVE_KEY, []))
 
     @property
     def examples(self) -> Sequence[TrialSpec]:
@@ -91,7 +93,7 @@ class ConfigEvaluator(SearchObserver):
 
     def begin(self, slots: int) -> None:
         asked, trials = self._planned.search.parallel, len(self._planned.plan.specs)
-        # one more than fill the slots, so that none idles while the last trials of a config run
+        # one more than fills the slots, so that none is idle while the last trials of a config run
         self._parallel = math.ceil(slots / trials) + (slots > 1) if asked == "auto" else asked
 
     def unwanted(self, trial_id: str) -> bool:
@@ -99,17 +101,17 @@ class ConfigEvaluator(SearchObserver):
 
     def more(self) -> Sequence[TrialSpec]:
         specs: list[TrialSpec] = []
-        while not specs and len(self._flight) < self._parallel:
+        while not specs and len(self._in_flight) < self._parallel:
             entry = self._next()
             if entry is None:
                 break
-            specs = self._begin(entry)
+            specs = self._start_config(entry)
         return specs
 
     @property
     def hours(self) -> float:
-        """Hours of searching, over all starts."""
-        return self._hours_before + (self._clock() - self._began) / _HOUR_S
+        """Hours that the search has taken over all starts."""
+        return self._hours_before + (self._clock() - self._start) / _HOUR_S
 
     def _next(self) -> Entry | None:
         if self._resumed:
@@ -136,125 +138,133 @@ class ConfigEvaluator(SearchObserver):
             return {"config_id": "", "config": "", "invalid": str(error)}
         return {"config_id": config.config_id, "config": config.name}
 
-    def _begin(self, entry: Entry) -> list[TrialSpec]:
-        """Take a config up; gives those of its trials that must run."""
+    def _start_config(self, entry: Entry) -> list[TrialSpec]:
+        """Start a config, and return those of its trials that must run."""
         if "invalid" in entry.facts:
-            self._tell(entry, "failed", (), {"failure_policy": f"no valid config: {entry.facts['invalid']}"})
+            reason = f"no valid config: {entry.facts['invalid']}"
+            self._end_config(entry, ConfigState.FAILED, (), {"failure_policy": reason})
             return []
-        judged = ConfigInFlight(entry, self._planned.judging(self._planned.config(entry.number, entry.values)))
-        self._flight[entry.number] = judged
-        self._wanted |= judged.ids
-        self._told(entry)
-        self._ledger.take_in(judged.specs)  # a grid of the same run, or an earlier start, may have done some
-        specs = [spec for spec in judged.specs if self._must_run(spec.trial_id)]
-        self._given |= {spec.trial_id for spec in specs}
-        for spec in judged.specs:
-            self._follow(judged, spec)
-        self._settle(judged)
-        return specs if entry.number in self._flight else []
+        config = ConfigInFlight(entry, self._planned.judging(self._planned.config(entry.number, entry.values)))
+        self._in_flight[entry.number] = config
+        self._wanted |= config.ids
+        self._on_change(entry)
+        self._ledger.add(config.specs)  # a grid of the same run, or an earlier start, may have done some
+        specs = [spec for spec in config.specs if self._must_run(spec.trial_id)]
+        self._supplied |= {spec.trial_id for spec in specs}
+        for spec in config.specs:
+            self._add_curve(config, spec)
+        self._settle(config)
+        return specs if entry.number in self._in_flight else []
 
     def _must_run(self, trial_id: str) -> bool:
-        """Whether it is neither done nor under way; one that failed in an earlier start is tried again if so wished."""
-        if self._ledger.done(trial_id) or trial_id in self._given:
+        """Return whether a trial is neither done nor running, nor failed before and not to be retried."""
+        if self._ledger.done(trial_id) or trial_id in self._supplied:
             return False
         faults = self._planned.experiment.faults
-        left_alone = not faults.retry_failed or self._ledger.failures_left(trial_id, faults) <= 0
-        if self._ledger.failed(trial_id) and left_alone:
-            self._ends.failed.add(trial_id)
+        given_up = not faults.retry_failed or self._ledger.failures_left(trial_id, faults) <= 0
+        if self._ledger.failed(trial_id) and given_up:
+            self._ended.failed.add(trial_id)
             return False
         return True
 
-    def heard(self, spec: TrialSpec, result: TrialResult) -> None:
-        """A trial has ended; if it is done, the ledger has it by now."""
-        if result.status == "failed":
-            self._ends.failed.add(spec.trial_id)
+    def handle(self, event: Event) -> None:
+        """Take an event in; a finished trial is in the ledger by now."""
+        match event:
+            case EpochDone(spec, epoch):
+                self._epochs[spec.trial_id] = epoch
+            case ValidationMeasured(spec, aurocs):
+                self._measured(spec, aurocs)
+            case TrialEnded(spec, result):
+                self._trial_ended(spec, result)
+
+    def _trial_ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        if result.status == TrialStatus.FAILED:
+            self._ended.failed.add(spec.trial_id)
         elif not self._ledger.done(spec.trial_id):
-            self._ends.left.add(spec.trial_id)
-        for judged in self._judged_by(spec):
-            self._follow(judged, spec)
-            self._settle(judged)
+            self._ended.stopped.add(spec.trial_id)
+        for config in self._configs_of(spec):
+            self._add_curve(config, spec)
+            self._settle(config)
 
-    def _judged_by(self, spec: TrialSpec) -> list[ConfigInFlight]:
-        return [judged for judged in self._flight.values() if spec.trial_id in judged.ids]
+    def _configs_of(self, spec: TrialSpec) -> list[ConfigInFlight]:
+        return [config for config in self._in_flight.values() if spec.trial_id in config.ids]
 
-    def epoch_done(self, spec: TrialSpec, epoch: int) -> None:
-        self._epochs[spec.trial_id] = epoch
+    def _measured(self, spec: TrialSpec, aurocs: Mapping[int, float]) -> None:
+        """Add the AUROCs of a running trial, and prune its configs if they are too low."""
+        for config in self._configs_of(spec):
+            self._curves.add(config.entry.number, spec, aurocs)
+            self._prune_if_low(config)
 
-    def measured(self, spec: TrialSpec, measured: Mapping[int, float]) -> None:
-        """A running trial has looked at validation images: its config may be given up."""
-        for judged in self._judged_by(spec):
-            self._courses.add(judged.entry.number, spec, measured)
-            self._give_up_if_hopeless(judged)
+    def _add_curve(self, config: ConfigInFlight, spec: TrialSpec) -> None:
+        """Add the learning curve of a finished trial."""
+        if self._curves.at:
+            self._curves.add(config.entry.number, spec, self._metrics.learning_curve(spec.trial_id))
 
-    def _follow(self, judged: ConfigInFlight, spec: TrialSpec) -> None:
-        """Take in what a finished trial measured on its way."""
-        if self._courses.at:
-            self._courses.add(judged.entry.number, spec, self.figures.course(spec.trial_id))
-
-    def _give_up_if_hopeless(self, judged: ConfigInFlight) -> None:
-        """Prune a config; the file's own is what others are compared with in the end, and never pruned."""
-        entry = judged.entry
-        epoch = self._courses.prune_epoch(entry.number) if entry.number else None
+    def _prune_if_low(self, config: ConfigInFlight) -> None:
+        """Prune a config whose curve is too low; never the file's own, which the best is compared with in the end."""
+        entry = config.entry
+        epoch = self._curves.prune_epoch(entry.number) if entry.number else None
         if epoch is None:
             return
-        rows = [self.figures.row(spec.trial_id) for spec in judged.specs]
+        rows = [self._metrics.row(spec.trial_id) for spec in config.specs]
         trained = [
             row["epochs"] if row else self._epochs.get(spec.trial_id, 0)
-            for row, spec in zip(rows, judged.specs, strict=True)
+            for row, spec in zip(rows, config.specs, strict=True)
         ]
         facts = {
             "n_trials": len(rows),
             "n_done": sum(map(bool, rows)),
-            "n_failed": len(judged.ids & self._ends.failed),
+            "n_failed": len(config.ids & self._ended.failed),
             "epochs_trained": sum(trained),
-            "epochs_saved": judged.specs[0].settings.training.epochs * len(rows) - sum(trained),
+            "epochs_saved": config.specs[0].settings.training.epochs * len(rows) - sum(trained),
             "pruned_at": epoch,
         }
-        self._tell(entry, "pruned", (), facts)
+        self._end_config(entry, ConfigState.PRUNED, (), facts)
 
-    def _settle(self, judged: ConfigInFlight) -> None:
-        """Tell the study of a config whose trials are over, or that has no value whatever the others give."""
-        ids = judged.ids
-        failed = ids & self._ends.failed
-        open_ids = {trial_id for trial_id in ids - failed if not self._ledger.done(trial_id)}
+    def _settle(self, config: ConfigInFlight) -> None:
+        """End a config whose trials have ended, or that has no value whatever its other trials give."""
+        ids = config.ids
+        failed = ids & self._ended.failed
+        unfinished = {trial_id for trial_id in ids - failed if not self._ledger.done(trial_id)}
         dropped = failed and self._planned.search.failed_trials == "drop_config"
-        if open_ids - self._ends.left and not dropped:
-            self._give_up_if_hopeless(judged)
+        if unfinished - self._ended.stopped and not dropped:
+            self._prune_if_low(config)
             return
-        if open_ids and not dropped:
-            self._land(judged)  # interrupted: it stays running in the study, and the next start goes on with it
+        if unfinished and not dropped:
+            self._remove(config)  # interrupted: it stays running in the study, and the next start continues it
             return
-        found = config_value(self._planned.search, judged.specs, self.figures)
-        facts = {**found.facts, "n_failed": len(failed), "failure_policy": found.policy}
-        self._tell(judged.entry, "done" if found.scores else "failed", found.scores, facts)
+        found = config_value(self._planned.search, config.specs, self._metrics)
+        facts = {**found.facts, "n_failed": len(failed), "failure_policy": found.failure_policy}
+        state = ConfigState.DONE if found.scores else ConfigState.FAILED
+        self._end_config(config.entry, state, found.scores, facts)
 
-    def _tell(self, entry: Entry, state: Any, scores: Sequence[float], facts: dict[str, Any]) -> None:
+    def _end_config(self, entry: Entry, state: ConfigState, scores: Sequence[float], facts: dict[str, Any]) -> None:
         self._study.keep_hours(self.hours)
-        if self._courses.at:
-            facts = {**facts, CURVE_KEY: self._courses.plain(entry.number)}
-            for epoch, mean in self._courses.means(entry.number).items():
+        if self._curves.at:
+            facts = {**facts, CURVE_KEY: self._curves.plain(entry.number)}
+            for epoch, mean in self._curves.means(entry.number).items():
                 self._study.report(entry.number, epoch, mean)
         self._study.tell(entry.number, state, scores, facts)
-        if entry.number in self._flight:
-            self._land(self._flight[entry.number])
-        self._told(self._study.entries()[entry.number])
+        if entry.number in self._in_flight:
+            self._remove(self._in_flight[entry.number])
+        self._on_change(self._study.entries()[entry.number])
 
-    def _land(self, judged: ConfigInFlight) -> None:
-        del self._flight[judged.entry.number]
-        self._wanted = {trial_id for other in self._flight.values() for trial_id in other.ids}
+    def _remove(self, config: ConfigInFlight) -> None:
+        del self._in_flight[config.entry.number]
+        self._wanted = {trial_id for other in self._in_flight.values() for trial_id in other.ids}
 
 
-def sentence(entry: Entry, metrics: Sequence[str]) -> str:
-    """What people are told of a config that was judged."""
+def config_line(entry: Entry, metrics: Sequence[str]) -> str:
+    """Return one line on how a config ended."""
     values = ", ".join(f"{key} {value_text(value)}" for key, value in entry.values.items())
     name = "the file's own config" if entry.number == 0 else f"config {entry.number}"
-    if entry.state == "pruned":
-        return f"{name} ({values}): given up at epoch {entry.facts['pruned_at']}"
-    if entry.state != "done":
-        return f"{name} ({values}): {entry.state}, {entry.facts.get('policy', '')}"
-    noise = entry.facts.get("value_std_error")
-    told = [f"{metric} {score:.4f}" for metric, score in zip(metrics, entry.scores, strict=True)]
-    return f"{name} ({values}): {', '.join(told)}{'' if noise is None else f' ± {noise:.4f}'}"
+    if entry.state == ConfigState.PRUNED:
+        return f"{name} ({values}): pruned at epoch {entry.facts['pruned_at']}"
+    if entry.state != ConfigState.DONE:
+        return f"{name} ({values}): {entry.state}, {entry.facts.get('failure_policy', '')}"
+    std_error = entry.facts.get("value_std_error")
+    parts = [f"{metric} {score:.4f}" for metric, score in zip(metrics, entry.scores, strict=True)]
+    return f"{name} ({values}): {', '.join(parts)}{'' if std_error is None else f' ± {std_error:.4f}'}"
 
 
 class TrialMetrics:
@@ -265,14 +275,14 @@ class TrialMetrics:
         self._rows: dict[str, dict[str, Any]] = {}
 
     def row(self, trial_id: str) -> Mapping[str, Any]:
-        """The figures of a finished trial; empty for others."""
+        """Return the row of a finished trial; empty for others."""
         if trial_id not in self._rows and self._ledger.done(trial_id):
             leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
             (self._rows[trial_id],) = files.read_table(leaf / tree.METRICS).to_pylist()
         return self._rows.get(trial_id, {})
 
-    def course(self, trial_id: str) -> dict[int, float]:
-        """By epoch, the AUROC over validation images of a finished trial, where it was told to look."""
+    def learning_curve(self, trial_id: str) -> dict[int, float]:
+        """Return the AUROC over validation images of a finished trial by epoch, for the epochs that were scored."""
         if not self._ledger.done(trial_id):
             return {}
         leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
@@ -285,19 +295,19 @@ class ConfigValue:
     """A config's value, or why it has none.
 
     Attributes:
-        scores: one a metric; empty when the config has no value.
-        policy: what was done about failed trials; empty when none failed.
+        scores: one per metric; empty when the config has no value.
+        failure_policy: how failed trials were counted; empty when none failed.
         facts: further columns of `configs.parquet`.
     """
 
     scores: tuple[float, ...]
-    policy: str = ""
+    failure_policy: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def config_value(search: SearchSettings, specs: Sequence[TrialSpec], figures: TrialMetrics) -> ConfigValue:
-    """What a config is worth when none of its trials runs any more; those that are not done failed."""
-    rows = [figures.row(spec.trial_id) for spec in specs]
+def config_value(search: SearchSettings, specs: Sequence[TrialSpec], metrics: TrialMetrics) -> ConfigValue:
+    """Return the value of a config whose trials have all ended; those that are not done have failed."""
+    rows = [metrics.row(spec.trial_id) for spec in specs]
     done = [row for row in rows if row]
     facts = {
         "n_trials": len(rows),
@@ -320,18 +330,18 @@ def config_value(search: SearchSettings, specs: Sequence[TrialSpec], figures: Tr
         policy = f"{_of(lost, rows)} failed or undefined, {counted}"
     count = len(good) + zeros
     scores = tuple(math.fsum(row[column] for row in good) / count for column in columns)
-    return ConfigValue(scores, policy, {**facts, "value_std_error": _noise(columns[0], good, count)})
+    return ConfigValue(scores, policy, {**facts, "value_std_error": _std_error(columns[0], good, count)})
 
 
 def _of(lost: int, rows: Sequence[Any]) -> str:
     return f"{lost} of {len(rows)} trials"
 
 
-def _noise(column: str, rows: Sequence[Mapping[str, Any]], count: int) -> float | None:
-    """Standard error of the mean of a figure whose trials each know their own; None where they do not.
+def _std_error(column: str, rows: Sequence[Mapping[str, Any]], count: int) -> float | None:
+    """Return the standard error of a metric's mean from the trials' own standard errors, or None if one is missing.
 
-    It is the noise of the images that the figure was measured on. Configs are judged on the same images and draws, so
-    that their difference is less noisy than this says.
+    It is the noise of the images that the metric was measured on. Configs are evaluated on the same images and draws,
+    so the noise of their difference is smaller.
     """
     errors = [row.get(f"{column}_std_error") for row in rows]
     known = [error for error in errors if error is not None]

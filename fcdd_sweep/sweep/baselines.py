@@ -1,15 +1,15 @@
-"""Baselines of a finished run: HSC and AE with its settings, on its classes and seeds, beside its own heatmaps.
+"""Baselines of a finished run: HSC and AE with its settings, on its classes and seeds, compared with it.
 
-They are a run of their own in RUN/baselines: an experiment whose variants are the run's configs under the other
-methods. It resumes, reports and is predicted from like any other.
+The baselines are a separate run in RUN/baselines, an experiment whose variants are the run's configs under the other
+methods. It resumes, reports and predicts like any other run.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from fcdd_sweep.config.errors import InputError, Origin, Problem
 from fcdd_sweep.config.grid import Config, configs_of, may_vary
@@ -28,24 +28,23 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import check_run_version, write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
-from fcdd_sweep.runners.events import Progress, Work
-from fcdd_sweep.sweep.session import OnChangedData, SweepResult
+from fcdd_sweep.sweep.session import RunKeywords, SweepResult
 from fcdd_sweep.sweep.sweep import run_sweep
 
 BASELINE_METHODS = tree.BASELINES
 _OWN_SECTIONS = ("anomalies", "network", "preprocessing", "training")
-"""What a baseline may be told apart from the run; images and tests must be the same."""
+"""Sections that may differ between a baseline and the run; images and tests must be the same."""
 Counterparts = dict[str, dict[str, str]]
-"""By config and method, the name of the baseline's config."""
+"""Name of the baseline's config by config and method."""
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """What running the baselines gave.
+    """How running the baselines ended.
 
     Attributes:
-        sweep: how their own sweep ended.
-        comparison: the page that shows the methods beside each other; None after an interruption.
+        sweep: how their sweep ended.
+        comparison: the page that compares the methods; None after an interruption.
     """
 
     sweep: SweepResult
@@ -53,45 +52,25 @@ class Baselines:
 
 
 def baselines_of(run_dir: Location, overrides: Sequence[str] = ()) -> tuple[Experiment, Counterparts]:
-    """The experiment of a run's baselines, and which of its variants stands beside which config.
+    """Return the experiment of a run's baselines, and which of its variants belongs to which config.
 
-    Configs whose baseline is the same share one: the autoencoder sees no anomalies, so a grid over them gives one.
+    Configs with equal baselines share one: the autoencoder trains on no anomalies, so a grid over them gives one.
 
     Args:
         run_dir: a run of FCDD.
         overrides: `training.epochs=3` for both baselines, `ae.training.learning_rate=0.001` for one of them.
     Raises:
-        InputError: `run_dir` is no run, is itself one of baselines, or its experiment is not FCDD's; an override that
-            cannot be read.
+        InputError: `run_dir` is not a run, is a run of baselines or a search, or trains another method than FCDD; an
+            override that cannot be read.
     """
-    given = {
-        method: [_override(text, method) for text in overrides if _meant(text, method)] for method in BASELINE_METHODS
+    parsed = {
+        method: [_override(text, method) for text in overrides if _is_for(text, method)] for method in BASELINE_METHODS
     }
-    check_reachable(run_dir)
-    check_run_version(run_dir)
-    read_plan(run_dir)  # says in words what is wrong when this is no run
-    with local_copy(run_dir / tree.EXPERIMENT) as path:
-        original = load_experiment(path)
-    if original.search is not None:
-        step = "Write the values of the config into a file without `search`, run that, and make its baselines"
-        raise InputError(Problem(str(run_dir), "the run is a search, whose configs have no baselines", next_step=step))
+    original = _original_experiment(run_dir)
     configs = configs_of(original)
-    others = sorted({config.settings.method for config in configs} - {"fcdd"})
-    if others:
-        what = f"the run trains {', '.join(others)}, and baselines are made for runs of fcdd alone"
-        raise InputError(Problem(str(run_dir), what, next_step="Name the run that the baselines belong to"))
-    variants: dict[str, dict[str, Any]] = {}
-    counterparts: Counterparts = {}
-    first: dict[str, str] = {}
-    for config in configs:
-        for method in BASELINE_METHODS:
-            if method == "ae" and config.settings.images.nominal_label:
-                continue  # it rebuilds the normal class and cannot push it away
-            changes = _changes(config, method, given[method])
-            name = first.setdefault(canonical(changes), tree.baseline_config(config.name, method))
-            variants[name] = changes
-            counterparts.setdefault(config.name, {})[method] = name
-    aside = max(reserved_per_defect(config.settings) for config in configs)  # all methods are tested on the same images
+    _check_method(run_dir, configs)
+    variants, counterparts = _variants(configs, parsed)
+    reserved = max(reserved_per_defect(config.settings) for config in configs)  # all methods have the same test images
     baselines = original.model_copy(
         update={
             "name": tree.BASELINES_DIR,
@@ -100,14 +79,51 @@ def baselines_of(run_dir: Location, overrides: Sequence[str] = ()) -> tuple[Expe
             "grid": {},
             "variants": variants,
             "heatmaps": original.heatmaps.model_copy(update={"blur": True}),
-            "evaluation": original.evaluation.model_copy(update={"reserved_anomalies": aside}),
+            "evaluation": original.evaluation.model_copy(update={"reserved_anomalies": reserved}),
         }
     )
     return baselines.with_origin(Origin()), counterparts
 
 
-def _meant(text: str, method: str) -> bool:
-    """Whether an override is for this method: its key begins with the method's name, or with no method's."""
+def _original_experiment(run_dir: Location) -> Experiment:
+    check_reachable(run_dir)
+    check_run_version(run_dir)
+    read_plan(run_dir)  # raises if this is not a run directory
+    with local_copy(run_dir / tree.EXPERIMENT) as path:
+        original = load_experiment(path)
+    if original.search is not None:
+        step = "Write the values of the config into a file without `search`, run that, and make its baselines"
+        raise InputError(Problem(str(run_dir), "the run is a search, whose configs have no baselines", next_step=step))
+    return original
+
+
+def _check_method(run_dir: Location, configs: Sequence[Config]) -> None:
+    others = sorted({config.settings.method for config in configs} - {"fcdd"})
+    if others:
+        what = f"the run trains {', '.join(others)}, and baselines are made for runs of fcdd only"
+        raise InputError(Problem(str(run_dir), what, next_step="Name the run that the baselines belong to"))
+
+
+def _variants(
+    configs: Sequence[Config], overrides: Mapping[str, Sequence[tuple[str, Any]]]
+) -> tuple[dict[str, dict[str, Any]], Counterparts]:
+    """Return the settings of every variant by name, and which variant belongs to which config and method."""
+    variants: dict[str, dict[str, Any]] = {}
+    counterparts: Counterparts = {}
+    names: dict[str, str] = {}
+    for config in configs:
+        for method in BASELINE_METHODS:
+            if method == "ae" and config.settings.images.nominal_label:
+                continue  # it reconstructs the normal class and cannot push it away
+            changes = _changes(config, method, overrides[method])
+            name = names.setdefault(canonical(changes), tree.baseline_config(config.name, method))
+            variants[name] = changes
+            counterparts.setdefault(config.name, {})[method] = name
+    return variants, counterparts
+
+
+def _is_for(text: str, method: str) -> bool:
+    """Return whether an override is for this method: its key starts with the method's name, or with no method's."""
     return text.partition(".")[0] not in set(BASELINE_METHODS) - {method}
 
 
@@ -115,14 +131,14 @@ def _override(text: str, method: str) -> tuple[str, Any]:
     key, equals, value = text.removeprefix(f"{method}.").partition("=")
     if not equals or not may_vary(key) or key.split(".")[0] not in _OWN_SECTIONS:
         allowed = f"KEY=VALUE, hsc.KEY=VALUE or ae.KEY=VALUE, with a key of {', '.join(_OWN_SECTIONS)}"
-        raise InputError(Problem(f"--set {text}", "this is nothing that a baseline may have of its own", allowed))
+        raise InputError(Problem(f"--set {text}", "a baseline must not differ from the run in this", allowed))
     return key, parse_value(value, f"--set {text}")
 
 
 def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """What makes the counterpart of a config: its own values, the method, its network, and labels alone.
+    """Return what makes the counterpart of a config: its values, the method, its network, and supervision by labels.
 
-    The hypersphere classifier sees the config's anomalies, the autoencoder none. Overrides come last.
+    The hypersphere classifier trains on the config's anomalies, the autoencoder on none. Overrides come last.
     """
     changed: dict[str, Any] = {
         "method": method,
@@ -146,9 +162,9 @@ def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) 
     return dict(_dotted(layer.tree))
 
 
-def _dotted(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A tree as a variant writes it: network and anomalies whole, other sections key by key."""
-    for section, value in plain.items():
+def _dotted(sections: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield a tree as a variant writes it: network and anomalies whole, other sections key by key."""
+    for section, value in sections.items():
         if isinstance(value, dict) and section not in ("network", "anomalies"):
             yield from ((f"{section}.{key}", item) for key, item in value.items())
         else:
@@ -158,26 +174,21 @@ def _dotted(plain: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 def run_baselines(
     run_dir: Location,
     overrides: Sequence[str] = (),
-    *,
-    local: bool = False,
-    address: str | None = None,
-    changed_data: OnChangedData = "stop",
-    progress: Progress | None = None,
-    work: Work | None = None,
+    **keywords: Unpack[RunKeywords],
 ) -> Baselines:
-    """Do what is missing of a run's baselines, then draw all methods beside each other.
+    """Run the missing trials of a run's baselines, then draw all methods beside each other.
 
     Args:
-        run_dir: a run of FCDD; trials of it that are not done are not compared.
+        run_dir: a run of FCDD; only its finished trials are compared.
         overrides: see `baselines_of`.
-        local, address, changed_data, progress, work: see `run_sweep`.
+        keywords: `local`, `address`, `changed_data`, `progress`, `work`, see `sweep.session.RunOptions`.
     Raises:
-        InputError: as `baselines_of` and `run_sweep`.
+        InputError: see `baselines_of` and `run_sweep`.
     """
     experiment, counterparts = baselines_of(run_dir, overrides)
-    planned = plan(experiment)  # bad input leaves no folder
+    planned = plan(experiment)  # raises before anything is written
     write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
-    result = run_sweep(planned, local=local, address=address, changed_data=changed_data, progress=progress, work=work)
+    result = run_sweep(planned, **keywords)
     if result.interrupted:
         return Baselines(result, None)
     with mirrored(run_dir) as folder:

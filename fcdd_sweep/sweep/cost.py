@@ -1,6 +1,6 @@
-"""What a plan costs: from trials of the run that are finished, or from a short probe on this machine.
+"""The cost of a plan, estimated from finished trials of the run, or from a short probe on this machine.
 
-Both are estimates. Finished trials are measured where and beside what they ran; a probe (`sweep.cost`) runs alone.
+Finished trials were measured on their machine, beside the trials that ran with them; a probe runs alone.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,28 @@ from fcdd_sweep.report.run_files import read_index
 from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.attempts import LEAF
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import check_reachable
-from fcdd_sweep.runners.events import Progress
-from fcdd_sweep.sweep.session import prepare_data
-from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.runners.events import Report
 from fcdd_sweep.training.result import NullObserver
 
 PROBED_EPOCHS = 2
-"""Passes through the data that a probe trains: the first pays for the start, the second is timed."""
-_FREE = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
-"""Keys of `training` that do not decide what a pass through the data takes."""
+"""Passes through the data that a probe trains: the first includes the start-up, the second is timed."""
+_NO_COST = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
+"""Keys of `training` that do not change the time of a pass through the data."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a short training of one config on this machine told.
+    """What a short training of one config on this machine measured.
 
     Attributes:
-        setup_s: all but training passes and scoring: preparing, pictures, files.
-        pass_s: once through the training images.
-        step_s: a training step.
-        test_s, test_images: scoring with its metrics.
-        leaf_bytes: files of the finished trial.
-        device: its name.
+        setup_s: seconds of all but training passes and scoring: preparation, figures, files.
+        pass_s: seconds of one pass through the training images.
+        step_s: seconds of a training step.
+        test_s, test_images: seconds of scoring with its metrics, and images that were scored.
+        leaf_bytes: size of the files of the finished trial.
+        device: name of the device.
     """
 
     setup_s: float
@@ -58,61 +57,61 @@ class Probe:
     device: str
 
     def trial_s(self, settings: Settings) -> float:
-        """Seconds of a whole trial."""
+        """Return the seconds of a whole trial."""
         training = settings.training
         return self.setup_s + training.epochs * training.passes_per_epoch * self.pass_s + self.test_s
 
 
 def cost_class(settings: Settings) -> str:
-    """Equal for configs whose passes through the data take equally long."""
+    """Return a key that is equal for configs whose passes through the data take equally long."""
     plain: dict[str, Any] = identity(settings)
-    training = {key: value for key, value in plain.get("training", {}).items() if key not in _FREE}
+    training = {key: value for key, value in plain.get("training", {}).items() if key not in _NO_COST}
     return canonical(plain | {"training": training})
 
 
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
-    """The estimate from the run's own finished trials; none where there are no such."""
+    """Return the lines of the estimate from the run's finished trials; none when there are no finished trials."""
     check_reachable(experiment.run_dir)
     files.check_run_version(experiment.run_dir)
     index = read_index(experiment.run_dir, [])
     costs = trial_costs(index.values())
     if not costs:
         return []
-    missing = [spec for spec in planned.specs if index.get(spec.trial_id, {}).get("status") != "done"]
+    missing = [spec for spec in planned.specs if index.get(spec.trial_id, {}).get("status") != TrialStatus.DONE]
     device = next(row["device"] for row in index.values() if row["wall_time_s"] is not None)
     count = count_noun(len(costs[""]), "finished trial")
     return [
-        f"estimate from {count} of this run (median {statistics.median(costs['']):.1f} s a trial):",
+        f"estimate from {count} of this run (median {statistics.median(costs['']):.1f} s per trial):",
         *_totals([(spec, seconds_of(spec.config_id, costs)) for spec in missing], device),
     ]
 
 
 def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
-    """The estimate from probes, and what they measured."""
+    """Return the lines of the estimate from probes, and what they measured."""
     counts = Counter(cost_class(spec.settings) for spec in planned.specs)
     first = {cost_class(spec.settings): spec for spec in reversed(planned.specs)}
     what = f"{PROBED_EPOCHS} passes through the data of class {planned.classes[0]}"
-    lines = [f"measured on this machine, one trial by itself, {what}:"]
+    lines = [f"measured on this machine, one trial alone, {what}:"]
     for key, probe in probes.items():
         spec = first[key]
         name = f"{spec.config_name}: " if spec.config_name else ""
         lines.append(
-            f"  {name}{probe.step_s * 1000:.1f} ms a step, {probe.pass_s:.2f} s a pass, "
-            f"scoring {1000 * probe.test_s / max(probe.test_images, 1):.2f} ms an image, {probe.setup_s:.1f} s beside "
-            f"(pictures and files among them); so {count_noun(counts[key], 'trial')}"
+            f"  {name}{probe.step_s * 1000:.1f} ms per step, {probe.pass_s:.2f} s per pass, "
+            f"scoring {1000 * probe.test_s / max(probe.test_images, 1):.2f} ms per image, "
+            f"{probe.setup_s:.1f} s for the rest (preparation, figures, files): {count_noun(counts[key], 'trial')}"
             f" of about {duration_text(probe.trial_s(spec.settings))} each"
         )
     each = [(spec, probes[cost_class(spec.settings)].trial_s(spec.settings)) for spec in planned.specs]
     size = sum(probes[cost_class(spec.settings)].leaf_bytes for spec in planned.specs)
-    lines.append("estimate for all trials, as if classes were equally large and trials did not slow each other down:")
+    lines.append("estimate for all trials, if classes are equally large and trials do not slow each other down:")
     lines += _totals(each, next(iter(probes.values())).device)
     return [*lines, f"  results: about {size / 2**20:,.0f} MiB, without checkpoints of running trials"]
 
 
 def _totals(each: Sequence[tuple[TrialSpec, float]], device: str) -> list[str]:
-    """Device-hours, and the time on this machine when all its slots are used."""
+    """Return the lines on device-hours, and on the time on this machine with all its slots in use."""
     if not each:
-        return ["  nothing is left to run"]
+        return ["  no trials are left to run"]
     settings = each[0][0].settings
     share = share_of(device, settings.resources, settings.training.threads)
     gpu = on_gpu(device)
@@ -124,27 +123,33 @@ def _totals(each: Sequence[tuple[TrialSpec, float]], device: str) -> list[str]:
     return [f"  {count_noun(len(each), 'trial')}: {hours}, about {duration_text(wall)} {where}"]
 
 
-def probe_cost(planned: Plan, tell: Callable[[str], object]) -> dict[str, Probe]:
-    """A probe of the first class for every class of cost among the configs; nothing is written into the run.
+def probe_cost(planned: Plan, report: Report) -> dict[str, Probe]:
+    """Return a probe by each cost class among the configs, trained on the first class; write nothing into the run.
 
     Raises:
-        InputError: data that cannot be read, or a probe that fails; the sweep's trials would, too.
+        InputError: data that cannot be read, or a probe that fails, as the sweep's trials would.
     """
+    from fcdd_sweep.sweep.preparation import (
+        prepare_data,
+    )  # imports torch, which other dry runs do not need
+
     firsts: dict[str, TrialSpec] = {}
     for spec in planned.specs:
         firsts.setdefault(cost_class(spec.settings), spec)
-    prepare_data(list(firsts.values()), _Telling(tell))
+    prepare_data(list(firsts.values()), report)
     return {key: _probe(spec) for key, spec in firsts.items()}
 
 
 def _probe(spec: TrialSpec) -> Probe:
+    from fcdd_sweep.sweep.trial import run_trial  # imports torch, see `probe_cost`
+
     short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
     probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
     with tempfile.TemporaryDirectory(prefix="fcdd-probe-") as folder:
         began = time.perf_counter()
         result = run_trial(probed, Path(folder), NullObserver())
         whole = time.perf_counter() - began
-        if result.status != "done":
+        if result.status != TrialStatus.DONE:
             raise InputError(_failed(spec, result.error))
         leaf = tree.attempts_dir(Path(folder), probed.trial_id) / str(result.attempt) / LEAF
         size = sum(path.stat().st_size for path in leaf.iterdir())
@@ -158,22 +163,12 @@ def _probe(spec: TrialSpec) -> Probe:
 
 
 def _samples(settings: Settings, row: Mapping[str, Any]) -> int:
-    """Training samples of a pass: anomalies that are made before training stand beside the nominal ones."""
+    """Return the training samples of a pass; anomalies that are made before training add to the nominal ones."""
     appended = settings.anomalies.mode != "unsupervised" and not settings.anomalies.online
     return int(row["n_train"] + (row["n_train_anomalous"] or row["n_train"]) * appended)
 
 
 def _failed(spec: TrialSpec, error: str) -> Problem:
     name = f"config {spec.config_name}, class {spec.normal_class}" if spec.config_name else f"class {spec.normal_class}"
-    step = "The sweep's trials would fail, too: correct the experiment and probe again"
+    step = "The sweep's trials would fail, too: correct the experiment and rerun the probe"
     return Problem(name, f"the probe failed ({error})", next_step=step)
-
-
-class _Telling(Progress):
-    """Passes on what is said of the data."""
-
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
-
-    def said(self, sentence: str) -> None:
-        self._tell(sentence)

@@ -1,4 +1,7 @@
-"""Every attempt of a run that ended without a result, with its traceback: `failures.parquet`. The driver writes it."""
+"""The driver's record of a run: `index.parquet`, one row per trial, and `failures.parquet`, one per failed attempt.
+
+The truth is in the leaves: a trial is done when its leaf is whole, and a lost index is rebuilt from the leaves.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, schemas, storage, tree
 from fcdd_sweep.results.attempts import LEAF, list_attempts
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial import finished_result, key_of
 
-_MOST_CHARACTERS = 20_000
-"""Of a traceback; its end says most."""
+_MAX_CHARACTERS = 20_000
+"""Of a traceback; its end is kept."""
 
 
 class FailureLog:
-    """Failures are few: the file is written again with each one."""
+    """`failures.parquet`. Failures are few, so the whole file is written with each one."""
 
     def __init__(self, run_dir: Location) -> None:
         self._path = run_dir / tree.FAILURES
@@ -35,23 +39,23 @@ class FailureLog:
         if is_file(self._path):
             try:
                 self._rows = files.read_table(self._path).select(schemas.FAILURES.names).to_pylist()
-            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep; it is begun anew
+            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep: start a new one
                 pass
 
     def counts(self) -> Counter[str]:
-        """How many attempts failed over all starts, by trial id; those that a machine gave back do not count."""
+        """Return by trial id how many attempts failed over all starts; those that a machine gave back do not count."""
         counted = {kind for kind, policy in POLICIES.items() if policy.counts}
         return Counter(row["trial_id"] for row in self._rows if row["kind"] in counted)
 
     def add(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        """Keep a failed attempt, and what was decided about its trial."""
+        """Record a failed attempt, and the decision about its trial."""
         self._rows.append(
             {
                 **key_of(spec),
                 "attempt": result.attempt,
                 "kind": result.kind or "error",
                 "error": result.error,
-                "traceback": result.traceback[-_MOST_CHARACTERS:],
+                "traceback": result.traceback[-_MAX_CHARACTERS:],
                 "decision": decision,
                 "host": result.host,
                 "ended_at": dt.datetime.now(dt.UTC),
@@ -61,23 +65,23 @@ class FailureLog:
 
 
 _SAVE_EVERY_S = 2.0
-"""The index is written at most this often: what it lacks after a crash is found in the leaves."""
+"""Seconds between two writes of the index at least; what it lacks after a crash is read from the leaves."""
 _SAVE_SHARE = 0.05
-"""Of the driver's time that may go into writing the index, which takes longer the more trials there are."""
+"""Share of the driver's time for writing the index, which takes longer the more trials there are."""
 
 
 class Ledger:
-    """What is known of a run's trials.
+    """The trials of a run.
 
     Attributes:
         run_dir: the run.
         rows: rows of `index.parquet` by trial id.
         failures: attempts that failed so far, by trial id.
-        repaired: sentences on what was mended when the ledger was opened.
+        repaired: messages on repairs when the ledger was opened.
     """
 
     def __init__(self, run_dir: Location, failures: Mapping[str, int] | None = None) -> None:
-        """`failures`: what the log of failures counts; it knows of more than the index when that was lost."""
+        """`failures` are the counts of the failure log, which knows more than an index that was lost."""
         self.run_dir = run_dir
         self.rows: dict[str, dict[str, Any]] = {}
         self.repaired: list[str] = []
@@ -90,88 +94,92 @@ class Ledger:
         try:
             self.rows = files.read_index(self.run_dir)
         except StorageError:
-            raise  # nothing is known of the index
+            raise  # the index may be intact
         except (files.DamagedTableError, OSError) as error:
             path = self.run_dir / tree.INDEX
-            self.repaired.append(f"{path} could not be read ({error}); it is made again from the leaves")
+            self.repaired.append(f"{path} could not be read ({error}); it is rebuilt from the leaves")
 
     def done(self, trial_id: str) -> bool:
-        return self.rows.get(trial_id, {}).get("status") == "done"
+        return self._status(trial_id) == TrialStatus.DONE
 
     def failed(self, trial_id: str) -> bool:
-        return self.rows.get(trial_id, {}).get("status") == "failed"
+        return self._status(trial_id) == TrialStatus.FAILED
+
+    def _status(self, trial_id: str) -> str | None:
+        row = self.rows.get(trial_id)
+        return row["status"] if row else None
 
     def failures_left(self, trial_id: str, faults: Faults) -> float:
-        """How often a trial may still fail before it is left alone; infinite without such a limit."""
+        """Return how often a trial may still fail before it is not run any more; infinite without a limit."""
         return math.inf if faults.max_failures is None else faults.max_failures - self.failures[trial_id]
 
     def reconcile(self, specs: Iterable[TrialSpec]) -> None:
-        """Make the rows agree with the files: take in what an earlier driver left, drop what is no longer there."""
-        self.take_in(specs)
+        """Make the rows agree with the files: add what an earlier driver left, drop what no longer exists."""
+        self.add(specs)
         self.save()
 
-    def take_in(self, specs: Iterable[TrialSpec]) -> None:
-        """The same for some trials more, without writing the index."""
-        there = _Listing(self.run_dir)
+    def add(self, specs: Iterable[TrialSpec]) -> None:
+        """Reconcile further trials without writing the index."""
+        listing = _Listing(self.run_dir)
         for spec in specs:
             row = self.rows.get(spec.trial_id)
-            if row and row["status"] == "done" and self._still_whole(row, there):
-                self._clear(spec, there)
+            if row and row["status"] == TrialStatus.DONE and self._still_whole(row, listing):
+                self._clear(spec, listing)
                 continue
-            if row and row["status"] == "done":
-                self.repaired.append(f"{row['leaf']} is gone or not whole: its trial counts as missing")
+            if row and row["status"] == TrialStatus.DONE:
+                self.repaired.append(f"{row['leaf']} is missing or incomplete: its trial counts as missing")
                 del self.rows[spec.trial_id]
-            self._adopt(spec, there)
+            self._adopt(spec, listing)
 
-    def _still_whole(self, row: dict[str, Any], there: _Listing) -> bool:
-        if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: thousands need not be read
-            return there.may_be(f"{row['leaf']}/{tree.METRICS}")
-        return self._whole(self.run_dir / row["leaf"], row["trial_id"]) is not None
+    def _still_whole(self, row: dict[str, Any], listing: _Listing) -> bool:
+        if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: it need not be read
+            return listing.may_exist(f"{row['leaf']}/{tree.METRICS}")
+        return self._metrics_row(self.run_dir / row["leaf"], row["trial_id"]) is not None
 
-    def _clear(self, spec: TrialSpec, there: _Listing) -> None:
-        """Remove attempts at a published trial: a driver died before it could, or a lost worker came back."""
+    def _clear(self, spec: TrialSpec, listing: _Listing) -> None:
+        """Remove attempts at a published trial, left by a driver that died or a lost worker that came back."""
         attempts = tree.attempts_dir(self.run_dir, spec.trial_id)
-        if there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
+        if listing.may_exist(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             storage.remove_tree(attempts)
 
-    def _adopt(self, spec: TrialSpec, there: _Listing) -> None:
-        """Take in a finished leaf that the index does not know: published, or left in an attempt."""
+    def _adopt(self, spec: TrialSpec, listing: _Listing) -> None:
+        """Enter a finished leaf that is missing in the index: published, or left in an attempt."""
         for leaf in (spec.leaf, tree.alternative_leaf(spec.leaf, spec.config_id)):
-            if not there.may_be(f"{leaf}/{tree.METRICS}"):
+            if not listing.may_exist(f"{leaf}/{tree.METRICS}"):
                 continue
-            if facts := self._whole(self.run_dir / leaf, spec.trial_id):
-                self._enter(spec, leaf, finished_result(facts, facts["attempt"]))
-                self._clear(spec, there)
+            if metrics := self._metrics_row(self.run_dir / leaf, spec.trial_id):
+                self._enter(spec, leaf, finished_result(metrics, metrics["attempt"]))
+                self._clear(spec, listing)
                 return
-        if not there.may_be(f"{tree.ATTEMPTS}/{spec.trial_id}"):
+        if not listing.may_exist(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             return
         for number, attempt in list_attempts(self.run_dir, spec.trial_id):
-            if facts := self._whole(attempt / LEAF, spec.trial_id):
-                self.publish(spec, finished_result(facts, number))
+            if metrics := self._metrics_row(attempt / LEAF, spec.trial_id):
+                self.publish(spec, finished_result(metrics, number))
                 return
 
-    def _whole(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
-        """The leaf's row of figures if it is a whole leaf of this trial."""
+    def _metrics_row(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
+        """Return the row of `metrics.parquet` if the leaf is whole and of this trial."""
         try:
             rows = files.read_table(leaf / tree.METRICS).to_pylist()
         except StorageError:
-            raise  # nothing is known of the leaf
+            raise  # the leaf may be whole
         except (pa.ArrowException, OSError):
             return None
         return rows[0] if rows and rows[0]["trial_id"] == trial_id else None
 
-    def _place(self, spec: TrialSpec) -> str:
+    def _free_leaf(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not storage.is_file(wanted / tree.METRICS) or self._whole(wanted, spec.trial_id)
+        free = not storage.is_file(wanted / tree.METRICS) or self._metrics_row(wanted, spec.trial_id)
         return spec.leaf if free else tree.alternative_leaf(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Bring a finished attempt's leaf to its place in the tree and enter it; then its attempts may go.
+        """Move a finished attempt's leaf to its place in the run and enter it, then remove the trial's attempts.
 
         Raises:
-            OSError: it could not be brought there. The attempt stays, and the next start publishes it.
+            OSError: the leaf could not be moved. The attempt stays, and the next start publishes it.
         """
-        leaf = self._place(spec)
+        leaf = self._free_leaf(spec)
         if isinstance(self.run_dir, Path):
             _move(tree.attempts_dir(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
         else:
@@ -181,12 +189,12 @@ class Ledger:
         storage.remove_tree(tree.attempts_dir(self.run_dir, spec.trial_id))
 
     def _copy(self, spec: TrialSpec, number: int, target: RemotePath) -> None:
-        """Copy the leaf of a finished attempt. Two that claimed one number at once have a folder each; any will do."""
+        """Copy the leaf of a finished attempt; if two workers claimed one number at once, either leaf."""
         leaves = [folder / LEAF for other, folder in list_attempts(self.run_dir, spec.trial_id) if other == number]
         source = next((leaf for leaf in leaves if storage.is_file(leaf / tree.METRICS)), None)
         if not isinstance(source, RemotePath):
             raise FileNotFoundError(2, "No whole leaf", str(tree.attempts_dir(self.run_dir, spec.trial_id)))
-        if storage.children(target):  # half a copy, or the same trial's before it was run again
+        if storage.children(target):  # a partial copy, or results of the trial before it was run again
             storage.remove(target / tree.METRICS)
             storage.remove_tree(target)
         storage.copy_tree(source, target, last=tree.METRICS)
@@ -194,7 +202,7 @@ class Ledger:
     def _enter(self, spec: TrialSpec, leaf: str, result: TrialResult) -> None:
         self.rows[spec.trial_id] = {
             **key_of(spec),
-            "status": "done",
+            "status": TrialStatus.DONE,
             "leaf": leaf,
             "attempt": result.attempt,
             "failures": self.failures[spec.trial_id],
@@ -206,11 +214,11 @@ class Ledger:
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Enter a failed trial; its traceback stays in the attempt's folder."""
+        """Enter a failed trial. Its traceback stays in the attempt's folder."""
         self.failures[spec.trial_id] += 1
         self.rows[spec.trial_id] = {
             **key_of(spec),
-            "status": "failed",
+            "status": TrialStatus.FAILED,
             "leaf": "",
             "attempt": result.attempt,
             "failures": self.failures[spec.trial_id],
@@ -223,7 +231,7 @@ class Ledger:
         self._save_soon()
 
     def forget(self, trial_id: str) -> None:
-        """Count a finished trial as missing, so that it runs again; its files stay until the new ones are whole."""
+        """Count a finished trial as missing, so that it runs again; its other files stay until they are replaced."""
         leaf = self.run_dir / self.rows.pop(trial_id)["leaf"]
         storage.remove(leaf / tree.METRICS)
 
@@ -246,10 +254,10 @@ def _move(attempts: Path, number: int, target: Path) -> None:
 
 
 class _Listing:
-    """What there is in a run, to spare an object store a request for every trial.
+    """The names in a run, to spare an object store one request per trial.
 
     Attributes:
-        names: every file, and every folder that holds one; None for a run on a file system, where asking is cheap.
+        names: every file, and every folder with a file in it; None on a file system, where a look-up is cheap.
     """
 
     def __init__(self, run_dir: Location) -> None:
@@ -258,5 +266,5 @@ class _Listing:
             split = [name.split("/") for name in storage.files_below(run_dir)]
             self.names = {"/".join(parts[: depth + 1]) for parts in split for depth in range(len(parts))}
 
-    def may_be(self, name: str) -> bool:
+    def may_exist(self, name: str) -> bool:
         return self.names is None or name in self.names

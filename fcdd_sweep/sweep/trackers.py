@@ -1,4 +1,4 @@
-"""Which trackers an experiment wants, and whether their packages are there; planning needs no more of them."""
+"""Trackers: TensorBoard, MLflow and W&B, each behind one protocol and fed by the events of a sweep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -18,44 +18,41 @@ from fcdd_sweep.config.schema import Experiment, MlflowTracker, WandbTracker
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.checks import switched_on
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.runners.events import Progress
-from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, Report, TrialEnded, TrialStarted
 
 TRACKED_METRICS = (
     *("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "f1_max_oracle", "threshold", "final_loss"),
     *("train_time_s", "test_time_s", "wall_time_s"),
 )
-"""Columns of `metrics.parquet` that a tracker is told."""
-_LAST_WORDS_S = 60.0
-"""How long the end of a sweep waits for what trackers have not heard yet."""
-Ending = Literal["done", "failed", "stopped"]
+"""Columns of `metrics.parquet` that trackers get."""
+_LAST_CALLS_S = 60.0
+"""How long the end of a sweep waits for trackers to take the remaining events."""
 MetricValues = Mapping[str, float]
 
 
 class TrackedRun(Protocol):
-    """A trial as a tracker sees it."""
+    """A trial's run in a tracker."""
 
     def epoch(self, epoch: int, loss: float) -> None: ...
 
-    def end(self, ending: Ending, figures: MetricValues) -> None: ...
+    def end(self, status: TrialStatus, metrics: MetricValues) -> None: ...
 
 
 class Tracker(Protocol):
-    """Begins a run for a trial; `parameters` are its settings by dotted keys."""
+    """Starts a run for each trial; `parameters` are the trial's settings by dotted keys."""
 
     def begin(self, spec: TrialSpec, parameters: Mapping[str, Any]) -> TrackedRun: ...
 
 
-def trackers_of(
-    experiment: Experiment, leaf_of: Callable[[str], str], say: Callable[[str], None]
-) -> Iterator[Tracking]:
-    """What tells the trackers that are switched on; to be entered for the time of the sweep.
+def trackers_of(experiment: Experiment, leaf_of: Callable[[str], str], report: Report) -> Iterator[TrackerSink]:
+    """Yield a sink for every tracker that is switched on, to be entered for the time of the sweep.
 
     Args:
-        experiment: its `trackers`, name and place.
-        leaf_of: where a finished trial's files lie below the run, by its id.
-        say: hears what is worth knowing, such as a tracker that failed.
+        experiment: its `trackers`, name and run directory.
+        leaf_of: returns the folder of a finished trial below the run directory, by its id.
+        report: gets messages, such as on a tracker that failed.
     """
     run_dir, trackers = experiment.run_dir, experiment.trackers
     home = tracker_folder(run_dir)
@@ -66,20 +63,20 @@ def trackers_of(
     }
     for name in switched_on(trackers):
         if name == "tensorboard":
-            say(f"TensorBoard: tensorboard --logdir {home / 'tensorboard'}")
-        yield Tracking(name, made[name], run_dir, leaf_of, say)
+            report(f"TensorBoard: tensorboard --logdir {home / 'tensorboard'}")
+        yield TrackerSink(name, made[name], run_dir, leaf_of, report)
 
 
 def tracker_folder(run_dir: Location) -> Path:
-    """Where trackers keep files: in the run, and for one in an object store on this machine."""
+    """Return where trackers keep files: in the run, or on this machine if the run is in an object store."""
     return run_dir / tree.TRACKERS if isinstance(run_dir, Path) else cache_root() / "trackers" / run_dir.name
 
 
-class Tracking(Progress):
-    """Tells one tracker, in a thread, what the driver hears.
+class TrackerSink:
+    """A sink that passes events on to one tracker, in a thread, so that a slow server delays no trial.
 
     Attributes:
-        failed: nothing is told any more.
+        failed: the tracker raised and gets no further events.
     """
 
     def __init__(
@@ -88,67 +85,69 @@ class Tracking(Progress):
         make: Callable[[], Tracker],
         run_dir: Location,
         leaf_of: Callable[[str], str],
-        say: Callable[[str], None],
+        report: Report,
     ) -> None:
-        self._name, self._make, self._run_dir, self._leaf_of, self._say = name, make, run_dir, leaf_of, say
+        self._name, self._make, self._run_dir, self._leaf_of, self._report = name, make, run_dir, leaf_of, report
         self._runs: dict[str, TrackedRun] = {}
-        self._events: queue.SimpleQueue[Callable[[Tracker], None] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[Tracker], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
         self.failed = False
 
-    def __enter__(self) -> Tracking:
+    def __enter__(self) -> TrackerSink:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._events.put(lambda tracker: self._end_all())
-        self._events.put(None)
-        self._thread.join(_LAST_WORDS_S)
+        self._calls.put(lambda tracker: self._end_all())
+        self._calls.put(None)
+        self._thread.join(_LAST_CALLS_S)
         if self._thread.is_alive():
-            self._say(f"{self._name} did not take all in: it was given {_LAST_WORDS_S:.0f} s at the end")
+            self._report(
+                f"{self._name} did not take all events within {_LAST_CALLS_S:.0f} s after the end of the sweep"
+            )
 
-    def started(self, spec: TrialSpec) -> None:
-        self._tell(lambda tracker: self._begin(tracker, spec))
+    def handle(self, event: Event) -> None:
+        if self.failed:
+            return
+        match event:
+            case TrialStarted(spec):
+                self._calls.put(lambda tracker: self._begin(tracker, spec))
+            case EpochDone(spec, epoch, _, loss):
+                self._calls.put(lambda tracker: self._runs[spec.trial_id].epoch(epoch, loss))
+            case AttemptRetried(spec):
+                self._calls.put(lambda tracker: self._end(spec, TrialStatus.FAILED, {}))
+            case TrialEnded(spec, result):
+                leaf = self._leaf_of(spec.trial_id) if result.status == TrialStatus.DONE else ""
+                self._calls.put(lambda tracker: self._end(spec, result.status, self._metrics(leaf)))
 
-    def epoch_done(self, spec: TrialSpec, epoch: int, epochs: int, loss: float) -> None:
-        self._tell(lambda tracker: self._runs[spec.trial_id].epoch(epoch, loss))
-
-    def retried(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        self._tell(lambda tracker: self._end(spec, "failed", {}))
-
-    def ended(self, spec: TrialSpec, result: TrialResult) -> None:
-        leaf = self._leaf_of(spec.trial_id) if result.status == "done" else ""
-        self._tell(lambda tracker: self._end(spec, result.status, figures_of(self._run_dir, leaf) if leaf else {}))
-
-    def _tell(self, event: Callable[[Tracker], None]) -> None:
-        if not self.failed:
-            self._events.put(event)
+    def _metrics(self, leaf: str) -> MetricValues:
+        return metrics_of(self._run_dir, leaf) if leaf else {}
 
     def _work(self) -> None:
         try:
             tracker = self._make()
-            while (event := self._events.get()) is not None:
-                event(tracker)
-        except Exception as error:  # to be seen elsewhere is not worth a sweep
+            while (call := self._calls.get()) is not None:
+                call(tracker)
+        except Exception as error:  # a view of the sweep is not worth the sweep
             self.failed = True
-            self._say(f"{self._name} failed and hears no more of this start: {type(error).__name__}: {error}")
+            self._report(f"{self._name} failed and gets no further events: {type(error).__name__}: {error}")
 
     def _begin(self, tracker: Tracker, spec: TrialSpec) -> None:
         self._runs[spec.trial_id] = tracker.begin(spec, parameters_of(spec))
 
-    def _end(self, spec: TrialSpec, ending: Ending, figures: MetricValues) -> None:
+    def _end(self, spec: TrialSpec, status: TrialStatus, metrics: MetricValues) -> None:
         run = self._runs.pop(spec.trial_id, None)
         if run is not None:
-            run.end(ending, figures)
+            run.end(status, metrics)
 
     def _end_all(self) -> None:
-        """Trials that an interrupted sweep left behind."""
+        """End the runs of trials that an interrupted sweep left behind."""
         for trial_id in list(self._runs):
-            self._runs.pop(trial_id).end("stopped", {})
+            self._runs.pop(trial_id).end(TrialStatus.STOPPED, {})
 
 
-def figures_of(run_dir: Location, leaf: str) -> dict[str, float]:
-    """Figures of a finished trial; undefined ones are left out, and all of them where its file cannot be read."""
+def metrics_of(run_dir: Location, leaf: str) -> dict[str, float]:
+    """Return the metrics of a finished trial but undefined ones; none when its file cannot be read."""
     try:
         (row,) = files.read_table(run_dir / leaf / tree.METRICS).to_pylist()
     except (OSError, pa.ArrowException, ValueError):
@@ -157,24 +156,24 @@ def figures_of(run_dir: Location, leaf: str) -> dict[str, float]:
 
 
 def parameters_of(spec: TrialSpec) -> dict[str, Any]:
-    """What identifies a trial, by dotted keys: class, seed, and the settings that are not at their default."""
+    """Return what identifies a trial, by dotted keys: class, seed, and the settings that differ from their defaults."""
     own = {"trial_id": spec.trial_id, "config": spec.config_name, "normal_class": spec.normal_class, "seed": spec.seed}
     return own | flat(identity(spec.settings)) | spec.parameters
 
 
-def flat(section: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`; values that are no plain value become text."""
+def flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return `{"a": {"b": 1}}` as `{"a.b": 1}`; values other than text, numbers and booleans become text."""
     found: dict[str, Any] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{above}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            found[above + key] = value if isinstance(value, str | int | float | bool) else str(value)
+            found[prefix + key] = value if isinstance(value, str | int | float | bool) else str(value)
     return found
 
 
 class TensorBoard:
-    """Event files, a folder for each trial, named as its leaf; hyperparameters for the HParams page."""
+    """Writes event files into one folder per trial, named as its leaf, with hyperparameters for the HParams page."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -192,23 +191,23 @@ class _TensorBoardRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._writer.add_scalar("loss", loss, epoch)
 
-    def end(self, ending: Ending, figures: MetricValues) -> None:
+    def end(self, status: TrialStatus, metrics: MetricValues) -> None:
         from tensorboardX.summary import hparams
 
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._writer.add_scalar(name, value)
-        for summary in hparams(self._parameters, dict(figures)) if figures else ():
+        for summary in hparams(self._parameters, dict(metrics)) if metrics else ():
             self._writer.file_writer.add_summary(summary)
         self._writer.close()
 
 
 class Mlflow:
-    """A run for each trial in an experiment of an MLflow server, by its client; the process's own run is left alone."""
+    """Makes one run per trial in an experiment of an MLflow server; the process's own run is untouched."""
 
     def __init__(self, options: MlflowTracker, name: str) -> None:
         from mlflow import MlflowClient
 
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines a trial among ours
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # it would print two lines per trial
         self._client, self._group = MlflowClient(tracking_uri=options.tracking_uri), options.experiment or name
         found = self._client.get_experiment_by_name(self._group)
         self._experiment = found.experiment_id if found else self._client.create_experiment(self._group)
@@ -217,9 +216,12 @@ class Mlflow:
         from mlflow.entities import Param
 
         run_id = self._client.create_run(self._experiment, run_name=spec.leaf).info.run_id
-        told = [Param(key, str(value)[:500]) for key, value in flat(parameters).items()]
-        self._client.log_batch(run_id, params=told)
+        params = [Param(key, str(value)[:500]) for key, value in flat(parameters).items()]
+        self._client.log_batch(run_id, params=params)
         return _MlflowRun(self._client, run_id)
+
+
+_MLFLOW_STATUS = {TrialStatus.DONE: "FINISHED", TrialStatus.FAILED: "FAILED", TrialStatus.STOPPED: "KILLED"}
 
 
 class _MlflowRun:
@@ -229,17 +231,16 @@ class _MlflowRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._client.log_metric(self._run_id, "loss", loss, step=epoch)
 
-    def end(self, ending: Ending, figures: MetricValues) -> None:
+    def end(self, status: TrialStatus, metrics: MetricValues) -> None:
         from mlflow.entities import Metric
 
         now = round(time.time() * 1000)
-        self._client.log_batch(self._run_id, metrics=[Metric(name, value, now, 0) for name, value in figures.items()])
-        states = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-        self._client.set_terminated(self._run_id, states[ending])
+        self._client.log_batch(self._run_id, metrics=[Metric(name, value, now, 0) for name, value in metrics.items()])
+        self._client.set_terminated(self._run_id, _MLFLOW_STATUS[status])
 
 
 class Wandb:
-    """A run for each trial, grouped by the experiment; offline runs wait in the folder for `wandb sync`."""
+    """Makes one run per trial, grouped by experiment; offline runs stay in the folder for `wandb sync`."""
 
     def __init__(self, options: WandbTracker, name: str, folder: Path) -> None:
         import wandb
@@ -268,6 +269,6 @@ class _WandbRun:
     def epoch(self, epoch: int, loss: float) -> None:
         self._run.log({"loss": loss}, step=epoch)
 
-    def end(self, ending: Ending, figures: MetricValues) -> None:
-        self._run.summary.update({name: value for name, value in figures.items() if math.isfinite(value)})
-        self._run.finish(exit_code=0 if ending == "done" else 1)
+    def end(self, status: TrialStatus, metrics: MetricValues) -> None:
+        self._run.summary.update({name: value for name, value in metrics.items() if math.isfinite(value)})
+        self._run.finish(exit_code=0 if status == TrialStatus.DONE else 1)

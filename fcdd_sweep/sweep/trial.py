@@ -1,4 +1,4 @@
-"""One attempt at a trial: train, and turn the outcome into files. The only place that does."""
+"""One attempt at a trial: train, and write the result to files. No other module turns training results into files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from fcdd_sweep.results.attempts import (
     working_dir,
 )
 from fcdd_sweep.results.files import source_digest
+from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
@@ -45,48 +46,120 @@ from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 
 
 def run_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:
-    """Make one attempt. An exception is written beside the attempt and told, never raised: the worker lives on.
+    """Make one attempt and return its result. Exceptions become results: the worker lives on.
 
-    It goes on from the furthest whole state that an earlier attempt kept.
+    Training continues from the furthest whole checkpoint of an earlier attempt.
 
     Args:
         spec: the trial.
-        run_dir: the run; the attempt works in `.attempts/TRIAL_ID/N/` alone, and tidies up older checkpoints there.
-        observer: told of every epoch; may ask to stop.
+        run_dir: the run's directory; the attempt writes only below `.attempts/TRIAL_ID/`.
+        observer: gets every epoch, and may ask to stop.
         checkpoint_every: see `faults.checkpoint_every`.
     """
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
         with working_dir(attempt_dir) as folder:
-            return _attempt(spec, number, folder, attempt_dir, run_dir, observer, checkpoint_every)
+            attempt = _Attempt(spec, number, folder, attempt_dir, run_dir)
+            return attempt.run(observer, checkpoint_every)
     except OSError as error:
-        return _failed(spec, 0, None, None, error)
+        message, text = _described(error)
+        message = f"no attempt could be started: {message}"
+        return TrialResult.failure(spec.trial_id, kind_of(error), message, text, platform.node())
 
 
-def _attempt(
-    spec: TrialSpec, number: int, folder: Path, attempt_dir: Location, run_dir: Location, observer: Observer, every: str
-) -> TrialResult:
-    """Work in `folder`, and hand in what it made to the attempt's folder in the run."""
-    leaf = folder / LEAF
-    try:
-        row = _unsent_row(spec, run_dir, folder)
-        if row is None:
-            with logging_to(leaf / tree.LOG):
-                download_checkpoints(run_dir, spec.trial_id, folder)
-                row = _make_leaf(spec, number, leaf, attempt_dir, observer, Every.of(every))
-        upload_leaf(folder, attempt_dir)
-    except Stopped as stopped:
-        return TrialResult(spec.trial_id, "stopped", number, str(stopped))
-    except Exception as error:  # whatever went wrong in one trial must not reach the others
-        return _failed(spec, number, folder, attempt_dir, error)
-    return finished_result(row, number, platform.node())
+@dataclass(frozen=True)
+class _Attempt:
+    """An attempt that has claimed its number.
+
+    Attributes:
+        spec: the trial.
+        number: of the attempt.
+        folder: where it works on this machine.
+        attempt_dir: its folder in the run.
+        run_dir: the run's directory.
+    """
+
+    spec: TrialSpec
+    number: int
+    folder: Path
+    attempt_dir: Location
+    run_dir: Location
+
+    @property
+    def leaf(self) -> Path:
+        return self.folder / LEAF
+
+    def run(self, observer: Observer, checkpoint_every: str) -> TrialResult:
+        """Train, write the leaf, and upload it to the attempt's folder in the run."""
+        try:
+            row = self._unsent_row()
+            if row is None:
+                with logging_to(self.leaf / tree.LOG):
+                    download_checkpoints(self.run_dir, self.spec.trial_id, self.folder)
+                    row = self._make_leaf(observer, Every.of(checkpoint_every))
+            upload_leaf(self.folder, self.attempt_dir)
+        except Stopped as stopped:
+            return TrialResult(self.spec.trial_id, TrialStatus.STOPPED, self.number, str(stopped))
+        except Exception as error:  # no error of one trial may reach the others
+            return self._failed(error)
+        return finished_result(row, self.number, platform.node())
+
+    def _unsent_row(self) -> dict[str, Any] | None:
+        """Return the row of a leaf that an earlier attempt made and could not upload, if it is still valid."""
+        if not recover_unsent(self.run_dir, self.spec.trial_id, self.folder):
+            return None
+        (row,) = files.read_table(self.leaf / tree.METRICS).to_pylist()
+        if row["data_fingerprint"] == fingerprint_of(self.spec):
+            return dict(row)
+        shutil.rmtree(self.leaf)
+        return None
+
+    def _make_leaf(self, observer: Observer, every: Every) -> dict[str, Any]:
+        """Train and write the leaf; return the row of `metrics.parquet`, which is written last and makes it whole."""
+        spec, leaf = self.spec, self.leaf
+        started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
+        files.write_text(leaf / tree.CONFIG, config_text(spec))
+        logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, self.number)
+        result = _train(spec, self._checkpoints(every), LoggingObserver(observer))
+        write_result(spec, result, leaf)
+        row = metrics_row(spec, self.number, result, started, time.perf_counter() - clock)
+        files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+        return row
+
+    def _checkpoints(self, every: Every) -> Checkpoints:
+        device = choose_device(self.spec.settings.resources.device)
+        identity = {
+            "trial_id": self.spec.trial_id,
+            "data_fingerprint": fingerprint_of(self.spec),
+            "numerics": NUMERICS_VERSION,
+        }
+        made_with = {
+            "torch": str(torch.__version__),
+            "device": f"{device.type} ({device_name(device)})",
+            "source": source_digest(),
+        }
+        return Checkpoints(self.folder, every, identity, made_with, partial(upload_checkpoints, self.attempt_dir))
+
+    def _failed(self, error: BaseException) -> TrialResult:
+        message, text = _described(error)
+        write_error(self.folder, text, self.attempt_dir)
+        kind = kind_of(error)
+        if kind == "out_of_memory" and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()  # the process lives on, and others share its GPU
+        return TrialResult.failure(self.spec.trial_id, kind, message, text, platform.node(), self.number)
+
+
+def _described(error: BaseException) -> tuple[str, str]:
+    """Return the last line of an exception's traceback, and the traceback."""
+    text = "".join(traceback.format_exception(error))
+    return text.strip().splitlines()[-1], text
 
 
 def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
-    """The result of a finished attempt, from its row of `metrics.parquet`."""
+    """Return the result of a finished attempt from its row of `metrics.parquet`."""
     return TrialResult(
         row["trial_id"],
-        "done",
+        TrialStatus.DONE,
         number,
         image_auroc=row["image_auroc"],
         data_fingerprint=row["data_fingerprint"],
@@ -97,35 +170,8 @@ def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> Tria
     )
 
 
-def _unsent_row(spec: TrialSpec, run_dir: Location, folder: Path) -> dict[str, Any] | None:
-    """The row of a leaf that an earlier attempt made and could not send, if it still stands for the trial."""
-    if not recover_unsent(run_dir, spec.trial_id, folder):
-        return None
-    (row,) = files.read_table(folder / LEAF / tree.METRICS).to_pylist()
-    if row["data_fingerprint"] == fingerprint_of(spec):
-        return dict(row)
-    shutil.rmtree(folder / LEAF)
-    return None
-
-
-def _failed(
-    spec: TrialSpec, number: int, folder: Path | None, attempt_dir: Location | None, error: BaseException
-) -> TrialResult:
-    """What an exception made of an attempt; without a folder none could be begun."""
-    text = "".join(traceback.format_exception(error))
-    words = text.strip().splitlines()[-1]
-    if folder is None or attempt_dir is None:
-        words = f"no attempt could be begun: {words}"
-    else:
-        write_error(folder, text, attempt_dir)
-    kind = kind_of(error)
-    if kind == "out_of_memory" and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()  # the process lives on, and others share its GPU
-    return TrialResult(spec.trial_id, "failed", number, words, kind=kind, traceback=text, host=platform.node())
-
-
 def write_error(folder: Path, text: str, attempt_dir: Location) -> None:
-    """Keep a traceback. A full disk must not hide the first error."""
+    """Keep a traceback; an error while doing so is only logged, or a full disk would hide the first error."""
     try:
         files.write_text(folder / tree.ERROR, text)
         upload_evidence(folder, attempt_dir)
@@ -133,79 +179,50 @@ def write_error(folder: Path, text: str, attempt_dir: Location) -> None:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
 
 
-def _make_leaf(
-    spec: TrialSpec, number: int, leaf: Path, attempt_dir: Location, observer: Observer, every: Every
-) -> dict[str, Any]:
-    """Train and write; `metrics.parquet` comes last and makes the leaf whole. Gives its row."""
-    started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
-    files.write_text(leaf / tree.CONFIG, config_text(spec))
-    logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, number)
-    outcome = _trained(spec, _checkpoints(spec, leaf.parent, attempt_dir, every), LoggingObserver(observer))
-    write_result(spec, outcome, leaf)
-    row = metrics_row(spec, number, outcome, started, time.perf_counter() - clock)
-    files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
-    return row
-
-
-def _trained(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> TrainingResult:
-    """Train on from the furthest state that fits, or from the start."""
+def _train(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> TrainingResult:
+    """Train from the furthest checkpoint that fits, or from the start."""
     settings, hooks = spec.settings, TrainingHooks(observer, checkpoints)
     data = TrialData(corpus_of(settings), exposure_of(settings), validation_pool_of(settings))
     for state in checkpoints.found():
         try:
             return train(spec, data, hooks, state)
         except StateError as misfit:
-            checkpoints.passed_over(misfit)
+            checkpoints.skipped(misfit)
     return train(spec, data, hooks)
 
 
-def _checkpoints(spec: TrialSpec, folder: Path, attempt_dir: Location, every: Every) -> Checkpoints:
-    device = choose_device(spec.settings.resources.device)
-    identity = {
-        "trial_id": spec.trial_id,
-        "data_fingerprint": fingerprint_of(spec),
-        "numerics": NUMERICS_VERSION,
-    }
-    made_with = {
-        "torch": str(torch.__version__),
-        "device": f"{device.type} ({device_name(device)})",
-        "source": source_digest(),
-    }
-    return Checkpoints(folder, every, identity, made_with, partial(upload_checkpoints, attempt_dir))
-
-
 def config_text(spec: TrialSpec) -> str:
-    """`config.yaml` of a leaf. JSON is YAML too, and keeps every number as it is."""
+    """Return the text of a leaf's `config.yaml`: JSON, which is YAML too and keeps every number as it is."""
     plain = {"trial_id": spec.trial_id, "config_id": spec.config_id, **spec.to_dict()}
     return json.dumps(plain, indent=2) + "\n"
 
 
-def write_result(spec: TrialSpec, outcome: TrainingResult, leaf: Path) -> None:
-    """Every file of a leaf but `metrics.parquet`."""
-    for note in outcome.notes:
+def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:
+    """Write every file of a leaf but `metrics.parquet`."""
+    for note in result.notes:
         logger.warning(note)
     mark = {"trial_id": spec.trial_id}
-    history = [mark | asdict(record) for record in outcome.history]
+    history = [mark | asdict(record) for record in result.history]
     files.write_rows(leaf / tree.HISTORY, [nulled(row) for row in history], schemas.HISTORY)
-    columns = list(outcome.scores)
-    scores = [mark | dict(zip(columns, row, strict=True)) for row in zip(*outcome.scores.values(), strict=True)]
+    columns = list(result.scores)
+    scores = [mark | dict(zip(columns, row, strict=True)) for row in zip(*result.scores.values(), strict=True)]
     files.write_rows(leaf / tree.SCORES, scores, schemas.SCORES)
     curves = [
         mark | {"kind": kind, "x": x, "y": y, "threshold": threshold}
-        for kind, curve in outcome.curves.items()
+        for kind, curve in result.curves.items()
         for x, y, threshold in zip(*(axis.tolist() for axis in curve), strict=True)
     ]
     files.write_rows(leaf / tree.CURVES, curves, schemas.CURVES)
-    files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in outcome.defects], schemas.DEFECTS)
-    files.write_arrays(leaf / tree.MAPS, outcome.maps)
+    files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in result.defects], schemas.DEFECTS)
+    files.write_arrays(leaf / tree.MAPS, result.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_atomically(leaf / tree.SNAPSHOT, partial(_save, outcome.snapshot))
+        files.write_atomically(leaf / tree.SNAPSHOT, partial(_save, result.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
 
 
 def _save(snapshot: Mapping[str, Any], path: Path) -> None:
-    """torch hides a failed write, of a full disk say, behind an error of its own that does not tell."""
+    """Write a snapshot. torch hides a failed write, of a full disk say, behind a `RuntimeError` without the cause."""
     try:
         with path.open("wb") as file:
             torch.save(snapshot, file)
@@ -214,23 +231,23 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
 
 
 def _draw(spec: TrialSpec, leaf: Path) -> None:
-    """Pictures can be drawn later from the same files: a failure to draw loses no training."""
-    from fcdd_sweep.report.figures.trial_figures import draw_trial  # matplotlib loads only where pictures are drawn
+    """Draw the leaf's figures. A failure is only logged: they can be drawn later from the same files."""
+    from fcdd_sweep.report.figures.trial_figures import draw_trial  # imports matplotlib, needed only here
 
     try:
         draw_trial(leaf, spec.settings.heatmaps.color_quantile, blurred=spec.settings.heatmaps.blur)
     except Exception:
-        logger.exception("the pictures were not drawn; `aggregate --redraw` tries again")
+        logger.exception("the figures were not drawn; run `aggregate --redraw` to draw them")
 
 
 def metrics_row(
-    spec: TrialSpec, number: int, outcome: TrainingResult, started: dt.datetime, wall_time_s: float
+    spec: TrialSpec, number: int, result: TrainingResult, started: dt.datetime, wall_time_s: float
 ) -> dict[str, Any]:
-    """The row of `metrics.parquet`: undefined figures are null."""
+    """Return the row of `metrics.parquet`; undefined metrics are null."""
     row: Mapping[str, Any] = {
         **key_of(spec),
         "attempt": number,
-        **outcome.metrics,
+        **result.metrics,
         "data_fingerprint": fingerprint_of(spec),
         "started": started,
         "finished": dt.datetime.now(dt.UTC),
@@ -242,7 +259,7 @@ def metrics_row(
 
 
 def key_of(spec: TrialSpec) -> dict[str, Any]:
-    """The columns that name a trial in every table."""
+    """Return the columns that name a trial in every table."""
     return {
         "trial_id": spec.trial_id,
         "config_id": spec.config_id,
@@ -253,5 +270,5 @@ def key_of(spec: TrialSpec) -> dict[str, Any]:
 
 
 def nulled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """NaN, which stands for undefined in memory, becomes null in files."""
+    """Return the row with None for NaN: undefined values are NaN in memory and null in files."""
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

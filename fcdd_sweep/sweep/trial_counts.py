@@ -1,4 +1,4 @@
-"""What is known of the trials of a start: counts, running ones, scores, and the time to go."""
+"""Counts of the trials of a start, the running ones, their scores, and the time left."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from dataclasses import dataclass, field
 
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, SweepStarted, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
 
 
 @dataclass
 class TrialCounts:
-    """What is known of the trials of this start.
+    """What the events of a sweep add up to.
 
     Attributes:
         planned, kept: trials of the experiment, and those that earlier starts finished.
-        missing: trials to run now.
-        done, failed: those that ended.
-        running: epoch, epochs and loss of each running trial by its id; epoch 0 before the first is done.
+        missing: trials that this start runs.
+        done, failed: trials of this start that ended.
+        running: the last epoch of each running trial by its id; epoch 0 before the first is done.
         scores: image AUROCs of the trials that this start finished.
+        since: when the trials started, by `time.monotonic`, in seconds.
     """
 
     planned: int = 0
@@ -27,37 +30,49 @@ class TrialCounts:
     missing: int = 0
     done: int = 0
     failed: int = 0
-    running: dict[str, tuple[TrialSpec, int, int, float]] = field(default_factory=dict)
+    running: dict[str, EpochDone] = field(default_factory=dict)
     scores: list[float] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
+
+    def after(self, event: Event) -> TrialCounts:
+        """Take an event in and return the counts after it: new ones at the start of a sweep, else these."""
+        match event:
+            case SweepStarted(planned, kept, missing):
+                return TrialCounts(planned, kept, missing)
+            case TrialStarted(spec):
+                self.running[spec.trial_id] = EpochDone(spec, 0, spec.settings.training.epochs, float("nan"))
+            case EpochDone(spec):
+                self.running[spec.trial_id] = event
+            case AttemptRetried(spec):
+                self.running.pop(spec.trial_id, None)
+            case TrialEnded(spec, result):
+                self._end(spec, result)
+        return self
 
     @property
     def ended(self) -> int:
         return self.done + self.failed
 
-    def begins(self, spec: TrialSpec) -> None:
-        self.running[spec.trial_id] = (spec, 0, spec.settings.training.epochs, float("nan"))
-
-    def takes_in(self, spec: TrialSpec, result: TrialResult) -> None:
-        """A trial that ended; one that was stopped is neither done nor failed."""
+    def _end(self, spec: TrialSpec, result: TrialResult) -> None:
+        """Count a trial that ended; one that was stopped is neither done nor failed."""
         self.running.pop(spec.trial_id, None)
-        if result.status == "done":
+        if result.status == TrialStatus.DONE:
             self.done += 1
             if result.image_auroc is not None:
                 self.scores.append(result.image_auroc)
-        elif result.status == "failed":
+        elif result.status == TrialStatus.FAILED:
             self.failed += 1
 
     def eta_s(self) -> float | None:
-        """Seconds to go at the pace so far, epochs of running trials counted; None before anything is known."""
-        part = sum(epoch / epochs for _, epoch, epochs, _ in self.running.values() if epochs)
-        worked = self.ended + part
-        if not worked:
+        """Return the seconds left at the pace so far, epochs of running trials counted; None before any is done."""
+        partly_done = sum(at.epoch / at.epochs for at in self.running.values() if at.epochs)
+        finished = self.ended + partly_done
+        if not finished:
             return None
-        return (time.monotonic() - self.since) / worked * (self.missing - worked)
+        return (time.monotonic() - self.since) / finished * (self.missing - finished)
 
     def line(self) -> str:
-        """`7/30 done, 1 failed, 2 running | image AUROC mean 0.953, best 0.991 | 0:41 gone, about 2:10 to go`."""
+        """Return `7/30 done, 2 running | image AUROC mean 0.953, best 0.991 | elapsed 0:41, about 2:10 left`."""
         parts = [f"{self.kept + self.done}/{self.planned} done"]
         if self.failed:
             parts.append(f"{self.failed} failed")
@@ -67,8 +82,8 @@ class TrialCounts:
         if self.scores:
             mean, best = sum(self.scores) / len(self.scores), max(self.scores)
             text += f" | image AUROC mean {mean:.3f}, best {best:.3f}"
-        text += f" | {duration_text(time.monotonic() - self.since)} gone"
+        text += f" | elapsed {duration_text(time.monotonic() - self.since)}"
         eta = self.eta_s()
         if eta is not None and self.ended < self.missing:
-            text += f", about {duration_text(eta)} to go"
+            text += f", about {duration_text(eta)} left"
         return text

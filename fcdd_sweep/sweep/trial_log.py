@@ -1,4 +1,4 @@
-"""The log of an attempt, `log.txt`: all that the package says meanwhile, and every epoch."""
+"""The log of an attempt, `log.txt`: every message that the package logs during it, and every epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ logger = logging.getLogger("fcdd_sweep.trial")
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written, on a full disk say, neither hides what went wrong nor fills the terminal."""
+    """A log file whose write errors are ignored: on a full disk they would hide the cause and flood the terminal."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -27,7 +27,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Write what the package says into a file, besides wherever else it goes."""
+    """Write the package's log messages to a file, too, while entered."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -45,7 +45,7 @@ def logging_to(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class LoggingObserver:
-    """Writes every epoch to the log, then passes it on."""
+    """Writes every epoch to the log, then passes it on to an observer."""
 
     observer: Observer
 

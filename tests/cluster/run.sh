@@ -141,11 +141,11 @@ check "the dashboard hears on localhost only" bash -c "! (: > /dev/tcp/$head/826
 
 # hosts that cannot take part are told before trials start
 few="--set seeds=1 --set training.epochs=2 --set dataset.classes=[0,1,2,3]"
-check "a folder that is not shared is told" refused "worker: $root_home/own/first is another folder there than at the driver" \
+check "a folder that is not shared is told" refused "worker: $root_home/own/first is not the same folder as on the driver" \
   documented '--set name=first' 's#/mnt/nfs/runs#~/own#'
 check "no trial was started" inside head '! ls ~/own/first/.attempts/*'
 inside worker 'mount -o remount,bind,ro /mnt/nfs'
-check "a host that cannot write is told" refused "worker: /mnt/nfs/runs/first cannot be used there (Read-only file system)" \
+check "a host that cannot write is told" refused "worker: /mnt/nfs/runs/first cannot be used (Read-only file system)" \
   documented '--set name=first'
 inside worker 'mount -o remount,bind,rw /mnt/nfs'
 

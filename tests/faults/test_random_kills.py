@@ -116,7 +116,7 @@ def test_a_machine_that_dies_while_the_driver_looks_at_it_is_left_out(tmp_path, 
     given = arguments(tmp_path, tmp_path / "results", {"training.epochs": 1, "seeds": 1})
     with site(tmp_path / "drivers", given, monkeypatch.setenv) as there:
         there.start_driver()
-        waited_for(lambda: "looking at the machines" in there.outputs[-1], 300, "the driver")
+        waited_for(lambda: "checking the machines" in there.outputs[-1], 300, "the driver")
         there.kill(Kill(0.0, "raylet", 0))
         assert there.driver.wait(timeout=900) == 0, there.outputs[-1]
 

@@ -259,7 +259,7 @@ def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_p
     scores = files.read_table(leaf / tree.SCORES).to_pylist()
     assert {each["split"] for each in scores} == {"validation"}
     assert (leaf / "train_heatmaps_global.png").is_file() and not (leaf / "heatmaps_global.png").exists()
-    assert "pictures were not drawn" not in (leaf / tree.LOG).read_text()
+    assert "figures were not drawn" not in (leaf / tree.LOG).read_text()
     aggregate(tmp_path / "small", redraw=True)
     (summed,) = files.read_table(tmp_path / "small" / tree.TRIALS).to_pylist()
     assert summed["validation_image_auroc"] == row["validation_image_auroc"] and summed["image_auroc"] is None

@@ -12,7 +12,16 @@ from fcdd_sweep.report.status import progress_lines, status_text, watch
 from fcdd_sweep.report.trial_costs import seconds_of, trial_costs
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import SweepProgress
-from fcdd_sweep.runners.events import EventFanout, Progress
+from fcdd_sweep.runners.events import (
+    AttemptRetried,
+    EpochDone,
+    EventFanout,
+    NullSink,
+    SweepStarted,
+    SweepStopped,
+    TrialEnded,
+    TrialStarted,
+)
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from tests.fakes import FakeRun
@@ -42,19 +51,19 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything
     first, second = spec(seed=0), spec(seed=1)
     with ProgressFile(tmp_path, print, every_s=0.05) as file:
         assert written(tmp_path)["state"] == "running"
-        file.begun(5, 2, 3)
+        file.handle(SweepStarted(5, 2, 3))
         assert written(tmp_path)["to_run"] == 3
-        file.started(first)
-        file.started(second)
-        file.epoch_done(first, 1, 2, 0.25)
+        file.handle(TrialStarted(first))
+        file.handle(TrialStarted(second))
+        file.handle(EpochDone(first, 1, 2, 0.25))
         until(lambda: written(tmp_path)["running"] == 2 and written(tmp_path)["trials"][0]["epoch"] == 1)
         shown = written(tmp_path)
         assert shown["trials"][0] | {"trial_id": ""} == {
             "trial_id": "", "config": "", "normal_class": "plain", "seed": 0, "epoch": 1, "epochs": 2, "loss": 0.25,
         }  # fmt: skip
         assert shown["trials"][1]["loss"] is None and shown["eta_s"] >= 0
-        file.retried(second, TrialResult(second.trial_id, "failed", 1, "x"), "again")
-        file.ended(first, TrialResult(first.trial_id, "done", 1, image_auroc=0.9, host="node-7"))
+        file.handle(AttemptRetried(second, TrialResult(second.trial_id, "failed", 1, "x"), "again"))
+        file.handle(TrialEnded(first, TrialResult(first.trial_id, "done", 1, image_auroc=0.9, host="node-7")))
         until(lambda: written(tmp_path)["done"] == 1)
         assert (written(tmp_path)["running"], written(tmp_path)["machines"]) == (0, ["node-7"])
     assert written(tmp_path)["state"] == "ended" and not list(tmp_path.glob(".*progress*"))
@@ -66,7 +75,7 @@ def test_an_interruption_is_told(tmp_path):
     assert written(tmp_path)["state"] == "interrupted"
     with ProgressFile(tmp_path, print) as file:
         assert written(tmp_path)["state"] == "running"
-        EventFanout(Progress(), [file]).stopped()
+        EventFanout(NullSink(), [file]).handle(SweepStopped())
     assert written(tmp_path)["state"] == "interrupted"
 
 
@@ -76,29 +85,6 @@ def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path):
     with ProgressFile(tmp_path / "r", said.append, every_s=0.02):
         time.sleep(0.2)
     assert len(said) == 1 and tree.PROGRESS in said[0]
-
-
-class Broken(Progress):
-    def started(self, spec):
-        raise RuntimeError("no view")
-
-
-def test_a_listener_that_fails_is_told_of_once_and_the_others_hear_on(tmp_path):
-    class Heard(Progress):
-        def __init__(self):
-            self.events = []
-
-        def said(self, sentence):
-            self.events.append(sentence)
-
-        def started(self, spec):
-            self.events.append(spec.seed)
-
-    first, last = Heard(), Heard()
-    together = EventFanout(first, [Broken(), last])
-    for seed in (0, 1):
-        together.started(spec(seed=seed))
-    assert first.events == [0, "Broken failed and hears no more: no view", 1] and last.events == [0, 1]
 
 
 def progress(**changes):

@@ -24,8 +24,9 @@ from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import fake_search, fakes, works
+from tests.events import Recorder
 from tests.s3 import served
-from tests.sweep.test_sweep import EXPERIMENT, LEAF, Heard
+from tests.sweep.test_sweep import EXPERIMENT, LEAF
 from tests.trees import write_image
 
 QUICK = "keep.pictures=none"
@@ -49,7 +50,7 @@ def experiment(folder, output, *overrides):
 
 
 def go(loaded, **options):
-    heard = Heard()
+    heard = Recorder()
     return run_sweep(loaded, local=True, progress=heard, **options), heard
 
 
@@ -96,7 +97,7 @@ def test_the_same_command_again_runs_only_what_has_gone(finished):
     assert total_of(loaded.run_dir) == ["2", "1", "0", "1"]
     result, heard = go(loaded)
     assert heard.counts == (2, 1, 1) and result.done == 2
-    assert any("normal_8/it_0 is gone or not whole" in sentence for sentence in heard.sentences)
+    assert any("normal_8/it_0 is missing or incomplete" in message for message in heard.messages)
 
 
 def test_a_lost_index_is_made_again_from_the_store(finished):
@@ -258,7 +259,7 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_starts(server, tmp_
 
 
 def test_the_second_driver_of_a_run_in_a_store_is_told_who_the_first_is(store):
-    named = rf"another sweep is writing there \(host {platform.node()}, process {os.getpid()}, since 20"
+    named = rf"another sweep is writing to this run \(host {platform.node()}, process {os.getpid()}, since 20"
     with lease.lease(store), pytest.raises(InputError, match=named), lease.lease(store):
         pass
     with lease.lease(store):
@@ -274,7 +275,7 @@ def write_holder(store, **changes):
 def test_a_lease_runs_out_when_its_holder_is_gone(store, monkeypatch):
     monkeypatch.setattr(lease, "EXPIRE_S", 3.0)
     write_holder(store, host="elsewhere")
-    with pytest.raises(InputError, match=r"host elsewhere.*if it has died, its lease runs out in [123] s"):
+    with pytest.raises(InputError, match=r"host elsewhere.*if it has died, its lease expires in [123] s"):
         with lease.lease(store):
             pass
     time.sleep(3.2)
@@ -292,7 +293,7 @@ def test_a_dead_process_of_this_machine_holds_nothing(store):
 
 def test_a_driver_that_was_out_of_touch_stops_when_another_has_taken_over(store, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.2)
-    with pytest.raises(InputError, match=r"host elsewhere.*This one was out of touch and has stopped"):
+    with pytest.raises(InputError, match=r"host elsewhere.*This sweep lost contact with the storage and has stopped"):
         with lease.lease(store):
             for _ in range(100):  # again and again, as one that lives does
                 write_holder(store, host="elsewhere")
@@ -315,7 +316,7 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
             time.sleep(0.05)
         return result
 
-    with pytest.raises(InputError, match="host elsewhere.*was out of touch and has stopped"):
+    with pytest.raises(InputError, match="host elsewhere.*lost contact with the storage and has stopped"):
         go(loaded, work=taken_over)
     assert storage.read_bytes(run / tree.INDEX) == b"the other's"
     assert not [name for name in storage.files_below(run) if name.startswith("normal_3")]

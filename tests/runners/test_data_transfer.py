@@ -10,7 +10,7 @@ from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.describe import imagenet_of
 from fcdd_sweep.runners import data_transfer
 from fcdd_sweep.runners.data_transfer import TransferableData, weights_files
-from fcdd_sweep.runners.node_check import cache_entries_of
+from fcdd_sweep.runners.node_check import transferable_data
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, forget_data
 from tests.specs import spec
 from tests.trees import write_images, write_mvtec, write_one_vs_rest
@@ -54,7 +54,7 @@ def same(one, other):
 def test_a_data_set_is_read_as_the_driver_reads_it_and_travels_once(tmp_path, machine):
     root = write_mvtec(tmp_path / "mvtec")
     trial = spec(normal_class="bottle", dataset={"name": "mvtec", "root": root, "classes": ["bottle"]})
-    there, fingerprint, sent = corpus_of(trial.settings), fingerprint_of(trial), cache_entries_of([trial])
+    there, fingerprint, sent = corpus_of(trial.settings), fingerprint_of(trial), transferable_data([trial])
     machine(root)
     with pytest.raises(DataError, match="there is no folder"):
         corpus_of(trial.settings)
@@ -81,7 +81,7 @@ def test_outlier_exposure_travels_too(tmp_path, machine, kind):
         anomalies={"mode": "malformed_normal", "source": source},
         training={"supervision": "labels"},
     )
-    there, fingerprint, sent = exposure_of(trial.settings), fingerprint_of(trial), cache_entries_of([trial])
+    there, fingerprint, sent = exposure_of(trial.settings), fingerprint_of(trial), transferable_data([trial])
     machine(root, others)
     sent.receive(Travel())
     assert len(there) and same(exposure_of(trial.settings), there) and fingerprint_of(trial) == fingerprint
@@ -90,26 +90,26 @@ def test_outlier_exposure_travels_too(tmp_path, machine, kind):
 def test_a_machine_with_the_folder_reads_its_own_files(tmp_path, machine):
     root = write_mvtec(tmp_path / "mvtec")
     trial = spec(normal_class="bottle", dataset={"name": "mvtec", "root": root, "classes": ["bottle"]})
-    sent = cache_entries_of([trial])
+    sent = transferable_data([trial])
     machine()
     travel = Travel()
     sent.receive(travel)
     assert corpus_of(trial.settings).classes[:1] == ("bottle",) and not travel.files
 
 
-def test_too_much_data_is_told_instead_of_sent(tmp_path, machine, monkeypatch):
+def test_data_above_the_limit_is_an_error_and_not_sent(tmp_path, machine, monkeypatch):
     root = write_mvtec(tmp_path / "mvtec")
-    sent = cache_entries_of(
+    sent = transferable_data(
         [spec(normal_class="bottle", dataset={"name": "mvtec", "root": root, "classes": ["bottle"]})]
     )
     machine(root)
-    monkeypatch.setattr(data_transfer, "MOST_BYTES", 1000)
-    with pytest.raises(DataError, match=r"mvtec: there is no such folder, and 0\.\d GB of decoded images are too much"):
+    monkeypatch.setattr(data_transfer, "MAX_BYTES", 1000)
+    with pytest.raises(DataError, match=r"mvtec: the folder does not exist, and its 0\.\d GB of decoded images exceed"):
         sent.receive(Travel())
 
 
-def test_data_that_is_rendered_needs_no_parcel(machine):
-    assert cache_entries_of([spec(normal_class="brick")]) == TransferableData()
+def test_data_that_is_rendered_needs_no_transfer(machine):
+    assert transferable_data([spec(normal_class="brick")]) == TransferableData()
 
 
 def test_weights_of_imagenet_travel_to_where_torch_looks_for_them(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import StorageError, parse_location
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, lease, storage, tree
+from fcdd_sweep.runners.events import TrialEnded
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import session, trial
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
@@ -20,9 +21,10 @@ from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.disks import fill, small_disk
+from tests.events import Recorder
 from tests.faults.same import assert_same, assert_whole
 from tests.s3 import Proxy, in_store, served
-from tests.sweep.test_sweep import EXPERIMENT, Heard, go
+from tests.sweep.test_sweep import EXPERIMENT, go
 
 QUICK = "keep.pictures=none"
 
@@ -53,7 +55,7 @@ def output(request, tmp_path):
 
 
 def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
-    result, heard = go(experiment(), work=works.failing_seed_1)
+    result, recorder = go(experiment(), work=works.failing_seed_1)
     assert (result.done, result.failed) == (2, 2)
     index = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
     failed = [row for row in index.values() if row["status"] == "failed"]
@@ -62,25 +64,25 @@ def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
         error = tree.attempts_dir(result.run_dir, row["trial_id"]) / str(row["attempt"]) / tree.ERROR
         assert error.read_text().strip().splitlines()[-1] == row["error"] != ""
     assert html.escape(failed[0]["error"]) in result.report.read_text()
-    retried, heard = go(experiment())
-    assert heard.counts == (4, 2, 2) and retried.done == 4
+    retried, recorder = go(experiment())
+    assert recorder.counts == (4, 2, 2) and retried.done == 4
     rows = files.read_table(result.run_dir / tree.INDEX).to_pylist()
     assert sorted(row["failures"] for row in rows) == [0, 0, 1, 1]
 
 
 def test_failed_trials_are_left_alone_when_asked(experiment):
     go(experiment(), work=works.failing_seed_1)
-    result, heard = go(experiment("faults.retry_failed=false"))
-    assert heard.counts == (4, 2, 0) and result.failed == 2
+    result, recorder = go(experiment("faults.retry_failed=false"))
+    assert recorder.counts == (4, 2, 0) and result.failed == 2
 
 
 def test_a_trial_that_failed_so_often_over_all_starts_is_left_alone_and_the_run_says_how_to_go_on(experiment):
     loaded = experiment("faults.max_failures=2", "faults.retries=0")
     starts = [go(loaded, work=works.losing_seed_1) for _ in range(3)]
-    assert [heard.counts for _, heard in starts] == [(4, 0, 4), (4, 2, 2), (4, 2, 0)]
+    assert [recorder.counts for _, recorder in starts] == [(4, 0, 4), (4, 2, 2), (4, 2, 0)]
     assert starts[-1][0].failed == 2
-    told = "2 trials have failed 2 times or more and have been left alone; a larger faults.max_failures"
-    assert [sum(told in sentence for sentence in heard.sentences) for _, heard in starts] == [0, 0, 1]
+    message = "2 trials have failed 2 times or more and are not run again; to retry, raise faults.max_failures"
+    assert [sum(message in text for text in recorder.messages) for _, recorder in starts] == [0, 0, 1]
     assert go(experiment("faults.max_failures=null"))[0].done == 4
 
 
@@ -96,9 +98,9 @@ def test_a_trial_that_was_only_lost_is_not_a_failed_one(experiment):
     loaded = experiment("seeds=1", "faults.retry_failed=false")
     spec = plan(loaded).specs[0]
     lost = TrialResult(spec.trial_id, "failed", 1, "worker process has died", kind="worker_lost")
-    FailureLog(loaded.run_dir).add(spec, lost, "it is tried again")  # and then the driver died
-    result, heard = go(loaded)
-    assert heard.counts == (2, 0, 2) and result.done == 2
+    FailureLog(loaded.run_dir).add(spec, lost, "retrying")  # and then the driver died
+    result, recorder = go(loaded)
+    assert recorder.counts == (2, 0, 2) and result.done == 2
     rows = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
     assert rows[spec.trial_id]["failures"] == 1
 
@@ -107,8 +109,8 @@ def test_a_finished_attempt_of_a_dead_driver_is_published_by_the_next(experiment
     loaded = experiment("seeds=1")
     spec = plan(loaded).specs[0]
     assert run_trial(spec, loaded.run_dir, works.SILENT).status == "done"
-    result, heard = go(loaded)
-    assert heard.counts == (2, 1, 1) and result.done == 2
+    result, recorder = go(loaded)
+    assert recorder.counts == (2, 1, 1) and result.done == 2
 
 
 def test_a_full_disk_fails_the_trial_and_not_the_sweep(experiment, monkeypatch):
@@ -135,8 +137,8 @@ def test_a_worker_lost_after_its_trial_was_published_changes_nothing(experiment)
     result, _ = go(experiment("seeds=1"))
     ledger = Ledger(result.run_dir)
     spec = plan(experiment("seeds=1")).specs[0]
-    late = session.Publisher(ledger, Heard(), FailureLog(result.run_dir))
-    late.ended(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost"))
+    late = session.Publisher(ledger, Recorder(), FailureLog(result.run_dir))
+    late.handle(TrialEnded(spec, TrialResult(spec.trial_id, "failed", 2, "worker lost")))
     assert ledger.done(spec.trial_id)
 
 
@@ -165,7 +167,7 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
     frozen.woken.set()
     lost.join()
     assert [(each.status, each.attempt) for each in (*ended, successor)] == [("done", 1), ("done", 2)]
-    session.Publisher(ledger, Heard(), FailureLog(run)).ended(spec, ended[0])
+    session.Publisher(ledger, Recorder(), FailureLog(run)).handle(TrialEnded(spec, ended[0]))
     assert ledger.rows[spec.trial_id]["attempt"] == 2
     assert storage.children(run / tree.ATTEMPTS) == [spec.trial_id]  # what came back lies there, and goes with this:
     assert go(loaded)[1].counts == (2, 1, 1) and storage.children(run / tree.ATTEMPTS) == []
@@ -206,8 +208,8 @@ def test_a_disk_that_is_full_when_the_driver_publishes_costs_no_finished_trial(e
         with pytest.raises(StorageError, match="No space left on device"):
             go(loaded)  # there is no room for the plan
         (tmp_path / "disk" / "ballast").unlink()
-        result, heard = go(loaded)
-        assert heard.counts == (2, 1, 1) and result.done == 2
+        result, recorder = go(loaded)
+        assert recorder.counts == (2, 1, 1) and result.done == 2
 
 
 @pytest.mark.parametrize("seconds", [6, pytest.param(60, marks=pytest.mark.faults)])
@@ -224,9 +226,9 @@ def test_a_store_that_is_gone_for_a_while_costs_time_alone(experiment, server, s
             outages[0].start()
         return run_trial(spec, run_dir, observer)
 
-    heard = go(loaded, work=cut_off)[1]
+    recorder = go(loaded, work=cut_off)[1]
     outages[0].join()
-    assert heard.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]
+    assert recorder.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]
     assert_whole(loaded.run_dir, plan(loaded).specs)
     proxy.close()
 
@@ -234,7 +236,7 @@ def test_a_store_that_is_gone_for_a_while_costs_time_alone(experiment, server, s
 DRIVER = """
 import os, signal, sys
 from fcdd_sweep import cli
-from fcdd_sweep.results import place
+from fcdd_sweep.results import storage
 from fcdd_sweep.sweep import ledger
 
 def dying(module, name, *, before):
@@ -246,15 +248,15 @@ def dying(module, name, *, before):
     setattr(module, name, half)
 
 def copies_three(source, target, last=""):
-    for name in sorted(place.files_below(source))[:3]:
-        place.write_bytes(target / name, place.read_bytes(source / name))
+    for name in sorted(storage.files_below(source))[:3]:
+        storage.write_bytes(target / name, storage.read_bytes(source / name))
     os.kill(os.getpid(), signal.SIGKILL)
 
 moment = sys.argv.pop(1)
 if moment == "copying":
-    place.copy_tree = copies_three
+    storage.copy_tree = copies_three
 elif moment == "removing":
-    dying(place, "remove_tree", before=True)
+    dying(storage, "remove_tree", before=True)
 else:
     dying(ledger.Ledger if moment == "entering" else ledger, {"entering": "_enter"}.get(moment, "_move"),
           before=moment != "moved")
@@ -280,7 +282,7 @@ def test_a_driver_that_is_killed_while_it_publishes_loses_nothing(experiment, ou
     options = ["--local", "--output", str(output), "--set", "seeds=1", "--set", QUICK]
     command = [sys.executable, "-c", DRIVER, moment, str(tmp_path / "small.yaml"), *options]
     assert subprocess.run(command, timeout=300).returncode == -signal.SIGKILL
-    result, heard = go(loaded)
-    assert heard.counts == (2, 1, 1) and result.done == 2
+    result, recorder = go(loaded)
+    assert recorder.counts == (2, 1, 1) and result.done == 2
     assert_whole(loaded.run_dir, plan(loaded).specs)
     assert_same(loaded.run_dir, undisturbed)

@@ -8,8 +8,8 @@ import pytest
 from fcdd_sweep.results import files
 from fcdd_sweep.runners import node_check
 from fcdd_sweep.runners.data_transfer import TransferableData
-from fcdd_sweep.runners.node_check import NodeRequirements, WithNodeCheck, data_key
-from fcdd_sweep.runners.trial_data import fingerprint_of, versions
+from fcdd_sweep.runners.node_check import NodeRequirements, WithNodeCheck
+from fcdd_sweep.runners.trial_data import data_key, fingerprint_of, versions
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.specs import spec
@@ -23,11 +23,11 @@ def trial():
 
 
 @pytest.fixture
-def expected(tmp_path, trial):
+def required(tmp_path, trial):
     """What a driver on this machine expects."""
     mark = tmp_path / "run" / ".machines" / "token"
     files.write_text(mark, "here")
-    node_check._of_run.cache_clear()
+    node_check._run_dir_problems.cache_clear()
     return NodeRequirements(
         versions(), mark, {data_key(trial): fingerprint_of(trial)}, TransferableData(), nothing_travels
     )
@@ -37,51 +37,54 @@ def nothing_travels(path, size):
     raise AssertionError(f"{path} is asked for")
 
 
-def changed(expected, **fields):
-    return NodeRequirements(**{**vars(expected), **fields})
+def changed(required, **fields):
+    return NodeRequirements(**{**vars(required), **fields})
 
 
-def test_the_driver_s_own_machine_is_fit(expected, trial, tmp_path):
-    assert expected.problems_here([trial]) == []
-    assert WithNodeCheck(works.empty, expected)(trial, tmp_path / "run", NullObserver()).status == "done"
+def test_the_driver_s_own_machine_is_fit(required, trial, tmp_path):
+    assert required.problems_here([trial]) == []
+    assert WithNodeCheck(works.empty, required)(trial, tmp_path / "run", NullObserver()).status == "done"
 
 
-def test_other_versions_are_named_and_a_patch_of_python_is_no_matter(expected, trial):
+def test_other_versions_are_named_and_a_patch_of_python_is_no_matter(required, trial):
     theirs = versions() | {"torch": "1.0", "python": platform.python_version().rpartition(".")[0] + ".99"}
-    (problem,) = changed(expected, versions=theirs).problems_here([trial])
-    assert problem.where == HERE and problem.what == f"torch is {versions()['torch']} there and 1.0 at the driver"
+    (problem,) = changed(required, versions=theirs).problems_here([trial])
+    assert problem.where == HERE and problem.what == f"found torch {versions()['torch']}, the driver has 1.0"
 
 
-def test_a_run_s_folder_that_is_another_one_is_told_and_nothing_is_made_there(expected, trial, tmp_path):
+def test_a_run_s_folder_that_is_another_one_is_told_and_nothing_is_made_there(required, trial, tmp_path):
     elsewhere = tmp_path / "another" / ".machines" / "token"
-    (problem,) = changed(expected, mark=elsewhere).problems_here([trial])
-    assert f"{tmp_path / 'another'} is another folder there" in problem.what and "s3://" in problem.next_step
+    (problem,) = changed(required, mark=elsewhere).problems_here([trial])
+    assert (
+        f"{tmp_path / 'another'} is not the same folder as on the driver" in problem.what
+        and "s3://" in problem.next_step
+    )
     assert not (tmp_path / "another").exists()
 
 
-def test_a_run_s_folder_that_cannot_be_written_is_told(expected, trial, monkeypatch):
+def test_a_run_s_folder_that_cannot_be_written_is_told(required, trial, monkeypatch):
     def refuse(path, text):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(node_check.files, "write_text", refuse)
-    (problem,) = expected.problems_here([trial])
-    assert "cannot be used there (Permission denied)" in problem.what
+    (problem,) = required.problems_here([trial])
+    assert "cannot be used (Permission denied)" in problem.what
 
 
-def test_other_data_is_told(expected, trial):
-    (problem,) = changed(expected, data={data_key(trial): "0" * 12}).problems_here([trial])
+def test_other_data_is_told(required, trial):
+    (problem,) = changed(required, fingerprints={data_key(trial): "0" * 12}).problems_here([trial])
     assert "files have other content" in problem.what
 
 
-def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_machine(expected, tmp_path):
+def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_machine(required, tmp_path):
     lacking = spec(normal_class="bottle", dataset={"name": "mvtec", "root": tmp_path / "nowhere"})
-    result = WithNodeCheck(works.empty, expected)(lacking, tmp_path / "run", NullObserver())
+    result = WithNodeCheck(works.empty, required)(lacking, tmp_path / "run", NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", "node_unfit", HERE)
     assert f"there is no folder {tmp_path / 'nowhere'}" in result.error and result.error.startswith(f"{HERE}: ")
 
 
 def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypatch):
-    monkeypatch.setattr(node_check, "_BEAT_S", 0.01)
+    monkeypatch.setattr(node_check, "_ALIVE_EVERY_S", 0.01)
     alive = threading.Event()
 
     class Decoding:

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from fcdd_sweep.config.locations import StorageError
-from fcdd_sweep.runners.failures import MOST_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
+from fcdd_sweep.runners.failures import MAX_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
 from fcdd_sweep.runners.queue import JobQueue
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.training.result import DivergedError, TrainingError
@@ -24,7 +24,7 @@ class Clock:
 
 
 def failed(job, kind):
-    return TrialResult(job.spec.trial_id, "failed", 1, "told", kind=kind)
+    return TrialResult(job.spec.trial_id, "failed", 1, "message", kind=kind)
 
 
 def test_every_trial_is_given_once_and_the_queue_ends_with_the_last_result():
@@ -67,8 +67,8 @@ def test_a_retry_that_is_due_goes_before_fresh_trials_and_one_that_waits_holds_u
 def test_out_of_memory_gets_more_room_each_time():
     clock = Clock()
     queue = JobQueue(SPECS[:1], retries=3, clock=clock)
-    rooms = [queue.ended(failed(queue.next(), "out_of_memory")).room for _ in range(3)]
-    assert rooms == [2, 4, 8]
+    shares = [queue.ended(failed(queue.next(), "out_of_memory")).shares for _ in range(3)]
+    assert shares == [2, 4, 8]
 
 
 def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
@@ -77,7 +77,7 @@ def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
     count = 0
     while (job := queue.next()) is not None:
         again = queue.ended(failed(job, "preempted"))
-        clock.now += MOST_WAIT_S
+        clock.now += MAX_WAIT_S
         count += 1
         assert count < 1000
     assert again is None and count == 101
@@ -89,7 +89,7 @@ def test_a_trial_that_may_fail_so_often_is_given_up_whatever_retries_it_has(most
     queue = JobQueue(SPECS[:1], retries=3, clock=clock, failures_left=lambda trial_id: most - count)
     while (job := queue.next()) is not None:
         queue.ended(failed(job, "worker_lost"))
-        clock.now += MOST_WAIT_S
+        clock.now += MAX_WAIT_S
         count += 1
     assert count == attempts
 
@@ -151,4 +151,4 @@ def test_kinds_of_losses(words, kind):
 
 
 def test_waits_are_bounded():
-    assert all(wait_s(kind, 30) <= MOST_WAIT_S for kind in POLICIES)
+    assert all(wait_s(kind, 30) <= MAX_WAIT_S for kind in POLICIES)

@@ -64,7 +64,7 @@ def test_a_head_that_is_too_busy_at_first_is_asked_again(monkeypatch, aborted, t
         if len(asked) <= aborted:
             raise ConnectionAbortedError("Starting Ray client server failed")
 
-    monkeypatch.setattr(ray_client, "answers", lambda address: None)
+    monkeypatch.setattr(ray_client, "check_answers", lambda address: None)
     monkeypatch.setattr(ray_client.ray, "init", init)
     with pytest.raises(InputError, match="server failed") if fails else contextlib.nullcontext():
         ray_client._connect("ray://head:10001")

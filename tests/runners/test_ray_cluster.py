@@ -48,7 +48,7 @@ def test_a_sweep_on_a_cluster_loses_a_machine_and_ends_whole(cluster, tmp_path):
         made.remove_node(machines[0], allow_graceful=False)
         output, _ = started.communicate(timeout=240)
     assert started.returncode == 0, output
-    assert "looking at the machines of the cluster" in output and "4 of 4 trials done" in output
+    assert "checking the machines of the cluster" in output and "4 of 4 trials done" in output
     index = files.read_table(tmp_path / "results" / "small" / tree.INDEX).to_pylist()
     assert len(index) == 4 and {row["status"] for row in index} == {"done"}
 

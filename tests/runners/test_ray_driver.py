@@ -3,7 +3,6 @@
 import importlib
 import os
 import subprocess
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,44 +11,23 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import Faults, Resources
+from fcdd_sweep.runners.events import Message, TrialEnded
 from fcdd_sweep.runners.queue import JobQueue
-from fcdd_sweep.runners.ray_runner import TuneRunner
+from fcdd_sweep.runners.ray_runner import RayRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
+from tests.events import Recorder
 from tests.specs import spec
 
 pytestmark = pytest.mark.ray
 
 
-class Recording:
-    """A monitor that writes down what it hears."""
-
-    def __init__(self):
-        self.begun, self.epochs, self.results, self.again = [], [], {}, []
-        self.terminal = threading.RLock()  # like a console's: it cannot be pickled
-
-    def started(self, spec):
-        self.begun.append(spec.trial_id)
-
-    def epoch_done(self, spec, epoch, epochs, loss):
-        self.epochs.append((spec.trial_id, epoch, epochs, loss))
-
-    def stopping(self):
-        """Bound to the terminal, as a sweep's is."""
-
-    def retried(self, spec, result, decision):
-        self.again.append((spec.trial_id, result, decision))
-
-    def ended(self, spec, result):
-        assert spec.trial_id not in self.results
-        self.results[spec.trial_id] = result
-
-
 def run(work, specs, run_dir, **faults):
-    monitor = Recording()
-    TuneRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, monitor, work, StopSignal(monitor.stopping))
-    return monitor
+    recorder = Recorder()
+    stop = StopSignal(lambda: recorder.handle(Message("stopping")))  # holds the sink, as a sweep's does
+    RayRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, recorder, work, stop)
+    return recorder
 
 
 def left_behind():
@@ -61,11 +39,11 @@ def left_behind():
 def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     before, home = dict(os.environ), Path.home() / ".ray"
     had_home = home.exists()
-    specs, monitor = [spec(seed=seed) for seed in range(5)], Recording()
-    TuneRunner(Resources(device="cpu"), wave=3)(specs, tmp_path, monitor, works.empty, StopSignal())
-    assert {each.trial_id for each in specs} == set(monitor.results) == set(monitor.begun)
-    assert len(monitor.begun) == 5
-    assert all(result.status == "done" and result.image_auroc == 0.5 for result in monitor.results.values())
+    specs, recorder = [spec(seed=seed) for seed in range(5)], Recorder()
+    RayRunner(Resources(device="cpu"), wave_jobs=3)(specs, tmp_path, recorder, works.empty, StopSignal())
+    assert {each.trial_id for each in specs} == set(recorder.ended) == set(recorder.started_ids)
+    assert len(recorder.started_ids) == 5
+    assert all(result.status == "done" and result.image_auroc == 0.5 for result in recorder.ended.values())
     assert left_behind() == []
     assert dict(os.environ) == before
     assert home.exists() == had_home
@@ -76,14 +54,14 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
 def happened(tmp_path_factory):
     """What was heard of trials to which something happens, each told by its seed: (result, what came before it)."""
     specs = [spec(seed=seed) for seed in range(6)]
-    monitor = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), retries=1)
-    assert set(monitor.results) == {each.trial_id for each in specs}
+    recorder = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), retries=1)
+    assert set(recorder.ended) == {each.trial_id for each in specs}
 
     def of(seed):
         trial_id = specs[seed].trial_id
-        return monitor.results[trial_id], [rest for first, *rest in monitor.again if first == trial_id]
+        return recorder.ended[trial_id], [rest for first, *rest in recorder.retried if first == trial_id]
 
-    of.epochs = monitor.epochs
+    of.epochs = recorder.epochs
     return of
 
 
@@ -107,7 +85,7 @@ def test_a_lost_worker_is_started_again(happened):
 def test_a_trial_that_loses_every_worker_fails_and_keeps_the_evidence(happened):
     lost, ((first, decision),) = happened(works.DYING_ALWAYS)
     assert (lost.kind, lost.status) == ("worker_lost", "failed")
-    assert (first.kind, decision) == ("worker_lost", "it is tried again")
+    assert (first.kind, decision) == ("worker_lost", "retrying")
     assert "worker process has died" in first.traceback and "worker process has died" in lost.traceback
 
 
@@ -119,15 +97,15 @@ def test_a_preempted_worker_gives_its_trial_back_without_a_retry_being_counted(h
 def test_out_of_memory_is_tried_again_with_more_room(happened):
     result, ((first, decision),) = happened(works.SHORT_OF_MEMORY_ONCE)
     assert result.status == "done"
-    assert first.kind == "out_of_memory" and decision == "it is tried again with 2 shares of a machine"
+    assert first.kind == "out_of_memory" and decision == "retrying with 2 times the resources"
 
 
 def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
     specs = [spec(seed=seed) for seed in range(3)]
-    monitor = run(works.standing_still, specs, tmp_path, progress_timeout="2s")
-    assert [monitor.results[each.trial_id].status for each in specs] == ["done"] * 3
-    again = {trial_id: result for trial_id, result, _ in monitor.again}
-    assert len(monitor.again) == 2 and {result.kind for result in again.values()} == {"hung"}
+    recorder = run(works.standing_still, specs, tmp_path, progress_timeout="2s")
+    assert [recorder.ended[each.trial_id].status for each in specs] == ["done"] * 3
+    again = {trial_id: result for trial_id, result, _ in recorder.retried}
+    assert len(recorder.retried) == 2 and {result.kind for result in again.values()} == {"hung"}
     hung, frozen = again[specs[works.HANGING_ONCE].trial_id], again[specs[works.FROZEN_ONCE].trial_id]
     assert "no progress for" in hung.error and "standing_still" in hung.traceback  # its stack
     assert "did not answer" in frozen.error
@@ -138,22 +116,22 @@ def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         work = importlib.import_module("only_here").work
-    monitor = run(work, [spec()], tmp_path / "run")
-    (result,) = monitor.results.values()
-    assert (result.status, result.kind, monitor.again) == ("failed", "error", [])
+    recorder = run(work, [spec()], tmp_path / "run")
+    (result,) = recorder.ended.values()
+    assert (result.status, result.kind, recorder.retried) == ("failed", "error", [])
     assert "only_here" in result.error
 
 
 def test_more_cores_than_there_are_is_refused_before_anything_waits(tmp_path):
     with pytest.raises(InputError, match=r"resources.cpus: a trial asks for 999 CPU cores, this machine has \d+"):
-        TuneRunner(Resources(cpus=999.0))([spec()], tmp_path, Recording(), works.empty, StopSignal())
+        RayRunner(Resources(cpus=999.0))([spec()], tmp_path, Recorder(), works.empty, StopSignal())
     assert left_behind() == []
 
 
 def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray sees no GPU"):
-        TuneRunner(Resources(device="cuda"))([spec()], tmp_path, Recording(), works.empty, StopSignal())
+    with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray finds no GPU"):
+        RayRunner(Resources(device="cuda"))([spec()], tmp_path, Recorder(), works.empty, StopSignal())
 
 
 DIED = """Failure # 1 (occurred at 2026-11-25_13-01-37)
@@ -171,29 +149,31 @@ Refer to the documentation on how to address the out of memory issue: https://do
     [
         (DIED, "The actor is dead because its worker process has died"),
         (SHORT_OF_MEMORY, "1 worker(s) were killed due to the node running low on memory"),
-        ("", "the scheduler gave no cause"),
+        ("", "the scheduler reported no cause"),
     ],
 )
 def test_what_ray_says_of_a_lost_worker_is_told_in_a_sentence(text, sentence):
-    from fcdd_sweep.runners.ray_driver import _first_line
+    from fcdd_sweep.runners.ray_driver import _cause_in
 
-    assert _first_line(text) == sentence
+    assert _cause_in(text) == sentence
 
 
 def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
     from fcdd_sweep.runners import ray_driver
-    from fcdd_sweep.runners.ray_nodes import Machines
+    from fcdd_sweep.runners.ray_nodes import Nodes
 
     clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
     monkeypatch.setattr(ray_driver, "time", clock)
 
-    class Slow(Recording):
-        def ended(self, spec, result):
-            clock.now += 100.0  # the store is out of reach
+    class Slow(Recorder):
+        def handle(self, event):
+            if isinstance(event, TrialEnded):
+                clock.now += 100.0  # the store is out of reach
 
     specs = tuple(spec(seed=seed) for seed in range(2))
-    wave = ray_driver.Wave(JobQueue(specs, 0), 10, Machines())
-    listener = ray_driver.Listener(wave, Slow(), StopSignal(), silent_after_s=60.0, grace_s=60.0)
+    wave = ray_driver.Wave(JobQueue(specs, 0), 10, Nodes())
+    patience = ray_driver.Patience(silent_s=60.0, stop_s=60.0)
+    listener = ray_driver.TuneListener(wave, Slow(), StopSignal(), patience)
     killed = []
     monkeypatch.setattr(ray_driver, "_kill", lambda actor, process: killed.append(actor))
     trials = [SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=name)) for name in "ab"]
@@ -213,24 +193,9 @@ def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, mo
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # of all memory: every worker is too large
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     only = spec()
-    monitor = run(works.waiting_to_be_stopped, [only], tmp_path, retries=1)
-    ((_, first, decision),) = monitor.again
-    assert decision == "it is tried again with 2 shares of a machine"
-    for result in (first, monitor.results[only.trial_id]):
+    recorder = run(works.waiting_to_be_stopped, [only], tmp_path, retries=1)
+    ((_, first, decision),) = recorder.retried
+    assert decision == "retrying with 2 times the resources"
+    for result in (first, recorder.ended[only.trial_id]):
         assert result.kind == "out_of_memory"
         assert "killed due to the node running low on memory" in result.error
-
-
-def test_asked_to_stop_running_trials_end_as_stopped_and_nothing_new_starts(tmp_path):
-    specs = [spec(seed=seed) for seed in range(30)]
-    monitor, stop = Recording(), StopSignal()
-
-    def begun(spec):
-        Recording.started(monitor, spec)
-        if not stop.asked:
-            stop.ask()
-
-    monitor.started = begun
-    TuneRunner(Resources(device="cpu"), Faults())(specs, tmp_path, monitor, works.waiting_to_be_stopped, stop)
-    assert monitor.results and {result.status for result in monitor.results.values()} == {"stopped"}
-    assert len(monitor.results) < 10

@@ -5,9 +5,10 @@ import pytest
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
-from fcdd_sweep.runners.events import Progress
+from fcdd_sweep.runners.events import Message, TrialStarted
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import other_machines
+from tests.events import Recorder
 from tests.other_machines import OTHER_CODE
 from tests.runners.test_ray_cluster import EXPERIMENT
 from tests.trees import write_one_vs_rest
@@ -25,22 +26,18 @@ def cluster(ray_token):
     made.shutdown()
 
 
-class Joining(Progress):
-    """A machine joins when the first trial has begun."""
+class Joining(Recorder):
+    """Records events; a machine joins when the first trial has started."""
 
     def __init__(self, join):
-        self._join, self.sentences, self.again = join, [], []
+        super().__init__()
+        self._join = join
 
-    def started(self, spec):
-        if self._join:
+    def handle(self, event):
+        super().handle(event)
+        if isinstance(event, TrialStarted) and self._join:
             join, self._join = self._join, None
             join()
-
-    def said(self, sentence):
-        self.sentences.append(sentence)
-
-    def retried(self, spec, result, decision):
-        self.again.append((spec.trial_id, result))
 
 
 def load(tmp_path, *overrides):
@@ -60,34 +57,34 @@ def test_a_machine_with_other_code_that_joins_later_gets_no_trials(cluster, tmp_
     rows = files.read_table(experiment.run_dir / tree.FAILURES).to_pylist()
     assert rows and {row["kind"] for row in rows} == {"node_unfit"}
     assert len({row["trial_id"] for row in rows}) == len(rows)  # the same machine never twice
-    assert all("source is another there" in row["error"] and "Install the same" in row["error"] for row in rows)
-    told = [sentence for sentence in progress.sentences if "no trials for a machine" in sentence]
-    assert len(told) == 1 and "source is another there" in told[0]
+    assert all("found source another" in row["error"] and "Install the same" in row["error"] for row in rows)
+    messages = [text for text in progress.messages if "a machine cannot run trials" in text]
+    assert len(messages) == 1 and "found source another" in messages[0]
     assert not (experiment.run_dir / ".machines").exists()
 
 
 def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_left(ray_token, monkeypatch):
     from fcdd_sweep.runners import ray_nodes
 
-    machines = ray_nodes.ClusterMachines(None, [], None)
+    nodes = ray_nodes.ClusterNodes(None, [], None)
     there = {"ab": "good", "cd": "bad"}
-    monkeypatch.setattr(machines, "_there", lambda: there)
-    assert machines.rule_out("cd", "bad: torch is older there.") and not machines.rule_out("cd", "again")
-    machines.need_one()
-    machines._worked -= ray_nodes.NOTHING_WORKS_S + 1
+    monkeypatch.setattr(nodes, "_present", lambda: there)
+    assert nodes.rule_out("cd", "bad: torch is older there.") and not nodes.rule_out("cd", "again")
+    nodes.require_usable()
+    nodes._last_alive -= ray_nodes.NO_USABLE_NODE_S + 1
     with pytest.raises(InputError, match="no machine of the cluster runs trials: bad: torch is older there"):
-        machines.need_one()
+        nodes.require_usable()
     del there["cd"]
-    machines.need_one()
+    nodes.require_usable()
 
 
 def test_machines_without_the_data_get_it_from_the_driver(cluster, tmp_path):
     cluster.add_node(num_cpus=1, env_vars={"FCDD_SWEEP_CACHE": str(tmp_path / "its cache")})
     root = write_one_vs_rest(tmp_path / "own", classes=("cat", "dog"))
 
-    class Unmounting(Progress):
-        def said(self, sentence):
-            if "looking at the machines" in sentence:  # the driver has decoded it all
+    class Unmounting:
+        def handle(self, event):
+            if isinstance(event, Message) and "checking the machines" in event.text:  # the driver has decoded it all
                 root.rename(tmp_path / "away")
 
     experiment = load(

@@ -10,7 +10,7 @@ from fcdd_sweep.runners.ray_session import scratch_folder
 
 KILLED = """
 import os, signal
-from fcdd_sweep.sweep.scratch import scratch_folder
+from fcdd_sweep.runners.ray_session import scratch_folder
 with scratch_folder() as folder:
     (folder / "session").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -19,7 +19,8 @@ from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import works
-from tests.searches import EXPERIMENT, SIZES, Heard, go, load, study, suggested, summary, table
+from tests.events import Recorder
+from tests.searches import EXPERIMENT, SIZES, go, load, study, suggested, summary, table
 
 pytestmark = pytest.mark.usefixtures("without_search_report")
 
@@ -225,7 +226,7 @@ def test_trials_are_shared_with_a_grid_of_the_same_split(experiment):
         f"anomalies.limit={limit}",
         f"evaluation={json.dumps(evaluation_of(loaded))}",
     )
-    heard = Heard()
+    heard = Recorder()
     result = run_sweep(grid, local=True, progress=heard, work=works.scored)
     assert (result.kept, result.done, heard.started_ids) == (4, 4, [])
 

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: what is written, what a damaged or foreign one does, and what the next attempt goes on from."""
+"""Checkpoints on disk: what is written, what a damaged or foreign one does, and where the next attempt continues."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import torch
 from fcdd_sweep.config.fields import Every
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.runners import trial_data
 from fcdd_sweep.sweep import checkpoints, trial
 from fcdd_sweep.sweep.checkpoints import Checkpoints
 from fcdd_sweep.sweep.sweep import run_sweep
@@ -45,7 +46,8 @@ class StopAt(NullObserver):
 
 @pytest.fixture(autouse=True)
 def corpus(monkeypatch):
-    monkeypatch.setattr(trial, "corpus_of", lambda settings: CORPUS)
+    for module in (trial, trial_data):
+        monkeypatch.setattr(module, "corpus_of", lambda settings: CORPUS)
 
 
 def attempt(run_dir, stop_at=0, every="1 epoch"):
@@ -80,7 +82,8 @@ def numbers(run_dir, number):
 def undisturbed(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trial, "corpus_of", lambda settings: CORPUS)
+        for module in (trial, trial_data):
+            patch.setattr(module, "corpus_of", lambda settings: CORPUS)
         assert attempt(run_dir, every="5m").status == "done"
     assert kept(run_dir) == []
     return numbers(run_dir, 1)
@@ -115,7 +118,7 @@ def changed(path, change):
 def test_the_next_attempt_goes_on_and_says_where(stopped, undisturbed):
     assert attempt(stopped).status == "done"
     assert numbers(stopped, 2) == undisturbed
-    assert "going on after step 1 of epoch 3, from attempt 1: epoch-3-step-1-" in log_of(stopped, 2)
+    assert "continuing after step 1 of epoch 3, from attempt 1: epoch-3-step-1-" in log_of(stopped, 2)
     assert "epoch 3/4" in log_of(stopped, 2) and "epoch 2/4" not in log_of(stopped, 2)
     assert "WARNING" not in log_of(stopped, 2)
 
@@ -156,15 +159,15 @@ def test_one_that_cannot_be_used_is_named_and_the_one_before_is_taken(stopped, u
     assert attempt(stopped).status == "done"
     assert numbers(stopped, 2) == undisturbed
     log = log_of(stopped, 2)
-    assert f"WARNING checkpoint {last.name} of attempt 1 is passed over: it " in log
-    assert f"going on after epoch 2, from attempt 1: {before.name}" in log
+    assert f"WARNING checkpoint {last.name} of attempt 1 is skipped: it " in log
+    assert f"continuing after epoch 2, from attempt 1: {before.name}" in log
 
 
 def test_a_damaged_one_is_called_damaged(stopped):
     for path in kept(stopped):
         path.write_bytes(b"")
     assert attempt(stopped).status == "done"
-    assert log_of(stopped, 2).count("it is damaged, its content is not what was written") == 2
+    assert log_of(stopped, 2).count("it is damaged: its content differs from what was written") == 2
 
 
 def test_without_a_usable_one_training_starts_anew(stopped, undisturbed):
@@ -172,7 +175,7 @@ def test_without_a_usable_one_training_starts_anew(stopped, undisturbed):
         path.write_bytes(path.read_bytes()[:1000])
     assert attempt(stopped).status == "done"
     assert numbers(stopped, 2) == undisturbed
-    assert "none of 2 checkpoints can be used: training starts anew" in log_of(stopped, 2)
+    assert "none of 2 checkpoints can be used: training starts from the beginning" in log_of(stopped, 2)
     assert "epoch 1/4" in log_of(stopped, 2)
 
 
@@ -189,7 +192,7 @@ def test_what_may_change_bits_is_said_and_the_state_is_used(stopped, key):
         changed(path, lambda plain: plain["made_with"].update({key: "another"}))
     assert attempt(stopped).status == "done"
     assert f"so bits may differ ({key} another then, " in log_of(stopped, 2)
-    assert "going on after step 1 of epoch 3" in log_of(stopped, 2)
+    assert "continuing after step 1 of epoch 3" in log_of(stopped, 2)
 
 
 def test_the_furthest_state_of_any_attempt_is_taken(stopped, undisturbed):
@@ -200,9 +203,9 @@ def test_the_furthest_state_of_any_attempt_is_taken(stopped, undisturbed):
     (attempts(stopped) / "3").mkdir()
     (attempts(stopped) / "replaced-1" / "checkpoints").mkdir(parents=True)
     assert attempt(stopped, 2).status == "stopped"
-    assert "going on after step 1 of epoch 3, from attempt 2" in log_of(stopped, 4)
+    assert "continuing after step 1 of epoch 3, from attempt 2" in log_of(stopped, 4)
     assert attempt(stopped).attempt == 5
-    assert "going on after step 2 of epoch 3, from attempt 4" in log_of(stopped, 5)
+    assert "continuing after step 2 of epoch 3, from attempt 4" in log_of(stopped, 5)
     assert numbers(stopped, 5) == undisturbed
 
 
@@ -234,12 +237,12 @@ def test_a_full_disk_costs_the_checkpoint_and_nothing_else(stopped, undisturbed,
     before = kept(stopped)
     with monkeypatch.context() as patch:
         if where == "write":
-            patch.setattr(checkpoints._Hashing, "write", full)
+            patch.setattr(checkpoints._HashingFile, "write", full)
         else:
             patch.setattr(checkpoints, "os", SimpleNamespace(fsync=full))
         assert attempt(stopped, 3).status == "stopped"
     assert kept(stopped) == before
-    assert "WARNING the state after epoch 3 could not be kept (" in log_of(stopped, 2)
+    assert "WARNING could not write a checkpoint after epoch 3 (" in log_of(stopped, 2)
     assert attempt(stopped).status == "done" and numbers(stopped, 3) == undisturbed
 
 
@@ -250,7 +253,7 @@ def test_a_crash_while_scoring_costs_no_training(tmp_path, undisturbed, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "sample_losses", full)
         assert attempt(tmp_path).status == "done"
-    assert "going on after epoch 4" in log_of(tmp_path, 2)
+    assert "continuing after epoch 4" in log_of(tmp_path, 2)
     assert numbers(tmp_path, 2) == undisturbed
 
 
@@ -292,15 +295,15 @@ _KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tests.sweep import test_checkpoints as tests
-from fcdd_sweep.training.outcome import Silent
-class Dying(Silent):
+from fcdd_sweep.training.result import NullObserver
+class Dying(NullObserver):
     asked = 0
     def stop_asked(self):
         self.asked += 1
         if self.asked == 2 * tests.STEPS + 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return False
-tests.trial.corpus_of = lambda settings: tests.CORPUS
+tests.trial.corpus_of = tests.trial_data.corpus_of = lambda settings: tests.CORPUS
 tests.run_trial(tests.SPEC, Path(sys.argv[1]), Dying(), "1 epoch")
 """
 
@@ -310,7 +313,7 @@ def test_a_killed_worker_loses_at_most_what_was_not_kept(tmp_path, undisturbed):
     killed = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], env=environment)
     assert killed.returncode == -signal.SIGKILL
     assert attempt(tmp_path).status == "done"
-    assert "going on after epoch 2, from attempt 1" in log_of(tmp_path, 2)
+    assert "continuing after epoch 2, from attempt 1" in log_of(tmp_path, 2)
     assert numbers(tmp_path, 2) == undisturbed
 
 
@@ -322,4 +325,4 @@ def test_nothing_is_left_of_them_beside_a_published_trial(tmp_path, monkeypatch)
     work = functools.partial(run_trial, checkpoint_every="1 epoch")
     assert run_sweep(experiment, local=True, work=work).done == 1
     assert list((tmp_path / "x" / tree.ATTEMPTS).iterdir()) == []
-    assert "kept the state after epoch 1: epoch-2-step-0-" in (tmp_path / "x/normal_3/it_0" / tree.LOG).read_text()
+    assert "wrote a checkpoint after epoch 1: epoch-2-step-0-" in (tmp_path / "x/normal_3/it_0" / tree.LOG).read_text()

@@ -57,8 +57,8 @@ def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):
     probes = {keys[0]: Probe(6.0, 1.0, 0.01, 2.0, 100, 2**20, "x86_64"),
               keys[1]: Probe(16.0, 1.0, 0.01, 4.0, 100, 2**20, "x86_64")}  # fmt: skip
     text = "\n".join(probed_lines(found, probes))
-    assert "10.0 ms a step, 1.00 s a pass, scoring 20.00 ms an image, 6.0 s beside" in text
-    assert "so 8 trials of about 0:12 each" in text and "so 8 trials of about 0:24 each" in text
+    assert "10.0 ms per step, 1.00 s per pass, scoring 20.00 ms per image, 6.0 s for the rest" in text
+    assert ": 8 trials of about 0:12 each" in text and ": 8 trials of about 0:24 each" in text
     assert "16 trials: 0.08 CPU-hours, about 1:12 on this machine, 4 at once" in text  # 8 * 12 + 8 * 24 = 288 s
     assert "results: about 16 MiB" in text
 
@@ -79,7 +79,7 @@ def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
     ]  # fmt: skip
     files.write_rows(experiment.run_dir / tree.INDEX, rows, schemas.INDEX)
     head, line = measured_lines(found, experiment)
-    assert head == "estimate from 3 finished trials of this run (median 30.0 s a trial):"
+    assert head == "estimate from 3 finished trials of this run (median 30.0 s per trial):"
     # left: 2 of the first config at 30 s, 3 of the last at 50 s, 8 of the others at the median of all, 30 s
     assert line == "  13 trials: 0.12 CPU-hours, about 1:52 on this machine, 4 at once"
 
@@ -91,12 +91,12 @@ def test_a_dry_run_needs_neither_torch_nor_ray(tmp_path):
     assert result.returncode == 0 and "16 trials" in result.stdout, result.stderr
 
 
-def test_calibrating_leaves_nothing_in_the_run_and_says_what_it_measured(tmp_path, capsys):
+def test_probing_leaves_nothing_in_the_run_and_says_what_it_measured(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text(TEXT)
     options = ["--output", str(tmp_path / "r"), "--set", "grid={}"]
     assert cli.main([str(tmp_path / "x.yaml"), "--probe-cost"]) == 2
     assert cli.main([str(tmp_path / "x.yaml"), "--dry-run", "--probe-cost", *options]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"\d ms a step, [\d.]+ s a pass, scoring [\d.]+ ms an image", text)
+    assert re.search(r"\d ms per step, [\d.]+ s per pass, scoring [\d.]+ ms per image", text)
     assert re.search(r"  4 trials: [\d.]+ CPU-hours, about [\d:]+ on this machine, 4 at once", text)
     assert not (tmp_path / "r").exists()

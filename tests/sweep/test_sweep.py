@@ -19,11 +19,11 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
-from fcdd_sweep.runners.events import Progress
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import works
+from tests.events import Recorder
 from tests.specs import small_experiment
 from tests.trees import write_class_first, write_image, write_images, write_mvtec
 
@@ -46,23 +46,9 @@ def experiment(tmp_path):
     return load
 
 
-class Heard(Progress):
-    def __init__(self):
-        self.sentences, self.results, self.counts = [], [], None
-
-    def begun(self, planned, kept, missing):
-        self.counts = (planned, kept, missing)
-
-    def said(self, sentence):
-        self.sentences.append(sentence)
-
-    def ended(self, spec, result):
-        self.results.append((spec.leaf, result.status))
-
-
 def go(experiment, **options):
-    heard = Heard()
-    return run_sweep(experiment, local=True, progress=heard, **options), heard
+    recorder = Recorder()
+    return run_sweep(experiment, local=True, progress=recorder, **options), recorder
 
 
 LEAF = {
@@ -115,11 +101,11 @@ def test_files_have_the_declared_columns(experiment):
 
 def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_ones(experiment):
     go(experiment())
-    again, heard = go(experiment())
-    assert heard.counts == (4, 4, 0) and heard.results == [] and again.done == 4
-    _, heard = go(experiment("seeds=3"))
-    assert heard.counts == (6, 4, 2)
-    assert sorted(heard.results) == [("normal_3/it_2", "done"), ("normal_8/it_2", "done")]
+    again, recorder = go(experiment())
+    assert recorder.counts == (4, 4, 0) and recorder.results == [] and again.done == 4
+    _, recorder = go(experiment("seeds=3"))
+    assert recorder.counts == (6, 4, 2)
+    assert sorted(recorder.results) == [("normal_3/it_2", "done"), ("normal_8/it_2", "done")]
 
 
 def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
@@ -135,8 +121,8 @@ def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
 def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
     first = go(experiment("seeds=1"))[0]
     kept = (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes()
-    second, heard = go(experiment("seeds=1", "training.learning_rate=0.5"))
-    assert heard.counts == (2, 0, 2) and second.done == 2
+    second, recorder = go(experiment("seeds=1", "training.learning_rate=0.5"))
+    assert recorder.counts == (2, 0, 2) and second.done == 2
     assert (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes() == kept
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
     assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
@@ -147,20 +133,20 @@ def test_a_lost_index_is_made_again_from_the_leaves(experiment):
     (result.run_dir / tree.INDEX).unlink()
     assert go(experiment())[1].counts == (4, 4, 0)
     (result.run_dir / tree.INDEX).write_bytes(b"PAR1 not really")
-    _, heard = go(experiment())
-    assert heard.counts == (4, 4, 0)
-    assert any("made again from the leaves" in sentence for sentence in heard.sentences)
+    _, recorder = go(experiment())
+    assert recorder.counts == (4, 4, 0)
+    assert any("rebuilt from the leaves" in message for message in recorder.messages)
 
 
 def test_a_deleted_leaf_is_run_again(experiment):
     result, _ = go(experiment("seeds=1"))
     (result.run_dir / "normal_3" / "it_0" / tree.METRICS).unlink()
-    again, heard = go(experiment("seeds=1"))
-    assert heard.counts == (2, 1, 1) and again.done == 2
-    assert any("normal_3/it_0 is gone or not whole" in sentence for sentence in heard.sentences)
+    again, recorder = go(experiment("seeds=1"))
+    assert recorder.counts == (2, 1, 1) and again.done == 2
+    assert any("normal_3/it_0 is missing or incomplete" in message for message in recorder.messages)
 
 
-def test_changed_data_stops_unless_told_to_keep_or_redo(experiment, monkeypatch):
+def test_changed_data_stops_unless_message_to_keep_or_redo(experiment, monkeypatch):
     go(experiment("seeds=1"))
     index = experiment().run_dir / tree.INDEX
     rows = files.read_table(index).to_pylist()
@@ -176,7 +162,7 @@ def test_changed_data_stops_unless_told_to_keep_or_redo(experiment, monkeypatch)
 
 def test_two_sweeps_cannot_write_to_one_run(experiment):
     loaded = experiment()
-    named = rf"another sweep is writing there \(host {platform.node()}, process {os.getpid()}, since 20"
+    named = rf"another sweep is writing to this run \(host {platform.node()}, process {os.getpid()}, since 20"
     with lease(loaded.run_dir), pytest.raises(InputError, match=named):
         go(loaded)
     with lease(loaded.run_dir):
@@ -185,7 +171,7 @@ def test_two_sweeps_cannot_write_to_one_run(experiment):
 
 def test_an_output_that_cannot_be_written_is_said_before_anything_starts(experiment, tmp_path):
     (tmp_path / "results").write_text("a file, not a folder")
-    with pytest.raises(InputError, match="results cannot be written there"):
+    with pytest.raises(InputError, match="results cannot be written to this folder"):
         go(experiment())
 
 
@@ -244,7 +230,7 @@ def numbers(run_dir):
 @pytest.mark.ray
 def test_ray_gives_the_numbers_of_a_run_in_process(experiment, tmp_path):
     local = go(experiment())[0]
-    on_ray = run_sweep(experiment(f"output={tmp_path / 'ray'}"), progress=Heard())
+    on_ray = run_sweep(experiment(f"output={tmp_path / 'ray'}"), progress=Recorder())
     assert on_ray.done == 4
     assert numbers(on_ray.run_dir) == numbers(local.run_dir)
 
@@ -301,12 +287,12 @@ seeds: 1
         go(experiment(text=text))
 
 
-def test_a_limit_beyond_the_exposure_is_told_with_both_numbers(experiment, tmp_path):
+def test_a_limit_beyond_the_exposure_is_message_with_both_numbers(experiment, tmp_path):
     write_images(tmp_path / "others", 4)
     exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}, limit: 50}}"
-    result, heard = go(experiment("seeds=1", exposed))
-    told = "anomalies.limit asks for 50 outlier-exposure images, but there are 4: all are used."
-    assert heard.sentences.count(told) == 1 and told in html.unescape(result.report.read_text())
+    result, recorder = go(experiment("seeds=1", exposed))
+    message = "anomalies.limit is 50, but there are 4 outlier-exposure images: all are used."
+    assert recorder.messages.count(message) == 1 and message in html.unescape(result.report.read_text())
 
 
 def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):

@@ -10,16 +10,18 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.schema import MlflowTracker, WandbTracker
+from fcdd_sweep.planning import checks
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF as LEAF_FOLDER
 from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.runners.events import AttemptRetried, EpochDone, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep import trackers
 from fcdd_sweep.sweep.sweep import run_sweep
-from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, Tracking, Wandb, parameters_of
+from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, TrackerSink, Wandb, parameters_of
 from fcdd_sweep.sweep.trial import key_of
 from fcdd_sweep.training.result import EpochRecord
 from tests.broken import HEAD
@@ -28,7 +30,7 @@ from tests.specs import spec
 LEAF = "normal_plain/it_0"
 
 
-class Noted:
+class NotingTracker:
     """A tracker of our own: notes what it is told."""
 
     def __init__(self):
@@ -38,7 +40,7 @@ class Noted:
         self.calls.append(("begin", which.seed, parameters["training.learning_rate"]))
         return SimpleNamespace(
             epoch=lambda epoch, loss: self.calls.append(("epoch", which.seed, epoch, loss)),
-            end=lambda ending, figures: self.calls.append(("end", which.seed, ending, dict(figures))),
+            end=lambda status, metrics: self.calls.append(("end", which.seed, status, dict(metrics))),
         )
 
 
@@ -49,55 +51,55 @@ def run_dir(tmp_path):
     return tmp_path
 
 
-def sweep_of_three(tracking):
+def sweep_of_three(sink):
     """Seed 0 is done after two epochs, seed 1 fails and is tried again, seed 2 is left behind."""
     first, second, third = (spec(seed=seed) for seed in range(3))
-    with tracking:
-        tracking.started(first)
-        tracking.started(second)
-        tracking.epoch_done(first, 1, 2, 0.5)
-        tracking.retried(second, TrialResult(second.trial_id, "failed", 1, "lost"), "again")
-        tracking.started(third)
-        tracking.epoch_done(first, 2, 2, 0.25)
-        tracking.ended(first, TrialResult(first.trial_id, "done", 1))
+    with sink:
+        sink.handle(TrialStarted(first))
+        sink.handle(TrialStarted(second))
+        sink.handle(EpochDone(first, 1, 2, 0.5))
+        sink.handle(AttemptRetried(second, TrialResult(second.trial_id, "failed", 1, "lost"), "again"))
+        sink.handle(TrialStarted(third))
+        sink.handle(EpochDone(first, 2, 2, 0.25))
+        sink.handle(TrialEnded(first, TrialResult(first.trial_id, "done", 1)))
 
 
 def test_a_tracker_is_told_epochs_figures_and_what_became_of_a_trial(run_dir):
-    noted, said = Noted(), []
-    sweep_of_three(Tracking("noted", lambda: noted, run_dir, lambda trial_id: LEAF, said.append))
-    assert said == [] and noted.calls == [
+    noted, messages = NotingTracker(), []
+    sweep_of_three(TrackerSink("noted", lambda: noted, run_dir, lambda trial_id: LEAF, messages.append))
+    assert messages == [] and noted.calls == [
         ("begin", 0, 0.01), ("begin", 1, 0.01), ("epoch", 0, 1, 0.5), ("end", 1, "failed", {}), ("begin", 2, 0.01),
         ("epoch", 0, 2, 0.25), ("end", 0, "done", {"image_auroc": 0.875, "final_loss": 0.5}), ("end", 2, "stopped", {}),
     ]  # fmt: skip
 
 
 def test_a_tracker_that_fails_is_told_of_once(run_dir):
-    class Failing(Noted):
+    class Failing(NotingTracker):
         def begin(self, which, parameters):
             raise ConnectionError("no server")
 
-    said = []
-    tracking = Tracking("mlflow", Failing, run_dir, lambda trial_id: LEAF, said.append)
-    sweep_of_three(tracking)
-    assert said == ["mlflow failed and hears no more of this start: ConnectionError: no server"] and tracking.failed
+    messages = []
+    sink = TrackerSink("mlflow", Failing, run_dir, lambda trial_id: LEAF, messages.append)
+    sweep_of_three(sink)
+    assert messages == ["mlflow failed and gets no further events: ConnectionError: no server"] and sink.failed
 
 
 def test_a_tracker_that_hangs_ends_with_the_sweep(run_dir, monkeypatch):
-    monkeypatch.setattr(trackers, "_LAST_WORDS_S", 0.1)
+    monkeypatch.setattr(trackers, "_LAST_CALLS_S", 0.1)
 
-    class Hanging(Noted):
+    class Hanging(NotingTracker):
         def begin(self, which, parameters):
             time.sleep(3)
             return super().begin(which, parameters)
 
-    said, began = [], time.monotonic()
-    sweep_of_three(Tracking("wandb", Hanging, run_dir, lambda trial_id: LEAF, said.append))
-    assert time.monotonic() - began < 2 and "wandb did not take all in" in said[0]
+    messages, began = [], time.monotonic()
+    sweep_of_three(TrackerSink("wandb", Hanging, run_dir, lambda trial_id: LEAF, messages.append))
+    assert time.monotonic() - began < 2 and "wandb did not take all events" in messages[0]
 
 
 def test_a_missing_package_is_told_at_plan_time_with_its_extra(load, monkeypatch):
     wanted = "trackers: {tensorboard: true, mlflow: {}, wandb: {mode: offline}}\n"
-    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError) as caught:
         plan(load(HEAD + wanted))
     lines = [str(problem) for problem in caught.value.problems]
@@ -134,7 +136,7 @@ def test_our_calls_of_wandb(run_dir, monkeypatch):
     fake = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", fake)
     options = WandbTracker(project="p", mode="offline")
-    made = Tracking("wandb", lambda: Wandb(options, "name", run_dir / "w"), run_dir, lambda trial_id: LEAF, print)
+    made = TrackerSink("wandb", lambda: Wandb(options, "name", run_dir / "w"), run_dir, lambda trial_id: LEAF, print)
     sweep_of_three(made)
     run = fake.runs[0]
     assert {key: run.options[key] for key in ("project", "mode", "group", "name", "reinit")} == {
@@ -176,7 +178,7 @@ def test_our_calls_of_mlflow(run_dir, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", fake)
     monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
     options = MlflowTracker(tracking_uri="http://host:5000")
-    sweep_of_three(Tracking("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, print))
+    sweep_of_three(TrackerSink("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, print))
     run_id = f"name:{LEAF}"
     assert os.environ[quiet] == "true"
     assert calls[0] == ("client", "http://host:5000") and ("loss", run_id, 0.25, 2) in calls
@@ -189,7 +191,7 @@ def test_our_calls_of_mlflow(run_dir, monkeypatch):
 def test_tensorboard_itself_reads_what_is_written(run_dir):
     pytest.importorskip("tensorboardX")
     folder = run_dir / "tb"
-    sweep_of_three(Tracking("tensorboard", lambda: TensorBoard(folder), run_dir, lambda trial_id: LEAF, print))
+    sweep_of_three(TrackerSink("tensorboard", lambda: TensorBoard(folder), run_dir, lambda trial_id: LEAF, print))
     from tensorboardX.proto.event_pb2 import Event
 
     scalars, hparams = {}, 0
@@ -234,14 +236,16 @@ def test_mlflow_itself_has_the_run(run_dir, monkeypatch, tmp_path):
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = (tmp_path / "mlruns").as_uri()
-    said = []
+    messages = []
     options = MlflowTracker(tracking_uri=uri, experiment="mine")
-    sweep_of_three(Tracking("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, said.append))
+    sweep_of_three(TrackerSink("m", lambda: Mlflow(options, "name"), run_dir, lambda trial_id: LEAF, messages.append))
     client = mlflow.MlflowClient(tracking_uri=uri)
     runs = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     by_name = {run.info.run_name: run for run in runs}
     assert (
-        said == [] and by_name[LEAF].info.status == "FINISHED" and by_name["normal_plain/it_1"].info.status == "FAILED"
+        messages == []
+        and by_name[LEAF].info.status == "FINISHED"
+        and by_name["normal_plain/it_1"].info.status == "FAILED"
     )
     assert by_name[LEAF].data.metrics == {"loss": 0.25, "image_auroc": 0.875, "final_loss": 0.5}
     assert by_name[LEAF].data.params["training.learning_rate"] == "0.01"
@@ -249,7 +253,9 @@ def test_mlflow_itself_has_the_run(run_dir, monkeypatch, tmp_path):
 
 def test_wandb_itself_keeps_offline_runs(run_dir, monkeypatch):
     pytest.importorskip("wandb")
-    said, options = [], WandbTracker(project="p", mode="offline")
-    made = Tracking("wandb", lambda: Wandb(options, "n", run_dir / "w"), run_dir, lambda trial_id: LEAF, said.append)
+    messages, options = [], WandbTracker(project="p", mode="offline")
+    made = TrackerSink(
+        "wandb", lambda: Wandb(options, "n", run_dir / "w"), run_dir, lambda trial_id: LEAF, messages.append
+    )
     sweep_of_three(made)
-    assert said == [] and len(list((run_dir / "w" / "wandb").glob("offline-run-*/run-*.wandb"))) == 3
+    assert messages == [] and len(list((run_dir / "w" / "wandb").glob("offline-run-*/run-*.wandb"))) == 3

@@ -1,0 +1,97 @@
+"""What sweeps and searches share: the publisher's order and rules, and the options of a run."""
+
+import pytest
+
+from fcdd_sweep.results.lease import Held
+from fcdd_sweep.runners.events import (
+    AttemptRetried,
+    EpochDone,
+    Message,
+    SweepStarted,
+    TrialEnded,
+    TrialStarted,
+    ValidationMeasured,
+)
+from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.ledger import FailureLog, Ledger
+from fcdd_sweep.sweep.session import Publisher, RunKeywords, RunOptions
+from tests.specs import spec
+
+SPEC = spec()
+FAILED = TrialResult.failure(SPEC.trial_id, "diverged", "the loss is not finite", attempt=1)
+
+
+class Ordered:
+    """A sink that notes in a shared list what the ledger has when an event comes."""
+
+    def __init__(self, name, order, ledger):
+        self.name, self.order, self.ledger = name, order, ledger
+
+    def handle(self, event):
+        self.order.append((self.name, type(event), self.ledger.failed(SPEC.trial_id)))
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path)
+
+
+@pytest.fixture
+def order():
+    return []
+
+
+@pytest.fixture
+def publisher(ledger, order):
+    display, evaluator = (Ordered(name, order, ledger) for name in ("display", "evaluator"))
+    return Publisher(ledger, display, FailureLog(ledger.run_dir), Held(), evaluator)
+
+
+def test_results_are_entered_before_the_display_and_the_search_get_them(publisher, order):
+    publisher.handle(TrialEnded(SPEC, FAILED))
+    assert order == [("display", TrialEnded, True), ("evaluator", TrialEnded, True)]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TrialStarted(SPEC),
+        EpochDone(SPEC, 1, 2, 0.5),
+        ValidationMeasured(SPEC, {1: 0.5}),
+        Message("text"),
+        SweepStarted(1, 0, 1),
+    ],
+)
+def test_other_events_pass_through_in_the_same_order(publisher, order, event):
+    publisher.handle(event)
+    assert order == [("display", type(event), False), ("evaluator", type(event), False)]
+
+
+def test_a_retried_attempt_is_recorded_and_counted_if_its_kind_counts(publisher, ledger):
+    for kind in ("worker_lost", "preempted"):
+        publisher.handle(AttemptRetried(SPEC, TrialResult.failure(SPEC.trial_id, kind, "lost"), "retrying"))
+    assert ledger.failures[SPEC.trial_id] == 1
+    assert FailureLog(ledger.run_dir).counts() == {SPEC.trial_id: 1}
+
+
+def test_a_trial_that_ends_after_it_was_published_is_news_for_the_search_alone(publisher, ledger, order):
+    ledger.rows[SPEC.trial_id] = {"status": "done"}
+    publisher.handle(TrialEnded(SPEC, FAILED))
+    assert order == [("evaluator", TrialEnded, False)] and ledger.done(SPEC.trial_id)
+
+
+def test_nothing_is_entered_or_shown_once_another_driver_has_the_run(publisher, ledger, order):
+    publisher.held.taken_by = {"host": "elsewhere"}
+    publisher.handle(AttemptRetried(SPEC, FAILED, "retrying"))
+    publisher.handle(TrialEnded(SPEC, FAILED))
+    publisher.save()
+    assert ledger.rows == {} and list(ledger.run_dir.iterdir()) == []
+    assert [(name, kind) for name, kind, _ in order] == [
+        ("display", AttemptRetried),
+        ("evaluator", AttemptRetried),
+        ("evaluator", TrialEnded),
+    ]
+
+
+def test_the_keywords_of_the_public_functions_are_the_options():
+    assert RunKeywords.__annotations__.keys() == RunOptions.__dataclass_fields__.keys()
