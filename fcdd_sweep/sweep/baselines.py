@@ -174,9 +174,11 @@ def run_baselines(
         InputError: as `baselines_of` and `run_sweep`.
     """
     experiment, counterparts = baselines_of(run_dir, overrides)
-    planned = plan(experiment)  # bad input leaves no folder
+    plan(experiment)  # bad input leaves no folder
     write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
-    result = run_sweep(planned, local=local, address=address, changed_data=changed_data, progress=progress, work=work)
+    result = run_sweep(
+        experiment, local=local, address=address, changed_data=changed_data, progress=progress, work=work
+    )
     if result.interrupted:
         return Baselines(result, None)
     with mirrored(run_dir) as folder:
