@@ -165,7 +165,9 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         own = np.concatenate([np.ones(N_NOMINAL, bool), defects == name])
         auroc = ranking.auroc(score[own], label[own])
         pixel = None if by_pixel is None else by_pixel.auroc()
-        rows.append(mark | dict(defect=name, n=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel))
+        rows.append(
+            mark | dict(defect=name, n_images=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel)
+        )
     files.write_rows(leaf / tree.DEFECTS, rows, schemas.DEFECTS)
 
 
