@@ -153,7 +153,7 @@ module   -                  report/comparison              report/page/compariso
 module   -                  report/search_axes             report/search/axes
 module   -                  report/search_confirm          report/search/confirmation
 module   -                  report/search_maps             report/search/two_way
-module   -                  report/search_marks            report/search/style
+module   -                  report/search_marks            report/search/marks
 module   -                  report/search_numbers          report/search/numbers
 module   -                  report/search_page             report/search/page
 module   -                  report/search_pair             report/search/two_way
@@ -298,6 +298,9 @@ word     **                 optimisation                   optimization
 word     **                 optimise                       optimize
 word     **                 summarise                      summarize
 word     **                 rasterised                     rasterized
+word     report/search/**   verdict                        conclusion
+word     report/search/**   verdicts                       conclusions
+word     report/search/**   judged                         evaluated
 
 key      -                  images.raw_size                images.load_size
 key      -                  heatmaps.quantile              heatmaps.color_quantile

@@ -12,8 +12,8 @@ from fcdd_sweep.report.page.comparison import combine
 from fcdd_sweep.report.page.run_page import report_page
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.search.confirmation import search_notes
+from fcdd_sweep.report.search.figures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.search.record import read_search, reported
-from fcdd_sweep.report.search.search_figures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
@@ -44,7 +44,7 @@ def aggregate(
 
     Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
     its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`. A run with baselines also gets the
-    files of `report.page.comparison`; one with a search the tables and figures of `report.search.search_figures`, and
+    files of `report.page.comparison`; one with a search the tables and figures of `report.search.figures`, and
     test metrics of its confirmation only. Trials that failed, are missing or cannot be read are named and left out.
 
     Args:

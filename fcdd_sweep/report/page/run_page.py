@@ -17,9 +17,9 @@ from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
+from fcdd_sweep.report.search.figures import SearchPicture
+from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
-from fcdd_sweep.report.search.search_figures import SearchPicture
-from fcdd_sweep.report.search.section import search_section
 from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,

@@ -1,4 +1,4 @@
-"""The axes of a search's space: where a suggested value lies, and in which groups values are summed up."""
+"""Axes of a search space: the position of a suggested value, and the groups by which values are summarized."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import numpy as np
 from fcdd_sweep.metrics.ranking import FloatArray
 
 LAST = "all"
-"""The choice that stands after all numbers, whatever the order in the file."""
+"""The choice that comes after all numbers, in whatever order the file lists them."""
 MOST_GROUPS = 12
-"""Up to this many distinct values of a range, each is a group of its own."""
+"""Up to this many distinct whole numbers, each is a group; more values are grouped by `BINS`."""
 BINS = 6
-"""Parts of equal width, on the axis's scale, of a range with more values."""
+"""Number of intervals of equal width, on the axis's scale, into which a range is divided."""
 
 
 class Group(NamedTuple):
-    """Configs whose values of a key belong together.
+    """Configs whose values of a key are summarized together.
 
     Attributes:
-        text: the choice, the value, or the part of the range.
+        text: the choice, the value, or the interval of the range.
         low, high: bounds; NaN for a choice.
-        rows: which configs.
+        rows: indices of the configs.
     """
 
     text: str
@@ -41,9 +41,9 @@ class PlotAxis:
 
     Attributes:
         key: dotted.
-        choices: their texts in order; empty for a range.
+        choices: texts of the choices in order; empty for a range.
         log: whether a range is on a logarithmic scale.
-        low, high: smallest and largest value suggested from a range; NaN without any.
+        low, high: smallest and largest suggested value of a range; NaN when there is none.
     """
 
     key: str
@@ -52,45 +52,45 @@ class PlotAxis:
     low: float = np.nan
     high: float = np.nan
 
-    def place(self, values: Sequence[Any]) -> FloatArray:
-        """Where values lie along the axis: the index of a choice, a range's own number, NaN where a key is absent."""
+    def positions(self, values: Sequence[Any]) -> FloatArray:
+        """Return (N,) positions: the index of a choice or the number of a range; NaN where the key is absent."""
         if self.choices:
             index = {text: float(i) for i, text in enumerate(self.choices)}
             return np.array([np.nan if value is None else index[text_of(value)] for value in values], np.float64)
         return np.array([np.nan if value is None else float(value) for value in values], np.float64)
 
-    def unit(self, places: FloatArray) -> FloatArray:
-        """Places as shares of the axis's length, on its scale; 0.5 throughout on an axis of one point."""
+    def unit(self, positions: FloatArray) -> FloatArray:
+        """Return positions as shares of the axis's length, on its scale; 0.5 on an axis of a single point."""
         low, high = (0.0, len(self.choices) - 1.0) if self.choices else (self.low, self.high)
         if not high > low:
-            return np.where(np.isnan(places), np.nan, 0.5)
+            return np.where(np.isnan(positions), np.nan, 0.5)
         if self.log:
-            return (np.log(places) - np.log(low)) / (np.log(high) - np.log(low))
-        return (places - low) / (high - low)
+            return (np.log(positions) - np.log(low)) / (np.log(high) - np.log(low))
+        return (positions - low) / (high - low)
 
-    def edges(self, parts: int) -> FloatArray:
-        """The bounds of so many parts of a range, of equal width on its scale, (parts + 1,)."""
+    def edges(self, count: int) -> FloatArray:
+        """Return the (count + 1,) bounds of `count` intervals of a range, of equal width on its scale."""
         spaced = np.geomspace if self.log else np.linspace
-        return spaced(self.low, self.high, parts + 1)
+        return spaced(self.low, self.high, count + 1)
 
     def groups(self, values: Sequence[Any]) -> list[Group]:
-        """Choices, in their order and also where nothing was suggested; or distinct values, or parts of a range."""
-        places = self.place(values)
+        """Return one group per choice in order (empty ones too), distinct whole number, or interval of a range."""
+        positions = self.positions(values)
         if self.choices:
-            return [Group(text, np.nan, np.nan, _rows(places == i)) for i, text in enumerate(self.choices)]
-        distinct = np.unique(places[~np.isnan(places)])
-        if len(distinct) <= MOST_GROUPS and (places[~np.isnan(places)] % 1 == 0).all():
-            return [Group(f"{value:g}", value, value, _rows(places == value)) for value in distinct]
-        return self.parts(places, BINS)
+            return [Group(text, np.nan, np.nan, _rows(positions == i)) for i, text in enumerate(self.choices)]
+        distinct = np.unique(positions[~np.isnan(positions)])
+        if len(distinct) <= MOST_GROUPS and (distinct % 1 == 0).all():
+            return [Group(f"{value:g}", value, value, _rows(positions == value)) for value in distinct]
+        return self.intervals(positions, BINS)
 
-    def parts(self, places: FloatArray, count: int) -> list[Group]:
-        """A range in parts; the upper end belongs to the last."""
+    def intervals(self, positions: FloatArray, count: int) -> list[Group]:
+        """Divide a range into `count` intervals; the upper end belongs to the last."""
         if not self.high > self.low:
-            return [Group(f"{self.low:g}", self.low, self.high, _rows(~np.isnan(places)))]
+            return [Group(f"{self.low:g}", self.low, self.high, _rows(~np.isnan(positions)))]
         edges = self.edges(count)
-        inner = np.searchsorted(edges[1:-1], places, side="right")
+        inner = np.searchsorted(edges[1:-1], positions, side="right")
         return [
-            Group(f"{low:.2g} to {high:.2g}", low, high, _rows((inner == i) & ~np.isnan(places)))
+            Group(f"{low:.2g} to {high:.2g}", low, high, _rows((inner == i) & ~np.isnan(positions)))
             for i, (low, high) in enumerate(itertools.pairwise(edges))
         ]
 
@@ -100,12 +100,12 @@ def _rows(mask: Any) -> tuple[int, ...]:
 
 
 def text_of(value: Any) -> str:
-    """One text for equal values, as a reader would write them."""
+    """Return the text of a value, the same for equal values: words as they are, others as JSON."""
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def plain(value: Any) -> Any:
-    """The value behind a cell of a column `param.KEY`: columns of mixed values hold JSON, and words as they are."""
+    """Return the value in a cell of a column `param.KEY`: columns of mixed values hold JSON, and words as they are."""
     if not isinstance(value, str):
         return value
     try:
@@ -115,11 +115,11 @@ def plain(value: Any) -> Any:
 
 
 def plot_axis(key: str, values: Sequence[Any], *, log: bool, choices: Sequence[Any] | None) -> PlotAxis:
-    """The axis of a key.
+    """Return the axis of a key.
 
     Args:
-        values: what was suggested, None where the key was absent.
-        choices: as the experiment file lists them; None for a range, or when the file cannot be read.
+        values: suggested values, None where the key was absent.
+        choices: those in the experiment file; None for a range, or when the file cannot be read.
     """
     given = [value for value in values if value is not None]
     if choices is None and all(_is_number(value) for value in given):
@@ -129,7 +129,7 @@ def plot_axis(key: str, values: Sequence[Any], *, log: bool, choices: Sequence[A
 
 
 def in_order(values: Iterable[Any]) -> list[str]:
-    """Texts of distinct choices: numbers by size, other words as they come, `all` last."""
+    """Return the texts of distinct choices: numbers by size, then words in the given order, `all` last."""
     distinct: Mapping[str, Any] = {text_of(value): value for value in values}
     numbers = sorted((text for text in distinct if _is_number(distinct[text])), key=lambda text: float(distinct[text]))
     words = [text for text in distinct if text not in numbers and text != LAST]

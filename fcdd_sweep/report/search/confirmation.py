@@ -1,4 +1,4 @@
-"""The confirmation of a search: its best configs against the file's own, on fresh seeds and the test set."""
+"""Confirmation: the best configs of a search compared with the default on fresh seeds and the test set."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
-from fcdd_sweep.report.search.plot_data import Comparison, compared, confirmed_metric, difference_rows
+from fcdd_sweep.report.search.numbers import Comparison, comparisons, confirmed_metric, difference_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.text import LEAST_FOR_INTERVAL
 
 _MOST_CLASSES = 40
-"""Classes that get a row of their own; of more, those that differ most."""
+"""Most classes in the figure; of more classes, those with the largest differences are shown."""
 ORACLE_TEXT = (
-    "Oracle: configs were selected on the test set. Figures of the chosen config are better than those of one that "
-    "was chosen honestly, and no estimate of what it does on new images."
+    "Oracle: configs were selected on the test set. The metrics of the chosen config are biased upwards and do not "
+    "estimate its performance on new images."
 )
 
 
 def search_notes(search: SearchRecord) -> list[str]:
-    """What a reader of figures must know of the search that they come from."""
-    told = "Figures are those of the confirmation on fresh seeds; trials that judged configs are not among them."
-    return [*([ORACLE_TEXT] if search.summary.oracle else []), *verdicts(search), told]
+    """Return what a reader of test metrics must know of the search behind them."""
+    scope = "Test metrics are those of the confirmation on fresh seeds; trials that evaluated configs are excluded."
+    return [*([ORACLE_TEXT] if search.summary.oracle else []), *conclusions(search), scope]
 
 
-def verdicts(search: SearchRecord) -> list[str]:
-    """A sentence a confirmed config: whether it beats the default, by how much, and out of how many."""
+def conclusions(search: SearchRecord) -> list[str]:
+    """Return one sentence per confirmed config: whether and by how much it beats the default, of how many tried."""
     rows = difference_rows(search)
     metric = metric_name(confirmed_metric(search))
     if not rows:
-        return ["No config is confirmed yet: there is nothing to say about the test set."]
-    if [comparison.number for comparison in compared(rows)] == [0]:
-        return [f"The best of {_tried(search)} is the default config itself: there is no other to confirm."]
-    return [_verdict(search, metric, comparison) for comparison in compared(rows) if comparison.number != 0]
+        return ["No config is confirmed yet, so there is no result on the test set."]
+    if [comparison.number for comparison in comparisons(rows)] == [0]:
+        return [f"The best of {_tried(search)} is the default config itself: no other config is confirmed."]
+    return [_conclusion(search, metric, comparison) for comparison in comparisons(rows) if comparison.number != 0]
 
 
-def _verdict(search: SearchRecord, metric: str, comparison: Comparison) -> str:
+def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> str:
     overall = comparison.overall
     name = f"Config {comparison.number}"
     lost = comparison.planned - overall.n
-    missing = f" {lost} of {comparison.planned} pairs are missing or undefined and left out." if lost else ""
+    missing = f" Left out: {lost} of {comparison.planned} pairs, missing or undefined." if lost else ""
     if overall.n < LEAST_FOR_INTERVAL:
         return (
-            f"Whether {name.lower()} beats the default cannot be told: {overall.n} of {comparison.planned} pairs "
+            f"Undecided whether {name.lower()} beats the default: {overall.n} of {comparison.planned} pairs "
             f"of class and seed have {metric} for both, and an interval needs {LEAST_FOR_INTERVAL}."
         )
-    told = (
+    numbers = (
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
         f"of class and fresh seed; {_tried(search)} tried.{missing}"
     )
     oracle = f" The config is an {ORACLE_MARK}, so that this favors it." if search.summary.oracle else ""
-    return f"{name} {comparison_outcome(overall)} the default on the test set: {told}{oracle}"
+    return f"{name} {comparison_outcome(overall)} the default on the test set: {numbers}{oracle}"
 
 
 def comparison_outcome(overall: Summary) -> str:
-    """`beats` where the whole interval lies above 0."""
+    """Return `beats` where the whole interval is above 0, `is worse than` where it is below, else `does not beat`."""
     if overall.low > 0:
         return "beats"
     return "is worse than" if overall.high < 0 else "does not beat"
@@ -73,12 +73,13 @@ def _tried(search: SearchRecord) -> str:
 
 
 def draw_confirmation(search: SearchRecord) -> Figure | None:
-    """Default and best by class, and their difference; for a Pareto set the difference of each config.
+    """Draw default and best by class, and their difference; for a Pareto set the difference of each config.
 
-    None where no pair has both.
+    Returns:
+        None where no pair of class and seed has both.
     """
     rows = difference_rows(search)
-    found = [comparison for comparison in compared(rows) if comparison.overall.n and comparison.number != 0]
+    found = [comparison for comparison in comparisons(rows) if comparison.overall.n and comparison.number != 0]
     if not found:
         return None
     return _draw_set(search, found) if len(found) > 1 else _draw_best(search, found[0], rows)
@@ -94,7 +95,7 @@ def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[Tabl
     title = f"Config {number} and the default on fresh seeds{oracle}"
     dress(left, title=title, x=f"{name}, test set: mean and seeds", y="")
     dress(right, title="", x=f"difference of {name}, 95% interval", y="")
-    heights = {name: len(classes) - place for place, name in enumerate(classes)}
+    heights = {name: len(classes) - row for row, name in enumerate(classes)}
     for each, height in heights.items():
         own = [row for row in rows if row["normal_class"] == each and row["number"] == number]
         _draw_dumbbell(left, own, height)
@@ -114,7 +115,7 @@ def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[Tabl
 
 
 def _shown_classes(comparison: Comparison) -> list[str]:
-    """All classes in their order, or those that differ most."""
+    """Return all classes in order, or of too many those with the largest differences."""
     names = list(comparison.by_class)
     if len(names) <= _MOST_CLASSES:
         return names
@@ -166,15 +167,15 @@ def _finish(left: Any, right: Any, count: int) -> None:
 
 
 def _draw_set(search: SearchRecord, found: Sequence[Comparison]) -> Figure:
-    """A row a config of the Pareto set."""
+    """Draw one row per config of the Pareto set."""
     figure = new_figure(6.4, 1.7 + 0.34 * len(found))
     ax = figure.add_subplot()
     name = metric_name(confirmed_metric(search))
     oracle = f"\n({ORACLE_MARK})" if search.summary.oracle else ""
     title = f"The Pareto set against the default on fresh seeds{oracle}"
     dress(ax, title=title, x=f"difference of {name} on the test set, 95% interval", y="")
-    for place, comparison in enumerate(reversed(found)):
-        _draw_difference(ax, comparison.overall, place)
+    for height, comparison in enumerate(reversed(found)):
+        _draw_difference(ax, comparison.overall, height)
     ax.set_yticks(range(len(found)), [f"config {each.number} (n={each.overall.n})" for each in reversed(found)])
     ax.set_ylim(-0.6, len(found) - 0.4)
     ax.axvline(0, color=INK, linewidth=0.9, zorder=1)

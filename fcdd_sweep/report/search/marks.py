@@ -1,4 +1,4 @@
-"""What the plots of a search have in common: marks of states, colors of values, names of keys and metrics, scales."""
+"""Shared by the plots of a search: marks of states, colors of values, names of keys and metrics, scales."""
 
 from __future__ import annotations
 
@@ -17,46 +17,47 @@ from fcdd_sweep.report.figures.style import FAINT_INK, INK, LINE_COLORS, SMALL_P
 from fcdd_sweep.report.search.axes import PlotAxis
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.text import NOT_DEFINED
+from fcdd_sweep.results.states import ConfigState
 
 BoolArray = npt.NDArray[np.bool_]
 DONE_COLOR, BEST_COLOR, DEFAULT_COLOR = LINE_COLORS[0], LINE_COLORS[1], INK
-STATE_MARKS: dict[str, dict[str, Any]] = {
-    "pruned": {"marker": "v", "color": LINE_COLORS[5]},
-    "failed": {"marker": "X", "color": LINE_COLORS[3]},
-    "running": {"marker": "o", "color": FAINT_INK, "markerfacecolor": "none"},
-    "incomplete": {"marker": "s", "color": FAINT_INK, "markerfacecolor": "none"},
+STATE_MARKS: dict[ConfigState, dict[str, Any]] = {
+    ConfigState.PRUNED: {"marker": "v", "color": LINE_COLORS[5]},
+    ConfigState.FAILED: {"marker": "X", "color": LINE_COLORS[3]},
+    ConfigState.RUNNING: {"marker": "o", "color": FAINT_INK, "markerfacecolor": "none"},
+    ConfigState.INCOMPLETE: {"marker": "s", "color": FAINT_INK, "markerfacecolor": "none"},
 }
-"""How configs without a value are marked: by shape as well as color."""
+"""Marks of configs without a value, by state; shapes differ as well as colors."""
 _MOST_TICKS = 12
 _CHARACTER_IN, _HANDLE_IN = 0.062, 0.62
-"""Inches that a character and the mark of a legend's entry take at most."""
+"""Most inches that a character and the mark of a legend's entry take."""
 _NAMES = {"auroc": "AUROC", "ap": "AP", "s": "(s)"}
 
 
 def metric_name(metric: str) -> str:
-    """`validation_image_auroc` as `validation image AUROC`."""
+    """Return a metric's name for readers: `validation image AUROC` for `validation_image_auroc`."""
     return " ".join(_NAMES.get(word, word) for word in metric.replace("/", " ").split("_"))
 
 
 def marked(title: str, metric: str) -> str:
-    """A title that says when the metric looks at the test set."""
+    """Return a title, with `ORACLE_MARK` when the metric uses the test set."""
     return f"{title}\n({ORACLE_MARK})" if metric.startswith("oracle/") else title
 
 
 def key_name(key: str) -> str:
-    """`training.learning_rate` as `learning rate`."""
+    """Return a key's name for readers: `learning rate` for `training.learning_rate`."""
     return key.rpartition(".")[2].replace("_", " ")
 
 
 def metric_value_text(value: float | None) -> str:
-    """A metric's value: three decimals, other sizes in three digits, n/a where there is none."""
+    """Return a metric's value: three decimals, three digits for large and small numbers, n/a where undefined."""
     if value is None or np.isnan(value):
         return NOT_DEFINED
     return f"{value:.3f}" if value == 0 or 0.01 <= abs(value) < 10 else f"{value:.3g}"
 
 
 def colors_of(values: FloatArray, sign: float) -> tuple[Any, Normalize]:
-    """Color map and scale of values: the better, the darker. Values far below the others share the lightest color."""
+    """Return color map and scale of values: the better, the darker; outliers share the lightest color."""
     listed = matplotlib.colormaps["viridis"](np.linspace(0.92, 0.05, 256))
     table = LinearSegmentedColormap.from_list("value", listed if sign > 0 else listed[::-1])
     low, high = shown_range(values, sign)
@@ -64,7 +65,7 @@ def colors_of(values: FloatArray, sign: float) -> tuple[Any, Normalize]:
 
 
 def shown_range(values: FloatArray, sign: float) -> tuple[float, float]:
-    """The range worth showing: all values but those that are worse than the others by far."""
+    """Return the range of all values but those that are far worse than the others."""
     known = values[~np.isnan(values)]
     if not len(known):
         return 0.0, 1.0
@@ -79,7 +80,7 @@ def shown_range(values: FloatArray, sign: float) -> tuple[float, float]:
 
 
 def limit_values(ax: Any, values: FloatArray, errors: FloatArray, sign: float) -> FloatArray:
-    """Set the y axis to the range worth showing and give the values moved into it; says how many were moved."""
+    """Set the y axis to `shown_range` and return the values clipped to it."""
     low, high = shown_range(values, sign)
     error = np.nan_to_num(errors)
     inside = (values >= low) & (values <= high)
@@ -91,13 +92,13 @@ def limit_values(ax: Any, values: FloatArray, errors: FloatArray, sign: float) -
 
 
 def out_of_range(values: FloatArray, sign: float) -> BoolArray:
-    """Which values lie beyond the range worth showing."""
+    """Return (N,) bool: which values are outside `shown_range`."""
     low, high = shown_range(values, sign)
     return (values < low) | (values > high)
 
 
 def dress_axis(ax: Any, axis: PlotAxis, side: str = "x", *, wide: bool = False) -> None:
-    """Scale, ticks and limits of a searched key along one side of a plot of `Axis.place`; `wide`: with more ticks."""
+    """Set scale, ticks and limits of a searched key along one side of a plot; `wide`: with more ticks."""
     own = ax.xaxis if side == "x" else ax.yaxis
     set_limits = ax.set_xlim if side == "x" else ax.set_ylim
     if axis.choices:
@@ -128,7 +129,7 @@ def dress_axis(ax: Any, axis: PlotAxis, side: str = "x", *, wide: bool = False) 
 
 
 def log_ticks(low: float, high: float, *, wide: bool) -> list[float]:
-    """Round numbers within a range; powers of ten alone over two decades, of a wide plot over four."""
+    """Return round numbers within a range; over two decades (in a wide plot four) only powers of ten."""
     decades = np.log10(high / low) / (2 if wide else 1)
     steps = (1.0,) if decades > 2 else (1.0, 3.0) if decades > 0.9 else (1.0, 2.0, 5.0)
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
@@ -137,43 +138,45 @@ def log_ticks(low: float, high: float, *, wide: bool) -> list[float]:
 
 
 def shorten(text: str, most: int = 16) -> str:
+    """Return a text of at most `most` characters, cut with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def counts_of_states(search: SearchRecord) -> str:
-    """`180 done, 12 pruned, 8 failed`."""
+    """Return how many configs have each state: `180 done, 8 failed, 12 pruned`."""
     states = search.states
-    return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys([*sorted(set(states))]))
+    return ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
 
 
 def legend_below(figure: Figure, handles: list[Any]) -> None:
-    """One legend under all plots of a figure, where it covers nothing; as many columns as the width has room for."""
+    """Draw one legend below all plots of a figure, in as many columns as fit its width."""
     if handles:
         widest = max(len(str(handle.get_label())) for handle in handles) * _CHARACTER_IN + _HANDLE_IN
         columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))
-        place = {"loc": "outside lower center", "ncols": columns}
-        figure.legend(handles=handles, fontsize=SMALL_PT, frameon=False, labelcolor=INK, **place)
+        layout = {"loc": "outside lower center", "ncols": columns}
+        figure.legend(handles=handles, fontsize=SMALL_PT, frameon=False, labelcolor=INK, **layout)
 
 
 def mark_handle(label: str, **style: Any) -> Line2D:
-    """A legend's entry for points."""
+    """Return a legend's entry for points."""
     return Line2D([], [], linestyle="none", label=label, **{"markersize": 6, **style})
 
 
 def no_grid(ax: Any, side: str) -> None:
+    """Remove grid lines and tick marks of one axis, `x` or `y`."""
     ax.grid(visible=False, axis=side)
     ax.tick_params(axis=side, length=0)
 
 
 def hide_frame(ax: Any) -> None:
-    """No frame, no ticks: for plots that draw their own axes."""
+    """Remove frame and ticks, for plots that draw their own axes."""
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set_visible(False)
 
 
 def edge_of(n: int) -> dict[str, Any]:
-    """How points are drawn among n others: many are small and without an edge."""
+    """Return the style of n points: many are drawn small and with a thin edge."""
     if n > 60:
         return {"s": 16, "linewidths": 0.3, "edgecolors": "white", "alpha": 0.85}
     return {"s": 34, "linewidths": 0.6, "edgecolors": "white", "alpha": 1.0}

@@ -1,4 +1,4 @@
-"""Plots of a search, third part: all keys together, in parallel coordinates."""
+"""The plot of all searched keys together, in parallel coordinates."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.figures.style import FAINT_INK, INK, SMALL_PT, TEXT_PT, new_figure
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.axes import PlotAxis
-from fcdd_sweep.report.search.key_pair import by_relevance
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, marked, metric_name
-from fcdd_sweep.report.search.plot_data import running_best
+from fcdd_sweep.report.search.numbers import by_relevance, running_best
 from fcdd_sweep.report.search.record import SearchRecord
 
 _MOST_KEYS = 8
-"""Axes of the parallel coordinates beside the metric's."""
+"""Most keys that get an axis."""
 _UNSET = -0.13
-"""Height of what has no place on an axis: an absent key, a config without a value."""
+"""Height of configs without a position on an axis: the key is absent, or the config has no value."""
 _MOST_VECTOR = 1000
-"""Lines beyond which a picture holds them as pixels."""
+"""Most lines that a figure holds as vectors; more are rasterized."""
 
 
 def draw_parallel(search: SearchRecord, index: int) -> Figure:
-    """A line a config over all keys (the eight most important) to its value; the best and the default stand out."""
+    """Draw one line per config over the (eight most important) keys to its value; best and default are highlighted."""
     axes = by_relevance(search)[:_MOST_KEYS][::-1]
     values, sign = search.values(index), search.sign[index]
     low, high = marks.shown_range(values, sign)
     value_axis = PlotAxis(search.metrics[index], low=low, high=high)
     heights = np.stack(
-        [axis.unit(search.places(axis)) for axis in axes] + [value_axis.unit(np.clip(values, low, high))], axis=1
+        [axis.unit(search.positions(axis)) for axis in axes] + [value_axis.unit(np.clip(values, low, high))], axis=1
     )
     figure = new_figure(max(5.6, 1.35 * heights.shape[1] + 1.0), 4.4)
     ax = figure.add_subplot()
@@ -41,8 +40,8 @@ def draw_parallel(search: SearchRecord, index: int) -> Figure:
         marked("All keys together", search.metrics[index]), fontsize=TEXT_PT + 1.5, color=INK, loc="left", pad=30
     )
     _draw_lines(ax, search, index, heights)
-    for place, axis in enumerate([*axes, value_axis]):
-        _draw_own_axis(ax, place, axis, is_value=axis is value_axis, unset=bool(np.isnan(heights[:, place]).any()))
+    for x, axis in enumerate([*axes, value_axis]):
+        _draw_vertical_axis(ax, x, axis, is_value=axis is value_axis, unset=bool(np.isnan(heights[:, x]).any()))
     ax.set(xlim=(-0.4, heights.shape[1] - 0.55), ylim=(_UNSET - 0.1, 1.06))
     marks.hide_frame(ax)
     marks.legend_below(figure, _parallel_legend(search, values))
@@ -74,26 +73,24 @@ def _draw_lines(ax: Any, search: SearchRecord, index: int, heights: FloatArray) 
         ax.plot(x, lines[best], color=BEST_COLOR, linewidth=2.6, zorder=4)
 
 
-def _draw_own_axis(ax: Any, place: int, axis: PlotAxis, *, is_value: bool, unset: bool) -> None:
-    """An upright axis with its ticks, and the key above it in two lines."""
-    ax.plot([place, place], [0, 1], color=INK, linewidth=0.9, zorder=5)
+def _draw_vertical_axis(ax: Any, x: int, axis: PlotAxis, *, is_value: bool, unset: bool) -> None:
+    """Draw a vertical axis with its ticks, and the key above it in two lines."""
+    ax.plot([x, x], [0, 1], color=INK, linewidth=0.9, zorder=5)
     section, _, own = axis.key.rpartition(".")
     name = metric_name(own).replace(" image", "\nimage", 1) if is_value else "\n".join(filter(None, [section, own]))
-    ax.text(place, 1.05, name, ha="center", va="bottom", fontsize=SMALL_PT, color=INK, fontweight="bold")
+    ax.text(x, 1.05, name, ha="center", va="bottom", fontsize=SMALL_PT, color=INK, fontweight="bold")
     for height, text in _ticks(axis, value=is_value):
         ax.plot(
-            [place - 0.03, place],
+            [x - 0.03, x],
             [height, height],
             color=INK,
             linewidth=0.8,
             zorder=5,
         )
-        ax.text(
-            place - 0.05, height, text, ha="right", va="center", fontsize=SMALL_PT, color=INK, zorder=6, bbox=_PLATE
-        )
+        ax.text(x - 0.05, height, text, ha="right", va="center", fontsize=SMALL_PT, color=INK, zorder=6, bbox=_PLATE)
     if unset:
         text = "no value" if is_value else "not set"
-        ax.text(place, _UNSET - 0.03, text, ha="center", va="top", fontsize=SMALL_PT, color=FAINT_INK)
+        ax.text(x, _UNSET - 0.03, text, ha="center", va="top", fontsize=SMALL_PT, color=FAINT_INK)
 
 
 _PLATE = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
@@ -102,9 +99,9 @@ _PLATE = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.6}
 def _ticks(axis: PlotAxis, *, value: bool) -> list[tuple[float, str]]:
     if axis.choices:
         step = -(-len(axis.choices) // 10)
-        places = np.arange(0, len(axis.choices), step)
-        heights = axis.unit(places.astype(float))
-        return [(h, marks.shorten(axis.choices[i], 12)) for h, i in zip(heights, places, strict=True)]
+        shown = np.arange(0, len(axis.choices), step)
+        heights = axis.unit(shown.astype(float))
+        return [(h, marks.shorten(axis.choices[i], 12)) for h, i in zip(heights, shown, strict=True)]
     if not axis.high > axis.low:
         return [] if np.isnan(axis.low) else [(0.5, f"{axis.low:g}")]
     if axis.log:

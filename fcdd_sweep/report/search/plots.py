@@ -1,4 +1,4 @@
-"""Plots of a search, first part: its course, what mattered, each key by itself, the limit of anomalies."""
+"""Plots of a search: values in the order of suggestions, importance, single keys, levels of a key, pruning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fcdd_sweep.report.figures.style import FAINT_INK, INK, SMALL_PT, TEXT_PT, d
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.axes import PlotAxis
-from fcdd_sweep.report.search.key_pair import by_relevance
 from fcdd_sweep.report.search.marks import (
     BEST_COLOR,
     DEFAULT_COLOR,
@@ -25,40 +24,39 @@ from fcdd_sweep.report.search.marks import (
     marked,
     metric_name,
 )
-from fcdd_sweep.report.search.plot_data import LIMIT, TWO_SIDED, running_best
-from fcdd_sweep.report.search.record import STATES, SearchRecord
+from fcdd_sweep.report.search.numbers import LIMIT, TWO_SIDED, by_relevance, running_best
+from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.states import ConfigState
 
 _COLUMNS = 3
-_BARE_STATES = STATES[1:]
-"""States without a value."""
 
 
 def draw_optimization(search: SearchRecord) -> Figure:
-    """Values in the order of suggestions with the best so far, a plot a metric; configs without a value below."""
-    without = [state for state in _BARE_STATES if state in search.states]
+    """Draw values in the order of suggestions with the best so far, one plot per metric; below, configs without any."""
+    without = [state for state in STATE_MARKS if state in search.states]
     count = len(search.metrics)
     plot = 3.2 if any(not np.isnan(search.values(index)).all() for index in range(count)) else 0.7
     heights = [plot] * count + ([0.32 * len(without) + 0.25] if without else [])
     figure = new_figure(7.4, sum(heights) + 1.1)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for index in range(count):
-        _draw_course(axes[index], search, index)
+        _draw_values(axes[index], search, index)
     if without:
         _draw_states(axes[-1], search, without)
     axes[-1].set_xlabel("config, in the order of suggestions", fontsize=TEXT_PT, color=INK)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes[-1].set_xlim(search.numbers[0] - 0.6, search.numbers[-1] + 0.6 + 0.02 * len(search.numbers))
-    marks.legend_below(figure, _course_legend(search))
+    marks.legend_below(figure, _values_legend(search))
     return figure
 
 
-def _draw_course(ax: Any, search: SearchRecord, index: int) -> None:
+def _draw_values(ax: Any, search: SearchRecord, index: int) -> None:
     values, sign, numbers = search.values(index), search.sign[index], np.array(search.numbers)
     name = metric_name(search.metrics[index])
     title = f"Course of the search: {name}" if len(search.metrics) > 1 else "Course of the search"
     dress(ax, title=marked(title, search.metrics[index]), x="", y=name)
     if np.isnan(values).all():
-        _say(ax, f"no config has a value: {marks.counts_of_states(search)}")
+        _write(ax, f"no config has a value: {marks.counts_of_states(search)}")
         return
     errors = TWO_SIDED * search.errors()
     shown = marks.limit_values(ax, values, errors, sign)
@@ -101,7 +99,7 @@ def _draw_chosen(ax: Any, search: SearchRecord, shown: FloatArray, best: int | N
         ax.axhline(shown[default], color=DEFAULT_COLOR, linewidth=0.9, linestyle=(0, (4, 2)), zorder=1)
 
 
-def _draw_states(ax: Any, search: SearchRecord, states: Sequence[str]) -> None:
+def _draw_states(ax: Any, search: SearchRecord, states: Sequence[ConfigState]) -> None:
     dress(ax, title="", x="", y="")
     for height, state in enumerate(reversed(states)):
         numbers = [number for number, own in zip(search.numbers, search.states, strict=True) if own == state]
@@ -112,7 +110,7 @@ def _draw_states(ax: Any, search: SearchRecord, states: Sequence[str]) -> None:
     marks.no_grid(ax, "y")
 
 
-def _course_legend(search: SearchRecord) -> list[Any]:
+def _values_legend(search: SearchRecord) -> list[Any]:
     if all(np.isnan(search.values(index)).all() for index in range(len(search.metrics))):
         return []
     handles: list[Any] = [mark_handle("value of a config", marker="o", color=DONE_COLOR)]
@@ -130,14 +128,14 @@ def _course_legend(search: SearchRecord) -> list[Any]:
     return handles
 
 
-def _say(ax: Any, text: str) -> None:
-    """Words in place of a plot."""
+def _write(ax: Any, text: str) -> None:
+    """Write a sentence in place of a plot."""
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", fontsize=TEXT_PT, color=FAINT_INK)
     ax.set_axis_off()
 
 
 def draw_importance(search: SearchRecord) -> Figure:
-    """A bar a key, the most important on top."""
+    """Draw one bar per key, the most important on top."""
     keys = list(search.importance)[::-1]
     shares = [search.importance[key] for key in keys]
     figure = new_figure(7.4, 1.3 + 0.36 * len(keys))
@@ -154,7 +152,7 @@ def draw_importance(search: SearchRecord) -> Figure:
 
 
 def draw_slices(search: SearchRecord, index: int) -> Figure:
-    """The metric over each key by itself, the most important first; configs without a value along the lower edge."""
+    """Draw the metric over each single key, the most important first; configs without a value at the lower edge."""
     axes = by_relevance(search)
     columns = 2 if len(axes) == 4 else min(_COLUMNS, len(axes))
     rows = -(-len(axes) // columns)
@@ -166,7 +164,7 @@ def draw_slices(search: SearchRecord, index: int) -> Figure:
         ax.remove()
     for ax in grid[:, 0]:
         ax.set_ylabel(metric_name(search.metrics[index]), fontsize=TEXT_PT, color=INK)
-    title = marked("Each searched key by itself", search.metrics[index])
+    title = marked("Each searched key alone", search.metrics[index])
     figure.suptitle(title, fontsize=TEXT_PT + 1.5, color=INK, x=0.02, ha="left")
     marks.legend_below(figure, _slice_legend(search, index))
     return figure
@@ -174,17 +172,17 @@ def draw_slices(search: SearchRecord, index: int) -> Figure:
 
 def _draw_slice(ax: Any, search: SearchRecord, index: int, axis: PlotAxis) -> None:
     values, sign = search.values(index), search.sign[index]
-    places = search.places(axis)
+    positions = search.positions(axis)
     dress(ax, title="", x=axis.key, y="")
     marks.dress_axis(ax, axis)
     shown = marks.limit_values(ax, values, np.full(len(values), np.nan), sign)
-    spread = places + (_jitter(len(places)) if axis.choices else 0.0)
-    there = ~np.isnan(places)
-    with_value = there & ~np.isnan(values)
+    spread = positions + (_jitter(len(positions)) if axis.choices else 0.0)
+    is_set = ~np.isnan(positions)
+    with_value = is_set & ~np.isnan(values)
     ax.scatter(spread[with_value], shown[with_value], color=DONE_COLOR, zorder=2, **marks.edge_of(len(values)))
     bottom = ax.get_ylim()[0]
-    for state in ("pruned", "failed"):
-        rows = there & np.isnan(values) & (np.array(search.states) == state)
+    for state in (ConfigState.PRUNED, ConfigState.FAILED):
+        rows = is_set & np.isnan(values) & (np.array(search.states) == state)
         if not rows.any():
             continue  # an empty line that is not clipped counts as one point in the layout's corner
         ax.plot(
@@ -200,8 +198,8 @@ def _draw_slice(ax: Any, search: SearchRecord, index: int, axis: PlotAxis) -> No
     for row, style in ((search.row_of(0), _DEFAULT_POINT), (best, _BEST_POINT)):
         if row is not None and with_value[row]:
             ax.scatter(spread[row], shown[row], **style)
-    if not there.all():
-        note = f"set in {there.sum()} of {len(there)} configs"
+    if not is_set.all():
+        note = f"set in {is_set.sum()} of {len(is_set)} configs"
         ax.set_title(note, fontsize=SMALL_PT, color=FAINT_INK, loc="left")
 
 
@@ -219,7 +217,7 @@ _BEST_POINT: dict[str, Any] = {
 
 
 def _jitter(n: int) -> FloatArray:
-    """Small shifts that keep equal choices apart, the same every time."""
+    """Return small shifts in [-0.18, 0.18] that separate equal choices, the same every time."""
     shifts: FloatArray = (np.arange(n, dtype=np.float64) * 0.618034) % 1.0 - 0.5
     return 0.36 * shifts
 
@@ -230,7 +228,7 @@ def _slice_legend(search: SearchRecord, index: int) -> list[Any]:
         handles.append(mark_handle("best", marker="*", color=BEST_COLOR, markeredgecolor=INK, markersize=11))
     if 0 in search.numbers:
         handles.append(mark_handle("default config", marker="D", color="white", markeredgecolor=DEFAULT_COLOR))
-    for state in ("pruned", "failed"):
+    for state in (ConfigState.PRUNED, ConfigState.FAILED):
         if state in search.states:
             handles.append(mark_handle(f"{state}, no value", **STATE_MARKS[state]))
     if marks.out_of_range(search.values(index), search.sign[index]).any():
@@ -239,7 +237,7 @@ def _slice_legend(search: SearchRecord, index: int) -> list[Any]:
 
 
 def draw_levels(levels: Sequence[TableRow], metric: str, *, key: str = LIMIT) -> Figure:
-    """Best and median of the configs at each level of a key, with the number of configs.
+    """Draw best and median of the configs at each level of a key, with the number of configs.
 
     Args:
         levels: rows of `levels.parquet` of one metric and key, in the order of the axis.
@@ -274,3 +272,65 @@ def draw_levels(levels: Sequence[TableRow], metric: str, *, key: str = LIMIT) ->
 
 def _count(row: TableRow) -> str:
     return f"n={row['n']}" + (f" (+{row['n_other']})" if row["n_other"] else "")
+
+
+def draw_pruning(search: SearchRecord) -> Figure:
+    """Draw the epochs that each config trained and, where the study kept it, the metric at the compared epochs."""
+    with_curves = bool(search.rungs)
+    figure = new_figure(7.4, 6.2 if with_curves else 3.4)
+    grid = figure.subplots(2 if with_curves else 1, 1, squeeze=False)[:, 0]
+    if with_curves:
+        _draw_curves(grid[0], search)
+    _draw_epochs(grid[-1], search)
+    handles = [mark_handle("done", marker="s", color=DONE_COLOR)]
+    handles += [
+        mark_handle(state, **{**STATE_MARKS[state], "marker": "s"}) for state in STATE_MARKS if state in search.states
+    ]
+    if with_curves and search.best is not None:
+        handles.append(Line2D([], [], color=BEST_COLOR, linewidth=2.2, label="best"))
+    marks.legend_below(figure, handles)
+    return figure
+
+
+def _draw_curves(ax: Any, search: SearchRecord) -> None:
+    metric = search.metrics[0]
+    dress(ax, title=marked("Where configs were compared", metric), x="epoch", y=metric_name(metric))
+    by_number: dict[int, list[TableRow]] = {}
+    for row in sorted(search.rungs, key=lambda row: row["epoch"]):
+        by_number.setdefault(row["number"], []).append(row)
+    many = len(by_number) > 60
+    states = dict(zip(search.numbers, search.states, strict=True))
+    for number, rows in by_number.items():
+        state = states.get(number)
+        if state not in (ConfigState.DONE, ConfigState.PRUNED):
+            continue
+        style: dict[str, Any] = {"color": DONE_COLOR, "alpha": 0.35 if many else 0.7, "linewidth": 0.9, "zorder": 2}
+        if state == ConfigState.PRUNED:
+            style = {
+                **STATE_MARKS[ConfigState.PRUNED],
+                "alpha": 0.8,
+                "linewidth": 0.9,
+                "markevery": [-1],
+                "markersize": 4 if many else 6,
+                "zorder": 3,
+            }
+        if number == search.best:
+            style = {"color": BEST_COLOR, "linewidth": 2.2, "zorder": 4}
+        x, y = ([np.nan if row[name] is None else row[name] for row in rows] for name in ("epoch", "value"))
+        ax.plot(x, y, **style)
+    ax.set_xticks(sorted({row["epoch"] for row in search.rungs}))
+
+
+def _draw_epochs(ax: Any, search: SearchRecord) -> None:
+    dress(ax, title="Epochs trained", x="config, in the order of suggestions", y="epochs, all its trials")
+    for number, state, row in zip(search.numbers, search.states, search.configs, strict=True):
+        color = DONE_COLOR if state == ConfigState.DONE else STATE_MARKS[ConfigState(state)]["color"]
+        ax.bar(
+            number,
+            row["epochs_trained"] or 0,
+            width=0.8 if len(search.configs) < 60 else 1.0,
+            color=color,
+            linewidth=0,
+        )
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    marks.no_grid(ax, "x")

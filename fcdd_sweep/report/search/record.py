@@ -1,4 +1,4 @@
-"""The files of a search as a record: what was suggested, what came of it, and what could not be read."""
+"""The files of a search, read into one record: suggested configs, their values, and what could not be read."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
 from fcdd_sweep.results.files import read_rows
 
-STATES = ("done", "pruned", "failed", "running", "incomplete")
 ORACLE_MARK = "oracle: selected on the test set"
+"""Marks every title and table that shows a metric of the test set."""
 PARAMETER = "param."
 
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """A study as its tables tell it.
+    """A study, as read from its tables.
 
     Attributes:
         path: RUN/search.
         summary: `search.json`, see `results.documents.SearchSummary`.
         configs: rows of `configs.parquet` by number, `param.KEY` as plain values.
         axes: of the searched keys.
-        importance: by key, those that have one, largest first.
-        confirmation, rungs: rows of these tables; empty where there is none.
+        importance: by key, largest first; keys without one are left out.
+        confirmation, rungs: rows of these tables; empty where the file is missing.
         problems: sentences on files that could not be read.
     """
 
@@ -54,7 +54,7 @@ class SearchRecord:
 
     @property
     def sign(self) -> FloatArray:
-        """By metric 1 where large values are better, -1 where small ones are."""
+        """(K,) one entry per metric: 1 where large values are better, -1 where small ones are."""
         return np.array([-1.0 if way == "minimize" else 1.0 for way in self.summary.direction])
 
     @property
@@ -67,35 +67,36 @@ class SearchRecord:
 
     @property
     def tried(self) -> int:
-        """Configs that the study was told of."""
+        """Number of configs whose end the study knows."""
         return self.summary.tried
 
     @property
     def best(self) -> int | None:
-        """The number of the best config of one metric; None before there is one, and of several metrics."""
+        """Number of the best config; None before there is one, and for several metrics."""
         return self.summary.best
 
     def values(self, metric: int = 0) -> FloatArray:
-        """Of each config; NaN unless done."""
+        """Return the (N,) values of the configs; NaN unless done."""
         if len(self.metrics) == 1:
             return _reals(row["value"] for row in self.configs)
         return _reals(json.loads(row["values"])[metric] if row["values"] else None for row in self.configs)
 
     def errors(self) -> FloatArray:
-        """Standard errors of the values; NaN when unknown, as they are for several metrics."""
+        """Return the (N,) standard errors of the values; NaN when unknown, always so for several metrics."""
         if len(self.metrics) > 1:
             return np.full(len(self.configs), np.nan)
         return _reals(row["value_std_error"] for row in self.configs)
 
     def parameter(self, key: str) -> list[Any]:
-        """What each config was given; None where the key was absent."""
+        """Return the suggested values of a key, one per config; None where the key was absent."""
         return [row[f"{PARAMETER}{key}"] for row in self.configs]
 
-    def places(self, axis: PlotAxis) -> FloatArray:
-        return axis.place(self.parameter(axis.key))
+    def positions(self, axis: PlotAxis) -> FloatArray:
+        """Return where the configs are along an axis, (N,); NaN where the key was absent."""
+        return axis.positions(self.parameter(axis.key))
 
     def row_of(self, number: int | None) -> int | None:
-        """Where a config stands among `configs`."""
+        """Return the index of a config in `configs`; None when it is not among them."""
         return self.numbers.index(number) if number in self.numbers else None
 
 
@@ -104,7 +105,7 @@ def _reals(values: Any) -> FloatArray:
 
 
 def read_search(run: Run) -> SearchRecord | None:
-    """The run's search; None where it has none."""
+    """Read a run's search; None where it has none."""
     folder = run.path / tree.SEARCH_DIR
     if not (folder / tree.SEARCH_CONFIGS).is_file():
         return None
@@ -126,9 +127,9 @@ def read_search(run: Run) -> SearchRecord | None:
 
 
 def reported(run: Run, search: SearchRecord | None) -> Run:
-    """The run with those trials alone whose test figures a report may show.
+    """Return the run with only the trials whose test metrics a report may show.
 
-    Of a search these are the trials of its confirmation: the others judged configs.
+    For a search these are the trials of its confirmation: the others evaluated configs.
     """
     if search is None:
         return run

@@ -1,22 +1,23 @@
-"""Plots of a search, second part: two keys together, two metrics, and pruning."""
+"""Pairs: two searched keys, with the value over them, and two metrics against each other.
+
+The value over two keys is shown as a table of medians, or interpolated where the configs support it.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.figures.style import INK, SMALL_PT, TEXT_PT, dress, new_figure
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
-from fcdd_sweep.report.search.key_pair import Pair, groups_of
+from fcdd_sweep.report.search.axes import BINS, Group, PlotAxis
 from fcdd_sweep.report.search.marks import (
     BEST_COLOR,
     DEFAULT_COLOR,
@@ -27,12 +28,187 @@ from fcdd_sweep.report.search.marks import (
     metric_name,
     metric_value_text,
 )
-from fcdd_sweep.report.search.plot_data import all_values, pareto_rows, running_best
+from fcdd_sweep.report.search.numbers import (
+    LEARNING_RATE,
+    LIMIT,
+    all_values,
+    by_relevance,
+    known,
+    pareto_rows,
+    running_best,
+)
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.states import ConfigState
+
+_WIDTHS = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45)
+"""Candidate standard deviations of the smoothing Gaussian, as shares of an axis's length."""
+_LEAST = 10
+"""Fewest configs for an interpolation."""
+_MOST = 1000
+"""Most configs for an interpolation; of more, evenly spaced ones are used."""
+_LEAST_SKILL = 0.25
+"""Below it no surface is drawn: the best of several widths explains some of pure noise, too."""
+_GRID = 48
+_NEAR = float(np.exp(-0.5))
+"""Weight of one config at a distance of one width: where the sum of weights is lower, nothing is interpolated."""
+
+
+class Surface(NamedTuple):
+    """The value over two ranges.
+
+    Attributes:
+        skill: share of the variance explained in left-out configs; at most 1.
+        values: (grid, grid), row i at the i-th interval of y; NaN where no config is near.
+    """
+
+    skill: float
+    values: FloatArray
+
+
+class Pair(NamedTuple):
+    """Two keys and the cells over them; `skill` of the surface, NaN where there is none."""
+
+    x: PlotAxis
+    y: PlotAxis
+    cells: list[TableRow]
+    skill: float
+
+
+def chosen_pair(search: SearchRecord) -> tuple[PlotAxis, PlotAxis] | None:
+    """Return learning rate and limit of anomalies where both are searched, else the two most important keys.
+
+    A range comes before a list of choices. None when only one key is searched.
+    """
+    by_key = {axis.key: axis for axis in search.axes}
+    ranked = by_relevance(search)
+    pair = [by_key[key] for key in (LEARNING_RATE, LIMIT)] if {LEARNING_RATE, LIMIT} <= set(by_key) else ranked[:2]
+    if len(pair) < 2:
+        return None
+    x, y = sorted(pair, key=lambda axis: bool(axis.choices))
+    return x, y
+
+
+def pair_of(search: SearchRecord, metric: int) -> Pair | None:
+    """Return the chosen keys and their cells: a surface over two ranges, medians where either has choices."""
+    keys = chosen_pair(search)
+    if keys is None:
+        return None
+    x, y = keys
+    if x.choices or y.choices:
+        return Pair(x, y, _median_cells(search, metric, x, y), np.nan)
+    surface = _surface(search, metric, x, y)
+    cells = _surface_cells(search, metric, x, y, surface) if surface else []
+    return Pair(x, y, cells, surface.skill if surface else np.nan)
+
+
+def groups_of(search: SearchRecord, axis: PlotAxis) -> list[Group]:
+    """Return the groups of one side of the cells: choices, or intervals of a range."""
+    values = search.parameter(axis.key)
+    return axis.groups(values) if axis.choices else axis.intervals(axis.positions(values), BINS)
+
+
+def _median_cells(search: SearchRecord, metric: int, x: PlotAxis, y: PlotAxis) -> list[TableRow]:
+    values = search.values(metric)
+    cells = []
+    for across in groups_of(search, x):
+        for up in groups_of(search, y):
+            both = sorted(set(across.rows) & set(up.rows))
+            rows = [row for row in both if not np.isnan(values[row])]
+            median = float(np.median(values[rows])) if rows else None
+            cells.append(
+                _cell(
+                    search.metrics[metric], "median", (x, across), (y, up), median, (len(rows), len(both) - len(rows))
+                )
+            )
+    return cells
+
+
+def _cell(
+    metric: str,
+    kind: str,
+    x: tuple[PlotAxis, Group],
+    y: tuple[PlotAxis, Group],
+    value: float | None,
+    counts: tuple[int, int],
+) -> TableRow:
+    cell: TableRow = {"metric": metric, "kind": kind, "x_key": x[0].key, "y_key": y[0].key, "value": value}
+    cell |= {"n": counts[0], "n_other": counts[1]}
+    for side, (axis, group) in (("x", x), ("y", y)):
+        cell |= {f"{side}_low": known(group.low), f"{side}_high": known(group.high)}
+        cell |= {f"{side}_choice": group.text if axis.choices else None}
+    return cell
+
+
+def _surface(search: SearchRecord, metric: int, x: PlotAxis, y: PlotAxis) -> Surface | None:
+    points = np.stack([x.unit(search.positions(x)), y.unit(search.positions(y))], axis=1)
+    values = search.values(metric)
+    whole = np.flatnonzero(~np.isnan(values) & ~np.isnan(points).any(axis=1))
+    if len(whole) < _LEAST or not (x.high > x.low and y.high > y.low):
+        return None
+    if len(whole) > _MOST:
+        whole = whole[np.linspace(0, len(whole) - 1, _MOST).astype(int)]
+    return interpolated(points[whole], values[whole])
+
+
+def interpolated(points: FloatArray, values: FloatArray) -> Surface | None:
+    """Return weighted means of the values near each point of a grid over the unit square.
+
+    Weights are Gaussian (Nadaraya-Watson regression); their width is the one with the least leave-one-out error.
+
+    Args:
+        points: (N, 2) in the unit square.
+        values: (N,) without NaN.
+    Returns:
+        None where no width predicts clearly better than the mean of the other values.
+    """
+    n = len(values)
+    plain = float(np.mean((values - (values.sum() - values) / max(n - 1, 1)) ** 2))
+    errors = [float(np.mean((values - _leave_one_out(points, values, width)) ** 2)) for width in _WIDTHS]
+    best = int(np.argmin(errors))
+    skill = 1 - errors[best] / plain if plain else 0.0
+    if skill < _LEAST_SKILL:
+        return None
+    middles = (np.arange(_GRID) + 0.5) / _GRID
+    at = np.stack(np.meshgrid(middles, middles), axis=-1).reshape(-1, 2)
+    weights = _weights(at, points, _WIDTHS[best])
+    total = weights.sum(axis=1)
+    near = total >= _NEAR
+    smooth = np.full(len(at), np.nan)
+    smooth[near] = weights[near] @ values / total[near]
+    return Surface(skill, smooth.reshape(_GRID, _GRID))
+
+
+def _leave_one_out(points: FloatArray, values: FloatArray, width: float) -> FloatArray:
+    """Return each value as predicted from the others; their mean where none is near."""
+    weights = _weights(points, points, width)
+    np.fill_diagonal(weights, 0.0)
+    total = weights.sum(axis=1)
+    others = (values.sum() - values) / (len(values) - 1)
+    near = total >= _NEAR
+    return np.where(near, weights @ values / np.where(near, total, 1.0), others)
+
+
+def _weights(at: FloatArray, points: FloatArray, width: float) -> FloatArray:
+    squared = ((at[:, None] - points[None]) ** 2).sum(axis=-1)
+    return np.exp(-0.5 * squared / width**2)
+
+
+def _surface_cells(search: SearchRecord, metric: int, x: PlotAxis, y: PlotAxis, surface: Surface) -> list[TableRow]:
+    valued = set(np.flatnonzero(~np.isnan(search.values(metric))).tolist())
+    across = x.intervals(search.positions(x), _GRID)
+    up = y.intervals(search.positions(y), _GRID)
+    cells = []
+    for i, right in enumerate(across):
+        for j, above in enumerate(up):
+            rows = set(right.rows) & set(above.rows)
+            counts = (len(rows & valued), len(rows - valued))
+            value = known(surface.values[j, i])
+            cells.append(_cell(search.metrics[metric], "surface", (x, right), (y, above), value, counts))
+    return cells
 
 
 def draw_pair(search: SearchRecord, index: int, pair: Pair) -> Figure:
-    """Cells over two keys colored by the metric, with the configs as points where both are ranges."""
+    """Draw cells over two keys colored by the metric, with the configs as points where both are ranges."""
     metric = search.metrics[index]
     figure = new_figure(7.4, 2.0 + 0.44 * max(len(groups_of(search, pair.y)), 6))
     ax = figure.add_subplot()
@@ -59,10 +235,10 @@ def _extended(values: FloatArray, sign: float) -> str:
 
 
 def _draw_cells(ax: Any, search: SearchRecord, pair: Pair, table: Any, scale: Any) -> None:
-    """A table: color and first line are the cell's median, below it how many configs have a value and have none."""
+    """Draw a table: color and first line of a cell are its median, the second its numbers of configs."""
     across, up = groups_of(search, pair.x), groups_of(search, pair.y)
-    for place, cell in enumerate(pair.cells):
-        i, j = divmod(place, len(up))
+    for index, cell in enumerate(pair.cells):
+        i, j = divmod(index, len(up))
         color = table(scale(cell["value"])) if cell["n"] else "#f3f4f6"
         ax.fill([i - 0.49, i + 0.49, i + 0.49, i - 0.49], [j - 0.48, j - 0.48, j + 0.48, j + 0.48], color=color, lw=0)
         dark = cell["n"] and np.dot(color[:3], (0.3, 0.6, 0.1)) < 0.55
@@ -80,7 +256,7 @@ def _cell_text(cell: TableRow) -> str:
 
 
 def _mark_cells(ax: Any, search: SearchRecord, index: int, pair: Pair) -> None:
-    """The cells of the best config and of the default, in their upper corners."""
+    """Mark the cells of the best config and of the default in their upper corners."""
     across, up = groups_of(search, pair.x), groups_of(search, pair.y)
     handles = []
     for name, row, shift, style in _chosen(search, index, (-0.38, 0.38)):
@@ -100,16 +276,18 @@ def _mark_cells(ax: Any, search: SearchRecord, index: int, pair: Pair) -> None:
 def _chosen(
     search: SearchRecord, index: int, shifts: tuple[float, float]
 ) -> list[tuple[str, int, float, dict[str, Any]]]:
-    """Name, row, a shift of its own and mark of the default config and the best, those that have a value."""
+    """Return name, row, horizontal shift and mark of the default config and of the best, if they have a value."""
     values = search.values(index)
     rows = (search.row_of(0), running_best(values, search.sign[index])[-1])
     found = zip(("default config", "best config"), rows, shifts, (_DEFAULT_MARK, _BEST_MARK), strict=True)
-    return [(name, row, at, style) for name, row, at, style in found if row is not None and not np.isnan(values[row])]
+    return [
+        (name, row, shift, style) for name, row, shift, style in found if row is not None and not np.isnan(values[row])
+    ]
 
 
 def _draw_surface(ax: Any, search: SearchRecord, index: int, pair: Pair, colors: tuple[Any, Any]) -> None:
     table, scale = colors
-    values, x, y = search.values(index), search.places(pair.x), search.places(pair.y)
+    values, x, y = search.values(index), search.positions(pair.x), search.positions(pair.y)
     if pair.cells:
         n = round(len(pair.cells) ** 0.5)
         smooth = np.array([np.nan if cell["value"] is None else cell["value"] for cell in pair.cells]).reshape(n, n).T
@@ -129,7 +307,7 @@ def _draw_surface(ax: Any, search: SearchRecord, index: int, pair: Pair, colors:
         zorder=3,
     )
     handles = []
-    for state in ("pruned", "failed"):
+    for state in (ConfigState.PRUNED, ConfigState.FAILED):
         rows = ~known & (np.array(search.states) == state)
         if rows.any():
             ax.plot(x[rows], y[rows], linestyle="none", markersize=5, zorder=2, **STATE_MARKS[state])
@@ -146,19 +324,21 @@ _DEFAULT_MARK: dict[str, Any] = {"marker": "D", "color": "white", "markeredgecol
 
 
 def surface_note(pair: Pair) -> str:
-    """What the ground between the points is worth."""
+    """Return what the colors between the points mean, and how well they predict."""
     if not (pair.x.choices or pair.y.choices) and np.isnan(pair.skill):
-        return "No ground is drawn: these two keys hardly predict a config's value from the others."
+        return "Not interpolated: these two keys hardly predict a config's value from the others."
     if np.isnan(pair.skill):
-        return "Cells: the median over their configs, how many have a value, in brackets how many have none."
+        return (
+            "Each cell has the median over its configs and their number, in brackets that of configs without a value."
+        )
     return (
-        f"Between the points: a weighted mean of configs near by. Left out one at a time, {100 * pair.skill:.0f}% of "
-        "the configs' variance is predicted by the others. White: no config is near."
+        f"Between the points: a weighted mean of nearby configs; it predicts {100 * pair.skill:.0f}% of the variance "
+        "of configs that are left out one at a time. White: no config is near."
     )
 
 
 def draw_pareto(search: SearchRecord) -> Figure:
-    """Each two metrics against each other; configs that no other beats in all metrics are joined."""
+    """Draw each pair of metrics against each other; the Pareto set is joined by a line."""
     pairs = list(itertools.combinations(range(len(search.metrics)), 2))
     values = all_values(search)
     front = pareto_rows(values, search.sign)
@@ -167,7 +347,7 @@ def draw_pareto(search: SearchRecord) -> Figure:
         _draw_front(ax, search, values, front, (i, j))
     handles = [
         mark_handle("config", marker="o", color=DONE_COLOR),
-        mark_handle("Pareto set: no config beats it in all metrics", marker="o", color=BEST_COLOR, markeredgecolor=INK),
+        mark_handle("Pareto set: no other config beats it", marker="o", color=BEST_COLOR, markeredgecolor=INK),
         mark_handle("default config", marker="D", color="white", markeredgecolor=DEFAULT_COLOR),
     ]
     marks.legend_below(figure, handles)
@@ -178,10 +358,10 @@ def _draw_front(ax: Any, search: SearchRecord, values: FloatArray, front: Sequen
     i, j = pair
     names = [search.metrics[index] for index in pair]
     title = next((marked("Pareto set", name) for name in names if name.startswith("oracle/")), "Pareto set")
-    dress(ax, title=title, x=_with_way(search, i), y=_with_way(search, j))
+    dress(ax, title=title, x=_with_direction(search, i), y=_with_direction(search, j))
     ax.scatter(values[:, i], values[:, j], color=DONE_COLOR, zorder=2, **marks.edge_of(len(values)))
     if len(search.metrics) == 2:
-        # a step goes by the corner that no config of the front reaches
+        # the step passes through the corner that no config of the front reaches
         where = "post" if search.sign[i] < 0 else "pre"
         ax.step(values[front, i], values[front, j], where=where, color=BEST_COLOR, linewidth=1.3, zorder=3)
     ax.scatter(values[front, i], values[front, j], color=BEST_COLOR, edgecolors=INK, linewidths=0.6, s=52, zorder=4)
@@ -189,9 +369,9 @@ def _draw_front(ax: Any, search: SearchRecord, values: FloatArray, front: Sequen
     default = search.row_of(0)
     if default is not None and not np.isnan(values[default]).any():
         ax.scatter(*values[default, [i, j]], marker="D", facecolors="white", edgecolors=DEFAULT_COLOR, s=46, zorder=5)
-    # numbers of at most ten configs, evenly along the front: more would lie upon each other
-    told = sorted({round(place) for place in np.linspace(0, len(front) - 1, min(10, len(front)))})
-    for row in (front[place] for place in told):
+    # numbers of at most ten configs, evenly along the front: more would overlap
+    numbered = sorted({round(index) for index in np.linspace(0, len(front) - 1, min(10, len(front)))})
+    for row in (front[index] for index in numbered):
         ax.annotate(
             str(search.numbers[row]),
             values[row, [i, j]],
@@ -204,67 +384,5 @@ def _draw_front(ax: Any, search: SearchRecord, values: FloatArray, front: Sequen
         )
 
 
-def _with_way(search: SearchRecord, index: int) -> str:
+def _with_direction(search: SearchRecord, index: int) -> str:
     return f"{metric_name(search.metrics[index])} ({'higher' if search.sign[index] > 0 else 'lower'} is better)"
-
-
-def draw_pruning(search: SearchRecord) -> Figure:
-    """How far each config came; where the study kept it, also the metric at the epochs of comparison."""
-    with_curves = bool(search.rungs)
-    figure = new_figure(7.4, 6.2 if with_curves else 3.4)
-    grid = figure.subplots(2 if with_curves else 1, 1, squeeze=False)[:, 0]
-    if with_curves:
-        _draw_curves(grid[0], search)
-    _draw_epochs(grid[-1], search)
-    handles = [mark_handle("done", marker="s", color=DONE_COLOR)]
-    handles += [
-        mark_handle(state, **{**STATE_MARKS[state], "marker": "s"}) for state in STATE_MARKS if state in search.states
-    ]
-    if with_curves and search.best is not None:
-        handles.append(Line2D([], [], color=BEST_COLOR, linewidth=2.2, label="best"))
-    marks.legend_below(figure, handles)
-    return figure
-
-
-def _draw_curves(ax: Any, search: SearchRecord) -> None:
-    metric = search.metrics[0]
-    dress(ax, title=marked("Where configs were compared", metric), x="epoch", y=metric_name(metric))
-    by_number: dict[int, list[TableRow]] = {}
-    for row in sorted(search.rungs, key=lambda row: row["epoch"]):
-        by_number.setdefault(row["number"], []).append(row)
-    many = len(by_number) > 60
-    states = dict(zip(search.numbers, search.states, strict=True))
-    for number, rows in by_number.items():
-        state = states.get(number)
-        if state not in ("done", "pruned"):
-            continue
-        style: dict[str, Any] = {"color": DONE_COLOR, "alpha": 0.35 if many else 0.7, "linewidth": 0.9, "zorder": 2}
-        if state == "pruned":
-            style = {
-                **STATE_MARKS[state],
-                "alpha": 0.8,
-                "linewidth": 0.9,
-                "markevery": [-1],
-                "markersize": 4 if many else 6,
-                "zorder": 3,
-            }
-        if number == search.best:
-            style = {"color": BEST_COLOR, "linewidth": 2.2, "zorder": 4}
-        x, y = ([np.nan if row[name] is None else row[name] for row in rows] for name in ("epoch", "value"))
-        ax.plot(x, y, **style)
-    ax.set_xticks(sorted({row["epoch"] for row in search.rungs}))
-
-
-def _draw_epochs(ax: Any, search: SearchRecord) -> None:
-    dress(ax, title="Epochs trained", x="config, in the order of suggestions", y="epochs, all its trials")
-    for number, state, row in zip(search.numbers, search.states, search.configs, strict=True):
-        color = DONE_COLOR if state == "done" else STATE_MARKS[state]["color"]
-        ax.bar(
-            number,
-            row["epochs_trained"] or 0,
-            width=0.8 if len(search.configs) < 60 else 1.0,
-            color=color,
-            linewidth=0,
-        )
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    marks.no_grid(ax, "x")

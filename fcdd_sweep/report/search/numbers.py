@@ -1,4 +1,4 @@
-"""The numbers behind a search's plots, as rows of Parquet tables. What is undefined is NaN or None, never 0."""
+"""The numbers behind a search's plots, as rows of Parquet tables. Undefined numbers are NaN or None, never 0."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import TableRow
-from fcdd_sweep.report.search.axes import Group
+from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.files import write_rows
 
 LIMIT, LEARNING_RATE = "anomalies.limit", "training.learning_rate"
 TWO_SIDED = 1.96
-"""Standard errors to either side that a normal variable stays within in 95 of 100 cases."""
+"""Standard errors on either side of the mean that hold 95% of a normal distribution."""
 LEAST_FOR_QUARTILES = 3
 CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
-"""Figures of the test set in `confirmation.parquet`."""
+"""Metrics of the test set in `confirmation.parquet`."""
 
 
 def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None:
-    """Write what the plots are drawn from into RUN/search."""
+    """Write the numbers behind the plots into RUN/search."""
     write_rows(search.path / tree.OPTIMIZATION, optimization_rows(search), schemas.OPTIMIZATION)
     write_rows(search.path / tree.LEVELS, level_rows(search), schemas.LEVELS)
     write_rows(search.path / tree.CELLS, cells, schemas.CELLS)
@@ -32,12 +32,12 @@ def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None
 
 
 def known(value: float) -> float | None:
-    """A number for a table: null where it is NaN."""
+    """Return a number for a table: None where it is NaN."""
     return None if np.isnan(value) else float(value)
 
 
 def running_best(values: FloatArray, sign: float) -> list[int | None]:
-    """By row, which row up to it holds the best value; the first of equals, None before there is one."""
+    """Return by row the index of the best value so far, the first of equals; None before there is one."""
     found: list[int | None] = []
     best: int | None = None
     for row, value in enumerate(values):
@@ -48,7 +48,7 @@ def running_best(values: FloatArray, sign: float) -> list[int | None]:
 
 
 def optimization_rows(search: SearchRecord) -> list[TableRow]:
-    """A row a metric and config: its value, and the best so far."""
+    """Return one row per metric and config: its value, and the best so far."""
     rows = []
     for index, metric in enumerate(search.metrics):
         values, errors = search.values(index), search.errors()
@@ -68,16 +68,16 @@ def optimization_rows(search: SearchRecord) -> list[TableRow]:
 
 
 def level_rows(search: SearchRecord) -> list[TableRow]:
-    """A row a metric, key and level of it, in the order of its axis."""
+    """Return one row per metric, key and level, in the order of the key's axis."""
     return [
-        _level(search, index, axis.key, group)
+        _level_row(search, index, axis.key, group)
         for index in range(len(search.metrics))
         for axis in search.axes
         for group in axis.groups(search.parameter(axis.key))
     ]
 
 
-def _level(search: SearchRecord, metric: int, key: str, group: Group) -> TableRow:
+def _level_row(search: SearchRecord, metric: int, key: str, group: Group) -> TableRow:
     rows = [row for row in group.rows if not np.isnan(search.values(metric)[row])]
     values = search.values(metric)[rows]
     best = rows[int(np.argmax(search.sign[metric] * values))] if rows else None
@@ -98,18 +98,20 @@ def _level(search: SearchRecord, metric: int, key: str, group: Group) -> TableRo
 
 
 def enough_text(levels: Sequence[TableRow], sign: float) -> str:
-    """From which level on the best config is as good as the best of all, as far as the noise of both can tell.
+    """Return a sentence on the least level whose best config equals the best of all within the noise of both.
 
     Args:
         levels: of one metric and key, in the order of the axis.
         sign: -1 where small values are better.
+    Returns:
+        Empty when fewer than two levels have a value.
     """
     found = [level for level in levels if level["n"]]
     if len(found) < 2:
         return ""
     top = max(found, key=lambda level: sign * level["best"])
     if top["best_std_error"] is None:
-        return f"The best config has {top['level']}; the noise of its value is not known."
+        return f"The best config has {top['level']}; the noise of its value is unknown."
     for level in found:
         if level is top:
             break
@@ -119,16 +121,19 @@ def enough_text(levels: Sequence[TableRow], sign: float) -> str:
         noise = TWO_SIDED * float(np.hypot(top["best_std_error"], level["best_std_error"]))
         if gap <= noise:
             return (
-                f"{level['level']} is the least whose best config is as good as the best of all (which has "
-                f"{top['level']}) within the noise: {gap:.3f} apart, where noise alone reaches {noise:.3f}."
+                f"{level['level']} is the least whose best config is as good as the best of all (with "
+                f"{top['level']}) within the noise: they differ by {gap:.3f}, noise alone by up to {noise:.3f}."
             )
-    return f"No value before {top['level']} comes as close to the best config as noise alone would."
+    return f"The best config of every value before {top['level']} differs from the best of all by more than the noise."
 
 
 def pareto_rows(values: FloatArray, signs: FloatArray) -> list[int]:
-    """Rows of (N, K) values that no other row beats: as good in all metrics and better in one. NaN rows are left out.
+    """Return the rows that no other row beats, by the first metric. One row beats another by being as good in all
+    metrics and better in one; rows with NaN are left out.
 
-    In the order of the first metric.
+    Args:
+        values: (N, K).
+        signs: (K,), -1 where small values are better.
     """
     whole = np.flatnonzero(~np.isnan(values).any(axis=1))
     better = values[whole] * signs
@@ -141,7 +146,7 @@ def pareto_rows(values: FloatArray, signs: FloatArray) -> list[int]:
 
 
 def confirmed_metric(search: SearchRecord) -> str:
-    """The figure of the test set in which configs are compared."""
+    """Return the metric of the test set by which configs are compared."""
     comparison = search.summary.comparison
     wanted = [*([comparison.metric] if comparison else []), *search.metrics]
     plain = [name.removeprefix("oracle/").removeprefix("validation_") for name in wanted]
@@ -149,7 +154,7 @@ def confirmed_metric(search: SearchRecord) -> str:
 
 
 def difference_rows(search: SearchRecord) -> list[TableRow]:
-    """A row a confirmed config, class and seed that either it or the default was to be trained on."""
+    """Return one row per confirmed config, class and seed that was planned for it or for the default."""
     metric = confirmed_metric(search)
     by_config: dict[int, dict[tuple[str, int], float | None]] = {}
     default: dict[tuple[str, int], float | None] = {}
@@ -176,12 +181,12 @@ def _difference(value: float | None, default: float | None) -> float | None:
 
 
 class Comparison(NamedTuple):
-    """A confirmed config against the default.
+    """A confirmed config compared with the default.
 
     Attributes:
-        overall: of the differences over pairs of class and seed.
-        by_class: of the differences over seeds.
-        planned: pairs that were to be trained.
+        overall: summary of the differences over pairs of class and seed.
+        by_class: summary of the differences over seeds.
+        planned: number of planned pairs.
     """
 
     number: int
@@ -190,8 +195,8 @@ class Comparison(NamedTuple):
     planned: int
 
 
-def compared(rows: Sequence[TableRow]) -> list[Comparison]:
-    """One a confirmed config, from `difference_rows`."""
+def comparisons(rows: Sequence[TableRow]) -> list[Comparison]:
+    """Return one comparison per confirmed config, from `difference_rows`."""
     found = []
     for number in dict.fromkeys(row["number"] for row in rows):
         own = [row for row in rows if row["number"] == number]
@@ -204,5 +209,10 @@ def compared(rows: Sequence[TableRow]) -> list[Comparison]:
 
 
 def all_values(search: SearchRecord) -> FloatArray:
-    """(N, K) values of all metrics."""
+    """Return the (N, K) values of all metrics."""
     return np.stack([search.values(index) for index in range(len(search.metrics))], axis=1)
+
+
+def by_relevance(search: SearchRecord) -> list[PlotAxis]:
+    """Return the axes, the most important first; those of unknown importance in the order of the space."""
+    return sorted(search.axes, key=lambda axis: -search.importance.get(axis.key, 0.0))

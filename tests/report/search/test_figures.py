@@ -11,15 +11,15 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run, read_run
 from fcdd_sweep.report.search.confirmation import draw_confirmation
-from fcdd_sweep.report.search.key_pair import pair_of
+from fcdd_sweep.report.search.figures import draw_search
+from fcdd_sweep.report.search.numbers import LIMIT, level_rows
+from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.parallel import draw_parallel
-from fcdd_sweep.report.search.plot_data import LIMIT, level_rows
-from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_slices
-from fcdd_sweep.report.search.record import STATES, read_search, reported
-from fcdd_sweep.report.search.search_figures import draw_search
-from fcdd_sweep.report.search.section import search_section
-from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning
+from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_pruning, draw_slices
+from fcdd_sweep.report.search.record import read_search, reported
+from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, pair_of
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.states import ConfigState
 from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun
 from tests.report.test_aggregate import Structure
@@ -74,7 +74,7 @@ def test_figures_of_the_test_set_come_from_the_confirmation_alone(aggregated):
     assert {trial.seed for trial in shown.trials} == {100, 101, 102} and len(shown.trials) == 6
     assert len(run.trials) > len(shown.trials)
     text = (path / "summary.md").read_text()
-    assert "6 planned, 6 done" in text and "fresh seeds; trials that judged configs are not among them" in text
+    assert "6 planned, 6 done" in text and "fresh seeds; trials that evaluated configs are excluded" in text
     assert files.read_table(path / tree.TRIALS).num_rows == len(run.trials)
     assert page.count('id="config-') == 2  # of the best and of the default
 
@@ -111,10 +111,10 @@ def with_states(states):
 
 
 def test_states_of_all_kinds_are_shown(tmp_path):
-    search = read(tmp_path, with_states([*STATES, "done", "done"]))
+    search = read(tmp_path, with_states([*ConfigState, "done", "done"]))
     shown = texts(draw_optimization(search))
     section = search_section(search, ())
-    for state in STATES[1:]:
+    for state in set(ConfigState) - {ConfigState.DONE}:
         assert state in shown and f"<td>{state}</td>" in section
     assert "3 done, 1 failed, 1 incomplete, 1 pruned, 1 running" in section
 

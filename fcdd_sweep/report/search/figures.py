@@ -1,4 +1,4 @@
-"""The pictures of a search: drawn into RUN/search as PDF and PNG, and kept for the page."""
+"""The figures of a search: which apply, drawn into RUN/search as PDF and PNG, and embedded in the page."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from fcdd_sweep.config.search_schema import ORACLE_METRICS, SEARCH_METRICS
 from fcdd_sweep.report.figures.style import as_svg_uri, lay_out, save
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search.confirmation import draw_confirmation
-from fcdd_sweep.report.search.key_pair import Pair, pair_of
 from fcdd_sweep.report.search.marks import metric_name
+from fcdd_sweep.report.search.numbers import LIMIT, enough_text, level_rows, write_search_tables
 from fcdd_sweep.report.search.parallel import draw_parallel
-from fcdd_sweep.report.search.plot_data import LIMIT, enough_text, level_rows, write_search_tables
-from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_slices
+from fcdd_sweep.report.search.plots import (
+    draw_importance,
+    draw_levels,
+    draw_optimization,
+    draw_pruning,
+    draw_slices,
+)
 from fcdd_sweep.report.search.record import SearchRecord
-from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, draw_pruning, surface_note
+from fcdd_sweep.report.search.two_way import Pair, draw_pair, draw_pareto, pair_of, surface_note
 
 _ENDINGS = (".pdf", ".png")
 _ONCE = ("confirmation", "course", "importance", "pareto", "pruning")
 _LEAST = 2
-"""Configs with a value that a plot over keys needs."""
+"""Fewest configs with a value for a plot over keys."""
 _BY_METRIC = ("levels", "pair", "slices", "parallel")
 
 
 @dataclass(frozen=True)
 class SearchPicture:
-    """A picture for the page.
+    """A figure for the page.
 
     Attributes:
-        name: of the file, without an ending.
-        title: what it shows.
-        address: a `data:` address.
-        caption: what to know when reading it.
+        name: of the file, without suffix.
+        title: of the figure.
+        address: the figure as a `data:` address.
+        caption: what to know when reading it; may be empty.
     """
 
     name: str
@@ -47,7 +52,7 @@ class SearchPicture:
 
 @dataclass(frozen=True)
 class _Plot:
-    """A picture before it is drawn."""
+    """A figure before it is drawn."""
 
     name: str
     title: str
@@ -56,7 +61,7 @@ class _Plot:
 
 
 def _file(name: str, index: int) -> str:
-    """The name of a picture of the index-th metric: the second's end in `-2`."""
+    """Return the file name of the index-th metric's figure: those of the second end in `-2`."""
     return f"{name}-{index + 1}" if index else name
 
 
@@ -68,18 +73,18 @@ SEARCH_PICTURES = tuple(
     )
     for ending in _ENDINGS
 )
-"""Names of all pictures that a search may have."""
+"""File names of all figures that a search may have."""
 
 
 def draw_search(search: SearchRecord) -> tuple[SearchPicture, ...]:
-    """Write the tables behind the plots, then the plots; those of an earlier state that no longer apply are removed."""
+    """Write the tables behind the figures, then the figures; remove those of an earlier state that no longer apply."""
     indices = range(len(search.metrics))
     pairs = {index: pair for index in indices if (pair := pair_of(search, index))}
     write_search_tables(search, [cell for pair in pairs.values() for cell in pair.cells])
     plots = [*_plots_of_study(search), *(plot for index in indices for plot in _plots_of_metric(search, index, pairs))]
     drawn = tuple(_drawn(search, plot) for plot in plots)
-    there = {f"{picture.name}{ending}" for picture in drawn for ending in _ENDINGS}
-    for name in set(SEARCH_PICTURES) - there:
+    written = {f"{picture.name}{ending}" for picture in drawn for ending in _ENDINGS}
+    for name in set(SEARCH_PICTURES) - written:
         (search.path / name).unlink(missing_ok=True)
     return drawn
 
@@ -96,7 +101,7 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
     if confirmation is not None:
         caption = (
             "Differences are paired: both configs were trained on the same class and seed. The interval is Student's t "
-            "over the pairs; it speaks of new seeds on these classes."
+            "over the pairs; it holds for new seeds on these classes."
         )
         yield _Plot("confirmation", "Best and default on fresh seeds", caption, lambda: confirmation)
     if search.configs:
@@ -104,7 +109,7 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
     if search.importance:
         yield _Plot("importance", "Importance of the searched keys", "", partial(draw_importance, search))
     if len(search.metrics) > 1 and _has_values(search, 0):
-        caption = "Figures beside points are numbers of configs."
+        caption = "Numbers beside points are those of configs."
         yield _Plot("pareto", "Pareto set", caption, partial(draw_pareto, search))
     if search.summary.pruning:
         yield _Plot("pruning", "Pruning", pruning_text(search), partial(draw_pruning, search))
@@ -139,12 +144,12 @@ def _has_values(search: SearchRecord, index: int) -> bool:
 def _levels_caption(levels: Sequence[TableRow], sign: float) -> str:
     return (
         f"{enough_text(levels, sign)} n is the number of configs with a value, in brackets those without. A search "
-        "tries good settings more often: the best of many configs is higher by chance than the best of few."
+        "tries good settings more often, and the best of many configs is higher by chance than the best of few."
     ).strip()
 
 
 def pruning_text(search: SearchRecord) -> str:
-    """What pruning gave up and saved; nothing when it was off."""
+    """Return how many configs pruning stopped and what it saved; empty when it was off."""
     pruning = search.summary.pruning
     if not pruning:
         return ""

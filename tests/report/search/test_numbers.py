@@ -12,11 +12,10 @@ from scipy import stats
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.search.axes import in_order, plain, plot_axis
-from fcdd_sweep.report.search.confirmation import verdicts
-from fcdd_sweep.report.search.key_pair import chosen_pair, interpolated, pair_of
+from fcdd_sweep.report.search.confirmation import conclusions
 from fcdd_sweep.report.search.marks import metric_value_text, out_of_range, shown_range
-from fcdd_sweep.report.search.plot_data import (
-    compared,
+from fcdd_sweep.report.search.numbers import (
+    comparisons,
     difference_rows,
     enough_text,
     level_rows,
@@ -25,6 +24,7 @@ from fcdd_sweep.report.search.plot_data import (
     running_best,
 )
 from fcdd_sweep.report.search.record import SearchRecord, read_search
+from fcdd_sweep.report.search.two_way import chosen_pair, interpolated, pair_of
 from tests.fake_search import DECAY, LIMIT, LIMITS, MOMENTUM, OPTIMIZER, RATE, FakeSearch
 
 
@@ -218,7 +218,7 @@ def test_differences_are_paired_and_their_interval_is_students(tmp_path):
         if row["difference"] is not None:
             assert row["difference"] == pytest.approx(best - default)
             known.append(best - default)
-    (comparison,) = compared(rows)
+    (comparison,) = comparisons(rows)
     assert (comparison.overall.n, comparison.planned) == (7, 9)
     interval = stats.ttest_1samp(known, 0).confidence_interval(0.95)
     assert (comparison.overall.low, comparison.overall.high) == pytest.approx((interval.low, interval.high))
@@ -228,27 +228,29 @@ def test_differences_are_paired_and_their_interval_is_students(tmp_path):
     ("gain", "word"),
     [(0.1, "beats the default"), (0.0, "does not beat the default"), (-0.1, "is worse than the default")],
 )
-def test_the_verdict_is_what_the_interval_says(tmp_path, gain, word):
+def test_the_conclusion_follows_the_interval(tmp_path, gain, word):
     fake = FakeSearch(20).confirm(gain=gain)
-    (sentence,) = verdicts(read(tmp_path, fake))
+    (sentence,) = conclusions(read(tmp_path, fake))
     assert word in sentence and "9 pairs" in sentence and "20 configs tried" in sentence
 
 
-def test_the_verdict_tells_what_is_missing_or_cannot_be_told(tmp_path):
+def test_the_conclusion_names_what_is_missing_and_what_is_undecided(tmp_path):
     fake = FakeSearch(20).confirm()
     fake.confirmation[0]["image_auroc"] = None
-    (sentence,) = verdicts(read(tmp_path, fake))
-    assert "1 of 9 pairs are missing or undefined" in sentence
+    (sentence,) = conclusions(read(tmp_path, fake))
+    assert "1 of 9 pairs, missing or undefined" in sentence
     for row in fake.confirmation[2:9]:
         row["image_auroc"] = None
-    (sentence,) = verdicts(read(tmp_path, fake))
-    assert "cannot be told" in sentence and "1 of 9 pairs" in sentence and "beats the default on" not in sentence
+    (sentence,) = conclusions(read(tmp_path, fake))
+    assert (
+        "Undecided whether config" in sentence and "1 of 9 pairs" in sentence and "beats the default on" not in sentence
+    )
 
 
 def test_the_default_as_best_is_not_compared_with_itself(tmp_path):
     fake = FakeSearch(5)
     fake.confirm(roles=[("best", 0), ("default", 0)])
-    (sentence,) = verdicts(read(tmp_path, fake))
+    (sentence,) = conclusions(read(tmp_path, fake))
     assert "default config itself" in sentence
 
 
@@ -259,8 +261,8 @@ def test_enough_is_the_least_level_within_the_noise_of_the_best():
     levels = [level("1", 0.6), level("8", 0.88), level("64", 0.9), level("all", 0.89)]
     assert enough_text(levels, 1.0).startswith("8 is the least")  # 0.02 apart, noise reaches 1.96 * sqrt(2) * 0.01
     levels[1]["best"] = 0.87
-    assert enough_text(levels, 1.0).startswith("No value before 64")
-    assert "not known" in enough_text([level("1", 0.6, None), level("8", 0.9, None)], 1.0)
+    assert enough_text(levels, 1.0).startswith("The best config of every value before 64")
+    assert "is unknown" in enough_text([level("1", 0.6, None), level("8", 0.9, None)], 1.0)
     assert enough_text([level("1", 0.6)], 1.0) == ""
 
 
@@ -269,13 +271,13 @@ def test_choices_stand_by_size_with_all_last():
     assert [plain(cell) for cell in ("8", "all", '{"a": 1}', 0.5, None)] == [8, "all", {"a": 1}, 0.5, None]
     mixed = plot_axis(LIMIT, [4, "all", None, 16], log=True, choices=None)
     assert mixed.choices == ("4", "16", "all")
-    assert mixed.place([16, None, "all"]).tolist()[0::2] == [1.0, 2.0] and np.isnan(mixed.place([None])[0])
+    assert mixed.positions([16, None, "all"]).tolist()[0::2] == [1.0, 2.0] and np.isnan(mixed.positions([None])[0])
 
 
 def test_a_logarithmic_axis_is_even_in_decades():
     axis = plot_axis(RATE, [1e-4, 1e-2, None], log=True, choices=None)
-    assert axis.unit(axis.place([1e-4, 1e-3, 1e-2])) == pytest.approx([0, 0.5, 1])
-    assert [group.low for group in axis.parts(axis.place([1e-3]), 2)] == pytest.approx([1e-4, 1e-3])
+    assert axis.unit(axis.positions([1e-4, 1e-3, 1e-2])) == pytest.approx([0, 0.5, 1])
+    assert [group.low for group in axis.intervals(axis.positions([1e-3]), 2)] == pytest.approx([1e-4, 1e-3])
     assert plot_axis(RATE, [0.0, 1.0], log=True, choices=None).log is False
 
 

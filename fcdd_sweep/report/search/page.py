@@ -1,4 +1,4 @@
-"""The part of the page that tells a search."""
+"""The page's section on a search."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.search.axes import text_of
-from fcdd_sweep.report.search.confirmation import ORACLE_TEXT, verdicts
+from fcdd_sweep.report.search.confirmation import ORACLE_TEXT, conclusions
+from fcdd_sweep.report.search.figures import SearchPicture, pruning_text
 from fcdd_sweep.report.search.marks import counts_of_states, metric_name, metric_value_text
-from fcdd_sweep.report.search.plot_data import all_values, pareto_rows
+from fcdd_sweep.report.search.numbers import all_values, pareto_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
-from fcdd_sweep.report.search.search_figures import SearchPicture, pruning_text
 from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import SearchAmounts
@@ -24,14 +24,14 @@ _MOST_ROWS = 1000
 
 
 def search_section(search: SearchRecord, pictures: Sequence[SearchPicture]) -> Markup:
-    """Verdict, what was asked and spent, pictures, configs."""
-    verdict = [element("p", element("b", sentence)) for sentence in verdicts(search)]
+    """Return the section: conclusions, settings and costs, figures, configs."""
+    concluded = [element("p", element("b", sentence)) for sentence in conclusions(search)]
     oracle = element("p", element("b", ORACLE_TEXT)) if search.summary.oracle else ""
     sentences = search.summary.sentences
     return section(
         "Search",
         oracle,
-        *verdict,
+        *concluded,
         html.bullets(sentences) if sentences else "",
         html.table(("search", "value"), _facts(search), names=2),
         *(_shown(picture) for picture in pictures),
@@ -48,8 +48,8 @@ def _facts(search: SearchRecord) -> list[tuple[object, object]]:
         ("selected on", summary.selection_source),
         ("configs", counts_of_states(search)),
         ("spent of the budget", _spent(summary.spent, summary.budget)),
-        ("classes that judged", _listed(*summary.classes)),
-        ("seeds that judged", _listed(*summary.seeds)),
+        ("classes of the search", _listed(*summary.classes)),
+        ("seeds of the search", _listed(*summary.seeds)),
         ("seeds of the confirmation", _listed(*summary.confirm_seeds)),
         ("noise of a value", _noise(summary.noise)),
         ("pruning", pruning_text(search) or "off"),
@@ -99,7 +99,7 @@ def _shown(picture: SearchPicture) -> Markup:
 
 
 def _configs(search: SearchRecord) -> Markup:
-    """The best first; all of them folded away."""
+    """Return the best configs, and all of them in a folded table."""
     if not search.configs:
         return element("p", "No config was suggested yet.")
     ranked = _ranked(search)
@@ -118,13 +118,13 @@ def _configs(search: SearchRecord) -> Markup:
 
 
 _VALUE_NOTE = (
-    "Values are means over the judging classes and seeds ± standard error by the noise of the images. The best of many "
-    "is too good by chance: what it is worth says the confirmation."
+    "Values are means over the classes and seeds of the search ± standard error by the noise of the images. The best "
+    "of many is too high by chance; the confirmation measures it on fresh seeds."
 )
 
 
 def _ranked(search: SearchRecord) -> list[int]:
-    """Rows by value, those without one last; of several metrics the Pareto set first."""
+    """Return the rows by value, those without one last; for several metrics the Pareto set comes first."""
     values = all_values(search)
     front = set(pareto_rows(values, search.sign))
     first = np.where(np.isnan(values[:, 0]), -np.inf, search.sign[0] * np.nan_to_num(values[:, 0]))
@@ -155,9 +155,9 @@ def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
 
 
 def _cost(config: dict[str, Any]) -> tuple[object, object]:
-    given_up = f"given up at epoch {config['pruned_at']}" if config["pruned_at"] is not None else ""
+    pruned = f"pruned at epoch {config['pruned_at']}" if config["pruned_at"] is not None else ""
     epochs = config["epochs_trained"]
-    return NOT_DEFINED if epochs is None else epochs, given_up or config["failure_policy"] or ""
+    return NOT_DEFINED if epochs is None else epochs, pruned or config["failure_policy"] or ""
 
 
 def _parameter(value: Any) -> str:
