@@ -37,6 +37,7 @@ from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
 from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import Event, TrialEnded, TrialStarted
 from fcdd_sweep.runners.ray_runner import RayRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
@@ -92,9 +93,9 @@ def nothing(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
 def empty_leaf(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """Claim an attempt and write the two files that every leaf has."""
     number, attempt = claim_attempt(run_dir, spec.trial_id)
-    files.write_text(attempt / LEAF / tree.CONFIG, config_text(spec))
+    files.write_text(TrialPaths(attempt / LEAF).config, config_text(spec))
     row = dict.fromkeys(schemas.METRICS.names) | key_of(spec) | {"attempt": number}
-    files.write_rows(attempt / LEAF / tree.METRICS, [row], schemas.METRICS)
+    files.write_rows(TrialPaths(attempt / LEAF).metrics, [row], schemas.METRICS)
     return TrialResult(spec.trial_id, TrialStatus.DONE, number)
 
 
@@ -139,8 +140,8 @@ def make_run(rows: int, output: Path) -> None:
     first = planned.specs[0]
     prints, notes = prepare_data(planned.specs, lambda text: None)
     result = run_trial(first, run_dir, NullObserver())
-    model = tree.attempts_dir(run_dir, first.trial_id) / str(result.attempt) / LEAF
-    row = files.read_table(model / tree.METRICS).to_pylist()[0]
+    model = RunPaths(run_dir).attempts_of(first.trial_id) / str(result.attempt) / LEAF
+    row = files.read_table(TrialPaths(model).metrics).to_pylist()[0]
     write_plan(experiment, planned, notes)
     for spec in planned.specs:
         leaf = run_dir / spec.leaf
@@ -149,8 +150,8 @@ def make_run(rows: int, output: Path) -> None:
             if path.name not in (tree.METRICS, tree.SNAPSHOT):
                 os.link(path, leaf / path.name)
         own = row | key_of(spec) | {"data_fingerprint": prints[spec.trial_id]}
-        pq.write_table(files.table_from_rows([own], schemas.METRICS), leaf / tree.METRICS)
-    shutil.rmtree(run_dir / tree.ATTEMPTS)
+        pq.write_table(files.table_from_rows([own], schemas.METRICS), TrialPaths(leaf).metrics)
+    shutil.rmtree(RunPaths(run_dir).attempts)
     Ledger(run_dir).reconcile(planned.specs)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.results import tree
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
 
 torch.set_num_threads(1)
@@ -35,7 +35,7 @@ def without_search_report(monkeypatch):
     """Tests of a search are not those of its report."""
     from fcdd_sweep.search import search
 
-    monkeypatch.setattr(search, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+    monkeypatch.setattr(search, "aggregate", lambda run_dir: RunPaths(run_dir).report)
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import json
 import numpy as np
 
 from fcdd_sweep.report.search.axes import text_of
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fakes import EXPERIMENT, NOW, FakeRun, key
 
 RATE, LIMIT, DECAY, MOMENTUM = "training.learning_rate", "anomalies.limit", "training.weight_decay", "training.momentum"
@@ -180,7 +181,7 @@ class FakeSearch:
 
     def write(self, run_dir):
         """Write RUN/search, beside whatever the run has."""
-        folder = run_dir / tree.SEARCH_DIR
+        folder = RunPaths(run_dir).search.root
         rows = [
             {
                 name: text_of(value)
@@ -190,14 +191,14 @@ class FakeSearch:
             }
             for row in self.configs
         ]
-        files.write_rows(folder / tree.SEARCH_CONFIGS, rows, schemas.search_configs_schema(self.kinds))
-        files.write_text(folder / tree.SEARCH_SUMMARY, json.dumps(self.summary))
+        files.write_rows(SearchPaths(folder).configs, rows, schemas.search_configs_schema(self.kinds))
+        files.write_text(SearchPaths(folder).summary, json.dumps(self.summary))
         if self.importance:
-            files.write_rows(folder / tree.IMPORTANCE, self.importance, schemas.IMPORTANCE)
+            files.write_rows(SearchPaths(folder).importance, self.importance, schemas.IMPORTANCE)
         if self.confirmation:
-            files.write_rows(folder / tree.CONFIRMATION, self.confirmation, schemas.CONFIRMATION)
+            files.write_rows(SearchPaths(folder).confirmation, self.confirmation, schemas.CONFIRMATION)
         if self.rungs:
-            files.write_rows(folder / tree.RUNGS, self.rungs, schemas.RUNGS)
+            files.write_rows(SearchPaths(folder).rungs, self.rungs, schemas.RUNGS)
         return folder
 
 

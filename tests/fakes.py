@@ -14,7 +14,8 @@ from skimage import data
 from fcdd_sweep.config.trial_spec import digest, slug
 from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
 N_NOMINAL, N_ANOMALOUS = 30, 20
@@ -122,7 +123,7 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
     write_tables(leaf, mark, label, score, defects, by_image, by_pixel if with_maps else None)
     if not with_maps:
         arrays = {name: array for name, array in arrays.items() if "gt_maps" not in name}
-    files.write_arrays(leaf / tree.MAPS, arrays)
+    files.write_arrays(TrialPaths(leaf).maps, arrays)
     figures = {
         "image_auroc": by_image.auroc(),
         "image_ap": by_image.average_precision(),
@@ -131,7 +132,7 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
     row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
-    files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+    files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 
 
 def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
@@ -141,7 +142,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         | dict(images_per_second=1e3, validation_image_auroc=None)
         for e in range(1, 31)
     ]
-    files.write_rows(leaf / tree.HISTORY, epochs, schemas.HISTORY)
+    files.write_rows(TrialPaths(leaf).history, epochs, schemas.HISTORY)
     scores = [
         mark
         | dict(split="test", image_index=1000 + i, path=f"bricks/{i}", label=int(label[i]), score=float(score[i]))
@@ -149,7 +150,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         for i in range(len(label))
     ]
     held_out = mark | dict(split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="")
-    files.write_rows(leaf / tree.SCORES, [*scores, held_out], schemas.SCORES)
+    files.write_rows(TrialPaths(leaf).scores, [*scores, held_out], schemas.SCORES)
     found = {}
     for name, result in (("image", by_image), ("pixel", by_pixel)):
         if result is not None and result.is_defined:
@@ -159,7 +160,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         for kind, curve in found.items()
         for x, y, t in zip(*(axis.tolist() for axis in curve), strict=True)
     ]
-    files.write_rows(leaf / tree.CURVES, points, schemas.CURVES)
+    files.write_rows(TrialPaths(leaf).curves, points, schemas.CURVES)
     rows = []
     for name in sorted(set(defects)):
         own = np.concatenate([np.ones(N_NOMINAL, bool), defects == name])
@@ -168,7 +169,7 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         rows.append(
             mark | dict(defect=name, n_images=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel)
         )
-    files.write_rows(leaf / tree.DEFECTS, rows, schemas.DEFECTS)
+    files.write_rows(TrialPaths(leaf).defects, rows, schemas.DEFECTS)
 
 
 class FakeRun:
@@ -177,9 +178,9 @@ class FakeRun:
     def __init__(self, path: Path, experiment: str = EXPERIMENT) -> None:
         self.path, self.planned, self.index = path, [], {}
         path.mkdir(parents=True, exist_ok=True)
-        (path / tree.EXPERIMENT).write_text(experiment)
+        RunPaths(path).experiment.write_text(experiment)
         environment = {"python": "3.12.1", "host": "bench", "notes": ["2 independent regions stand behind the walls."]}
-        (path / tree.ENVIRONMENT).write_text(json.dumps(environment))
+        RunPaths(path).environment.write_text(json.dumps(environment))
 
     def plan(self, classes, seeds, configs=None):
         """`configs`: parameters by name; one nameless config when left out."""
@@ -223,8 +224,8 @@ class FakeRun:
         return self
 
     def write(self) -> Path:
-        files.write_rows(self.path / tree.PLAN, self.planned, schemas.PLAN)
-        files.write_rows(self.path / tree.INDEX, list(self.index.values()), schemas.INDEX)
+        files.write_rows(RunPaths(self.path).plan, self.planned, schemas.PLAN)
+        files.write_rows(RunPaths(self.path).index, list(self.index.values()), schemas.INDEX)
         return self.path
 
 

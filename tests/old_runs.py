@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from fcdd_sweep.results import tree
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 EXPERIMENT = """\
 schema: 1
@@ -61,15 +61,15 @@ def write_old_study(journal: Path) -> None:
 def write_old_run(run_dir: Path) -> Path:
     """One finished trial, one that has a checkpoint, and the journal of a search."""
     run_dir.mkdir(parents=True)
-    (run_dir / tree.EXPERIMENT).write_text(EXPERIMENT)
-    write_old_table(run_dir / tree.PLAN, PLAN, ROW | {"leaf": LEAF, "parameters": "{}"})
-    write_old_index(run_dir / tree.INDEX)
-    write_old_table(run_dir / LEAF / tree.METRICS, (*KEY, ("attempt", INT)), ROW | {"attempt": 1})
-    checkpoint = run_dir / tree.ATTEMPTS / ("c" * 12) / "1" / "checkpoints" / "epoch-2-step-0-0123456789ab.pt"
+    RunPaths(run_dir).experiment.write_text(EXPERIMENT)
+    write_old_table(RunPaths(run_dir).plan, PLAN, ROW | {"leaf": LEAF, "parameters": "{}"})
+    write_old_index(RunPaths(run_dir).index)
+    write_old_table(TrialPaths(run_dir / LEAF).metrics, (*KEY, ("attempt", INT)), ROW | {"attempt": 1})
+    checkpoint = RunPaths(run_dir).attempts / ("c" * 12) / "1" / "checkpoints" / "epoch-2-step-0-0123456789ab.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.write_bytes(b"a state of training")
-    (run_dir / tree.ENVIRONMENT).write_text(json.dumps({"notes": []}))
-    write_old_study(run_dir / tree.SEARCH_DIR / tree.JOURNAL)
+    RunPaths(run_dir).environment.write_text(json.dumps({"notes": []}))
+    write_old_study(RunPaths(run_dir).search.journal)
     return run_dir
 
 

@@ -10,6 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.search import run_search
 from tests import works
 from tests.events import Recorder
@@ -48,15 +49,15 @@ def go(experiment, work=works.scored, **options):
 
 
 def table(experiment, name=tree.SEARCH_CONFIGS):
-    return files.read_table(experiment.run_dir / tree.SEARCH_DIR / name).to_pylist()
+    return files.read_table(RunPaths(experiment.run_dir).search.root / name).to_pylist()
 
 
 def summary(experiment):
-    return json.loads((experiment.run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY).read_text())
+    return json.loads((RunPaths(experiment.run_dir).search.summary).read_text())
 
 
 def study(experiment):
-    journal = experiment.run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(experiment.run_dir).search.journal
     return optuna.load_study(study_name="small", storage=JournalStorage(JournalFileBackend(str(journal))))
 
 

@@ -15,7 +15,8 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.planning.plan import plan_file
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import FailureLog
@@ -176,7 +177,7 @@ def test_the_data_set_of_the_documentation_can_be_added(tmp_path, monkeypatch):
         ],
     )
     assert run_sweep(experiment, local=True).done == 1
-    (row,) = files.read_table(experiment.run_dir / tree.TRIALS).to_pylist()
+    (row,) = files.read_table(RunPaths(experiment.run_dir).trials).to_pylist()
     assert (row["normal_class"], row["n_test_nominal"], row["n_test_anomalous"]) == ("stripes", 10, 10)
 
 

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.attempts import LEAF, claim_attempt
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -140,8 +141,8 @@ def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
         "data_fingerprint": fingerprint_of(spec),
     }
     row = {name: known.get(name) for name in schemas.METRICS.names}
-    files.write_text(attempt / LEAF / tree.CONFIG, config_text(spec))
-    files.write_rows(attempt / LEAF / tree.METRICS, [row], schemas.METRICS)
+    files.write_text(TrialPaths(attempt / LEAF).config, config_text(spec))
+    files.write_rows(TrialPaths(attempt / LEAF).metrics, [row], schemas.METRICS)
     return TrialResult(spec.trial_id, "done", number, data_fingerprint=row["data_fingerprint"])
 
 
@@ -156,8 +157,8 @@ def scored_by_epochs(spec: TrialSpec, run_dir: Path, observer: Observer) -> Tria
         looked.append({"trial_id": spec.trial_id, **dataclasses.asdict(record)})
         observer.epoch_done(record, 4)
     result = scored(spec, run_dir, NullObserver())
-    leaf = tree.attempts_dir(run_dir, spec.trial_id) / str(result.attempt) / LEAF
-    files.write_rows(leaf / tree.HISTORY, looked, schemas.HISTORY)
+    leaf = RunPaths(run_dir).attempts_of(spec.trial_id) / str(result.attempt) / LEAF
+    files.write_rows(TrialPaths(leaf).history, looked, schemas.HISTORY)
     return result
 
 

@@ -15,10 +15,10 @@ from fcdd_sweep.report.search.confirmation import search_notes
 from fcdd_sweep.report.search.figures import SEARCH_PICTURES, draw_search
 from fcdd_sweep.report.search.record import read_search, reported
 from fcdd_sweep.report.tables import write_tables
-from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 
 
 def _ignore(sentence: str) -> None:
@@ -28,7 +28,7 @@ def _ignore(sentence: str) -> None:
 def _compared(run: Run) -> Run:
     """Compare a run with its baselines, if it has any, and return it; a failure is added to its problems."""
     try:
-        if (run.path / tree.BASELINES_DIR / tree.PLAN).is_file():
+        if RunPaths(RunPaths(run.path).baselines).plan.is_file():
             combine(run.path)
     except InputError as error:
         return replace(run, problems=(*run.problems, f"not compared with its baselines: {error}"))
@@ -66,8 +66,8 @@ def aggregate(
             run = _compared(run)
             figures = draw_run(reported(run, search), redraw=redraw)
             search_figures = draw_search(search) if search else ()
-            write_text(folder / tree.REPORT, report_page(run, figures, search, search_figures))
+            write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures))
     problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
     for sentence in dict.fromkeys(problems):
         warn(sentence)
-    return run_dir / tree.REPORT
+    return RunPaths(run_dir).report

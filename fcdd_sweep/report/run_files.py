@@ -24,6 +24,7 @@ from fcdd_sweep.results.files import TableRow as TableRow
 from fcdd_sweep.results.files import read_columns, read_rows
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 XY = tuple[FloatArray, FloatArray]
 UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyError)
@@ -183,8 +184,8 @@ def read_run(run_dir: Path) -> Run:
         trials=trials,
         problems=tuple(problems),
         unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
-        experiment=ExperimentFile(_read_text(run_dir / tree.EXPERIMENT)),
-        environment=_read_environment(run_dir / tree.ENVIRONMENT, problems),
+        experiment=ExperimentFile(_read_text(RunPaths(run_dir).experiment)),
+        environment=_read_environment(RunPaths(run_dir).environment, problems),
         last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
     )
 
@@ -197,7 +198,7 @@ def read_plan(run_dir: Location) -> list[TableRow]:
         StorageError: the store did not answer, so that nothing is known of the plan.
     """
     try:
-        return read_rows(run_dir / tree.PLAN, schemas.PLAN)
+        return read_rows(RunPaths(run_dir).plan, schemas.PLAN)
     except StorageError:
         raise
     except UNREADABLE as error:
@@ -242,7 +243,7 @@ def holds_trial(leaf: Location, trial_id: str) -> bool:
         StorageError: the store did not answer, so that nothing is known of the leaf.
     """
     try:
-        return [row["trial_id"] for row in read_rows(leaf / tree.METRICS, schemas.METRICS)] == [trial_id]
+        return [row["trial_id"] for row in read_rows(TrialPaths(leaf).metrics, schemas.METRICS)] == [trial_id]
     except StorageError:
         raise
     except UNREADABLE:
@@ -269,7 +270,7 @@ def _read_trial(run_dir: Path, plan: TableRow, entry: TableRow, problems: list[s
 
 def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial:
     folder = run_dir / leaf
-    (metrics,) = read_rows(folder / tree.METRICS, schemas.METRICS) or [{"trial_id": "nothing"}]
+    (metrics,) = read_rows(TrialPaths(folder).metrics, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
     for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
@@ -281,7 +282,7 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         leaf=leaf,
         failures=failures,
         metrics=metrics,
-        defects=read_rows(folder / tree.DEFECTS, schemas.DEFECTS),
+        defects=read_rows(TrialPaths(folder).defects, schemas.DEFECTS),
         folder=folder,
     )
 
@@ -292,7 +293,7 @@ def read_curves(leaf: Path) -> dict[str, XY]:
     Raises:
         One of `UNREADABLE`: the file is missing or damaged.
     """
-    table = read_columns(leaf / tree.CURVES, schemas.CURVES)
+    table = read_columns(TrialPaths(leaf).curves, schemas.CURVES)
     kind = np.array(table["kind"].to_pylist(), dtype=object)
     x, y = (table[name].to_numpy() for name in ("x", "y"))
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}

@@ -19,6 +19,7 @@ from fcdd_sweep.results.documents import RunningTrial, SweepProgress, read_progr
 from fcdd_sweep.results.files import check_run_version
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
+from fcdd_sweep.results.tree import RunPaths
 
 _COLUMNS = (PLANNED, *COUNTED)
 _MOST_FAILURES = 20
@@ -91,7 +92,7 @@ def watch(
 
 def _read_experiment(run_dir: Location) -> ExperimentFile:
     try:
-        return ExperimentFile(read_bytes(run_dir / tree.EXPERIMENT).decode("utf-8", errors="replace"))
+        return ExperimentFile(read_bytes(RunPaths(run_dir).experiment).decode("utf-8", errors="replace"))
     except OSError:
         return ExperimentFile()
 

@@ -23,8 +23,9 @@ from fcdd_sweep.report.summaries import (
     summary_rows,
 )
 from fcdd_sweep.report.text import INTERVAL_RULE, interval_text, spread_text
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import table_from_rows, write_atomically, write_rows, write_text
+from fcdd_sweep.results.tree import RunPaths
 
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
 _SUMMARY_FIELDS = (
@@ -47,7 +48,7 @@ def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = (
         notes: sentences for the top of `summary.md`.
     """
     reported = reported or run
-    write_trials(run.path / tree.TRIALS, run.trials)
+    write_trials(RunPaths(run.path).trials, run.trials)
     write_csv(run.path / SUMMARY_CSV, summary_table(reported))
     write_text(run.path / SUMMARY_MD, summary_markdown(reported, notes))
     write_csv(run.path / DEFECTS_CSV, defects_table(reported))

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from fcdd_sweep.config.locations import StorageError
-from fcdd_sweep.results import storage, tree
+from fcdd_sweep.results import storage
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 
 Direction = Literal["maximize", "minimize"]
 SweepState = Literal["running", "interrupted", "ended"]
@@ -147,7 +148,7 @@ def read_search_summary(run_dir: Location) -> SearchSummary:
         ValueError: the file is damaged.
         OSError: it is missing or cannot be read.
     """
-    return SearchSummary.model_validate_json(storage.read_bytes(run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY))
+    return SearchSummary.model_validate_json(storage.read_bytes(RunPaths(run_dir).search.summary))
 
 
 def read_progress(run_dir: Location) -> SweepProgress | None:
@@ -157,7 +158,7 @@ def read_progress(run_dir: Location) -> SweepProgress | None:
         StorageError: the store was unreachable for too long.
     """
     try:
-        return SweepProgress.model_validate_json(storage.read_bytes(run_dir / tree.PROGRESS))
+        return SweepProgress.model_validate_json(storage.read_bytes(RunPaths(run_dir).progress))
     except StorageError:
         raise
     except (OSError, ValueError):

@@ -24,6 +24,7 @@ from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.results import schemas, storage, tree
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 
 TableRow = dict[str, Any]
 """One row of a table, by column."""
@@ -120,7 +121,7 @@ def read_index(run_dir: Location) -> dict[str, TableRow]:
         DamagedTableError: the index is damaged; finished trials can still be found by their leaves.
         OSError: it cannot be read.
     """
-    path = run_dir / tree.INDEX
+    path = RunPaths(run_dir).index
     if not storage.is_file(path):
         return {}
     return {row["trial_id"]: row for row in read_rows(path, schemas.INDEX)}
@@ -158,7 +159,7 @@ def check_run_version(run_dir: Location) -> None:
         InputError: another version of fcdd_sweep made the run.
         StorageError: the store was unreachable for too long.
     """
-    schema = _experiment_schema(run_dir / tree.EXPERIMENT)
+    schema = _experiment_schema(RunPaths(run_dir).experiment)
     if schema is not None and schema != EXPERIMENT_SCHEMA:
         made = f"this run was made with schema {schema} of the experiment file, and schema {EXPERIMENT_SCHEMA} is read"
         raise _other_version(run_dir, made)
@@ -223,7 +224,7 @@ def keep_source(run_dir: Location) -> Location:
 
     A run has several archives when its trials were made by several states of the code.
     """
-    path = run_dir / tree.SOURCE / f"{source_digest()}.zip"
+    path = RunPaths(run_dir).source / f"{source_digest()}.zip"
     if storage.is_file(path):
         return path
     archive = io.BytesIO()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Generic, TypeVar, cast
 
 from fcdd_sweep.config.locations import RemotePath
 
@@ -77,25 +78,185 @@ LOG = "log.txt"
 ERROR = "error.txt"
 
 
+P = TypeVar("P", bound=Path | RemotePath)
+
+
+@dataclass(frozen=True)
+class _Paths(Generic[P]):
+    root: P
+
+    def _below(self, *names: str) -> P:
+        path: Path | RemotePath = self.root
+        for name in names:
+            path = path / name
+        return cast(P, path)
+
+
+@dataclass(frozen=True)
+class SearchPaths(_Paths[P]):
+    """Paths of the files of a search, below `root`, the folder `search` of a run."""
+
+    @property
+    def journal(self) -> P:
+        return self._below(JOURNAL)
+
+    @property
+    def configs(self) -> P:
+        return self._below(SEARCH_CONFIGS)
+
+    @property
+    def importance(self) -> P:
+        return self._below(IMPORTANCE)
+
+    @property
+    def confirmation(self) -> P:
+        return self._below(CONFIRMATION)
+
+    @property
+    def rungs(self) -> P:
+        return self._below(RUNGS)
+
+    @property
+    def optimization(self) -> P:
+        return self._below(OPTIMIZATION)
+
+    @property
+    def levels(self) -> P:
+        return self._below(LEVELS)
+
+    @property
+    def cells(self) -> P:
+        return self._below(CELLS)
+
+    @property
+    def differences(self) -> P:
+        return self._below(DIFFERENCES)
+
+    @property
+    def summary(self) -> P:
+        return self._below(SEARCH_SUMMARY)
+
+
+@dataclass(frozen=True)
+class TrialPaths(_Paths[P]):
+    """Paths of the files of a trial, below `root`: its leaf, or for `error` its attempt."""
+
+    @property
+    def config(self) -> P:
+        return self._below(CONFIG)
+
+    @property
+    def history(self) -> P:
+        return self._below(HISTORY)
+
+    @property
+    def scores(self) -> P:
+        return self._below(SCORES)
+
+    @property
+    def curves(self) -> P:
+        return self._below(CURVES)
+
+    @property
+    def defects(self) -> P:
+        return self._below(DEFECTS)
+
+    @property
+    def metrics(self) -> P:
+        return self._below(METRICS)
+
+    @property
+    def maps(self) -> P:
+        return self._below(MAPS)
+
+    @property
+    def snapshot(self) -> P:
+        return self._below(SNAPSHOT)
+
+    @property
+    def log(self) -> P:
+        return self._below(LOG)
+
+    @property
+    def error(self) -> P:
+        return self._below(ERROR)
+
+
+@dataclass(frozen=True)
+class RunPaths(_Paths[P]):
+    """Paths of the files and folders of a run, below `root`, its directory."""
+
+    @property
+    def experiment(self) -> P:
+        return self._below(EXPERIMENT)
+
+    @property
+    def plan(self) -> P:
+        return self._below(PLAN)
+
+    @property
+    def index(self) -> P:
+        return self._below(INDEX)
+
+    @property
+    def failures(self) -> P:
+        return self._below(FAILURES)
+
+    @property
+    def environment(self) -> P:
+        return self._below(ENVIRONMENT)
+
+    @property
+    def trials(self) -> P:
+        return self._below(TRIALS)
+
+    @property
+    def report(self) -> P:
+        return self._below(REPORT)
+
+    @property
+    def progress(self) -> P:
+        return self._below(PROGRESS)
+
+    @property
+    def attempts(self) -> P:
+        return self._below(ATTEMPTS)
+
+    @property
+    def trackers(self) -> P:
+        return self._below(TRACKERS)
+
+    @property
+    def source(self) -> P:
+        return self._below(SOURCE)
+
+    @property
+    def baselines(self) -> P:
+        return self._below(BASELINES_DIR)
+
+    @property
+    def counterparts(self) -> P:
+        return self._below(COUNTERPARTS)
+
+    @property
+    def search(self) -> SearchPaths[P]:
+        return SearchPaths(self._below(SEARCH_DIR))
+
+    def leaf(self, leaf: str) -> TrialPaths[P]:
+        """Return the paths of a trial by its leaf, as `plan.parquet` and `index.parquet` name it."""
+        return TrialPaths(self._below(leaf))
+
+    def attempts_of(self, trial_id: str) -> P:
+        """Return the folder of the attempts at a trial."""
+        return self._below(ATTEMPTS, trial_id)
+
+
 def baseline_config(config: str, method: str) -> str:
     """Return the name of a baseline's config: `hsc`, or `hsc_learning_rate-0_001-5f3a09` in a run with several."""
     if not config:
         return method
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", config)[:80]
     return f"{method}_{plain}-{hashlib.sha256(config.encode()).hexdigest()[:6]}"
-
-
-@overload
-def attempts_dir(run_dir: Path, trial_id: str) -> Path: ...
-
-
-@overload
-def attempts_dir(run_dir: RemotePath, trial_id: str) -> RemotePath: ...
-
-
-def attempts_dir(run_dir: Path | RemotePath, trial_id: str) -> Path | RemotePath:
-    """Return the folder of the attempts at a trial."""
-    return run_dir / ATTEMPTS / trial_id
 
 
 def alternative_leaf(leaf: str, config_id: str) -> str:

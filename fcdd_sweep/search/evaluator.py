@@ -14,8 +14,9 @@ from fcdd_sweep.config.search_schema import PRUNABLE, SearchSettings, column_of
 from fcdd_sweep.config.search_space import Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
 from fcdd_sweep.results.states import ConfigState, TrialStatus
+from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.events import EpochDone, Event, TrialEnded, ValidationMeasured
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.search.plan import SearchPlan
@@ -278,7 +279,7 @@ class TrialMetrics:
         """Return the row of a finished trial; empty for others."""
         if trial_id not in self._rows and self._ledger.done(trial_id):
             leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
-            (self._rows[trial_id],) = files.read_table(leaf / tree.METRICS).to_pylist()
+            (self._rows[trial_id],) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
         return self._rows.get(trial_id, {})
 
     def learning_curve(self, trial_id: str) -> dict[int, float]:
@@ -286,7 +287,7 @@ class TrialMetrics:
         if not self._ledger.done(trial_id):
             return {}
         leaf = self._ledger.run_dir / self._ledger.rows[trial_id]["leaf"]
-        table = files.read_table(leaf / tree.HISTORY).select(["epoch", PRUNABLE])
+        table = files.read_table(TrialPaths(leaf).history).select(["epoch", PRUNABLE])
         return {row["epoch"]: row[PRUNABLE] for row in table.to_pylist() if row[PRUNABLE] is not None}
 
 

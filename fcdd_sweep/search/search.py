@@ -12,9 +12,10 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.search.evaluator import ConfigEvaluator, TrialMetrics, config_line
@@ -197,7 +198,7 @@ class _Search:
     def _write(self) -> None:
         """Write plan and tables as they are now."""
         plan = replace(self.planned.plan, specs=tuple(self._all_specs()))
-        files.write_rows(self.run_dir / tree.PLAN, plan.rows(), schemas.PLAN)
+        files.write_rows(RunPaths(self.run_dir).plan, plan.rows(), schemas.PLAN)
         self._write_configs(over=False)
         self.written = time.monotonic()
 
@@ -234,7 +235,7 @@ class _Search:
         write_summary(self.run_dir, summary)
         for sentence in summary.sentences:
             self.session.report(sentence)
-        report = self.run_dir / tree.REPORT
+        report = RunPaths(self.run_dir).report
         if not interrupted:
             self.session.report("building the report")
             report = aggregate(self.run_dir)

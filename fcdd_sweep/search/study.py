@@ -30,9 +30,10 @@ from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSettings
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.text import value_text
-from fcdd_sweep.results import storage, tree
+from fcdd_sweep.results import storage
 from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths, SearchPaths
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -322,13 +323,13 @@ def opened_storage(
     if url is not None:
         yield _database(url), lambda: None
         return
-    journal = run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(run_dir).search.journal
     if isinstance(journal, Path):
         journal.parent.mkdir(parents=True, exist_ok=True)
         yield _journal(journal), lambda: None
         return
     with tempfile.TemporaryDirectory(prefix="fcdd-study-") as folder:
-        local = Path(folder) / tree.JOURNAL
+        local = SearchPaths(Path(folder)).journal
         if storage.is_file(journal):
             storage.download_file(journal, local)
         yield _journal(local), lambda: storage.send(local, journal)

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.report.tables import as_cell, column_kind
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.documents import SearchSummary
 from fcdd_sweep.results.states import ConfigState
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.evaluator import TrialMetrics
 from fcdd_sweep.search.plan import NUMBER, SearchPlan
 from fcdd_sweep.search.pruning import CURVE_KEY
@@ -61,7 +62,7 @@ def write_configs(
         }
         for entry in entries
     ]
-    files.write_rows(run_dir / tree.SEARCH_DIR / tree.SEARCH_CONFIGS, rows, schemas.search_configs_schema(kinds))
+    files.write_rows(RunPaths(run_dir).search.configs, rows, schemas.search_configs_schema(kinds))
 
 
 def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict[str, Any]:
@@ -98,12 +99,12 @@ def write_rungs(run_dir: Location, entries: Sequence[Entry]) -> None:
             for epoch, values in sorted(measured.items())
         ]
     if rows:
-        files.write_rows(run_dir / tree.SEARCH_DIR / tree.RUNGS, rows, schemas.RUNGS)
+        files.write_rows(RunPaths(run_dir).search.rungs, rows, schemas.RUNGS)
 
 
 def write_importance(run_dir: Location, importance: Mapping[str, float | None]) -> None:
     rows = [{"key": key, "importance": value} for key, value in importance.items()]
-    files.write_rows(run_dir / tree.SEARCH_DIR / tree.IMPORTANCE, rows, schemas.IMPORTANCE)
+    files.write_rows(RunPaths(run_dir).search.importance, rows, schemas.IMPORTANCE)
 
 
 def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> list[dict[str, Any]]:
@@ -123,8 +124,8 @@ def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> 
 
 
 def write_confirmation(run_dir: Location, rows: Sequence[Mapping[str, Any]]) -> None:
-    files.write_rows(run_dir / tree.SEARCH_DIR / tree.CONFIRMATION, rows, schemas.CONFIRMATION)
+    files.write_rows(RunPaths(run_dir).search.confirmation, rows, schemas.CONFIRMATION)
 
 
 def write_summary(run_dir: Location, summary: SearchSummary) -> None:
-    files.write_text(run_dir / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, summary.text())
+    files.write_text(RunPaths(run_dir).search.summary, summary.text())

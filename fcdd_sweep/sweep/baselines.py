@@ -28,6 +28,7 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import check_run_version, write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.sweep.session import RunKeywords, SweepResult
 from fcdd_sweep.sweep.sweep import run_sweep
 
@@ -89,7 +90,7 @@ def _original_experiment(run_dir: Location) -> Experiment:
     check_reachable(run_dir)
     check_run_version(run_dir)
     read_plan(run_dir)  # raises if this is not a run directory
-    with local_copy(run_dir / tree.EXPERIMENT) as path:
+    with local_copy(RunPaths(run_dir).experiment) as path:
         original = load_experiment(path)
     if original.search is not None:
         step = "Write the values of the config into a file without `search`, run that, and make its baselines"
@@ -187,7 +188,7 @@ def run_baselines(
     """
     experiment, counterparts = baselines_of(run_dir, overrides)
     planned = plan(experiment)  # raises before anything is written
-    write_text(experiment.run_dir / tree.COUNTERPARTS, json.dumps(counterparts, indent=2) + "\n")
+    write_text(RunPaths(experiment.run_dir).counterparts, json.dumps(counterparts, indent=2) + "\n")
     result = run_sweep(planned, **keywords)
     if result.interrupted:
         return Baselines(result, None)

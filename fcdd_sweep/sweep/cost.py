@@ -22,10 +22,11 @@ from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.run_files import read_index
 from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
 from fcdd_sweep.results.attempts import LEAF
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import check_reachable
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import Report
 from fcdd_sweep.training.result import NullObserver
 
@@ -151,10 +152,10 @@ def _probe(spec: TrialSpec) -> Probe:
         whole = time.perf_counter() - began
         if result.status != TrialStatus.DONE:
             raise InputError(_failed(spec, result.error))
-        leaf = tree.attempts_dir(Path(folder), probed.trial_id) / str(result.attempt) / LEAF
+        leaf = RunPaths(Path(folder)).attempts_of(probed.trial_id) / str(result.attempt) / LEAF
         size = sum(path.stat().st_size for path in leaf.iterdir())
-        (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
-        speeds = files.read_table(leaf / tree.HISTORY)["images_per_second"].to_pylist()
+        (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
+        speeds = files.read_table(TrialPaths(leaf).history)["images_per_second"].to_pylist()
     step_s = spec.settings.training.batch_size / speeds[-1]
     pass_s = _samples(spec.settings, row) / speeds[-1]
     tested = row["n_test_nominal"] + row["n_test_anomalous"]

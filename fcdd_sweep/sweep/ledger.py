@@ -22,6 +22,7 @@ from fcdd_sweep.results import files, schemas, storage, tree
 from fcdd_sweep.results.attempts import LEAF, list_attempts
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, is_file
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial import finished_result, key_of
@@ -34,7 +35,7 @@ class FailureLog:
     """`failures.parquet`. Failures are few, so the whole file is written with each one."""
 
     def __init__(self, run_dir: Location) -> None:
-        self._path = run_dir / tree.FAILURES
+        self._path = RunPaths(run_dir).failures
         self._rows: list[dict[str, Any]] = []
         if is_file(self._path):
             try:
@@ -96,7 +97,7 @@ class Ledger:
         except StorageError:
             raise  # the index may be intact
         except (files.DamagedTableError, OSError) as error:
-            path = self.run_dir / tree.INDEX
+            path = RunPaths(self.run_dir).index
             self.repaired.append(f"{path} could not be read ({error}); it is rebuilt from the leaves")
 
     def done(self, trial_id: str) -> bool:
@@ -138,7 +139,7 @@ class Ledger:
 
     def _clear(self, spec: TrialSpec, listing: _Listing) -> None:
         """Remove attempts at a published trial, left by a driver that died or a lost worker that came back."""
-        attempts = tree.attempts_dir(self.run_dir, spec.trial_id)
+        attempts = RunPaths(self.run_dir).attempts_of(spec.trial_id)
         if listing.may_exist(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             storage.remove_tree(attempts)
 
@@ -161,7 +162,7 @@ class Ledger:
     def _metrics_row(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
         """Return the row of `metrics.parquet` if the leaf is whole and of this trial."""
         try:
-            rows = files.read_table(leaf / tree.METRICS).to_pylist()
+            rows = files.read_table(TrialPaths(leaf).metrics).to_pylist()
         except StorageError:
             raise  # the leaf may be whole
         except (pa.ArrowException, OSError):
@@ -170,7 +171,7 @@ class Ledger:
 
     def _free_leaf(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not storage.is_file(wanted / tree.METRICS) or self._metrics_row(wanted, spec.trial_id)
+        free = not storage.is_file(TrialPaths(wanted).metrics) or self._metrics_row(wanted, spec.trial_id)
         return spec.leaf if free else tree.alternative_leaf(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -181,21 +182,21 @@ class Ledger:
         """
         leaf = self._free_leaf(spec)
         if isinstance(self.run_dir, Path):
-            _move(tree.attempts_dir(self.run_dir, spec.trial_id), result.attempt, self.run_dir / leaf)
+            _move(RunPaths(self.run_dir).attempts_of(spec.trial_id), result.attempt, self.run_dir / leaf)
         else:
             self._copy(spec, result.attempt, self.run_dir / leaf)
         self._enter(spec, leaf, result)
         self._save_soon()
-        storage.remove_tree(tree.attempts_dir(self.run_dir, spec.trial_id))
+        storage.remove_tree(RunPaths(self.run_dir).attempts_of(spec.trial_id))
 
     def _copy(self, spec: TrialSpec, number: int, target: RemotePath) -> None:
         """Copy the leaf of a finished attempt; if two workers claimed one number at once, either leaf."""
         leaves = [folder / LEAF for other, folder in list_attempts(self.run_dir, spec.trial_id) if other == number]
-        source = next((leaf for leaf in leaves if storage.is_file(leaf / tree.METRICS)), None)
+        source = next((leaf for leaf in leaves if storage.is_file(TrialPaths(leaf).metrics)), None)
         if not isinstance(source, RemotePath):
-            raise FileNotFoundError(2, "No whole leaf", str(tree.attempts_dir(self.run_dir, spec.trial_id)))
+            raise FileNotFoundError(2, "No whole leaf", str(RunPaths(self.run_dir).attempts_of(spec.trial_id)))
         if storage.children(target):  # a partial copy, or results of the trial before it was run again
-            storage.remove(target / tree.METRICS)
+            storage.remove(TrialPaths(target).metrics)
             storage.remove_tree(target)
         storage.copy_tree(source, target, last=tree.METRICS)
 
@@ -233,7 +234,7 @@ class Ledger:
     def forget(self, trial_id: str) -> None:
         """Count a finished trial as missing, so that it runs again; its other files stay until they are replaced."""
         leaf = self.run_dir / self.rows.pop(trial_id)["leaf"]
-        storage.remove(leaf / tree.METRICS)
+        storage.remove(TrialPaths(leaf).metrics)
 
     def _save_soon(self) -> None:
         if time.monotonic() > self._save_after:
@@ -241,7 +242,7 @@ class Ledger:
 
     def save(self) -> None:
         began = time.monotonic()
-        files.write_rows(self.run_dir / tree.INDEX, list(self.rows.values()), schemas.INDEX)
+        files.write_rows(RunPaths(self.run_dir).index, list(self.rows.values()), schemas.INDEX)
         ended = time.monotonic()
         self._save_after = ended + max(_SAVE_EVERY_S, (ended - began) / _SAVE_SHARE)
 

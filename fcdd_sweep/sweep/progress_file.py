@@ -16,6 +16,7 @@ from pathlib import Path
 from fcdd_sweep.results import files, storage, tree
 from fcdd_sweep.results.documents import Driver, RunningTrial, SweepProgress, SweepState
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import EpochDone, Event, Report, SweepStarted, SweepStopped, TrialEnded
 from fcdd_sweep.sweep.trial_counts import TrialCounts
 
@@ -34,7 +35,7 @@ class ProgressFile:
             report: gets one message when the file cannot be written.
             every_s: seconds between two writes; None: 5, and 15 to an object store.
         """
-        self._path, self._report = run_dir / tree.PROGRESS, report
+        self._path, self._report = RunPaths(run_dir).progress, report
         usual = _EVERY_S if isinstance(run_dir, Path) else _EVERY_REMOTE_S
         self.every_s = usual if every_s is None else every_s
         self._counts, self._began = TrialCounts(), dt.datetime.now(dt.UTC)

@@ -18,11 +18,12 @@ from fcdd_sweep.config.schema import Experiment, Faults
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.files import check_run_version, keep_source
 from fcdd_sweep.results.lease import Held, lease
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, is_storage_error
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import (
     AttemptRetried,
     Event,
@@ -223,10 +224,10 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     """Write the run's files that no trial makes; `notes` are sentences on the data."""
     run_dir = experiment.run_dir
     keep_source(run_dir)
-    files.write_text(run_dir / tree.EXPERIMENT, dump_experiment(experiment))
-    files.write_rows(run_dir / tree.PLAN, planned.rows(), schemas.PLAN)
+    files.write_text(RunPaths(run_dir).experiment, dump_experiment(experiment))
+    files.write_rows(RunPaths(run_dir).plan, planned.rows(), schemas.PLAN)
     environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}
-    files.write_text(run_dir / tree.ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+    files.write_text(RunPaths(run_dir).environment, json.dumps(environment, indent=2) + "\n")
 
 
 def _leaf_of(ledger: Ledger, trial_id: str) -> str:

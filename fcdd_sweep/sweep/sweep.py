@@ -10,7 +10,7 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan, as_plan, unplanned_note
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.results import tree
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
 from fcdd_sweep.sweep.session import (
     RunKeywords,
@@ -48,7 +48,7 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
                 publisher.display.handle(SweepStopped())
         if not interrupted:
             session.report("building the report")
-        report = ledger.run_dir / tree.REPORT if interrupted else aggregate(ledger.run_dir)
+        report = RunPaths(ledger.run_dir).report if interrupted else aggregate(ledger.run_dir)
         return session.result(planned.specs, report, kept, interrupted=interrupted)
 
 

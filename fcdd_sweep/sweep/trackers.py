@@ -17,9 +17,10 @@ from fcdd_sweep.config.locations import cache_root
 from fcdd_sweep.config.schema import Experiment, MlflowTracker, WandbTracker
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.checks import switched_on
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, Report, TrialEnded, TrialStarted
 
 TRACKED_METRICS = (
@@ -69,7 +70,7 @@ def trackers_of(experiment: Experiment, leaf_of: Callable[[str], str], report: R
 
 def tracker_folder(run_dir: Location) -> Path:
     """Return where trackers keep files: in the run, or on this machine if the run is in an object store."""
-    return run_dir / tree.TRACKERS if isinstance(run_dir, Path) else cache_root() / "trackers" / run_dir.name
+    return RunPaths(run_dir).trackers if isinstance(run_dir, Path) else cache_root() / "trackers" / run_dir.name
 
 
 class TrackerSink:
@@ -149,7 +150,7 @@ class TrackerSink:
 def metrics_of(run_dir: Location, leaf: str) -> dict[str, float]:
     """Return the metrics of a finished trial but undefined ones; none when its file cannot be read."""
     try:
-        (row,) = files.read_table(run_dir / leaf / tree.METRICS).to_pylist()
+        (row,) = files.read_table(TrialPaths(run_dir / leaf).metrics).to_pylist()
     except (OSError, pa.ArrowException, ValueError):
         return {}
     return {name: float(row[name]) for name in TRACKED_METRICS if row.get(name) is not None}

@@ -19,7 +19,7 @@ import torch
 
 from fcdd_sweep.config.fields import Every
 from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.attempts import (
     LEAF,
     claim_attempt,
@@ -33,6 +33,7 @@ from fcdd_sweep.results.attempts import (
 from fcdd_sweep.results.files import source_digest
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -94,7 +95,7 @@ class _Attempt:
         try:
             row = self._unsent_row()
             if row is None:
-                with logging_to(self.leaf / tree.LOG):
+                with logging_to(TrialPaths(self.leaf).log):
                     download_checkpoints(self.run_dir, self.spec.trial_id, self.folder)
                     row = self._make_leaf(observer, Every.of(checkpoint_every))
             upload_leaf(self.folder, self.attempt_dir)
@@ -108,7 +109,7 @@ class _Attempt:
         """Return the row of a leaf that an earlier attempt made and could not upload, if it is still valid."""
         if not recover_unsent(self.run_dir, self.spec.trial_id, self.folder):
             return None
-        (row,) = files.read_table(self.leaf / tree.METRICS).to_pylist()
+        (row,) = files.read_table(TrialPaths(self.leaf).metrics).to_pylist()
         if row["data_fingerprint"] == fingerprint_of(self.spec):
             return dict(row)
         shutil.rmtree(self.leaf)
@@ -118,12 +119,12 @@ class _Attempt:
         """Train and write the leaf; return the row of `metrics.parquet`, which is written last and makes it whole."""
         spec, leaf = self.spec, self.leaf
         started, clock = dt.datetime.now(dt.UTC), time.perf_counter()
-        files.write_text(leaf / tree.CONFIG, config_text(spec))
+        files.write_text(TrialPaths(leaf).config, config_text(spec))
         logger.info("trial %s: class %s, seed %d, attempt %d", spec.trial_id, spec.normal_class, spec.seed, self.number)
         result = _train(spec, self._checkpoints(every), LoggingObserver(observer))
         write_result(spec, result, leaf)
         row = metrics_row(spec, self.number, result, started, time.perf_counter() - clock)
-        files.write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+        files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
         return row
 
     def _checkpoints(self, every: Every) -> Checkpoints:
@@ -173,7 +174,7 @@ def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> Tria
 def write_error(folder: Path, text: str, attempt_dir: Location) -> None:
     """Keep a traceback; an error while doing so is only logged, or a full disk would hide the first error."""
     try:
-        files.write_text(folder / tree.ERROR, text)
+        files.write_text(TrialPaths(folder).error, text)
         upload_evidence(folder, attempt_dir)
     except OSError as unwritten:
         logger.warning("could not keep the traceback of %s: %s\n%s", attempt_dir, unwritten, text)
@@ -203,20 +204,20 @@ def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:
         logger.warning(note)
     mark = {"trial_id": spec.trial_id}
     history = [mark | asdict(record) for record in result.history]
-    files.write_rows(leaf / tree.HISTORY, [nulled(row) for row in history], schemas.HISTORY)
+    files.write_rows(TrialPaths(leaf).history, [nulled(row) for row in history], schemas.HISTORY)
     columns = list(result.scores)
     scores = [mark | dict(zip(columns, row, strict=True)) for row in zip(*result.scores.values(), strict=True)]
-    files.write_rows(leaf / tree.SCORES, scores, schemas.SCORES)
+    files.write_rows(TrialPaths(leaf).scores, scores, schemas.SCORES)
     curves = [
         mark | {"kind": kind, "x": x, "y": y, "threshold": threshold}
         for kind, curve in result.curves.items()
         for x, y, threshold in zip(*(axis.tolist() for axis in curve), strict=True)
     ]
-    files.write_rows(leaf / tree.CURVES, curves, schemas.CURVES)
-    files.write_rows(leaf / tree.DEFECTS, [nulled(mark | row) for row in result.defects], schemas.DEFECTS)
-    files.write_arrays(leaf / tree.MAPS, result.maps)
+    files.write_rows(TrialPaths(leaf).curves, curves, schemas.CURVES)
+    files.write_rows(TrialPaths(leaf).defects, [nulled(mark | row) for row in result.defects], schemas.DEFECTS)
+    files.write_arrays(TrialPaths(leaf).maps, result.maps)
     if spec.settings.keep.snapshots == "all":
-        files.write_atomically(leaf / tree.SNAPSHOT, partial(_save, result.snapshot))
+        files.write_atomically(TrialPaths(leaf).snapshot, partial(_save, result.snapshot))
     if spec.settings.keep.pictures == "leaf":
         _draw(spec, leaf)
 

@@ -14,7 +14,8 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.registry import MVTEC_CLASSES
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import imagenet_trees, trees
@@ -143,7 +144,7 @@ def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, d
     experiment = load_experiment(path, [*told, f"training.batch_size={max(2, count // 2)}"])
     result = run_sweep(experiment, local=True)
     assert (result.done, result.failed) == (1, 0)
-    (row,) = files.read_table(experiment.run_dir / tree.TRIALS).to_pylist()
+    (row,) = files.read_table(RunPaths(experiment.run_dir).trials).to_pylist()
     assert math.isfinite(row["final_loss"]) and row["n_train"] == count
     assert row["image_auroc"] is not None
     assert (row["pixel_auroc"] is not None) == name.startswith("mvtec")

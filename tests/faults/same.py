@@ -9,6 +9,7 @@ import numpy as np
 
 from fcdd_sweep.results import files, tree
 from fcdd_sweep.results.storage import Location, children, files_below, local_copy
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep.ledger import Ledger
 
 MAY_DIFFER = frozenset(
@@ -31,17 +32,17 @@ def leaves(run: Location) -> list[str]:
 
 def assert_whole(run: Location, specs: Any) -> None:
     """Every planned trial is done, once; nothing else lies there, and another start would find nothing to do."""
-    planned = {row["trial_id"]: row["leaf"] for row in files.read_table(run / tree.PLAN).to_pylist()}
-    index = files.read_table(run / tree.INDEX).to_pylist()
+    planned = {row["trial_id"]: row["leaf"] for row in files.read_table(RunPaths(run).plan).to_pylist()}
+    index = files.read_table(RunPaths(run).index).to_pylist()
     assert len(index) == len(planned) and {row["trial_id"]: row["leaf"] for row in index} == planned
     assert {row["status"] for row in index} == {"done"}
     assert leaves(run) == sorted(planned.values())
-    trials = files.read_table(run / tree.TRIALS).to_pylist()
+    trials = files.read_table(RunPaths(run).trials).to_pylist()
     assert sorted(row["trial_id"] for row in trials) == sorted(planned)
     assert {row["status"] for row in trials} == {"done"}
     ledger = Ledger(run)
     ledger.reconcile(specs)  # takes away what a lost worker left behind
-    assert ledger.repaired == [] and children(run / tree.ATTEMPTS) == []
+    assert ledger.repaired == [] and children(RunPaths(run).attempts) == []
 
 
 def assert_same(run: Location, undisturbed: Path) -> None:
@@ -50,8 +51,8 @@ def assert_same(run: Location, undisturbed: Path) -> None:
     for leaf in leaves(undisturbed):
         for name in TABLES:
             assert rows_of(run / leaf / name) == rows_of(undisturbed / leaf / name), f"{leaf}/{name}"
-        assert_same_arrays(run / leaf / tree.MAPS, undisturbed / leaf / tree.MAPS)
-    found, expected = (sorted(rows_of(each / tree.TRIALS), key=repr) for each in (run, undisturbed))
+        assert_same_arrays(TrialPaths(run / leaf).maps, TrialPaths(undisturbed / leaf).maps)
+    found, expected = (sorted(rows_of(RunPaths(each).trials), key=repr) for each in (run, undisturbed))
     assert found == expected
 
 

@@ -16,7 +16,8 @@ import pytest
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import parse_location
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from tests.faults.same import assert_same, assert_whole
 from tests.faults.schedule import Kill, schedule
 from tests.faults.site import site, waited_for
@@ -97,7 +98,7 @@ def killed(folder, output, overrides, counts, longest_s, setenv, seed=None):
 
 def print_failures(run):
     """What the driver noted of them; a kill of the driver itself leaves no row."""
-    kinds = Counter(row["kind"] for row in files.read_table(run / tree.FAILURES).to_pylist())
+    kinds = Counter(row["kind"] for row in files.read_table(RunPaths(run).failures).to_pylist())
     print(f"  failures.parquet: {dict(kinds)}")
 
 

@@ -17,7 +17,8 @@ from fcdd_sweep.planning.describe import describe
 from fcdd_sweep.planning.plan import plan, plan_file
 from fcdd_sweep.planning.validation_checks import FEW, VALIDATION_DEFAULTS, validation_for_search
 from fcdd_sweep.report.aggregate import aggregate
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import trees
@@ -249,19 +250,19 @@ def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_p
     experiment = load_experiment(tmp_path / "small.yaml", [f"output={tmp_path}"])
     assert run_sweep(experiment, local=True).done == 1
     leaf = tmp_path / "small" / "normal_3" / "it_0"
-    (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
+    (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
     assert row["image_auroc"] is None and row["n_test_nominal"] > 0 and row["n_test_anomalous"] > 0
     assert 0.5 < row["validation_image_auroc"] <= 1 and 0 < row["validation_image_auroc_std_error"] < 0.2
     assert row["validation_pixel_auroc"] is None and row["n_validation_anomalous"] == 500
     assert row["selection_source"].endswith("500 images of other classes of the training split")
-    history = files.read_table(leaf / tree.HISTORY)["validation_image_auroc"].to_pylist()
+    history = files.read_table(TrialPaths(leaf).history)["validation_image_auroc"].to_pylist()
     assert history[0] is not None and history[1] is None
-    scores = files.read_table(leaf / tree.SCORES).to_pylist()
+    scores = files.read_table(TrialPaths(leaf).scores).to_pylist()
     assert {each["split"] for each in scores} == {"validation"}
     assert (leaf / "train_heatmaps_global.png").is_file() and not (leaf / "heatmaps_global.png").exists()
-    assert "figures were not drawn" not in (leaf / tree.LOG).read_text()
+    assert "figures were not drawn" not in TrialPaths(leaf).log.read_text()
     aggregate(tmp_path / "small", redraw=True)
-    (summed,) = files.read_table(tmp_path / "small" / tree.TRIALS).to_pylist()
+    (summed,) = files.read_table(RunPaths(tmp_path / "small").trials).to_pylist()
     assert summed["validation_image_auroc"] == row["validation_image_auroc"] and summed["image_auroc"] is None
 
 

@@ -17,8 +17,9 @@ from fcdd_sweep.report import summaries
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests.fakes import FakeRun, csv_rows, small_run
 
 
@@ -56,7 +57,7 @@ def test_spread_over_classes_is_that_of_whole_seeds(reported):
 
 
 def test_trials_have_a_row_for_every_planned_trial(reported):
-    table = read_table(reported[0] / tree.TRIALS)
+    table = read_table(RunPaths(reported[0]).trials)
     assert table.schema.equals(schemas.trials_schema({}), check_metadata=True)
     rows = table.to_pylist()
     assert [row["status"] for row in rows] == ["done"] * 5 + ["failed"]
@@ -143,7 +144,7 @@ def test_pictures_of_trials_that_are_gone_go_too(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0)
     path = run.write()
     aggregate(path)
-    (path / "normal_brick/it_0" / tree.METRICS).unlink()
+    TrialPaths(path / "normal_brick/it_0").metrics.unlink()
     aggregate(path)
     assert [name for name in ("roc.pdf", "pixel_roc.pdf", "normal_brick/heatmaps.png") if (path / name).exists()] == []
 
@@ -192,7 +193,7 @@ def test_configs_have_their_own_folders_and_are_compared(tmp_path):
     for config in CONFIGS:
         assert (path / config / "roc.pdf").is_file() and (path / config / "normal_tile/roc.pdf").is_file()
     assert (path / "roc.pdf").is_file() and "Configs compared" in page
-    table = read_table(path / tree.TRIALS)
+    table = read_table(RunPaths(path).trials)
     kinds = {name: table.schema.field(f"param.{name}").type for name in CONFIGS["rate-1_limit-all"]}
     expected = {"training.learning_rate": pa.float64(), "anomalies.limit": pa.string(), "network.bias": pa.bool_()}
     assert kinds == expected
@@ -205,7 +206,7 @@ def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_c
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1], configs={"a": {"x": 1}, "b": {"x": 2}})
     run.finish("a", "brick", 0).finish("a", "brick", 1).fail("b", "brick", 1)
     path = run.write()
-    (path / "a/normal_brick/it_1" / tree.METRICS).unlink()
+    TrialPaths(path / "a/normal_brick/it_1").metrics.unlink()
     lines = status_text(path).splitlines()
     assert [line.split() for line in lines[1:4]] == [
         ["a", "brick", "2", "1", "0", "1"],

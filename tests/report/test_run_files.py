@@ -15,9 +15,10 @@ from fcdd_sweep.report import run_files, tables
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import Trial, read_run
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import read_table, write_rows
 from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests import fakes
 from tests.fakes import FakeRun, csv_rows
 
@@ -28,21 +29,21 @@ def break_nothing_left(leaf):
 
 
 def break_columns(leaf):
-    write_rows(leaf / tree.CURVES, [{"trial_id": "x"}], pa.schema([("trial_id", pa.string())]))
+    write_rows(TrialPaths(leaf).curves, [{"trial_id": "x"}], pa.schema([("trial_id", pa.string())]))
 
 
 def break_identity(leaf):
-    row = read_table(leaf / tree.METRICS).to_pylist()[0] | {"trial_id": "another"}
-    write_rows(leaf / tree.METRICS, [row], schemas.METRICS)
+    row = read_table(TrialPaths(leaf).metrics).to_pylist()[0] | {"trial_id": "another"}
+    write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 
 
 BREAKAGES = {
-    "metrics.parquet is damaged": lambda leaf: (leaf / tree.METRICS).write_bytes(b"PAR1 nonsense"),
-    "curves.parquet is damaged": lambda leaf: (leaf / tree.CURVES).write_bytes(b""),
-    "defects.parquet is missing": lambda leaf: (leaf / tree.DEFECTS).unlink(),
-    "scores.parquet is missing": lambda leaf: (leaf / tree.SCORES).unlink(),
-    "scores.parquet is damaged": lambda leaf: (leaf / tree.SCORES).write_bytes(b"PAR1 nonsense PAR1"),
-    "history.parquet is damaged": lambda leaf: (leaf / tree.HISTORY).write_bytes(b""),
+    "metrics.parquet is damaged": lambda leaf: TrialPaths(leaf).metrics.write_bytes(b"PAR1 nonsense"),
+    "curves.parquet is damaged": lambda leaf: TrialPaths(leaf).curves.write_bytes(b""),
+    "defects.parquet is missing": lambda leaf: TrialPaths(leaf).defects.unlink(),
+    "scores.parquet is missing": lambda leaf: TrialPaths(leaf).scores.unlink(),
+    "scores.parquet is damaged": lambda leaf: TrialPaths(leaf).scores.write_bytes(b"PAR1 nonsense PAR1"),
+    "history.parquet is damaged": lambda leaf: TrialPaths(leaf).history.write_bytes(b""),
     "metrics.parquet is missing": break_nothing_left,
     "lacks the columns kind, x, y": break_columns,
     "holds trial another": break_identity,
@@ -63,13 +64,13 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
     (row,) = csv_rows(path / "summary.csv")
     assert (row["done"], row["missing"], row["image_auroc_n"]) == ("1", "1", "1")
     assert float(row["image_auroc_mean"]) == pytest.approx(0.9)
-    assert [each["status"] for each in read_table(path / tree.TRIALS).to_pylist()] == ["done", "missing"]
+    assert [each["status"] for each in read_table(RunPaths(path).trials).to_pylist()] == ["done", "missing"]
 
 
 def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick", "tile"], [0]).finish("", "brick", 0).finish("", "tile", 0)
     path = run.write()
-    (path / "normal_tile/it_0" / tree.CURVES).unlink()
+    TrialPaths(path / "normal_tile/it_0").curves.unlink()
     page = aggregate(path).read_text()
     assert "normal_tile/it_0 (class tile, seed 0) counts as missing: curves.parquet is missing" in page
     assert (path / "normal_brick/roc.pdf").exists() and not (path / "normal_tile/roc.pdf").exists()
@@ -78,7 +79,7 @@ def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
 def test_damaged_maps_cost_the_picture_not_the_figures(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0, wrong=2).finish("", "brick", 1)
     path = run.write()
-    (path / "normal_brick/it_1" / tree.MAPS).write_bytes(b"PK\x03\x04 cut off")
+    TrialPaths(path / "normal_brick/it_1").maps.write_bytes(b"PK\x03\x04 cut off")
     page = aggregate(path).read_text()
     assert "normal_brick/it_1 is not in the heatmap grid" in page
     assert csv_rows(path / "summary.csv")[0]["done"] == "2"
@@ -91,7 +92,7 @@ def test_a_trial_is_found_where_the_index_says(tmp_path):
     (run.path / "normal_brick/it_0").rename(run.path / "elsewhere/it_0")
     next(iter(run.index.values()))["leaf"] = "elsewhere/it_0"
     aggregate(run.write())
-    assert read_table(run.path / tree.TRIALS)["leaf"].to_pylist() == ["elsewhere/it_0"]
+    assert read_table(RunPaths(run.path).trials)["leaf"].to_pylist() == ["elsewhere/it_0"]
 
 
 def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
@@ -108,12 +109,12 @@ def test_finished_trials_are_found_without_an_index(tmp_path, loss):
     elsewhere = path / f"config-{run.planned[1]['config_id']}/normal_brick/it_1"
     elsewhere.parent.mkdir(parents=True)
     own.rename(elsewhere)  # where the sweep puts it when another config's trial holds the place
-    loss(path / tree.INDEX)
+    loss(RunPaths(path).index)
     page = aggregate(path).read_text()
-    leaves = read_table(path / tree.TRIALS)["leaf"].to_pylist()
+    leaves = read_table(RunPaths(path).trials)["leaf"].to_pylist()
     assert leaves == ["normal_brick/it_0", elsewhere.relative_to(path).as_posix(), ""]
-    assert ("index.parquet cannot be read" in page) == (path / tree.INDEX).exists()
-    assert status_text(path).splitlines()[-1 - (path / tree.INDEX).exists()].split() == ["all", "3", "2", "0", "1"]
+    assert ("index.parquet cannot be read" in page) == RunPaths(path).index.exists()
+    assert status_text(path).splitlines()[-1 - RunPaths(path).index.exists()].split() == ["all", "3", "2", "0", "1"]
 
 
 def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
@@ -125,7 +126,7 @@ def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
 def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()
-    (path / "normal_brick/it_1" / tree.MAPS).unlink()
+    TrialPaths(path / "normal_brick/it_1").maps.unlink()
     warnings = []
     page = aggregate(path, redraw=True, warn=warnings.append).read_text()
     assert warnings[0] == "normal_brick/it_1: its figures cannot be drawn (maps.npz is missing)"
@@ -163,4 +164,4 @@ def test_stored_curves_come_back_in_order(tmp_path):
     found = run_files.read_curves(tmp_path)
     assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
     assert (np.diff(found["pixel_roc"][0]) >= 0).all()
-    assert read_table(tmp_path / tree.CURVES).num_rows == sum(len(x) for x, _ in found.values())
+    assert read_table(TrialPaths(tmp_path).curves).num_rows == sum(len(x) for x, _ in found.values())

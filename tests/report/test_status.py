@@ -12,6 +12,7 @@ from fcdd_sweep.report.status import progress_lines, status_text, watch
 from fcdd_sweep.report.trial_costs import seconds_of, trial_costs
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import SweepProgress
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import (
     AttemptRetried,
     EpochDone,
@@ -31,7 +32,7 @@ NOW = dt.datetime(2026, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
 
 
 def written(run_dir: Path) -> dict:
-    return json.loads((run_dir / tree.PROGRESS).read_text())
+    return json.loads(RunPaths(run_dir).progress.read_text())
 
 
 def until(condition, seconds=20.0):
@@ -129,8 +130,8 @@ def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run
     rows = list(files.read_index(run_dir).values())
     for row in rows:
         row |= {"wall_time_s": 7200.0, "device": "NVIDIA H100"} if row["status"] == "done" else {}
-    files.write_rows(run_dir / tree.INDEX, rows, schemas.INDEX)
-    (run_dir / tree.EXPERIMENT).write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
+    files.write_rows(RunPaths(run_dir).index, rows, schemas.INDEX)
+    RunPaths(run_dir).experiment.write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
     assert "0.50 GPU-hours used by 1 finished trial, about 2.50 left for 5 unfinished" in status_text(run_dir)
 
 
@@ -147,9 +148,9 @@ def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
     def nap(seconds):
         naps.append(seconds)
         state = "running" if len(naps) < 3 else "ended"
-        (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now, state=state)))
+        RunPaths(run_dir).progress.write_text(json.dumps(progress(written=now, state=state)))
 
-    (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written=now)))
+    RunPaths(run_dir).progress.write_text(json.dumps(progress(written=now)))
     watch(run_dir, 2.0, shown.append, sleep=nap)
     assert naps == [2.0] * 3 and len(shown) == 4
     assert "running on head" in shown[0] and "no sweep is running" in shown[-1]
@@ -157,7 +158,7 @@ def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
 
 def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys):
     assert cli.main(["status", str(run_dir), "--watch", "1"]) == 0
-    (run_dir / tree.PROGRESS).write_text(json.dumps(progress(written="2026-01-02T11:48:00+00:00")))
+    RunPaths(run_dir).progress.write_text(json.dumps(progress(written="2026-01-02T11:48:00+00:00")))
     assert cli.main(["status", str(run_dir), "--watch"]) == 0
     assert "has not updated its progress for" in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -167,5 +168,5 @@ def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "[1]"])
 def test_a_damaged_file_is_no_reason_to_show_nothing(run_dir, text):
-    (run_dir / tree.PROGRESS).write_text(text)
+    RunPaths(run_dir).progress.write_text(text)
     assert status_text(run_dir).startswith("config")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
 from fcdd_sweep.results.documents import (
     ComparisonSummary,
     PruningSummary,
@@ -20,13 +20,14 @@ from fcdd_sweep.results.documents import (
     read_progress,
     read_search_summary,
 )
+from fcdd_sweep.results.tree import RunPaths
 from tests.fake_search import FakeSearch
 from tests.report.test_status import progress
 
 
 def test_a_summary_comes_back_as_it_was_written(tmp_path):
     summary = SearchSummary.model_validate(FakeSearch(6).confirm().summary)
-    files.write_text(tmp_path / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, summary.text())
+    files.write_text(RunPaths(tmp_path).search.summary, summary.text())
     assert read_search_summary(tmp_path) == summary
     assert summary.comparison.metric == "image_auroc" and summary.budget.hours == 2.0
 
@@ -44,14 +45,14 @@ def test_metrics_and_directions_that_do_not_fit_are_refused(tmp_path, changes):
     plain = FakeSearch(3).summary | changes
     with pytest.raises(ValidationError):
         SearchSummary.model_validate(plain)
-    files.write_text(tmp_path / tree.SEARCH_DIR / tree.SEARCH_SUMMARY, json.dumps(plain))
+    files.write_text(RunPaths(tmp_path).search.summary, json.dumps(plain))
     with pytest.raises(ValueError, match="SearchSummary"):
         read_search_summary(tmp_path)
 
 
 def test_progress_keeps_its_form_with_times_to_the_second_and_their_zone(tmp_path):
     shown = SweepProgress.model_validate(progress())
-    text = files.write_text(tmp_path / tree.PROGRESS, shown.text(indent=1)).read_text()
+    text = files.write_text(RunPaths(tmp_path).progress, shown.text(indent=1)).read_text()
     assert json.loads(text) == progress()
     assert read_progress(tmp_path) == shown and shown.began == dt.datetime(2026, 1, 2, 11, tzinfo=dt.UTC)
 
@@ -59,7 +60,7 @@ def test_progress_keeps_its_form_with_times_to_the_second_and_their_zone(tmp_pat
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"state": "asleep"}'])
 def test_progress_that_is_missing_or_damaged_is_none(tmp_path, text):
     if text is not None:
-        (tmp_path / tree.PROGRESS).write_text(text)
+        RunPaths(tmp_path).progress.write_text(text)
     assert read_progress(tmp_path) is None
 
 

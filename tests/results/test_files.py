@@ -16,6 +16,7 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import fakes, works
@@ -70,7 +71,7 @@ def test_tables_of_version_1_are_refused_where_the_experiment_file_is_lost(old_r
 def test_a_sweep_refuses_an_index_of_version_1(tmp_path):
     (tmp_path / "x.yaml").write_text(EXPERIMENT)
     experiment = load_experiment(tmp_path / "x.yaml", [f"output={tmp_path / 'results'}"])
-    write_old_index(experiment.run_dir / tree.INDEX)
+    write_old_index(RunPaths(experiment.run_dir).index)
     before = listing(tmp_path / "results")
     with pytest.raises(InputError, match=NEXT_STEP):
         run_sweep(experiment, local=True, work=works.empty)
@@ -78,7 +79,7 @@ def test_a_sweep_refuses_an_index_of_version_1(tmp_path):
 
 
 def test_a_run_of_a_later_version_is_refused(tmp_path):
-    (tmp_path / tree.EXPERIMENT).write_text("schema: 3\nname: x\n")
+    RunPaths(tmp_path).experiment.write_text("schema: 3\nname: x\n")
     with pytest.raises(InputError, match="made with schema 3 of the experiment file, and schema 2 is read"):
         files.check_run_version(tmp_path)
 
@@ -90,7 +91,7 @@ def test_a_new_folder_a_run_of_this_version_and_damaged_files_pass(tmp_path):
     for name in (tree.EXPERIMENT, tree.PLAN, tree.INDEX):
         (run / name).write_bytes(b"PAR1 \xff nonsense PAR1")
     files.check_run_version(run)
-    (run / tree.EXPERIMENT).write_text("search:\n  schema: 1\n")  # a key of a section is not the file's own
+    RunPaths(run).experiment.write_text("search:\n  schema: 1\n")  # a key of a section is not the file's own
     files.check_run_version(run)
 
 
@@ -127,10 +128,10 @@ def test_the_index_is_read_by_trial_id(tmp_path):
 
 
 def test_a_damaged_index_is_an_error_of_its_own(tmp_path):
-    (tmp_path / tree.INDEX).write_bytes(b"nonsense")
+    RunPaths(tmp_path).index.write_bytes(b"nonsense")
     with pytest.raises(files.DamagedTableError, match=r"index.parquet is damaged: it is not Parquet"):
         files.read_index(tmp_path)
-    files.write_table(tmp_path / tree.INDEX, pa.table({"trial_id": ["a"]}))
+    files.write_table(RunPaths(tmp_path).index, pa.table({"trial_id": ["a"]}))
     with pytest.raises(files.DamagedTableError, match=r"index.parquet lacks the columns config_id, config"):
         files.read_index(tmp_path)
 
@@ -154,11 +155,11 @@ def test_arrays_come_back_by_name_and_objects_are_refused(tmp_path):
 
 def test_the_source_is_kept_once_for_each_state_of_the_code(tmp_path, monkeypatch):
     path = files.keep_source(tmp_path)
-    assert path == tmp_path / tree.SOURCE / f"{files.source_digest()}.zip"
+    assert path == RunPaths(tmp_path).source / f"{files.source_digest()}.zip"
     before = listing(tmp_path)
     assert files.keep_source(tmp_path) == path and listing(tmp_path) == before
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
         assert "fcdd_sweep/results/files.py" in archive.namelist()
     monkeypatch.setattr(files, "source_digest", lambda: "0" * 12)
     files.keep_source(tmp_path)
-    assert len(list((tmp_path / tree.SOURCE).iterdir())) == 2
+    assert len(list(RunPaths(tmp_path).source.iterdir())) == 2

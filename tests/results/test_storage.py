@@ -20,6 +20,7 @@ from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import attempts, files, lease, storage, tree
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
@@ -72,7 +73,7 @@ def finished(server, tmp_path_factory):
 def test_a_sweep_leaves_the_same_tree_in_a_store(finished, tmp_path):
     loaded, result, _ = finished
     run = loaded.run_dir
-    assert (result.done, result.report) == (2, run / tree.REPORT)
+    assert (result.done, result.report) == (2, RunPaths(run).report)
     names = set(storage.files_below(run))
     assert {f"normal_8/it_0/{name}" for name in LEAF} | {"normal_8/roc.pdf", "normal_8/heatmaps.png"} == {
         name for name in names if name.startswith("normal_8/")
@@ -81,8 +82,8 @@ def test_a_sweep_leaves_the_same_tree_in_a_store(finished, tmp_path):
     assert root <= names
     assert not [name for name in names if name.startswith((tree.ATTEMPTS, lease.LEASE))]
     local = run_trial(plan(loaded).specs[0], tmp_path, works.SILENT)
-    scores = tmp_path / tree.ATTEMPTS / local.trial_id / "1" / "leaf" / tree.SCORES
-    assert files.read_table(run / "normal_3" / "it_0" / tree.SCORES) == files.read_table(scores)
+    scores = RunPaths(TrialPaths(tmp_path).attempts / local.trial_id / "1" / "leaf").scores
+    assert files.read_table(TrialPaths(run / "normal_3" / "it_0").scores) == files.read_table(scores)
 
 
 def total_of(run_dir):
@@ -102,20 +103,20 @@ def test_the_same_command_again_runs_only_what_has_gone(finished):
 
 def test_a_lost_index_is_made_again_from_the_store(finished):
     loaded, _, _ = finished
-    storage.remove(loaded.run_dir / tree.INDEX)
+    storage.remove(RunPaths(loaded.run_dir).index)
     assert total_of(loaded.run_dir) == ["2", "2", "0", "0"]
     ledger = Ledger(loaded.run_dir)
     ledger.reconcile(plan(loaded).specs)
-    assert [row["status"] for row in files.read_table(loaded.run_dir / tree.INDEX).to_pylist()] == ["done", "done"]
+    assert [row["status"] for row in files.read_table(RunPaths(loaded.run_dir).index).to_pylist()] == ["done", "done"]
 
 
 def test_a_report_fetches_what_is_new_and_sends_what_it_made(finished, server, monkeypatch):
     loaded, _, _ = finished
     run = loaded.run_dir
     monkeypatch.setattr("fcdd_sweep.results.mirror._SETTLED_NS", -60_000_000_000)
-    storage.remove(run / tree.REPORT)
-    assert aggregate(run) == run / tree.REPORT and storage.is_file(run / tree.REPORT)
-    metrics = run / "normal_3" / "it_0" / tree.METRICS
+    storage.remove(RunPaths(run).report)
+    assert aggregate(run) == RunPaths(run).report and storage.is_file(RunPaths(run).report)
+    metrics = TrialPaths(run / "normal_3" / "it_0").metrics
     row = files.read_table(metrics)
     files.write_table(metrics, row.set_column(row.column_names.index("epochs"), row.schema.field("epochs"), [[77]]))
     storage.write_bytes(run / "pixel_roc.pdf", b"of an earlier state of the run, with maps")
@@ -124,7 +125,7 @@ def test_a_report_fetches_what_is_new_and_sends_what_it_made(finished, server, m
     fetched = [line.split()[1] for line in server.requests[before:] if line.startswith("GET") and "list" not in line]
     assert [name for name in fetched if "/it_0/" in name] == [f"/{run.root.removeprefix('s3://')}/{metrics.key}"]
     assert not storage.is_file(run / "pixel_roc.pdf")
-    assert 77 in files.read_table(run / tree.TRIALS)["epochs"].to_pylist()
+    assert 77 in files.read_table(RunPaths(run).trials)["epochs"].to_pylist()
 
 
 def test_the_commands_take_addresses(finished, tmp_path, capsys):
@@ -134,7 +135,7 @@ def test_the_commands_take_addresses(finished, tmp_path, capsys):
     assert cli.main(["run", str(loaded.origin.where(())), "--output", str(loaded.output), "--dry-run"]) == 0
     assert f"output     {loaded.output / 'small'}" in capsys.readouterr().out
     write_image(tmp_path / "x.png")
-    snapshot = str(loaded.run_dir / "normal_3" / "it_0" / tree.SNAPSHOT)
+    snapshot = str(TrialPaths(loaded.run_dir / "normal_3" / "it_0").snapshot)
     assert cli.main(["predict", snapshot, str(tmp_path / "x.png"), "--output", output, "--device", "cpu"]) == 0
     assert "1 image scored" in capsys.readouterr().out
     assert cli.main(["predict", f"{snapshot}".replace(".pt", ".no"), str(tmp_path / "x.png"), "--output", output]) == 2
@@ -171,13 +172,16 @@ def test_what_a_dead_driver_did_not_publish_or_only_in_part_is_published_by_the_
     ledger.reconcile([spec])
     names = {path.name for path in (local / "leaf").iterdir()}
     assert ledger.done(spec.trial_id) and set(storage.children(loaded.run_dir / spec.leaf)) == names
-    assert storage.read_bytes(loaded.run_dir / spec.leaf / tree.SCORES) == (local / "leaf" / tree.SCORES).read_bytes()
-    assert storage.children(loaded.run_dir / tree.ATTEMPTS) == []
+    assert (
+        storage.read_bytes(TrialPaths(loaded.run_dir / spec.leaf).scores)
+        == TrialPaths(local / "leaf").scores.read_bytes()
+    )
+    assert storage.children(RunPaths(loaded.run_dir).attempts) == []
 
 
 def test_an_attempt_that_was_not_sent_whole_is_not_published(attempt):
     loaded, spec, folder, local = attempt
-    (local / "leaf" / tree.METRICS).unlink()
+    TrialPaths(local / "leaf").metrics.unlink()
     attempts.upload_leaf(local, folder)
     ledger = Ledger(loaded.run_dir)
     ledger.reconcile([spec])
@@ -189,7 +193,7 @@ def test_the_attempts_of_a_published_trial_go_at_the_next_start(attempt):
     storage.send_tree(local / "leaf", loaded.run_dir / spec.leaf)
     attempts.upload_leaf(local, folder)
     Ledger(loaded.run_dir).reconcile([spec])
-    assert storage.children(loaded.run_dir / tree.ATTEMPTS) == []
+    assert storage.children(RunPaths(loaded.run_dir).attempts) == []
 
 
 def test_claimants_of_one_number_have_a_folder_each(store, monkeypatch):
@@ -235,13 +239,13 @@ def test_what_could_not_be_sent_is_sent_by_the_next_attempt_without_training_aga
     monkeypatch.setattr(storage, "send", lost)
     result = run_trial(spec, loaded.run_dir, works.SILENT)
     assert (result.status, result.error) == ("failed", "fcdd_sweep.config.locations.StorageError: the store is gone")
-    assert not storage.is_file(attempts.list_attempts(loaded.run_dir, spec.trial_id)[0][1] / "leaf" / tree.METRICS)
+    assert not storage.is_file(TrialPaths(attempts.list_attempts(loaded.run_dir, spec.trial_id)[0][1] / "leaf").metrics)
     monkeypatch.undo()
     monkeypatch.setattr("fcdd_sweep.sweep.trial.train", None)  # calling it would fail
     again = run_trial(spec, loaded.run_dir, works.SILENT)
     assert (again.status, again.attempt) == ("done", 2)
     Ledger(loaded.run_dir).publish(spec, again)
-    assert storage.is_file(loaded.run_dir / spec.leaf / tree.METRICS)
+    assert storage.is_file(TrialPaths(loaded.run_dir / spec.leaf).metrics)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +312,7 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
 
     def taken_over(spec, run_dir, observer):
         result = run_trial(spec, run_dir, observer)
-        storage.write_bytes(run / tree.INDEX, b"the other's")
+        storage.write_bytes(RunPaths(run).index, b"the other's")
         deadline = time.monotonic() + 60
         while not observer.stop_asked():
             assert time.monotonic() < deadline
@@ -318,7 +322,7 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
 
     with pytest.raises(InputError, match="host elsewhere.*lost contact with the storage and has stopped"):
         go(loaded, work=taken_over)
-    assert storage.read_bytes(run / tree.INDEX) == b"the other's"
+    assert storage.read_bytes(RunPaths(run).index) == b"the other's"
     assert not [name for name in storage.files_below(run) if name.startswith("normal_3")]
     assert storage.is_file(run / lease.LEASE)
 
@@ -376,11 +380,11 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
 def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
     local = tmp_path / "hunt"
     fake_search.searched_run(local, fake_search.FakeSearch(1))
-    (local / tree.SEARCH_DIR / tree.JOURNAL).write_text("the study")
+    (RunPaths(local).search.journal).write_text("the study")
     run = store / "hunt"
     storage.send_tree(local, run)
-    storage.write_bytes(run / tree.SEARCH_DIR / "confirmation.pdf", b"of an earlier state of the run")
+    storage.write_bytes(RunPaths(run).search.root / "confirmation.pdf", b"of an earlier state of the run")
     aggregate(run)
-    there = storage.files_below(run / tree.SEARCH_DIR)
+    there = storage.files_below(RunPaths(run).search.root)
     assert {"course.pdf", "course.png", tree.LEVELS, tree.CELLS, tree.JOURNAL} <= there.keys()
     assert "confirmation.pdf" not in there

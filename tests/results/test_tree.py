@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.locations import parse_location
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.tree import RunPaths
 
 
 def test_a_baseline_is_named_after_its_method_and_its_config():
@@ -21,9 +22,9 @@ def test_configs_that_look_alike_in_a_file_name_have_baselines_of_different_name
 
 
 def test_attempts_are_below_the_run_wherever_it_is():
-    assert tree.attempts_dir(Path("/runs/x"), "a1") == Path("/runs/x/.attempts/a1")
+    assert RunPaths(Path("/runs/x")).attempts_of("a1") == Path("/runs/x/.attempts/a1")
     store = parse_location("s3://bucket/runs/x?region=eu-central-1")
-    assert tree.attempts_dir(store, "a1") == store / ".attempts" / "a1"
+    assert RunPaths(store).attempts_of("a1") == store / ".attempts" / "a1"
 
 
 def test_a_leaf_whose_place_is_taken_goes_to_a_folder_of_its_config():

@@ -12,7 +12,8 @@ import pytest
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import StorageError, parse_location
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.results import files, lease, storage, tree
+from fcdd_sweep.results import files, lease, storage
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import TrialEnded
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import session, trial
@@ -57,16 +58,16 @@ def output(request, tmp_path):
 def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
     result, recorder = go(experiment(), work=works.failing_seed_1)
     assert (result.done, result.failed) == (2, 2)
-    index = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
+    index = {row["trial_id"]: row for row in files.read_table(RunPaths(result.run_dir).index).to_pylist()}
     failed = [row for row in index.values() if row["status"] == "failed"]
     assert [row["seed"] for row in failed] == [1, 1]
     for row in failed:
-        error = tree.attempts_dir(result.run_dir, row["trial_id"]) / str(row["attempt"]) / tree.ERROR
+        error = TrialPaths(RunPaths(result.run_dir).attempts_of(row["trial_id"]) / str(row["attempt"])).error
         assert error.read_text().strip().splitlines()[-1] == row["error"] != ""
     assert html.escape(failed[0]["error"]) in result.report.read_text()
     retried, recorder = go(experiment())
     assert recorder.counts == (4, 2, 2) and retried.done == 4
-    rows = files.read_table(result.run_dir / tree.INDEX).to_pylist()
+    rows = files.read_table(RunPaths(result.run_dir).index).to_pylist()
     assert sorted(row["failures"] for row in rows) == [0, 0, 1, 1]
 
 
@@ -88,9 +89,9 @@ def test_a_trial_that_failed_so_often_over_all_starts_is_left_alone_and_the_run_
 
 def test_attempts_that_were_tried_again_count_too_and_outlive_the_index(experiment):
     result, _ = go(experiment("faults.max_failures=2", "faults.retries=5"), work=works.losing_seed_1)
-    rows = files.read_table(result.run_dir / tree.INDEX).to_pylist()
+    rows = files.read_table(RunPaths(result.run_dir).index).to_pylist()
     assert sorted((row["status"], row["failures"]) for row in rows) == [("done", 0)] * 2 + [("failed", 2)] * 2
-    (result.run_dir / tree.INDEX).unlink()
+    RunPaths(result.run_dir).index.unlink()
     assert go(experiment("faults.max_failures=2"))[1].counts == (4, 2, 0)
 
 
@@ -101,7 +102,7 @@ def test_a_trial_that_was_only_lost_is_not_a_failed_one(experiment):
     FailureLog(loaded.run_dir).add(spec, lost, "retrying")  # and then the driver died
     result, recorder = go(loaded)
     assert recorder.counts == (2, 0, 2) and result.done == 2
-    rows = {row["trial_id"]: row for row in files.read_table(result.run_dir / tree.INDEX).to_pylist()}
+    rows = {row["trial_id"]: row for row in files.read_table(RunPaths(result.run_dir).index).to_pylist()}
     assert rows[spec.trial_id]["failures"] == 1
 
 
@@ -124,9 +125,9 @@ def test_a_full_disk_fails_the_trial_and_not_the_sweep(experiment, monkeypatch):
     monkeypatch.setattr(files, "write_arrays", full)
     result, _ = go(experiment("seeds=1", "faults.retries=0"))
     assert result.failed == 2 and result.done == 0
-    row = files.read_table(result.run_dir / tree.INDEX).to_pylist()[0]
+    row = files.read_table(RunPaths(result.run_dir).index).to_pylist()[0]
     assert "No space left on device" in row["error"]
-    kept = files.read_table(result.run_dir / tree.FAILURES).to_pylist()
+    kept = files.read_table(RunPaths(result.run_dir).failures).to_pylist()
     assert [(each["kind"], each["attempt"]) for each in kept] == [("storage", 1)] * 2
     assert all("Traceback" in each["traceback"] and each["host"] for each in kept)
     monkeypatch.undo()
@@ -169,8 +170,8 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
     assert [(each.status, each.attempt) for each in (*ended, successor)] == [("done", 1), ("done", 2)]
     session.Publisher(ledger, Recorder(), FailureLog(run)).handle(TrialEnded(spec, ended[0]))
     assert ledger.rows[spec.trial_id]["attempt"] == 2
-    assert storage.children(run / tree.ATTEMPTS) == [spec.trial_id]  # what came back lies there, and goes with this:
-    assert go(loaded)[1].counts == (2, 1, 1) and storage.children(run / tree.ATTEMPTS) == []
+    assert storage.children(RunPaths(run).attempts) == [spec.trial_id]  # what came back lies there, and goes with this:
+    assert go(loaded)[1].counts == (2, 1, 1) and storage.children(RunPaths(run).attempts) == []
     assert leaf == {name: storage.read_bytes(run / spec.leaf / name) for name in storage.children(run / spec.leaf)}
 
 
@@ -188,10 +189,10 @@ def test_an_attempt_that_fills_the_disk_is_one_to_be_tried_again(experiment, tmp
     monkeypatch.setattr(module, writer, on_a_full_disk)
     with small_disk(tmp_path / "disk", 2_000):
         result = run_trial(spec, loaded.run_dir, works.SILENT)
-        attempt = tree.attempts_dir(loaded.run_dir, spec.trial_id) / "1"
+        attempt = RunPaths(loaded.run_dir).attempts_of(spec.trial_id) / "1"
         assert (result.status, result.kind) == ("failed", "storage"), result.traceback
         assert "No space left on device" in result.error
-        assert not (attempt / "leaf" / tree.METRICS).exists()
+        assert not TrialPaths(attempt / "leaf").metrics.exists()
 
 
 def test_a_disk_that_is_full_when_the_driver_publishes_costs_no_finished_trial(experiment, tmp_path):

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from tests.runners.test_ray_cluster import command
 
 pytestmark = pytest.mark.ray
@@ -44,7 +45,7 @@ def test_the_command_runs_on_the_head_stops_there_and_goes_on_there(address, tmp
     assert "0 of 2 trials done" in output
     ended = subprocess.run(command(tmp_path, address, "--set", "seeds=1"), capture_output=True, text=True, timeout=240)
     assert ended.returncode == 0 and "2 of 2 trials done" in ended.stdout, ended.stdout + ended.stderr
-    assert {row["status"] for row in files.read_table(run / tree.INDEX).to_pylist()} == {"done"}
+    assert {row["status"] for row in files.read_table(RunPaths(run).index).to_pylist()} == {"done"}
 
 
 def test_nobody_there_is_told(tmp_path):

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from tests.specs import small_experiment
 
 pytestmark = pytest.mark.ray
@@ -41,7 +42,7 @@ def test_a_sweep_on_a_cluster_loses_a_machine_and_ends_whole(cluster, tmp_path):
     with subprocess.Popen(
         command(tmp_path, made.address), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as started:
-        attempts = tmp_path / "results" / "small" / tree.ATTEMPTS
+        attempts = RunPaths(tmp_path / "results" / "small").attempts
         until = time.monotonic() + 120
         while not list(attempts.glob("*/*/leaf")) and time.monotonic() < until and started.poll() is None:
             time.sleep(0.05)
@@ -49,7 +50,7 @@ def test_a_sweep_on_a_cluster_loses_a_machine_and_ends_whole(cluster, tmp_path):
         output, _ = started.communicate(timeout=240)
     assert started.returncode == 0, output
     assert "checking the machines of the cluster" in output and "4 of 4 trials done" in output
-    index = files.read_table(tmp_path / "results" / "small" / tree.INDEX).to_pylist()
+    index = files.read_table(RunPaths(tmp_path / "results" / "small").index).to_pylist()
     assert len(index) == 4 and {row["status"] for row in index} == {"done"}
 
 

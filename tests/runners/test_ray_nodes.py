@@ -4,7 +4,8 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import Message, TrialStarted
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import other_machines
@@ -54,7 +55,7 @@ def test_a_machine_with_other_code_that_joins_later_gets_no_trials(cluster, tmp_
         experiment, address=cluster.address, progress=progress, work=other_machines.trial_when_it_has_joined
     )
     assert (result.planned, result.done, result.failed) == (4, 4, 0)
-    rows = files.read_table(experiment.run_dir / tree.FAILURES).to_pylist()
+    rows = files.read_table(RunPaths(experiment.run_dir).failures).to_pylist()
     assert rows and {row["kind"] for row in rows} == {"node_unfit"}
     assert len({row["trial_id"] for row in rows}) == len(rows)  # the same machine never twice
     assert all("found source another" in row["error"] and "Install the same" in row["error"] for row in rows)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from fcdd_sweep.runners import trial_data
 from fcdd_sweep.search.search import run_search
 from fcdd_sweep.sweep import session
@@ -57,12 +58,12 @@ def poison(monkeypatch):
 
 
 def found(experiment):
-    folder = experiment.run_dir / tree.SEARCH_DIR
-    configs = files.read_table(folder / tree.SEARCH_CONFIGS).to_pylist()
+    folder = RunPaths(experiment.run_dir).search.root
+    configs = files.read_table(SearchPaths(folder).configs).to_pylist()
     times = ("started", "finished")
     judged = [{key: value for key, value in row.items() if key not in times} for row in configs]
-    best = json.loads((folder / tree.SEARCH_SUMMARY).read_text())["best"]
-    confirmed = files.read_table(folder / tree.CONFIRMATION).to_pylist()
+    best = json.loads(SearchPaths(folder).summary.read_text())["best"]
+    confirmed = files.read_table(SearchPaths(folder).confirmation).to_pylist()
     return judged, best, [row["image_auroc"] for row in confirmed]
 
 
@@ -97,5 +98,5 @@ def test_a_search_on_ray_judges_and_confirms_every_config_once(experiment):
     judged, best, confirmed = found(loaded)
     assert [row["state"] for row in judged] == ["done"] * 6 and len(confirmed) == 8
     assert judged[best]["value"] == max(row["value"] for row in judged)
-    index = files.read_table(loaded.run_dir / tree.INDEX).to_pylist()
+    index = files.read_table(RunPaths(loaded.run_dir).index).to_pylist()
     assert {row["attempt"] for row in index} == {1} and len(index) == 32

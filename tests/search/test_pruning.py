@@ -9,7 +9,8 @@ import pytest
 
 from fcdd_sweep.config.search_schema import Prune
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.pruning import LearningCurves
 from tests import works
 from tests.searches import go, load, study, suggested, summary, table
@@ -38,7 +39,7 @@ def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
         assert ended == ["done", "stopped"] and row["epochs_trained"] == 4 + 2
     saved = summary(loaded)["pruning"]
     assert saved["configs"] == len(pruned) and saved["epochs_saved"] == 10 * len(pruned)
-    rungs = files.read_table(result.run_dir / tree.SEARCH_DIR / tree.RUNGS).to_pylist()
+    rungs = files.read_table(RunPaths(result.run_dir).search.rungs).to_pylist()
     assert [(row["number"], row["epoch"]) for row in rungs] == [(row["number"], 2) for row in rows]
     means = {row["number"]: row["value"] for row in rungs}
     assert max(means[row["number"]] for row in pruned) < max(means.values())

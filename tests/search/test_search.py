@@ -16,6 +16,7 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import works
@@ -52,7 +53,7 @@ def test_a_configs_value_is_the_mean_over_classes_and_seeds_with_its_noise(exper
 def test_the_tables_have_the_declared_columns(experiment):
     loaded = experiment()
     go(loaded)
-    folder = loaded.run_dir / tree.SEARCH_DIR
+    folder = RunPaths(loaded.run_dir).search.root
     kinds = {"training.learning_rate": schemas.REAL, "anomalies.limit": schemas.TEXT}
     for name, schema in {
         tree.SEARCH_CONFIGS: schemas.search_configs_schema(kinds),
@@ -104,7 +105,7 @@ def test_a_killed_driver_is_followed_by_one_that_tells_each_config_once(experime
     """Killed several times, each time a little further and at a random moment."""
     cut, whole = (experiment("search.budget.configs=8", output=name) for name in ("cut", "whole"))
     draw = random.Random(3)
-    journal = cut.run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(cut.run_dir).search.journal
     for kill in range(4):
         driver = multiprocessing.get_context("fork").Process(target=go, args=(cut, works.scored_slowly))
         driver.start()
@@ -161,8 +162,8 @@ def test_the_best_and_the_default_are_confirmed_on_fresh_seeds_with_tests(experi
         pairs = [(row["normal_class"], row["seed"]) for row in rows if row["role"] == role]
         assert sorted(pairs) == [("3", 2), ("3", 3), ("8", 2), ("8", 3)]
     assert all(row["image_auroc"] is not None for row in rows)
-    judging = [row for row in files.read_table(loaded.run_dir / tree.INDEX).to_pylist() if row["seed"] < 2]
-    leaves = [files.read_table(loaded.run_dir / row["leaf"] / tree.METRICS).to_pylist()[0] for row in judging]
+    judging = [row for row in files.read_table(RunPaths(loaded.run_dir).index).to_pylist() if row["seed"] < 2]
+    leaves = [files.read_table(TrialPaths(loaded.run_dir / row["leaf"]).metrics).to_pylist()[0] for row in judging]
     assert {leaf["image_auroc"] for leaf in leaves} == {None}
 
 
@@ -233,8 +234,8 @@ def test_trials_are_shared_with_a_grid_of_the_same_split(experiment):
 
 def evaluation_of(loaded):
     """As the judging trials have it."""
-    leaf = next(row["leaf"] for row in files.read_table(loaded.run_dir / tree.PLAN).to_pylist())
-    return json.loads((loaded.run_dir / leaf / tree.CONFIG).read_text())["settings"]["evaluation"]
+    leaf = next(row["leaf"] for row in files.read_table(RunPaths(loaded.run_dir).plan).to_pylist())
+    return json.loads(TrialPaths(loaded.run_dir / leaf).config.read_text())["settings"]["evaluation"]
 
 
 def test_a_study_of_another_space_is_refused(experiment):
@@ -296,7 +297,7 @@ def test_a_study_in_a_database(experiment, tmp_path):
 def test_a_journal_whose_last_line_is_torn_goes_on(experiment):
     loaded = experiment()
     go(loaded)
-    with (loaded.run_dir / tree.SEARCH_DIR / tree.JOURNAL).open("ab") as journal:
+    with (RunPaths(loaded.run_dir).search.journal).open("ab") as journal:
         journal.write(b'{"op_code": 5, "wor')
     go(experiment("search.budget.configs=7"))
     assert len(study(loaded).get_trials()) == 7

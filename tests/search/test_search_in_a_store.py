@@ -5,7 +5,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from fcdd_sweep.results import files, lease, storage, tree
+from fcdd_sweep.results import files, lease, storage
+from fcdd_sweep.results.tree import RunPaths
 from tests.s3 import served
 from tests.searches import go, load, suggested, table
 
@@ -25,7 +26,7 @@ def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_
     go(whole)
     loaded = load(tmp_path, f"output={store}")
     result, _ = go(loaded, stop_after=9)
-    journal = loaded.run_dir / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(loaded.run_dir).search.journal
     assert result.interrupted and storage.is_file(journal)
     result, heard = go(load(tmp_path, f"output={store}"))
     assert (result.planned, result.done) == (32, 32) and len(heard.started_ids) < 32
@@ -35,5 +36,5 @@ def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_
     copied = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
     told = optuna.load_study(study_name="small", storage=copied).get_trials(deepcopy=False)
     assert [trial.state.name for trial in told] == ["COMPLETE"] * 6
-    index = files.read_table(loaded.run_dir / tree.INDEX).to_pylist()
+    index = files.read_table(RunPaths(loaded.run_dir).index).to_pylist()
     assert len(index) == 32 and {row["status"] for row in index} == {"done"}

@@ -7,8 +7,8 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.search_space import space_of
-from fcdd_sweep.results import tree
 from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.study import Study, opened_storage
 from tests import old_runs, searches
 
@@ -119,7 +119,7 @@ def test_a_study_of_another_search_is_refused_and_stays_as_it_is(study):
 
 
 def test_a_study_of_version_1_is_refused_and_stays_as_it_is(study, tmp_path):
-    journal = tmp_path / "run" / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(tmp_path / "run").search.journal
     old_runs.write_old_study(journal)
     before = journal.read_bytes()
     with (
@@ -140,7 +140,7 @@ def test_a_study_whose_driver_died_before_it_was_described_is_used(study):
 def test_a_torn_last_line_of_a_journal_is_removed(study, tmp_path):
     with opened_storage(None, tmp_path) as (storage, _):
         finish(study(storage=storage), [0.5])
-    journal = tmp_path / tree.SEARCH_DIR / tree.JOURNAL
+    journal = RunPaths(tmp_path).search.journal
     whole = journal.read_bytes()
     journal.write_bytes(whole + b'{"op_code": 5, "wor')
     with opened_storage(None, tmp_path) as (storage, _):

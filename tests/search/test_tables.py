@@ -9,6 +9,7 @@ import pytest
 
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search import tables
 from fcdd_sweep.search.plan import plan_search
 from fcdd_sweep.search.pruning import CURVE_KEY
@@ -34,7 +35,7 @@ def entry(number, state=ConfigState.DONE, scores=(0.9,), limit=8, **facts):
 
 
 def rows_of(run_dir, name):
-    return files.read_table(run_dir / tree.SEARCH_DIR / name).to_pylist()
+    return files.read_table(RunPaths(run_dir).search.root / name).to_pylist()
 
 
 def test_a_config_has_its_state_value_parameters_and_counts(planned, tmp_path):
@@ -82,7 +83,7 @@ def test_rungs_are_means_over_classes_and_seeds_by_epoch(tmp_path):
 
 def test_a_search_without_pruning_has_no_rungs(tmp_path):
     tables.write_rungs(tmp_path, [entry(0)])
-    assert not (tmp_path / tree.SEARCH_DIR / tree.RUNGS).exists()
+    assert not (RunPaths(tmp_path).search.rungs).exists()
 
 
 def test_a_key_whose_importance_is_unknown_is_null(tmp_path):

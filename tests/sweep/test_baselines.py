@@ -7,7 +7,8 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.predict import predict
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import baselines
 from fcdd_sweep.sweep.baselines import baselines_of, run_baselines
 from fcdd_sweep.sweep.session import write_plan
@@ -50,7 +51,7 @@ def planned(experiment):
 
 
 def test_baselines_run_on_the_run_s_classes_and_seeds(finished):
-    rows = files.read_table(finished / "baselines" / tree.TRIALS).to_pylist()
+    rows = files.read_table(RunPaths(finished / "baselines").trials).to_pylist()
     assert {(row["param.method"], row["normal_class"], row["seed"]) for row in rows} == {
         (method, name, seed) for method in ("hsc", "ae") for name in "38" for seed in (0, 4)
     }
@@ -72,7 +73,7 @@ def test_the_same_command_again_runs_nothing(finished):
 @pytest.mark.parametrize("method", ["hsc", "ae"])
 def test_snapshots_of_baselines_predict(finished, method, tmp_path):
     write_images(tmp_path / "new", 3)
-    snapshot = finished / "baselines" / method / "normal_3" / "it_0" / tree.SNAPSHOT
+    snapshot = TrialPaths(finished / "baselines" / method / "normal_3" / "it_0").snapshot
     result = predict(snapshot, [tmp_path / "new"], tmp_path / "out", batch_size=2)
     scores = files.read_table(result.scores)["score"].to_pylist()
     assert len(set(scores)) == 3 and all(score > 0 for score in scores)

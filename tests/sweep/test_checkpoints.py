@@ -19,6 +19,7 @@ import torch
 from fcdd_sweep.config.fields import Every
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners import trial_data
 from fcdd_sweep.sweep import checkpoints, trial
 from fcdd_sweep.sweep.checkpoints import Checkpoints
@@ -55,7 +56,7 @@ def attempt(run_dir, stop_at=0, every="1 epoch"):
 
 
 def attempts(run_dir):
-    return tree.attempts_dir(run_dir, SPEC.trial_id)
+    return RunPaths(run_dir).attempts_of(SPEC.trial_id)
 
 
 def kept(run_dir, number="*"):
@@ -65,14 +66,14 @@ def kept(run_dir, number="*"):
 
 
 def log_of(run_dir, number):
-    return (attempts(run_dir) / str(number) / "leaf" / tree.LOG).read_text()
+    return TrialPaths(attempts(run_dir) / str(number) / "leaf").log.read_text()
 
 
 def numbers(run_dir, number):
     leaf = attempts(run_dir) / str(number) / "leaf"
-    history = files.read_table(leaf / tree.HISTORY).drop_columns(["images_per_second"])
-    maps = {name: array.tobytes() for name, array in files.read_arrays(leaf / tree.MAPS).items()}
-    network = torch.load(leaf / tree.SNAPSHOT, weights_only=True)["network"]
+    history = files.read_table(TrialPaths(leaf).history).drop_columns(["images_per_second"])
+    maps = {name: array.tobytes() for name, array in files.read_arrays(TrialPaths(leaf).maps).items()}
+    network = torch.load(TrialPaths(leaf).snapshot, weights_only=True)["network"]
     weights = {name: value.numpy().tobytes() for name, value in network.items()}
     tables = [repr(files.read_table(leaf / name).to_pylist()) for name in (tree.SCORES, tree.CURVES, tree.DEFECTS)]
     return repr(history.to_pylist()), tables, maps, weights
@@ -261,7 +262,7 @@ def test_times_of_training_add_up(stopped):
     for path in kept(stopped):
         changed(path, lambda plain: plain["state"].update(train_time_s=5000.0))
     assert attempt(stopped).status == "done"
-    (row,) = files.read_table(attempts(stopped) / "2" / "leaf" / tree.METRICS).to_pylist()
+    (row,) = files.read_table(TrialPaths(attempts(stopped) / "2" / "leaf").metrics).to_pylist()
     assert 5000 < row["train_time_s"] < 5100 and row["wall_time_s"] < 100
 
 
@@ -324,5 +325,7 @@ def test_nothing_is_left_of_them_beside_a_published_trial(tmp_path, monkeypatch)
     experiment = load_experiment(tmp_path / "x.yaml", [f"output={tmp_path}", "training.epochs=2"])
     work = functools.partial(run_trial, checkpoint_every="1 epoch")
     assert run_sweep(experiment, local=True, work=work).done == 1
-    assert list((tmp_path / "x" / tree.ATTEMPTS).iterdir()) == []
-    assert "wrote a checkpoint after epoch 1: epoch-2-step-0-" in (tmp_path / "x/normal_3/it_0" / tree.LOG).read_text()
+    assert list(RunPaths(tmp_path / "x").attempts.iterdir()) == []
+    assert (
+        "wrote a checkpoint after epoch 1: epoch-2-step-0-" in TrialPaths(tmp_path / "x/normal_3/it_0").log.read_text()
+    )

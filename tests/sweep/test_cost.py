@@ -7,7 +7,8 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.planning.plan import plan_file
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.sweep import cost
 from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probed_lines
 from fcdd_sweep.sweep.trial import key_of
@@ -77,7 +78,7 @@ def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
         | {"status": "done", "wall_time_s": 30.0 if spec.config_name == found.specs[0].config_name else 50.0}
         for spec in (found.specs[0], found.specs[1], found.specs[-1])
     ]  # fmt: skip
-    files.write_rows(experiment.run_dir / tree.INDEX, rows, schemas.INDEX)
+    files.write_rows(RunPaths(experiment.run_dir).index, rows, schemas.INDEX)
     head, line = measured_lines(found, experiment)
     assert head == "estimate from 3 finished trials of this run (median 30.0 s per trial):"
     # left: 2 of the first config at 30 s, 3 of the last at 50 s, 8 of the others at the median of all, 30 s

@@ -10,6 +10,7 @@ from fcdd_sweep.report.figures import run_figures
 from fcdd_sweep.report.page import run_page as pages
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import files, tree
+from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import ledger as ledgers
 from fcdd_sweep.sweep.ledger import Ledger
@@ -38,7 +39,7 @@ def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir
     assert [path for path in (run_dir / "c").rglob("*.pdf") if "it_" not in path.as_posix()] == []
     assert not (run_dir / "c" / "normal_brick" / "heatmaps.png").exists()
     assert '"c","class","brick",' in (run_dir / "summary.csv").read_text()
-    assert files.read_table(run_dir / tree.TRIALS)["status"].to_pylist() == ["done"] * 6
+    assert files.read_table(RunPaths(run_dir).trials)["status"].to_pylist() == ["done"] * 6
 
 
 def test_one_config_is_drawn_however_many_classes_it_has(run_dir, monkeypatch):

@@ -19,6 +19,7 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
@@ -81,7 +82,7 @@ def test_a_run_has_the_tree_of_the_design(experiment):
     assert {path.name for path in (run / "normal_8").iterdir()} == {"it_0", "it_1", "roc.pdf", "heatmaps.png"}
     for name in (tree.EXPERIMENT, tree.PLAN, tree.INDEX, tree.ENVIRONMENT, tree.TRIALS, tree.REPORT, "summary.csv"):
         assert (run / name).is_file(), name
-    assert not list((run / tree.ATTEMPTS).iterdir())
+    assert not list(RunPaths(run).attempts.iterdir())
 
 
 def test_files_have_the_declared_columns(experiment):
@@ -95,7 +96,7 @@ def test_files_have_the_declared_columns(experiment):
         tree.METRICS: schemas.METRICS,
     }.items():
         assert files.read_table(leaf / name).schema.equals(schema, check_metadata=True), name
-    (row,) = files.read_table(leaf / tree.METRICS).to_pylist()
+    (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
     assert row["pixel_auroc"] is None and 0 <= row["image_auroc"] <= 1
 
 
@@ -112,27 +113,27 @@ def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
     go(experiment("seeds=1"))
     result, _ = go(experiment("seeds=1", "grid={training.learning_rate: [0.01, 0.02]}", "training.learning_rate=0.01"))
     assert result.done == 4
-    index = files.read_table(result.run_dir / tree.INDEX).to_pylist()
+    index = files.read_table(RunPaths(result.run_dir).index).to_pylist()
     leaves = {row["leaf"] for row in index}
-    assert all((result.run_dir / leaf / tree.METRICS).is_file() for leaf in leaves)
+    assert all(TrialPaths(result.run_dir / leaf).metrics.is_file() for leaf in leaves)
     assert "normal_3/it_0" in leaves and "learning_rate-0.02/normal_3/it_0" in leaves
 
 
 def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
     first = go(experiment("seeds=1"))[0]
-    kept = (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes()
+    kept = TrialPaths(first.run_dir / "normal_3" / "it_0").metrics.read_bytes()
     second, recorder = go(experiment("seeds=1", "training.learning_rate=0.5"))
     assert recorder.counts == (2, 0, 2) and second.done == 2
-    assert (first.run_dir / "normal_3" / "it_0" / tree.METRICS).read_bytes() == kept
+    assert TrialPaths(first.run_dir / "normal_3" / "it_0").metrics.read_bytes() == kept
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
     assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
 
 
 def test_a_lost_index_is_made_again_from_the_leaves(experiment):
     result, _ = go(experiment())
-    (result.run_dir / tree.INDEX).unlink()
+    RunPaths(result.run_dir).index.unlink()
     assert go(experiment())[1].counts == (4, 4, 0)
-    (result.run_dir / tree.INDEX).write_bytes(b"PAR1 not really")
+    RunPaths(result.run_dir).index.write_bytes(b"PAR1 not really")
     _, recorder = go(experiment())
     assert recorder.counts == (4, 4, 0)
     assert any("rebuilt from the leaves" in message for message in recorder.messages)
@@ -140,7 +141,7 @@ def test_a_lost_index_is_made_again_from_the_leaves(experiment):
 
 def test_a_deleted_leaf_is_run_again(experiment):
     result, _ = go(experiment("seeds=1"))
-    (result.run_dir / "normal_3" / "it_0" / tree.METRICS).unlink()
+    TrialPaths(result.run_dir / "normal_3" / "it_0").metrics.unlink()
     again, recorder = go(experiment("seeds=1"))
     assert recorder.counts == (2, 1, 1) and again.done == 2
     assert any("normal_3/it_0 is missing or incomplete" in message for message in recorder.messages)
@@ -148,7 +149,7 @@ def test_a_deleted_leaf_is_run_again(experiment):
 
 def test_changed_data_stops_unless_message_to_keep_or_redo(experiment, monkeypatch):
     go(experiment("seeds=1"))
-    index = experiment().run_dir / tree.INDEX
+    index = RunPaths(experiment().run_dir).index
     rows = files.read_table(index).to_pylist()
     for row in rows:
         row["data_fingerprint"] = "0" * 12 if row["normal_class"] == "3" else row["data_fingerprint"]
@@ -221,8 +222,8 @@ def numbers(run_dir):
     """All scores and histories of a run, without times."""
     found = {}
     for leaf in sorted(run_dir.glob("**/it_*")):
-        scores = files.read_table(leaf / tree.SCORES)
-        history = files.read_table(leaf / tree.HISTORY).drop_columns(["images_per_second"])
+        scores = files.read_table(TrialPaths(leaf).scores)
+        history = files.read_table(TrialPaths(leaf).history).drop_columns(["images_per_second"])
         found[leaf.relative_to(run_dir)] = (scores, history)
     return found
 
@@ -306,9 +307,9 @@ def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
 
 def test_a_run_keeps_the_program_that_made_it(experiment):
     result, _ = go(experiment("seeds=1"))
-    rows = files.read_table(result.run_dir / tree.TRIALS).to_pylist()
+    rows = files.read_table(RunPaths(result.run_dir).trials).to_pylist()
     (digest,) = {json.loads(row["versions"])["source"] for row in rows}
-    with zipfile.ZipFile(result.run_dir / tree.SOURCE / f"{digest}.zip") as archive:
+    with zipfile.ZipFile(RunPaths(result.run_dir).source / f"{digest}.zip") as archive:
         text = archive.read("fcdd_sweep/sweep/sweep.py").decode()
     assert text == Path(sweeping.__file__).read_text()
 
@@ -320,15 +321,15 @@ def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
     monkeypatch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
     result, _ = go(experiment("seeds=1", "keep.pictures=leaf"))
     assert result.done == 2
-    assert "no ink" in (result.run_dir / "normal_3" / "it_0" / tree.LOG).read_text()
+    assert "no ink" in TrialPaths(result.run_dir / "normal_3" / "it_0").log.read_text()
 
 
 def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
     go(experiment("seeds=1"))
     run = experiment().run_dir
-    rows = files.read_table(run / tree.INDEX).to_pylist()
-    files.write_rows(run / tree.INDEX, [row | {"data_fingerprint": "0"} for row in rows], schemas.INDEX)
-    plan = (run / tree.PLAN).read_bytes()
+    rows = files.read_table(RunPaths(run).index).to_pylist()
+    files.write_rows(RunPaths(run).index, [row | {"data_fingerprint": "0"} for row in rows], schemas.INDEX)
+    plan = RunPaths(run).plan.read_bytes()
     with pytest.raises(InputError):
         go(experiment("seeds=4"))
-    assert (run / tree.PLAN).read_bytes() == plan
+    assert RunPaths(run).plan.read_bytes() == plan

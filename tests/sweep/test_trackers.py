@@ -13,9 +13,10 @@ from fcdd_sweep.config.schema import MlflowTracker, WandbTracker
 from fcdd_sweep.planning import checks
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.attempts import LEAF as LEAF_FOLDER
 from fcdd_sweep.results.attempts import claim_attempt
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import sweep as sweeping
@@ -47,7 +48,7 @@ class NotingTracker:
 @pytest.fixture
 def run_dir(tmp_path):
     row = dict.fromkeys(schemas.METRICS.names) | {"trial_id": spec().trial_id, "image_auroc": 0.875, "final_loss": 0.5}
-    files.write_rows(tmp_path / LEAF / tree.METRICS, [row], schemas.METRICS)
+    files.write_rows(TrialPaths(tmp_path / LEAF).metrics, [row], schemas.METRICS)
     return tmp_path
 
 
@@ -211,23 +212,23 @@ def test_tensorboard_itself_reads_what_is_written(run_dir):
 
 def test_a_sweep_in_this_process_tells_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX")
-    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir: run_dir / tree.REPORT)
+    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir: RunPaths(run_dir).report)
 
     def work(which, run_dir, observer):
         number, attempt = claim_attempt(run_dir, which.trial_id)
         observer.epoch_done(EpochRecord(1, 0.5, 0.5, 0.5, 0.1, 1.0), 1)
-        shown = json.loads((run_dir / tree.PROGRESS).read_text())
+        shown = json.loads(RunPaths(run_dir).progress.read_text())
         assert shown["state"] == "running"
         row = dict.fromkeys(schemas.METRICS.names) | key_of(which) | {"image_auroc": 0.75, "wall_time_s": 3.0}
-        files.write_rows(attempt / LEAF_FOLDER / tree.METRICS, [row], schemas.METRICS)
+        files.write_rows(TrialPaths(attempt / LEAF_FOLDER).metrics, [row], schemas.METRICS)
         return TrialResult(which.trial_id, "done", number, image_auroc=0.75, wall_time_s=3.0, host="here")
 
     text = "dataset: {name: digits, classes: ['3']}\nseeds: 2\ntrackers: {tensorboard: true}\n"
     result = run_sweep(load(HEAD + text, f"output={tmp_path}"), local=True, work=work)
     assert result.done == 2
-    told = json.loads((result.run_dir / tree.PROGRESS).read_text())
+    told = json.loads(RunPaths(result.run_dir).progress.read_text())
     assert (told["state"], told["done"], told["machines"], told["running"]) == ("ended", 2, ["here"], 0)
-    written = list((result.run_dir / tree.TRACKERS / "tensorboard").rglob("events.*"))
+    written = list((RunPaths(result.run_dir).trackers / "tensorboard").rglob("events.*"))
     assert sorted(path.parent.name for path in written) == ["it_0", "it_1"]
     assert "0.00 CPU-hours used by 2 finished trials" in status_text(result.run_dir)
 

@@ -17,6 +17,7 @@ from fcdd_sweep.report.figures.image_grid import ColorScale, Strip, StripRow, as
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
+from fcdd_sweep.results.tree import TrialPaths
 
 Scale = Literal["local", "global"]
 ImageIndices = npt.NDArray[np.int64]
@@ -119,7 +120,7 @@ def read_training_maps(leaf: Path, *, blurred: bool = False) -> TrialMaps:
 def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> TrialMaps:
     quantiles = "blurred_quantiles" if blurred else "reference_quantiles"
     wanted = [*_GEOMETRY, *(prefix + name for name in (*names, quantiles))]
-    arrays: dict[str, Any] = read_arrays(leaf / tree.MAPS, wanted)
+    arrays: dict[str, Any] = read_arrays(TrialPaths(leaf).maps, wanted)
     absent = set(wanted) - arrays.keys() - {f"{prefix}gt_maps"}
     if absent:
         raise ValueError(f"{tree.MAPS} lacks {', '.join(sorted(absent))}")
@@ -149,7 +150,7 @@ class TestScores:
 
 def read_test_scores(leaf: Path) -> TestScores:
     """Return the test images in a leaf's `scores.parquet`; held-out images are left out."""
-    table = read_table(leaf / tree.SCORES)
+    table = read_table(TrialPaths(leaf).scores)
     is_test = np.array(table["split"].to_pylist()) == "test"
     path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
     return TestScores(path, *(table[name].to_numpy()[is_test] for name in ("label", "score")))

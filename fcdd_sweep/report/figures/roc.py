@@ -20,8 +20,8 @@ from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, SMALL_PT, dres
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
 from fcdd_sweep.report.text import metric_text, spread_text
-from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.tree import TrialPaths
 
 Kind = Literal["image", "pixel"]
 _LEGEND_INSIDE = 6
@@ -207,7 +207,7 @@ class History:
 
 def read_history(leaf: Path) -> History:
     """Return a leaf's `history.parquet`."""
-    table = read_table(leaf / tree.HISTORY)
+    table = read_table(TrialPaths(leaf).history)
     return History(**{name: table[name].to_numpy().astype(float) for name in History.__dataclass_fields__})
 
 

@@ -23,9 +23,9 @@ from fcdd_sweep.report.run_files import Run, Trial, read_run, write_errors
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
-from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import table_from_rows, write_text
 from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.tree import RunPaths
 
 COMPARISON_HTML, COMPARISON_CSV, COMBINED_DIR = "comparison.html", "comparison.csv", "combined"
 _FCDD = "fcdd"
@@ -77,12 +77,12 @@ def combine(run_dir: Path) -> Path:
     Raises:
         InputError: `run_dir` is not a run directory, has no run of baselines, or a file in it cannot be written.
     """
-    with write_errors(run_dir / tree.BASELINES_DIR):
+    with write_errors(RunPaths(run_dir).baselines):
         return _combine(run_dir)
 
 
 def _combine(run_dir: Path) -> Path:
-    folder = run_dir / tree.BASELINES_DIR
+    folder = RunPaths(run_dir).baselines
     runs = ComparedRuns(read_run(run_dir), read_run(folder), _read_counterparts(folder))
     problems: list[str] = []
     sections = [_config_section(runs, config, folder / COMBINED_DIR, problems) for config in runs.fcdd.configs]
@@ -101,7 +101,7 @@ def _combine(run_dir: Path) -> Path:
 
 
 def _read_counterparts(folder: Path) -> dict[str, dict[str, str]]:
-    path = folder / tree.COUNTERPARTS
+    path = RunPaths(folder).counterparts
     try:
         return {config: dict(names) for config, names in json.loads(path.read_text(encoding="utf-8")).items()}
     except (OSError, ValueError, AttributeError) as error:

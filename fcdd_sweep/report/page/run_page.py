@@ -33,6 +33,7 @@ from fcdd_sweep.report.tables import defect_metrics, mean_name, summary_metrics
 from fcdd_sweep.report.text import INTERVAL_RULE, count_text, mean_text, metric_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.tree import RunPaths
 
 _HOW_TO_READ = (
     "Each cell has the mean over seeds ± sample standard deviation; below it the 95% interval of the mean (by "
@@ -112,7 +113,7 @@ def _first(sentences: Sequence[str]) -> list[str]:
 
 
 def _is_of_baselines(run: Run) -> bool:
-    return (run.path / tree.COUNTERPARTS).is_file()
+    return RunPaths(run.path).counterparts.is_file()
 
 
 def _title(run: Run) -> str:
@@ -292,7 +293,7 @@ def _failures(trials: Iterable[Trial]) -> Markup | str:
         (
             f"{trial.label}, seed {trial.seed}",
             element("code", trial.error),
-            element("code", tree.attempts_dir(Path(), trial.plan["trial_id"]).as_posix()),
+            element("code", RunPaths(Path()).attempts_of(trial.plan["trial_id"]).as_posix()),
             trial.failures,
         )
         for trial in failed[:_MOST_LISTED]

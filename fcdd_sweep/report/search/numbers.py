@@ -12,8 +12,9 @@ from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import write_rows
+from fcdd_sweep.results.tree import SearchPaths
 
 LIMIT, LEARNING_RATE = "anomalies.limit", "training.learning_rate"
 TWO_SIDED = 1.96
@@ -25,10 +26,10 @@ CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
 
 def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None:
     """Write the numbers behind the plots into RUN/search."""
-    write_rows(search.path / tree.OPTIMIZATION, optimization_rows(search), schemas.OPTIMIZATION)
-    write_rows(search.path / tree.LEVELS, level_rows(search), schemas.LEVELS)
-    write_rows(search.path / tree.CELLS, cells, schemas.CELLS)
-    write_rows(search.path / tree.DIFFERENCES, difference_rows(search), schemas.DIFFERENCES)
+    write_rows(SearchPaths(search.path).optimization, optimization_rows(search), schemas.OPTIMIZATION)
+    write_rows(SearchPaths(search.path).levels, level_rows(search), schemas.LEVELS)
+    write_rows(SearchPaths(search.path).cells, cells, schemas.CELLS)
+    write_rows(SearchPaths(search.path).differences, difference_rows(search), schemas.DIFFERENCES)
 
 
 def known(value: float) -> float | None:

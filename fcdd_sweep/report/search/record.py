@@ -19,6 +19,7 @@ from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
 from fcdd_sweep.results.files import read_rows
+from fcdd_sweep.results.tree import RunPaths, SearchPaths
 
 ORACLE_MARK = "oracle: selected on the test set"
 """Marks every title and table that shows a metric of the test set."""
@@ -106,22 +107,22 @@ def _reals(values: Any) -> FloatArray:
 
 def read_search(run: Run) -> SearchRecord | None:
     """Read a run's search; None where it has none."""
-    folder = run.path / tree.SEARCH_DIR
-    if not (folder / tree.SEARCH_CONFIGS).is_file():
+    folder = RunPaths(run.path).search.root
+    if not SearchPaths(folder).configs.is_file():
         return None
     problems: list[str] = []
     summary = _summary(run, problems)
-    configs = _table(folder / tree.SEARCH_CONFIGS, schemas.search_configs_schema({}), problems)
+    configs = _table(SearchPaths(folder).configs, schemas.search_configs_schema({}), problems)
     configs = [_with_plain_parameters(row) for row in sorted(configs, key=lambda row: row["number"])]
-    importance = _table(folder / tree.IMPORTANCE, schemas.IMPORTANCE, problems)
+    importance = _table(SearchPaths(folder).importance, schemas.IMPORTANCE, problems)
     return SearchRecord(
         folder,
         summary,
         tuple(configs),
         _axes(configs, summary, run.experiment.search_choices),
         _importance(importance),
-        tuple(_table(folder / tree.CONFIRMATION, schemas.CONFIRMATION, problems)),
-        tuple(_table(folder / tree.RUNGS, schemas.RUNGS, problems)),
+        tuple(_table(SearchPaths(folder).confirmation, schemas.CONFIRMATION, problems)),
+        tuple(_table(SearchPaths(folder).rungs, schemas.RUNGS, problems)),
         tuple(problems),
     )
 

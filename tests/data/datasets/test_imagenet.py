@@ -19,7 +19,8 @@ from fcdd_sweep.data.corpus import Corpus, split_for
 from fcdd_sweep.data.datasets.synsets import IMAGENET30
 from fcdd_sweep.data.loading import load_corpus
 from fcdd_sweep.data.scanning import check_dataset
-from fcdd_sweep.results import files, tree
+from fcdd_sweep.results import files
+from fcdd_sweep.results.tree import RunPaths
 from tests.imagenet_trees import (
     BROKEN,
     DEVKIT,
@@ -275,7 +276,7 @@ training: {{epochs: 1, batch_size: 4}}
 seeds: 1
 """)
     assert cli.main([str(tmp_path / "x.yaml"), "--local", "--output", str(tmp_path / "results")]) == 0
-    (row,) = files.read_table(tmp_path / "results" / "thirty" / tree.TRIALS).to_pylist()
+    (row,) = files.read_table(RunPaths(tmp_path / "results" / "thirty").trials).to_pylist()
     assert (row["n_train_anomalous"], row["n_test_nominal"], row["n_test_anomalous"]) == (3, 2, 58)
-    notes = (tmp_path / "results" / "thirty" / tree.ENVIRONMENT).read_text()
+    notes = RunPaths(tmp_path / "results" / "thirty").environment.read_text()
     assert "30 classes of 'imagenet' match classes of 'imagenet' and are left out" in notes

@@ -10,9 +10,10 @@ import pytest
 from fcdd_sweep.report.figures import roc, style
 from fcdd_sweep.report.figures.roc import draw_loss, read_history
 from fcdd_sweep.report.run_files import read_run
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import write_rows
 from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.tree import TrialPaths
 from tests import fakes
 
 
@@ -74,7 +75,7 @@ def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
         | dict(images_per_second=1.0, validation_image_auroc=None)
         for e in (1, 2)
     ]
-    write_rows(tmp_path / tree.HISTORY, rows, schemas.HISTORY)
+    write_rows(TrialPaths(tmp_path).history, rows, schemas.HISTORY)
     history = read_history(tmp_path)
     assert np.isnan(history.loss_anomalous).all()
     above, below = draw_loss(history).axes

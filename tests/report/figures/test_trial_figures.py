@@ -9,8 +9,8 @@ from PIL import Image
 
 from fcdd_sweep.report.figures import roc
 from fcdd_sweep.report.figures.trial_figures import draw_trial
-from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, write_arrays
+from fcdd_sweep.results.tree import TrialPaths
 from tests import fakes
 
 PICTURES = {
@@ -24,7 +24,7 @@ PICTURES = {
 
 
 def test_a_leaf_is_drawn_from_its_own_files_before_its_metrics_are_there(leaf):
-    (leaf / tree.METRICS).unlink(missing_ok=True)
+    TrialPaths(leaf).metrics.unlink(missing_ok=True)
     draw_trial(leaf, 0.97)
     assert {path.name for path in leaf.iterdir() if path.suffix in (".png", ".pdf")} == PICTURES
     with Image.open(leaf / "heatmaps_paper_global_lbl1.png") as picture:
@@ -56,8 +56,8 @@ def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
 
 def test_gray_images_without_maps_are_drawn(tmp_path):
     fakes.write_leaf(tmp_path, fakes.key("", "brick", 0), with_maps=False)
-    arrays = read_arrays(tmp_path / tree.MAPS)
+    arrays = read_arrays(TrialPaths(tmp_path).maps)
     gray = {name: arrays[name][:, :1] for name in ("images", "train_images")}
-    write_arrays(tmp_path / tree.MAPS, arrays | gray)
+    write_arrays(TrialPaths(tmp_path).maps, arrays | gray)
     draw_trial(tmp_path, 0.97)
     assert {path.name for path in tmp_path.iterdir() if path.suffix in (".png", ".pdf")} == PICTURES

@@ -12,6 +12,7 @@ from fcdd_sweep.report.figures.heatmaps import read_maps
 from fcdd_sweep.report.page import comparison
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests import fakes
 
 SEEDS = (0, 3)
@@ -23,7 +24,7 @@ def run(tmp_path):
     """Two classes, two seeds; the AE of seed 3 of `tile` is missing."""
     path = tmp_path / "run"
     own = fakes.FakeRun(path).plan(["brick", "tile"], SEEDS)
-    others = fakes.FakeRun(path / tree.BASELINES_DIR).plan(["brick", "tile"], SEEDS, BASELINES)
+    others = fakes.FakeRun(RunPaths(path).baselines).plan(["brick", "tile"], SEEDS, BASELINES)
     for name in ("brick", "tile"):
         for seed in SEEDS:
             own.finish("", name, seed, wrong=1)
@@ -32,7 +33,7 @@ def run(tmp_path):
                 others.finish("ae", name, seed, wrong=10)
     own.write()
     others.write()
-    (path / tree.BASELINES_DIR / tree.COUNTERPARTS).write_text(json.dumps({"": {"hsc": "hsc", "ae": "ae"}}))
+    RunPaths(RunPaths(path).baselines).counterparts.write_text(json.dumps({"": {"hsc": "hsc", "ae": "ae"}}))
     return path
 
 
@@ -72,7 +73,7 @@ def test_a_method_that_is_not_there_has_an_empty_row_that_says_why(run):
 
 
 def test_failed_unplanned_and_unreadable_trials_are_told_apart(run):
-    (run / "baselines" / "hsc" / "normal_brick" / "it_0" / tree.MAPS).unlink()
+    TrialPaths(run / "baselines" / "hsc" / "normal_brick" / "it_0").maps.unlink()
     runs = comparison.ComparedRuns(read_run(run), read_run(run / "baselines"), {"": {"hsc": "hsc", "ae": "ae"}})
     found = comparison.maps_by_method(runs, "", "brick", 0, problems := [])
     assert found["hsc"] == "unreadable" and problems == [
@@ -94,9 +95,9 @@ variants:
 
 
 def test_both_pages_name_networks_sizes_and_learning_rates_of_the_methods(run):
-    (run / "baselines" / tree.EXPERIMENT).write_text(VARIANTS)
+    RunPaths(run / "baselines").experiment.write_text(VARIANTS)
     aggregate(run / "baselines")
-    page = (run / "baselines" / tree.REPORT).read_text()
+    page = RunPaths(run / "baselines").report.read_text()
     assert "<code>CNN28 (hsc); AE28 (ae)</code>" in page and "FCDD_CNN28</code>" not in page
     assert "<code>sgd, 0.001 (hsc); sgd, 0.01 (ae)</code>" in page
     assert "<h1>run: baselines</h1>" in page and 'href="../report.html"' in page
@@ -130,7 +131,7 @@ def test_aggregate_makes_the_comparison_again(run):
 
 
 def test_damaged_baselines_do_not_keep_the_report_back(run):
-    (run / "baselines" / tree.COUNTERPARTS).write_text("{")
+    RunPaths(run / "baselines").counterparts.write_text("{")
     text = aggregate(run).read_text()
     assert "not compared with its baselines" in text and "counterparts.json" in text
 

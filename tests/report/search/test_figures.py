@@ -20,6 +20,7 @@ from fcdd_sweep.report.search.record import read_search, reported
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, pair_of
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun
 from tests.report.test_aggregate import Structure
@@ -42,7 +43,7 @@ def aggregated(tmp_path_factory):
 
 def test_every_picture_and_table_is_there(aggregated):
     path, _, _ = aggregated
-    folder = path / tree.SEARCH_DIR
+    folder = RunPaths(path).search.root
     for name in ALL:
         assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         with Image.open(folder / f"{name}.png") as picture:
@@ -75,7 +76,7 @@ def test_figures_of_the_test_set_come_from_the_confirmation_alone(aggregated):
     assert len(run.trials) > len(shown.trials)
     text = (path / "summary.md").read_text()
     assert "6 planned, 6 done" in text and "fresh seeds; trials that evaluated configs are excluded" in text
-    assert files.read_table(path / tree.TRIALS).num_rows == len(run.trials)
+    assert files.read_table(RunPaths(path).trials).num_rows == len(run.trials)
     assert page.count('id="config-') == 2  # of the best and of the default
 
 
@@ -91,7 +92,7 @@ def test_what_no_longer_applies_is_removed(tmp_path):
 
 def test_a_run_without_a_search_has_no_trace_of_one(tmp_path):
     path = FakeRun(tmp_path / "plain").plan(["brick"], [0]).finish("", "brick", 0).write()
-    assert 'id="search"' not in aggregate(path).read_text() and not (path / tree.SEARCH_DIR).exists()
+    assert 'id="search"' not in aggregate(path).read_text() and not (RunPaths(path).search.root).exists()
 
 
 def texts(figure):
@@ -124,9 +125,9 @@ def test_a_search_in_which_all_failed_has_no_numbers(tmp_path):
     search = read(tmp_path, fake)
     (picture,) = draw_search(search)
     assert picture.name == "course" and "no config has a value: 6 failed" in texts(draw_optimization(search))
-    for row in files.read_table(search.path / tree.OPTIMIZATION).to_pylist():
+    for row in files.read_table(SearchPaths(search.path).optimization).to_pylist():
         assert row["value"] is row["best"] is row["best_number"] is None
-    for row in files.read_table(search.path / tree.LEVELS).to_pylist():
+    for row in files.read_table(SearchPaths(search.path).levels).to_pylist():
         assert row["n"] == 0 and row["best"] is row["median"] is row["low"] is None
     section = search_section(search, (picture,))
     rows = re.findall(r"<tr><td>\d[^<]*</td>\s*<td>failed</td>\s*<td class=\"num\">([^<]*)</td>", section)
@@ -225,7 +226,7 @@ def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path, name, told):
 def test_a_lost_summary_is_made_up_for_by_the_experiment_file(tmp_path):
     fake = FakeSearch(6)
     fake.experiment += "  metric: oracle/image_ap\n"
-    (fake.write(tmp_path) / tree.SEARCH_SUMMARY).unlink()
+    SearchPaths(fake.write(tmp_path)).summary.unlink()
     search = read_search(Run(tmp_path, (), (), 0, ExperimentFile(fake.experiment), {}))
     assert search.metrics == ["oracle/image_ap"] and search.summary.oracle and search.sign.tolist() == [1.0]
     assert [axis.key for axis in search.axes] == list(fake.kinds)
