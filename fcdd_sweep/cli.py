@@ -214,21 +214,25 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command(
         _add_run_arguments,
-        commands.run,
+        commands.run_command,
         "run the missing trials of an experiment (the default when no command is named)",
     ),
-    "validate": Command(_add_experiment, commands.validate, "check an experiment file and its data; start nothing"),
+    "validate": Command(
+        _add_experiment, commands.validate_command, "check an experiment file and its data; start nothing"
+    ),
     "list": Command(
-        _add_no_arguments, commands.list_names, "list data sets, networks, anomaly modes and sources, presets"
+        _add_no_arguments, commands.list_command, "list data sets, networks, anomaly modes and sources, presets"
     ),
     "status": Command(
-        _add_status_arguments, commands.status, "count a run's planned, done, failed, missing and running trials"
+        _add_status_arguments,
+        commands.status_command,
+        "count a run's planned, done, failed, missing and running trials",
     ),
-    "aggregate": Command(_add_aggregate_arguments, commands.aggregate, "rebuild a run's report from its files"),
+    "aggregate": Command(_add_aggregate_arguments, commands.aggregate_command, "rebuild a run's report from its files"),
     "baselines": Command(
-        _add_baselines_arguments, commands.baselines, "run HSC and AE on a run's classes and seeds, and compare"
+        _add_baselines_arguments, commands.baselines_command, "run HSC and AE on a run's classes and seeds, and compare"
     ),
     "predict": Command(
-        _add_predict_arguments, commands.predict, "score new images with a trained snapshot, and draw heatmaps"
+        _add_predict_arguments, commands.predict_command, "score new images with a trained snapshot, and draw heatmaps"
     ),
 }

@@ -41,7 +41,7 @@ _NAME_WIDTH = 21
 """Least width of names in `list`, by which its tables are aligned."""
 
 
-def run(options: Namespace) -> int:
+def run_command(options: Namespace) -> int:
     """Run an experiment, or print its plan or its resolved file."""
     from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.planning.plan import plan_file
@@ -89,7 +89,7 @@ def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
     print("".join(f"{line}\n" for line in lines), end="")
 
 
-def validate(options: Namespace) -> int:
+def validate_command(options: Namespace) -> int:
     """Check an experiment file and its data."""
     from fcdd_sweep.planning.describe import amount_text
     from fcdd_sweep.planning.plan import plan_file
@@ -102,7 +102,7 @@ def validate(options: Namespace) -> int:
     return ExitCode.DONE
 
 
-def list_names(options: Namespace) -> int:
+def list_command(options: Namespace) -> int:
     """Print data sets, networks, anomaly modes and sources, and presets."""
     from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
     from fcdd_sweep.config.presets import PRESETS
@@ -137,7 +137,7 @@ def _titled_table(title: str, entries: Mapping[str, str]) -> str:
     return f"{title}\n{table_text(list(entries.items()), names=2, indent=2, least=_NAME_WIDTH, width=width)}"
 
 
-def status(options: Namespace) -> int:
+def status_command(options: Namespace) -> int:
     """Print the status of a run, once or repeatedly."""
     from fcdd_sweep.report.status import status_text, watch
     from fcdd_sweep.report.terminal import terminal_width
@@ -154,7 +154,7 @@ def status(options: Namespace) -> int:
     return ExitCode.DONE
 
 
-def aggregate(options: Namespace) -> int:
+def aggregate_command(options: Namespace) -> int:
     """Build the report of a run from its files."""
     from fcdd_sweep.report.aggregate import aggregate
 
@@ -163,7 +163,7 @@ def aggregate(options: Namespace) -> int:
     return ExitCode.DONE
 
 
-def baselines(options: Namespace) -> int:
+def baselines_command(options: Namespace) -> int:
     """Run the baselines of a run, and compare them with it."""
     from fcdd_sweep.planning.describe import describe
     from fcdd_sweep.planning.plan import plan
@@ -190,7 +190,7 @@ def baselines(options: Namespace) -> int:
     return _report_result(result.sweep, result.comparison)
 
 
-def predict(options: Namespace) -> int:
+def predict_command(options: Namespace) -> int:
     """Score new images with a trained snapshot."""
     from fcdd_sweep.predict import predict
 

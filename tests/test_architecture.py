@@ -167,7 +167,6 @@ for statement, packages in {cases!r}:
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
-
 WITH_TORCH = {
     "training and sweeps in process need neither Ray nor Optuna": (
         "import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.run, fcdd_sweep.predict",

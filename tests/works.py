@@ -157,7 +157,7 @@ def scored_by_epochs(spec: TrialSpec, run_dir: Path, observer: Observer) -> Tria
         looked.append({"trial_id": spec.trial_id, **dataclasses.asdict(record)})
         observer.epoch_done(record, 4)
     result = scored(spec, run_dir, NullObserver())
-    leaf = RunPaths(run_dir).attempts_of(spec.trial_id) / str(result.attempt) / LEAF
+    leaf = RunPaths(run_dir).attempts_dir(spec.trial_id) / str(result.attempt) / LEAF
     files.write_rows(TrialPaths(leaf).history, looked, schemas.HISTORY)
     return result
 

@@ -22,14 +22,14 @@ _MERGE_TAG = _TAG + "merge"
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """A YAML file that is a mapping: plain values, and the line (1 for the first) of every key and list item."""
 
     tree: dict[str, Any]
     lines: dict[Key, int]
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path) -> YamlDocument:
     """Return the mapping in a YAML file.
 
     Raises:
@@ -106,7 +106,7 @@ def _near_files(path: Path) -> str:
     return f"Experiment files in {path.parent}: {names}" if names else f"there is no experiment file in {path.parent}"
 
 
-def _document(text: str, path: str) -> Document:
+def _document(text: str, path: str) -> YamlDocument:
     node = _reader().compose(text)
     if node is None:
         raise ExperimentError(
@@ -119,7 +119,7 @@ def _document(text: str, path: str) -> Document:
     problems = list(_tree_problems(node, (), lambda key, line: f"{path}:{line}: {dotted(key)}"))
     if problems:
         raise ExperimentError(problems)
-    return Document(_reader().load(text), dict(_lines(node, ())))
+    return YamlDocument(_reader().load(text), dict(_lines(node, ())))
 
 
 def _line(node: Node) -> int:

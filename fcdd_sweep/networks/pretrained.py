@@ -18,6 +18,7 @@ from fcdd_sweep.networks.registry import VGG_WEIGHTS
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
+
 _MAX_NAMES = 3
 _KEY = "network.weights"
 _PLACED = (

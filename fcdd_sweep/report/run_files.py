@@ -20,8 +20,7 @@ from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.files import TableRow as TableRow
-from fcdd_sweep.results.files import read_columns, read_rows
+from fcdd_sweep.results.files import TableRow, read_columns, read_rows
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
@@ -176,7 +175,7 @@ def read_run(run_dir: Path) -> Run:
     """
     plan = read_plan(run_dir)
     problems: list[str] = []
-    index = read_index(run_dir, problems)
+    index = index_or_problem(run_dir, problems)
     trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan)
     planned = {row["trial_id"] for row in plan}
     return Run(
@@ -210,7 +209,7 @@ def read_plan(run_dir: Location) -> list[TableRow]:
         raise InputError(problem) from error
 
 
-def read_index(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:
+def index_or_problem(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:
     """Return the rows of `index.parquet` by trial id; empty when there is no index.
 
     Args:

@@ -11,12 +11,12 @@ from pathlib import Path
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.experiment_file import ExperimentFile
-from fcdd_sweep.report.run_files import COUNTED, PLANNED, TableRow, holds_trial, leaves_of, read_index, read_plan
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, read_progress
-from fcdd_sweep.results.files import check_run_version
+from fcdd_sweep.results.files import TableRow, check_run_version
 from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 from fcdd_sweep.results.tree import RunPaths
@@ -43,7 +43,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     check_reachable(run_dir)
     problems: list[str] = []
     check_run_version(run_dir)
-    plan, index = read_plan(run_dir), read_index(run_dir, problems)
+    plan, index = read_plan(run_dir), index_or_problem(run_dir, problems)
     status = _status_by_trial(run_dir, plan, index)
     counts = _counts(plan, status)
     rows = [(*key, *(str(count[column]) for column in _COLUMNS)) for key, count in counts.items()]

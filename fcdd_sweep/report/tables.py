@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, TableRow, Trial, status_counts
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, Trial, status_counts
 from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,
@@ -24,7 +24,7 @@ from fcdd_sweep.report.summaries import (
 )
 from fcdd_sweep.report.text import INTERVAL_RULE, interval_text, spread_text
 from fcdd_sweep.results import schemas
-from fcdd_sweep.results.files import table_from_rows, write_atomically, write_rows, write_text
+from fcdd_sweep.results.files import TableRow, table_from_rows, write_atomically, write_rows, write_text
 from fcdd_sweep.results.tree import RunPaths
 
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"

@@ -35,7 +35,7 @@ _NAME = re.compile(r"(\d+)(?:-[0-9a-f]+)?")
 
 def claim_attempt(run_dir: Location, trial_id: str) -> tuple[int, Location]:
     """Claim an attempt at a trial: return its number, the next free one, and a folder in the run for it alone."""
-    parent = RunPaths(run_dir).attempts_of(trial_id)
+    parent = RunPaths(run_dir).attempts_dir(trial_id)
     number = 1 + max((number for number, _ in list_attempts(run_dir, trial_id)), default=0)
     if isinstance(parent, RemotePath):
         folder = parent / f"{number}-{secrets.token_hex(4)}"
@@ -53,7 +53,7 @@ def claim_attempt(run_dir: Location, trial_id: str) -> tuple[int, Location]:
 
 def list_attempts(run_dir: Location, trial_id: str) -> list[tuple[int, Location]]:
     """Return number and folder of every attempt at a trial, ordered by number."""
-    parent = RunPaths(run_dir).attempts_of(trial_id)
+    parent = RunPaths(run_dir).attempts_dir(trial_id)
     matches = [match for name in storage.children(parent) if (match := _NAME.fullmatch(name))]
     found: list[tuple[int, Location]] = [(int(match[1]), parent / match[0]) for match in matches]
     return sorted(found, key=lambda each: (each[0], each[1].name))
@@ -95,7 +95,7 @@ def recover_unsent(run_dir: Location, trial_id: str, folder: Path) -> bool:
     """Move a finished leaf that an earlier attempt on this machine could not upload into `folder`, if there is one."""
     if isinstance(run_dir, Path):
         return False
-    for kept in sorted(_scratch_root(RunPaths(run_dir).attempts_of(trial_id)).glob("unsent-*")):
+    for kept in sorted(_scratch_root(RunPaths(run_dir).attempts_dir(trial_id)).glob("unsent-*")):
         try:
             (kept / LEAF).rename(folder / LEAF)
         except OSError:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from fcdd_sweep.config.locations import StorageError
+from fcdd_sweep.config.search_schema import Direction
 from fcdd_sweep.results import storage
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
 
-Direction = Literal["maximize", "minimize"]
 SweepState = Literal["running", "interrupted", "ended"]
 Moment = Annotated[AwareDatetime, PlainSerializer(lambda at: at.isoformat(timespec="seconds"), when_used="json")]
 """A time to the second, with its zone."""

@@ -76,177 +76,175 @@ Further arrays:
 SNAPSHOT = "snapshot.pt"
 LOG = "log.txt"
 ERROR = "error.txt"
-
-
-P = TypeVar("P", bound=Path | RemotePath)
+AnyPath = TypeVar("AnyPath", bound=Path | RemotePath)
 
 
 @dataclass(frozen=True)
-class _Paths(Generic[P]):
-    root: P
+class _Paths(Generic[AnyPath]):
+    root: AnyPath
 
-    def _below(self, *names: str) -> P:
+    def _below(self, *names: str) -> AnyPath:
         path: Path | RemotePath = self.root
         for name in names:
             path = path / name
-        return cast(P, path)
+        return cast(AnyPath, path)
 
 
 @dataclass(frozen=True)
-class SearchPaths(_Paths[P]):
+class SearchPaths(_Paths[AnyPath]):
     """Paths of the files of a search, below `root`, the folder `search` of a run."""
 
     @property
-    def journal(self) -> P:
+    def journal(self) -> AnyPath:
         return self._below(JOURNAL)
 
     @property
-    def configs(self) -> P:
+    def configs(self) -> AnyPath:
         return self._below(SEARCH_CONFIGS)
 
     @property
-    def importance(self) -> P:
+    def importance(self) -> AnyPath:
         return self._below(IMPORTANCE)
 
     @property
-    def confirmation(self) -> P:
+    def confirmation(self) -> AnyPath:
         return self._below(CONFIRMATION)
 
     @property
-    def rungs(self) -> P:
+    def rungs(self) -> AnyPath:
         return self._below(RUNGS)
 
     @property
-    def optimization(self) -> P:
+    def optimization(self) -> AnyPath:
         return self._below(OPTIMIZATION)
 
     @property
-    def levels(self) -> P:
+    def levels(self) -> AnyPath:
         return self._below(LEVELS)
 
     @property
-    def cells(self) -> P:
+    def cells(self) -> AnyPath:
         return self._below(CELLS)
 
     @property
-    def differences(self) -> P:
+    def differences(self) -> AnyPath:
         return self._below(DIFFERENCES)
 
     @property
-    def summary(self) -> P:
+    def summary(self) -> AnyPath:
         return self._below(SEARCH_SUMMARY)
 
 
 @dataclass(frozen=True)
-class TrialPaths(_Paths[P]):
+class TrialPaths(_Paths[AnyPath]):
     """Paths of the files of a trial, below `root`: its leaf, or for `error` its attempt."""
 
     @property
-    def config(self) -> P:
+    def config(self) -> AnyPath:
         return self._below(CONFIG)
 
     @property
-    def history(self) -> P:
+    def history(self) -> AnyPath:
         return self._below(HISTORY)
 
     @property
-    def scores(self) -> P:
+    def scores(self) -> AnyPath:
         return self._below(SCORES)
 
     @property
-    def curves(self) -> P:
+    def curves(self) -> AnyPath:
         return self._below(CURVES)
 
     @property
-    def defects(self) -> P:
+    def defects(self) -> AnyPath:
         return self._below(DEFECTS)
 
     @property
-    def metrics(self) -> P:
+    def metrics(self) -> AnyPath:
         return self._below(METRICS)
 
     @property
-    def maps(self) -> P:
+    def maps(self) -> AnyPath:
         return self._below(MAPS)
 
     @property
-    def snapshot(self) -> P:
+    def snapshot(self) -> AnyPath:
         return self._below(SNAPSHOT)
 
     @property
-    def log(self) -> P:
+    def log(self) -> AnyPath:
         return self._below(LOG)
 
     @property
-    def error(self) -> P:
+    def error(self) -> AnyPath:
         return self._below(ERROR)
 
 
 @dataclass(frozen=True)
-class RunPaths(_Paths[P]):
+class RunPaths(_Paths[AnyPath]):
     """Paths of the files and folders of a run, below `root`, its directory."""
 
     @property
-    def experiment(self) -> P:
+    def experiment(self) -> AnyPath:
         return self._below(EXPERIMENT)
 
     @property
-    def plan(self) -> P:
+    def plan(self) -> AnyPath:
         return self._below(PLAN)
 
     @property
-    def index(self) -> P:
+    def index(self) -> AnyPath:
         return self._below(INDEX)
 
     @property
-    def failures(self) -> P:
+    def failures(self) -> AnyPath:
         return self._below(FAILURES)
 
     @property
-    def environment(self) -> P:
+    def environment(self) -> AnyPath:
         return self._below(ENVIRONMENT)
 
     @property
-    def trials(self) -> P:
+    def trials(self) -> AnyPath:
         return self._below(TRIALS)
 
     @property
-    def report(self) -> P:
+    def report(self) -> AnyPath:
         return self._below(REPORT)
 
     @property
-    def progress(self) -> P:
+    def progress(self) -> AnyPath:
         return self._below(PROGRESS)
 
     @property
-    def attempts(self) -> P:
+    def attempts(self) -> AnyPath:
         return self._below(ATTEMPTS)
 
     @property
-    def trackers(self) -> P:
+    def trackers(self) -> AnyPath:
         return self._below(TRACKERS)
 
     @property
-    def source(self) -> P:
+    def source(self) -> AnyPath:
         return self._below(SOURCE)
 
     @property
-    def baselines(self) -> P:
+    def baselines(self) -> AnyPath:
         return self._below(BASELINES_DIR)
 
     @property
-    def counterparts(self) -> P:
+    def counterparts(self) -> AnyPath:
         return self._below(COUNTERPARTS)
 
     @property
-    def search(self) -> SearchPaths[P]:
+    def search(self) -> SearchPaths[AnyPath]:
         return SearchPaths(self._below(SEARCH_DIR))
 
-    def leaf(self, leaf: str) -> TrialPaths[P]:
+    def leaf(self, leaf: str) -> TrialPaths[AnyPath]:
         """Return the paths of a trial by its leaf, as `plan.parquet` and `index.parquet` name it."""
         return TrialPaths(self._below(leaf))
 
-    def attempts_of(self, trial_id: str) -> P:
+    def attempts_dir(self, trial_id: str) -> AnyPath:
         """Return the folder of the attempts at a trial."""
         return self._below(ATTEMPTS, trial_id)
 

@@ -20,7 +20,7 @@ from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec, canonical, identity
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.plan import Plan
-from fcdd_sweep.report.run_files import read_index
+from fcdd_sweep.report.run_files import index_or_problem
 from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.results import files
 from fcdd_sweep.results.attempts import LEAF
@@ -74,7 +74,7 @@ def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
     """Return the lines of the estimate from the run's finished trials; none when there are no finished trials."""
     check_reachable(experiment.run_dir)
     files.check_run_version(experiment.run_dir)
-    index = read_index(experiment.run_dir, [])
+    index = index_or_problem(experiment.run_dir, [])
     costs = trial_costs(index.values())
     if not costs:
         return []
@@ -130,9 +130,7 @@ def probe_cost(planned: Plan, report: Report) -> dict[str, Probe]:
     Raises:
         InputError: data that cannot be read, or a probe that fails, as the sweep's trials would.
     """
-    from fcdd_sweep.sweep.preparation import (
-        prepare_data,
-    )  # imports torch, which other dry runs do not need
+    from fcdd_sweep.sweep.preparation import prepare_data
 
     firsts: dict[str, TrialSpec] = {}
     for spec in planned.specs:
@@ -152,7 +150,7 @@ def _probe(spec: TrialSpec) -> Probe:
         whole = time.perf_counter() - began
         if result.status != TrialStatus.DONE:
             raise InputError(_failed(spec, result.error))
-        leaf = RunPaths(Path(folder)).attempts_of(probed.trial_id) / str(result.attempt) / LEAF
+        leaf = RunPaths(Path(folder)).attempts_dir(probed.trial_id) / str(result.attempt) / LEAF
         size = sum(path.stat().st_size for path in leaf.iterdir())
         (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
         speeds = files.read_table(TrialPaths(leaf).history)["images_per_second"].to_pylist()

@@ -139,7 +139,7 @@ class Ledger:
 
     def _clear(self, spec: TrialSpec, listing: _Listing) -> None:
         """Remove attempts at a published trial, left by a driver that died or a lost worker that came back."""
-        attempts = RunPaths(self.run_dir).attempts_of(spec.trial_id)
+        attempts = RunPaths(self.run_dir).attempts_dir(spec.trial_id)
         if listing.may_exist(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             storage.remove_tree(attempts)
 
@@ -182,19 +182,19 @@ class Ledger:
         """
         leaf = self._free_leaf(spec)
         if isinstance(self.run_dir, Path):
-            _move(RunPaths(self.run_dir).attempts_of(spec.trial_id), result.attempt, self.run_dir / leaf)
+            _move(RunPaths(self.run_dir).attempts_dir(spec.trial_id), result.attempt, self.run_dir / leaf)
         else:
             self._copy(spec, result.attempt, self.run_dir / leaf)
         self._enter(spec, leaf, result)
         self._save_soon()
-        storage.remove_tree(RunPaths(self.run_dir).attempts_of(spec.trial_id))
+        storage.remove_tree(RunPaths(self.run_dir).attempts_dir(spec.trial_id))
 
     def _copy(self, spec: TrialSpec, number: int, target: RemotePath) -> None:
         """Copy the leaf of a finished attempt; if two workers claimed one number at once, either leaf."""
         leaves = [folder / LEAF for other, folder in list_attempts(self.run_dir, spec.trial_id) if other == number]
         source = next((leaf for leaf in leaves if storage.is_file(TrialPaths(leaf).metrics)), None)
         if not isinstance(source, RemotePath):
-            raise FileNotFoundError(2, "No whole leaf", str(RunPaths(self.run_dir).attempts_of(spec.trial_id)))
+            raise FileNotFoundError(2, "No whole leaf", str(RunPaths(self.run_dir).attempts_dir(spec.trial_id)))
         if storage.children(target):  # a partial copy, or results of the trial before it was run again
             storage.remove(TrialPaths(target).metrics)
             storage.remove_tree(target)

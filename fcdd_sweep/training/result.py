@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
+
+from fcdd_sweep.metrics.ranking import FloatArray
 
 
 class TrainingError(RuntimeError):
@@ -16,9 +17,6 @@ class TrainingError(RuntimeError):
 
 class DivergedError(TrainingError):
     """The loss is no longer finite."""
-
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,13 @@ from torch import Tensor
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
-from fcdd_sweep.metrics.ranking import Ranking, cell_counts, rank
+from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
-from fcdd_sweep.training.result import FloatArray
 from fcdd_sweep.training.validation import ValidationResult, validate
 
 _REFERENCES_PER_LABEL = 100

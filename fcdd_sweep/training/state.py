@@ -58,7 +58,7 @@ class ByteSink(Protocol):
     def flush(self) -> None: ...
 
 
-class NullSink:
+class NullCheckpointSink:
     """A checkpoint sink that is never due."""
 
     def due(self, epoch: int, step: int) -> bool:

@@ -26,7 +26,7 @@ from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
 from fcdd_sweep.training.scoring import evaluate, shown_samples
-from fcdd_sweep.training.state import CheckpointSink, NullSink, TrainingState, moment_of
+from fcdd_sweep.training.state import CheckpointSink, NullCheckpointSink, TrainingState, moment_of
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.validation import validation_auroc
 
@@ -45,7 +45,7 @@ class TrainingHooks:
     """
 
     observer: Observer = field(default_factory=NullObserver)
-    checkpoints: CheckpointSink = field(default_factory=NullSink)
+    checkpoints: CheckpointSink = field(default_factory=NullCheckpointSink)
 
 
 NO_HOOKS = TrainingHooks()

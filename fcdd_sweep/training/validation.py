@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.ranking import auroc, cell_counts, rank
+from fcdd_sweep.metrics.ranking import FloatArray, auroc, cell_counts, rank
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.methods import Detection
-from fcdd_sweep.training.result import FloatArray
 from fcdd_sweep.training.validation_split import ValidationSet
 
 _PIXEL_IMAGES = 100

@@ -82,7 +82,7 @@ def test_a_sweep_leaves_the_same_tree_in_a_store(finished, tmp_path):
     assert root <= names
     assert not [name for name in names if name.startswith((tree.ATTEMPTS, lease.LEASE))]
     local = run_trial(plan(loaded).specs[0], tmp_path, works.SILENT)
-    scores = RunPaths(TrialPaths(tmp_path).attempts / local.trial_id / "1" / "leaf").scores
+    scores = TrialPaths(RunPaths(tmp_path).attempts / local.trial_id / "1" / "leaf").scores
     assert files.read_table(TrialPaths(run / "normal_3" / "it_0").scores) == files.read_table(scores)
 
 

@@ -22,9 +22,9 @@ def test_configs_that_look_alike_in_a_file_name_have_baselines_of_different_name
 
 
 def test_attempts_are_below_the_run_wherever_it_is():
-    assert RunPaths(Path("/runs/x")).attempts_of("a1") == Path("/runs/x/.attempts/a1")
+    assert RunPaths(Path("/runs/x")).attempts_dir("a1") == Path("/runs/x/.attempts/a1")
     store = parse_location("s3://bucket/runs/x?region=eu-central-1")
-    assert RunPaths(store).attempts_of("a1") == store / ".attempts" / "a1"
+    assert RunPaths(store).attempts_dir("a1") == store / ".attempts" / "a1"
 
 
 def test_a_leaf_whose_place_is_taken_goes_to_a_folder_of_its_config():

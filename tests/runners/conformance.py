@@ -8,13 +8,7 @@ from collections import Counter
 import pytest
 
 from fcdd_sweep.config.schema import Faults
-from fcdd_sweep.runners.events import (
-    AttemptRetried,
-    EpochDone,
-    TrialEnded,
-    TrialStarted,
-    ValidationMeasured,
-)
+from fcdd_sweep.runners.events import AttemptRetried, EpochDone, TrialEnded, TrialStarted, ValidationMeasured
 from fcdd_sweep.runners.stop_signal import StopSignal
 from tests import works
 from tests.events import Recorder

@@ -62,7 +62,7 @@ def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
     failed = [row for row in index.values() if row["status"] == "failed"]
     assert [row["seed"] for row in failed] == [1, 1]
     for row in failed:
-        error = TrialPaths(RunPaths(result.run_dir).attempts_of(row["trial_id"]) / str(row["attempt"])).error
+        error = TrialPaths(RunPaths(result.run_dir).attempts_dir(row["trial_id"]) / str(row["attempt"])).error
         assert error.read_text().strip().splitlines()[-1] == row["error"] != ""
     assert html.escape(failed[0]["error"]) in result.report.read_text()
     retried, recorder = go(experiment())
@@ -189,7 +189,7 @@ def test_an_attempt_that_fills_the_disk_is_one_to_be_tried_again(experiment, tmp
     monkeypatch.setattr(module, writer, on_a_full_disk)
     with small_disk(tmp_path / "disk", 2_000):
         result = run_trial(spec, loaded.run_dir, works.SILENT)
-        attempt = RunPaths(loaded.run_dir).attempts_of(spec.trial_id) / "1"
+        attempt = RunPaths(loaded.run_dir).attempts_dir(spec.trial_id) / "1"
         assert (result.status, result.kind) == ("failed", "storage"), result.traceback
         assert "No space left on device" in result.error
         assert not TrialPaths(attempt / "leaf").metrics.exists()

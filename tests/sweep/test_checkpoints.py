@@ -56,7 +56,7 @@ def attempt(run_dir, stop_at=0, every="1 epoch"):
 
 
 def attempts(run_dir):
-    return RunPaths(run_dir).attempts_of(SPEC.trial_id)
+    return RunPaths(run_dir).attempts_dir(SPEC.trial_id)
 
 
 def kept(run_dir, number="*"):

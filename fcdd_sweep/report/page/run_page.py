@@ -293,7 +293,7 @@ def _failures(trials: Iterable[Trial]) -> Markup | str:
         (
             f"{trial.label}, seed {trial.seed}",
             element("code", trial.error),
-            element("code", RunPaths(Path()).attempts_of(trial.plan["trial_id"]).as_posix()),
+            element("code", RunPaths(Path()).attempts_dir(trial.plan["trial_id"]).as_posix()),
             trial.failures,
         )
         for trial in failed[:_MOST_LISTED]

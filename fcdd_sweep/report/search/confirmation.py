@@ -11,12 +11,12 @@ from matplotlib.lines import Line2D
 
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
-from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
 from fcdd_sweep.report.search.numbers import Comparison, comparisons, confirmed_metric, difference_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.text import LEAST_FOR_INTERVAL
+from fcdd_sweep.results.files import TableRow
 
 _MOST_CLASSES = 40
 """Most classes in the figure; of more classes, those with the largest differences are shown."""

@@ -11,20 +11,14 @@ from matplotlib.figure import Figure
 
 from fcdd_sweep.config.search_schema import ORACLE_METRICS, SEARCH_METRICS
 from fcdd_sweep.report.figures.style import as_svg_uri, lay_out, save
-from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search.confirmation import draw_confirmation
 from fcdd_sweep.report.search.marks import metric_name
 from fcdd_sweep.report.search.numbers import LIMIT, enough_text, level_rows, write_search_tables
 from fcdd_sweep.report.search.parallel import draw_parallel
-from fcdd_sweep.report.search.plots import (
-    draw_importance,
-    draw_levels,
-    draw_optimization,
-    draw_pruning,
-    draw_slices,
-)
+from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_pruning, draw_slices
 from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.report.search.two_way import Pair, draw_pair, draw_pareto, pair_of, surface_note
+from fcdd_sweep.results.files import TableRow
 
 _ENDINGS = (".pdf", ".png")
 _ONCE = ("confirmation", "course", "importance", "pareto", "pruning")

@@ -9,11 +9,10 @@ import numpy as np
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.statistics import Summary, summarize
-from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.results import schemas
-from fcdd_sweep.results.files import write_rows
+from fcdd_sweep.results.files import TableRow, write_rows
 from fcdd_sweep.results.tree import SearchPaths
 
 LIMIT, LEARNING_RATE = "anomalies.limit", "training.learning_rate"

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.figures.style import FAINT_INK, INK, SMALL_PT, TEXT_PT, dress, new_figure
-from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.axes import PlotAxis
 from fcdd_sweep.report.search.marks import (
@@ -26,6 +25,7 @@ from fcdd_sweep.report.search.marks import (
 )
 from fcdd_sweep.report.search.numbers import LIMIT, TWO_SIDED, by_relevance, running_best
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.files import TableRow
 from fcdd_sweep.results.states import ConfigState
 
 _COLUMNS = 3

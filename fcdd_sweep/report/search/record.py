@@ -14,11 +14,11 @@ import pyarrow as pa
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.report.run_files import UNREADABLE, Run, TableRow
+from fcdd_sweep.report.run_files import UNREADABLE, Run
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
-from fcdd_sweep.results.files import read_rows
+from fcdd_sweep.results.files import TableRow, read_rows
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 
 ORACLE_MARK = "oracle: selected on the test set"

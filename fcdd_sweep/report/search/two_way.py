@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.figures.style import INK, SMALL_PT, TEXT_PT, dress, new_figure
-from fcdd_sweep.report.run_files import TableRow
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.axes import BINS, Group, PlotAxis
 from fcdd_sweep.report.search.marks import (
@@ -38,6 +37,7 @@ from fcdd_sweep.report.search.numbers import (
     running_best,
 )
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.files import TableRow
 from fcdd_sweep.results.states import ConfigState
 
 _WIDTHS = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45)
