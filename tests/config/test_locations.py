@@ -73,7 +73,7 @@ def test_only_what_may_pass_is_tried_again(monkeypatch):
     there = RemotePath("s3://b", "k")
 
     def ask(busy, patience_s=1.0):
-        monkeypatch.setattr(storage, "_opened", lambda path: (busy, "b/k"))
+        monkeypatch.setattr(storage, "_open", lambda path: (busy, "b/k"))
         monkeypatch.setattr(storage, "PATIENCE_S", patience_s)
         return storage.is_file(there)
 
@@ -96,6 +96,6 @@ def test_refused_credentials_and_a_silent_store_are_told_with_what_to_do(monkeyp
     def refused(path):
         raise OSError(words)
 
-    monkeypatch.setattr(storage, "_opened", refused)
+    monkeypatch.setattr(storage, "_open", refused)
     with pytest.raises(InputError, match=f"the storage cannot be {message}.*docs/storage.md"):
         storage.check_reachable(RemotePath("s3://b", "k"))

@@ -25,7 +25,7 @@ def test_without_the_extra_solar_says_what_to_install(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["digits", "textures", "solar"])
 def test_what_the_registry_knows_needs_no_data(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known, dataset = info(name), Dataset(name=name)
-    monkeypatch.setattr("fcdd_sweep.data.scanning.importlib", None)
+    monkeypatch.setattr("fcdd_sweep.data.scanning.module_of", None)
     facts = dataset_facts(dataset)
     assert (facts.classes, facts.protocol) == (known.classes, known.protocol)
     assert (facts.maps, facts.trains_with_anomalies) == (known.maps, known.trains_with_anomalies)

@@ -58,7 +58,7 @@ FILES = {
     ),
     "a network that does not fit": (
         HEAD + "images: {load_size: 6, size: 6}\nnetwork: {name: FCDD_CNN32_S}\n",
-        ["x.yaml:4: images.size: the anomaly map of FCDD_CNN32_S would|the smallest that fit have 8 px"],
+        ["x.yaml:4: images.size: the anomaly map of FCDD_CNN32_S would|the smallest size that fits is 8 px"],
     ),
     "a source that is missing": (
         HEAD + "anomalies: {mode: noise}\n",

@@ -248,7 +248,7 @@ def test_everything_is_drawn_again_where_torch_and_ray_cannot_be_imported(tmp_pa
         "from pathlib import Path\n"
         "from fcdd_sweep.report.aggregate import aggregate\n"
         f"print(aggregate(Path({str(path)!r}), redraw=True))\n"
-        "from fcdd_sweep.metrics import cell_counts, curves, heatmap_values, ranking, shown_images, statistics\n"
+        "from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images, statistics\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr

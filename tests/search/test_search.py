@@ -311,7 +311,7 @@ def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):
     told = ["--set", "search.prune={at: [1]}", "--set", "training.epochs=2"]
     assert cli.main([str(path), "--dry-run", *told]) == 0
     out = capsys.readouterr().out
-    for words in ("maximize validation_image_auroc", "given up at epoch 1", "0.0001 to 0.1, logarithmic", "seeds 2, 3"):
+    for words in ("maximize validation_image_auroc", "pruned at epoch 1", "0.0001 to 0.1, logarithmic", "seeds 2, 3"):
         assert words in out
     assert cli.main(["validate", str(path), "--set", "search.classes=['4']"]) == 2
     assert "'4' is not a class of the experiment" in capsys.readouterr().err

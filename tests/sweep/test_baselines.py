@@ -113,7 +113,7 @@ def test_one_baseline_or_both_can_be_told_otherwise(tmp_path):
     assert (hsc.epochs, hsc.learning_rate) == (2, 0.001)
     assert (ae.epochs, ae.learning_rate) == (2, 0.005)
     for wrong in ("training.epoch=3", "ae.epochs", "dataset.root=x", "images.size=16", "method=fcdd"):
-        with pytest.raises(InputError, match="nothing that a baseline may have of its own"):
+        with pytest.raises(InputError, match="a baseline must not differ from the run in this"):
             baselines_of(run_dir, [wrong])
 
 
@@ -158,7 +158,7 @@ def test_the_autoencoder_is_left_out_where_the_normal_class_is_pushed_away(tmp_p
 
 
 def test_a_run_of_baselines_has_none_of_its_own(finished):
-    with pytest.raises(InputError, match="baselines are made for runs of fcdd alone"):
+    with pytest.raises(InputError, match="baselines are made for runs of fcdd only"):
         baselines_of(finished / "baselines")
 
 
@@ -176,8 +176,8 @@ def test_what_would_run_is_told(tmp_path, capsys):
 def test_baselines_run_on_the_cluster_that_is_named(finished, monkeypatch):
     asked = {}
 
-    def run_elsewhere(experiment, **how):
-        asked.update(how, run_dir=experiment.run_dir)
+    def run_elsewhere(planned, **how):
+        asked.update(how, run_dir=planned.experiment.run_dir)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(baselines, "run_sweep", run_elsewhere)

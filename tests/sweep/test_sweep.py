@@ -17,6 +17,7 @@ import pytest
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
+from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
@@ -262,7 +263,7 @@ def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_go_on(tmp_path, monkeypatch)
 def test_results_do_not_depend_on_the_order_of_trials(experiment, tmp_path):
     forward = go(experiment())[0]
     backward = experiment(f"output={tmp_path / 'other'}")
-    for spec in reversed(sweeping.plan(backward).specs):
+    for spec in reversed(plan(backward).specs):
         result = run_trial(spec, backward.run_dir, works.SILENT)
         assert result.status == "done"
     go(backward)

@@ -370,7 +370,7 @@ def test_imagenet22k_cannot_be_swept(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["list"]) == 0
     data_sets = capsys.readouterr().out.split("\n\n")[0].splitlines()
     listed = [line for line in data_sets if line.startswith("  imagenet")]
-    assert ["outlier exposure alone" in line for line in listed] == [False, True]
+    assert ["outlier exposure only" in line for line in listed] == [False, True]
 
 
 def test_a_plan_names_the_line_of_a_source_s_root(tmp_path: Path) -> None:
