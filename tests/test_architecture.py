@@ -144,6 +144,7 @@ def blocked(statement, *packages):
         "import fcdd_sweep.cli; fcdd_sweep.cli.main(['list'])",
     ],
 )
+@pytest.mark.slow
 def test_reports_and_plans_need_neither_torch_nor_ray(statement):
     result = blocked(statement, "torch", "torchvision", "ray", "optuna")
     assert result.returncode == 0, result.stderr
@@ -189,6 +190,7 @@ def with_torch():
 
 
 @pytest.mark.parametrize("case", WITH_TORCH)
+@pytest.mark.slow
 def test_importing_with_torch(case, with_torch):
     codes, said = with_torch
     assert codes[case] == (1 if case == "a blocked package really is blocked" else 0), said

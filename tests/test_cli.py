@@ -36,6 +36,7 @@ def call(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_a_run_in_process_tells_each_trial_and_the_report(call, tmp_path):
     code, out, _ = call("quick.yaml", "--local")
     assert code == 0
@@ -91,6 +92,7 @@ def test_bad_input_ends_with_2_and_says_why(call, arguments, message):
     assert code == 2 and message in err
 
 
+@pytest.mark.slow
 def test_a_failed_trial_gives_1_and_status_tells_it(call, monkeypatch):
     from fcdd_sweep.sweep import trial
 
@@ -113,6 +115,7 @@ def test_a_failed_trial_gives_1_and_status_tells_it(call, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_aggregate_and_predict_work_on_a_finished_run(call, tmp_path):
     call("quick.yaml", "--local", "--set", "seeds=1")
     (tmp_path / "results" / "quick" / "report.html").unlink()
@@ -135,6 +138,7 @@ def test_no_arguments_show_the_help(call):
     assert code == 0 and "python -m fcdd_sweep experiments/digits.yaml" in out
 
 
+@pytest.mark.slow
 def test_a_damaged_index_is_told_without_a_traceback(call, tmp_path):
     call("quick.yaml", "--local", "--set", "seeds=1")
     (tmp_path / "results" / "quick" / "index.parquet").write_bytes(b"PAR1 damaged")

@@ -163,6 +163,7 @@ def make_role():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_ray_starts_head_and_spot_machines_as_the_file_says(aws):
     from ray.autoscaler._private.commands import _bootstrap_config
     from ray.autoscaler._private.providers import _get_node_provider
@@ -255,6 +256,7 @@ esac"""
 @pytest.mark.parametrize(
     "ending,code,requeued", [("end", 0, False), ("fail", 1, False), ("signal", 130, True), ("canceled", 130, False)]
 )
+@pytest.mark.slow
 def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_its_time_is_up(tmp_path, ending, code, requeued):
     ended, lines = run_slurm_job(tmp_path, ending)
     assert ended.returncode == code, ended.stderr

@@ -109,6 +109,7 @@ def code_blocks(language, page="README.md"):
     return re.findall(rf"```{language}\n(.+?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_query_of_the_readme_runs(digits_run, monkeypatch):
     monkeypatch.chdir(digits_run)
     rows = [duckdb.sql(query).fetchall() for query in code_blocks("sql")]
@@ -158,6 +159,7 @@ def test_the_experiment_of_the_readme_is_valid(tmp_path):
     assert len(planned.configs) == 2
 
 
+@pytest.mark.slow
 def test_the_data_set_of_the_documentation_can_be_added(tmp_path, monkeypatch):
     module_text, entry_text = code_blocks("python", "docs/data.md")
     entry = eval(entry_text, {"DataSetInfo": DataSetInfo})
@@ -195,6 +197,7 @@ def documented_source():
 
 @pytest.mark.usefixtures("documented_source")
 @pytest.mark.parametrize("online", ["true", "false"])
+@pytest.mark.slow
 def test_the_documented_anomaly_source_trains(tmp_path, online):
     noise = render("stripes", 50, (3, 40, 30), torch.Generator().manual_seed(0))
     assert noise.shape == (50, 3, 40, 30) and set(noise.unique().tolist()) == {-120, 0}

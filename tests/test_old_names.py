@@ -286,6 +286,12 @@ function training/trainer   fit                            train_epochs
 function data/datasets/*    render                         render_defect
 function results/*          fetch                          download_file
 
+function **                 hopeless                       prune_epoch
+word     **                 verdict                        conclusion
+word     **                 parcel                         cache_entry
+word     **                 tally                          counts
+word     **                 glance                         validation_auroc
+word     **                 judging                        evaluating
 word     **                 colour                         color
 word     **                 colours                        colors
 word     **                 coloured                       colored

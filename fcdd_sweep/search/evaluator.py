@@ -145,7 +145,7 @@ class ConfigEvaluator:
             reason = f"no valid config: {entry.facts['invalid']}"
             self._end_config(entry, ConfigState.FAILED, (), {"failure_policy": reason})
             return []
-        config = ConfigInFlight(entry, self._planned.judging(self._planned.config(entry.number, entry.values)))
+        config = ConfigInFlight(entry, self._planned.evaluating(self._planned.config(entry.number, entry.values)))
         self._in_flight[entry.number] = config
         self._wanted |= config.ids
         self._on_change(entry)

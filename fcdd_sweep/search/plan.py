@@ -59,7 +59,7 @@ class SearchPlan:
             raise ExperimentError(problems)
         return replace(config, settings=self.plan.settled(config.settings))
 
-    def judging(self, config: Config) -> tuple[TrialSpec, ...]:
+    def evaluating(self, config: Config) -> tuple[TrialSpec, ...]:
         """Return the trials whose mean metric is the value of a config."""
         config = replace(config, parameters={ROLE: EVALUATING, **config.parameters})
         return specs_of([config], self.plan.classes, self.plan.seeds)

@@ -151,7 +151,7 @@ class _Search:
         if entry.number not in self.specs:
             valid = "invalid" not in entry.facts
             config = self.planned.config(entry.number, entry.values) if valid else None
-            self.specs[entry.number] = self.planned.judging(config) if config is not None else ()
+            self.specs[entry.number] = self.planned.evaluating(config) if config is not None else ()
         return self.specs[entry.number]
 
     def evaluate(self) -> bool:

@@ -86,6 +86,7 @@ BLOBS = {
 
 
 @pytest.mark.parametrize("source", BLOBS)
+@pytest.mark.slow
 def test_blobs_cannot_be_told_from_blobs_made_square_by_square(source: str) -> None:
     slow, starts, side, shape, n = BLOBS[source]
     rendered = blob_measures(render(source, 2 * n, shape, seeded()).numpy().astype(float))
@@ -167,11 +168,13 @@ def slow_measures(n: int, **changes: object) -> dict[str, np.ndarray]:
     return measures(np.stack(images), np.array(seen))
 
 
+@pytest.mark.slow
 def test_confetti_cannot_be_told_from_confetti_made_square_by_square(rendered: dict[str, np.ndarray]) -> None:
     assert largest_difference(rendered, slow_measures(400)) < NOTICEABLE
 
 
 @pytest.mark.parametrize("change", [{"sides": (8, 64)}, {"sides": (4, 50)}, {"starts": 4e-5}, {"blackest": -220}])
+@pytest.mark.slow
 def test_that_comparison_notices_other_sides_numbers_and_colors(
     rendered: dict[str, np.ndarray], change: dict[str, object]
 ) -> None:
@@ -195,6 +198,7 @@ def test_every_image_has_a_square_however_small_the_image(starts: float) -> None
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.slow
 def test_each_square_has_one_color_before_the_blur(channels: int) -> None:
     images = synthetic._squares(40, (channels, 160, 160), seeded(), torch.device("cpu"))
     colors = [torch.unique(image.flatten(1), dim=1).shape[1] for image in images]

@@ -107,6 +107,7 @@ def test_every_experiment_file_is_tested():
 
 
 @pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.slow
 def test_searches_can_be_planned(name, data, weights, capsys):
     folder, exposed, judges = SEARCHES[name]
     told = [f"dataset.root={data / folder}"] if name != "search_digits" else []
@@ -127,6 +128,7 @@ def test_the_papers_experiments_can_be_planned(name, data, weights, capsys):
 
 
 @pytest.mark.parametrize("name", PAPER)
+@pytest.mark.slow
 def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, data, weights, tmp_path):
     """One class, one seed, one pass in two batches; photographs are small, everything else is as in the file."""
     path = EXPERIMENTS / f"{name}.yaml"

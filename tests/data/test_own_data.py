@@ -24,6 +24,8 @@ from tests.trees import (
     write_split_first,
 )
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["images.load_size=40", "images.size=32", "network.name=FCDD_CNN32_S", "training.epochs=1", "seeds=1"]
 
 

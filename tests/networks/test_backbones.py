@@ -72,6 +72,7 @@ BACKBONES = [
 
 
 @pytest.mark.parametrize(("backbone", "node", "size"), BACKBONES)
+@pytest.mark.slow
 def test_gradient_reaches_exactly_the_field_of_a_backbones_node(
     backbone: str, node: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_maps_that_are_cut_or_joined_otherwise_have_no_field(
         *("inception_v3", "googlenet", "mobilenet_v3_small", "regnet_y_400mf", "squeezenet1_1", "mnasnet0_5"),
     ],
 )
+@pytest.mark.slow
 def test_maps_of_backbones_have_the_width_that_the_arithmetic_says(backbone: str) -> None:
     nodes = usable_nodes(backbone)
     for node in nodes[1 :: max(1, len(nodes) // 2)]:

@@ -220,6 +220,7 @@ def test_a_network_without_counterpart_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("in_shape", [(3, 64, 64), (3, 45, 70), (1, 33, 33)])
 @pytest.mark.parametrize("backbone", [("resnet18", "layer2"), ("mobilenet_v3_small", "features.3")])
+@pytest.mark.slow
 def test_a_backbone_serves_every_method_at_any_size(backbone: tuple[str, str], in_shape: tuple[int, int, int]) -> None:
     images = torch.rand(2, *in_shape)
     fcdd, hsc, ae = (network_of(cut(*backbone), method, in_shape, 0) for method in ("fcdd", "hsc", "ae"))
@@ -233,6 +234,7 @@ def test_a_backbone_serves_every_method_at_any_size(backbone: tuple[str, str], i
     assert all(p.grad is not None for p in ae.parameters())
 
 
+@pytest.mark.slow
 def test_stochastic_depth_draws_and_plain_convolutions_do_not() -> None:
     drawing = {b: network_of(cut(b, "features.2"), "fcdd", (3, 64, 64), 0).draws for b in ("efficientnet_b0", "vgg11")}
     assert drawing == {"efficientnet_b0": True, "vgg11": False}

@@ -121,6 +121,7 @@ def largest(values: Array, kernel: int, padding: int) -> Array:
 
 
 @pytest.mark.parametrize("name", NOTATION)
+@pytest.mark.slow
 def test_a_network_computes_what_the_papers_table_says(name: str) -> None:
     in_shape, words = NOTATION[name]
     network = build_network(name, in_shape, seed=0, weights="none").eval()

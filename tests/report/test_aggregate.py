@@ -22,6 +22,8 @@ from fcdd_sweep.results.files import read_table
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests.fakes import FakeRun, csv_rows, small_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):

@@ -67,6 +67,7 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
     assert [each["status"] for each in read_table(RunPaths(path).trials).to_pylist()] == ["done", "missing"]
 
 
+@pytest.mark.slow
 def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick", "tile"], [0]).finish("", "brick", 0).finish("", "tile", 0)
     path = run.write()
@@ -76,6 +77,7 @@ def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
     assert (path / "normal_brick/roc.pdf").exists() and not (path / "normal_tile/roc.pdf").exists()
 
 
+@pytest.mark.slow
 def test_damaged_maps_cost_the_picture_not_the_figures(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0, wrong=2).finish("", "brick", 1)
     path = run.write()
@@ -86,6 +88,7 @@ def test_damaged_maps_cost_the_picture_not_the_figures(tmp_path):
     assert (path / "normal_brick/heatmaps.png").is_file()
 
 
+@pytest.mark.slow
 def test_a_trial_is_found_where_the_index_says(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0, wrong=1)
     (run.path / "elsewhere").mkdir()
@@ -95,6 +98,7 @@ def test_a_trial_is_found_where_the_index_says(tmp_path):
     assert read_table(RunPaths(run.path).trials)["leaf"].to_pylist() == ["elsewhere/it_0"]
 
 
+@pytest.mark.slow
 def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).finish("", "brick", 1)
     page = aggregate(run.write()).read_text()
@@ -102,6 +106,7 @@ def test_finished_trials_outside_the_plan_are_counted_not_shown(tmp_path):
 
 
 @pytest.mark.parametrize("loss", [lambda index: index.write_bytes(b"broken"), lambda index: index.unlink()])
+@pytest.mark.slow
 def test_finished_trials_are_found_without_an_index(tmp_path, loss):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1, 2]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()
@@ -123,6 +128,7 @@ def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
     assert (trial.status, trial.failures) == ("done", 2)
 
 
+@pytest.mark.slow
 def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()

@@ -30,6 +30,8 @@ from tests.s3 import served
 from tests.sweep.test_sweep import EXPERIMENT, LEAF
 from tests.trees import write_image
 
+pytestmark = pytest.mark.slow
+
 QUICK = "keep.pictures=none"
 
 

@@ -27,6 +27,8 @@ from tests.faults.same import assert_same, assert_whole
 from tests.s3 import Proxy, in_store, served
 from tests.sweep.test_sweep import EXPERIMENT, go
 
+pytestmark = pytest.mark.slow
+
 QUICK = "keep.pictures=none"
 
 

@@ -29,7 +29,7 @@ search:
 """,
     '["3"]',
 )
-pytestmark = pytest.mark.usefixtures("without_search_report")
+pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
 
 
 @pytest.fixture

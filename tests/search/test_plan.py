@@ -77,7 +77,7 @@ def planned_search(tmp_path):
 def test_a_config_is_evaluated_without_the_test_set_and_confirmed_with_it_on_fresh_seeds(planned_search):
     search = planned_search()
     config = search.config(3, {"training.learning_rate": 0.02, "anomalies.limit": 8})
-    evaluating, confirming = search.judging(config), search.confirming(config)
+    evaluating, confirming = search.evaluating(config), search.confirming(config)
     assert [(spec.normal_class, spec.seed) for spec in evaluating] == [("3", 0), ("8", 0), ("3", 1), ("8", 1)]
     assert [(spec.normal_class, spec.seed) for spec in confirming] == [("3", 2), ("8", 2), ("3", 3), ("8", 3)]
     assert {spec.settings.evaluation.test for spec in evaluating} == {False}
@@ -89,7 +89,7 @@ def test_a_config_is_evaluated_without_the_test_set_and_confirmed_with_it_on_fre
 def test_trials_know_their_role_and_the_number_of_their_config(planned_search):
     search = planned_search()
     config = search.config(3, {"training.learning_rate": 0.02, "anomalies.limit": 8})
-    for spec in search.judging(config):
+    for spec in search.evaluating(config):
         assert spec.parameters == {
             ROLE: "evaluation", NUMBER: 3, "training.learning_rate": 0.02, "anomalies.limit": 8
         }  # fmt: skip
@@ -98,7 +98,7 @@ def test_trials_know_their_role_and_the_number_of_their_config(planned_search):
 
 def test_the_plan_of_a_search_is_its_default_config(planned_search):
     search = planned_search()
-    assert [spec.trial_id for spec in search.judging(search.config(0, search.space.default()))] == [
+    assert [spec.trial_id for spec in search.evaluating(search.config(0, search.space.default()))] == [
         spec.trial_id for spec in search.plan.specs
     ]
     assert search.fresh == (2, 3)

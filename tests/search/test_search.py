@@ -23,7 +23,7 @@ from tests import works
 from tests.events import Recorder
 from tests.searches import EXPERIMENT, SIZES, go, load, study, suggested, summary, table
 
-pytestmark = pytest.mark.usefixtures("without_search_report")
+pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
 
 
 @pytest.fixture

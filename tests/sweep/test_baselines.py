@@ -15,6 +15,8 @@ from fcdd_sweep.sweep.session import write_plan
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests.trees import write_images
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """
 schema: 2
 name: small

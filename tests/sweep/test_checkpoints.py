@@ -29,6 +29,8 @@ from fcdd_sweep.training import trainer
 from fcdd_sweep.training.result import NullObserver
 from tests.specs import defects_corpus, spec
 
+pytestmark = pytest.mark.slow
+
 CORPUS = defects_corpus()
 SPEC = spec(training={"epochs": 4}, keep={"pictures": "none"})
 STEPS = 3

@@ -85,6 +85,7 @@ def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
     assert line == "  13 trials: 0.12 CPU-hours, about 1:52 on this machine, 4 at once"
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_neither_torch_nor_ray(tmp_path):
     (tmp_path / "x.yaml").write_text(TEXT)
     command = f"import fcdd_sweep.cli as cli; cli.main([{str(tmp_path / 'x.yaml')!r}, '--dry-run'])"

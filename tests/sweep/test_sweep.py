@@ -29,6 +29,8 @@ from tests.events import Recorder
 from tests.specs import small_experiment
 from tests.trees import write_class_first, write_image, write_images, write_mvtec
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = small_experiment(
     """
 training: {epochs: 1, passes_per_epoch: 1}

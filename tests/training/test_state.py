@@ -145,6 +145,7 @@ STOPS = {
 
 @pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
 @pytest.mark.parametrize("name", TRIALS)
+@pytest.mark.slow
 def test_it_gives_the_bits_of_an_undisturbed_one(name, stops, tmp_path):
     state = None
     for stop_at in stops(5 if name == "offline" else STEPS):  # offline there are twice as many samples

@@ -260,6 +260,7 @@ def test_a_file_that_cannot_be_read_is_left_out_as_well(tmp_path: Path, monkeypa
     assert (~corpus.is_test).sum() == 3 and "1 of 64 images" in corpus.notes[0]
 
 
+@pytest.mark.slow
 def test_a_sweep_trains_on_imagenet_with_exposure_to_its_other_classes(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

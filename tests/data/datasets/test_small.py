@@ -119,6 +119,7 @@ def test_a_batch_pickled_again_by_python_3_is_read(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_looking_at_sixty_thousand_images_decodes_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(60_000) % 10
     for stem in ("train", "t10k"):

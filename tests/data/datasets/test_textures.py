@@ -96,6 +96,7 @@ def test_foreign_patches_come_from_test_regions_of_other_classes(which: str) -> 
             )
 
 
+@pytest.mark.slow
 def test_a_foreign_patch_shows_the_other_material(drawn: list[tuple[Record, DecodedImage, np.ndarray]]) -> None:
     for record, picture, _ in drawn:
         if record.defect == "foreign_patch":
@@ -186,6 +187,7 @@ def test_a_defect_that_nobody_could_see_is_refused() -> None:
         render_defect("blur", even, even, np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_the_corpus_holds_every_class_with_maps_of_all_defects(tmp_path: Path) -> None:
     corpus = load_corpus(Dataset(name="textures", classes=["grass", "gravel"]), IMAGES, cache_dir=tmp_path)
     assert corpus.protocol == "defects"

@@ -62,6 +62,7 @@ def start(target: Callable[..., None], count: int, *args: object) -> list[int | 
     return [process.exitcode for process in processes]
 
 
+@pytest.mark.slow
 def test_of_several_processes_one_builds(tmp_path: Path) -> None:
     assert start(ask_together, 4, tmp_path, SPAWN.Barrier(4)) == [0] * 4
     assert len((tmp_path / "builds.txt").read_text().splitlines()) == 1

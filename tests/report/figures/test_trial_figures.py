@@ -23,6 +23,7 @@ PICTURES = {
 }
 
 
+@pytest.mark.slow
 def test_a_leaf_is_drawn_from_its_own_files_before_its_metrics_are_there(leaf):
     TrialPaths(leaf).metrics.unlink(missing_ok=True)
     draw_trial(leaf, 0.97)
@@ -31,6 +32,7 @@ def test_a_leaf_is_drawn_from_its_own_files_before_its_metrics_are_there(leaf):
         assert picture.width > 1300 and picture.info["dpi"][0] == pytest.approx(200, abs=1)
 
 
+@pytest.mark.slow
 def test_several_threads_draw_at_once(tmp_path):
     folders = [tmp_path / str(i) for i in range(2)]
     for seed, folder in enumerate(folders):
@@ -40,6 +42,7 @@ def test_several_threads_draw_at_once(tmp_path):
     assert all(PICTURES <= {path.name for path in folder.iterdir()} for folder in folders)
 
 
+@pytest.mark.slow
 def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
     fakes.write_leaf(tmp_path, fakes.key("", "clean", 0), anomalous=0)
     (tmp_path / "heatmaps_paper_local_lbl1.png").write_bytes(b"of an earlier drawing")
@@ -54,6 +57,7 @@ def test_a_test_set_without_anomalies_leaves_their_pictures_out(tmp_path):
     assert roc.trial_roc({}).absent == ("undefined: the test set has one label only",)
 
 
+@pytest.mark.slow
 def test_gray_images_without_maps_are_drawn(tmp_path):
     fakes.write_leaf(tmp_path, fakes.key("", "brick", 0), with_maps=False)
     arrays = read_arrays(TrialPaths(tmp_path).maps)

@@ -15,6 +15,8 @@ from fcdd_sweep.results import tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests import fakes
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (0, 3)
 BASELINES = {name: {"variant": name, "method": name} for name in tree.BASELINES}
 

@@ -25,6 +25,8 @@ from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun
 from tests.report.test_aggregate import Structure
 
+pytestmark = pytest.mark.slow
+
 ALL = ("confirmation", "course", "importance", "pruning", "levels", "pair", "slices", "parallel")
 
 
