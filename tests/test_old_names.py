@@ -6,6 +6,7 @@ Identifiers are checked, never prose, and an ordinary word keeps its other uses 
 
 import argparse
 import ast
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -346,6 +347,7 @@ def files_in(package: Path, scope: str) -> list[Path]:
     return sorted(package.glob(pattern))
 
 
+@functools.cache
 def defined(path: Path) -> dict[str, set[str]]:
     """Return the names that a file defines, by kind. Type aliases count as classes and as constants."""
     tree = ast.parse(path.read_text())
@@ -370,6 +372,7 @@ def assigned(tree: ast.Module) -> set[str]:
     return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
+@functools.cache
 def identifiers(path: Path) -> set[str]:
     """Return every identifier of a file: names, attributes, parameters, keywords, functions and classes."""
     found: set[str] = set()
@@ -380,6 +383,7 @@ def identifiers(path: Path) -> set[str]:
     return found
 
 
+@functools.cache
 def words(identifier: str) -> set[str]:
     """Return the words of an identifier in lower case: `ColourScale` and `colour_scale` hold `colour`."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", identifier)
@@ -521,6 +525,7 @@ def test_an_old_name_that_returns_is_found(tmp_path):
         ("function", "hand_in"),
         ("word", "colour"),
         ("word", "grey"),
+        ("word", "parcel"),
     }
 
 

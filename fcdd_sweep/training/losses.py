@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fcdd_sweep.training.image_scores import image_scores
+
 FLOOR = 1e-31
 """Added inside the logarithm, as in the published loss: bounds the loss of an anomaly with distance 0 at 71.4."""
 
@@ -46,11 +48,6 @@ def hypersphere_distance(outputs: Tensor) -> Tensor:
 def reconstruction_error(rebuilt: Tensor, images: Tensor) -> Tensor:
     """Return the squared error of each pixel, averaged over channels: (N, C, H, W) twice to (N, 1, H, W)."""
     return (rebuilt - images).square().mean(1, keepdim=True)
-
-
-def image_scores(anomaly_maps: Tensor) -> Tensor:
-    """Return (N,) anomaly scores of (N, 1, U, V) anomaly maps: their mean; higher is more anomalous."""
-    return anomaly_maps.flatten(1).mean(1)
 
 
 def fcdd_label_loss(anomaly_maps: Tensor, labels: Tensor) -> Tensor:

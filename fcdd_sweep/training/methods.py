@@ -15,12 +15,12 @@ from torch import Tensor
 
 from fcdd_sweep.networks.registry import MethodName
 from fcdd_sweep.training.batches import Batch
+from fcdd_sweep.training.image_scores import image_scores
 from fcdd_sweep.training.losses import (
     anomalous_loss,
     fcdd_label_loss,
     fcdd_map_loss,
     hypersphere_distance,
-    image_scores,
     pseudo_huber,
     reconstruction_error,
 )

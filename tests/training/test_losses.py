@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from fcdd_sweep.training.losses import FLOOR, anomalous_loss, fcdd_label_loss, fcdd_map_loss, image_scores, pseudo_huber
+from fcdd_sweep.training.image_scores import image_scores
+from fcdd_sweep.training.losses import FLOOR, anomalous_loss, fcdd_label_loss, fcdd_map_loss, pseudo_huber
 
 
 def loop_label_loss(outputs: torch.Tensor, labels: list[int]) -> list[float]:
