@@ -87,17 +87,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the numbers as JSON")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="numbers from before the change")
+    parser.add_argument("--renamed", nargs="*", default=[], metavar="OLD=NEW", help="numbers with a new name")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        numbers = run_all(Path(folder))
+        now = run_all(Path(folder))
     if options.save:
-        options.save.write_text(json.dumps(numbers, indent=1) + "\n")
+        options.save.write_text(json.dumps(now, indent=1) + "\n")
     if not options.compare:
         return 0
-    before = json.loads(options.compare.read_text())
-    different = differences(before, numbers)
-    shared = sum(len(before[trial].keys() & numbers[trial].keys()) for trial in before.keys() & numbers.keys())
-    print("\n".join([*different, f"{shared - len(different)} of {shared} numbers of {len(numbers)} trials are equal"]))
+    new_names = dict(pair.split("=") for pair in options.renamed)
+    before = {
+        trial: {new_names.get(name, name): value for name, value in numbers.items()}
+        for trial, numbers in json.loads(options.compare.read_text()).items()
+    }
+    different = differences(before, now)
+    shared = sum(len(before[trial].keys() & now[trial].keys()) for trial in before.keys() & now.keys())
+    print("\n".join([*different, f"{shared - len(different)} of {shared} numbers of {len(now)} trials are equal"]))
     return int(bool(different) or not shared)
 
 
