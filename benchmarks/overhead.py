@@ -55,7 +55,7 @@ SETTINGS: dict[str, Any] = {
     "training": {"epochs": 5, "learning_rate": 0.1, "schedule": {"type": "exponential", "factor": 1.0}},
 }
 CLASSES, SEEDS = 10, 10
-"""Of a generated run; the number of its configs gives its size."""
+"""Of a generated run; the number of its configs sets its size."""
 
 
 class Ends:
