@@ -16,7 +16,7 @@ import pytest
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import parse_location
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.results import files
+from fcdd_sweep.results import files, storage
 from fcdd_sweep.results.tree import RunPaths
 from tests.faults.same import assert_same, assert_whole
 from tests.faults.schedule import Kill, schedule
@@ -97,9 +97,10 @@ def killed(folder, output, overrides, counts, longest_s, setenv, seed=None):
 
 
 def print_failures(run):
-    """What the driver noted of them; a kill of the driver itself leaves no row."""
-    kinds = Counter(row["kind"] for row in files.read_table(RunPaths(run).failures).to_pylist())
-    print(f"  failures.parquet: {dict(kinds)}")
+    """Print what the drivers recorded; the kill of a driver, and kills before it reports them, leave no row."""
+    path = RunPaths(run).failures
+    rows = files.read_table(path).to_pylist() if storage.is_file(path) else []
+    print(f"  failures.parquet: {dict(Counter(row['kind'] for row in rows))}")
 
 
 @pytest.mark.ray
