@@ -161,7 +161,7 @@ def check_run_version(run_dir: Location) -> None:
     """
     schema = _experiment_schema(RunPaths(run_dir).experiment)
     if schema is not None and schema != EXPERIMENT_SCHEMA:
-        made = f"this run was made with schema {schema} of the experiment file, and schema {EXPERIMENT_SCHEMA} is read"
+        made = f"this run was made with schema {schema} of the experiment file; this version reads {EXPERIMENT_SCHEMA}"
         raise _other_version(run_dir, made)
     for name in (tree.PLAN, tree.INDEX):
         version = _table_version(run_dir / name)

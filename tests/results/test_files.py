@@ -52,7 +52,7 @@ def test_every_command_refuses_a_run_of_schema_1_and_writes_nothing(old_run, tmp
     before = listing(tmp_path / "results")
     assert cli.main([str(tmp_path / names[word]) if word in names else word for word in command]) == 2
     told = capsys.readouterr().err
-    assert f"{old_run}: this run was made with schema 1 of the experiment file, and schema 2 is read." in told
+    assert f"{old_run}: this run was made with schema 1 of the experiment file; this version reads 2." in told
     assert NEXT_STEP in told
     assert listing(tmp_path / "results") == before
 
@@ -80,7 +80,7 @@ def test_a_sweep_refuses_an_index_of_version_1(tmp_path):
 
 def test_a_run_of_a_later_version_is_refused(tmp_path):
     RunPaths(tmp_path).experiment.write_text("schema: 3\nname: x\n")
-    with pytest.raises(InputError, match="made with schema 3 of the experiment file, and schema 2 is read"):
+    with pytest.raises(InputError, match="made with schema 3 of the experiment file; this version reads 2"):
         files.check_run_version(tmp_path)
 
 
