@@ -135,6 +135,7 @@ def test_what_follows_each_kind_of_failure_is_documented():
         assert ("twice" in row[3]) == policy.more_resources
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
     monkeypatch.chdir(digits_run)
     blocks = [block for block in code_blocks("python") if "run_experiment" not in block]

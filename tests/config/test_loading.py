@@ -338,6 +338,7 @@ def test_a_trial_survives_json():
 
 
 @pytest.mark.parametrize("modules", ["config.loading, fcdd_sweep.config.presets", "planning.plan"])
+@pytest.mark.slow
 def test_experiments_are_read_and_planned_without_torch_and_ray(modules, tmp_path):
     (tmp_path / "x.yaml").write_text(HEAD)
     program = (

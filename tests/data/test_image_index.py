@@ -50,6 +50,7 @@ def test_groups_that_span_many_batches_are_found_by_row(tmp_path: Path, monkeypa
     assert index.fingerprint == expected.fingerprint
 
 
+@pytest.mark.slow
 def test_an_index_is_one_file_that_is_mapped_and_not_read(tmp_path: Path) -> None:
     opened(tmp_path, [group("n1", 200_000)])
     (file,) = (tmp_path / "cache").glob("index-*/index.arrow")

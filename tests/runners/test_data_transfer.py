@@ -108,6 +108,7 @@ def test_data_above_the_limit_is_an_error_and_not_sent(tmp_path, machine, monkey
         sent.receive(Travel())
 
 
+@pytest.mark.slow
 def test_data_that_is_rendered_needs_no_transfer(machine):
     assert transferable_data([spec(normal_class="brick")]) == TransferableData()
 

@@ -93,6 +93,7 @@ def test_a_dry_run_needs_neither_torch_nor_ray(tmp_path):
     assert result.returncode == 0 and "16 trials" in result.stdout, result.stderr
 
 
+@pytest.mark.slow
 def test_probing_leaves_nothing_in_the_run_and_says_what_it_measured(tmp_path, capsys):
     (tmp_path / "x.yaml").write_text(TEXT)
     options = ["--output", str(tmp_path / "r"), "--set", "grid={}"]
