@@ -187,7 +187,7 @@ def _images_of(members: Iterable[Member]) -> list[_Image]:
 
 
 def _fingerprint_of(group: str, images: list[_Image]) -> bytes:
-    """Return what a group adds to the fingerprint; where files lie in a tar does not enter."""
+    """Return what a group adds to the fingerprint; positions in a tar do not enter."""
     ends = np.cumsum([len(name) for name, _, _ in images], dtype=np.int64)
     sizes = np.array([size for _, _, size in images], np.int64)
     names = b"".join(name for name, _, _ in images)
