@@ -55,7 +55,7 @@ class Feeding(Recorder):
 
 
 class StopAtFirst(Recorder):
-    """Requests a stop, as often as it is told, when the first trial starts."""
+    """Requests a stop, `times` times, when the first trial starts."""
 
     def __init__(self, times=1):
         super().__init__()
@@ -70,10 +70,6 @@ class StopAtFirst(Recorder):
 
 class RunnerConformance:
     """Tests of a runner; subclasses define the fixture `runner`: from `Faults` and keywords to a `Runner`."""
-
-    @pytest.fixture
-    def runner(self):
-        raise NotImplementedError
 
     def test_all_trials_run_and_each_ends_once(self, runner, tmp_path):
         specs, recorder = [spec(seed=seed) for seed in range(5)], Recorder()
