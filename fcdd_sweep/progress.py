@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, EventSink, Message, SweepStarted, TrialEnded
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.trial_counts import TrialCounts

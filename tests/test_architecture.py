@@ -35,7 +35,7 @@ HEAVY = {
     "optuna": ["search/"],
     "torch": [
         *("networks/build", "networks/layer_modules", "networks/backbones", "networks/pretrained", "training/"),
-        *("anomalies/", "data/transforms", "runners/trial_data", "sweep/trial", "predict"),
+        *("anomalies/", "runners/trial_data", "sweep/trial", "predict"),
     ],
     "tensorboardX": ["sweep/trackers"],
     "mlflow": ["sweep/trackers"],

@@ -17,9 +17,9 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect
 from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
 from fcdd_sweep.planning.data_counts import defect_counts, few_notes
-from fcdd_sweep.planning.reserved_anomalies import reserved_notes, reserved_per_defect
 from fcdd_sweep.planning.search_evaluation import (
     as_evaluated,
     evaluation_class_problems,

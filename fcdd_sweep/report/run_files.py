@@ -20,8 +20,8 @@ from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, read_columns, read_rows
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 

@@ -15,9 +15,8 @@ from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.documents import RunningTrial, SweepProgress, read_progress
+from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 from fcdd_sweep.results.tree import RunPaths
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 
 SUMMARY_METRICS = {
     "image_auroc": "image AUROC",

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow
-from fcdd_sweep.results.states import TrialStatus
 
 _GPU_NAMES = ("nvidia", "tesla", "geforce", "quadro", "radeon", "instinct")
 

@@ -1,8 +1,9 @@
-"""The JSON documents of a run, `search/search.json` and `progress.json`: their fields, and how they are read."""
+"""The JSON documents of a run, `search/search.json` and `progress.json`, and the states that they name."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
@@ -12,6 +13,36 @@ from fcdd_sweep.config.search_schema import Direction
 from fcdd_sweep.results import storage
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
+
+
+class TrialStatus(StrEnum):
+    """State of a trial, or of an attempt."""
+
+    DONE = "done"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    MISSING = "missing"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial is done or has failed, so that it does not run again in this start."""
+        return self in (TrialStatus.DONE, TrialStatus.FAILED)
+
+
+class ConfigState(StrEnum):
+    """State of a config of a search."""
+
+    DONE = "done"
+    FAILED = "failed"
+    PRUNED = "pruned"
+    RUNNING = "running"
+    INCOMPLETE = "incomplete"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the config is done, failed or pruned, as entered into the study."""
+        return self in (ConfigState.DONE, ConfigState.FAILED, ConfigState.PRUNED)
+
 
 SweepState = Literal["running", "interrupted", "ended"]
 Moment = Annotated[AwareDatetime, PlainSerializer(lambda at: at.isoformat(timespec="seconds"), when_used="json")]

@@ -12,7 +12,7 @@ import ray
 from ray import tune
 
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.trial_result import TrialResult

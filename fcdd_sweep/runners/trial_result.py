@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.runners.failures import FailureKind
 
 

@@ -15,7 +15,7 @@ from fcdd_sweep.config.search_space import Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files
-from fcdd_sweep.results.states import ConfigState, TrialStatus
+from fcdd_sweep.results.documents import ConfigState, TrialStatus
 from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.events import EpochDone, Event, TrialEnded, ValidationMeasured
 from fcdd_sweep.runners.trial_result import TrialResult

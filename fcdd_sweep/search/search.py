@@ -13,7 +13,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
@@ -21,10 +21,10 @@ from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.search.evaluator import ConfigEvaluator, TrialMetrics, config_line
 from fcdd_sweep.search.plan import SearchPlan, plan_search
 from fcdd_sweep.search.study import Entry, Study, opened_storage
-from fcdd_sweep.search.summary import summary_of
-from fcdd_sweep.search.tables import (
+from fcdd_sweep.search.summary import (
     Confirmed,
     confirmation_rows,
+    summary_of,
     write_configs,
     write_confirmation,
     write_importance,

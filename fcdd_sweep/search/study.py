@@ -31,7 +31,7 @@ from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSetting
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.results import storage
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 

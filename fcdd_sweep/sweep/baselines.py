@@ -20,8 +20,8 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import canonical
 from fcdd_sweep.config.yaml_text import parse_value
 from fcdd_sweep.networks.describe import counterpart
+from fcdd_sweep.planning.anomaly_checks import reserved_per_defect
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.planning.reserved_anomalies import reserved_per_defect
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML, combine
 from fcdd_sweep.report.run_files import read_plan
 from fcdd_sweep.results import tree

@@ -24,7 +24,7 @@ from fcdd_sweep.report.run_files import index_or_problem
 from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
 from fcdd_sweep.results import files
 from fcdd_sweep.results.attempts import LEAF
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import check_reachable
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import Report

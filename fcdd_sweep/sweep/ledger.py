@@ -20,7 +20,7 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files, schemas, storage, tree
 from fcdd_sweep.results.attempts import LEAF, list_attempts
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import POLICIES

@@ -19,9 +19,9 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import check_run_version, keep_source
 from fcdd_sweep.results.lease import Held, lease
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location, check_reachable, is_storage_error
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import (

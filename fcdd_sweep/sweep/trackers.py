@@ -18,7 +18,7 @@ from fcdd_sweep.config.schema import Experiment, MlflowTracker, WandbTracker
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.checks import switched_on
 from fcdd_sweep.results import files
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, Report, TrialEnded, TrialStarted

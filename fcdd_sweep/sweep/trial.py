@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import math
 import platform
 import shutil
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -30,20 +32,75 @@ from fcdd_sweep.results.attempts import (
     upload_leaf,
     working_dir,
 )
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import source_digest
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
-from fcdd_sweep.sweep.trial_log import LoggingObserver, logger, logging_to
 from fcdd_sweep.training.device import choose_device, device_name
 from fcdd_sweep.training.partition import TrialData
-from fcdd_sweep.training.result import Observer, TrainingResult
+from fcdd_sweep.training.result import EpochRecord, Observer, TrainingResult
 from fcdd_sweep.training.state import StateError
 from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
+
+logger = logging.getLogger("fcdd_sweep.trial")
+
+
+class _LogFile(logging.FileHandler):
+    """A log file whose write errors are ignored: on a full disk they would hide the cause and flood the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Write the package's log messages to a file, too, while entered."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = _LogFile(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package = logging.getLogger("fcdd_sweep")
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+        handler.close()
+
+
+@dataclass(frozen=True)
+class LoggingObserver:
+    """Writes every epoch to the log, then passes it on to an observer."""
+
+    observer: Observer
+
+    def epoch_done(self, record: EpochRecord, epochs: int) -> None:
+        logger.info(
+            "epoch %d/%d: loss %.5f (nominal %.5f, anomalous %.5f), learning rate %.3g, %.0f images/s",
+            record.epoch,
+            epochs,
+            record.loss,
+            record.loss_nominal,
+            record.loss_anomalous,
+            record.learning_rate,
+            record.images_per_second,
+        )
+        if not math.isnan(record.validation_image_auroc):
+            logger.info("epoch %d: AUROC %.4f over validation images", record.epoch, record.validation_image_auroc)
+        self.observer.epoch_done(record, epochs)
+
+    def stop_asked(self) -> bool:
+        return self.observer.stop_asked()
 
 
 def run_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str = "5m") -> TrialResult:

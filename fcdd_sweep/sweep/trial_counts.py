@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, SweepStarted, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
 

@@ -16,8 +16,8 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import Trial, read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import read_table, write_rows
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests import fakes
 from tests.fakes import FakeRun, csv_rows

@@ -8,7 +8,7 @@ import pytest
 from fcdd_sweep.metrics.statistics import summarize
 from fcdd_sweep.report import tables
 from fcdd_sweep.report.run_files import Trial, read_run
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from tests.fakes import FakeRun, csv_rows
 
 UNDEFINED = dict.fromkeys(("x_mean", "x_std", "x_low", "x_high"))

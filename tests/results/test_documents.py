@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from fcdd_sweep.results import files
 from fcdd_sweep.results.documents import (
     ComparisonSummary,
+    ConfigState,
     PruningSummary,
     RunningTrial,
     SearchAmounts,
     SearchSummary,
     SweepProgress,
+    TrialStatus,
     read_progress,
     read_search_summary,
 )
@@ -80,3 +82,16 @@ def test_every_field_is_in_the_documentation_with_its_meaning(model):
 def test_every_field_says_what_it_means_and_no_value_changes(model):
     assert all(field.description for field in model.model_fields.values())
     assert model.model_config["frozen"]
+
+
+def test_states_are_the_words_of_tables():
+    assert TrialStatus("done") is TrialStatus.DONE and f"{TrialStatus.MISSING}" == "missing"
+    assert ConfigState.PRUNED == "pruned"
+
+
+def test_a_trial_is_finished_when_it_is_done_or_failed():
+    assert [status for status in TrialStatus if status.is_finished] == ["done", "failed"]
+
+
+def test_a_config_is_finished_when_the_study_has_its_end():
+    assert [state for state in ConfigState if state.is_finished] == ["done", "failed", "pruned"]

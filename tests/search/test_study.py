@@ -7,7 +7,7 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.search_space import space_of
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.study import Study, opened_storage
 from tests import old_runs, searches

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fcdd_sweep.results.documents import PruningSummary, SearchAmounts
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState, PruningSummary, SearchAmounts
 from fcdd_sweep.search.plan import plan_search
 from fcdd_sweep.search.study import Entry
 from fcdd_sweep.search.summary import summary_of

@@ -22,8 +22,8 @@ from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
 from fcdd_sweep.training.validation import validation_auroc
 from tests.specs import defects_corpus, spec
+from tests.training.test_prepare import Patchy, pixels, typed
 from tests.training.test_state import plain
-from tests.training.test_supervision import Patchy, pixels, typed
 
 CORPUS = defects_corpus()
 LABELS = {"training": {"supervision": "labels"}}

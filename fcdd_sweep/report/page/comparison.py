@@ -23,8 +23,8 @@ from fcdd_sweep.report.run_files import Run, Trial, read_run, write_errors
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import table_from_rows, write_text
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.tree import RunPaths
 
 COMPARISON_HTML, COMPARISON_CSV, COMBINED_DIR = "comparison.html", "comparison.csv", "combined"

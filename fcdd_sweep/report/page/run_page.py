@@ -32,7 +32,7 @@ from fcdd_sweep.report.summaries import (
 from fcdd_sweep.report.tables import defect_metrics, mean_name, summary_metrics
 from fcdd_sweep.report.text import INTERVAL_RULE, count_text, mean_text, metric_text
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.states import TrialStatus
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.tree import RunPaths
 
 _HOW_TO_READ = (

@@ -17,7 +17,7 @@ from fcdd_sweep.report.figures.style import FAINT_INK, INK, LINE_COLORS, SMALL_P
 from fcdd_sweep.report.search.axes import PlotAxis
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
 from fcdd_sweep.report.text import NOT_DEFINED
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 
 BoolArray = npt.NDArray[np.bool_]
 DONE_COLOR, BEST_COLOR, DEFAULT_COLOR = LINE_COLORS[0], LINE_COLORS[1], INK

@@ -25,8 +25,8 @@ from fcdd_sweep.report.search.marks import (
 )
 from fcdd_sweep.report.search.numbers import LIMIT, TWO_SIDED, by_relevance, running_best
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.files import TableRow
-from fcdd_sweep.results.states import ConfigState
 
 _COLUMNS = 3
 

@@ -37,8 +37,8 @@ from fcdd_sweep.report.search.numbers import (
     running_best,
 )
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.files import TableRow
-from fcdd_sweep.results.states import ConfigState
 
 _WIDTHS = (0.04, 0.06, 0.09, 0.13, 0.2, 0.3, 0.45)
 """Candidate standard deviations of the smoothing Gaussian, as shares of an axis's length."""

@@ -11,8 +11,8 @@ from fcdd_sweep.report.figures import roc, style
 from fcdd_sweep.report.figures.roc import draw_loss, read_history
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import schemas
+from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import write_rows
-from fcdd_sweep.results.states import TrialStatus
 from fcdd_sweep.results.tree import TrialPaths
 from tests import fakes
 

@@ -19,7 +19,7 @@ from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_op
 from fcdd_sweep.report.search.record import read_search, reported
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, pair_of
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun

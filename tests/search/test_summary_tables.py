@@ -8,9 +8,9 @@ import json
 import pytest
 
 from fcdd_sweep.results import files, schemas, tree
-from fcdd_sweep.results.states import ConfigState
+from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths
-from fcdd_sweep.search import tables
+from fcdd_sweep.search import summary
 from fcdd_sweep.search.plan import plan_search
 from fcdd_sweep.search.pruning import CURVE_KEY
 from fcdd_sweep.search.study import Entry
@@ -45,7 +45,7 @@ def test_a_config_has_its_state_value_parameters_and_counts(planned, tmp_path):
         entry(2, ConfigState.FAILED, n_done=3, n_failed=1, failure_policy="1 of 4 trials failed"),
         entry(3, ConfigState.RUNNING),
     ]
-    tables.write_configs(tmp_path, planned(), entries, {3: 2}, over=False)
+    summary.write_configs(tmp_path, planned(), entries, {3: 2}, over=False)
     rows = rows_of(tmp_path, tree.SEARCH_CONFIGS)
     assert [row["state"] for row in rows] == ["done", "pruned", "failed", "running"]
     assert [(row["value"], row["value_std_error"], row["values"]) for row in rows] == [
@@ -61,20 +61,20 @@ def test_a_config_has_its_state_value_parameters_and_counts(planned, tmp_path):
 
 
 def test_a_config_that_has_no_end_when_the_search_is_over_is_incomplete(planned, tmp_path):
-    tables.write_configs(tmp_path, planned(), [entry(0), entry(1, ConfigState.RUNNING)], {}, over=True)
+    summary.write_configs(tmp_path, planned(), [entry(0), entry(1, ConfigState.RUNNING)], {}, over=True)
     assert [row["state"] for row in rows_of(tmp_path, tree.SEARCH_CONFIGS)] == ["done", "incomplete"]
 
 
 def test_several_metrics_are_kept_as_a_list_beside_the_first(planned, tmp_path):
     search = planned("search.algorithm=nsga2", "search.metric=[validation_image_auroc, final_loss]")
-    tables.write_configs(tmp_path, search, [entry(0, scores=(0.9, 0.25))], {}, over=True)
+    summary.write_configs(tmp_path, search, [entry(0, scores=(0.9, 0.25))], {}, over=True)
     (row,) = rows_of(tmp_path, tree.SEARCH_CONFIGS)
     assert (row["value"], json.loads(row["values"])) == (0.9, [0.9, 0.25])
 
 
 def test_rungs_are_means_over_classes_and_seeds_by_epoch(tmp_path):
     curve = [["3", 0, 4, 0.9], ["3", 0, 2, 0.5], ["8", 0, 2, 0.7]]
-    tables.write_rungs(tmp_path, [entry(0), entry(1, **{CURVE_KEY: curve})])
+    summary.write_rungs(tmp_path, [entry(0), entry(1, **{CURVE_KEY: curve})])
     assert rows_of(tmp_path, tree.RUNGS) == [
         {"number": 1, "epoch": 2, "value": pytest.approx(0.6)},
         {"number": 1, "epoch": 4, "value": 0.9},
@@ -82,12 +82,12 @@ def test_rungs_are_means_over_classes_and_seeds_by_epoch(tmp_path):
 
 
 def test_a_search_without_pruning_has_no_rungs(tmp_path):
-    tables.write_rungs(tmp_path, [entry(0)])
+    summary.write_rungs(tmp_path, [entry(0)])
     assert not (RunPaths(tmp_path).search.rungs).exists()
 
 
 def test_a_key_whose_importance_is_unknown_is_null(tmp_path):
-    tables.write_importance(tmp_path, {"a": 0.75, "b": None})
+    summary.write_importance(tmp_path, {"a": 0.75, "b": None})
     assert rows_of(tmp_path, tree.IMPORTANCE) == [{"key": "a", "importance": 0.75}, {"key": "b", "importance": None}]
 
 
@@ -105,8 +105,8 @@ def test_a_confirmation_has_a_row_for_every_trial_with_nulls_for_what_is_not_don
     search = planned()
     config = search.config(0, search.space.default())
     specs = search.confirming(config)
-    rows = tables.confirmation_rows([tables.Confirmed("default", config, specs)], Metrics(specs))
-    tables.write_confirmation(tmp_path, rows)
+    rows = summary.confirmation_rows([summary.Confirmed("default", config, specs)], Metrics(specs))
+    summary.write_confirmation(tmp_path, rows)
     found = rows_of(tmp_path, tree.CONFIRMATION)
     assert [(row["role"], row["number"], row["normal_class"], row["seed"], row["image_auroc"]) for row in found] == [
         ("default", 0, "3", 2, 0.9), ("default", 0, "8", 2, None), ("default", 0, "3", 3, 0.9),
