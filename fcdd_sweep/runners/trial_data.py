@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
-from functools import lru_cache
 from importlib.metadata import version
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
-from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
+from fcdd_sweep.config.schema import Dataset, Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.decoding.store import DecodeProgress
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
+from fcdd_sweep.data.records import Say
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results.files import source_digest
 from fcdd_sweep.runners.data_transfer import PoolSource, forget_received, received_corpus, received_pool
+
+_LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def versions() -> dict[str, str]:
@@ -77,29 +83,56 @@ def data_key(spec: TrialSpec) -> str:
 
 def forget_data() -> None:
     """Close all data, so that a new sweep in the same process sees what has changed."""
-    _open_corpus.cache_clear()
-    _open_exposure.cache_clear()
-    _weights.cache_clear()
+    for opened in (_corpora, _pools, _weights):
+        opened.clear()
     forget_received()
 
 
-def corpus_of(settings: Settings) -> Corpus:
-    """Return the decoded data set, memory-mapped; it is opened once per process."""
-    return _open_corpus(_corpus_key(settings), settings.dataset.model_dump_json(), settings.images.model_dump_json())
+class _Opened(Generic[T]):
+    """What this process has open, by key; the oldest is closed beyond `most`."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._by_key: dict[str, T] = {}
+
+    def get(self, key: str, load: Callable[[], T]) -> T:
+        if key not in self._by_key:
+            self._by_key[key] = load()
+            while len(self._by_key) > self._most:
+                del self._by_key[next(iter(self._by_key))]
+        return self._by_key[key]
+
+    def clear(self) -> None:
+        self._by_key.clear()
 
 
-@lru_cache(maxsize=2)
-def _open_corpus(key: str, dataset: str, images: str) -> Corpus:
-    received = received_corpus(key)
-    if received is not None:
-        return received
-    return load_corpus(Dataset.model_validate_json(dataset), Images.model_validate_json(images))
+_corpora: _Opened[Corpus] = _Opened(4)
+_pools: _Opened[ImagePool] = _Opened(4)
+_weights: _Opened[str] = _Opened(8)
 
 
-def exposure_of(settings: Settings) -> ImagePool | None:
+def corpus_of(settings: Settings, progress: DecodeProgress | None = None, say: Say = _LOG.info) -> Corpus:
+    """Return the decoded data set, memory-mapped; it is opened once per process.
+
+    Args:
+        settings: the settings of a config.
+        progress, say: see `data.loading.load_corpus`; not called when the data set is open.
+    """
+    key = _corpus_key(settings)
+
+    def load() -> Corpus:
+        corpus = received_corpus(key)
+        return (
+            corpus if corpus is not None else load_corpus(settings.dataset, settings.images, progress=progress, say=say)
+        )
+
+    return _corpora.get(key, load)
+
+
+def exposure_of(settings: Settings, say: Say = _LOG.info) -> ImagePool | None:
     """Return the images for outlier exposure, or None when the config has none; opened once per process."""
     source = settings.anomalies.source
-    return _pool_of(source, settings) if isinstance(source, PoolSource) else None
+    return _pool_of(source, settings, say) if isinstance(source, PoolSource) else None
 
 
 def validation_pool_of(settings: Settings) -> ImagePool | None:
@@ -115,37 +148,26 @@ def pools_of(settings: Settings) -> Iterator[tuple[str, PoolSource, ImagePool]]:
             yield _pool_key(source, settings), source, _pool_of(source, settings)
 
 
-def _pool_of(source: PoolSource, settings: Settings) -> ImagePool:
+def _pool_of(source: PoolSource, settings: Settings, say: Say = _LOG.info) -> ImagePool:
+    key = _pool_key(source, settings)
     target = Dataset(name=settings.dataset.name)  # its folder makes no difference
-    named = Anomalies(source=source)
-    texts = named.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json()
-    return _open_exposure(_pool_key(source, settings), *texts)
 
+    def load() -> ImagePool:
+        pool = received_pool(key)
+        return pool if pool is not None else load_exposure(source, target, settings.images, say=say)
 
-@lru_cache(maxsize=4)
-def _open_exposure(key: str, anomalies: str, target: str, images: str) -> ImagePool:
-    source = Anomalies.model_validate_json(anomalies).source
-    assert isinstance(source, PoolSource)
-    received = received_pool(key)
-    if received is not None:
-        return received
-    return load_exposure(source, Dataset.model_validate_json(target), Images.model_validate_json(images))
+    return _pools.get(key, load)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:
     """Return a digest of what a trial reads: images of its class, outlier exposure, weights, validation anomalies."""
     corpus = corpus_of(spec.settings)
     own, exposure = corpus.fingerprints[spec.normal_class], exposure_of(spec.settings)
-    weights = _weights(spec.settings.network.model_dump_json())
+    network = spec.settings.network
+    weights = _weights.get(network.model_dump_json(), lambda: weights_fingerprint(network))
     others = [exposure.fingerprint if exposure is not None else "", weights]
     if (pool := validation_pool_of(spec.settings)) is not None:
         others.append(pool.fingerprint)
     elif spec.settings.evaluation.validation.anomalies == "training" and corpus.protocol == "one_vs_rest":
         others.append(digest(corpus.fingerprints))  # a class's own digest leaves out the others' training images
     return digest([own, *others]) if any(others) else own
-
-
-@lru_cache(maxsize=8)
-def _weights(network: str) -> str:
-    """Return a digest of the weights that training starts from; a file of weights is read once per process."""
-    return weights_fingerprint(Network.model_validate_json(network))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Unpack
 
 from fcdd_sweep.config.errors import InputError, Problem
@@ -20,7 +21,7 @@ from fcdd_sweep.runners.events import SweepStarted, SweepStopped
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.search.evaluator import ConfigEvaluator, TrialMetrics, config_line
 from fcdd_sweep.search.plan import SearchPlan, plan_search
-from fcdd_sweep.search.study import Entry, Study, opened_storage
+from fcdd_sweep.search.study import Entry, Study, check_study, opened_storage
 from fcdd_sweep.search.summary import (
     Confirmed,
     confirmation_rows,
@@ -66,12 +67,13 @@ def run_search(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) -
     """
     options = RunOptions(**keywords)
     planned = plan_search(experiment)
-    experiment = planned.experiment
+    experiment, fixed = planned.experiment, _fixed_settings(planned)
+    check = partial(check_study, planned.search.storage, experiment.run_dir, experiment.name, fixed)
     with (
-        open_session(experiment, planned.examples(), planned.plan.notes, options) as session,
+        open_session(experiment, planned.examples(), planned.plan.notes, options, check) as session,
         opened_storage(planned.search.storage, experiment.run_dir) as (storage, save_study),
     ):
-        study = Study(planned.search, planned.space, experiment.name, storage, _fixed_settings(planned))
+        study = Study(planned.search, planned.space, experiment.name, storage, fixed)
         with session.publishing() as publisher:
             search = _Search(planned, study, session, publisher, save_study)
             search.prepare()

@@ -259,6 +259,30 @@ def _check_existing(name: str, storage: optuna.storages.BaseStorage, identity: M
         )
 
 
+def check_study(url: str | None, run_dir: Location, name: str, identity: Mapping[str, Any]) -> None:
+    """Check that a study of this name, if there is one, is of this version and of this search.
+
+    Reads a copy of the run's journal, since another driver may be writing to it.
+
+    Args:
+        url, run_dir: see `opened_storage`.
+        name, identity: see `Study`.
+    Raises:
+        InputError: the study is of another version or search, or the database cannot be used.
+    """
+    identity = json.loads(json.dumps(identity))
+    if url is not None:
+        _check_existing(name, _database(url), identity)
+        return
+    journal = RunPaths(run_dir).search.journal
+    if not storage.is_file(journal):
+        return
+    with tempfile.TemporaryDirectory(prefix="fcdd-study-") as folder:
+        copy = SearchPaths(Path(folder)).journal
+        storage.download_file(journal, copy)
+        _check_existing(name, _journal(copy), identity)
+
+
 def _sampler(algorithm: Algorithm, seed: int) -> optuna.samplers.BaseSampler:
     match algorithm:
         case "tpe":

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.networks.describe import starting_weights
 from fcdd_sweep.runners.events import Report
-from fcdd_sweep.runners.trial_data import data_keys, fingerprint_of, forget_data
+from fcdd_sweep.runners.trial_data import corpus_of, data_keys, exposure_of, fingerprint_of, forget_data
 
 _REPORT_DECODING_EVERY_S = 3.0
 
@@ -27,11 +26,8 @@ def prepare_data(specs: Sequence[TrialSpec], report: Report) -> tuple[dict[str, 
     notes: list[str] = []
     for settings in _distinct(specs):
         on_decoded = _decoding_progress(settings.dataset.name, report)
-        corpus = load_corpus(settings.dataset, settings.images, progress=on_decoded, say=report)
-        notes += corpus.notes
-        source = settings.anomalies.source
-        if source is not None and not isinstance(source, str):
-            pool = load_exposure(source, settings.dataset, settings.images, say=report)
+        notes += corpus_of(settings, progress=on_decoded, say=report).notes
+        if (pool := exposure_of(settings, say=report)) is not None:
             notes += [*pool.notes, *_limit_notes(settings, len(pool), report)]
     _fetch_weights(specs, report)
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}

@@ -176,7 +176,11 @@ class Session:
 
 @contextlib.contextmanager
 def open_session(
-    experiment: Experiment, specs: Sequence[TrialSpec], notes: Sequence[str], options: RunOptions
+    experiment: Experiment,
+    specs: Sequence[TrialSpec],
+    notes: Sequence[str],
+    options: RunOptions,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Session]:
     """Check storage and device, prepare the data, and keep other drivers out of the run while entered.
 
@@ -185,6 +189,7 @@ def open_session(
         specs: trials that together read all data that any trial will read.
         notes: notes of the plan, shown first.
         options: how it runs.
+        check: raises an error for what else in the run cannot be used; called before data is decoded.
     Raises:
         InputError: storage, device or data that cannot be used, a run of another version of fcdd_sweep, or one that
             another driver works on.
@@ -196,6 +201,7 @@ def open_session(
     run_dir = experiment.run_dir
     check_reachable(run_dir)
     check_run_version(run_dir)
+    check()
     if options.address is None:  # a cluster's head need not have what its workers have
         choose_device(experiment.resources.device)
     fingerprints, data_notes = prepare_data(specs, report)

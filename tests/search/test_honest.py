@@ -13,7 +13,6 @@ from fcdd_sweep.results import files
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from fcdd_sweep.runners import trial_data
 from fcdd_sweep.search.search import run_search
-from fcdd_sweep.sweep import preparation
 from tests import works
 from tests.specs import small_experiment
 
@@ -54,7 +53,6 @@ def poison(monkeypatch):
         return dataclasses.replace(corpus, class_index=labels)
 
     monkeypatch.setattr(trial_data, "load_corpus", poisoned)
-    monkeypatch.setattr(preparation, "load_corpus", poisoned)
 
 
 def found(experiment):

@@ -19,7 +19,7 @@ from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
-from tests import works
+from tests import old_runs, works
 from tests.events import Recorder
 from tests.searches import EXPERIMENT, SIZES, go, load, study, suggested, summary, table
 
@@ -325,3 +325,13 @@ def test_a_search_has_no_baselines_and_is_told_of_in_the_status(experiment):
         baselines_of(loaded.run_dir)
     text = status_text(loaded.run_dir)
     assert "confirmed-default" in text and "all  " in text and " 32    32       0        0" in text
+
+
+def test_an_older_study_is_refused_before_data_is_decoded(tmp_path, monkeypatch):
+    experiment = load(tmp_path)
+    old_runs.write_old_study(RunPaths(experiment.run_dir).search.journal)
+    before = old_runs.listing(experiment.run_dir)
+    monkeypatch.setattr("fcdd_sweep.sweep.session.prepare_data", lambda *given: pytest.fail("data was decoded"))
+    with pytest.raises(InputError, match="study was made with version 1"):
+        go(experiment)
+    assert old_runs.listing(experiment.run_dir) == before
