@@ -13,6 +13,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.records import DatasetScan, one_vs_rest_record
 from fcdd_sweep.planning import plan as planning
 from fcdd_sweep.planning.checks import Machine, this_machine
+from fcdd_sweep.planning.data_counts import listed
 from fcdd_sweep.planning.describe import describe
 from fcdd_sweep.planning.plan import plan_file, unplanned_note
 from tests import trees
@@ -147,3 +148,11 @@ def test_finished_trials_that_left_the_plan_are_told(tmp_path):
 )
 def test_a_number_of_things_is_grammatical(count, word, text):
     assert count_noun(count, word) == text
+
+
+def test_the_smallest_counts_are_listed_first_and_the_rest_are_counted():
+    assert (
+        listed({"a": 9, "b": 1, "c": 5, "d": 7, "e": 8})
+        == "class 'b' has 1, class 'c' has 5, class 'd' has 7 and 2 more classes"
+    )
+    assert listed({"a": 2}) == "class 'a' has 2"

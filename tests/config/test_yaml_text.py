@@ -1,0 +1,47 @@
+"""YAML into plain values with the line of every key, and back."""
+
+from __future__ import annotations
+
+import pytest
+
+from fcdd_sweep.config.errors import ExperimentError
+from fcdd_sweep.config.yaml_text import parse_value, read_document, to_yaml
+
+
+def test_every_key_and_item_has_its_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("name: a\ntraining:\n  epochs: 3\nseeds:\n  - 0\n  - 1\n")
+    document = read_document(path)
+    assert document.tree == {"name": "a", "training": {"epochs": 3}, "seeds": [0, 1]}
+    assert document.lines == {
+        ("name",): 1,
+        ("training",): 2,
+        ("training", "epochs"): 3,
+        ("seeds",): 4,
+        ("seeds", 0): 5,
+        ("seeds", 1): 6,
+    }
+
+
+def test_words_that_yaml_1_1_took_for_truth_are_text():
+    assert [parse_value(text, "--set") for text in ("no", "off", "true", "1e-3", "null")] == [
+        "no",
+        "off",
+        True,
+        0.001,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("value", ["no", "2026-01-02", "a: b", "0x10", "", "~", "ü", "1e5", "line\nbreak"])
+def test_text_stays_text_when_written_and_read(tmp_path, value):
+    path = tmp_path / "x.yaml"
+    path.write_text(to_yaml({"name": value}), encoding="utf-8")
+    assert read_document(path).tree == {"name": value}
+
+
+def test_a_key_given_twice_names_both_lines(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: 1\nb: 2\na: 3\n")
+    with pytest.raises(ExperimentError, match=r"x.yaml:3: a: the key is given twice, first in line 1"):
+        read_document(path)
