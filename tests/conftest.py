@@ -1,13 +1,19 @@
 """What every test gets: one thread, since several test processes share the cores, and a cache of its own session."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.report import aggregate
+from fcdd_sweep.report.figures.run_figures import RunFigures
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
 
 torch.set_num_threads(1)
+TESTS = Path(__file__).parent
+ROOMS_WITHOUT_FIGURES = {"config", "data", "planning", "results", "runners", "search", "sweep"}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -16,6 +22,17 @@ def own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FCDD_SWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def without_run_figures(request, monkeypatch):
+    """Leave out the figures of a run's report, most of the time of a small sweep, outside of the tests that see them.
+
+    They are drawn in the tests of the report and of whole commands, and where a test is marked `figures`.
+    """
+    room = request.path.relative_to(TESTS).parts[0]
+    if room in ROOMS_WITHOUT_FIGURES and "figures" not in request.keywords:
+        monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
 
 
 @pytest.fixture

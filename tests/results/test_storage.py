@@ -112,6 +112,7 @@ def test_a_lost_index_is_made_again_from_the_store(finished):
     assert [row["status"] for row in files.read_table(RunPaths(loaded.run_dir).index).to_pylist()] == ["done", "done"]
 
 
+@pytest.mark.figures
 def test_a_report_fetches_what_is_new_and_sends_what_it_made(finished, server, monkeypatch):
     loaded, _, _ = finished
     run = loaded.run_dir

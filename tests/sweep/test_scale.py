@@ -29,6 +29,7 @@ def run_dir(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.figures
 def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir, monkeypatch):
     aggregate(run_dir)
     assert (run_dir / "c" / "normal_brick" / "heatmaps.png").is_file()

@@ -77,6 +77,7 @@ LEAF = {
 }
 
 
+@pytest.mark.figures
 def test_a_run_has_the_tree_of_the_design(experiment):
     result, _ = go(experiment("keep.pictures=leaf"))
     run = result.run_dir
