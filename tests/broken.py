@@ -28,10 +28,12 @@ def problems_in(path, overrides=()):
     return [str(problem) for problem in caught.value.problems]
 
 
-def assert_told(told, expected):
-    message = "\n".join(told)
+def assert_reported(reported, expected):
+    message = "\n".join(reported)
     for line in expected:
         pieces = line.split("|")
-        assert any(all(piece in one for piece in pieces) for one in told), f"{line!r} is not told by:\n{message}"
-    assert len(told) == len(expected), message
+        assert any(all(piece in one for piece in pieces) for one in reported), (
+            f"{line!r} is not reported by:\n{message}"
+        )
+    assert len(reported) == len(expected), message
     assert not [word for word in JARGON if word in message]

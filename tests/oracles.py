@@ -92,7 +92,7 @@ def slow_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: fl
 
 
 def slow_mixed_blobs(rng: np.random.Generator, shape: tuple[int, int, int], starts: float, side: int) -> np.ndarray:
-    """White and colored straight squares, each starting with chance `starts`; later ones lie on earlier ones, and an
+    """White and colored straight squares, each starting with chance `starts`; later ones cover earlier ones, and an
     image without any begins again."""
     is_white = []
 

@@ -67,7 +67,7 @@ class Server:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Answers nobody meanwhile, and keeps what it holds."""
+        """Answers no one meanwhile, and keeps what it holds."""
         self._process.send_signal(signal.SIGSTOP)
         try:
             yield
@@ -95,7 +95,7 @@ def in_store(port: int, folder: str) -> str:
 
 
 class Proxy:
-    """Passes on what comes to a port of its own to a server's, until it is gone: then nobody listens there.
+    """Passes on what comes to a port of its own to a server's, until it is gone: then nothing listens there.
 
     Attributes:
         port: where it listens on 127.0.0.1.

@@ -29,15 +29,15 @@ def call(tmp_path, monkeypatch, capsys):
             code = cli.main([str(argument) for argument in arguments])
         except SystemExit as stop:
             code = stop.code
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        return code, told.out, told.err
+        reported = capsys.readouterr()
+        assert "Traceback" not in reported.err
+        return code, reported.out, reported.err
 
     return run
 
 
 @pytest.mark.slow
-def test_a_run_in_process_tells_each_trial_and_the_report(call, tmp_path):
+def test_a_run_in_process_reports_each_trial_and_the_page(call, tmp_path):
     code, out, _ = call("quick.yaml", "--local")
     assert code == 0
     lines = out.splitlines()
@@ -62,7 +62,7 @@ def test_validate_counts_the_trials(call):
     assert call("validate", "quick.yaml", "--set", "seeds=1") == (0, "quick.yaml: valid, 1 trial\n", "")
 
 
-def test_all_problems_are_told_with_their_lines_and_nothing_starts(call, tmp_path):
+def test_all_problems_are_reported_with_their_lines_and_nothing_starts(call, tmp_path):
     (tmp_path / "bad.yaml").write_text(TEXT.replace("FCDD_CNN28", "FCDD_CN28").replace("epochs: 1", "epoch: 1"))
     code, out, err = call("bad.yaml")
     assert code == 2 and out == ""
@@ -93,7 +93,7 @@ def test_bad_input_ends_with_2_and_says_why(call, arguments, message):
 
 
 @pytest.mark.slow
-def test_a_failed_trial_gives_1_and_status_tells_it(call, monkeypatch):
+def test_a_failed_trial_gives_1_and_status_shows_it(call, monkeypatch):
     from fcdd_sweep.sweep import trial
 
     real = trial.train
@@ -139,7 +139,7 @@ def test_no_arguments_show_the_help(call):
 
 
 @pytest.mark.slow
-def test_a_damaged_index_is_told_without_a_traceback(call, tmp_path):
+def test_a_damaged_index_is_reported_without_a_traceback(call, tmp_path):
     call("quick.yaml", "--local", "--set", "seeds=1")
     (tmp_path / "results" / "quick" / "index.parquet").write_bytes(b"PAR1 damaged")
     code, out, _ = call("status", "results/quick")

@@ -151,7 +151,7 @@ def aws(tmp_path, monkeypatch):
 
 
 def make_role():
-    """As docs/clusters.md tells the user to."""
+    """As docs/clusters.md says."""
     iam = boto3.client("iam")
     page = (ROOT / "docs" / "clusters.md").read_text()
     (trust,) = re.findall(r"--assume-role-policy-document '(.+)'", page)

@@ -45,7 +45,7 @@ def test_images(tmp_path):
     return folder, paths
 
 
-def test_an_output_that_cannot_be_made_is_told_before_anything_is_scored(snapshot, test_images, tmp_path):
+def test_an_output_that_cannot_be_made_is_reported_before_anything_is_scored(snapshot, test_images, tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(InputError, match=r"taken: cannot write predictions.*Choose another --output"):
         predict(snapshot, [test_images[0]], tmp_path / "taken")
@@ -100,8 +100,8 @@ def test_pictures_have_the_proportions_of_what_was_looked_at(tmp_path, size, ori
     if orientation:
         exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", size).save(tmp_path / "x.jpg", exif=exif)
-    proportions, told = _proportions(tmp_path / "x.jpg", aspect)
-    assert proportions == expected[0] and expected[1] in told and bool(told) == bool(expected[1])
+    proportions, reported = _proportions(tmp_path / "x.jpg", aspect)
+    assert proportions == expected[0] and expected[1] in reported and bool(reported) == bool(expected[1])
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_scored(snapshot, test_images, tmp_path):

@@ -46,14 +46,14 @@ def test_plain_lines_tell_each_trial_and_the_counts(out):
     assert len(lines) == 3
 
 
-def test_a_sentence_is_told_once(out):
+def test_a_sentence_is_reported_once(out):
     progress = PlainProgress(Console(file=out, width=80))
     for sentence in ("3 images do not decode", "3 images do not decode", "building the report"):
         progress.handle(Message(sentence))
     assert out.getvalue().splitlines() == ["3 images do not decode", "building the report"]
 
 
-def test_a_heartbeat_tells_of_long_trials(out):
+def test_a_heartbeat_reports_long_trials(out):
     progress = PlainProgress(Console(file=out, width=80), heartbeat_s=0.0)
     progress.handle(SweepStarted(1, 0, 1))
     progress.handle(TrialStarted(spec()))
@@ -106,7 +106,7 @@ def test_clock(seconds, text):
     assert duration_text(seconds) == text
 
 
-def test_a_trial_that_is_not_tested_tells_its_figure_of_selection(out):
+def test_a_trial_that_is_not_tested_shows_its_selection_metric(out):
     judging = spec(evaluation={"test": False, "validation": {"nominal_fraction": 0.5, "anomalies": "training"}})
     progress = PlainProgress(Console(file=out, width=120))
     progress.handle(SweepStarted(1, 0, 1))

@@ -35,7 +35,7 @@ def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialR
 
 
 def losing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """The real thing, but seed 1 of every class is told as lost with its worker."""
+    """The real thing, but seed 1 of every class is reported as lost with its worker."""
     if spec.seed == 1:
         return TrialResult(spec.trial_id, "failed", 0, "worker process has died", kind="worker_lost")
     return run_trial(spec, run_dir, observer)

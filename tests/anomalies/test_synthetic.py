@@ -87,7 +87,7 @@ BLOBS = {
 
 @pytest.mark.parametrize("source", BLOBS)
 @pytest.mark.slow
-def test_blobs_cannot_be_told_from_blobs_made_square_by_square(source: str) -> None:
+def test_blobs_cannot_be_distinguished_from_blobs_made_square_by_square(source: str) -> None:
     slow, starts, side, shape, n = BLOBS[source]
     rendered = blob_measures(render(source, 2 * n, shape, seeded()).numpy().astype(float))
 
@@ -108,7 +108,7 @@ def test_a_blob_is_a_white_square_of_six_pixels() -> None:
     assert counts.min() == 9 and (counts == 36).sum() > 100  # three by three pixels of a square in the lower corner
     lone = blobs[counts == 36, 0] > 0
     rows, columns = lone.any(dim=2).sum(dim=1), lone.any(dim=1).sum(dim=1)
-    assert (rows * columns == 36).double().mean() > 0.98  # else two that lie across a border
+    assert (rows * columns == 36).double().mean() > 0.98  # else two that cross a border
 
 
 def test_mixed_blobs_are_as_often_white_as_colored() -> None:
@@ -169,7 +169,7 @@ def slow_measures(n: int, **changes: object) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.slow
-def test_confetti_cannot_be_told_from_confetti_made_square_by_square(rendered: dict[str, np.ndarray]) -> None:
+def test_confetti_cannot_be_distinguished_from_confetti_made_square_by_square(rendered: dict[str, np.ndarray]) -> None:
     assert largest_difference(rendered, slow_measures(400)) < NOTICEABLE
 
 
@@ -263,7 +263,7 @@ def test_images_too_small_for_the_blur_are_refused() -> None:
         render("confetti", 2, (1, 12, 40), seeded())
 
 
-def test_unknown_source_is_told_with_all_names_and_the_nearest() -> None:
+def test_unknown_source_is_reported_with_all_names_and_the_nearest() -> None:
     with pytest.raises(InputError, match=r"unknown source 'confeti'.*confetti, solid.*Closest: 'confetti'"):
         render("confeti", 1, (3, 32, 32))
 

@@ -1,7 +1,7 @@
-"""Broken experiment files: YAML, keys and types. Every problem is told at once, with its line and what is allowed.
+"""Broken experiment files: YAML, keys and types. Every problem is reported at once, with its line and what is allowed.
 
 An expected problem is written as pieces between `|`, all of which one line of the message must hold. The number of
-problems must be the number of expectations: nothing is missing from the list, and nothing is told twice.
+problems must be the number of expectations: nothing is missing from the list, and nothing is reported twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import pytest
 
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.loading import load_experiment
-from tests.broken import HEAD, assert_told, problems_in
+from tests.broken import HEAD, assert_reported, problems_in
 
 FILES = {
     # YAML itself
@@ -143,7 +143,7 @@ FILES = {
 def test_a_broken_file_is_answered_with_all_its_problems(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
-    assert_told(problems_in("x.yaml"), expected)
+    assert_reported(problems_in("x.yaml"), expected)
 
 
 OVERRIDES = {
@@ -172,30 +172,34 @@ OVERRIDES = {
 @pytest.mark.parametrize(("override", "expected"), OVERRIDES.values(), ids=OVERRIDES.keys())
 def test_a_broken_override_is_named_as_it_was_typed(tmp_path, override, expected):
     (tmp_path / "x.yaml").write_text(HEAD)
-    assert_told(problems_in(tmp_path / "x.yaml", [override]), [expected])
+    assert_reported(problems_in(tmp_path / "x.yaml", [override]), [expected])
 
 
 def test_problems_of_file_and_overrides_come_together(tmp_path):
     (tmp_path / "x.yaml").write_text(HEAD + "preprocessing: x\n")
-    told = problems_in(tmp_path / "x.yaml", ["seeds=x", "foo=1"])
-    assert_told(told, ["--set foo=1: there is no key", "x.yaml:4: preprocessing: found", "--set seeds=x: found"])
+    reported = problems_in(tmp_path / "x.yaml", ["seeds=x", "foo=1"])
+    assert_reported(
+        reported, ["--set foo=1: there is no key", "x.yaml:4: preprocessing: found", "--set seeds=x: found"]
+    )
 
 
 def test_a_missing_file_is_answered_with_near_names(tmp_path):
     (tmp_path / "digits.yaml").write_text(HEAD)
-    assert_told(problems_in(tmp_path / "digit.yaml"), [f"there is no such file|Closest: {tmp_path / 'digits.yaml'}"])
-    assert_told(problems_in(tmp_path / "zzz"), [f"Experiment files in {tmp_path}: digits.yaml"])
-    assert_told(problems_in(tmp_path / "no" / "x.yaml"), [f"there is no experiment file in {tmp_path / 'no'}"])
+    assert_reported(
+        problems_in(tmp_path / "digit.yaml"), [f"there is no such file|Closest: {tmp_path / 'digits.yaml'}"]
+    )
+    assert_reported(problems_in(tmp_path / "zzz"), [f"Experiment files in {tmp_path}: digits.yaml"])
+    assert_reported(problems_in(tmp_path / "no" / "x.yaml"), [f"there is no experiment file in {tmp_path / 'no'}"])
 
 
 def test_a_folder_is_answered_with_its_experiment_files(tmp_path):
     (tmp_path / "digits.yaml").write_text(HEAD)
-    assert_told(problems_in(tmp_path), ["this is a folder, not an experiment file|digits.yaml"])
+    assert_reported(problems_in(tmp_path), ["this is a folder, not an experiment file|digits.yaml"])
 
 
 def test_a_file_that_is_not_utf8_is_answered_with_the_byte(tmp_path):
     (tmp_path / "x.yaml").write_bytes("schema: 2\nname: größe\n".encode("latin-1"))
-    assert_told(
+    assert_reported(
         problems_in(tmp_path / "x.yaml"), ["the file is not UTF-8 text (byte 0xf6 at position 18)|Save it as UTF-8"]
     )
 
@@ -204,4 +208,6 @@ def test_broken_files_are_refused_without_the_registries_too(tmp_path):
     (tmp_path / "x.yaml").write_text(HEAD + "training: {epochs: x}\nnetwork: {name: FCDD}\n")
     with pytest.raises(ExperimentError) as caught:
         load_experiment(tmp_path / "x.yaml")
-    assert_told([str(problem) for problem in caught.value.problems], ["x.yaml:4: training.epochs: found the text 'x'"])
+    assert_reported(
+        [str(problem) for problem in caught.value.problems], ["x.yaml:4: training.epochs: found the text 'x'"]
+    )

@@ -53,14 +53,17 @@ def test_a_timeout_is_a_duration_alone(text):
         Faults(progress_timeout=text)
 
 
-def test_mistakes_are_told_with_what_is_allowed(load):
+def test_mistakes_are_reported_with_what_is_allowed(load):
     with pytest.raises(ExperimentError) as caught:
         load("faults:\n  checkpoint_every: 5 minutes\n  progress_timeout: 30\n")
-    told = [str(problem) for problem in caught.value.problems]
-    assert len(told) == 2
-    assert "x.yaml:5: faults.checkpoint_every: found the text '5 minutes'. Allowed: a duration such as '90s'" in told[0]
-    assert "or a number of epochs such as '10 epochs'" in told[0]
-    assert "x.yaml:6: faults.progress_timeout: found 30. Allowed: a duration such as '90s', '5m' or '2h'" in told[1]
+    reported = [str(problem) for problem in caught.value.problems]
+    assert len(reported) == 2
+    assert (
+        "x.yaml:5: faults.checkpoint_every: found the text '5 minutes'. Allowed: a duration such as '90s'"
+        in reported[0]
+    )
+    assert "or a number of epochs such as '10 epochs'" in reported[0]
+    assert "x.yaml:6: faults.progress_timeout: found 30. Allowed: a duration such as '90s', '5m' or '2h'" in reported[1]
 
 
 def test_they_are_settable_dumped_and_no_part_of_a_config_s_id(load, tmp_path):

@@ -87,11 +87,11 @@ def test_a_backbone_takes_the_place_of_a_presets_network(load):
     assert (network.name, network.backbone, network.node) == (None, "resnet18", "layer1")
 
 
-def test_where_a_source_lies_can_be_told_alone(load, tmp_path, monkeypatch):
+def test_where_a_source_is_can_be_set_alone(load, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     text = HEAD.replace("digits", "cifar10") + "dataset: {root: ~/data}\n"
     source = load(text, "anomalies.source.root=~/exposure").anomalies.source
     assert (source.dataset, source.root) == ("cifar100", tmp_path / "exposure")
-    told = load(text, "anomalies.source.dataset=emnist", "anomalies.source.root=/e").anomalies.source
-    assert (told.dataset, told.root) == ("emnist", Path("/e"))
+    reported = load(text, "anomalies.source.dataset=emnist", "anomalies.source.root=/e").anomalies.source
+    assert (reported.dataset, reported.root) == ("emnist", Path("/e"))
     assert load(text, f"anomalies.source={{folder: {tmp_path}}}").anomalies.source.folder == tmp_path

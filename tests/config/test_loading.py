@@ -249,7 +249,7 @@ def test_new_keys_leave_the_ids_of_finished_trials_alone():
     assert config_id(settings(evaluation=evaluation)) == "bdd460829d44"
 
 
-def test_validation_anomalies_are_part_of_the_id_but_not_where_they_lie():
+def test_validation_anomalies_are_part_of_the_id_but_not_where_they_are():
     def of(anomalies):
         return config_id(settings(evaluation={"validation": {"nominal_fraction": 0.1, "anomalies": anomalies}}))
 

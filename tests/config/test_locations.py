@@ -44,7 +44,7 @@ def test_a_file_address_is_a_path(tmp_path):
         ("file://x/y", "must have three slashes"),
     ],
 )
-def test_an_address_that_cannot_name_a_place_is_told_with_its_line(tmp_path, address, message):
+def test_an_address_that_cannot_name_a_place_is_reported_with_its_line(tmp_path, address, message):
     with pytest.raises(InputError, match=message) as raised:
         load_experiment(written(tmp_path, address))
     line = EXPERIMENT.count("\n") + 1
@@ -92,7 +92,7 @@ def test_only_what_may_pass_is_tried_again(monkeypatch):
 
 
 @pytest.mark.parametrize(("words", "message"), [(DENIED, "used .*ACCESS_DENIED"), (AWAY, "reached .*NETWORK_CONN")])
-def test_refused_credentials_and_a_silent_store_are_told_with_what_to_do(monkeypatch, words, message):
+def test_refused_credentials_and_a_silent_store_are_reported_with_what_to_do(monkeypatch, words, message):
     def refused(path):
         raise OSError(words)
 

@@ -85,13 +85,13 @@ PRETRAINED = {"mvtec", "mvtec_semi", "custom", "custom_ovr", "custom_other"}
 
 
 def placed(name, data, weights):
-    """Overrides that say where data and weights lie."""
+    """Overrides that say where data and weights are."""
     folder, exposed, _ = PAPER[name]
-    told = [f"dataset.root={data / folder}"]
+    overrides = [f"dataset.root={data / folder}"]
     if exposed:
         place = data if exposed in ("cifar100", "emnist") else data / exposed
-        told.append(EXPOSED.format(name=exposed, root=place))
-    return [*told, f"network.weights={weights}"] if name in PRETRAINED else told
+        overrides.append(EXPOSED.format(name=exposed, root=place))
+    return [*overrides, f"network.weights={weights}"] if name in PRETRAINED else overrides
 
 
 SEARCHES = {
@@ -99,7 +99,7 @@ SEARCHES = {
     "search_cifar10": ("", "cifar100", "6 trials per config (3 classes x 2 seeds)"),
     "search_mvtec": ("mvtec", "", "15 trials per config (15 classes x 1 seed)"),
 }
-"""Folder of the data, data set of the outlier exposure, and what judges a config."""
+"""Folder of the data, data set of the outlier exposure, and what configs are evaluated by."""
 
 
 def test_every_experiment_file_is_tested():
@@ -109,20 +109,20 @@ def test_every_experiment_file_is_tested():
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.slow
 def test_searches_can_be_planned(name, data, weights, capsys):
-    folder, exposed, judges = SEARCHES[name]
-    told = [f"dataset.root={data / folder}"] if name != "search_digits" else []
-    told += [EXPOSED.format(name=exposed, root=data)] if exposed else []
-    told += [f"network.weights={weights}"] if name == "search_mvtec" else []
-    given = [word for text in told for word in ("--set", text)]
+    folder, exposed, selection = SEARCHES[name]
+    overrides = [f"dataset.root={data / folder}"] if name != "search_digits" else []
+    overrides += [EXPOSED.format(name=exposed, root=data)] if exposed else []
+    overrides += [f"network.weights={weights}"] if name == "search_mvtec" else []
+    given = [word for text in overrides for word in ("--set", text)]
     assert cli.main([str(EXPERIMENTS / f"{name}.yaml"), *given, "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith(f"{name}: a search of at most ") and judges in out and "training.learning_rate" in out
+    assert out.startswith(f"{name}: a search of at most ") and selection in out and "training.learning_rate" in out
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_the_papers_experiments_can_be_planned(name, data, weights, capsys):
-    told = [word for text in placed(name, data, weights) for word in ("--set", text)]
-    assert cli.main([str(EXPERIMENTS / f"{name}.yaml"), *told, "--dry-run"]) == 0
+    overrides = [word for text in placed(name, data, weights) for word in ("--set", text)]
+    assert cli.main([str(EXPERIMENTS / f"{name}.yaml"), *overrides, "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert out.startswith(f"{name}: ") and " x 5 seeds" in out
 
@@ -133,7 +133,7 @@ def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, d
     """One class, one seed, one pass in two batches; photographs are small, everything else is as in the file."""
     path = EXPERIMENTS / f"{name}.yaml"
     raw = 64 if name == "pascalvoc" else 72
-    told = [
+    overrides = [
         f"output={tmp_path}",
         "seeds=1",
         "training.epochs=1",
@@ -142,8 +142,8 @@ def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, d
         *PAPER[name][2],
         *([f"images.load_size={raw}", "images.size=64"] if load_experiment(path).images.size == 224 else []),
     ]
-    count = n_training(path, told)
-    experiment = load_experiment(path, [*told, f"training.batch_size={max(2, count // 2)}"])
+    count = n_training(path, overrides)
+    experiment = load_experiment(path, [*overrides, f"training.batch_size={max(2, count // 2)}"])
     result = run_sweep(experiment, local=True)
     assert (result.done, result.failed) == (1, 0)
     (row,) = files.read_table(RunPaths(experiment.run_dir).trials).to_pylist()
@@ -152,9 +152,9 @@ def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, d
     assert (row["pixel_auroc"] is not None) == name.startswith("mvtec")
 
 
-def n_training(path, told):
+def n_training(path, overrides):
     """Nominal training images of the class that is trained."""
-    (spec,) = plan(load_experiment(path, told)).specs
+    (spec,) = plan(load_experiment(path, overrides)).specs
     return len(split_for(corpus_of(spec.settings), spec.normal_class).train_nominal)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fcdd_sweep.config.grid import KNOWN_KEYS
 from fcdd_sweep.config.schema_errors import RENAMED_KEYS, RENAMED_VALUES, renamed_key
-from tests.broken import HEAD, TEXTURES, assert_told, problems_in
+from tests.broken import HEAD, TEXTURES, assert_reported, problems_in
 
 HELD_OUT = "evaluation: {validation: {nominal_fraction: 0.2, anomalies: {set_aside: 2}}}\n"
 SEARCH = "search:\n  budget: {configs: 5}\n"
@@ -76,35 +76,37 @@ FILES = {
 def test_an_old_name_in_a_file_is_answered_with_the_new_one(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
-    assert_told(problems_in("x.yaml"), expected)
+    assert_reported(problems_in("x.yaml"), expected)
 
 
 @pytest.mark.parametrize("key", RENAMED_KEYS)
 def test_an_old_key_of_an_override_is_answered_with_the_new_one(tmp_path, key):
     (tmp_path / "x.yaml").write_text(HEAD)
-    (told,) = problems_in(tmp_path / "x.yaml", [f"{key}=1"])
-    assert told == (f"--set {key}=1: {key} was renamed to {RENAMED_KEYS[key]} in schema 2. Write {RENAMED_KEYS[key]}.")
+    (reported,) = problems_in(tmp_path / "x.yaml", [f"{key}=1"])
+    assert reported == (
+        f"--set {key}=1: {key} was renamed to {RENAMED_KEYS[key]} in schema 2. Write {RENAMED_KEYS[key]}."
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), RENAMED_VALUES)
 def test_an_old_value_of_an_override_is_answered_with_the_new_one(tmp_path, key, value):
     (tmp_path / "x.yaml").write_text(HEAD)
-    (told,) = problems_in(tmp_path / "x.yaml", [f"{key}={value}"])
-    assert f"Write {RENAMED_VALUES[key, value]}: schema 2 renamed the value." in told
+    (reported,) = problems_in(tmp_path / "x.yaml", [f"{key}={value}"])
+    assert f"Write {RENAMED_VALUES[key, value]}: schema 2 renamed the value." in reported
 
 
 def test_a_file_of_schema_1_is_answered_with_every_new_name_and_its_own_old_ones(tmp_path):
     (tmp_path / "x.yaml").write_text(HEAD.replace("schema: 2", "schema: 1") + "images: {raw_size: 40}\n")
-    told = problems_in(tmp_path / "x.yaml")
-    assert_told(
-        told,
+    reported = problems_in(tmp_path / "x.yaml")
+    assert_reported(
+        reported,
         [
             "x.yaml:1: schema: found 1, but schema 2 renamed keys and values|Allowed: 2|Write `schema: 2`",
             f"x.yaml:4: images.raw_size: {RAW_SIZE}",
         ],
     )
     names = [f"{old} -> {new}" for old, new in RENAMED_KEYS.items()]
-    (listed,) = [one for one in told if "schema: found" in one]
+    (listed,) = [one for one in reported if "schema: found" in one]
     assert all(text in listed for text in [*names, "images.color: grey -> gray", "keep.maps: pictured -> shown"])
 
 

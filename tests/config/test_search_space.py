@@ -81,7 +81,7 @@ BROKEN_AXES = {
 
 
 @pytest.mark.parametrize("text", BROKEN_AXES)
-def test_an_axis_that_makes_no_sense_is_told_with_its_line(load, text):
+def test_an_axis_that_makes_no_sense_is_reported_with_its_line(load, text):
     found = problems(load, search_of(space=axis("training.learning_rate", text)))
     assert len(found) == 1 and BROKEN_AXES[text] in found[0]
     assert "x.yaml:7: search.space.training.learning_rate" in found[0]
@@ -107,7 +107,7 @@ WRONG_SPACES = {
 
 
 @pytest.mark.parametrize("space", WRONG_SPACES)
-def test_a_space_that_the_schema_forbids_is_told(load, space):
+def test_a_space_that_the_schema_forbids_is_reported(load, space):
     found = problems(load, search_of(space=space))
     assert any(WRONG_SPACES[space] in problem for problem in found), found
     assert all("search.space." in problem for problem in found)
@@ -129,7 +129,7 @@ WRONG_SEARCHES = {
 
 
 @pytest.mark.parametrize("line", WRONG_SEARCHES)
-def test_a_search_that_cannot_be_done_is_told(load, line):
+def test_a_search_that_cannot_be_done_is_reported(load, line):
     found = problems(load, search_of(line))
     assert len(found) == 1 and WRONG_SEARCHES[line] in found[0], found
 
@@ -142,12 +142,12 @@ def test_a_search_that_cannot_be_done_is_told(load, line):
         (["algorithm: nsga2", "metric: [final_loss, train_time_s]", "direction: [minimize]"], "and 1 directions"),
     ],
 )
-def test_settings_of_a_search_that_contradict_each_other_are_told(load, lines, what):
+def test_settings_of_a_search_that_contradict_each_other_are_reported(load, lines, what):
     (found,) = problems(load, search_of(*lines))
     assert what in found
 
 
-def test_an_empty_budget_and_everything_else_are_told_at_once(load):
+def test_an_empty_budget_and_everything_else_are_reported_at_once(load):
     space = axis("training.epoch", "{int: [1, 2]}") + axis("network.bias", "{choices: []}")
     text = search_of("metric: image_auroc", space=space, budget="{}") + "grid: {training.epochs: [1]}\n"
     found = problems(load, text)
@@ -200,7 +200,7 @@ def test_a_key_is_searched_only_where_its_condition_holds(load):
     assert len(space.extremes()) == 5
 
 
-def test_values_that_contradict_each_other_are_told_when_they_meet(load):
+def test_values_that_contradict_each_other_are_reported_when_they_meet(load):
     text = axis("images.load_size", "{choices: [32, 40]}") + axis("images.size", "{choices: [28, 32]}")
     space = space_of(load(search_of(space=text), "images.load_size=40"))
     with pytest.raises(ExperimentError, match="images.size 36 must not be larger"):

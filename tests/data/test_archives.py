@@ -200,14 +200,14 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path: Path) -> None:
     assert left(archive.parent) == [mvtec.ARCHIVE]
 
 
-def test_an_archive_without_the_wanted_classes_is_told(tmp_path: Path) -> None:
+def test_an_archive_without_the_wanted_classes_is_reported(tmp_path: Path) -> None:
     tree = write_mvtec(tmp_path / "tree", ("pill",))
     write_archive(tmp_path / "root" / mvtec.ARCHIVE, tree, ["pill"])
     with pytest.raises(DataError, match="files of 'mvtec' are still missing after they were fetched"):
         load_corpus(data(tmp_path / "root"), IMAGES, tmp_path / "cache")
 
 
-def test_a_root_one_level_too_high_is_told_though_an_archive_lies_there(published: Path) -> None:
+def test_a_root_one_level_too_high_is_reported_though_an_archive_is_there(published: Path) -> None:
     write_mvtec(published.parent / "mvtec_ad")
     (problem,) = check_dataset(data(published.parent, download=True), IMAGES)
     assert f"Set dataset.root to {published.parent / 'mvtec_ad'}" in str(problem)
@@ -235,7 +235,7 @@ def test_a_download_with_another_checksum_is_refused(tmp_path: Path, monkeypatch
     assert left(tmp_path / "root") == []
 
 
-def test_a_server_that_has_nothing_or_is_away_is_told(
+def test_a_server_that_has_nothing_or_is_away_is_reported(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url, found in ((f"{server}.gone", "HTTP Error 404"), ("http://127.0.0.1:9/x", "Connection refused")):
@@ -245,7 +245,7 @@ def test_a_server_that_has_nothing_or_is_away_is_told(
         assert left(tmp_path / "root") == []
 
 
-def test_a_connection_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_breaks_off_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken(io.BytesIO):
         headers = MappingProxyType({"Content-Length": "10"})
 
@@ -258,7 +258,7 @@ def test_a_connection_that_breaks_off_is_told(tmp_path: Path, monkeypatch: pytes
     assert left(tmp_path / "root") == []
 
 
-def test_a_root_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_root_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match="the files of 'mvtec' cannot be written to this folder"):
         load_corpus(data(tmp_path / "file" / "root", download=True), IMAGES, tmp_path / "cache")

@@ -262,7 +262,7 @@ def broken_tree(case: tuple[dict[str, object], Break, Break, str], root: Path) -
 
 
 @pytest.mark.parametrize("name", FOUND_BY_LOOKING)
-def test_a_broken_tree_is_told_without_decoding(name: str, tmp_path: Path) -> None:
+def test_a_broken_tree_is_reported_without_decoding(name: str, tmp_path: Path) -> None:
     dataset, message = broken_tree(FOUND_BY_LOOKING[name], tmp_path / "data")
     problems = check_dataset(dataset, IMAGES)
     assert len(problems) == 1 and message in str(problems[0])
@@ -301,7 +301,7 @@ def test_a_tree_that_was_mended_is_read(tmp_path: Path) -> None:
     assert len(load_corpus(dataset, IMAGES, tmp_path / "cache").images) == 18
 
 
-def test_a_class_that_nobody_asked_for_may_be_broken(tmp_path: Path) -> None:
+def test_a_class_that_was_not_asked_for_may_be_broken(tmp_path: Path) -> None:
     root = write_class_first(tmp_path / "data")
     remove("nut/train/normal")(root)
     assert check_dataset(Dataset(name="folder", root=root, classes=["bolt"]), IMAGES) == []

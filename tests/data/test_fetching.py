@@ -57,7 +57,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict[str, obje
 
 
 @pytest.mark.parametrize("name", DOWNLOADERS)
-def test_torchvision_takes_what_it_is_told(name: str) -> None:
+def test_torchvision_takes_what_it_is_given(name: str) -> None:
     made, _, calls = DOWNLOADERS[name]
     for settings in calls:
         # EMNIST hands what it does not know itself on to MNIST
@@ -124,7 +124,7 @@ def test_files_that_another_process_is_writing_are_waited_for(tmp_path: Path, mo
 @pytest.mark.parametrize(
     "error", [URLError("no route to host"), RuntimeError("File not found or corrupted."), OSError(28, "full")]
 )
-def test_a_download_that_fails_is_told(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_fails_is_reported(error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(root: str, **settings: object) -> None:
         raise error
 
@@ -138,7 +138,7 @@ def test_a_download_that_fails_is_told(error: Exception, tmp_path: Path, monkeyp
     )
 
 
-def test_a_download_that_brings_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_that_brings_nothing_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "MNIST", lambda root, **settings: None)
     with pytest.raises(DataError, match="files of 'mnist' are still missing after they were fetched"):
         load_corpus(Dataset(name="mnist", root=tmp_path, download=True), IMAGES, tmp_path / "cache")
@@ -148,9 +148,9 @@ def test_a_download_that_brings_nothing_is_told(tmp_path: Path, monkeypatch: pyt
 def test_only_some_data_sets_can_be_downloaded_and_none_over_a_file(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     problems = check_dataset(Dataset(name=name, root=tmp_path / "file", download=True), IMAGES)
-    told = [str(problem) for problem in problems]
-    assert any(f"there is no folder {tmp_path / 'file'}" in each for each in told)
-    assert any("dataset.download: 'folder' cannot be downloaded. Allowed: false." in each for each in told) == (
+    reported = [str(problem) for problem in problems]
+    assert any(f"there is no folder {tmp_path / 'file'}" in each for each in reported)
+    assert any("dataset.download: 'folder' cannot be downloaded. Allowed: false." in each for each in reported) == (
         name == "folder"
     )
 
@@ -174,13 +174,13 @@ def test_a_dry_run_notes_every_download_and_starts_none(tmp_path: Path, capsys: 
     assert not (tmp_path / "root").exists()
 
 
-def test_a_source_that_is_missing_is_told_in_the_keys_of_the_source(
+def test_a_source_that_is_missing_is_reported_in_the_keys_of_the_source(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, root = tmp_path / "x.yaml", tmp_path / "root"
     root.mkdir()
     file.write_text(EXPERIMENT.format(root=root, exposed="false"))
     assert cli.main([str(file), "--dry-run"]) == 2
-    told = capsys.readouterr().err
-    assert "anomalies.source.root: files of 'cifar100' are missing" in told
-    assert "set anomalies.source.download: true" in told and "dataset.download" not in told
+    reported = capsys.readouterr().err
+    assert "anomalies.source.root: files of 'cifar100' are missing" in reported
+    assert "set anomalies.source.download: true" in reported and "dataset.download" not in reported

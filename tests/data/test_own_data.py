@@ -64,7 +64,7 @@ def test_own_maps_give_pixel_figures(run, tmp_path):
 
 @pytest.mark.parametrize(("method", "network"), [("hsc", "CNN32"), ("ae", "AE32")])
 def test_baselines_see_all_of_the_images_whose_maps_they_are_measured_by(tmp_path, method, network):
-    """The preset's photographs are cropped without maps; the defect lies at the rim, which a crop would leave out."""
+    """The preset's photographs are cropped without maps; the defect is at the rim, which a crop would leave out."""
     root = write_split_first(tmp_path / "parts", ("bolt",))
     for path in sorted((root / "test" / "bolt" / "anomalous").iterdir()):
         picture = np.zeros((40, 40), np.uint8)
@@ -73,10 +73,15 @@ def test_baselines_see_all_of_the_images_whose_maps_they_are_measured_by(tmp_pat
         mask = root / "test_maps" / "bolt" / "anomalous" / path.name
         mask.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(mask)
-    told = [f"method={method}", f"network.name={network}", "anomalies={mode: unsupervised}", "images.resize=nearest"]
+    overrides = [
+        f"method={method}",
+        f"network.name={network}",
+        "anomalies={mode: unsupervised}",
+        "images.resize=nearest",
+    ]
     path = tmp_path / "own.yaml"
     path.write_text("schema: 2\nname: own\npreset: folder\n")
-    (spec,) = plan_file(path, [*SMALL, "training.batch_size=8", f"dataset.root={root}", *told])[1].specs
+    (spec,) = plan_file(path, [*SMALL, "training.batch_size=8", f"dataset.root={root}", *overrides])[1].specs
     maps = train(spec, TrialData(corpus_of(spec.settings))).maps
     anomalous = maps["label"] == 1
     np.testing.assert_array_equal(maps["images"][anomalous, 0] > 0, maps["gt_maps"][anomalous] > 0)
@@ -100,14 +105,14 @@ def test_training_anomalies_with_maps_are_trained_on_by_pixel(run, tmp_path):
     assert rows["bolt"]["n_train_anomalous"] == 1 and rows["bolt"]["n_test_maps"] == 2
 
 
-def test_a_class_without_training_anomalies_is_told_before_any_trial(tmp_path, capsys):
+def test_a_class_without_training_anomalies_is_reported_before_any_trial(tmp_path, capsys):
     root = write_class_first(tmp_path / "parts")
     shutil.rmtree(root / "nut" / "train" / "anomalous")
     (tmp_path / "own.yaml").write_text("schema: 2\nname: own\npreset: folder\n")
     wanted = ["--set", f"dataset.root={root}", "--set", "anomalies={mode: other}"]
     assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted]) == 2
-    told = capsys.readouterr().err
-    assert "mode 'other' needs anomalies in the training split, and it has none of nut. Add some, or" in told
+    reported = capsys.readouterr().err
+    assert "mode 'other' needs anomalies in the training split, and it has none of nut. Add some, or" in reported
     assert cli.main([str(tmp_path / "own.yaml"), "--dry-run", *wanted, "--set", "dataset.classes=[bolt]"]) == 0
 
 

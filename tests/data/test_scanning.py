@@ -60,14 +60,14 @@ def test_every_registered_data_set_says_how_to_get_it() -> None:
         (Dataset(name="folder"), "dataset.root: 'folder' needs a folder. Set dataset.root to a folder with CLASS/"),
     ],
 )
-def test_wrong_settings_of_a_data_set_are_told(dataset: Dataset, message: str) -> None:
+def test_wrong_settings_of_a_data_set_are_reported(dataset: Dataset, message: str) -> None:
     with pytest.raises(DataError) as caught:
         load_corpus(dataset, GRAY)
     assert message in str(caught.value)
     assert [str(problem) for problem in check_dataset(dataset, GRAY)] == str(caught.value).splitlines()
 
 
-def test_all_wrong_settings_are_told_at_once() -> None:
+def test_all_wrong_settings_are_reported_at_once() -> None:
     dataset = Dataset(name="mvtec", protocol="one_vs_rest", options={"a": 1, "b": 2})
     assert len(check_dataset(dataset, GRAY)) == 4
 

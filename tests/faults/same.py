@@ -31,7 +31,7 @@ def leaves(run: Location) -> list[str]:
 
 
 def assert_whole(run: Location, specs: Any) -> None:
-    """Every planned trial is done, once; nothing else lies there, and another start would find nothing to do."""
+    """Every planned trial is done, once; nothing else is there, and another start would find nothing to do."""
     planned = {row["trial_id"]: row["leaf"] for row in files.read_table(RunPaths(run).plan).to_pylist()}
     index = files.read_table(RunPaths(run).index).to_pylist()
     assert len(index) == len(planned) and {row["trial_id"]: row["leaf"] for row in index} == planned

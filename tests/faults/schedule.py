@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 VICTIMS = ("worker", "machine", "raylet", "driver")
 """A process that runs a trial; a machine with all that runs on it; Ray's own process on a machine alone, whose workers
-live on for a while and nobody hears them; the program that was started."""
+live on for a while, and no one hears them; the program that was started."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_long_steps_keep_both_corners():
 
 
 def test_a_curve_for_which_the_points_are_too_few_keeps_more():
-    # A long staircase whose kept points would all lie on its lower side.
+    # A long staircase whose kept points would all be on its lower side.
     x = np.repeat(np.linspace(0, 1, 31), 2)[1:]
     y = np.repeat(np.linspace(0, 1, 31), 2)[:-1]
     thin = curves.thin_curve(x, y, -np.arange(len(x), dtype=float), points=4)

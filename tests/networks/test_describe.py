@@ -140,7 +140,7 @@ def test_every_problem_says_where_what_is_allowed_and_what_to_do(case: str) -> N
     assert caught.value.problems == (problem,)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     network = Network(name="FCDD_CNN224_VGG", bias=False)
     found = [problem.where for problem in problems_of_network(network, "fcdd", 1, 8)]
     assert found == ["images.size", "network.bias", "images.color"]
@@ -209,7 +209,7 @@ def test_counterparts_keep_backbones_and_weights() -> None:
     assert counterpart(vgg, "hsc") == Network(name="CNN224_VGG", weights=Path("/x.pth"))
 
 
-def test_a_network_without_counterpart_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_without_counterpart_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = dataclasses.replace(NETWORKS["FCDD_CNN28"], hsc="", ae="")
     monkeypatch.setitem(NETWORKS, "MINE", alone)
     with pytest.raises(InputError, match="'MINE' is a network of method 'fcdd', and the method is 'hsc'"):
@@ -271,7 +271,7 @@ def test_the_plan_names_the_line_of_a_network_that_cannot_be_built(more: str, tm
     assert problem.where.endswith("x.yaml:6: network.node") and "cannot be cut at 'avgpool'" in problem.what
 
 
-def test_an_unknown_method_is_told_once(tmp_path: Path) -> None:
+def test_an_unknown_method_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(f"{HEAD}method: svdd\nnetwork: {{name: FCDD_CNN28}}\n")
     with pytest.raises(ExperimentError) as caught:
         plan_file(tmp_path / "x.yaml")

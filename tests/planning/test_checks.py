@@ -6,7 +6,7 @@ import pytest
 
 from fcdd_sweep.planning.plan import plan_file
 from tests import trees
-from tests.broken import HEAD, TEXTURES, assert_told, problems_in
+from tests.broken import HEAD, TEXTURES, assert_reported, problems_in
 
 FILES = {
     # Data sets and classes
@@ -284,7 +284,7 @@ FILES = {
 def test_a_file_of_broken_names_is_answered_with_all_its_problems(tmp_path, monkeypatch, text, expected):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
-    assert_told(problems_in("x.yaml"), expected)
+    assert_reported(problems_in("x.yaml"), expected)
 
 
 def folder_experiment(tmp_path, root, more=""):
@@ -296,7 +296,7 @@ def folder_experiment(tmp_path, root, more=""):
 def test_a_number_that_is_also_a_class_name_must_be_made_clear(tmp_path):
     trees.write_one_vs_rest(tmp_path / "data", classes=("1", "2", "3"))
     path = folder_experiment(tmp_path, tmp_path / "data", "  classes: [1]\n")
-    assert_told(
+    assert_reported(
         problems_in(path),
         ["x.yaml:6: dataset.classes: 1 may mean class number 1, which is '2', or the class named '1'"],
     )
@@ -307,14 +307,14 @@ def test_classes_that_would_share_a_folder_are_a_problem(tmp_path):
     trees.write_one_vs_rest(tmp_path / "data", classes=("Nut", "bolt", "nut"))
     path = folder_experiment(tmp_path, tmp_path / "data")
     expected = "dataset.classes: the results of classes 'Nut' and 'nut' would share the folder normal_nut"
-    assert_told(problems_in(path), [expected])
+    assert_reported(problems_in(path), [expected])
     assert plan_file(path, ["dataset.classes=[bolt, nut]"])[1].classes == ("bolt", "nut")
 
 
 def test_a_folder_with_maps_must_train_on_them(tmp_path):
     trees.write_split_first(tmp_path / "data", maps=True)
     path = folder_experiment(tmp_path, tmp_path / "data")
-    assert_told(
+    assert_reported(
         problems_in(path), ["training.supervision: 'folder' has ground-truth maps|Set training.supervision: maps"]
     )
     assert plan_file(path, ["training.supervision=maps"])[1].classes == ("bolt", "nut")
@@ -323,7 +323,7 @@ def test_a_folder_with_maps_must_train_on_them(tmp_path):
 def test_a_folder_of_outlier_exposure_must_hold_images(tmp_path):
     (tmp_path / "none").mkdir()
     (tmp_path / "x.yaml").write_text(HEAD + f"anomalies:\n  mode: noise\n  source:\n    folder: {tmp_path / 'none'}\n")
-    assert_told(problems_in(tmp_path / "x.yaml"), ["x.yaml:7: anomalies.source.folder: there is no image below"])
+    assert_reported(problems_in(tmp_path / "x.yaml"), ["x.yaml:7: anomalies.source.folder: there is no image below"])
 
 
 def test_real_anomalies_need_maps_for_mvtec_gt_and_two_images_of_a_type(tmp_path):
@@ -332,20 +332,22 @@ def test_real_anomalies_need_maps_for_mvtec_gt_and_two_images_of_a_type(tmp_path
         HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
         "anomalies: {mode: noise, source: mvtec_gt, limit: 1}\n"
     )
-    told = problems_in(tmp_path / "x.yaml")
-    assert_told(
-        told, ["x.yaml:5: anomalies.source: 'mvtec_gt' trains on ground-truth maps, and 'folder' has none|mvtec"]
+    reported = problems_in(tmp_path / "x.yaml")
+    assert_reported(
+        reported, ["x.yaml:5: anomalies.source: 'mvtec_gt' trains on ground-truth maps, and 'folder' has none|mvtec"]
     )
     for image in [*(tmp_path / "data" / "nut" / "test" / "anomalous" / "bent").iterdir()][1:]:
         image.unlink()
-    told = problems_in(tmp_path / "x.yaml", ["anomalies.source=mvtec"])
-    assert_told(
-        told, ["--set anomalies.source=mvtec: class 'nut' has no defect type with two test images|dataset.classes"]
+    reported = problems_in(tmp_path / "x.yaml", ["anomalies.source=mvtec"])
+    assert_reported(
+        reported, ["--set anomalies.source=mvtec: class 'nut' has no defect type with two test images|dataset.classes"]
     )
 
 
 def test_configs_that_differ_in_what_all_share_are_the_same(tmp_path):
     values = "[{reserved_anomalies: 1}, {reserved_anomalies: 2}]"
     (tmp_path / "x.yaml").write_text(TEXTURES + f"grid:\n  evaluation: {values}\n")
-    told = problems_in(tmp_path / "x.yaml")
-    assert_told(told, ["x.yaml:5: grid.evaluation|are the same and would be trained twice|set it outside of grid"])
+    reported = problems_in(tmp_path / "x.yaml")
+    assert_reported(
+        reported, ["x.yaml:5: grid.evaluation|are the same and would be trained twice|set it outside of grid"]
+    )

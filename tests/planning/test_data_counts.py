@@ -131,14 +131,14 @@ def test_what_the_test_half_lacks_is_noted(notes, tmp_path):
     assert notes(text) == ("Class 'nut' has no test anomalies.",)
 
 
-def test_finished_trials_that_left_the_plan_are_told(tmp_path):
+def test_finished_trials_that_left_the_plan_are_reported(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(HEAD + "dataset: {classes: ['1', '2']}\n")
     specs = plan_file(path)[1].specs
     index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
     assert unplanned_note(specs, index) == []
-    (told,) = unplanned_note(specs[1:], index)
-    assert told.startswith("1 finished trial of earlier settings is not in the plan: kept in the run")
+    (reported,) = unplanned_note(specs[1:], index)
+    assert reported.startswith("1 finished trial of earlier settings is not in the plan: kept in the run")
     assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings are not in the plan")
 
 

@@ -212,7 +212,7 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
         ("{mode: noise, source: mvtec_gt, limit: 2}", "; 2 test images of each defect type are left out of the test"),
     ],
 )
-def test_the_description_tells_offline_and_real_anomalies(tmp_path, anomalies, expected):
+def test_the_description_names_offline_and_real_anomalies(tmp_path, anomalies, expected):
     path = tmp_path / "x.yaml"
     path.write_text(HEAD.replace("digits", "textures") + f"anomalies: {anomalies}\n")
     experiment, found = plan_file(path, ["anomalies.probability=0.5"])
@@ -281,8 +281,8 @@ def test_the_demo_is_a_cut_of_the_textures():
 
 def test_the_mvtec_experiment_has_the_papers_settings(tmp_path):
     trees.write_mvtec(tmp_path, classes=MVTEC_CLASSES, train=1, test=1, defects=("crack",))
-    told = [f"dataset.root={tmp_path}", "network.weights=none"]
-    experiment, found = plan_file(EXPERIMENTS / "mvtec.yaml", told)
+    overrides = [f"dataset.root={tmp_path}", "network.weights=none"]
+    experiment, found = plan_file(EXPERIMENTS / "mvtec.yaml", overrides)
     assert (found.classes, found.seeds) == (MVTEC_CLASSES, (0, 1, 2, 3, 4))
     training = experiment.training
     assert (training.epochs, training.passes_per_epoch, training.batch_size) == (200, 10, 128)

@@ -22,7 +22,7 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import trees
-from tests.broken import HEAD, TEXTURES, assert_told, problems_in
+from tests.broken import HEAD, TEXTURES, assert_reported, problems_in
 from tests.specs import small_experiment
 
 TEXTURES_FACTS = DatasetFacts("defects", ("a",), maps=True, trains_with_anomalies=False)
@@ -129,7 +129,7 @@ REFUSED = {
         HEAD + "evaluation: {validation: {nominal_fraction: 0.2, anomalies: training, epochs: [3, 2]}}\n",
         ["evaluation.validation.epochs: epochs must increase, found [3, 2]"],
     ),
-    "configs that are judged by other images": (
+    "configs that are evaluated on other images": (
         TEXTURES + "grid:\n  evaluation.validation.anomalies: [blob, mixed_blob]\n",
         ["grid.evaluation.validation.anomalies: |is the same for all configs|Set it once"],
     ),
@@ -140,7 +140,7 @@ REFUSED = {
 def test_it_is_refused(text, expected, tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    assert_told(problems_in(path), expected)
+    assert_reported(problems_in(path), expected)
 
 
 def test_folders_that_hold_each_other_or_the_data_are_refused(tmp_path, planned):
@@ -150,13 +150,15 @@ def test_folders_that_hold_each_other_or_the_data_are_refused(tmp_path, planned)
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
     text += f"anomalies: {{mode: noise, source: {{folder: {tmp_path / 'noise/some'}}}}}\n"
 
-    def told(folder):
+    def problems_with(folder):
         with pytest.raises(ExperimentError) as caught:
             planned(text + HELD % f"{{folder: {tmp_path / folder}}}")
         return [str(problem) for problem in caught.value.problems]
 
-    assert_told(told("noise"), ["evaluation.validation.anomalies.folder: |contain each other|Name the same folder"])
-    assert_told(told("data/nut/test/anomalous"), ["which may be test images"])
+    assert_reported(
+        problems_with("noise"), ["evaluation.validation.anomalies.folder: |contain each other|Name the same folder"]
+    )
+    assert_reported(problems_with("data/nut/test/anomalous"), ["which may be test images"])
     assert planned(text + HELD % f"{{folder: {tmp_path / 'noise/some'}}}")
     assert planned(text + HELD % f"{{folder: {tmp_path / 'noise/more'}}}")
 
@@ -217,7 +219,7 @@ def test_few_held_out_images_and_an_experiment_without_figures_are_noted(planned
     )
 
 
-def test_the_plan_says_what_configs_are_judged_by(planned):
+def test_the_plan_says_what_configs_are_evaluated_by(planned):
     experiment, found = planned(HEAD + HELD % "training", "evaluation.test=false")
     line = "20% of the nominal training images, and anomalies: of the training split, where no config trains on them"
     assert f"selection  {line}; the test set is not scored\n" in describe(found, experiment)
@@ -267,10 +269,10 @@ def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_p
     assert summed["validation_image_auroc"] == row["validation_image_auroc"] and summed["image_auroc"] is None
 
 
-def test_what_judges_is_part_of_the_data_s_fingerprint(planned, tmp_path):
-    trees.write_images(tmp_path / "judges", 8)
+def test_what_evaluates_is_part_of_the_data_s_fingerprint(planned, tmp_path):
+    trees.write_images(tmp_path / "selection", 8)
     prints = []
-    for anomalies in ("none", "blob", "training", f"{{folder: {tmp_path / 'judges'}}}"):
+    for anomalies in ("none", "blob", "training", f"{{folder: {tmp_path / 'selection'}}}"):
         _, found = planned(HEAD + HELD % anomalies + "dataset: {classes: ['3']}\nseeds: 1\n")
         prints.append(fingerprint_of(found.specs[0]))
     assert prints[0] == prints[1] and len(set(prints)) == 3

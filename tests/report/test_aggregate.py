@@ -75,7 +75,7 @@ def test_defects_are_averaged_over_seeds(reported):
     assert float(stain["image_auroc_mean"]) == pytest.approx(np.mean([1, 0.9, 0.9])) and stain["images"] == "10"
 
 
-def test_the_page_tells_what_is_missing_and_why(reported):
+def test_the_page_says_what_is_missing_and_why(reported):
     _, page = reported
     assert "class &#x27;metal nut&#x27; has 2 of 3 seeds (1 failed)" in page
     assert "RuntimeError: out of &lt;memory&gt;" in page and "out of <memory>" not in page

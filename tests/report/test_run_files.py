@@ -68,7 +68,7 @@ def test_a_damaged_leaf_counts_as_missing_by_name(tmp_path, message):
 
 
 @pytest.mark.slow
-def test_the_page_goes_on_without_a_damaged_leaf_and_names_it(tmp_path):
+def test_the_page_continues_without_a_damaged_leaf_and_names_it(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick", "tile"], [0]).finish("", "brick", 0).finish("", "tile", 0)
     path = run.write()
     TrialPaths(path / "normal_tile/it_0").curves.unlink()
@@ -129,7 +129,7 @@ def test_the_index_need_not_know_that_a_failed_trial_is_done_by_now(tmp_path):
 
 
 @pytest.mark.slow
-def test_drawing_again_tells_which_leaf_lost_its_maps(tmp_path):
+def test_drawing_again_names_which_leaf_lost_its_maps(tmp_path):
     run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1)
     path = run.write()
     TrialPaths(path / "normal_brick/it_1").maps.unlink()

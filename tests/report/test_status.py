@@ -1,4 +1,4 @@
-"""What a sweep tells while it runs: `progress.json`, `status` from elsewhere, several listeners at once."""
+"""What a sweep reports while it runs: `progress.json`, `status` from elsewhere, several listeners at once."""
 
 import datetime as dt
 import json
@@ -48,7 +48,7 @@ def run_dir(tmp_path):
     return run.finish("a", "brick", 0).fail("b", "brick", 1).write()
 
 
-def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything(tmp_path):
+def test_the_file_follows_the_sweep_and_is_written_while_no_trial_reports_anything(tmp_path):
     first, second = spec(seed=0), spec(seed=1)
     with ProgressFile(tmp_path, print, every_s=0.05) as file:
         assert written(tmp_path)["state"] == "running"
@@ -70,7 +70,7 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_tells_anything
     assert written(tmp_path)["state"] == "ended" and not list(tmp_path.glob(".*progress*"))
 
 
-def test_an_interruption_is_told(tmp_path):
+def test_an_interruption_is_reported(tmp_path):
     with pytest.raises(KeyboardInterrupt), ProgressFile(tmp_path, print):
         raise KeyboardInterrupt
     assert written(tmp_path)["state"] == "interrupted"
@@ -80,7 +80,7 @@ def test_an_interruption_is_told(tmp_path):
     assert written(tmp_path)["state"] == "interrupted"
 
 
-def test_a_file_that_cannot_be_written_is_told_once_and_stops_nothing(tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_once_and_stops_nothing(tmp_path):
     (tmp_path / "r").write_text("in the way")
     said = []
     with ProgressFile(tmp_path / "r", said.append, every_s=0.02):
@@ -116,7 +116,7 @@ def test_what_runs_is_shown_with_its_epochs_and_the_time_to_go():
     assert lines[-1] == "  and 2 more" and len(lines) == 15
 
 
-def test_a_driver_that_has_not_written_for_long_is_told():
+def test_a_driver_that_has_not_written_for_long_is_reported():
     (line,) = progress_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
     assert line.startswith("the driver on head has not updated its progress for 12:00: it is dead, or cut off")
     (line,) = progress_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)

@@ -51,9 +51,9 @@ def test_every_command_refuses_a_run_of_schema_1_and_writes_nothing(old_run, tmp
     names = {"FILE": "file.yaml", "SEARCH": "search.yaml", "OUTPUT": "results", "RUN": "results/small"}
     before = listing(tmp_path / "results")
     assert cli.main([str(tmp_path / names[word]) if word in names else word for word in command]) == 2
-    told = capsys.readouterr().err
-    assert f"{old_run}: this run was made with schema 1 of the experiment file; this version reads 2." in told
-    assert NEXT_STEP in told
+    reported = capsys.readouterr().err
+    assert f"{old_run}: this run was made with schema 1 of the experiment file; this version reads 2." in reported
+    assert NEXT_STEP in reported
     assert listing(tmp_path / "results") == before
 
 

@@ -89,7 +89,7 @@ def test_a_sweep_leaves_the_same_tree_in_a_store(finished, tmp_path):
 
 
 def total_of(run_dir):
-    """Planned, done, failed and missing, as `status` tells them."""
+    """Planned, done, failed and missing, as `status` prints them."""
     (total,) = [line for line in status_text(str(run_dir)).splitlines() if line.startswith("all ")]
     return total.split()[1:]
 
@@ -258,14 +258,16 @@ def test_what_could_not_be_sent_is_sent_by_the_next_attempt_without_training_aga
         ("s3://bucket/x?endpoint_override=127.0.0.1:PORT&nonsense=1", "the address is not understood .*nonsense"),
     ],
 )
-def test_a_store_that_cannot_be_used_is_told_before_anything_starts(server, tmp_path, address, message, monkeypatch):
+def test_a_store_that_cannot_be_used_is_reported_before_anything_starts(
+    server, tmp_path, address, message, monkeypatch
+):
     uri = f"{address.replace('PORT', str(server.port))}&scheme=http&region=us-east-1"
     monkeypatch.setattr("fcdd_sweep.sweep.session.prepare_data", None)  # not even data is read
     with pytest.raises(InputError, match=message):
         go(experiment(tmp_path, uri))
 
 
-def test_the_second_driver_of_a_run_in_a_store_is_told_who_the_first_is(store):
+def test_the_second_driver_of_a_run_in_a_store_learns_who_the_first_is(store):
     named = rf"another sweep is writing to this run \(host {platform.node()}, process {os.getpid()}, since 20"
     with lease.lease(store), pytest.raises(InputError, match=named), lease.lease(store):
         pass

@@ -36,7 +36,7 @@ def test_every_sink_gets_every_event_the_first_one_first():
     assert order == [(name, event) for event in events for name in ("first", "second", "third")]
 
 
-def test_a_sink_that_fails_is_reported_once_and_dropped_and_the_others_go_on():
+def test_a_sink_that_fails_is_reported_once_and_dropped_and_the_others_continue():
     first, broken, last = Recorder(), Broken(), Recorder()
     fanout = EventFanout(first, [broken, last])
     events = [TrialStarted(spec(seed=seed)) for seed in range(4)]
@@ -59,5 +59,5 @@ def test_an_error_of_the_first_sink_is_not_hidden():
 def test_a_reporter_sends_messages():
     recorder = Recorder()
     reporter(recorder)("decoding")
-    reporter(NullSink())("nobody sees this")
+    reporter(NullSink())("no one sees this")
     assert recorder.events == [Message("decoding")]

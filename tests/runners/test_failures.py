@@ -57,7 +57,7 @@ def output(request, tmp_path):
     return parse_location(request.getfixturevalue("server").address(uuid.uuid4().hex))
 
 
-def test_a_failed_trial_keeps_its_traceback_and_the_others_go_on(experiment):
+def test_a_failed_trial_keeps_its_traceback_and_the_others_continue(experiment):
     result, recorder = go(experiment(), work=works.failing_seed_1)
     assert (result.done, result.failed) == (2, 2)
     index = {row["trial_id"]: row for row in files.read_table(RunPaths(result.run_dir).index).to_pylist()}
@@ -79,7 +79,7 @@ def test_failed_trials_are_left_alone_when_asked(experiment):
     assert recorder.counts == (4, 2, 0) and result.failed == 2
 
 
-def test_a_trial_that_failed_so_often_over_all_starts_is_left_alone_and_the_run_says_how_to_go_on(experiment):
+def test_a_trial_that_failed_so_often_over_all_starts_is_left_alone_and_the_run_says_how_to_continue(experiment):
     loaded = experiment("faults.max_failures=2", "faults.retries=0")
     starts = [go(loaded, work=works.losing_seed_1) for _ in range(3)]
     assert [recorder.counts for _, recorder in starts] == [(4, 0, 4), (4, 2, 2), (4, 2, 0)]
@@ -156,7 +156,7 @@ class Frozen(NullObserver):
         assert self.woken.wait(120)
 
 
-def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experiment, output):
+def test_a_worker_that_was_pruned_and_comes_back_later_changes_nothing(experiment, output):
     loaded = experiment("seeds=1", QUICK, f"output={output}")
     run, (spec, _) = loaded.run_dir, plan(loaded).specs
     frozen, ended = Frozen(), []
@@ -172,7 +172,7 @@ def test_a_worker_that_was_given_up_and_comes_back_later_changes_nothing(experim
     assert [(each.status, each.attempt) for each in (*ended, successor)] == [("done", 1), ("done", 2)]
     session.Publisher(ledger, Recorder(), FailureLog(run)).handle(TrialEnded(spec, ended[0]))
     assert ledger.rows[spec.trial_id]["attempt"] == 2
-    assert storage.children(RunPaths(run).attempts) == [spec.trial_id]  # what came back lies there, and goes with this:
+    assert storage.children(RunPaths(run).attempts) == [spec.trial_id]  # what came back is there, and goes with this:
     assert go(loaded)[1].counts == (2, 1, 1) and storage.children(RunPaths(run).attempts) == []
     assert leaf == {name: storage.read_bytes(run / spec.leaf / name) for name in storage.children(run / spec.leaf)}
 

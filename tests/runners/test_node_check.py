@@ -52,7 +52,7 @@ def test_other_versions_are_named_and_a_patch_of_python_is_no_matter(required, t
     assert problem.where == HERE and problem.what == f"found torch {versions()['torch']}, the driver has 1.0"
 
 
-def test_a_run_s_folder_that_is_another_one_is_told_and_nothing_is_made_there(required, trial, tmp_path):
+def test_a_run_s_folder_that_is_another_one_is_reported_and_nothing_is_made_there(required, trial, tmp_path):
     elsewhere = tmp_path / "another" / ".machines" / "token"
     (problem,) = changed(required, mark=elsewhere).problems_here([trial])
     assert (
@@ -62,7 +62,7 @@ def test_a_run_s_folder_that_is_another_one_is_told_and_nothing_is_made_there(re
     assert not (tmp_path / "another").exists()
 
 
-def test_a_run_s_folder_that_cannot_be_written_is_told(required, trial, monkeypatch):
+def test_a_run_s_folder_that_cannot_be_written_is_reported(required, trial, monkeypatch):
     def refuse(path, text):
         raise PermissionError(13, "Permission denied")
 
@@ -71,12 +71,12 @@ def test_a_run_s_folder_that_cannot_be_written_is_told(required, trial, monkeypa
     assert "cannot be used (Permission denied)" in problem.what
 
 
-def test_other_data_is_told(required, trial):
+def test_other_data_is_reported(required, trial):
     (problem,) = changed(required, fingerprints={data_key(trial): "0" * 12}).problems_here([trial])
     assert "files have other content" in problem.what
 
 
-def test_data_that_is_not_there_is_told_and_the_trial_comes_back_for_another_machine(required, tmp_path):
+def test_data_that_is_not_there_is_reported_and_the_trial_comes_back_for_another_machine(required, tmp_path):
     lacking = spec(normal_class="bottle", dataset={"name": "mvtec", "root": tmp_path / "nowhere"})
     result = WithNodeCheck(works.empty, required)(lacking, tmp_path / "run", NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", "node_unfit", HERE)

@@ -54,7 +54,7 @@ def test_a_lost_worker_is_tried_again_after_a_wait_that_doubles_until_retries_ar
     assert queue.ended(failed(queue.next(), "worker_lost")) is None and queue.empty
 
 
-def test_a_retry_that_is_due_goes_before_fresh_trials_and_one_that_waits_holds_up_nobody():
+def test_a_retry_that_is_due_goes_before_fresh_trials_and_one_that_waits_delays_no_other():
     clock = Clock()
     queue = JobQueue(SPECS, retries=1, clock=clock)
     first = queue.next()
@@ -71,7 +71,7 @@ def test_out_of_memory_gets_more_room_each_time():
     assert shares == [2, 4, 8]
 
 
-def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
+def test_a_preemption_uses_up_no_retry_but_does_not_continue_for_ever():
     clock = Clock()
     queue = JobQueue(SPECS[:1], retries=0, clock=clock)
     count = 0
@@ -84,7 +84,7 @@ def test_a_preemption_uses_up_no_retry_but_does_not_go_on_for_ever():
 
 
 @pytest.mark.parametrize(("most", "attempts"), [(math.inf, 4), (2, 2), (9, 4)])
-def test_a_trial_that_may_fail_so_often_is_given_up_whatever_retries_it_has(most, attempts):
+def test_a_trial_that_may_fail_so_often_is_pruned_whatever_retries_it_has(most, attempts):
     clock, count = Clock(), 0
     queue = JobQueue(SPECS[:1], retries=3, clock=clock, failures_left=lambda trial_id: most - count)
     while (job := queue.next()) is not None:

@@ -29,7 +29,7 @@ def address(ray_token):
     made.shutdown()
 
 
-def test_the_command_runs_on_the_head_stops_there_and_goes_on_there(address, tmp_path):
+def test_the_command_runs_on_the_head_stops_there_and_continues_there(address, tmp_path):
     run = tmp_path / "results" / "small"
     first = command(tmp_path, address, "--set", "training.epochs=500", "--set", "seeds=1")
     with subprocess.Popen(first, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as started:
@@ -48,7 +48,7 @@ def test_the_command_runs_on_the_head_stops_there_and_goes_on_there(address, tmp
     assert {row["status"] for row in files.read_table(RunPaths(run).index).to_pylist()} == {"done"}
 
 
-def test_nobody_there_is_told(tmp_path):
+def test_an_address_where_no_cluster_answers_is_reported(tmp_path):
     ended = subprocess.run(command(tmp_path, "ray://127.0.0.1:1"), capture_output=True, text=True, timeout=240)
     assert ended.returncode == 2
     assert "no Ray cluster answers at 'ray://127.0.0.1:1'" in ended.stderr and "Traceback" not in ended.stderr

@@ -54,7 +54,7 @@ def test_a_sweep_on_a_cluster_loses_a_machine_and_ends_whole(cluster, tmp_path):
     assert len(index) == 4 and {row["status"] for row in index} == {"done"}
 
 
-def test_no_cluster_there_is_told(tmp_path):
+def test_a_missing_cluster_is_reported(tmp_path):
     ended = subprocess.run(command(tmp_path, "127.0.0.1:1"), capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert "no Ray cluster answers at '127.0.0.1:1'" in ended.stderr and "Traceback" not in ended.stderr

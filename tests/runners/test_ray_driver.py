@@ -52,7 +52,7 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
 
 @pytest.fixture(scope="module")
 def happened(tmp_path_factory):
-    """What was heard of trials to which something happens, each told by its seed: (result, what came before it)."""
+    """What was heard of trials to which something happens, each known by its seed: (result, what came before it)."""
     specs = [spec(seed=seed) for seed in range(6)]
     recorder = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), retries=1)
     assert set(recorder.ended) == {each.trial_id for each in specs}
@@ -152,13 +152,13 @@ Refer to the documentation on how to address the out of memory issue: https://do
         ("", "the scheduler reported no cause"),
     ],
 )
-def test_what_ray_says_of_a_lost_worker_is_told_in_a_sentence(text, sentence):
+def test_what_ray_says_of_a_lost_worker_is_reported_in_a_sentence(text, sentence):
     from fcdd_sweep.runners.ray_driver import _cause_in
 
     assert _cause_in(text) == sentence
 
 
-def test_nobody_counts_as_silent_while_the_driver_publishes(monkeypatch):
+def test_no_worker_counts_as_silent_while_the_driver_publishes(monkeypatch):
     from fcdd_sweep.runners import ray_driver
     from fcdd_sweep.runners.ray_nodes import Nodes
 

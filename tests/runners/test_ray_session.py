@@ -24,7 +24,7 @@ def there(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_it_goes_away_at_the_end_and_nobody_elses_does(there):
+def test_it_goes_away_at_the_end_and_no_other_does(there):
     (there / "fcdd-ray-notes").mkdir()  # no sweep made this one
     with scratch_folder() as first, scratch_folder() as second:
         (first / "session").mkdir()

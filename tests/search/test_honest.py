@@ -59,10 +59,10 @@ def found(experiment):
     folder = RunPaths(experiment.run_dir).search.root
     configs = files.read_table(SearchPaths(folder).configs).to_pylist()
     times = ("started", "finished")
-    judged = [{key: value for key, value in row.items() if key not in times} for row in configs]
+    evaluated = [{key: value for key, value in row.items() if key not in times} for row in configs]
     best = json.loads(SearchPaths(folder).summary.read_text())["best"]
     confirmed = files.read_table(SearchPaths(folder).confirmation).to_pylist()
-    return judged, best, [row["image_auroc"] for row in confirmed]
+    return evaluated, best, [row["image_auroc"] for row in confirmed]
 
 
 def test_random_labels_of_the_test_set_change_no_choice(experiment, monkeypatch):
@@ -70,9 +70,9 @@ def test_random_labels_of_the_test_set_change_no_choice(experiment, monkeypatch)
     assert run_search(clean, local=True).missing == 0
     poison(monkeypatch)
     assert run_search(poisoned, local=True).missing == 0
-    (judged, best, tests), (judged_again, best_again, tests_again) = found(clean), found(poisoned)
-    assert len(judged) == 4 and all(row["state"] == "done" and row["value_std_error"] > 0 for row in judged)
-    assert (judged, best) == (judged_again, best_again)
+    (evaluated, best, tests), (evaluated_again, best_again, tests_again) = found(clean), found(poisoned)
+    assert len(evaluated) == 4 and all(row["state"] == "done" and row["value_std_error"] > 0 for row in evaluated)
+    assert (evaluated, best) == (evaluated_again, best_again)
     assert tests != tests_again  # the poison did reach what it could
     trial_data.forget_data()
 
@@ -87,14 +87,14 @@ def test_a_search_that_asks_for_the_test_set_is_misled_by_it(experiment, monkeyp
 
 
 @pytest.mark.ray
-def test_a_search_on_ray_judges_and_confirms_every_config_once(experiment):
+def test_a_search_on_ray_evaluates_and_confirms_every_config_once(experiment):
     loaded = experiment(
         "search.budget.configs=6", "dataset.classes=['3', '8']", "seeds=2", "training.learning_rate=0.29"
     )
     result = run_search(loaded, work=works.scored)
     assert (result.planned, result.done) == (6 * 4 + 2 * 4, 32)
-    judged, best, confirmed = found(loaded)
-    assert [row["state"] for row in judged] == ["done"] * 6 and len(confirmed) == 8
-    assert judged[best]["value"] == max(row["value"] for row in judged)
+    evaluated, best, confirmed = found(loaded)
+    assert [row["state"] for row in evaluated] == ["done"] * 6 and len(confirmed) == 8
+    assert evaluated[best]["value"] == max(row["value"] for row in evaluated)
     index = files.read_table(RunPaths(loaded.run_dir).index).to_pylist()
     assert {row["attempt"] for row in index} == {1} and len(index) == 32

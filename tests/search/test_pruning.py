@@ -26,7 +26,7 @@ def experiment(tmp_path):
 PRUNED = ("search.prune={at: [2], min_configs: 3}", "training.epochs=4", "search.budget.configs=12")
 
 
-def test_configs_that_do_worse_are_given_up_and_the_saving_is_told(experiment):
+def test_configs_that_do_worse_are_pruned_and_the_saving_is_reported(experiment):
     loaded, whole = experiment(*PRUNED), experiment(*PRUNED[1:], output="whole")
     result, heard = go(loaded, work=works.scored_by_epochs)
     rows = table(loaded)
@@ -80,7 +80,7 @@ def test_means_are_compared_on_the_same_classes_seeds_and_epochs():
     assert curves.prune_epoch(3) == 2  # 1.3 against 1.4, 1.4 and 1.25: two of four are better
     curves.add(4, at("easy", seed=1), {2: 0.1})
     curves.add(4, at("hard", seed=1), {2: 0.1})
-    assert curves.prune_epoch(4) is None  # nobody else has that seed
+    assert curves.prune_epoch(4) is None  # no other config has that seed
     assert [curves.prune_epoch(number) for number in (0, 1, 2)] == [None, None, 2]
     again = LearningCurves(Prune(at=[2, 4], keep_fraction=0.5, min_configs=2), ["easy", "hard"])
     for number in range(5):

@@ -1,4 +1,4 @@
-"""A search from its experiment to its tables: each config told once, whatever happens to the driver."""
+"""A search from its experiment to its tables: each config entered once, whatever happens to the driver."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def experiment(tmp_path):
     return partial(load, tmp_path)
 
 
-def test_a_search_judges_its_budget_of_configs_and_the_files_own_first(experiment):
+def test_a_search_evaluates_its_budget_of_configs_and_the_files_own_first(experiment):
     loaded = experiment()
     result, _ = go(loaded)
     rows = table(loaded)
@@ -88,7 +88,7 @@ def test_the_same_seeds_suggest_the_same_configs_and_another_seed_others(experim
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 6])
-def test_an_interrupted_search_goes_on_with_the_configs_of_an_undisturbed_one(experiment, stop_after):
+def test_an_interrupted_search_continues_with_the_configs_of_an_undisturbed_one(experiment, stop_after):
     whole, cut = experiment(output="whole"), experiment(output="cut")
     go(whole)
     result, first = go(cut, stop_after=stop_after)
@@ -101,7 +101,7 @@ def test_an_interrupted_search_goes_on_with_the_configs_of_an_undisturbed_one(ex
     assert [row["state"] for row in table(cut)] == ["done"] * 6
 
 
-def test_a_killed_driver_is_followed_by_one_that_tells_each_config_once(experiment):
+def test_a_killed_driver_is_followed_by_one_that_reports_each_config_once(experiment):
     """Killed several times, each time a little further and at a random moment."""
     cut, whole = (experiment("search.budget.configs=8", output=name) for name in ("cut", "whole"))
     draw = random.Random(3)
@@ -119,12 +119,12 @@ def test_a_killed_driver_is_followed_by_one_that_tells_each_config_once(experime
     go(whole)
     assert suggested(cut) == suggested(whole)
     assert [trial.state.name for trial in study(cut).get_trials()] == ["COMPLETE"] * 8
-    told = [json.loads(line) for line in journal.read_bytes().splitlines()]
-    ends = [log["trial_id"] for log in told if log.get("values") is not None and log.get("state") == 1]
+    reported = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    ends = [log["trial_id"] for log in reported if log.get("values") is not None and log.get("state") == 1]
     assert len(ends) == len(set(ends)) == 8
 
 
-def test_a_finished_search_does_nothing_and_a_larger_budget_goes_on(experiment):
+def test_a_finished_search_does_nothing_and_a_larger_budget_continues(experiment):
     loaded, more = experiment(), experiment("search.budget.configs=9")
     go(loaded)
     before = table(loaded)
@@ -135,7 +135,7 @@ def test_a_finished_search_does_nothing_and_a_larger_budget_goes_on(experiment):
     assert len([leaf for leaf, _ in extended.results if "confirmed" not in leaf]) == 3 * 4
 
 
-def test_a_budget_of_trials_begins_no_config_that_it_cannot_judge(experiment):
+def test_a_budget_of_trials_begins_no_config_that_it_cannot_evaluate(experiment):
     loaded = experiment("search.budget={trials: 15}")
     go(loaded)
     assert [row["n_done"] for row in table(loaded)] == [4, 4, 4]
@@ -145,10 +145,10 @@ def test_a_budget_of_trials_begins_no_config_that_it_cannot_judge(experiment):
 def test_a_budget_of_hours_counts_over_all_starts(experiment):
     loaded = experiment("search.budget={hours: 0.0001}")  # 0.36 s
     go(loaded, work=works.scored_slowly)
-    judged = len(table(loaded))
-    assert 1 <= judged < 6
+    evaluated = len(table(loaded))
+    assert 1 <= evaluated < 6
     _, again = go(loaded, work=works.scored_slowly)
-    assert again.started_ids == [] and len(table(loaded)) == judged
+    assert again.started_ids == [] and len(table(loaded)) == evaluated
 
 
 def test_the_best_and_the_default_are_confirmed_on_fresh_seeds_with_tests(experiment):
@@ -178,7 +178,7 @@ def test_the_comparison_pairs_classes_and_seeds(experiment):
     assert any("does not beat the default, it is worse" in sentence for sentence in summary(loaded)["sentences"])
 
 
-def test_classes_and_seeds_that_judge_can_be_fewer_than_those_that_confirm(experiment):
+def test_classes_and_seeds_that_evaluate_can_be_fewer_than_those_that_confirm(experiment):
     loaded = experiment("search.classes=['8']", "search.seeds=[5]", "search.confirm_seeds=3")
     go(loaded)
     assert {row["n_trials"] for row in table(loaded)} == {1}
@@ -294,7 +294,7 @@ def test_a_study_in_a_database(experiment, tmp_path):
         go(experiment("search.storage=nodb://x", output="other"))
 
 
-def test_a_journal_whose_last_line_is_torn_goes_on(experiment):
+def test_a_journal_whose_last_line_is_torn_continues(experiment):
     loaded = experiment()
     go(loaded)
     with (RunPaths(loaded.run_dir).search.journal).open("ab") as journal:
@@ -303,13 +303,13 @@ def test_a_journal_whose_last_line_is_torn_goes_on(experiment):
     assert len(study(loaded).get_trials()) == 7
 
 
-def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):
+def test_the_plan_of_a_search_is_reported_in_words(tmp_path, capsys):
     path = tmp_path / "small.yaml"
     path.write_text(EXPERIMENT)
     assert cli.main(["validate", str(path)]) == 0
     assert "valid, a search of at most 6 configs, 4 trials per config (2 classes x 2 seeds)" in capsys.readouterr().out
-    told = ["--set", "search.prune={at: [1]}", "--set", "training.epochs=2"]
-    assert cli.main([str(path), "--dry-run", *told]) == 0
+    overrides = ["--set", "search.prune={at: [1]}", "--set", "training.epochs=2"]
+    assert cli.main([str(path), "--dry-run", *overrides]) == 0
     out = capsys.readouterr().out
     for words in ("maximize validation_image_auroc", "pruned at epoch 1", "0.0001 to 0.1, logarithmic", "seeds 2, 3"):
         assert words in out
@@ -318,7 +318,7 @@ def test_the_plan_of_a_search_is_told_in_words(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
-def test_a_search_has_no_baselines_and_is_told_of_in_the_status(experiment):
+def test_a_search_has_no_baselines_and_is_reported_in_the_status(experiment):
     loaded = experiment()
     go(loaded)
     with pytest.raises(InputError, match="the run is a search"):

@@ -1,4 +1,4 @@
-"""A search whose run lies in an object store: a real S3 server on this machine."""
+"""A search whose run is in an object store: a real S3 server on this machine."""
 
 import optuna
 import pytest
@@ -20,7 +20,7 @@ def store(monkeypatch):
         yield server.address("runs")
 
 
-def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_path, store):
+def test_an_interrupted_search_continues_from_the_store_as_an_undisturbed_one(tmp_path, store):
     (tmp_path / "undisturbed").mkdir()
     whole = load(tmp_path / "undisturbed")
     go(whole)
@@ -34,7 +34,7 @@ def test_an_interrupted_search_goes_on_from_the_store_as_an_undisturbed_one(tmp_
     assert [row["value"] for row in table(loaded)] == [row["value"] for row in table(whole)]
     storage.download_file(journal, tmp_path / "journal.log")
     copied = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
-    told = optuna.load_study(study_name="small", storage=copied).get_trials(deepcopy=False)
-    assert [trial.state.name for trial in told] == ["COMPLETE"] * 6
+    reported = optuna.load_study(study_name="small", storage=copied).get_trials(deepcopy=False)
+    assert [trial.state.name for trial in reported] == ["COMPLETE"] * 6
     index = files.read_table(RunPaths(loaded.run_dir).index).to_pylist()
     assert len(index) == 32 and {row["status"] for row in index} == {"done"}

@@ -108,10 +108,10 @@ def test_anomalies_of_fcdd_serve_hsc_from_labels_and_the_autoencoder_sees_none(t
     assert hsc.training.supervision == ae.training.supervision == "labels"
 
 
-def test_one_baseline_or_both_can_be_told_otherwise(tmp_path):
+def test_one_baseline_or_both_can_be_set_otherwise(tmp_path):
     run_dir = planned(load(tmp_path))
-    told = ["training.epochs=2", "ae.training.learning_rate=0.005"]
-    hsc, ae = (config.settings.training for config in plan(baselines_of(run_dir, told)[0]).configs)
+    overrides = ["training.epochs=2", "ae.training.learning_rate=0.005"]
+    hsc, ae = (config.settings.training for config in plan(baselines_of(run_dir, overrides)[0]).configs)
     assert (hsc.epochs, hsc.learning_rate) == (2, 0.001)
     assert (ae.epochs, ae.learning_rate) == (2, 0.005)
     for wrong in ("training.epoch=3", "ae.epochs", "dataset.root=x", "images.size=16", "method=fcdd"):
@@ -129,9 +129,14 @@ def test_configs_with_the_same_baseline_share_it(tmp_path):
     assert len({names["hsc"] for names in counterparts.values()}) == 2
 
 
-def test_networks_and_anomalies_of_a_baseline_can_be_told_key_by_key(tmp_path):
-    told = ["hsc.anomalies.limit=2", "ae.network.name=AE28_W", "hsc.network.bias=false", "ae.training.optimizer=adam"]
-    experiment, _ = baselines_of(planned(load(tmp_path)), told)
+def test_networks_and_anomalies_of_a_baseline_can_be_set_key_by_key(tmp_path):
+    overrides = [
+        "hsc.anomalies.limit=2",
+        "ae.network.name=AE28_W",
+        "hsc.network.bias=false",
+        "ae.training.optimizer=adam",
+    ]
+    experiment, _ = baselines_of(planned(load(tmp_path)), overrides)
     hsc, ae = (config.settings for config in plan(experiment).configs)
     assert (hsc.anomalies.limit, hsc.network.name, hsc.network.bias) == (2, "CNN28", False)
     assert (ae.network.name, ae.training.optimizer, ae.anomalies.mode) == ("AE28_W", "adam", "unsupervised")
@@ -164,12 +169,12 @@ def test_a_run_of_baselines_has_none_of_its_own(finished):
         baselines_of(finished / "baselines")
 
 
-def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
+def test_a_folder_that_is_no_run_is_reported(tmp_path, capsys):
     assert cli.main(["baselines", str(tmp_path), "--dry-run"]) == 2
     assert "is not a run directory" in capsys.readouterr().err
 
 
-def test_what_would_run_is_told(tmp_path, capsys):
+def test_what_would_run_is_reported(tmp_path, capsys):
     assert cli.main(["baselines", str(planned(load(tmp_path))), "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "baselines: 8 trials = 2 configs x 2 classes x 2 seeds" in out and "AE28" in out

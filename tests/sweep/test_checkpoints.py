@@ -118,7 +118,7 @@ def changed(path, change):
     return rewritten(path, path.read_bytes())
 
 
-def test_the_next_attempt_goes_on_and_says_where(stopped, undisturbed):
+def test_the_next_attempt_continues_and_says_where(stopped, undisturbed):
     assert attempt(stopped).status == "done"
     assert numbers(stopped, 2) == undisturbed
     assert "continuing after step 1 of epoch 3, from attempt 1: epoch-3-step-1-" in log_of(stopped, 2)
@@ -225,7 +225,7 @@ def test_the_last_two_stay_and_what_is_older_or_half_written_goes(stopped):
     assert len(kept(stopped, 8)) == 2 and len(kept(stopped, 2)) == 1
 
 
-def test_the_state_that_an_attempt_goes_on_from_stays_beside_its_first(stopped):
+def test_the_state_that_an_attempt_continues_from_stays_beside_its_first(stopped):
     _, furthest = kept(stopped)
     assert attempt(stopped, 2).status == "stopped"
     assert kept(stopped)[0] == furthest and len(kept(stopped)) == 2

@@ -113,7 +113,7 @@ def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_one
     assert sorted(recorder.results) == [("normal_3/it_2", "done"), ("normal_8/it_2", "done")]
 
 
-def test_adding_a_grid_keeps_finished_trials_where_they_lie(experiment):
+def test_adding_a_grid_keeps_finished_trials_where_they_are(experiment):
     go(experiment("seeds=1"))
     result, _ = go(experiment("seeds=1", "grid={training.learning_rate: [0.01, 0.02]}", "training.learning_rate=0.01"))
     assert result.done == 4
@@ -151,7 +151,7 @@ def test_a_deleted_leaf_is_run_again(experiment):
     assert any("normal_3/it_0 is missing or incomplete" in message for message in recorder.messages)
 
 
-def test_changed_data_stops_unless_message_to_keep_or_redo(experiment, monkeypatch):
+def test_changed_data_stops_unless_asked_to_keep_or_redo(experiment, monkeypatch):
     go(experiment("seeds=1"))
     index = RunPaths(experiment().run_dir).index
     rows = files.read_table(index).to_pylist()
@@ -241,7 +241,7 @@ def test_ray_gives_the_numbers_of_a_run_in_process(experiment, tmp_path):
 
 
 @pytest.mark.ray
-def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_go_on(tmp_path, monkeypatch):
+def test_ctrl_c_on_ray_ends_cleanly_and_says_how_to_continue(tmp_path, monkeypatch):
     temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))  # short: Ray puts sockets there
     monkeypatch.setenv("TMPDIR", str(temporary))
     path = tmp_path / "long.yaml"
@@ -292,7 +292,7 @@ seeds: 1
         go(experiment(text=text))
 
 
-def test_a_limit_beyond_the_exposure_is_message_with_both_numbers(experiment, tmp_path):
+def test_a_limit_beyond_the_exposure_is_reported_with_both_numbers(experiment, tmp_path):
     write_images(tmp_path / "others", 4)
     exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}, limit: 50}}"
     result, recorder = go(experiment("seeds=1", exposed))

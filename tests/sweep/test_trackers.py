@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow and W&B: what they are told, and that they stop nothing. Their real packages where installed."""
+"""TensorBoard, MLflow and W&B: what they receive, and that they stop nothing. Their real packages where installed."""
 
 import json
 import os
@@ -32,7 +32,7 @@ LEAF = "normal_plain/it_0"
 
 
 class NotingTracker:
-    """A tracker of our own: notes what it is told."""
+    """A tracker of our own: keeps what it receives."""
 
     def __init__(self):
         self.calls = []
@@ -65,7 +65,7 @@ def sweep_of_three(sink):
         sink.handle(TrialEnded(first, TrialResult(first.trial_id, "done", 1)))
 
 
-def test_a_tracker_is_told_epochs_figures_and_what_became_of_a_trial(run_dir):
+def test_a_tracker_receives_epochs_metrics_and_the_end_of_a_trial(run_dir):
     noted, messages = NotingTracker(), []
     sweep_of_three(TrackerSink("noted", lambda: noted, run_dir, lambda trial_id: LEAF, messages.append))
     assert messages == [] and noted.calls == [
@@ -74,7 +74,7 @@ def test_a_tracker_is_told_epochs_figures_and_what_became_of_a_trial(run_dir):
     ]  # fmt: skip
 
 
-def test_a_tracker_that_fails_is_told_of_once(run_dir):
+def test_a_tracker_that_fails_is_reported_once(run_dir):
     class Failing(NotingTracker):
         def begin(self, which, parameters):
             raise ConnectionError("no server")
@@ -98,7 +98,7 @@ def test_a_tracker_that_hangs_ends_with_the_sweep(run_dir, monkeypatch):
     assert time.monotonic() - began < 2 and "wandb did not take all events" in messages[0]
 
 
-def test_a_missing_package_is_told_at_plan_time_with_its_extra(load, monkeypatch):
+def test_a_missing_package_is_reported_at_plan_time_with_its_extra(load, monkeypatch):
     wanted = "trackers: {tensorboard: true, mlflow: {}, wandb: {mode: offline}}\n"
     monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError) as caught:
@@ -110,8 +110,8 @@ def test_a_missing_package_is_told_at_plan_time_with_its_extra(load, monkeypatch
 
 
 def test_parameters_are_flat_and_name_the_trial():
-    told = parameters_of(spec())
-    assert (told["normal_class"], told["seed"], told["training.schedule.factor"]) == ("plain", 0, 0.9)
+    reported = parameters_of(spec())
+    assert (reported["normal_class"], reported["seed"], reported["training.schedule.factor"]) == ("plain", 0, 0.9)
     assert trackers.flat({"a": {"b": [1, 2]}, "c": None}) == {"a.b": "[1, 2]", "c": "None"}
 
 
@@ -210,7 +210,7 @@ def test_tensorboard_itself_reads_what_is_written(run_dir):
     assert hparams == 3
 
 
-def test_a_sweep_in_this_process_tells_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
+def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX")
     monkeypatch.setattr(sweeping, "aggregate", lambda run_dir: RunPaths(run_dir).report)
 
@@ -226,8 +226,8 @@ def test_a_sweep_in_this_process_tells_its_trackers_and_says_what_runs(load, tmp
     text = "dataset: {name: digits, classes: ['3']}\nseeds: 2\ntrackers: {tensorboard: true}\n"
     result = run_sweep(load(HEAD + text, f"output={tmp_path}"), local=True, work=work)
     assert result.done == 2
-    told = json.loads(RunPaths(result.run_dir).progress.read_text())
-    assert (told["state"], told["done"], told["machines"], told["running"]) == ("ended", 2, ["here"], 0)
+    reported = json.loads(RunPaths(result.run_dir).progress.read_text())
+    assert (reported["state"], reported["done"], reported["machines"], reported["running"]) == ("ended", 2, ["here"], 0)
     written = list((RunPaths(result.run_dir).trackers / "tensorboard").rglob("events.*"))
     assert sorted(path.parent.name for path in written) == ["it_0", "it_1"]
     assert "0.00 CPU-hours used by 2 finished trials" in status_text(result.run_dir)

@@ -122,7 +122,7 @@ def test_names_match_classes_of_pascal_voc_by_whole_words(words: str, expected: 
 
 
 @pytest.mark.parametrize("write", [write_folders, write_tars])
-def test_imagenet22k_lies_in_folders_or_tars(tmp_path: Path, write) -> None:
+def test_imagenet22k_is_read_from_folders_or_tars(tmp_path: Path, write) -> None:
     root = write(tmp_path / "data", everything())
     assert shown(exposure("imagenet22k", root)) == all_but(n=3)
     assert shown(exposure("imagenet22k", root, "imagenet")) == all_but(*IMAGENET30.values(), n=3)
@@ -323,7 +323,7 @@ def root_of(tmp_path: Path, kind: str) -> Path | None:
         ("imagenet22k", "22k", "pascalvoc", "ROOT: the classes of 'pascalvoc' are left out by name, and 34 have no"),
     ],
 )
-def test_what_is_wrong_with_a_source_is_told_before_and_when_it_is_opened(
+def test_what_is_wrong_with_a_source_is_reported_before_and_when_it_is_opened(
     tmp_path: Path, name: str, kind: str, target: str, message: str
 ) -> None:
     root = root_of(tmp_path, kind)

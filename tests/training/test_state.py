@@ -1,4 +1,4 @@
-"""A training that was interrupted and goes on gives the bits of one that was not."""
+"""A training that was interrupted and resumed gives the bits of one that was not."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_stop_is_asked_before_every_step_and_before_scoring_and_says_where_it_
     assert -never.left == len(places)
 
 
-def test_epochs_that_were_told_are_not_reported_again():
+def test_epochs_that_were_reported_are_not_reported_again():
     state, hooks = stopped_at("fcdd on maps", STEPS + 2)
     assert hooks.epochs == [1]
     rest = Interrupting(0)
@@ -194,7 +194,7 @@ def test_epochs_that_were_told_are_not_reported_again():
     assert rest.epochs == [2]
 
 
-def test_a_state_is_nobody_else_s_and_is_left_as_it_was():
+def test_a_state_is_its_own_and_is_left_as_it_was():
     kept, _ = stopped_at("fcdd, adam, milestones", 3)
     before = plain(kept)
     first = train(trial_of("fcdd, adam, milestones"), TrialData(CORPUS), resume=kept)

@@ -156,7 +156,7 @@ def test_maps_of_normal_images_are_not_read(tmp_path: Path) -> None:
     assert (load(folder(root)).mask_index >= 0).sum() == 4
 
 
-def test_anomalies_without_a_map_and_empty_maps_are_told(tmp_path: Path) -> None:
+def test_anomalies_without_a_map_and_empty_maps_are_reported(tmp_path: Path) -> None:
     root = write_split_first(tmp_path / "data", maps=True)
     (root / "test_maps" / "bolt" / "anomalous" / "000.png").unlink()
     write_mask(root / "test_maps" / "nut" / "anomalous" / "001.png", box=(0, 0, 0, 0))
@@ -199,7 +199,7 @@ def test_a_single_class_one_vs_rest_has_no_test_anomalies(tmp_path: Path) -> Non
     assert not dataset_facts(folder(tmp_path / "data")).trains_with_anomalies
 
 
-def test_what_is_not_read_is_told(tmp_path: Path) -> None:
+def test_what_is_not_read_is_reported(tmp_path: Path) -> None:
     root = write_one_vs_rest(tmp_path / "data")
     write_images(root / "val" / "cat", 1)
     assert load(folder(root)).notes == ("Folders beside train and test are not read: val.",)

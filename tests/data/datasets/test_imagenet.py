@@ -218,7 +218,7 @@ WRONG: dict[str, tuple[Callable[[Path], None], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_told_without_decoding(name: str, root: Path, cache: Path) -> None:
+def test_what_is_wrong_is_reported_without_decoding(name: str, root: Path, cache: Path) -> None:
     change, expected = WRONG[name]
     change(root)
     problems = [str(problem).replace(str(root), "ROOT") for problem in check_dataset(of(root, TWO), IMAGES)]
@@ -236,7 +236,7 @@ def test_a_damaged_header_in_the_middle_of_a_tar_is_noticed(root: Path) -> None:
     assert f"is damaged or incomplete (bad header at byte {third})" in str(problem)
 
 
-def test_a_class_that_nobody_asked_for_may_be_missing(root: Path) -> None:
+def test_a_class_that_was_not_asked_for_may_be_missing(root: Path) -> None:
     without_acorns(root)
     assert check_dataset(of(root, ["banjo"]), IMAGES) == []
 

@@ -129,7 +129,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_tree_is_told_without_decoding(case: str, tmp_path: Path) -> None:
+def test_a_broken_tree_is_reported_without_decoding(case: str, tmp_path: Path) -> None:
     damage, message = BROKEN[case]
     folder = write_voc(tmp_path) / FOLDER
     damage(folder)

@@ -305,7 +305,7 @@ BROKEN: dict[str, tuple[str, Callable[[Path], Path], Callable[[Path], object], s
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_files_are_told_without_decoding(case: str, tmp_path: Path) -> None:
+def test_broken_files_are_reported_without_decoding(case: str, tmp_path: Path) -> None:
     name, write, damage, message = BROKEN[case]
     root = write(tmp_path / "data")
     damage(root)
@@ -316,7 +316,7 @@ def test_broken_files_are_told_without_decoding(case: str, tmp_path: Path) -> No
         load_corpus(dataset, RGB, tmp_path / "cache")
 
 
-def test_a_compressed_file_that_is_damaged_inside_is_told_once_for_all_its_images(tmp_path: Path) -> None:
+def test_a_compressed_file_that_is_damaged_inside_is_reported_once_for_all_its_images(tmp_path: Path) -> None:
     root = write_mnist(tmp_path / "data", compressed=True)
     path = root / f"{PICTURES}.gz"
     content = bytearray(gzip.compress(idx_bytes(numbered(6)), 0))

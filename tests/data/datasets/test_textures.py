@@ -181,7 +181,7 @@ def test_notes_count_the_crops_that_share_no_pixel(which: str) -> None:
     assert f"with {independent} non-overlapping crops" in second
 
 
-def test_a_defect_that_nobody_could_see_is_refused() -> None:
+def test_a_defect_that_cannot_be_seen_is_refused() -> None:
     even = np.full((CROP_SIDE, CROP_SIDE), 120, dtype=np.uint8)
     with pytest.raises(RuntimeError, match="no visible 'blur'"):
         render_defect("blur", even, even, np.random.default_rng(0))

@@ -170,7 +170,9 @@ def test_a_disk_that_runs_full_leaves_nothing_behind(tmp_path: Path, monkeypatch
     assert len(load_corpus(dataset, IMAGES, tmp_path / "cache").images) == 18
 
 
-def test_too_little_space_is_told_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_space_is_reported_before_anything_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: usage._replace(free=10))
     with pytest.raises(DataError, match="the disk is full"):

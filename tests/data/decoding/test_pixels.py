@@ -92,7 +92,7 @@ def test_a_floating_point_image_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("high", [1, 255])
-def test_a_map_is_what_lies_above_half_of_its_maximum(tmp_path: Path, high: int) -> None:
+def test_a_map_is_what_is_above_half_of_its_maximum(tmp_path: Path, high: int) -> None:
     expected = np.zeros((6, 8), bool)
     expected[2:4, 3:6] = True
     Image.fromarray(np.uint8(expected * high)).save(tmp_path / "m.png")

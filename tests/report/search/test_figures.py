@@ -142,7 +142,7 @@ def test_a_search_of_one_config_draws_its_course_alone(tmp_path):
     assert "No config is confirmed yet" in search_section(search, ())
 
 
-def test_a_search_without_configs_is_told(tmp_path):
+def test_a_search_without_configs_is_reported(tmp_path):
     fake = FakeSearch(1)
     fake.configs = []
     search = read(tmp_path, fake)
@@ -180,7 +180,7 @@ def test_an_honest_metric_is_not_marked(tmp_path):
     assert "oracle" not in texts(draw_optimization(search)) + search_section(search, ())
 
 
-def test_a_pareto_set_is_drawn_joined_and_told(tmp_path):
+def test_a_pareto_set_is_drawn_joined_and_described(tmp_path):
     fake = FakeSearch(30, metrics=("validation_image_auroc", "train_time_s"))
     fake.confirm(roles=[("pareto", 3), ("pareto", 7), ("default", 0)])
     search = read(tmp_path, fake)
@@ -189,9 +189,9 @@ def test_a_pareto_set_is_drawn_joined_and_told(tmp_path):
     assert "config 3 (n=9)" in texts(draw_confirmation(search)) and "config 7 (n=9)" in texts(draw_confirmation(search))
     section = search_section(search, ())
     assert section.count("on the test set: image AUROC") == 2
-    told = re.search(r"Pareto set: ([\d, ]+)<", section).group(1)
+    reported = re.search(r"Pareto set: ([\d, ]+)<", section).group(1)
     values = {row["number"]: json.loads(row["values"]) for row in fake.configs if row["values"]}
-    for number in map(int, told.split(", ")):
+    for number in map(int, reported.split(", ")):
         auroc, seconds = values[number]
         assert not any(a > auroc and s < seconds for a, s in values.values())
 
@@ -208,7 +208,7 @@ def test_a_class_without_figures_is_n_a_and_not_zero(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         (tree.SEARCH_CONFIGS, "configs.parquet cannot be read"),
         (tree.IMPORTANCE, "importance.parquet cannot be read"),
@@ -216,11 +216,11 @@ def test_a_class_without_figures_is_n_a_and_not_zero(tmp_path):
         (tree.SEARCH_SUMMARY, "search.json cannot be read"),
     ],
 )
-def test_a_damaged_file_is_named_and_the_rest_is_told(tmp_path, name, told):
+def test_a_damaged_file_is_named_and_the_rest_is_reported(tmp_path, name, reported):
     fake = FakeSearch(6).confirm().weigh()
     (fake.write(tmp_path) / name).write_text("{ damaged")
     search = read_search(Run(tmp_path, (), (), 0, ExperimentFile(fake.experiment), {}))
-    assert len(search.problems) == 1 and told in search.problems[0]
+    assert len(search.problems) == 1 and reported in search.problems[0]
     assert "<h2>Search</h2>" in search_section(search, ())
     assert (draw_confirmation(search) is None) == (name == tree.CONFIRMATION)
 

@@ -108,7 +108,7 @@ def test_a_metric_that_is_better_when_small_has_its_smallest_value_as_best(tmp_p
         assert row["best"] == (min(known) if known else None)
 
 
-def test_the_pareto_set_is_what_nobody_beats():
+def test_the_pareto_set_is_what_no_other_beats():
     rng = np.random.default_rng(3)
     for signs in itertools.product((1.0, -1.0), repeat=2):
         values = rng.integers(0, 8, (40, 2)).astype(float)  # with ties
