@@ -2,6 +2,7 @@
 # make test    set up, lint, type-check, run the tests
 # make test-fast    the tests that take under a second each; under 90 s on two cores
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
+# make test-fuzz    thousands of made experiment files, trees, images and command lines (FCDD_FUZZ_SEED=N: others)
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-plain test-ray test-faults test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-plain test-ray test-faults test-fuzz test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -19,16 +20,19 @@ test: lint types
 	$(MAKE) -k test-plain test-ray
 
 test-plain: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not fuzz'
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not fuzz and not slow'
 
 test-ray: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not faults'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s --timeout 0 -m faults
+
+test-fuzz: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist load --timeout 0 -m fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

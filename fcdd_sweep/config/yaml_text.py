@@ -19,6 +19,7 @@ ENDINGS = (".yaml", ".yml")
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
 _MERGE_TAG = _TAG + "merge"
+_TOO_DEEP = ("lists or mappings are nested too deeply to be read", "values a few levels deep")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def read_document(path: Path) -> YamlDocument:
         return _document(text, str(path))
     except YAMLError as error:
         raise ExperimentError(_syntax_problem(error, str(path))) from None
+    except RecursionError:
+        raise ExperimentError(Problem(str(path), *_TOO_DEEP)) from None
 
 
 def parse_value(text: str, where: str) -> Any:
@@ -60,6 +63,8 @@ def parse_value(text: str, where: str) -> Any:
         raise ExperimentError(
             Problem(where, what, next_step="Put quotes around text with special characters")
         ) from None
+    except RecursionError:
+        raise ExperimentError(Problem(where, *_TOO_DEEP)) from None
 
 
 def to_yaml(plain: dict[str, Any]) -> str:

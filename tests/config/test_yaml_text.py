@@ -45,3 +45,12 @@ def test_a_key_given_twice_names_both_lines(tmp_path):
     path.write_text("a: 1\nb: 2\na: 3\n")
     with pytest.raises(ExperimentError, match=r"x.yaml:3: a: the key is given twice, first in line 1"):
         read_document(path)
+
+
+def test_nesting_without_end_is_an_error_of_input(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("name: " + "[" * 3000)
+    with pytest.raises(ExperimentError, match="x.yaml: .* nested too deeply"):
+        read_document(path)
+    with pytest.raises(ExperimentError, match="--set name: .* nested too deeply"):
+        parse_value("[" * 3000, "--set name")
