@@ -14,6 +14,7 @@ import torch
 from fcdd_sweep.config.schema import Anomalies, Dataset, Images, Network, Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
+from fcdd_sweep.data.decoding.survey import in_range
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.networks.describe import weights_fingerprint
@@ -118,7 +119,8 @@ def pools_of(settings: Settings) -> Iterator[tuple[str, PoolSource, ImagePool]]:
 def _pool_of(source: PoolSource, settings: Settings) -> ImagePool:
     target = Dataset(name=settings.dataset.name)  # its folder makes no difference
     named = Anomalies(source=source)
-    texts = named.model_dump_json(), target.model_dump_json(), settings.images.model_dump_json()
+    images = in_range(settings.images, corpus_of(settings).value_range)
+    texts = named.model_dump_json(), target.model_dump_json(), images.model_dump_json()
     return _open_exposure(_pool_key(source, settings), *texts)
 
 
