@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,4 +134,24 @@ def write_archive(path: Path, tree: Path, names: Sequence[str]) -> Path:
     with tarfile.open(path, "w:xz", preset=0) as tar:
         for name in names:
             tar.add(tree / name, arcname=name, filter=read_only)
+    return path
+
+
+def write_png16(path: Path, values: npt.NDArray[np.uint16], sbit: Sequence[int] = ()) -> Path:
+    """A PNG of 16 bits per channel: (H, W) gray or (H, W, C) with C 2 to 4; `sbit` is the content of its sBIT chunk."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    kind = 0 if values.ndim == 2 else {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"sBIT", bytes(sbit)) if sbit else b"")
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     return path
