@@ -28,8 +28,8 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image
 
-Origin = Literal["images.bit_depth", "images.range", "declared", "measured"]
-Counts = npt.NDArray[np.int64]
+RangeOrigin = Literal["images.bit_depth", "images.range", "declared", "measured"]
+ValueCounts = npt.NDArray[np.int64]
 LARGEST = 65535
 """Values above it are not measured: their number is not known to be counts of light."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,7 +50,7 @@ class ValueRange:
 
     low: float
     high: float
-    origin: Origin
+    origin: RangeOrigin
 
     @property
     def mixes(self) -> bool:
@@ -60,7 +60,7 @@ class ValueRange:
     def __str__(self) -> str:
         return f"values {self.low:g} to {self.high:g} become 0 to 255 ({self.origin})"
 
-    def applied(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], float]:
+    def to_8_bits(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], float]:
         """Return values of any type as uint8, and the share of them that was outside of the range or not a number."""
         wide: npt.NDArray[np.floating] = values.astype(np.float64 if values.dtype.itemsize > 2 else np.float32)
         inside = (wide >= self.low) & (wide <= self.high)
@@ -177,7 +177,7 @@ def pnm_facts(content: bytes) -> tuple[int, int, int, int]:
     return words[0], words[1], words[2], at + 1
 
 
-def measured(counts: Counts) -> ValueRange:
+def measured(counts: ValueCounts) -> ValueRange:
     """Return the range of nominal training values; `counts` is (65536,), how often each value occurs."""
     total = np.cumsum(counts)
     low = int(np.searchsorted(total, _TAILS * total[-1], side="right"))
@@ -186,7 +186,7 @@ def measured(counts: Counts) -> ValueRange:
     return ValueRange(max(low - margin, 0), min(high + margin, LARGEST), "measured")
 
 
-def declared_range(headers: Iterator[DeepHeader], counts: Counts | None) -> ValueRange:
+def declared_range(headers: Iterator[DeepHeader], counts: ValueCounts | None) -> ValueRange:
     """Return the range that files declare together.
 
     Args:

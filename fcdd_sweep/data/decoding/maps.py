@@ -29,7 +29,7 @@ from fcdd_sweep.data.decoding.reading import is_transparent
 
 Mask = npt.NDArray[np.bool_]
 Rule = Literal["values", "half"]
-MOST_VALUES = 32
+MOST_MAP_VALUES = 32
 _LOSSLESS = frozenset("BMP GIF PNG PPM TIFF".split())
 _NOISE = 8
 """Values this near to black and to white may be noise as well as classes."""
@@ -134,10 +134,10 @@ def from_values(values: npt.NDArray[Any]) -> MapFile:
     return MapFile(codes, values.max(axis=2), span, "color", alpha)
 
 
-def facts_of(path: Path, file: MapFile, turned: str = "") -> MapFacts:
+def map_facts(path: Path, file: MapFile, turned: str = "") -> MapFacts:
     """Return what the choice of a rule needs to know of a map."""
     distinct = np.unique(file.codes)
-    values = tuple(float(value) for value in distinct) if len(distinct) <= MOST_VALUES else None
+    values = tuple(float(value) for value in distinct) if len(distinct) <= MOST_MAP_VALUES else None
     top = float(file.light.max()) / file.span if file.kind in ("gray", "color") else float("nan")
     return MapFacts(path, values, file.lossless, top, _use_of_alpha(file), turned)
 
@@ -172,7 +172,8 @@ def planned_text(images: Images) -> str:
     if images.map_rule != "auto":
         return f"{rule_text(MapRule(images.map_rule, background=images.map_background))}."
     marked = rule_text(MapRule(background=images.map_background))
-    return f"{marked}, or by half of the format's range where some are lossy or have more than {MOST_VALUES} values."
+    others = f"where some are lossy or have more than {MOST_MAP_VALUES} values"
+    return f"{marked}, or, {others}, what is beyond half of the format's range."
 
 
 def _color_code(red: Any, green: Any, blue: Any) -> Any:
@@ -212,9 +213,8 @@ def _too_dark(facts: Sequence[MapFacts]) -> list[Problem]:
     """Return a problem with maps that have values, but none beyond half of the range, among others that go by half."""
     dark = [each for each in facts if not (each.top > 0.5 or each.top <= (0 if each.lossless else _BLACK))]
     soft = next(each for each in facts if each.values is None or not each.lossless)
-    what = (
-        f"the map has no value beyond half of its range, but {soft.path} is lossy or has more than {MOST_VALUES} values"
-    )
+    other = f"{soft.path} is lossy or has more than {MOST_MAP_VALUES} values"
+    what = f"the map has no value beyond half of its range, but {other}"
     step = "Save all maps with 0 and 255 as PNG, or set images.map_rule to values or half"
     return _problem(dark, f"{what}: no rule fits both", step)
 

@@ -28,7 +28,7 @@ from fcdd_sweep.data.decoding.maps import MapFile, MapRule, Mask, from_picture, 
 from fcdd_sweep.data.decoding.reading import (
     LARGE_PIXELS,
     ONE_LARGE,
-    Values,
+    DeepValues,
     is_transparent,
     open_image,
     orientation_of,
@@ -213,15 +213,15 @@ def _from_deep(path: Path, header: DeepHeader, decoding: Decoding) -> tuple[Pixe
         raise DataError(Problem(str(path), what, "8 bits, as the training images have", step))
     values = deep_values(path, header, decoding.max_megapixels)
     if values.ndim == 2 or values.shape[2] == 3:
-        return value_range.applied(values)
-    colors, clipped = value_range.applied(values[..., :-1])
+        return value_range.to_8_bits(values)
+    colors, clipped = value_range.to_8_bits(values[..., :-1])
     whole = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
     alpha = np.rint(values[..., -1:] * (255 / whole)).astype(np.uint8)
     layer = Image.fromarray(np.concatenate([colors.repeat(3, 2) if colors.shape[2] == 1 else colors, alpha], axis=2))
     return np.asarray(_over_white(layer)), clipped
 
 
-def deep_values(path: Path, header: DeepHeader, max_megapixels: float = PLAIN.max_megapixels) -> Values:
+def deep_values(path: Path, header: DeepHeader, max_megapixels: float = PLAIN.max_megapixels) -> DeepValues:
     """Return the values of a file of more than 8 bits as `read_values` does.
 
     Raises:

@@ -1,7 +1,7 @@
 """Image files before their values are changed: opening, size, orientation, and values of more than 8 bits.
 
-Pillow reads gray PNG, TIFF and JPEG 2000 of more than 8 bits whole, and cuts or scales the values of all others. Color
-and transparent PNG is therefore read by torchvision, TIFF by tifffile, PNM here.
+Pillow reads gray PNG, TIFF and JPEG 2000 of more than 8 bits whole, and cuts or scales the values of all others. Of
+color and transparent PNG it is therefore asked for high and low bytes apart; TIFF is read by tifffile, PNM here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.data.decoding.depth import DeepHeader, pnm_facts
 
 Image.MAX_IMAGE_PIXELS = None  # `images.max_megapixels` takes its place; Pillow refuses scans of 179 megapixels
-Values = npt.NDArray[Any]
+DeepValues = npt.NDArray[Any]
 LARGE_PIXELS = 1 << 26
 """Images from this size on are decoded one at a time: eight of them at once may not fit in memory."""
 ONE_LARGE = Lock()
@@ -44,7 +44,7 @@ def open_image(source: Path | io.BytesIO, name: object, max_megapixels: float) -
     return image
 
 
-def read_values(path: Path, header: DeepHeader) -> Values:
+def read_values(path: Path, header: DeepHeader) -> DeepValues:
     """Return the values in a file, upright: (H, W) gray or (H, W, C) where C is 3, or 2 or 4 with transparency.
 
     Raises:
@@ -58,9 +58,7 @@ def read_values(path: Path, header: DeepHeader) -> Values:
         turn = orientation_of(image)
         if image.mode.startswith("I"):
             return upright(np.asarray(image), turn)
-    from torchvision.io import decode_png, read_file  # it imports torch, and few images need it
-
-    return upright(decode_png(read_file(str(path))).numpy().transpose(1, 2, 0), turn)
+    return upright(_color_png(path), turn)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -74,7 +72,7 @@ def is_transparent(image: Image.Image) -> bool:
     return image.mode in {"RGBA", "RGBa", "LA", "La", "PA"} or "transparency" in image.info
 
 
-def upright(values: Values, orientation: int) -> Values:
+def upright(values: DeepValues, orientation: int) -> DeepValues:
     """Return stored pixels, (H, W) or (H, W, C), turned and mirrored as their EXIF orientation says."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
@@ -83,7 +81,25 @@ def upright(values: Values, orientation: int) -> Values:
     return np.ascontiguousarray(values[::rows, ::columns])
 
 
-def _pnm(content: bytes) -> Values:
+def _color_png(path: Path) -> DeepValues:
+    """Return the values of a PNG of 16 bits and 2 to 4 channels; Pillow's names of layouts choose the bytes."""
+    with Image.open(path) as image:
+        (tile,) = image.tile
+    layout = str(tile[3])
+    if layout == "LA;16B":  # as many bytes per pixel as four channels of 8 bits
+        return np.ascontiguousarray(_bytes_of(path, "RGBA")).view(">u2").astype(np.uint16)
+    high, low = (_bytes_of(path, f"{layout.removesuffix('B')}{end}") for end in "BL")
+    return (high.astype(np.uint16) << 8) | low
+
+
+def _bytes_of(path: Path, layout: str) -> npt.NDArray[np.uint8]:
+    with Image.open(path) as image:
+        (tile,) = image.tile
+        image.tile = [type(tile)(*tile[:3], layout)]
+        return np.asarray(image)
+
+
+def _pnm(content: bytes) -> DeepValues:
     width, height, _, begin = pnm_facts(content)
     channels = (3,) if content[1:2] in b"36" else ()
     shape = (height, width, *channels)
@@ -92,7 +108,7 @@ def _pnm(content: bytes) -> Values:
     return np.frombuffer(content, ">u2", int(np.prod(shape)), begin).astype(np.uint16).reshape(shape)
 
 
-def _tiff(path: Path) -> Values:
+def _tiff(path: Path) -> DeepValues:
     with tifffile.TiffFile(path) as tiff:
         page = tiff.pages.first
         assert isinstance(page, tifffile.TiffPage)

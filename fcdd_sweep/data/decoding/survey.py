@@ -23,14 +23,14 @@ from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.decoding.cache import cached
 from fcdd_sweep.data.decoding.depth import (
     LARGEST,
-    Counts,
     DeepHeader,
+    ValueCounts,
     ValueRange,
     declared_range,
     deep_header,
     measured,
 )
-from fcdd_sweep.data.decoding.maps import MapFacts, MapRule, choose_rule, facts_of, rule_text
+from fcdd_sweep.data.decoding.maps import MapFacts, MapRule, choose_rule, map_facts, rule_text
 from fcdd_sweep.data.decoding.pixels import (
     DECODER_VERSION,
     Decoding,
@@ -210,14 +210,14 @@ def _range(depth: Depth, images: Images) -> ValueRange | None:
     return measured(_counts(depth.nominal, images))
 
 
-def _counts(nominal: Sequence[tuple[Record, DeepHeader]], images: Images) -> Counts:
+def _counts(nominal: Sequence[tuple[Record, DeepHeader]], images: Images) -> ValueCounts:
     """Return (65536,) how often each value occurs in nominal training images; transparency does not count.
 
     Raises:
         DataError: none of them can be read.
     """
 
-    def count(pair: tuple[Record, DeepHeader]) -> Counts | None:
+    def count(pair: tuple[Record, DeepHeader]) -> ValueCounts | None:
         record, header = pair
         assert record.file is not None  # it has a header
         try:
@@ -250,7 +250,7 @@ def _facts_of_maps(files: Sequence[Record], max_megapixels: float) -> list[MapFa
                 with open_image(record.file, record.file, max_megapixels) as image:
                     stored = image.size[::-1]
                 place = drawn_on(content.codes.shape, stored[::-1] if orientation >= 5 else stored, orientation)
-            return facts_of(record.mask, content, place)
+            return map_facts(record.mask, content, place)
         except Exception:  # of the image or of the map; decoding names it
             return None
 
