@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
 from fcdd_sweep.metrics.heatmap_values import blur
@@ -40,12 +41,32 @@ class Prediction:
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
         unreadable: a sentence for each image that cannot be decoded.
+        notes: sentences on the images as a whole.
     """
 
     scores: Path
     heatmaps: Path
     count: int
     unreadable: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Seen:
+    """What becomes of the files, batch by batch: sentences on the unreadable ones, and the share of clipped values."""
+
+    unreadable: list[str] = field(default_factory=list)
+    clipped: dict[str, float] = field(default_factory=dict)
+
+    def notes(self, detector: Detector, count: int) -> tuple[str, ...]:
+        if not self.clipped:
+            return ()
+        most = f"at most {max(self.clipped.values()):.2%} of an image"
+        names = name_list(list(self.clipped))
+        return (
+            f"{len(self.clipped)} of {count} images have values outside of the trained range, which are clipped "
+            f"({detector.value_range}), {most}: {names}.",
+        )
 
 
 def predict(
@@ -68,17 +89,17 @@ def predict(
         raise InputError(Problem(", ".join(map(str, paths)), "no image found"))
     _make_folder(output / "heatmaps")
     rows: list[dict[str, object]] = []
-    unreadable: list[str] = []
+    seen = _Seen()
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
-        rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
+        rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, seen)
     if not rows:
-        raise InputError([Problem(sentence, "no image could be read") for sentence in unreadable])
+        raise InputError([Problem(sentence, "no image could be read") for sentence in seen.unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
     write_csv(output / "scores.csv", table)
     scores = files.write_table(output / "scores.parquet", table)
-    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), seen.notes(detector, len(rows)))
 
 
 def _load(snapshot: Location, device: str) -> Detector:
@@ -99,16 +120,19 @@ def _make_folder(folder: Path) -> None:
 
 
 def _predict_batch(
-    detector: Detector, found: Sequence[Path], figures: Sequence[Path], output: Path, unreadable: list[str]
+    detector: Detector, found: Sequence[Path], figures: Sequence[Path], output: Path, seen: _Seen
 ) -> list[dict[str, object]]:
     images = detector.settings.images
     decoded, names = [], []
     for file, figure in zip(found, figures, strict=True):
         try:
-            decoded.append(load_image_file(file, images))
+            pixels, clipped = load_image_file(file, images, detector.value_range)
         except DataError as error:
-            unreadable.append(str(error))
+            seen.unreadable.append(str(error))
             continue
+        decoded.append(pixels)
+        if clipped:
+            seen.clipped[str(file)] = clipped
         names.append((file, figure))
     if not decoded:
         return []
@@ -116,11 +140,12 @@ def _predict_batch(
     detection = detector.detect(raw, batch_size=len(raw))
     values, scale, note = _color_values(detector, _heatmaps(detector, detection))
     scores = [float(score) for score in detection.scores.tolist()]
-    for (file, figure), score, seen, heatmap in zip(names, scores, as_rgb(detector.visible(raw)), values, strict=True):
+    shown = as_rgb(detector.visible(raw))
+    for (file, figure), score, picture, heatmap in zip(names, scores, shown, values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
         notes = tuple(filter(None, (note, aspect_note)))
         text = PredictionText(file.name, score, detector.threshold, scale, notes)
-        save_picture(draw_prediction(seen, heatmap, text, proportions), output / figure)
+        save_picture(draw_prediction(picture, heatmap, text, proportions), output / figure)
     return [_row(detector, file, score, figure) for (file, figure), score in zip(names, scores, strict=True)]
 
 
@@ -164,10 +189,13 @@ def _color_values(
 
 def _proportions(file: Path, aspect: str) -> tuple[float, str]:
     """Return width by height of the used part of a file, and a note where the network saw other proportions."""
-    with Image.open(file) as picture:
-        width, height = picture.size
-        if picture.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED:
-            width, height = height, width
+    try:
+        with Image.open(file) as picture:
+            width, height = picture.size
+            if picture.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED:
+                width, height = height, width
+    except UnidentifiedImageError:  # TIFF that Pillow does not know
+        return 1.0, ""
     if width == height:
         return 1.0, ""
     if aspect == "crop":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -134,3 +135,41 @@ def write_archive(path: Path, tree: Path, names: Sequence[str]) -> Path:
         for name in names:
             tar.add(tree / name, arcname=name, filter=read_only)
     return path
+
+
+def write_png16(path: Path, values: npt.NDArray[np.uint16], sbit: Sequence[int] = (), filtering: int = 0) -> Path:
+    """A PNG of 16 bits per channel.
+
+    Args:
+        path: the file.
+        values: (H, W) gray or (H, W, C) with C 2 to 4.
+        sbit: content of its sBIT chunk; empty: none.
+        filtering: PNG's filter of all rows, 0 to 4.
+    """
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    kind = 0 if values.ndim == 2 else {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
+    stored = np.ascontiguousarray(values.astype(">u2")).reshape(len(values), -1).view(np.uint8)
+    rows = b"".join(bytes([filtering]) + row.tobytes() for row in filtered(stored, filtering, 2 * values[0, 0].size))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + (chunk(b"sBIT", bytes(sbit)) if sbit else b"")
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def filtered(rows: Pixels, filtering: int, pixel: int) -> Pixels:
+    """Rows of bytes under one of PNG's filters; a pixel has `pixel` bytes."""
+    around = np.pad(rows.astype(int), ((1, 0), (pixel, 0)))
+    left, up, corner = around[1:, :-pixel], around[:-1, pixel:], around[:-1, :-pixel]
+    estimate = left + up - corner
+    nearest = np.stack([abs(estimate - each) for each in (left, up, corner)]).argmin(axis=0)
+    guesses = (0 * left, left, up, (left + up) // 2, np.choose(nearest, (left, up, corner)))
+    return ((rows - guesses[filtering]) % 256).astype(np.uint8)

@@ -10,12 +10,14 @@ import torch
 from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError
+from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.predict import _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
+from tests.formats import write_png16
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -110,6 +112,48 @@ def test_an_unreadable_image_is_named_and_the_others_are_scored(snapshot, test_i
     result = predict(snapshot, [folder], tmp_path / "out")
     assert result.count == len(paths) - 1
     assert len(result.unreadable) == 1 and paths[3].name in result.unreadable[0]
+
+
+DEEP = ValueRange(2000, 2255, "measured")
+"""Under it a value of 16 bits is a gray level plus 2000."""
+
+
+@pytest.fixture(scope="module")
+def deep_snapshot(tmp_path_factory):
+    path = tmp_path_factory.mktemp("deep") / "snapshot.pt"
+    corpus = dataclasses.replace(CORPUS, value_range=DEEP)
+    torch.save(train(spec(), TrialData(corpus)).snapshot, path)
+    return path
+
+
+def test_images_of_16_bits_are_scored_in_the_range_of_training(deep_snapshot, test_images, tmp_path):
+    folder, paths = test_images
+    for path in paths:
+        write_png16(path, np.asarray(Image.open(path)).astype(np.uint16) + 2000)
+    rows = files.read_table(predict(deep_snapshot, [folder], tmp_path / "out").scores).to_pylist()
+    found = {row["path"]: row["score"] for row in rows}
+    expected = load_detector(deep_snapshot, "cpu").detect(CORPUS.images[CORPUS.is_test]).scores.tolist()
+    assert [found[str(path)] for path in paths] == pytest.approx(expected, rel=1e-6)
+
+
+def test_values_outside_of_the_trained_range_are_counted(deep_snapshot, tmp_path):
+    values = np.full((32, 32), 2100, np.uint16)
+    values[0, :8] = 4095
+    write_png16(tmp_path / "bright.png", values)
+    (note,) = predict(deep_snapshot, [tmp_path / "bright.png"], tmp_path / "out").notes
+    assert note.startswith(
+        "1 of 1 images have values outside of the trained range, which are clipped (values 2000 to 2255"
+    )
+    assert f"at most {8 / 1024:.2%} of an image: {tmp_path / 'bright.png'}" in note
+
+
+def test_an_image_of_another_depth_than_the_training_images_is_refused(snapshot, deep_snapshot, test_images, tmp_path):
+    deep = write_png16(tmp_path / "deep.png", np.full((32, 32), 2100, np.uint16))
+    shallow = test_images[1][0]
+    with pytest.raises(InputError, match=r"deep.png: has 16 bits per channel, and no range says"):
+        predict(snapshot, [deep], tmp_path / "out")
+    with pytest.raises(InputError, match=r"png: has 8 bits, but the training images have more: values 2000 to 2255"):
+        predict(deep_snapshot, [shallow], tmp_path / "out")
 
 
 def test_nothing_readable_is_an_error(snapshot, tmp_path):

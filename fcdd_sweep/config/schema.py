@@ -69,11 +69,31 @@ class Images(Section):
     """Channels of the network's input."""
     nominal_label: Literal[0, 1] = 0
     """1 swaps the roles: the normal class is pushed away and the anomalies are pulled in."""
+    bit_depth: Annotated[int, Field(ge=8, le=32)] | None = None
+    """Bits that images of more than 8 bits use: 0 to 2^N - 1 become 0 to 255; null: see `range`."""
+    range: list[float] | None = None
+    """`[LOW, HIGH]`, the values of images of more than 8 bits that become 0 and 255; null: as `bit_depth` or the files
+    say, else measured on the nominal training images."""
+    max_megapixels: float = Field(1000.0, gt=0.0)
+    """Images of more megapixels are refused before they are decoded."""
+    map_rule: Literal["auto", "values", "half"] = "auto"
+    """What ground-truth maps mark as anomalous: `values`, all but `map_background`; `half`, what is beyond half of the
+    format's range; auto: `values` where all maps are lossless and have at most 32 values each, else `half`."""
+    map_background: int = Field(0, ge=0)
+    """Value, or number in the palette, of ground-truth maps where nothing is anomalous."""
 
     @model_validator(mode="after")
     def size_fits(self) -> Images:
         if self.size > self.load_size:
             raise ValueError(f"images.size {self.size} must not be larger than images.load_size {self.load_size}")
+        return self
+
+    @model_validator(mode="after")
+    def one_range(self) -> Images:
+        if self.range is not None and self.bit_depth is not None:
+            raise ValueError("images.bit_depth and images.range both say which values the images have: keep one")
+        if self.range is not None and (len(self.range) != 2 or self.range[0] >= self.range[1]):
+            raise ValueError(f"images.range must be [LOW, HIGH] with LOW below HIGH, found {self.range}")
         return self
 
     @property

@@ -11,12 +11,13 @@ from typing import Any
 
 from fcdd_sweep.config.schema import Settings
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raised by hand when a change of code changes the numbers of trials."""
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",
     "dataset.download",
+    "images.max_megapixels",
     "anomalies.source.root",
     "anomalies.source.download",
     "evaluation.validation.anomalies.root",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fcdd_sweep.data.decoding.depth import ValueRange
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -31,6 +33,7 @@ class Corpus:
             on them, of their training split.
         notes: sentences for the report, such as the number of independent regions that the images come from.
         membership: (N, classes) bool, where images may belong to several classes; `class_index` then names the first.
+        value_range: what images of more than 8 bits were brought to 8 bits by; None where there are none.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Corpus:
     fingerprints: dict[str, str]
     notes: tuple[str, ...] = ()
     membership: npt.NDArray[np.bool_] | None = None
+    value_range: ValueRange | None = None
 
     @property
     def has_maps(self) -> bool:

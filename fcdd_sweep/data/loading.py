@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +27,31 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.cache import cached
+from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.files import file_record, image_files
-from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, PixelArray, fit_image, read_image
+from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, Decoding, PixelArray, fit_image, read_picture
 from fcdd_sweep.data.decoding.store import (
     DecodeProgress,
     ImageFile,
+    ImageForm,
     decode_all,
     name_list,
     read_corpus,
     read_images,
     write_corpus,
 )
+from fcdd_sweep.data.decoding.survey import survey
 from fcdd_sweep.data.pools import ArrayPool, FilePool, ImagePool
 from fcdd_sweep.data.records import DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import FetchingModule, StreamedModule, info, module_of
-from fcdd_sweep.data.scanning import dataset_facts, dataset_of, problems_of_source, scan_dataset, settings_problems
+from fcdd_sweep.data.scanning import (
+    dataset_facts,
+    dataset_of,
+    problems_of_source,
+    records_of_all_classes,
+    scan_dataset,
+    settings_problems,
+)
 
 _LOG = logging.getLogger(__name__)
 _BYTES_PER_RECORD = 500
@@ -80,16 +91,19 @@ def load_corpus(
     facts = dataset_facts(dataset)
     protocol = facts.protocol
     kept = facts.classes if protocol == "one_vs_rest" else wanted_classes(dataset, facts.classes)
+    every = records_of_all_classes(dataset, images, scan)
+    surveyed = survey(scan.records, every, images, cache_root(cache_dir), str(dataset.root))
+    form = ImageForm(images, surveyed.decoding)
     key = {"data": dataset.name, "root": str(dataset.root), "options": dataset.options, "classes": kept}
     entry = cached(
         cache_root(cache_dir),
-        f"{dataset.name}-{_key(key, scan.records, images)}",
+        f"{dataset.name}-{_key(key, scan.records, form)}",
         _size_bytes(scan.records, images),
-        lambda folder: write_corpus(folder, scan, images, kept, facts, progress),
+        lambda folder: write_corpus(folder, scan, form, kept, facts, progress),
     )
-    corpus = read_corpus(entry, dataset.name, protocol, kept, (*scan.notes, *scan.gaps))
+    corpus = read_corpus(entry, dataset.name, protocol, kept, (*scan.notes, *scan.gaps, *surveyed.notes))
     for note in corpus.notes[len(scan.notes) + len(scan.gaps) :]:
-        say(note)  # found while decoding; the plan has reported the gaps
+        say(note)  # found while reading the files; the plan has reported the gaps
     return corpus
 
 
@@ -151,7 +165,7 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
             raise _no_images(Path(name))
         (target / _POOL).write_text(json.dumps({"skipped": unreadable}), encoding="utf-8")
 
-    key = digest([pool.fingerprint, _image_format(images), PILLOW_VERSION])
+    key = digest([pool.fingerprint, _image_format(images), images.max_megapixels, PILLOW_VERSION])
     entry = cached(cache, f"pool-{key}", len(pool) * pool.bytes_each, build)
     skipped = json.loads((entry / _POOL).read_text(encoding="utf-8"))["skipped"]
     notes = list(pool.notes)
@@ -175,29 +189,39 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
     ]
     if not records:
         raise _no_images(folder)
-    key = _key({"folder": str(folder.absolute())}, records, images)
+    surveyed = survey(records, records, images, cache_root(cache_dir), str(folder.absolute()))
+    form = ImageForm(images, surveyed.decoding)
+    key = _key({"folder": str(folder.absolute())}, records, form)
     entry = cached(
         cache_root(cache_dir),
         f"pool-{key}",
         _size_bytes(records, images),
-        lambda target: _write_images(target, folder, records, images),
+        lambda target: _write_images(target, folder, records, form),
     )
     stored = json.loads((entry / _POOL).read_text(encoding="utf-8"))
-    notes = []
+    notes = [f"{folder}: {note}" for note in surveyed.notes]
     if skipped := stored["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
         notes.append(f"{folder}: {counts}: {name_list(skipped)}")
-        say(notes[0])
+    for note in notes:
+        say(note)
     return ArrayPool(read_images(entry), fingerprint=stored["fingerprint"], notes=tuple(notes))
 
 
-def load_image_file(path: Path, images: Images) -> PixelArray:
+def load_image_file(path: Path, images: Images, value_range: ValueRange | None = None) -> tuple[PixelArray, float]:
     """Return one image, decoded like those of a data set: (C, load_size, load_size) uint8.
 
+    Args:
+        path: the file.
+        images: how images are decoded.
+        value_range: of the data set, for files of more than 8 bits.
+    Returns:
+        the image, and the share of the file's values that were outside of the range and are clipped.
     Raises:
-        DataError: the image does not decode; the problem names its path.
+        DataError: the image does not decode, or its depth is not that of the data set; the problem names its path.
     """
-    return fit_image(read_image(path), images.load_size, images.resize, images.color, images.aspect)
+    found = read_picture(path, decoding=Decoding(value_range, max_megapixels=images.max_megapixels))
+    return fit_image(found.image, images.load_size, images.resize, images.color, images.aspect), found.clipped
 
 
 def _fetch_and_scan(dataset: Dataset, images: Images, cache: Path, say: Say) -> DatasetScan:
@@ -226,12 +250,12 @@ def _fetch_and_scan(dataset: Dataset, images: Images, cache: Path, say: Say) -> 
     return scan
 
 
-def _key(source: Mapping[str, object], records: Sequence[Record], images: Images) -> str:
+def _key(source: Mapping[str, object], records: Sequence[Record], form: ImageForm) -> str:
     """Return a digest of everything that the decoded images depend on."""
     files = [[r.path, r.class_name, r.is_test, r.is_anomalous, r.defect, r.stamp] for r in records]
-    return digest(
-        {**source, "images": _image_format(images), "files": files, "decoder": [DECODER_VERSION, PILLOW_VERSION]}
-    )
+    versions = [DECODER_VERSION, PILLOW_VERSION]
+    settings = [_image_format(form.images), asdict(form.decoding)]
+    return digest({**source, "images": settings, "files": files, "decoder": versions})
 
 
 def _image_format(images: Images) -> list[int | str]:
@@ -243,11 +267,11 @@ def _size_bytes(records: Sequence[Record], images: Images) -> int:
     return len(records) * (images.channels * images.load_size**2 + _BYTES_PER_RECORD)
 
 
-def _write_images(target: Path, folder: Path, records: list[Record], images: Images) -> None:
-    skipped: list[str] = []
+def _write_images(target: Path, folder: Path, records: list[Record], form: ImageForm) -> None:
+    images, skipped = form.images, list[str]()
     pixels = hashlib.sha256()
     with ImageFile(target, images.channels, images.load_size) as file:
-        for record, decoded in decode_all(records, images, None):
+        for record, decoded in decode_all(records, images, form.decoding, None):
             if isinstance(decoded, DataError):
                 skipped.append(record.path)
             else:

@@ -166,7 +166,7 @@ class FilePool:
         try:
             content = self._index.content(row)
             return fit_image(
-                decode_image(content, self._index.label(row)),
+                decode_image(content, self._index.label(row), self._images.max_megapixels),
                 self._images.load_size,
                 self._images.resize,
                 self._images.color,

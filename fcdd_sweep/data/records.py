@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -28,10 +29,12 @@ class DecodedImage(NamedTuple):
         image: (H, W) gray or (H, W, 3) RGB uint8, in any size and either color: the loader brings it to
             `images.load_size` and `images.color`.
         mask: (H, W) bool, True where anomalous, or None where no map is known.
+        clipped: share of the file's values that were outside of the data set's range.
     """
 
     image: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.bool_] | None = None
+    clipped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,11 @@ class Record:
         defect: the defect's type; empty for nominal images.
         stamp: changes when the pixels may have changed: sizes and times of files, or the version of a renderer.
         load: returns the decoded image. It may run in any thread, in any order, and must return the same pixels every
-            time. It raises `DataError` for what a user must mend, such as a file that does not decode.
+            time. It raises `DataError` for what a user must mend, such as a file that does not decode. Where `file` is
+            set, it takes the data set's `Decoding`; otherwise it takes nothing.
         also: other classes that the image belongs to, in `one_vs_rest`.
+        file: the image's file, in any format and depth; None for images that are rendered or in an archive.
+        mask: the file of its ground-truth map, or None.
     """
 
     path: str
@@ -56,8 +62,14 @@ class Record:
     is_anomalous: bool
     defect: str
     stamp: str
-    load: Callable[[], DecodedImage]
+    load: Callable[..., DecodedImage]
     also: tuple[str, ...] = ()
+    file: Path | None = None
+    mask: Path | None = None
+
+    @property
+    def is_nominal_training(self) -> bool:
+        return not self.is_test and not self.is_anomalous
 
 
 def one_vs_rest_record(
@@ -66,7 +78,7 @@ def one_vs_rest_record(
     *,
     is_test: bool,
     stamp: str,
-    load: Callable[[], DecodedImage],
+    load: Callable[..., DecodedImage],
     also: tuple[str, ...] = (),
 ) -> Record:
     """Return a record of a `one_vs_rest` data set, in which no image is anomalous within its own class."""
@@ -98,7 +110,7 @@ class DatasetScan:
     @cached_property
     def nominal_in_training(self) -> Counter[str]:
         """The number of nominal training images by class."""
-        records = (record for record in self.records if not record.is_test and not record.is_anomalous)
+        records = (record for record in self.records if record.is_nominal_training)
         return Counter(name for record in records for name in (record.class_name, *record.also))
 
     @cached_property

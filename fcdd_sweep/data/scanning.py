@@ -13,7 +13,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import DataError, Problem, closest
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.records import DatasetFacts, DatasetScan
+from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record
 from fcdd_sweep.data.registry import DiscoveringModule, Option, StreamedModule, info, module_of
 
 OptionValue = bool | int | float | str
@@ -50,6 +50,14 @@ def scan_dataset(dataset: Dataset, images: Images) -> DatasetScan:
         problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", allowed)
         return DatasetScan(problems=(problem,))
     return scan
+
+
+def records_of_all_classes(dataset: Dataset, images: Images, scan: DatasetScan) -> tuple[Record, ...]:
+    """Return the images of all classes where images are in files; `scan` is what `scan_dataset` returned."""
+    if dataset.classes == "all" or scan.problems or all(record.file is None for record in scan.records):
+        return scan.records
+    every = scan_dataset(dataset.model_copy(update={"classes": "all"}), images).records
+    return every or scan.records
 
 
 def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:

@@ -14,6 +14,7 @@ from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Experiment, Images, Settings, Trackers
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import slug
+from fcdd_sweep.data.decoding.survey import depth_problems
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS, swept
 from fcdd_sweep.data.scanning import dataset_facts
@@ -81,6 +82,7 @@ def _data(
         scan = inspector.scan(only(chosen, dataset), images)
         yield from scan.problems
         yield from untrained(scan, dataset.name, chosen)
+        yield from depth_problems(inspector.depth(only(chosen, dataset), images), images)
 
 
 def _classes(dataset: Dataset, facts: DatasetFacts) -> Iterator[Problem]:

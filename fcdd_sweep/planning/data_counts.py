@@ -9,6 +9,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset, Images, Settings
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.corpus import held_out_of
+from fcdd_sweep.data.decoding.survey import depth_text
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.planning.sections import DataInspector, chosen_classes, only
 
@@ -66,6 +67,13 @@ def few_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector)
             f"evaluation.validation.nominal_fraction is {fraction:g}: more nominal images are held out than trained "
             f"on; to train on, {listed(kept)}."
         )
+
+
+def decoding_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
+    """Yield how images of more than 8 bits are decoded."""
+    dataset = only(chosen_classes(settings.dataset, facts), settings.dataset)
+    if text := depth_text(inspector.depth(dataset, settings.images), settings.images):
+        yield text
 
 
 def listed(counts: dict[str, int]) -> str:

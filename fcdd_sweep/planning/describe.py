@@ -10,6 +10,7 @@ from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
 from fcdd_sweep.config.search_schema import SearchAxis, SearchSettings
 from fcdd_sweep.config.text import count_noun, value_text
+from fcdd_sweep.data.decoding.maps import planned_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.planning.plan import Plan
@@ -29,6 +30,8 @@ def describe(plan: Plan, experiment: Experiment) -> str:
             lines += _entry(title, texts)
     lines += _entry("classes", [", ".join(plan.classes)])
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
+    if plan.facts.maps and DATA_SETS[experiment.dataset.name].needs_root:  # others have no files of maps
+        lines += _entry("maps", list(dict.fromkeys(planned_text(config.settings.images) for config in plan.configs)))
     for title, text in _SETTINGS_TEXTS.items():
         lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
     lines += _entry("output", [str(experiment.run_dir)])

@@ -19,7 +19,7 @@ from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect
 from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
-from fcdd_sweep.planning.data_counts import defect_counts, few_notes
+from fcdd_sweep.planning.data_counts import decoding_notes, defect_counts, few_notes
 from fcdd_sweep.planning.search_evaluation import (
     as_evaluated,
     evaluation_class_problems,
@@ -203,6 +203,8 @@ def _notes(
         yield from settings_warnings(config.settings, machine)
     for config in configs:
         yield from few_notes(config.settings, facts, inspector)
+    for config in configs:
+        yield from decoding_notes(config.settings, facts, inspector)
     for config in configs:
         yield from validation_notes(config.settings, facts, inspector)
     if reserved:

@@ -12,9 +12,16 @@ from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import ParsedExperiment
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
 from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.data.decoding.survey import Depth, depth_of
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.data.scanning import check_exposure, dataset_of, problems_of_source, scan_dataset
+from fcdd_sweep.data.scanning import (
+    check_exposure,
+    dataset_of,
+    problems_of_source,
+    records_of_all_classes,
+    scan_dataset,
+)
 from fcdd_sweep.networks.describe import problems_before_reading, starting_weights
 
 
@@ -77,6 +84,7 @@ class DataInspector:
         self._scans: dict[tuple[str, str], DatasetScan] = {}
         self._streamed: dict[tuple[str, str | None], list[Problem]] = {}
         self._images: dict[Path, bool] = {}
+        self._depths: dict[str, Depth] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
     def scan(self, dataset: Dataset, images: Images) -> DatasetScan:
@@ -85,6 +93,15 @@ class DataInspector:
         if key not in self._scans:
             self._scans[key] = scan_dataset(dataset, images)
         return self._scans[key]
+
+    def depth(self, dataset: Dataset, images: Images) -> Depth:
+        """Return which images of a data set have more than 8 bits; the headers of its files are read once."""
+        key = dataset.model_dump_json(exclude={"classes"})  # one run has one list of classes
+        if key not in self._depths:
+            scan = self.scan(dataset, images)
+            depth = Depth() if scan.problems else depth_of(scan.records)
+            self._depths[key] = depth_of(records_of_all_classes(dataset, images, scan)) if depth.deep else depth
+        return self._depths[key]
 
     @property
     def notes(self) -> list[str]:

@@ -16,6 +16,7 @@ from fcdd_sweep.config.schema import Dataset, Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.store import DecodeProgress
+from fcdd_sweep.data.decoding.survey import in_range
 from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.data.records import Say
@@ -151,12 +152,13 @@ def pools_of(settings: Settings) -> Iterator[tuple[str, PoolSource, ImagePool]]:
 def _pool_of(source: PoolSource, settings: Settings, say: Say = _LOG.info) -> ImagePool:
     key = _pool_key(source, settings)
     target = Dataset(name=settings.dataset.name)  # its folder makes no difference
+    images = in_range(settings.images, corpus_of(settings).value_range)
 
     def load() -> ImagePool:
         pool = received_pool(key)
-        return pool if pool is not None else load_exposure(source, target, settings.images, say=say)
+        return pool if pool is not None else load_exposure(source, target, images, say=say)
 
-    return _pools.get(key, load)
+    return _pools.get(digest([key, images.model_dump_json()]), load)
 
 
 def fingerprint_of(spec: TrialSpec) -> str:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.data.decoding.depth import ValueRange
+from fcdd_sweep.data.decoding.pixels import fit_image
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device
@@ -23,7 +25,7 @@ from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
-SNAPSHOT_VERSION = 3
+SNAPSHOT_VERSION = 4
 """Of the layout of `snapshot.pt`, keys of its `settings` included."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """Errors of `torch.load` and of indexing for a file that is not a snapshot."""
@@ -41,6 +43,7 @@ class Detector:
         normal_class: the class it was trained on.
         network: on the device that it was trained or loaded on.
         preprocessor: with the statistics of its nominal training images.
+        value_range: by which its training images of more than 8 bits were brought to 8; None where there were none.
         threshold: the score above which an image is called anomalous; NaN when no images were held out.
         reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
@@ -50,6 +53,7 @@ class Detector:
     normal_class: str
     network: DetectionNetwork
     preprocessor: Preprocessor
+    value_range: ValueRange | None = None
     threshold: float = float("nan")
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
 
@@ -76,24 +80,33 @@ class Detector:
         """Return maps and scores of images on the CPU, computed batch by batch.
 
         Args:
-            raw: (M, C, R, R) uint8 at the raw size; may be memory-mapped, one batch is read at a time.
+            raw: (M, C, H, W) uint8, C 1 for gray or 3 for RGB; may be memory-mapped, one batch is read at a time.
+                Images that do not have the size `images.load_size` and the colors of the training images are brought
+                to them as files are.
             rows: (N,) int64, which of them; None for all.
             batch_size: images per batch; None: chosen by their size.
+        Raises:
+            ValueError: `raw` has another type or other axes.
         """
+        self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
         side = self.settings.images.size
         size = batch_size or max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // side**2))
         batches = (
-            self.preprocessor.test(torch.from_numpy(np.asarray(raw[rows[start : start + size]])).to(self.device))
+            self.preprocessor.test(torch.from_numpy(self._fitted(raw[rows[start : start + size]])).to(self.device))
             for start in range(0, len(rows), size)
         )
         return self.detect_inputs(batches)
 
     @torch.no_grad()
     def detect_inputs(self, batches: Iterable[Tensor]) -> Detection:
-        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each."""
+        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each.
+
+        Raises:
+            ValueError: a batch has another size.
+        """
         self.network.eval()
-        detections = [self.method.detect(self.network, inputs) for inputs in batches]
+        detections = [self.method.detect(self.network, self._checked_input(inputs)) for inputs in batches]
         maps = [torch.empty(0, 1, *self._map_size()), *(each.maps.cpu() for each in detections)]
         scores = [torch.empty(0).double(), *(each.scores.cpu() for each in detections)]
         return Detection(torch.cat(maps), torch.cat(scores))
@@ -106,8 +119,38 @@ class Detector:
         return self.network.upsample(anomaly_maps.to(self.device), self.settings.heatmaps.kernel_std_px).cpu()
 
     def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8."""
-        return self.preprocessor.visible(torch.from_numpy(np.array(raw))).numpy()
+        """Return images as the network sees them before normalization: (N, C, H, W) to (N, C, S, S) uint8.
+
+        Raises:
+            ValueError: as `detect`.
+        """
+        self._check(raw)
+        return self.preprocessor.visible(torch.from_numpy(np.array(self._fitted(raw)))).numpy()
+
+    def _check(self, raw: npt.NDArray[np.uint8]) -> None:
+        """Raise a `ValueError` for images that cannot be brought to the size and colors of the training images."""
+        images = self.settings.images
+        if raw.dtype != np.uint8 or raw.ndim != 4 or raw.shape[1] not in (1, 3):
+            side = images.load_size
+            wanted = f"(M, C, H, W) uint8 with C 1 or 3, such as (M, {images.channels}, {side}, {side})"
+            raise ValueError(f"images must be {wanted}; found {tuple(raw.shape)} {raw.dtype}")
+
+    def _fitted(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Return images at the size and in the colors of the training images: (N, C, R, R) uint8."""
+        images = self.settings.images
+        side = images.load_size
+        if raw.shape[1:] == (images.channels, side, side):
+            return np.asarray(raw)
+        pictures = (image[0] if len(image) == 1 else image.transpose(1, 2, 0) for image in raw)
+        fitted = [fit_image(each, side, images.resize, images.color, images.aspect) for each in pictures]
+        return np.stack(fitted) if fitted else np.empty((0, images.channels, side, side), np.uint8)
+
+    def _checked_input(self, inputs: Tensor) -> Tensor:
+        images = self.settings.images
+        wanted = (images.channels, images.size, images.size)
+        if inputs.shape[1:] != wanted:
+            raise ValueError(f"network input must be {('N', *wanted)}; found {tuple(inputs.shape)}")
+        return inputs
 
     def _map_size(self) -> tuple[int, int]:
         width = self.network.receptive_field.width if self.method.by_cells else self.settings.images.size
@@ -127,6 +170,7 @@ class Detector:
                 "shift": preprocessor.shift.cpu(),
                 "scale": preprocessor.scale.cpu(),
             },
+            "value_range": None if self.value_range is None else asdict(self.value_range),
             "threshold": self.threshold,
             "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
         }
@@ -176,6 +220,7 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
         normal_class=plain["normal_class"],
         network=network.eval(),
         preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
+        value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
         threshold=plain["threshold"],
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )

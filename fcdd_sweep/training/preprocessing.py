@@ -176,7 +176,14 @@ class Preprocessor:
         return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
 
     def visible(self, raw: Tensor) -> Tensor:
-        """Return test images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8."""
+        """Return test images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8.
+
+        Raises:
+            ValueError: R is not the size that the recipe is for.
+        """
+        side = self.recipe.load_size
+        if raw.shape[-2:] != (side, side):
+            raise ValueError(f"images must have {side}x{side} pixels; found {raw.shape[-1]}x{raw.shape[-2]}")
         return self.recipe.test_geometry(len(raw)).apply(raw)
 
     def test(self, raw: Tensor) -> Tensor:

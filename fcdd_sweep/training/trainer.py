@@ -79,7 +79,8 @@ def train(
         state = begin(network, prepared.batches, started)
         if resume is not None:
             state.load_state_dict(resume)
-        detector = Detector(settings, spec.normal_class, network, prepared.batches.preprocessor)
+        preprocessor = prepared.batches.preprocessor
+        detector = Detector(settings, spec.normal_class, network, preprocessor, data.corpus.value_range)
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
         return _tested(spec, data, prepared, detector, state)

@@ -125,6 +125,14 @@ FILES = {
         HEAD + "images: {load_size: 20, size: 28}\n",
         ["x.yaml:4: images: images.size 28 must not be larger than images.load_size 20"],
     ),
+    "a range and a depth": (
+        HEAD + "images: {range: [0, 4095], bit_depth: 12}\n",
+        ["x.yaml:4: images: images.bit_depth and images.range both say which values the images have: keep one"],
+    ),
+    "a range that goes back": (
+        HEAD + "images: {range: [4095, 0]}\n",
+        ["x.yaml:4: images: images.range must be [LOW, HIGH] with LOW below HIGH, found [4095.0, 0.0]"],
+    ),
     "a limit in words": (
         HEAD + "anomalies: {limit: many}\n",
         ["anomalies.limit: found the text 'many'|'all' or a whole"],

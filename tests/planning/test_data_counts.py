@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 
+import numpy as np
 import pytest
+import tifffile
 
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.schema import Images
@@ -17,6 +19,7 @@ from fcdd_sweep.planning.data_counts import listed
 from fcdd_sweep.planning.describe import describe
 from fcdd_sweep.planning.plan import plan_file, unplanned_note
 from tests import trees
+from tests.formats import write_png16
 
 HEAD = "schema: 2\nname: x\npreset: digits\nseeds: 1\n"
 
@@ -52,6 +55,52 @@ def test_what_this_machine_lacks_is_noted(notes, monkeypatch, override, note):
     assert note in found
     monkeypatch.setattr(planning, "this_machine", lambda: Machine(cores=8, gpu=True))
     assert notes(HEAD, override) == ()
+
+
+def deep_folder(root, values=2090, **options):
+    """A class of one normal training image and one test image, of 16 bits."""
+    for half in ("train", "test"):
+        write_png16(root / half / "bolt" / "normal" / "a.png", np.full((8, 8), values, np.uint16), **options)
+    trees.write_image(root / "test" / "bolt" / "anomalous" / "b.jpg") if options else None
+    return root
+
+
+@pytest.mark.parametrize(
+    ("options", "override", "note"),
+    [
+        (
+            {},
+            "seeds=1",
+            "2 images of more than 8 bits (PNG): their range will be measured on 1 nominal training image.",
+        ),
+        ({}, "images.bit_depth=12", "2 images of more than 8 bits (PNG): values 0 to 4095 become 0 to 255 (images.bit"),
+        ({}, "images.range=[2000, 2200]", "values 2000 to 2200 become 0 to 255 (images.range)."),
+        (
+            {"sbit": [12]},
+            "seeds=1",
+            "sBIT declares 12 bits, checked on the nominal training images; those of 8 bits are",
+        ),
+    ],
+)
+def test_the_plan_states_the_range_of_images_of_more_than_8_bits(notes, tmp_path, options, override, note):
+    root = deep_folder(tmp_path / "data", **options)
+    (found,) = [
+        each for each in notes(HEAD.replace("digits", "folder"), f"dataset.root={root}", override) if "8 bits" in each
+    ]
+    assert note in found
+
+
+def test_a_range_that_has_no_effect_is_noted(notes):
+    assert notes(HEAD, "images.bit_depth=12") == ("No image has more than 8 bits: images.bit_depth has no effect.",)
+
+
+def test_images_whose_range_cannot_be_found_are_told_by_the_plan(tmp_path):
+    root = deep_folder(tmp_path / "data")
+    tifffile.imwrite(root / "train" / "bolt" / "normal" / "f.tif", np.zeros((8, 8), np.float32))
+    path = tmp_path / "x.yaml"
+    path.write_text(HEAD.replace("digits", "folder"))
+    with pytest.raises(ExperimentError, match=r"f.tif: 1 image of floating point.*whose range is unknown. Set images"):
+        plan_file(path, [f"dataset.root={root}"])
 
 
 @pytest.mark.parametrize("device", ["nvidia0", "kfd", "dxg", ""])

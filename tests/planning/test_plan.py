@@ -204,6 +204,23 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
     assert expected in describe(found, experiment)
 
 
+def test_the_description_states_what_maps_mark(tmp_path):
+    path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
+    path.write_text(HEAD.replace("digits", "folder"))
+    for override, expected in (
+        (
+            "seeds=1",
+            "Ground-truth maps mark all but the background (0, black) as anomalous, or, where some are lossy or",
+        ),
+        ("images.map_rule=half", "Ground-truth maps mark what is beyond half of the format's range as anomalous."),
+        ("images.map_background=255", "Ground-truth maps mark all but value 255 as anomalous"),
+    ):
+        experiment, found = plan_file(path, [f"dataset.root={root}", override, "training.supervision=maps"])
+        assert f"maps       {expected}" in describe(found, experiment)
+    experiment, found = plan_file(path, [f"dataset.root={trees.write_split_first(tmp_path / 'without')}"])
+    assert "Ground-truth maps" not in describe(found, experiment)
+
+
 @pytest.mark.parametrize(
     ("anomalies", "expected"),
     [

@@ -62,7 +62,8 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     if problems:
         return DatasetScan(problems=tuple(dict.fromkeys(problems)))
     train, test = indexes
-    records = [*_records(train, wanted, "train"), *(_records(test, every, "val") if wanted else ())]
+    largest = images.max_megapixels
+    records = [*_records(train, wanted, "train", largest), *(_records(test, every, "val", largest) if wanted else ())]
     return DatasetScan(tuple(records), skips_unreadable=True)
 
 
@@ -225,7 +226,7 @@ def _class_problems(index: ImageIndex, classes: tuple[str, ...], split: str) -> 
     ]
 
 
-def _records(index: ImageIndex, classes: tuple[str, ...], split: str) -> Iterator[Record]:
+def _records(index: ImageIndex, classes: tuple[str, ...], split: str, max_megapixels: float) -> Iterator[Record]:
     for name in classes:
         group = index.groups.index(IMAGENET30[name])
         holder = index.root / index.holders[group]
@@ -240,14 +241,14 @@ def _records(index: ImageIndex, classes: tuple[str, ...], split: str) -> Iterato
                 is_anomalous=False,
                 defect="",
                 stamp=f"{file}:{offset}:{size}",
-                load=partial(_load, index, row),
+                load=partial(_load, index, row, max_megapixels),
             )
 
 
-def _load(index: ImageIndex, row: int) -> DecodedImage:
+def _load(index: ImageIndex, row: int, max_megapixels: float) -> DecodedImage:
     name = f"{index.holder(row)}: {index.name(row)}"
     try:
         content = index.content(row)
     except OSError as error:
         raise DataError(Problem(name, f"cannot be read ({error.strerror or error})")) from error
-    return DecodedImage(decode_image(content, name))
+    return DecodedImage(decode_image(content, name, max_megapixels))

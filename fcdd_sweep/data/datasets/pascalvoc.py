@@ -13,6 +13,7 @@ Source: Everingham et al., IJCV 2010, http://host.robots.ox.ac.uk/pascal/VOC/voc
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -103,14 +104,15 @@ def _list_problems(folder: Path, images: _Images) -> list[Problem]:
 def _record(folder: Path, name: str, *, is_test: bool) -> Record:
     picture, annotation = folder / "JPEGImages" / f"{name}.jpg", folder / "Annotations" / f"{name}.xml"
     first, *others = objects_in(annotation)
-    return one_vs_rest_record(
+    record = one_vs_rest_record(
         f"VOC2007/JPEGImages/{name}.jpg",
         first,
         is_test=is_test,
         stamp=f"{file_stamp(picture)}+{file_stamp(annotation)}",
-        load=partial(read_picture, picture),
+        load=partial(read_picture, picture, None),
         also=tuple(others),
     )
+    return replace(record, file=picture)
 
 
 def objects_in(annotation: Path) -> list[str]:

@@ -85,7 +85,8 @@ def file_record(
     """Return a record of an image file below `root`; it is anomalous within its class when it has a defect."""
     both = file_stamp(path) if mask is None else f"{file_stamp(path)}+{file_stamp(mask)}"
     name = path.relative_to(root).as_posix()
-    return Record(name, class_name, is_test, bool(defect), defect, both, partial(read_picture, path, mask))
+    load = partial(read_picture, path, mask)
+    return Record(name, class_name, is_test, bool(defect), defect, both, load, file=path, mask=mask)
 
 
 def _walk(top: Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self, TypeVar
@@ -21,7 +22,8 @@ import numpy.typing as npt
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.schema import Images
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.decoding.pixels import PixelArray, fit_image
+from fcdd_sweep.data.decoding.depth import ValueRange
+from fcdd_sweep.data.decoding.pixels import Decoding, PixelArray, fit_image
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, DecodedImage, Record
 
 DecodeProgress = Callable[[int, int], None]
@@ -31,14 +33,28 @@ IMAGES = "images.npy"
 SKIPPED = "skipped.txt"
 _TABLES, _MASKS, _META = "tables.npz", "masks.bin", "meta.json"
 _BATCH = 64
+_FEW_GRAYS = 16
+"""Fewer of the 256 gray levels than this leave hardly any contrast."""
+
+
+class ImageForm(NamedTuple):
+    """How images are brought to one form: the settings, and what the data set's files decide."""
+
+    images: Images
+    decoding: Decoding
 
 
 class StoredImage(NamedTuple):
-    """An image at `images.load_size`, its original height and width, and its packed map at the original size."""
+    """An image at `images.load_size`, its original height and width, and its packed map at the original size.
+
+    Attributes:
+        clipped: see `DecodedImage`.
+    """
 
     pixels: PixelArray
     size: tuple[int, int]
     mask_bits: PixelArray | None
+    clipped: float = 0.0
 
 
 class ImageFile:
@@ -73,13 +89,13 @@ class ImageFile:
 
 
 def decode_all(
-    records: Sequence[Record], images: Images, progress: DecodeProgress | None
+    records: Sequence[Record], images: Images, decoding: Decoding, progress: DecodeProgress | None
 ) -> Iterator[tuple[Record, StoredImage | DataError]]:
     """Yield every record with its pixels or its error; a few dozen images are in memory at a time."""
 
     def decode(record: Record) -> StoredImage | DataError:
         try:
-            return _decoded(record.load(), images)
+            return _decoded(record.load() if record.file is None else record.load(decoding), images)
         except DataError as error:
             return error
 
@@ -95,7 +111,7 @@ def decode_all(
 def write_corpus(
     folder: Path,
     scan: DatasetScan,
-    images: Images,
+    form: ImageForm,
     classes: tuple[str, ...],
     facts: DatasetFacts,
     progress: DecodeProgress | None,
@@ -106,10 +122,11 @@ def write_corpus(
         DataError: names every image and map that cannot be read or, if the scan skips them, every class without a
             readable training image.
     """
-    table = _Table(classes)
+    images, decoding = form
+    table = _Table(classes, decoding.value_range)
     problems: list[Problem] = []
     with ImageFile(folder, images.channels, images.load_size) as file, (folder / _MASKS).open("wb") as masks:
-        for record, decoded in decode_all(scan.records, images, progress):
+        for record, decoded in decode_all(scan.records, images, decoding, progress):
             if isinstance(decoded, DataError):
                 problems.extend(decoded.problems)
                 table.skipped.append(record.path)
@@ -155,6 +172,7 @@ def read_corpus(folder: Path, name: str, protocol: str, classes: tuple[str, ...]
         path=tuple(meta["path"]),
         fingerprints=meta["fingerprints"],
         notes=(*notes, *meta["notes"], *_skipped_note(folder, skipped, len(meta["path"]))),
+        value_range=None if meta.get("value_range") is None else ValueRange(**meta["value_range"]),
         **arrays,
     )
 
@@ -173,16 +191,21 @@ def read_images(folder: Path) -> npt.NDArray[np.uint8]:
 class _Table:
     """Facts of each image, collected in the order of the records."""
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
+    def __init__(self, classes: tuple[str, ...], value_range: ValueRange | None = None) -> None:
         self.classes = classes
+        self.value_range = value_range
         self.number = {name: i for i, name in enumerate(classes)}
         self.records: list[Record] = []
         self.sizes: list[tuple[int, int]] = []
         self.mask_bytes: list[int] = []
         self.empty_maps: list[str] = []
+        self.full_maps: list[str] = []
+        self.clipped: list[tuple[str, float]] = []
+        self.grays = (255, 0)
         self.skipped: list[str] = []
-        self.digests = {name: hashlib.sha256() for name in classes}
-        self.test_digests = {name: hashlib.sha256() for name in classes}
+        scale = b"" if value_range is None else repr(value_range).encode()
+        self.digests = {name: hashlib.sha256(scale) for name in classes}
+        self.test_digests = {name: hashlib.sha256(scale) for name in classes}
 
     def append(self, record: Record, decoded: StoredImage) -> None:
         bits = decoded.mask_bits
@@ -191,6 +214,13 @@ class _Table:
         self.mask_bytes.append(-1 if bits is None else bits.nbytes)
         if record.is_anomalous and bits is not None and not bits.any():
             self.empty_maps.append(record.path)
+        if bits is not None and np.unpackbits(bits, count=decoded.size[0] * decoded.size[1]).all():
+            self.full_maps.append(record.path)
+        if decoded.clipped:
+            self.clipped.append((record.path, decoded.clipped))
+        if record.is_nominal_training:
+            low, high = self.grays
+            self.grays = min(low, int(decoded.pixels.min())), max(high, int(decoded.pixels.max()))
         facts = (record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)
         content = repr((*facts, record.also) if record.also else facts).encode() + decoded.pixels.tobytes()
         content += b"" if bits is None else bits.tobytes()
@@ -225,6 +255,7 @@ class _Table:
             "fingerprints": self._fingerprints(facts),
             "notes": self._notes(),
             "skipped": self.skipped,
+            "value_range": None if self.value_range is None else asdict(self.value_range),
         }
 
     def _fingerprints(self, facts: DatasetFacts) -> dict[str, str]:
@@ -245,6 +276,25 @@ class _Table:
             notes.append(f"{len(without)} of {len(anomalous)} test anomalies have no map: {name_list(without)}.")
         if self.empty_maps:
             notes.append(f"{len(self.empty_maps)} maps show no anomalous pixel: {name_list(self.empty_maps)}.")
+        if self.full_maps:
+            notes.append(f"{len(self.full_maps)} maps cover the whole image: {name_list(self.full_maps)}.")
+        return notes + self._range_notes()
+
+    def _range_notes(self) -> list[str]:
+        """Return what the range does to images of more than 8 bits: values that it clips, contrast that it leaves."""
+        notes, (low, high) = [], self.grays
+        if self.clipped:
+            most = max(share for _, share in self.clipped)
+            names = name_list([path for path, _ in self.clipped])
+            notes.append(
+                f"{len(self.clipped)} of {len(self.records)} images have values outside of the range, which are "
+                f"clipped, at most {most:.2%} of an image: {names}."
+            )
+        if self.value_range is not None and high - low < _FEW_GRAYS:
+            notes.append(
+                f"The nominal training images use only the gray levels {low} to {high} of 0 to 255, as "
+                f"{self.value_range}. Set images.range to the values that they have."
+            )
         return notes
 
 
@@ -257,7 +307,7 @@ def _decoded(decoded: DecodedImage, images: Images) -> StoredImage:
     height, width = decoded.image.shape[:2]
     bits = None if decoded.mask is None else np.packbits(decoded.mask)
     pixels = fit_image(decoded.image, images.load_size, images.resize, images.color, images.aspect)
-    return StoredImage(pixels, (height, width), bits)
+    return StoredImage(pixels, (height, width), bits, decoded.clipped)
 
 
 def mapped(path: Path, kind: type[AnyNumber]) -> npt.NDArray[AnyNumber]:

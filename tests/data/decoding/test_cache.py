@@ -103,7 +103,7 @@ def empty_the_seal(entry: Path) -> None:
 def test_a_damaged_entry_is_built_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     dataset = Dataset(name="folder", root=write_class_first(tmp_path / "data"))
     before = np.array(load_corpus(dataset, IMAGES, tmp_path / "cache").images)
-    (entry,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    (entry,) = (path for path in (tmp_path / "cache").glob("folder-*") if path.is_dir())
     assert is_intact(entry)
     damage(entry)
     assert not is_intact(entry)
@@ -138,7 +138,7 @@ def test_other_image_settings_are_another_entry(tmp_path: Path, other: dict[str,
     dataset = Dataset(name="folder", root=write_class_first(tmp_path / "data"))
     load_corpus(dataset, IMAGES, tmp_path / "cache")
     load_corpus(dataset, IMAGES.model_copy(update=other), tmp_path / "cache")
-    assert sum(path.is_dir() for path in (tmp_path / "cache").iterdir()) == 2
+    assert sum(path.is_dir() for path in (tmp_path / "cache").glob("folder-*")) == 2
 
 
 def test_a_changed_image_is_decoded_again(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_disk_that_runs_full_leaves_nothing_behind(tmp_path: Path, monkeypatch
             DataError, match=r"cache: the disk is full: the decoded images take .* MB\. Free some space"
         ):
             load_corpus(dataset, IMAGES, tmp_path / "cache")
-    assert not any(path.is_dir() for path in (tmp_path / "cache").iterdir())
+    assert not any(path.is_dir() for path in (tmp_path / "cache").glob("folder-*"))
     assert len(load_corpus(dataset, IMAGES, tmp_path / "cache").images) == 18
 
 

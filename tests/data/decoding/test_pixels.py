@@ -6,14 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Images
+from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.files import image_files, name_share
-from fcdd_sweep.data.decoding.pixels import fit_image, read_image, read_mask, read_picture
+from fcdd_sweep.data.decoding.maps import MapRule
+from fcdd_sweep.data.decoding.pixels import Decoding, fit_image, read_image, read_mask, read_picture
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.training.augment import nearest_index
+from tests.formats import write_png16
 from tests.trees import corrupt, pixels, truncate, write_image, write_mask
 
 
@@ -47,11 +51,40 @@ def test_gray_with_alpha_is_laid_over_white(tmp_path: Path) -> None:
     assert read_image(tmp_path / "la.png")[0, :, 0].tolist() == [255, 40]
 
 
-def test_16_bit_gray_is_scaled_by_its_full_range(tmp_path: Path) -> None:
+def test_16_bit_gray_is_scaled_by_the_range_and_needs_one(tmp_path: Path) -> None:
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    whole = Decoding(ValueRange(0, 65535, "images.bit_depth"))
     for name in ("a.png", "a.tif"):
         Image.fromarray(values).save(tmp_path / name)
-        assert read_image(tmp_path / name).tolist() == [[0, 1, 128, 255]]
+        assert read_image(tmp_path / name, whole).tolist() == [[0, 1, 128, 255]]
+        with pytest.raises(DataError, match=r"has 16 bits per channel, and no range says which values become black"):
+            read_image(tmp_path / name)
+
+
+def test_transparent_pixels_of_16_bits_become_white(tmp_path: Path) -> None:
+    values = np.array([[[100, 0], [100, 65535], [200, 65535]]], np.uint16)
+    path = write_png16(tmp_path / "a.png", values)
+    found = read_image(path, Decoding(ValueRange(100, 200, "images.range")))
+    assert found[..., 0].tolist() == [[255, 0, 255]]
+
+
+def test_what_is_not_a_number_counts_as_clipped(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "f.tif", np.array([[0.0, 1.0, np.nan, 7.0]], np.float32))
+    found = read_picture(tmp_path / "f.tif", None, Decoding(ValueRange(0, 1, "images.range")))
+    assert found.image.tolist() == [[0, 255, 0, 255]] and found.clipped == 0.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_of_16_bits_are_turned_upright_as_others_are(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    shallow = Image.fromarray(pixels((8, 20), "L"))
+    shallow.save(tmp_path / "a.png", exif=exif)
+    deep = Image.fromarray(pixels((8, 20), "L").astype(np.uint16))
+    deep.save(tmp_path / f"b{suffix}", exif=exif)
+    as_it_is = Decoding(ValueRange(0, 255, "images.range"))
+    np.testing.assert_array_equal(read_image(tmp_path / f"b{suffix}", as_it_is), read_image(tmp_path / "a.png"))
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
@@ -87,12 +120,12 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
 
 def test_a_floating_point_image_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((3, 3), np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(DataError, match=r"f\.tif: is a floating-point image.*Allowed: 8 or 16 bits"):
+    with pytest.raises(DataError, match=r"f\.tif: has 32 bits per channel, and no range.*Allowed: 8 bits"):
         read_image(tmp_path / "f.tif")
 
 
 @pytest.mark.parametrize("high", [1, 255])
-def test_a_map_is_what_is_above_half_of_its_maximum(tmp_path: Path, high: int) -> None:
+def test_a_map_is_what_is_not_its_background(tmp_path: Path, high: int) -> None:
     expected = np.zeros((6, 8), bool)
     expected[2:4, 3:6] = True
     Image.fromarray(np.uint8(expected * high)).save(tmp_path / "m.png")
@@ -100,7 +133,7 @@ def test_a_map_is_what_is_above_half_of_its_maximum(tmp_path: Path, high: int) -
 
 
 def test_a_map_saved_as_jpeg_keeps_its_area(tmp_path: Path) -> None:
-    mask = read_mask(write_mask(tmp_path / "m.jpg", (32, 32), (8, 8, 24, 24)))
+    mask = read_mask(write_mask(tmp_path / "m.jpg", (32, 32), (8, 8, 24, 24)), Decoding(maps=MapRule("half")))
     assert mask.sum() == 16 * 16
 
 
@@ -146,7 +179,9 @@ def test_an_image_of_the_right_size_is_not_touched() -> None:
 def test_a_new_image_is_decoded_as_a_data_set_is(tmp_path: Path) -> None:
     path = write_image(tmp_path / "new.png", (30, 40))
     images = Images(load_size=16, size=16, resize="area")
-    np.testing.assert_array_equal(load_image_file(path, images), fit_image(read_image(path), 16, "area", "rgb"))
+    found, clipped = load_image_file(path, images)
+    np.testing.assert_array_equal(found, fit_image(read_image(path), 16, "area", "rgb"))
+    assert clipped == 0
 
 
 def test_image_files_are_found_sorted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
