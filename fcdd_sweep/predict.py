@@ -12,7 +12,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
-from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.config.names import printable, slug
+from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
 from fcdd_sweep.metrics.heatmap_values import blur
@@ -27,6 +28,8 @@ from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
+_MOST_BYTES = 230
+"""Of a figure's name without ending and number: file systems allow 255, and an unfinished file has a longer name."""
 _TURNED = 5
 """From this value on, the EXIF orientation swaps width and height."""
 
@@ -39,7 +42,7 @@ class Prediction:
         scores: `scores.parquet`; `scores.csv` beside it has the same rows.
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
-        unreadable: a sentence for each image that cannot be decoded.
+        unreadable: a sentence for each image that cannot be decoded, and on links and folders that cannot be read.
     """
 
     scores: Path
@@ -63,12 +66,12 @@ def predict(
         InputError: there is no such snapshot or image, or no image can be read.
     """
     detector = _load(snapshot, device)
-    found = [(path, file) for path in paths for file in image_files(path)]
+    found, problems = _found(paths)
     if not found:
-        raise InputError(Problem(", ".join(map(str, paths)), "no image found"))
+        raise InputError(problems or Problem(", ".join(map(str, paths)), "no image found"))
     _make_folder(output / "heatmaps")
     rows: list[dict[str, object]] = []
-    unreadable: list[str] = []
+    unreadable = [str(problem) for problem in problems]
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
@@ -88,6 +91,26 @@ def _load(snapshot: Location, device: str) -> Detector:
             return load_detector(path, device)
     except FileNotFoundError as error:  # in a store; on this machine `load_detector` raises an InputError
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
+
+
+def _found(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Problem]]:
+    """Return each image with the given path that it was found at, and what below these paths cannot be read.
+
+    Raises:
+        DataError: names all given paths that do not exist.
+    """
+    found, problems, absent = list[tuple[Path, Path]](), list[Problem](), list[Problem]()
+    for path in paths:
+        try:
+            images, unreadable = images_at(path)
+        except DataError as error:
+            absent += error.problems
+        else:
+            found += [(path, file) for file in images]
+            problems += unreadable
+    if absent:
+        raise DataError(absent)
+    return found, problems
 
 
 def _make_folder(folder: Path) -> None:
@@ -119,7 +142,7 @@ def _predict_batch(
     for (file, figure), score, seen, heatmap in zip(names, scores, as_rgb(detector.visible(raw)), values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
         notes = tuple(filter(None, (note, aspect_note)))
-        text = PredictionText(file.name, score, detector.threshold, scale, notes)
+        text = PredictionText(printable(file.name), score, detector.threshold, scale, notes)
         save_picture(draw_prediction(seen, heatmap, text, proportions), output / figure)
     return [_row(detector, file, score, figure) for (file, figure), score in zip(names, scores, strict=True)]
 
@@ -127,16 +150,24 @@ def _predict_batch(
 def _figure_paths(found: Sequence[tuple[Path, Path]]) -> list[Path]:
     """Return each figure's path below the output folder: that of its image below the given folder.
 
-    A name that occurs again is numbered.
+    A name that occurs again is numbered. One that is not UTF-8 text, has control characters or is too long for the
+    figure's ending becomes a slug.
     """
     seen: dict[Path, int] = {}
     places = []
     for top, file in found:
         inside = Path(top.resolve().name) / file.relative_to(top) if top.is_dir() else Path(file.name)
+        inside = Path(*map(_figure_name, inside.parts))
         seen[inside] = seen.get(inside, 0) + 1
         suffix = f"-{seen[inside]}" if seen[inside] > 1 else ""
         places.append("heatmaps" / inside.with_name(f"{inside.name}{suffix}.png"))
     return places
+
+
+def _figure_name(part: str) -> str:
+    if printable(part) == part and len(part.encode()) <= _MOST_BYTES:
+        return part
+    return slug(part, _MOST_BYTES)
 
 
 def _heatmaps(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
@@ -178,7 +209,7 @@ def _proportions(file: Path, aspect: str) -> tuple[float, str]:
 def _row(detector: Detector, file: Path, score: float, figure: Path) -> dict[str, object]:
     known = not math.isnan(detector.threshold)
     return {
-        "path": str(file),
+        "path": printable(str(file)),
         "score": score,
         "threshold": detector.threshold if known else None,
         "anomalous": score > detector.threshold if known else None,

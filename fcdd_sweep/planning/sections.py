@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import ParsedExperiment
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
-from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.data.decoding.folders import Folder, left_out
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.data.scanning import check_exposure, dataset_of, problems_of_source, scan_dataset
@@ -76,7 +76,7 @@ class DataInspector:
     def __init__(self) -> None:
         self._scans: dict[tuple[str, str], DatasetScan] = {}
         self._streamed: dict[tuple[str, str | None], list[Problem]] = {}
-        self._images: dict[Path, bool] = {}
+        self._folders: dict[Path, Folder] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
     def scan(self, dataset: Dataset, images: Images) -> DatasetScan:
@@ -88,8 +88,9 @@ class DataInspector:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on what will be fetched before the first trial, and on what the data lacks."""
-        return [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps) if note]
+        """Sentences on what will be fetched before the first trial, on what the data lacks, and on what is not read."""
+        of_scans = [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps) if note]
+        return [*of_scans, *(note for folder in self._folders.values() for note in left_out(folder))]
 
     def network_problems(self, network: Network, method: str, images: Images | None) -> list[Problem]:
         """Return everything that keeps a network from being built for these images."""
@@ -111,9 +112,7 @@ class DataInspector:
 
     def has_images(self, folder: Path) -> bool:
         """Return whether there is any image file below a folder."""
-        if folder not in self._images:
-            self._images[folder] = bool(image_files(folder))
-        return self._images[folder]
+        return bool(self._folders.setdefault(folder, Folder(folder)).all_images)
 
 
 def chosen_classes(dataset: Dataset, facts: DatasetFacts) -> tuple[str, ...]:

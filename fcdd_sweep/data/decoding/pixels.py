@@ -10,7 +10,9 @@ Files that are not plain 8-bit RGB:
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -115,17 +117,35 @@ def _pixels_of(image: Image.Image) -> PixelArray:
     return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
 
 
+def check_regular(path: Path) -> None:
+    """Check that a path leads to a regular file: reading a named pipe would never end.
+
+    Raises:
+        OSError: it does not.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def _open(source: Path | io.BytesIO, name: object) -> Image.Image:
     try:
+        if isinstance(source, Path):
+            check_regular(source)
         with Image.open(source) as file:
             image = ImageOps.exif_transpose(file)
     except Exception as error:  # Pillow's readers raise many types; whichever it is, the file must be repaired
-        what = f"does not decode as an image ({type(error).__name__}: {error})"
-        raise DataError(Problem(str(name), what, next_step="Replace the file or remove it")) from error
+        raise DataError(_problem_of(error, str(name))) from error
     if image.mode == "F":
         what = "is a floating-point image, whose range is unknown"
         raise DataError(Problem(str(name), what, allowed="8 or 16 bits a channel", next_step="Convert the file"))
     return image
+
+
+def _problem_of(error: Exception, name: str) -> Problem:
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; Pillow's own have no number
+        return Problem(name, f"cannot be read ({error.strerror})", next_step="Make it readable, or remove it")
+    what = f"does not decode as an image ({type(error).__name__}: {error})"
+    return Problem(name, what, next_step="Replace the file or remove it")
 
 
 def _from_16_bit(values: npt.NDArray[np.integer]) -> PixelArray:
