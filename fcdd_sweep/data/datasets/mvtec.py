@@ -18,7 +18,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import fetching
 from fcdd_sweep.data.decoding.files import file_record
-from fcdd_sweep.data.decoding.folders import Folder, problems_of_faults
+from fcdd_sweep.data.decoding.folders import Folder, Unreadable, problems_of_faults
 from fcdd_sweep.data.fetching import failed
 from fcdd_sweep.data.records import DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import MVTEC_CLASSES, info
@@ -103,9 +103,12 @@ def _scan_class(root: Path, name: str) -> DatasetScan:
     if not folder.is_dir():
         next_step = "Unpack the class there, place its archive beside, or leave it out of dataset.classes"
         return DatasetScan(problems=(Problem(str(folder), f"class '{name}' has no folder", next_step=next_step),))
+    whole = Folder(folder)
+    halves = [child for child in whole.folders if child.name in _HALVES]
+    faults = [*whole.faults, *(fault for half in halves for fault in half.all_faults)]
+    if any(fault.kind is Unreadable.FOLDER for fault in faults):
+        return DatasetScan(problems=tuple(problems_of_faults(faults)))
     defects = [kind.path for kind in Folder(folder / "test").folders if kind.name != _GOOD]
-    halves = [Folder(folder / half) for half in _HALVES]
-    faults = [*Folder(folder).faults, *(fault for half in halves for fault in half.all_faults)]
     problems = [
         *_missing_images(folder / "train" / _GOOD),
         *_missing_images(folder / "test" / _GOOD),
