@@ -199,6 +199,8 @@ def predict_command(options: Namespace) -> int:
     )
     for problem in result.unreadable:
         print(f"skipped {problem}", file=sys.stderr)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
     print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
     print(f"{count_noun(result.count, 'image')} scored, {len(result.unreadable)} skipped")
     return ExitCode.SOME_FAILED if result.unreadable else ExitCode.DONE

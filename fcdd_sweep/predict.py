@@ -14,6 +14,7 @@ from PIL import ExifTags, Image
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.config.names import printable, slug
 from fcdd_sweep.data.decoding.folders import images_at
+from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
 from fcdd_sweep.metrics.heatmap_values import blur
@@ -43,12 +44,14 @@ class Prediction:
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
         unreadable: a sentence for each image that cannot be decoded, and on links and folders that cannot be read.
+        notes: sentences on files and pages that are passed over.
     """
 
     scores: Path
     heatmaps: Path
     count: int
     unreadable: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def predict(
@@ -66,7 +69,7 @@ def predict(
         InputError: there is no such snapshot or image, or no image can be read.
     """
     detector = _load(snapshot, device)
-    found, problems = _found(paths)
+    found, problems, notes = _found(paths)
     if not found:
         raise InputError(problems or Problem(", ".join(map(str, paths)), "no image found"))
     _make_folder(output / "heatmaps")
@@ -81,7 +84,7 @@ def predict(
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
     write_csv(output / "scores.csv", table)
     scores = files.write_table(output / "scores.parquet", table)
-    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable), tuple(notes))
 
 
 def _load(snapshot: Location, device: str) -> Detector:
@@ -93,24 +96,26 @@ def _load(snapshot: Location, device: str) -> Detector:
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
 
 
-def _found(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Problem]]:
-    """Return each image with the given path that it was found at, and what below these paths cannot be read.
+def _found(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Problem], list[str]]:
+    """Return each image with the given path that it was found at, what cannot be read, and what is passed over.
 
     Raises:
         DataError: names all given paths that do not exist.
     """
-    found, problems, absent = list[tuple[Path, Path]](), list[Problem](), list[Problem]()
+    found, problems, absent, notes = list[tuple[Path, Path]](), list[Problem](), list[Problem](), list[str]()
     for path in paths:
         try:
-            images, unreadable = images_at(path)
+            at_path = images_at(path)
         except DataError as error:
             absent += error.problems
         else:
-            found += [(path, file) for file in images]
-            problems += unreadable
+            found += [(path, file) for file in at_path.images]
+            problems += at_path.problems
+            notes += at_path.notes
     if absent:
         raise DataError(absent)
-    return found, problems
+    with_pages = pages_note([file for _, file in found if may_have_pages(file)])
+    return found, problems, [*notes, *filter(None, [with_pages])]
 
 
 def _make_folder(folder: Path) -> None:

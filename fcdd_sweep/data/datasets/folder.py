@@ -46,6 +46,7 @@ from fcdd_sweep.data.datasets.folder_layout import (
 )
 from fcdd_sweep.data.decoding.files import file_record, name_share
 from fcdd_sweep.data.decoding.folders import problems_of_faults
+from fcdd_sweep.data.decoding.pixels import may_have_pages
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, wanted_classes
 
 TEST_SHARE = 1 / 3
@@ -88,7 +89,8 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     records = tuple(record for place in places for record in _records(root, place, labeled=labeled))
     problems += _untrained(root, records, wanted)
     gaps = _gaps(layout.protocol, records, wanted)
-    return DatasetScan(records, tuple(problems), layout.notes, (*gaps, *unread_notes(layout)))
+    pages = tuple(path for place in places for path in place.folder.all_images if may_have_pages(path))
+    return DatasetScan(records, tuple(problems), layout.notes, (*gaps, *unread_notes(layout)), pages)
 
 
 def _root(dataset: Dataset) -> Path:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.names import normal_form, printable
@@ -174,22 +175,37 @@ def no_folder(path: Path) -> str:
     return "" if stat.S_ISDIR(mode) else f"there is no folder {path}: it is a file"
 
 
-def images_at(path: Path) -> tuple[list[Path], list[Problem]]:
-    """Return all images below a folder, or the file itself, whatever its ending; and what cannot be read.
+class ImagesAt(NamedTuple):
+    """What is at a path.
+
+    Attributes:
+        images: all images below a folder, or the file itself, whatever its ending.
+        problems: what cannot be read.
+        notes: sentences on what is passed over.
+    """
+
+    images: list[Path]
+    problems: list[Problem]
+    notes: list[str]
+
+
+def images_at(path: Path) -> ImagesAt:
+    """Return the images at a path, and what else is there.
 
     Raises:
         DataError: `path` does not exist, or is neither a folder nor a file.
     """
     if not no_folder(path):
         folder = Folder(path)
-        return folder.all_images, problems_of_faults(folder.all_faults)
+        notes = [printable(sentence) for sentence in folder.not_read()]
+        return ImagesAt(folder.all_images, problems_of_faults(folder.all_faults), notes)
     try:
         check_regular(path)
     except FileNotFoundError:
         raise DataError(Problem(str(path), "there is no such file or folder")) from None
     except OSError as error:
         raise DataError(Problem(str(path), f"cannot be read ({error.strerror})")) from error
-    return [path], []
+    return ImagesAt([path], [], [])
 
 
 def left_out(folder: Folder) -> Iterator[str]:

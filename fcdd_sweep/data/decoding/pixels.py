@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import stat
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -21,10 +24,15 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.names import printable
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.records import DecodedImage
 
 DECODER_VERSION = 2
 """Raised by hand when this module returns other pixels for the same file."""
+_WITH_PAGES = frozenset({".gif", ".tif", ".tiff", ".webp"})
+"""Suffixes of formats that hold several images; a phone's JPEG may too, but those are previews."""
+_NAMED = 3
 Resize = Literal["nearest", "bilinear", "area"]
 Color = Literal["gray", "rgb"]
 Aspect = Literal["stretch", "crop"]
@@ -73,6 +81,34 @@ def read_picture(path: Path, mask_path: Path | None = None) -> DecodedImage:
         what = f"the map has {_size(mask)} pixels, but its image {path} has {_size(image)}"
         raise DataError(Problem(str(mask_path), what, next_step="Save the map at the size of its image"))
     return DecodedImage(image, mask)
+
+
+def may_have_pages(path: Path) -> bool:
+    """Return whether the format of a file, as its name says, may hold several images."""
+    return path.suffix.lower() in _WITH_PAGES
+
+
+def count_pages(path: Path) -> int:
+    """Return the number of images in a file, without decoding them; 1 where that cannot be found out."""
+    try:
+        check_regular(path)
+        with Image.open(path) as file:
+            return int(getattr(file, "n_frames", 1))
+    except Exception:  # Pillow's readers raise many types; decoding reports the file
+        return 1
+
+
+def pages_note(paths: Sequence[Path]) -> str:
+    """Return a sentence on files with several pages, of which the first is read; empty when there is none."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        counts = dict(zip(paths, threads.map(count_pages, paths), strict=True))
+    if not (several := {path: count for path, count in counts.items() if count > 1}):
+        return ""
+    shown = [f"{printable(str(path))} ({count} pages)" for path, count in list(several.items())[:_NAMED]]
+    more = ", ..." if len(several) > _NAMED else ""
+    left = sum(several.values()) - len(several)
+    counts_text = f"{count_noun(left, 'page')} of {count_noun(len(several), 'file')} {'is' if left == 1 else 'are'}"
+    return f"Only the first page of a file is read: {counts_text} not read, of {', '.join(shown)}{more}."
 
 
 def fit_image(

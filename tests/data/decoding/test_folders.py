@@ -49,7 +49,7 @@ def test_images_are_found_sorted_and_hidden_ones_passed_over(tmp_path: Path) -> 
 
 def test_a_single_file_is_found_whatever_its_ending(tmp_path: Path) -> None:
     path = write_image(tmp_path / "x.png").rename(tmp_path / "x")
-    assert images_at(path) == ([path], [])
+    assert images_at(path).images == [path]
 
 
 def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
