@@ -27,7 +27,7 @@ from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.cache import cached
 from fcdd_sweep.data.decoding.files import file_record
-from fcdd_sweep.data.decoding.folders import Folder, left_out, no_folder
+from fcdd_sweep.data.decoding.folders import Folder, exposure_notes, no_folder
 from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, PixelArray, fit_image, read_image
 from fcdd_sweep.data.decoding.store import (
     DecodeProgress,
@@ -186,7 +186,7 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
         lambda target: _write_images(target, folder, records, images),
     )
     stored = json.loads((entry / _POOL).read_text(encoding="utf-8"))
-    notes = list(left_out(listed))  # the plan has reported them
+    notes = list(exposure_notes(listed))  # the plan has reported them
     if skipped := stored["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
         notes.append(f"{folder}: {counts}: {name_list(skipped)}")

@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import ParsedExperiment
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
-from fcdd_sweep.data.decoding.folders import Folder, left_out
+from fcdd_sweep.data.decoding.folders import Folder, exposure_notes
 from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
@@ -91,7 +91,7 @@ class DataInspector:
     def notes(self) -> list[str]:
         """Sentences on what will be fetched before the first trial, on what the data lacks, and on what is not read."""
         of_scans = [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps)]
-        of_folders = [note for folder in self._folders.values() for note in left_out(folder)]
+        of_folders = [note for folder in self._folders.values() for note in exposure_notes(folder)]
         with_pages = [path for scan in self._scans.values() for path in scan.may_have_pages]
         with_pages += [path for folder in self._folders.values() for path in filter(may_have_pages, folder.all_images)]
         return list(filter(None, [*of_scans, *of_folders, pages_note(list(dict.fromkeys(with_pages)))]))

@@ -41,7 +41,7 @@ from fcdd_sweep.data.datasets.folder_layout import (
     class_name_of,
     find_layout,
     images_below,
-    unread_maps,
+    problems_of_unread_maps,
     unread_notes,
 )
 from fcdd_sweep.data.decoding.files import file_record, name_share
@@ -85,7 +85,7 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     places = [place for place in layout.places if not labeled or place.class_name in wanted]
     problems = problems_of_faults(fault for place in places for each in place.folders for fault in each.all_faults)
     unfit = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
-    problems += [*unfit, *(unread_maps(layout) if unfit else [])]
+    problems += [*unfit, *(problems_of_unread_maps(layout) if unfit else [])]
     records = tuple(record for place in places for record in _records(root, place, labeled=labeled))
     problems += _untrained(root, records, wanted)
     gaps = _gaps(layout.protocol, records, wanted)

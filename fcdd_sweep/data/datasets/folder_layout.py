@@ -12,7 +12,7 @@ from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets import folder_advice as advice
 from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS, LABEL_FOLDERS_TEXT
-from fcdd_sweep.data.decoding.folders import Fault, Folder, named_twice, problems_of_faults
+from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, named_twice, problems_of_faults
 from fcdd_sweep.data.registry import info
 
 Protocol = Literal["one_vs_rest", "defects"]
@@ -55,7 +55,7 @@ class Layout:
     places: tuple[ClassFolder, ...]
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[UnreadableEntry, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -106,11 +106,11 @@ def unread_notes(layout: Layout) -> Iterator[str]:
         texts.append(f"{count_noun(len(images), 'image')} in {where}")
     if texts:
         yield printable(f"Not read in {layout.base.path}, as they are in no class: {', '.join(texts)}.")
-    yield from map(str, unread_maps(layout))
+    yield from map(str, problems_of_unread_maps(layout))
     yield from map(printable, layout.base.not_read())
 
 
-def unread_maps(layout: Layout) -> list[Problem]:
+def problems_of_unread_maps(layout: Layout) -> list[Problem]:
     """Return a problem for each folder that looks like ground-truth maps and is not read."""
     return [
         problem
@@ -235,7 +235,7 @@ def _flat(base: Folder, *, as_classes: bool) -> Layout:
     return Layout(base, "one_vs_rest", places, tuple(problems), notes=(note,), faults=faults)
 
 
-def _faults(folders: Iterable[Folder]) -> tuple[Fault, ...]:
+def _faults(folders: Iterable[Folder]) -> tuple[UnreadableEntry, ...]:
     return tuple(dict.fromkeys(fault for folder in folders for fault in folder.faults))
 
 

@@ -18,7 +18,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import fetching
 from fcdd_sweep.data.decoding.files import file_record
-from fcdd_sweep.data.decoding.folders import Folder, Unreadable, problems_of_faults
+from fcdd_sweep.data.decoding.folders import Folder, Reason, problems_of_faults
 from fcdd_sweep.data.fetching import failed
 from fcdd_sweep.data.records import DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import MVTEC_CLASSES, info
@@ -106,7 +106,7 @@ def _scan_class(root: Path, name: str) -> DatasetScan:
     whole = Folder(folder)
     halves = [child for child in whole.folders if child.name in _HALVES]
     faults = [*whole.faults, *(fault for half in halves for fault in half.all_faults)]
-    if any(fault.kind is Unreadable.FOLDER for fault in faults):
+    if any(fault.kind is Reason.FOLDER for fault in faults):
         return DatasetScan(problems=tuple(problems_of_faults(faults)))
     defects = [kind.path for kind in Folder(folder / "test").folders if kind.name != _GOOD]
     problems = [

@@ -27,7 +27,7 @@ _CONVERTIBLE = frozenset(
 _NAMED = 3
 
 
-class Unreadable(Enum):
+class Reason(Enum):
     """Why an entry of a folder cannot be read: the text for one, the text for several, what to do."""
 
     FOLDER = ("the folder cannot be read", "folders cannot be read", "Make it readable, or move it elsewhere")
@@ -38,7 +38,7 @@ class Unreadable(Enum):
 
 
 @dataclass(frozen=True)
-class Fault:
+class UnreadableEntry:
     """An entry that cannot be read.
 
     Attributes:
@@ -48,7 +48,7 @@ class Fault:
     """
 
     path: Path
-    kind: Unreadable
+    kind: Reason
     detail: str = ""
 
     def problem(self) -> Problem:
@@ -56,9 +56,9 @@ class Fault:
         return Problem(str(self.path), f"{one} ({self.detail})" if self.detail else one, next_step=step)
 
 
-def problems_of_faults(faults: Iterable[Fault]) -> list[Problem]:
+def problems_of_faults(faults: Iterable[UnreadableEntry]) -> list[Problem]:
     """Return a problem for each fault; those of one kind in one folder share a problem."""
-    groups: dict[tuple[Path, Unreadable], dict[Path, Fault]] = {}
+    groups: dict[tuple[Path, Reason], dict[Path, UnreadableEntry]] = {}
     for fault in faults:
         groups.setdefault((fault.path.parent, fault.kind), {})[fault.path] = fault
     problems = []
@@ -78,7 +78,7 @@ class _Entries:
 
     folders: list[Folder] = field(default_factory=list)
     images: list[Path] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[UnreadableEntry] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
@@ -110,7 +110,7 @@ class Folder:
         return self._entries.images
 
     @property
-    def faults(self) -> list[Fault]:
+    def faults(self) -> list[UnreadableEntry]:
         """What directly in it cannot be read, or the folder itself."""
         return self._entries.faults
 
@@ -143,7 +143,7 @@ class Folder:
         return sorted(found, key=lambda file: normal_form(file.relative_to(self.path).as_posix()))
 
     @property
-    def all_faults(self) -> list[Fault]:
+    def all_faults(self) -> list[UnreadableEntry]:
         """Everything below it that cannot be read."""
         return [fault for folder in self.below for fault in folder.faults]
 
@@ -208,7 +208,7 @@ def images_at(path: Path) -> ImagesAt:
     return ImagesAt([path], [], [])
 
 
-def left_out(folder: Folder) -> Iterator[str]:
+def exposure_notes(folder: Folder) -> Iterator[str]:
     """Yield sentences on what outlier exposure does without: what cannot be read, and what is passed over."""
     for problem in problems_of_faults(folder.all_faults):
         yield printable(f"Left out: {problem.where}: {problem.what}.")
@@ -234,7 +234,7 @@ def _listed(path: Path) -> _Entries:
     except FileNotFoundError:
         return found
     except OSError as error:
-        found.faults.append(Fault(path, Unreadable.FOLDER, error.strerror or ""))
+        found.faults.append(UnreadableEntry(path, Reason.FOLDER, error.strerror or ""))
         return found
     for entry in sorted(visible, key=lambda each: normal_form(each.name)):
         _sort_in(entry, path / entry.name, found)
@@ -255,19 +255,19 @@ def _sort_in(entry: os.DirEntry[str], path: Path, found: _Entries) -> None:
     elif not is_image(entry.name):
         found.others.append(path)
     elif not stat.S_ISREG(mode):
-        found.faults.append(Fault(path, Unreadable.SPECIAL, kind_of_file(mode)))
+        found.faults.append(UnreadableEntry(path, Reason.SPECIAL, kind_of_file(mode)))
     elif not os.access(path, os.R_OK):
-        found.faults.append(Fault(path, Unreadable.FILE, "Permission denied"))
+        found.faults.append(UnreadableEntry(path, Reason.FILE, "Permission denied"))
     else:
         found.images.append(path)
 
 
-def _fault_of(path: Path, error: OSError) -> Fault:
+def _fault_of(path: Path, error: OSError) -> UnreadableEntry:
     if not path.is_symlink():
-        return Fault(path, Unreadable.FILE, error.strerror or "")
+        return UnreadableEntry(path, Reason.FILE, error.strerror or "")
     target = f"to {printable(str(path.readlink()))}"
     if isinstance(error, FileNotFoundError):
-        return Fault(path, Unreadable.DANGLING, target)
+        return UnreadableEntry(path, Reason.DANGLING, target)
     if error.errno == errno.ELOOP:
-        return Fault(path, Unreadable.CIRCULAR, target)
-    return Fault(path, Unreadable.FILE, error.strerror or "")
+        return UnreadableEntry(path, Reason.CIRCULAR, target)
+    return UnreadableEntry(path, Reason.FILE, error.strerror or "")
