@@ -32,7 +32,7 @@ class Problem:
             parts.append(f"Allowed: {self.allowed}.")
         if self.next_step:
             parts.append(self.next_step if self.next_step.endswith((".", "?")) else f"{self.next_step}.")
-        return "\n".join(map(printable, " ".join(parts).split("\n")))
+        return printable(" ".join(parts))
 
 
 class InputError(ValueError):

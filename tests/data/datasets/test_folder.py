@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -368,3 +369,46 @@ def test_a_folder_beside_the_labels_is_named_with_what_to_do(tmp_path: Path, fou
     write_images(root / "a" / "test" / found, 2)
     (problem,) = check_dataset(folder(root), IMAGES)
     assert problem.where == str(root / "a" / "test" / found) and str(problem).endswith(step)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (os.fsdecode(b"gr\xfcn"), r"gr\xfcn"),
+        ("zwei\nzeilen", r"zwei\nzeilen"),
+        ("零件", "零件"),
+        ("🔩", "🔩"),
+        ("x" * 249, "x" * 249),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["defects", "one_vs_rest"])
+def test_names_of_any_kind_are_read_and_can_be_written_as_text(
+    tmp_path: Path, name: str, shown: str, protocol: str
+) -> None:
+    root = tmp_path / "data"
+    file = name.encode(errors="surrogateescape")[:240].decode(errors="surrogateescape")
+    if protocol == "defects":
+        write_class_first(root, (name,))
+        (image,) = write_images(root / name / "test" / "anomalous" / name, 1)
+    else:
+        write_one_vs_rest(root, (name, "other"), split=False)
+        (image,) = write_images(root / name, 1, suffix=".jpg")
+    image.rename(image.with_name(f"{file}.png"))
+    corpus = load(folder(root))
+    assert shown in corpus.classes
+    assert shown in corpus.defect or protocol == "one_vs_rest"
+    assert any(path.endswith(f"/{shown[:240]}.png") for path in corpus.path)
+    assert all(text.encode() and len(text.splitlines()) == 1 for text in (*corpus.path, *corpus.classes))
+    again = load(folder(root, classes=[shown]))
+    assert shown in again.classes and again.fingerprints[shown] == corpus.fingerprints[shown]
+
+
+def test_a_problem_with_a_name_of_any_kind_is_one_line_of_text(tmp_path: Path) -> None:
+    root = write_class_first(tmp_path / "data", ("bolt",))
+    for name in (os.fsdecode(b"gr\xfcn.png"), "zwei\nzeilen.png"):
+        (root / "bolt" / "test" / "normal" / name).symlink_to("/nowhere")
+    with pytest.raises(DataError) as caught:
+        load_corpus(folder(root), IMAGES, tmp_path / "cache")
+    assert str(caught.value).endswith("remove the link.") and len(str(caught.value).splitlines()) == 1
+    assert r"2 links lead nowhere: gr\xfcn.png, zwei\nzeilen.png" in str(caught.value)
+    str(caught.value).encode()
