@@ -12,7 +12,9 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
-from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.config.names import printable, slug
+from fcdd_sweep.data.decoding.folders import images_at
+from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
@@ -28,6 +30,8 @@ from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
+_MOST_BYTES = 230
+"""Of a figure's name without ending and number: file systems allow 255, and an unfinished file has a longer name."""
 _TURNED = 5
 """From this value on, the EXIF orientation swaps width and height."""
 
@@ -40,8 +44,8 @@ class Prediction:
         scores: `scores.parquet`; `scores.csv` beside it has the same rows.
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
-        unreadable: a sentence for each image that cannot be decoded.
-        notes: sentences on the images as a whole.
+        unreadable: a sentence for each image that cannot be decoded, and on links and folders that cannot be read.
+        notes: sentences on the images as a whole, and on files and pages that are passed over.
     """
 
     scores: Path
@@ -84,12 +88,12 @@ def predict(
         InputError: there is no such snapshot or image, or no image can be read.
     """
     detector = _load(snapshot, device)
-    found = [(path, file) for path in paths for file in image_files(path)]
+    found, problems, notes = _found(paths)
     if not found:
-        raise InputError(Problem(", ".join(map(str, paths)), "no image found"))
+        raise InputError(problems or Problem(", ".join(map(str, paths)), "no image found"))
     _make_folder(output / "heatmaps")
     rows: list[dict[str, object]] = []
-    seen = _Seen()
+    seen = _Seen([str(problem) for problem in problems])
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
@@ -99,7 +103,8 @@ def predict(
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
     write_csv(output / "scores.csv", table)
     scores = files.write_table(output / "scores.parquet", table)
-    return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), seen.notes(detector, len(rows)))
+    notes += seen.notes(detector, len(rows))
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), tuple(notes))
 
 
 def _load(snapshot: Location, device: str) -> Detector:
@@ -109,6 +114,28 @@ def _load(snapshot: Location, device: str) -> Detector:
             return load_detector(path, device)
     except FileNotFoundError as error:  # in a store; on this machine `load_detector` raises an InputError
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
+
+
+def _found(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Problem], list[str]]:
+    """Return each image with the given path that it was found at, what cannot be read, and what is passed over.
+
+    Raises:
+        DataError: names all given paths that do not exist.
+    """
+    found, problems, absent, notes = list[tuple[Path, Path]](), list[Problem](), list[Problem](), list[str]()
+    for path in paths:
+        try:
+            at_path = images_at(path)
+        except DataError as error:
+            absent += error.problems
+        else:
+            found += [(path, file) for file in at_path.images]
+            problems += at_path.problems
+            notes += at_path.notes
+    if absent:
+        raise DataError(absent)
+    with_pages = pages_note([file for _, file in found if may_have_pages(file)])
+    return found, problems, [*notes, *filter(None, [with_pages])]
 
 
 def _make_folder(folder: Path) -> None:
@@ -144,7 +171,7 @@ def _predict_batch(
     for (file, figure), score, picture, heatmap in zip(names, scores, shown, values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
         notes = tuple(filter(None, (note, aspect_note)))
-        text = PredictionText(file.name, score, detector.threshold, scale, notes)
+        text = PredictionText(printable(file.name), score, detector.threshold, scale, notes)
         save_picture(draw_prediction(picture, heatmap, text, proportions), output / figure)
     return [_row(detector, file, score, figure) for (file, figure), score in zip(names, scores, strict=True)]
 
@@ -152,16 +179,24 @@ def _predict_batch(
 def _figure_paths(found: Sequence[tuple[Path, Path]]) -> list[Path]:
     """Return each figure's path below the output folder: that of its image below the given folder.
 
-    A name that occurs again is numbered.
+    A name that occurs again is numbered. One that is not UTF-8 text, has control characters or is too long for the
+    figure's ending becomes a slug.
     """
     seen: dict[Path, int] = {}
     places = []
     for top, file in found:
         inside = Path(top.resolve().name) / file.relative_to(top) if top.is_dir() else Path(file.name)
+        inside = Path(*map(_figure_name, inside.parts))
         seen[inside] = seen.get(inside, 0) + 1
         suffix = f"-{seen[inside]}" if seen[inside] > 1 else ""
         places.append("heatmaps" / inside.with_name(f"{inside.name}{suffix}.png"))
     return places
+
+
+def _figure_name(part: str) -> str:
+    if printable(part) == part and len(part.encode()) <= _MOST_BYTES:
+        return part
+    return slug(part, _MOST_BYTES)
 
 
 def _heatmaps(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
@@ -206,7 +241,7 @@ def _proportions(file: Path, aspect: str) -> tuple[float, str]:
 def _row(detector: Detector, file: Path, score: float, figure: Path) -> dict[str, object]:
     known = not math.isnan(detector.threshold)
     return {
-        "path": str(file),
+        "path": printable(str(file)),
         "score": score,
         "threshold": detector.threshold if known else None,
         "anomalous": score > detector.threshold if known else None,

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from skimage import data
 
-from fcdd_sweep.config.trial_spec import digest, slug
+from fcdd_sweep.config.names import slug
+from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.results import files, schemas

@@ -1,10 +1,14 @@
 """The command line as a user sees it: output, exit codes, no tracebacks."""
 
+import io
+import os
+import sys
+
 import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.locations import StorageError
-from tests.trees import write_habits
+from tests.trees import write_class_first, write_habits
 
 TEXT = """
 schema: 2
@@ -188,3 +192,28 @@ def test_the_list_is_aligned_and_not_wrapped_in_a_pipe(call):
     (network,) = [line for line in lines if line.startswith("  FCDD_CNN28 ")]
     assert mnist.index("MNIST,") == network.index("two convolutions")
     assert max(map(len, lines)) > 120
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(call, tmp_path, monkeypatch):
+    write_class_first(tmp_path / "data", ("零件", "groß"))
+    (tmp_path / "own.yaml").write_text("schema: 2\nname: own\npreset: folder\ndataset: {name: folder, root: data}\n")
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    assert cli.main(["own.yaml", "--dry-run"]) == 0
+    sys.stdout.flush()
+    assert rb"classes    gro\xdf, \u96f6\u4ef6" in shown.getvalue()
+
+
+def test_a_setting_that_is_no_text_is_an_error(call, tmp_path):
+    code, _, err = call("quick.yaml", "--output", os.fsdecode(b"gr\xfcn"))
+    assert code == 2
+    assert r"error: --set output=gr\xfcn: this is not UTF-8 text. Rename the file or folder, or name it" in err
+
+
+def test_a_tree_with_broken_links_ends_with_exit_code_2_and_starts_nothing(call, tmp_path):
+    root = write_class_first(tmp_path / "data")
+    (root / "nut" / "train" / "normal" / "lost.png").symlink_to("/nowhere")
+    (tmp_path / "own.yaml").write_text("schema: 2\nname: own\npreset: folder\ndataset: {name: folder, root: data}\n")
+    code, out, err = call("own.yaml", "--local")
+    assert (code, out) == (2, "") and "lost.png: is a link that leads nowhere (to /nowhere)" in err
+    assert not (tmp_path / "results").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import ExifTags, Image
 
 from fcdd_sweep.config.errors import DataError, InputError
+from fcdd_sweep.config.names import printable
 from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.predict import _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
@@ -230,3 +232,53 @@ def test_a_trial_without_test_images_still_gives_readable_heatmaps(tmp_path, tes
     heatmap = picture[94:402, left : left + 308]
     assert len(np.unique(heatmap.reshape(-1, 3), axis=0)) > 10
     assert (picture[94:402, left - 5] == 255).all() and (heatmap[:11, :11] == heatmap[0, 0]).all()
+
+
+NAMES = {
+    "bytes": os.fsdecode(b"gr\xfcn.png"),
+    "line": "zwei\nzeilen.png",
+    "long": "x" * 245 + ".png",
+    "wide": "零" * 83 + ".png",
+    "chinese": "零件.png",
+    "emoji": "🔩.png",
+}
+
+
+def test_images_of_any_name_are_scored_and_none_takes_the_others_down(snapshot, tmp_path):
+    folder = tmp_path / os.fsdecode(b"teile-\xff")
+    folder.mkdir()
+    for name in NAMES.values():
+        Image.fromarray(CORPUS.images[0, 0]).save(folder / name, format="PNG")
+    result = predict(snapshot, [folder], tmp_path / "out")
+    rows = files.read_table(result.scores).to_pylist()
+    assert {row["path"] for row in rows} == {f"{tmp_path}/teile-\\xff/{printable(name)}" for name in NAMES.values()}
+    assert len({row["heatmap"] for row in rows}) == len(NAMES)
+    assert all((tmp_path / "out" / row["heatmap"]).is_file() for row in rows)
+    assert any(row["heatmap"].endswith("/零件.png.png") for row in rows)
+    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8") as file:
+        assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
+
+
+def test_what_cannot_be_read_is_named_and_the_others_are_scored(snapshot, test_images, tmp_path):
+    folder, paths = test_images
+    (folder / "lost.png").symlink_to("/nowhere")
+    (folder / "below" / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "photo.heic").write_bytes(b"photo")
+    pages = [Image.fromarray(CORPUS.images[i, 0]) for i in range(3)]
+    pages[0].save(folder / "scan.tif", save_all=True, append_images=pages[1:])
+    result = predict(snapshot, [folder], tmp_path / "out")
+    assert result.count == len(paths) + 1
+    assert [sentence.split(": ")[0] for sentence in result.unreadable] == [
+        str(folder / name) for name in ("lost.png", "pipe.png", "below/loop.png")
+    ]
+    assert "1 .heic" in result.notes[0] and f"{folder / 'scan.tif'} (3 pages)" in result.notes[1]
+
+
+def test_all_paths_that_do_not_exist_are_named_at_once(snapshot, test_images, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    given = [test_images[0], tmp_path / "a", tmp_path / "b", tmp_path / "pipe.png"]
+    with pytest.raises(DataError) as caught:
+        predict(snapshot, given, tmp_path / "out")
+    assert [problem.where for problem in caught.value.problems] == [str(path) for path in given[1:]]
+    assert not (tmp_path / "out").exists()

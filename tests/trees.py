@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 Size = tuple[int, int]
+T = TypeVar("T")
+_NOBODY = 65534
 
 
 def pixels(size: Size = (20, 24), mode: str = "RGB", seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -128,3 +134,31 @@ def truncate(path: Path, share: float = 0.5) -> Path:
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
     return path
+
+
+def as_nobody(question: Callable[[], T]) -> T:
+    """The answer of a function in a child process that permissions bind: tests may run as root."""
+    if os.getuid():
+        return question()
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def child() -> None:
+        os.setgroups([])
+        os.setgid(_NOBODY)
+        os.setuid(_NOBODY)
+        sender.send(question())
+
+    process = context.Process(target=child)
+    process.start()
+    sender.close()
+    answer: T = receiver.recv()
+    process.join()
+    return answer
+
+
+def reachable_folder() -> Path:
+    """A new folder that every user may enter, which pytest's own are not."""
+    folder = Path(tempfile.mkdtemp(prefix="fcdd-test-"))
+    folder.chmod(0o755)
+    return folder

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fcdd_sweep.config.names import printable
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -30,7 +32,7 @@ class Problem:
             parts.append(f"Allowed: {self.allowed}.")
         if self.next_step:
             parts.append(self.next_step if self.next_step.endswith((".", "?")) else f"{self.next_step}.")
-        return " ".join(parts)
+        return printable(" ".join(parts))
 
 
 class InputError(ValueError):
@@ -56,9 +58,15 @@ class DataError(InputError):
     """Images, maps or folders that are missing, unreadable or contradict each other."""
 
 
-def closest(found: object, allowed: Iterable[str]) -> str:
-    """Return `Closest: 'bottle'` for a misspelled name, or an empty string when no name is near."""
-    near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
+def closest(found: object, allowed: Iterable[str], cutoff: float = 0.5) -> str:
+    """Return `Closest: 'bottle'` for a misspelled name, or an empty string when no name is near.
+
+    Args:
+        found: the misspelled name.
+        allowed: the names.
+        cutoff: least similarity, 0..1, as `difflib` measures it.
+    """
+    near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=cutoff)
     return f"Closest: '{near[0]}'" if near else ""
 
 

@@ -14,10 +14,11 @@ from typing import Any
 from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest, dotted
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key, value_at_key
+from fcdd_sweep.config.names import cut_to_bytes, slug
 from fcdd_sweep.config.schema import VARIANT_PATTERN, Experiment, Settings
 from fcdd_sweep.config.schema_errors import Fault, renamed_key, validated
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in, value_text
-from fcdd_sweep.config.trial_spec import NOT_IDENTITY, canonical, config_id, slug
+from fcdd_sweep.config.trial_spec import NOT_IDENTITY, canonical, config_id
 
 
 def _keys(section: type[Section], above: str = "") -> Iterator[str]:
@@ -146,7 +147,7 @@ def _as_variant(name: str) -> str:
 MAX_CONFIGS = 10_000
 """Most configs of an experiment; a larger product is taken for a mistake."""
 _MAX_NAME = 120
-"""Characters of a config's folder name; file systems take 255 bytes."""
+"""Bytes of a config's folder name; file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +322,7 @@ def _with_unique_names(configs: list[Config]) -> list[Config]:
     count = Counter(config.name.casefold() for config in configs)
     return [
         config
-        if count[config.name.casefold()] == 1 and len(config.name) <= _MAX_NAME
-        else replace(config, name=f"{config.name[:_MAX_NAME]}_{config.config_id[:6]}")
+        if count[config.name.casefold()] == 1 and len(config.name.encode()) <= _MAX_NAME
+        else replace(config, name=f"{cut_to_bytes(config.name, _MAX_NAME)}_{config.config_id[:6]}")
         for config in configs
     ]

@@ -11,6 +11,7 @@ from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, Sour
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
+from fcdd_sweep.config.names import is_text
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, valid_section, validated
@@ -134,6 +135,9 @@ def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Proble
 
 def _override(text: str) -> tuple[Key, Any]:
     where = f"--set {text}"
+    if not is_text(text):
+        step = "Rename the file or folder, or name it through a link"
+        raise ExperimentError(Problem(where, "this is not UTF-8 text", next_step=step))
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:

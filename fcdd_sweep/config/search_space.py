@@ -24,6 +24,7 @@ from fcdd_sweep.config.grid import (
     with_choices,
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
+from fcdd_sweep.config.names import cut_to_bytes
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (
@@ -39,7 +40,7 @@ from fcdd_sweep.config.text import choice_list, value_text
 from fcdd_sweep.config.trial_spec import canonical
 
 _MAX_NAME = 100
-"""Characters of a config's folder name."""
+"""Bytes of a config's folder name."""
 _DIGITS = ".4g"
 """Format of a number in a folder's name; its column has all digits."""
 Values = dict[str, Any]
@@ -140,7 +141,7 @@ class Space:
         if number == 0:
             return "default"
         parts = [f"{self._short[key]}-{_slug_of(value)}" for key, value in values.items()]
-        return "_".join([f"{number:03}", *parts])[:_MAX_NAME].rstrip("-_.")
+        return cut_to_bytes("_".join([f"{number:03}", *parts]), _MAX_NAME).rstrip("-_.")
 
     @cached_property
     def _short(self) -> dict[str, str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from fcdd_sweep.config.names import slug
 from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 3
@@ -40,12 +40,6 @@ def canonical(value: object) -> str:
 def digest(value: object) -> str:
     """Return 12 hex digits of the SHA-256 of `value` as canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
-
-
-def slug(text: str) -> str:
-    """Return `text` as a file name of letters, digits, `.`, `_` and `-`; changed text gets a suffix that is unique."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
-    return plain if plain == text else f"{plain or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.decoding.cache import cached
 from fcdd_sweep.data.decoding.files import is_image
+from fcdd_sweep.data.decoding.reading import check_regular
 from fcdd_sweep.data.records import Say
 
 _VERSION = 2
@@ -96,8 +98,8 @@ class ImageIndex:
         return os.fsdecode(self.names[row].as_py())
 
     def label(self, row: int) -> str:
-        """Return GROUP/NAME."""
-        return f"{self.groups[self.group_of(row)]}/{self.name(row)}"
+        """Return GROUP/NAME as one line of text."""
+        return printable(f"{self.groups[self.group_of(row)]}/{self.name(row)}")
 
     def holder(self, row: int) -> Path:
         """Return the folder or tar of image `row`."""
@@ -111,7 +113,9 @@ class ImageIndex:
         """Return the bytes of image `row`; raise `OSError` when they cannot be read."""
         holder, (offset, size) = self.holder(row), self.position(row)
         if size < 0:
-            return (holder / self.name(row)).read_bytes()
+            path = holder / self.name(row)
+            check_regular(path)
+            return path.read_bytes()
         with holder.open("rb") as file:
             file.seek(offset)
             return file.read(size)

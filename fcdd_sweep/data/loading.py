@@ -28,7 +28,8 @@ from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.cache import cached
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.data.decoding.files import file_record, image_files
+from fcdd_sweep.data.decoding.files import file_record
+from fcdd_sweep.data.decoding.folders import Folder, exposure_notes, no_folder
 from fcdd_sweep.data.decoding.pixels import DECODER_VERSION, Decoding, PixelArray, fit_image, read_picture
 from fcdd_sweep.data.decoding.store import (
     DecodeProgress,
@@ -179,14 +180,16 @@ def _decoded_once(pool: FilePool, name: str, images: Images, cache: Path, say: S
 def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = None, say: Say = _LOG.info) -> ArrayPool:
     """Return all images below a folder, for outlier exposure, memory-mapped; decode them once per machine.
 
-    Images that do not decode are left out; `say` and the notes name their number.
+    Images that do not decode, and links, folders and files that cannot be read, are left out; `say` and the notes name
+    their number.
 
     Raises:
         DataError: the folder does not exist, or no image below it can be read.
     """
-    records = [
-        file_record(folder, path, class_name="", is_test=False) for path in image_files(folder) if folder.is_dir()
-    ]
+    if reason := no_folder(folder):
+        raise DataError(Problem(str(folder), reason))
+    listed = Folder(folder)
+    records = [file_record(folder, path, class_name="", is_test=False) for path in listed.all_images]
     if not records:
         raise _no_images(folder)
     surveyed = survey(records, records, images, cache_root(cache_dir), str(folder.absolute()))
@@ -199,12 +202,13 @@ def load_folder_images(folder: Path, images: Images, cache_dir: Path | None = No
         lambda target: _write_images(target, folder, records, form),
     )
     stored = json.loads((entry / _POOL).read_text(encoding="utf-8"))
-    notes = [f"{folder}: {note}" for note in surveyed.notes]
+    found_now = [f"{folder}: {note}" for note in surveyed.notes]
     if skipped := stored["skipped"]:
         counts = f"{len(skipped)} of {len(records)} images do not decode and are left out"
-        notes.append(f"{folder}: {counts}: {name_list(skipped)}")
-    for note in notes:
+        found_now.append(f"{folder}: {counts}: {name_list(skipped)}")
+    for note in found_now:
         say(note)
+    notes = [*exposure_notes(listed), *found_now]  # the plan has reported the first
     return ArrayPool(read_images(entry), fingerprint=stored["fingerprint"], notes=tuple(notes))
 
 

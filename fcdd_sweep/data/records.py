@@ -93,7 +93,9 @@ class DatasetScan:
         records: all images, in a fixed order; incomplete where there are problems.
         problems: everything that is wrong; empty when the data can be read.
         notes: sentences for the report, such as the number of independent regions that the images come from.
-        gaps: sentences for report and plan on what the data lacks, such as test anomalies of a class.
+        gaps: sentences for report and plan on what the data lacks, such as test anomalies of a class, and on files that
+            are there and are not read.
+        may_have_pages: files of formats that hold several pages, of which only the first is read.
         to_fetch: a sentence on what `fetch` will do about missing files; empty when nothing is missing or nothing can
             be fetched.
         skips_unreadable: whether images that do not decode are left out and counted, because a collection of a million
@@ -104,6 +106,7 @@ class DatasetScan:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    may_have_pages: tuple[Path, ...] = ()
     to_fetch: str = ""
     skips_unreadable: bool = False
 

@@ -6,13 +6,16 @@ a source of outlier exposure. Planning asks these; `data.loading` decodes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Problem, closest
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record
 from fcdd_sweep.data.registry import DiscoveringModule, Option, StreamedModule, info, module_of
 
@@ -36,7 +39,8 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
         raise DataError(problems)
     module = module_of(dataset.name)
     assert isinstance(module, DiscoveringModule)  # the registry leaves facts to the folders
-    return module.discover(dataset)
+    with _system_errors_named(dataset.root):
+        return module.discover(dataset)
 
 
 def scan_dataset(dataset: Dataset, images: Images) -> DatasetScan:
@@ -44,7 +48,11 @@ def scan_dataset(dataset: Dataset, images: Images) -> DatasetScan:
     problems = settings_problems(dataset)
     if problems:
         return DatasetScan(problems=tuple(problems))
-    scan = module_of(dataset.name).scan(dataset, images)
+    try:
+        with _system_errors_named(dataset.root):
+            scan = module_of(dataset.name).scan(dataset, images)
+    except DataError as error:
+        return DatasetScan(problems=error.problems)
     if not (scan.records or scan.problems or scan.to_fetch):
         allowed = ", ".join(dataset_facts(dataset).classes)
         problem = Problem("dataset.classes", f"names no class of '{dataset.name}'", allowed)
@@ -58,6 +66,17 @@ def records_of_all_classes(dataset: Dataset, images: Images, scan: DatasetScan) 
         return scan.records
     every = scan_dataset(dataset.model_copy(update={"classes": "all"}), images).records
     return every or scan.records
+
+
+@contextmanager
+def _system_errors_named(root: Path | None) -> Iterator[None]:
+    """Turn what the system refuses, whichever data set is read, into a `DataError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        where, reason = str(error.filename or root), error.strerror or error
+        step = "Make it readable, repair it, or move it elsewhere"
+        raise DataError(Problem(where, f"cannot be read ({reason})", next_step=step)) from error
 
 
 def check_dataset(dataset: Dataset, images: Images) -> list[Problem]:
@@ -80,7 +99,11 @@ def check_exposure(source: DatasetSource, target: str | None, images: Images) ->
     if not problems and source.root is not None:
         module = module_of(source.dataset)
         assert isinstance(module, StreamedModule)  # as the registry states
-        problems = module.exposure_problems(source.root, target)
+        try:
+            with _system_errors_named(source.root):
+                problems = module.exposure_problems(source.root, target)
+        except DataError as error:
+            problems = list(error.problems)
     return problems_of_source(problems)
 
 
@@ -112,13 +135,17 @@ def settings_problems(dataset: Dataset) -> list[Problem]:
         problems.append(Problem("dataset.download", what, "false", known.get))
     if known.needs_root and dataset.root is None:
         problems.append(Problem("dataset.root", f"'{known.name}' needs a folder", next_step=known.get))
-    elif known.needs_root and dataset.root is not None and not _may_be_root(dataset.root, download=dataset.download):
-        problems.append(Problem("dataset.root", f"there is no folder {dataset.root}", next_step=known.get))
+    elif (
+        known.needs_root and dataset.root is not None and (reason := _no_root(dataset.root, download=dataset.download))
+    ):
+        problems.append(Problem("dataset.root", reason, next_step=known.get))
     return problems
 
 
-def _may_be_root(root: Path, *, download: bool) -> bool:
-    return (download and not root.exists()) or root.is_dir()  # in this order: another process may just make it
+def _no_root(root: Path, *, download: bool) -> str:
+    if download and not os.path.lexists(root):  # asked first: another process may just make it
+        return ""
+    return no_folder(root)
 
 
 def _option_problems(dataset: Dataset, name: str) -> list[Problem]:

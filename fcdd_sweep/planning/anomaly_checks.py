@@ -10,6 +10,7 @@ from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCE
 from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource
 from fcdd_sweep.config.schema import Anomalies, Dataset, Settings
+from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.planning.data_counts import DefectCounts, defect_counts
@@ -112,8 +113,8 @@ def _exposure(
     source: DatasetSource | FolderSource, sections: ConfigSections, inspector: DataInspector
 ) -> Iterator[Problem]:
     if isinstance(source, FolderSource):
-        if not source.folder.is_dir():
-            yield Problem("anomalies.source.folder", f"there is no folder {source.folder}")
+        if reason := no_folder(source.folder):
+            yield Problem("anomalies.source.folder", reason)
         elif not inspector.has_images(source.folder):
             yield Problem("anomalies.source.folder", f"there is no image below {source.folder}")
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 from fcdd_sweep.anomalies.registry import MODES
 from fcdd_sweep.config.errors import Problem
@@ -30,6 +31,38 @@ def defect_counts(dataset: Dataset, images: Images, facts: DatasetFacts, inspect
         if record.is_test and record.is_anomalous:
             of_class[record.defect] = of_class.get(record.defect, 0) + 1
     return {name: found[name] for name in chosen if name in found}
+
+
+def image_counts(dataset: Dataset, images: Images, facts: DatasetFacts, inspector: DataInspector) -> list[str]:
+    """Return lines with the numbers of images by class, split and label; none where the files are yet to be fetched.
+
+    Classes with equal numbers share a line. In `one_vs_rest` an image counts for each class that it belongs to.
+    """
+    chosen = chosen_classes(dataset, facts)
+    scan = inspector.scan(only(chosen, dataset), images)
+    counts: dict[str, Counter[tuple[bool, bool]]] = {name: Counter() for name in chosen}
+    for record in scan.records:
+        for name in (record.class_name, *record.also):
+            if name in counts:
+                counts[name][record.is_test, record.is_anomalous] += 1
+    alike: dict[str, list[str]] = {}
+    for name, count in counts.items():
+        alike.setdefault(_counts_text(count, labeled=facts.protocol == "defects"), []).append(name)
+    return [f"{_some(names)}: {text}" for text, names in alike.items()] if scan.records else []
+
+
+def _counts_text(counts: Mapping[tuple[bool, bool], int], *, labeled: bool) -> str:
+    if not labeled:
+        return f"{counts[False, False]} train, {counts[True, False]} test"
+    return "; ".join(
+        f"{split} {counts[is_test, False]} normal, {counts[is_test, True]} anomalous"
+        for split, is_test in (("train", False), ("test", True))
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {count_noun(more, 'more class')}, each" if more > 0 else "")
 
 
 def anomalies_in_training(scan: DatasetScan, facts: DatasetFacts, classes: Sequence[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.data.decoding.maps import planned_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
+from fcdd_sweep.planning.data_counts import image_counts
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
 
@@ -29,6 +30,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         for title, texts in search_entries(experiment.search, experiment).items():
             lines += _entry(title, texts)
     lines += _entry("classes", [", ".join(plan.classes)])
+    lines += _entry("images", _image_lines(plan))
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
     if plan.facts.maps and DATA_SETS[experiment.dataset.name].needs_root:  # others have no files of maps
         lines += _entry("maps", list(dict.fromkeys(planned_text(config.settings.images) for config in plan.configs)))
@@ -36,6 +38,20 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
+
+
+def _image_lines(plan: Plan) -> list[str]:
+    """Return the numbers of images by class, split and label, of each data set that configs use."""
+    distinct = {
+        (config.settings.dataset.model_dump_json(), config.settings.images.model_dump_json()): config.settings
+        for config in plan.configs
+    }
+    lines = (
+        line
+        for settings in distinct.values()
+        for line in image_counts(settings.dataset, settings.images, plan.facts, plan.inspector)
+    )
+    return list(dict.fromkeys(lines))
 
 
 def amount_text(plan: Plan, experiment: Experiment) -> str:

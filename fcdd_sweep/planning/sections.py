@@ -11,7 +11,8 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import ParsedExperiment
 from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
-from fcdd_sweep.data.decoding.files import image_files
+from fcdd_sweep.data.decoding.folders import Folder, exposure_notes
+from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.decoding.survey import Depth, depth_of
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DATA_SETS
@@ -83,7 +84,7 @@ class DataInspector:
     def __init__(self) -> None:
         self._scans: dict[tuple[str, str], DatasetScan] = {}
         self._streamed: dict[tuple[str, str | None], list[Problem]] = {}
-        self._images: dict[Path, bool] = {}
+        self._folders: dict[Path, Folder] = {}
         self._depths: dict[str, Depth] = {}
         self._networks: dict[tuple[str, str, int | None, int | None], list[Problem]] = {}
 
@@ -105,8 +106,12 @@ class DataInspector:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences on what will be fetched before the first trial, and on what the data lacks."""
-        return [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps) if note]
+        """Sentences on what will be fetched before the first trial, on what the data lacks, and on what is not read."""
+        of_scans = [note for scan in self._scans.values() for note in (scan.to_fetch, *scan.gaps)]
+        of_folders = [note for folder in self._folders.values() for note in exposure_notes(folder)]
+        with_pages = [path for scan in self._scans.values() for path in scan.may_have_pages]
+        with_pages += [path for folder in self._folders.values() for path in filter(may_have_pages, folder.all_images)]
+        return list(filter(None, [*of_scans, *of_folders, pages_note(list(dict.fromkeys(with_pages)))]))
 
     def network_problems(self, network: Network, method: str, images: Images | None) -> list[Problem]:
         """Return everything that keeps a network from being built for these images."""
@@ -128,9 +133,7 @@ class DataInspector:
 
     def has_images(self, folder: Path) -> bool:
         """Return whether there is any image file below a folder."""
-        if folder not in self._images:
-            self._images[folder] = bool(image_files(folder))
-        return self._images[folder]
+        return bool(self._folders.setdefault(folder, Folder(folder)).all_images)
 
 
 def chosen_classes(dataset: Dataset, facts: DatasetFacts) -> tuple[str, ...]:

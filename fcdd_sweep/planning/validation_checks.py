@@ -11,8 +11,10 @@ from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reservable, reserved
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
 from fcdd_sweep.config.errors import Problem, closest
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
+from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.schema import Dataset, Images, Settings
 from fcdd_sweep.data.corpus import held_out_of
+from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.planning.anomaly_checks import data_set_problems, resolved
@@ -201,8 +203,8 @@ def _folder(
     source: FolderSource, trained: FolderSource | None, sections: ConfigSections, inspector: DataInspector
 ) -> Iterator[Problem]:
     where, folder = f"{_WHERE}.folder", source.folder.resolve()
-    if not source.folder.is_dir():
-        yield Problem(where, f"there is no folder {source.folder}")
+    if reason := no_folder(source.folder):
+        yield Problem(where, reason)
         return
     if not inspector.has_images(source.folder):
         yield Problem(where, f"there is no image below {source.folder}")
@@ -231,7 +233,7 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataI
         return True
     if root not in folder.parents:
         return False
-    below = f"{folder.relative_to(root).as_posix()}/"
+    below = printable(f"{folder.relative_to(root).as_posix()}/")
     scan = inspector.scan(dataset.model_copy(update={"classes": "all"}), images)
     return any(record.path.startswith(below) for record in scan.records)
 

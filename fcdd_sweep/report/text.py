@@ -13,6 +13,14 @@ INTERVAL_RULE = "With two seeds the interval is n/a: Student's t makes it 9 stan
 UNPAIRED = "no seed has all classes"
 
 
+def abbreviated(name: str, most: int = 60) -> str:
+    """Return a name of at most `most` characters for a figure; a longer one loses its middle."""
+    if len(name) <= most:
+        return name
+    end = most // 3
+    return f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
 def metric_text(value: float | None) -> str:
     """Return three decimals, or n/a."""
     return NOT_DEFINED if value is None or math.isnan(value) else f"{value:.3f}"

@@ -1,5 +1,6 @@
 """Whole runs on data that users place: their own folders with people's habits, and MVTec-AD's layout."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_a_tree_with_people_s_habits_runs(run, tmp_path):
     without = [row for row in rows.values() if row["n_test_anomalous"] == 0]
     assert without and all(row["image_auroc"] is None for row in without)
     assert any(row["image_auroc"] is not None for row in rows.values())
+
+
+@pytest.mark.filterwarnings("error:Glyph", "error:constrained_layout")
+def test_names_of_any_kind_run_through_to_the_report(run, tmp_path):
+    names = {os.fsdecode(b"gr\xfcn"): r"gr\xfcn", "zwei\nzeilen": r"zwei\nzeilen", "零件": "零件", "x" * 249: "x" * 249}
+    rows = run("folder", write_class_first(tmp_path / "parts", tuple(names)))
+    assert set(rows) == set(names.values())
+    assert all(row["status"] == "done" for row in rows.values())
+    assert rows["零件"]["leaf"] == "normal_零件/it_0"
 
 
 def test_own_maps_give_pixel_figures(run, tmp_path):

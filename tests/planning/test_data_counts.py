@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.schema import Images
@@ -197,6 +198,66 @@ def test_finished_trials_that_left_the_plan_are_reported(tmp_path):
 )
 def test_a_number_of_things_is_grammatical(count, word, text):
     assert count_noun(count, word) == text
+
+
+@pytest.fixture
+def described(tmp_path):
+    """The description of a plan of a folder with the exact numbers of its images."""
+
+    def described(root, *overrides):
+        path = tmp_path / "own.yaml"
+        path.write_text("schema: 2\nname: own\npreset: folder\nseeds: 1\n", encoding="utf-8")
+        experiment, found = plan_file(path, [f"dataset.root={root}", *overrides])
+        return describe(found, experiment)
+
+    return described
+
+
+def test_a_plan_counts_images_by_class_split_and_label(described, tmp_path):
+    root = trees.write_class_first(tmp_path / "data", ("bolt", "nut", "washer"))
+    trees.write_images(root / "nut" / "train" / "normal" / "more", 7)
+    lines = [line.strip() for line in described(root).splitlines()]
+    assert "images     bolt, washer: train 3 normal, 1 anomalous; test 2 normal, 3 anomalous" in lines
+    assert "nut: train 10 normal, 1 anomalous; test 2 normal, 3 anomalous" in lines
+    assert "washer" not in described(root, "dataset.classes=[bolt]")
+
+
+def test_a_plan_counts_the_images_of_one_vs_rest_by_class_and_split(described, tmp_path):
+    root = trees.write_one_vs_rest(tmp_path / "data", ("ape", "bee", "cat", "dog", "owl"))
+    assert "  images     ape, bee, cat and 2 more classes, each: 4 train, 2 test\n" in described(root)
+
+
+def test_a_plan_counts_what_is_passed_over(described, tmp_path):
+    root = trees.write_one_vs_rest(tmp_path / "data", ("ape", "bee"))
+    for number in range(8):
+        (root / "train" / "ape" / f"{number}.heic").write_bytes(b"photo")
+    trees.write_images(root / "validation" / "ape", 3)
+    text = described(root)
+    assert f"note: Not read in {root}, as the endings are not those of images: 8 .heic. Convert .heic" in text
+    assert f"note: Not read in {root}, as they are in no class: 3 images in validation." in text
+
+
+def test_a_plan_counts_the_pages_after_the_first(described, tmp_path):
+    root = trees.write_one_vs_rest(tmp_path / "data", ("ape", "bee"))
+    pages = [Image.fromarray(trees.pixels(seed=number)) for number in range(5)]
+    scan, film = root / "train" / "ape" / "scan.TIF", root / "test" / "bee" / "film.gif"
+    pages[0].save(scan, format="TIFF", save_all=True, append_images=pages[1:])
+    pages[0].save(film, save_all=True, append_images=pages[1:3])
+    trees.write_image(root / "train" / "ape" / "single.tiff")
+    note = f"6 pages of 2 files are not read, of {scan} (5 pages), {film} (3 pages)."
+    assert note in described(root)
+    photos = tmp_path / "photos"
+    shutil.copytree(root / "train" / "ape", photos)
+    exposure = f"anomalies={{mode: noise, source: {{folder: {photos}}}}}"
+    assert f"{photos / 'scan.TIF'} (5 pages)" in described(root, exposure)
+
+
+def test_a_plan_says_what_outlier_exposure_leaves_out(described, tmp_path):
+    root = trees.write_one_vs_rest(tmp_path / "data", ("ape", "bee"))
+    trees.write_images(tmp_path / "photos", 3)
+    (tmp_path / "photos" / "lost.png").symlink_to("/nowhere")
+    text = described(root, f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'photos'}}}}}")
+    assert f"note: Left out: {tmp_path / 'photos' / 'lost.png'}: is a link that leads nowhere" in text
 
 
 def test_the_smallest_counts_are_listed_first_and_the_rest_are_counted():

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.config.trial_spec import slug
+from fcdd_sweep.config.names import slug
 from fcdd_sweep.report import summaries
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run

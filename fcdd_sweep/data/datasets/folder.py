@@ -22,195 +22,32 @@ any format, 255 where anomalous and 0 elsewhere, at the size of its image. Maps 
 without `train` and `test` have no maps.
 
 `dataset.protocol: one_vs_rest` reads folders called `normal` and `anomalous` as classes.
+
+Names that are not UTF-8 text, or that contain control characters, are escaped in all results; see `config.names`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.names import normal_form
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.decoding.files import (
-    file_record,
-    image_files,
-    images_directly_in,
-    name_share,
-    normal_form,
-    visible_folders,
+from fcdd_sweep.data.datasets import folder_advice as advice
+from fcdd_sweep.data.datasets.folder_layout import (
+    ClassFolder,
+    class_name_of,
+    find_layout,
+    images_below,
+    problems_of_unread_maps,
+    unread_notes,
 )
+from fcdd_sweep.data.decoding.files import file_record, name_share
+from fcdd_sweep.data.decoding.folders import problems_of_faults
+from fcdd_sweep.data.decoding.pixels import may_have_pages
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, wanted_classes
-from fcdd_sweep.data.registry import info
-
-Protocol = Literal["one_vs_rest", "defects"]
-_SPLITS = ("train", "test")
-NORMAL = frozenset({"normal", "nominal", "good"})
-LABEL_FOLDERS = NORMAL | {"anomalous"}
-LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
-
-
-@dataclass(frozen=True)
-class ClassFolder:
-    """A folder with the images of one class in one split.
-
-    Attributes:
-        is_test: None when the images' names decide.
-        maps: the folder that mirrors it; it may not exist.
-    """
-
-    class_name: str
-    is_test: bool | None
-    folder: Path
-    maps: Path | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What the folders show: the folders of each class, and what does not fit the layout."""
-
-    protocol: Protocol
-    places: tuple[ClassFolder, ...]
-    problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(sorted({place.class_name for place in self.places}))
-
-
-def find_layout(root: Path, protocol: str | None = None) -> Layout:
-    """Return the layout of a folder; `protocol` decides where the folders allow two interpretations."""
-    base = _base(root)
-    as_classes = protocol == "one_vs_rest"
-    halves, class_first = _halves(base), [folder for folder in visible_folders(base) if _halves(folder)]
-    if halves and class_first:
-        layout = _broken(base, f"both train/test folders and classes with train/test folders ({class_first[0].name})")
-    elif halves and not as_classes and any(map(_has_labels, halves.values())):
-        layout = Layout("defects", _class_places(base, normal_form(root.name)))
-    elif halves:
-        layout = _split_first(base, halves, as_classes=as_classes)
-    elif class_first:
-        layout = _class_first(base, class_first)
-    elif not as_classes and _has_labels(base):
-        layout = _broken(base, f"{LABEL_FOLDERS_TEXT} folders, but no train and test")
-    else:
-        layout = _flat(base)
-    return _checked(layout, protocol)
-
-
-def images_below(folder: Path | None) -> list[Path]:
-    """Return all images below a folder; empty when the folder does not exist."""
-    return image_files(folder) if folder is not None and folder.is_dir() else []
-
-
-def _base(root: Path) -> Path:
-    """Return `ROOT/custom`, the folder of the paper's layout, when it holds classes, otherwise ROOT."""
-    custom = root / "custom"
-    halves = _halves(custom)
-    is_class = any(map(_has_labels, halves.values()))
-    return custom if halves and not is_class and not _halves(root) else root
-
-
-def _halves(folder: Path) -> dict[str, Path]:
-    """Return the `train` and `test` folders in a folder by name."""
-    found = {child.name.casefold(): child for child in visible_folders(folder)}
-    return {name: found[name] for name in _SPLITS if name in found}
-
-
-def _has_labels(folder: Path) -> bool:
-    return any(child.name.casefold() in LABEL_FOLDERS for child in visible_folders(folder))
-
-
-def is_normal(folder: Path) -> bool:
-    return folder.name.casefold() in NORMAL
-
-
-def _class_places(folder: Path, name: str) -> tuple[ClassFolder, ...]:
-    halves = _halves(folder)
-    return tuple(ClassFolder(name, split == "test", half, _maps_of(half)) for split, half in halves.items())
-
-
-def _maps_of(half: Path) -> Path:
-    """Return the folder beside `train` or `test` that mirrors it; it may not exist."""
-    wanted = f"{half.name}_maps".casefold()
-    found = [folder for folder in visible_folders(half.parent) if folder.name.casefold() == wanted]
-    return found[0] if found else half.parent / wanted
-
-
-def _class_first(base: Path, folders: list[Path]) -> Layout:
-    places = [place for folder in folders for place in _class_places(folder, normal_form(folder.name))]
-    others = [folder for folder in visible_folders(base) if folder not in folders]
-    allowed = "CLASS/train and CLASS/test"
-    problems = [
-        Problem(str(folder), "the class has neither train nor test", allowed, "Sort its images, or move it elsewhere")
-        for folder in others
-        if images_below(folder)
-    ]
-    return Layout("defects", tuple(places), tuple(problems))
-
-
-def _split_first(base: Path, halves: dict[str, Path], *, as_classes: bool) -> Layout:
-    places = tuple(
-        ClassFolder(normal_form(folder.name), split == "test", folder, _maps_of(half) / folder.name)
-        for split, half in halves.items()
-        for folder in visible_folders(half)
-        if images_below(folder)
-    )
-    loose = [
-        Problem(str(half), "images are in no class folder", f"{half.name}/CLASS/IMAGES", "Sort them into classes")
-        for half in halves.values()
-        if images_directly_in(half)
-    ]
-    labeled = not as_classes and any(_has_labels(place.folder) for place in places)
-    maps = [_maps_of(half) for half in halves.values()]
-    problems = [*loose, *_classes_of_maps_alone(places, maps)]
-    protocol: Protocol = "defects" if labeled else "one_vs_rest"
-    return Layout(protocol, places, tuple(problems), _unread(base, [*halves.values(), *maps]))
-
-
-def _classes_of_maps_alone(places: tuple[ClassFolder, ...], maps: list[Path]) -> list[Problem]:
-    known = {place.maps for place in places}
-    return [
-        Problem(str(folder), "holds maps of a class that has no images", "a mirror of train or test", "Remove it")
-        for half in maps
-        for folder in visible_folders(half)
-        if folder not in known and images_below(folder)
-    ]
-
-
-def _flat(base: Path) -> Layout:
-    places = tuple(ClassFolder(normal_form(f.name), None, f) for f in visible_folders(base) if images_below(f))
-    if not places:
-        return _broken(base, "no folder with images" if not images_directly_in(base) else "images, but in no folders")
-    note = "Fixed split by file name: about a third of each class's images are test images."
-    loose = _unsorted(base) if images_directly_in(base) else ()
-    return Layout("one_vs_rest", places, notes=(note, *loose))
-
-
-def _unsorted(base: Path) -> tuple[str, ...]:
-    return (f"{len(images_directly_in(base))} images are directly in {base}, in no class folder, and are not read.",)
-
-
-def _unread(base: Path, read: list[Path]) -> tuple[str, ...]:
-    names = [folder.name for folder in visible_folders(base) if folder not in read and images_below(folder)]
-    return (f"Folders beside train and test are not read: {', '.join(names)}.",) if names else ()
-
-
-def _broken(base: Path, found: str) -> Layout:
-    return Layout("defects", (), (Problem(str(base), f"found {found}", next_step=info("folder").get),))
-
-
-def _checked(layout: Layout, protocol: str | None) -> Layout:
-    if layout.problems or protocol in (None, layout.protocol):
-        return layout
-    what = f"{protocol} was asked for, but the folders are laid out as {layout.protocol}"
-    return Layout(
-        layout.protocol, (), (Problem("dataset.protocol", what, next_step="Remove the key, or move folders"),)
-    )
-
 
 TEST_SHARE = 1 / 3
 """Share of the images that a layout without `train` and `test` uses for the test."""
@@ -223,15 +60,15 @@ def discover(dataset: Dataset) -> DatasetFacts:
         DataError: the folders match none of the layouts.
     """
     layout = find_layout(_root(dataset), dataset.protocol)
-    if layout.problems:
-        raise DataError(layout.problems)
+    if problems := layout.all_problems:
+        raise DataError(problems)
     training = [place for place in layout.places if place.is_test is not True]
-    anomalies = (label for place in training for label in visible_folders(place.folder) if not is_normal(label))
+    anomalies = (label for place in training for label in place.folder.folders if not advice.is_normal(label))
     return DatasetFacts(
         protocol=layout.protocol,
         classes=layout.classes,
         maps=any(images_below(place.maps) for place in layout.places),
-        trains_with_anomalies=any(images_below(label) for label in anomalies)
+        trains_with_anomalies=any(label.all_images for label in anomalies)
         if layout.protocol == "defects"
         else len(layout.classes) > 1,
     )
@@ -241,15 +78,19 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     """Return the images of the wanted classes (of all classes in `one_vs_rest`), in the order of the folders."""
     root = _root(dataset)
     layout = find_layout(root, dataset.protocol)
-    if layout.problems:
-        return DatasetScan(problems=layout.problems)
+    if problems := layout.all_problems:
+        return DatasetScan(problems=tuple(problems))
     wanted = wanted_classes(dataset, layout.classes)
     labeled = layout.protocol == "defects"
     places = [place for place in layout.places if not labeled or place.class_name in wanted]
-    problems = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
+    problems = problems_of_faults(fault for place in places for each in place.folders for fault in each.all_faults)
+    unfit = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
+    problems += [*unfit, *(problems_of_unread_maps(layout) if unfit else [])]
     records = tuple(record for place in places for record in _records(root, place, labeled=labeled))
     problems += _untrained(root, records, wanted)
-    return DatasetScan(records, tuple(problems), layout.notes, _gaps(layout.protocol, records, wanted))
+    gaps = _gaps(layout.protocol, records, wanted)
+    pages = tuple(path for place in places for path in place.folder.all_images if may_have_pages(path))
+    return DatasetScan(records, tuple(problems), layout.notes, (*gaps, *unread_notes(layout)), pages)
 
 
 def _root(dataset: Dataset) -> Path:
@@ -258,38 +99,22 @@ def _root(dataset: Dataset) -> Path:
 
 
 def _place_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
-    return [*(_label_problems(place.folder) if labeled else []), *_map_problems(place)]
-
-
-def _label_problems(folder: Path) -> list[Problem]:
-    strange = [
-        child for child in visible_folders(folder) if child.name.casefold() not in LABEL_FOLDERS and images_below(child)
-    ]
-    problems = [
-        Problem(
-            str(child),
-            "is neither normal nor anomalous",
-            LABEL_FOLDERS_TEXT,
-            closest(child.name, sorted(LABEL_FOLDERS)),
-        )
-        for child in strange
-    ]
-    if images_directly_in(folder):
-        what = f"{len(images_directly_in(folder))} images are neither in normal nor in anomalous"
-        problems.append(Problem(str(folder), what, LABEL_FOLDERS_TEXT, "Move them into one of the two"))
-    return problems
+    maps = None if place.maps is None else place.maps.path
+    labels = advice.label_problems(place.folder, maps) if labeled and maps is not None else []
+    return [*labels, *advice.maps_among_images(place.folder, maps), *_map_problems(place)]
 
 
 def _map_problems(place: ClassFolder) -> list[Problem]:
     by_key: dict[str, list[Path]] = {}
-    for image in image_files(place.folder):
-        by_key.setdefault(_key(image, place.folder), []).append(image)
+    for image in place.folder.all_images:
+        by_key.setdefault(_key(image, place.folder.path), []).append(image)
     problems, seen = [], set()
     for path in images_below(place.maps):
-        key = _key(path, place.maps)
+        key = _map_key(path, place)
         images = by_key.get(key, [])
         if not images:
-            problems.append(Problem(str(path), "the map has no image", f"an image below {place.folder} with this name"))
+            allowed = f"an image below {place.folder.path} with this name"
+            problems.append(Problem(str(path), "the map has no image", allowed))
         elif len(images) > 1 or key in seen:
             what = f"it is not clear which map belongs to which image ({', '.join(image.name for image in images)})"
             problems.append(Problem(str(path), what, "one image and one map of a name", "Rename the files"))
@@ -298,16 +123,16 @@ def _map_problems(place: ClassFolder) -> list[Problem]:
 
 
 def _records(root: Path, place: ClassFolder, *, labeled: bool) -> Iterable[Record]:
-    maps = {_key(path, place.maps): path for path in images_below(place.maps)}
-    for path in image_files(place.folder):
-        defect = _defect(path.relative_to(place.folder)) if labeled else ""
+    maps = {_map_key(path, place): path for path in images_below(place.maps)}
+    for path in place.folder.all_images:
+        defect = _defect(path.relative_to(place.folder.path)) if labeled else ""
         yield file_record(
             root,
             path,
             class_name=place.class_name,
             is_test=_is_test(place, path) if place.is_test is None else place.is_test,
             defect=defect,
-            mask=maps.get(_key(path, place.folder)) if defect or not labeled else None,
+            mask=maps.get(_key(path, place.folder.path)) if defect or not labeled else None,
         )
 
 
@@ -315,11 +140,11 @@ def _defect(path: Path) -> str:
     """Return the defect type of `anomalous/TYPE/.../NAME` or `anomalous/NAME`; empty for `normal/NAME`."""
     if not path.parts[0].casefold() == "anomalous":
         return ""
-    return normal_form(path.parts[1]) if len(path.parts) > 2 else "anomalous"
+    return class_name_of(path.parts[1]) if len(path.parts) > 2 else "anomalous"
 
 
 def _is_test(place: ClassFolder, path: Path) -> bool:
-    return name_share(f"{place.class_name}/{path.relative_to(place.folder).as_posix()}") < TEST_SHARE
+    return name_share(f"{place.class_name}/{path.relative_to(place.folder.path).as_posix()}") < TEST_SHARE
 
 
 def _untrained(root: Path, records: tuple[Record, ...], wanted: tuple[str, ...]) -> list[Problem]:
@@ -342,7 +167,11 @@ def _gaps(protocol: str, records: tuple[Record, ...], wanted: tuple[str, ...]) -
     return tuple(f"Class '{name}' has no {what}." for name in wanted for what, count in missing if not count[name])
 
 
-def _key(path: Path, folder: Path | None) -> str:
+def _map_key(path: Path, place: ClassFolder) -> str:
+    assert place.maps is not None  # a map is in it
+    return _key(path, place.maps.path)
+
+
+def _key(path: Path, folder: Path) -> str:
     """Return what an image and its map have in common: the path below the mirrored folder, without suffix."""
-    assert folder is not None
     return normal_form(path.relative_to(folder).with_suffix("").as_posix())

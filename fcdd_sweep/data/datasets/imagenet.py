@@ -34,7 +34,8 @@ from fcdd_sweep.data.datasets.synsets import (
     read_devkit,
     read_words,
 )
-from fcdd_sweep.data.decoding.files import file_stamp, visible_folders
+from fcdd_sweep.data.decoding.files import file_stamp
+from fcdd_sweep.data.decoding.folders import Folder
 from fcdd_sweep.data.decoding.pixels import decode_image
 from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, folder_members, members, nested_members, open_index
 from fcdd_sweep.data.pools import FilePool
@@ -163,7 +164,7 @@ def folder_index(root: Path, cache: Path, kind: str, folders: list[Path], say: S
 
 def synset_folders(folder: Path) -> list[Path]:
     """Return the folders named by WordNet ids, in order."""
-    return [child for child in visible_folders(folder) if SYNSET.fullmatch(child.name)]
+    return [child.path for child in Folder(folder).folders if SYNSET.fullmatch(child.name)]
 
 
 def words_in(root: Path) -> dict[str, str]:
@@ -232,7 +233,7 @@ def _records(index: ImageIndex, classes: tuple[str, ...], split: str, max_megapi
         holder = index.root / index.holders[group]
         tar_stamp = file_stamp(holder) if holder.is_file() else ""
         for row in range(int(index.begin[group]), int(index.begin[group + 1])):
-            file = tar_stamp or file_stamp(holder / index.name(row))
+            file = tar_stamp or _stamp(holder / index.name(row))
             offset, size = index.position(row)
             yield Record(
                 path=f"{split}/{index.label(row)}",
@@ -243,6 +244,13 @@ def _records(index: ImageIndex, classes: tuple[str, ...], split: str, max_megapi
                 stamp=f"{file}:{offset}:{size}",
                 load=partial(_load, index, row, max_megapixels),
             )
+
+
+def _stamp(path: Path) -> str:
+    try:
+        return file_stamp(path)
+    except OSError:
+        return "unreadable"  # such as a link that leads nowhere: decoding skips and counts it
 
 
 def _load(index: ImageIndex, row: int, max_megapixels: float) -> DecodedImage:

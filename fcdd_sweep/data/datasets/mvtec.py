@@ -17,7 +17,8 @@ from pathlib import Path
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import fetching
-from fcdd_sweep.data.decoding.files import file_record, image_files, visible_folders
+from fcdd_sweep.data.decoding.files import file_record
+from fcdd_sweep.data.decoding.folders import Folder, Reason, problems_of_faults
 from fcdd_sweep.data.fetching import failed
 from fcdd_sweep.data.records import DatasetScan, Record, Say, wanted_classes
 from fcdd_sweep.data.registry import MVTEC_CLASSES, info
@@ -27,6 +28,7 @@ URL = f"https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f282/dow
 SHA256 = "cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d"
 """Of the archive behind `URL`, 5,264,982,680 bytes; anomalib publishes the same one."""
 _GOOD = "good"
+_HALVES = ("train", "test", "ground_truth")
 _AGAIN = "Unpack the class again"
 
 
@@ -47,6 +49,7 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     return DatasetScan(
         tuple(record for scan in found for record in scan.records),
         tuple(problem for scan in found for problem in scan.problems),
+        gaps=tuple(gap for scan in found for gap in scan.gaps),
     )
 
 
@@ -85,7 +88,8 @@ def _root_inside(root: Path, wanted: tuple[str, ...]) -> Path | None:
     """Return the likely root, one level below, if it has class folders and `root` has none; else None."""
     if any((root / name).is_dir() for name in wanted):
         return None
-    below = (folder for folder in visible_folders(root) if any((folder / name).is_dir() for name in wanted))
+    children = (child.path for child in Folder(root).folders)
+    below = (folder for folder in children if any((folder / name).is_dir() for name in wanted))
     return next(below, None)
 
 
@@ -99,7 +103,12 @@ def _scan_class(root: Path, name: str) -> DatasetScan:
     if not folder.is_dir():
         next_step = "Unpack the class there, place its archive beside, or leave it out of dataset.classes"
         return DatasetScan(problems=(Problem(str(folder), f"class '{name}' has no folder", next_step=next_step),))
-    defects = [kind for kind in visible_folders(folder / "test") if kind.name != _GOOD]
+    whole = Folder(folder)
+    halves = [child for child in whole.folders if child.name in _HALVES]
+    faults = [*whole.faults, *(fault for half in halves for fault in half.all_faults)]
+    if any(fault.kind is Reason.FOLDER for fault in faults):
+        return DatasetScan(problems=tuple(problems_of_faults(faults)))
+    defects = [kind.path for kind in Folder(folder / "test").folders if kind.name != _GOOD]
     problems = [
         *_missing_images(folder / "train" / _GOOD),
         *_missing_images(folder / "test" / _GOOD),
@@ -108,7 +117,11 @@ def _scan_class(root: Path, name: str) -> DatasetScan:
     ]
     if not defects:
         problems.append(Problem(str(folder / "test"), "holds no folder of a defect", next_step=_AGAIN))
-    return DatasetScan(tuple(_records(root, name, defects)), tuple(problems))
+    unreadable = {str(fault.path) for fault in faults}
+    problems = [each for each in problems if unreadable.isdisjoint(map(str, (each.where, *Path(each.where).parents)))]
+    records = _records(root, name, defects)
+    not_read = tuple(sentence for half in halves for sentence in half.not_read())
+    return DatasetScan(tuple(records), (*problems_of_faults(faults), *problems), gaps=not_read)
 
 
 def _records(root: Path, name: str, defects: list[Path]) -> list[Record]:
@@ -127,7 +140,7 @@ def _records(root: Path, name: str, defects: list[Path]) -> list[Record]:
 
 
 def _images(folder: Path) -> list[Path]:
-    return image_files(folder) if folder.is_dir() else []
+    return Folder(folder).all_images
 
 
 def _missing_images(folder: Path) -> list[Problem]:

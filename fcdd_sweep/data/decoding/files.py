@@ -1,18 +1,18 @@
-"""Image files: finding them, naming them, records of them, and a cache of file contents."""
+"""Image files: their names, records of them, and a cache of file contents; `folders` finds them."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import unicodedata
+import stat
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
-from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.data.decoding.pixels import read_picture
 from fcdd_sweep.data.records import Record
 
@@ -22,43 +22,9 @@ SUFFIXES = frozenset(
 """Suffixes of image files, in lower case; files with other suffixes are ignored."""
 
 
-def image_files(path: Path) -> list[Path]:
-    """Return all images below a folder, or the file itself, sorted by path in the same way on every machine.
-
-    Hidden files and folders and files without the suffix of an image are ignored. Links are followed.
-
-    Raises:
-        DataError: `path` does not exist.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise DataError(Problem(str(path), "there is no such file or folder"))
-    return sorted(_walk(path), key=lambda file: normal_form(file.relative_to(path).as_posix()))
-
-
-def visible_folders(path: Path) -> list[Path]:
-    """Return the folders in a folder, sorted by name, without hidden ones; empty when `path` is not a folder."""
-    if not path.is_dir():
-        return []
-    found = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    return sorted(found, key=lambda folder: normal_form(folder.name))
-
-
-def images_directly_in(path: Path) -> list[Path]:
-    """Return the images directly in a folder, sorted."""
-    found = [child for child in path.iterdir() if is_image(child.name) and child.is_file()]
-    return sorted(found, key=lambda file: normal_form(file.name))
-
-
-def normal_form(name: str) -> str:
-    """Return `name` in NFC: some systems store an ä as two characters, and names must be equal on all of them."""
-    return unicodedata.normalize("NFC", name)
-
-
 def name_share(name: str) -> float:
     """Return a number in [0, 1) that depends on the name only, for splits that do not depend on other files."""
-    head = hashlib.sha256(normal_form(name).encode()).digest()[:8]
+    head = hashlib.sha256(normal_form(name).encode(errors="surrogateescape")).digest()[:8]
     return int.from_bytes(head, "big") / 2**64
 
 
@@ -84,21 +50,23 @@ def file_record(
 ) -> Record:
     """Return a record of an image file below `root`; it is anomalous within its class when it has a defect."""
     both = file_stamp(path) if mask is None else f"{file_stamp(path)}+{file_stamp(mask)}"
-    name = path.relative_to(root).as_posix()
+    name = printable(path.relative_to(root).as_posix())
     load = partial(read_picture, path, mask)
     return Record(name, class_name, is_test, bool(defect), defect, both, load, file=path, mask=mask)
 
 
-def _walk(top: Path) -> Iterator[Path]:
-    seen = set()  # a link to a parent folder would otherwise be followed forever
-    for folder, below, names in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            below.clear()
-            continue
-        seen.add(real)
-        below[:] = [name for name in below if not name.startswith(".")]
-        yield from (Path(folder, name) for name in names if is_image(name))
+_KINDS_OF_FILES = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def kind_of_file(mode: int) -> str:
+    """Return what the mode of an entry that is no regular file means: `a named pipe`."""
+    return _KINDS_OF_FILES.get(stat.S_IFMT(mode), "unknown")
 
 
 Content = TypeVar("Content")

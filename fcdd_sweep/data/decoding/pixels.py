@@ -12,6 +12,9 @@ Files that are not plain 8-bit RGB:
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +25,16 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.schema import Images
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.depth import DeepHeader, ValueRange, deep_header
 from fcdd_sweep.data.decoding.maps import MapFile, MapRule, Mask, from_picture, from_values
 from fcdd_sweep.data.decoding.reading import (
     LARGE_PIXELS,
     ONE_LARGE,
     DeepValues,
+    check_regular,
     is_transparent,
     open_image,
     orientation_of,
@@ -39,6 +45,9 @@ from fcdd_sweep.data.records import DecodedImage
 
 DECODER_VERSION = 3
 """Raised by hand when this package returns other pixels for the same file."""
+_WITH_PAGES = frozenset({".gif", ".tif", ".tiff", ".webp"})
+"""Suffixes of formats that hold several images; a phone's JPEG may too, but those are previews."""
+_NAMED = 3
 Resize = Literal["nearest", "bilinear", "area"]
 Color = Literal["gray", "rgb"]
 Aspect = Literal["stretch", "crop"]
@@ -163,6 +172,34 @@ def stored_orientation(path: Path) -> int:
         return 1
 
 
+def may_have_pages(path: Path) -> bool:
+    """Return whether the format of a file, as its name says, may hold several images."""
+    return path.suffix.lower() in _WITH_PAGES
+
+
+def count_pages(path: Path) -> int:
+    """Return the number of images in a file, without decoding them; 1 where that cannot be found out."""
+    try:
+        check_regular(path)
+        with Image.open(path) as file:
+            return int(getattr(file, "n_frames", 1))
+    except Exception:  # Pillow's readers raise many types; decoding reports the file
+        return 1
+
+
+def pages_note(paths: Sequence[Path]) -> str:
+    """Return a sentence on files with several pages, of which the first is read; empty when there is none."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
+        counts = dict(zip(paths, threads.map(count_pages, paths), strict=True))
+    if not (several := {path: count for path, count in counts.items() if count > 1}):
+        return ""
+    shown = [f"{printable(str(path))} ({count} pages)" for path, count in list(several.items())[:_NAMED]]
+    more = ", ..." if len(several) > _NAMED else ""
+    left = sum(several.values()) - len(several)
+    counts_text = f"{count_noun(left, 'page')} of {count_noun(len(several), 'file')} {'is' if left == 1 else 'are'}"
+    return f"Only the first page of a file is read: {counts_text} not read, of {', '.join(shown)}{more}."
+
+
 def fit_image(
     image: PixelArray, load_size: int, resize: Resize, color: Color, aspect: Aspect = "stretch"
 ) -> PixelArray:
@@ -199,6 +236,7 @@ def _filter(resize: Resize, size: tuple[int, int], load_size: int) -> Image.Resa
 
 def _header(path: Path) -> DeepHeader | None:
     try:
+        check_regular(path)
         return deep_header(path)
     except OSError as error:
         raise _undecoded(path, error) from error
@@ -271,8 +309,11 @@ def _decoded(source: Path | io.BytesIO, name: object, max_megapixels: float) -> 
 
 
 def _undecoded(name: object, error: Exception) -> DataError:
-    what = f"does not decode as an image ({type(error).__name__}: {error})"
-    return DataError(Problem(str(name), what, next_step="Replace the file or remove it"))
+    if isinstance(error, OSError) and error.errno is not None:  # of the system; Pillow's own have no number
+        what, step = f"cannot be read ({error.strerror})", "Make it readable, or remove it"
+    else:
+        what, step = f"does not decode as an image ({type(error).__name__}: {error})", "Replace the file or remove it"
+    return DataError(Problem(str(name), what, next_step=step))
 
 
 def _shallow(path: Path, value_range: ValueRange) -> Problem:

@@ -6,7 +6,9 @@ color and transparent PNG it is therefore asked for high and low bytes apart; TI
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,6 +29,16 @@ ONE_LARGE = Lock()
 _COLORS = (tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.RGB)
 
 
+def check_regular(path: Path) -> None:
+    """Check that a path leads to a regular file: reading a named pipe would never end.
+
+    Raises:
+        OSError: it does not.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
 def open_image(source: Path | io.BytesIO, name: object, max_megapixels: float) -> Image.Image:
     """Return an image whose pixels are not read yet.
 
@@ -34,6 +46,8 @@ def open_image(source: Path | io.BytesIO, name: object, max_megapixels: float) -
         DataError: it is larger than allowed.
         Exception: of many types, where the file is missing or is not an image.
     """
+    if isinstance(source, Path):
+        check_regular(source)
     image = Image.open(source)
     width, height = image.size
     if width * height > max_megapixels * 1e6:

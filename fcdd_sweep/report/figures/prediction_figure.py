@@ -9,13 +9,12 @@ import math
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from fcdd_sweep.report.figures.fonts import MAIN, FontFile, drawable, runs
 from fcdd_sweep.report.figures.image_grid import ColorScale, RgbImages, as_colors
 from fcdd_sweep.report.figures.style import FAINT_INK, INK
 from fcdd_sweep.report.text import score_text
@@ -131,16 +130,19 @@ def _draw_scale(figure: Image.Image, place: tuple[int, int, int], scale: ColorSc
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+def _font(size: int, font: FontFile = MAIN) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(font.path, size, index=font.number)
 
 
 def _width(text: str, size: int) -> int:
-    return ceil(_font(size).getlength(text))
+    return ceil(sum(_font(size, font).getlength(part) for font, part in runs(drawable(text))))
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = INK) -> None:
-    draw.text(place, text, font=_font(size), fill=color)
+    x, baseline = float(place[0]), place[1] + _font(size).getmetrics()[0]
+    for font, part in runs(drawable(text)):
+        draw.text((x, baseline), part, font=_font(size, font), fill=color, anchor="ls")
+        x += _font(size, font).getlength(part)
 
 
 def _shortened(text: str, width: int, size: int) -> str:

@@ -19,7 +19,7 @@ from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, SMALL_PT, dress, line_style, new_figure
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
-from fcdd_sweep.report.text import metric_text, spread_text
+from fcdd_sweep.report.text import abbreviated, metric_text, spread_text
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.results.tree import TrialPaths
 
@@ -72,14 +72,17 @@ def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
     if drawn:
         mean = mean_curve([trial.curves[f"{kind}_roc"] for trial in drawn])
         lines.append(_mean_line("mean", mean, summarize(trial.value(auroc) for trial in drawn)))
-    return RocFigure(f"{name}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind)))
+    return RocFigure(f"{abbreviated(name)}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind)))
 
 
 def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
     """Return one mean curve per class of a config, and the mean over classes."""
     parts = {name: _class_mean(run.of(config, name), kind) for name in run.classes(config)}
     found = {name: part for name, part in parts.items() if part}
-    lines = [RocLine(f"{name}: {spread_text(summary)}", mean.x, mean.mean) for name, (mean, summary) in found.items()]
+    lines = [
+        RocLine(f"{abbreviated(name)}: {spread_text(summary)}", mean.x, mean.mean)
+        for name, (mean, summary) in found.items()
+    ]
     if len(found) > 1:
         curves = [mean for mean, _ in found.values()]
         spread = spread_text(_over_classes(run, config, kind))
@@ -94,7 +97,7 @@ def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
     for config in configs:
         parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
         if parts:
-            label = f"{config or 'no name'}, {count_noun(len(parts), 'class')}"
+            label = f"{abbreviated(config) or 'no name'}, {count_noun(len(parts), 'class')}"
             spread = spread_text(_over_classes(run, config, kind))
             lines.append(_mean_of([mean for mean, _ in parts], f"{label}: {spread}"))
     title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
@@ -114,7 +117,10 @@ def absent_trials(trials: Iterable[Trial], kind: Kind) -> list[str]:
 
 
 def _names_text(seeds_of: Mapping[str, Sequence[int]]) -> str:
-    names = [f"{name} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for name, seeds in seeds_of.items()]
+    names = [
+        f"{abbreviated(name)} seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        for name, seeds in seeds_of.items()
+    ]
     more = f"; and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"{count_noun(sum(map(len, seeds_of.values())), 'trial')} ({'; '.join(names[:_MOST_NAMED])}{more})"
 

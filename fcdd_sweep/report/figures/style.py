@@ -15,12 +15,14 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from fcdd_sweep.report.figures.fonts import families, make_drawable
 from fcdd_sweep.results.files import write_atomically
 
 # Publishers ask for TrueType text. Set once here: switching it for each file is not safe among threads.
 matplotlib.rcParams["pdf.fonttype"] = 42
 # Names inside an SVG are random otherwise, and the same files would give different pages.
 matplotlib.rcParams["svg.hashsalt"] = "fcdd_sweep"
+matplotlib.rcParams["font.family"] = families()
 DPI = 200
 TITLE_PT, TEXT_PT, SMALL_PT = 10.5, 9.0, 7.5
 INK, FAINT_INK, GRID = "#1b1f24", "#6a737d", "#e3e6ea"
@@ -74,6 +76,7 @@ def dress(ax: Any, *, title: str, x: str, y: str) -> None:
 
 def lay_out(figure: Figure) -> Figure:
     """Fix the margins of a figure that is saved twice: finding them takes as long as drawing."""
+    make_drawable(figure)
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
@@ -83,6 +86,7 @@ def lay_out(figure: Figure) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in the format of the path's suffix, without a date: the same files give the same figure."""
+    make_drawable(figure)
     return write_atomically(path, lambda temporary: figure.savefig(temporary, **_OPTIONS[path.suffix]))
 
 
@@ -93,6 +97,7 @@ def save_picture(picture: Image.Image, path: Path) -> Path:
 
 def as_svg_uri(figure: Figure) -> str:
     """Return a figure as a `data:` address for a page."""
+    make_drawable(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcdd_sweep.config.names import slug
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.config.trial_spec import slug
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.figures import trial_figures
 from fcdd_sweep.report.figures.run_figures import KINDS, ConfigFigures, RunFigures

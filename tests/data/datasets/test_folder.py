@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.corpus import Corpus, split_for
 from fcdd_sweep.data.loading import load_corpus
 from fcdd_sweep.data.scanning import check_dataset, dataset_facts
-from tests.trees import write_class_first, write_habits, write_images, write_mask, write_one_vs_rest, write_split_first
+from tests.trees import (
+    write_class_first,
+    write_habits,
+    write_images,
+    write_mask,
+    write_mvtec,
+    write_one_vs_rest,
+    write_split_first,
+)
 
 IMAGES = Images(load_size=16, size=16)
 
@@ -199,10 +210,205 @@ def test_a_single_class_one_vs_rest_has_no_test_anomalies(tmp_path: Path) -> Non
     assert not dataset_facts(folder(tmp_path / "data")).trains_with_anomalies
 
 
-def test_what_is_not_read_is_reported(tmp_path: Path) -> None:
+def test_images_in_no_class_are_reported_with_their_number(tmp_path: Path) -> None:
     root = write_one_vs_rest(tmp_path / "data")
     write_images(root / "val" / "cat", 1)
-    assert load(folder(root)).notes == ("Folders beside train and test are not read: val.",)
+    write_images(root, 3)
+    (note,) = load(folder(root)).notes
+    assert note == f"Not read in {root}, as they are in no class: 3 images in no folder, 1 image in val."
     flat = write_one_vs_rest(tmp_path / "flat", split=False)
     write_images(flat, 2)
-    assert any("2 images are directly in" in note for note in load(folder(flat)).notes)
+    assert any("2 images in no folder" in note for note in load(folder(flat)).notes)
+    first = write_class_first(tmp_path / "first")
+    write_images(first / "bolt", 2)
+    write_images(first / "nut" / "valid" / "good", 4)
+    assert any("2 images in bolt itself, 4 images in nut/valid" in note for note in load(folder(first)).notes)
+
+
+def test_files_that_are_no_images_are_counted_by_ending(tmp_path: Path) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"))
+    for number in range(8):
+        (root / "train" / "cat" / f"{number}.HEIC").write_bytes(b"photo")
+    (root / "readme.txt").write_text("about")
+    (root / "train" / "LICENSE").write_text("free")
+    (note,) = load(folder(root)).notes
+    assert note.startswith(f"Not read in {root}, as the endings are not those of images: ")
+    assert "1 without an ending, 8 .heic, 1 .txt." in note and note.endswith("Convert .heic to have it read.")
+
+
+def test_a_class_of_nothing_but_unread_files_is_not_lost_without_a_word(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    (root / "cat").mkdir(parents=True)
+    (root / "cat" / "1.heic").write_bytes(b"photo")
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert "found no folder with images" in problem.what and "1 .heic" in problem.what
+
+
+@pytest.mark.parametrize(("first", "second"), [("Train", "train"), ("test", "TEST")])
+def test_halves_that_differ_only_in_case_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    root = write_one_vs_rest(tmp_path / "data")
+    half = first.casefold()
+    (root / half).rename(root / "aside")
+    (root / "aside").rename(root / first)
+    write_images(root / second / "cat", 5)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert "differ only in case" in str(problem) and first in str(problem) and second in str(problem)
+    with pytest.raises(DataError, match="differ only in case"):
+        dataset_facts(folder(root))
+
+
+def apply_moves(root: Path, problem: Problem) -> None:
+    """Do what a problem says: `In ROOT, move 'a' to 'b', 'c' to 'd'`."""
+    base = Path(re.search(r"In (\S+), move", problem.next_step)[1])
+    moves = re.findall(r"'([^']+)' to '([^']+)'", problem.next_step)
+    assert moves and root in (base, *base.parents)
+    for source, target in moves:
+        (base / target).parent.mkdir(parents=True, exist_ok=True)
+        (base / source).rename(base / target)
+
+
+OTHER_LAYOUTS: dict[str, tuple[list[str], str]] = {
+    "folders of one class": (["OK", "NG", "MASK"], "data"),
+    "good and bad": (["good", "bad"], "data"),
+    "good and types of defects": (["good", "bad", "ground_truth"], "data"),
+    "classes with good and bad": (["bolt/good", "bolt/bad"], "bolt"),
+    "VisA": (["pcb/Data/Images/Normal", "pcb/Data/Images/Anomaly", "pcb/Data/Masks/Anomaly"], "pcb"),
+    "splits of one class": (["train/OK", "test/OK", "test/NG"], "data"),
+    "splits of classes": (["train/nut/ok", "test/nut/ok", "test/nut/ko"], "nut"),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_LAYOUTS)
+def test_parts_of_a_class_are_not_read_as_classes_and_the_moves_that_are_told_make_them_readable(
+    tmp_path: Path, name: str
+) -> None:
+    folders, class_name = OTHER_LAYOUTS[name]
+    root = tmp_path / "data"
+    for path in folders:
+        if "mask" in path.casefold() or "truth" in path:
+            for number in range(4):
+                write_mask(root / path / f"{number:03}.png")
+        else:
+            write_images(root / path, 4)
+    problems = check_dataset(folder(root), IMAGES)
+    with pytest.raises(DataError):
+        dataset_facts(folder(root))
+    apply_moves(root, problems[0])
+    corpus = load(folder(root))
+    assert corpus.classes == (class_name,)
+    split = split_for(corpus, class_name)
+    assert len(split.train_nominal) == 4 and split.test_label.sum() == 4
+    has_maps = any("mask" in path.casefold() or "truth" in path for path in folders)
+    assert corpus.has_maps == has_maps
+
+
+def test_parts_of_a_class_are_classes_when_that_is_asked_for(tmp_path: Path) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("OK", "NG", "MASK"), split=False)
+    assert check_dataset(folder(root), IMAGES) != []
+    assert load(folder(root, protocol="one_vs_rest")).classes == ("MASK", "NG", "OK")
+
+
+def test_maps_are_no_class_beside_the_classes_they_belong_to(tmp_path: Path) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=False)
+    write_mask(root / "masks" / "001_mask.png")
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(root / "masks") and "looks like ground-truth maps" in problem.what
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, beside: bool) -> None:
+    root = write_split_first(tmp_path / "data", ("bolt",))
+    images = root / "test" / "bolt" / "anomalous"
+    write_mask(images / "001_mask.png" if beside else images / "gt" / "001.png")
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(images if beside else images / "gt")
+    assert str(root / "test_maps" / "bolt" / "anomalous") in problem.next_step
+
+
+def test_ground_truth_beside_train_and_test_is_told_and_can_be_read_after_the_renaming(tmp_path: Path) -> None:
+    root = write_class_first(tmp_path / "data", ("bolt",))
+    maps = root / "bolt" / "ground_truth"
+    write_mask(maps / "bent" / "001_mask.png")
+    corpus = load(folder(root))
+    target = root / "bolt" / "test_maps" / "anomalous"
+    (note,) = (note for note in corpus.notes if "ground-truth maps" in note)
+    assert f"{maps}: 1 image" in note and f"rename it to {target}, and take _mask off the names" in note
+    assert not corpus.has_maps
+    target.parent.mkdir()
+    maps.rename(target)
+    (target / "bent" / "001_mask.png").rename(target / "bent" / "001.png")
+    corpus = load(folder(root))
+    assert corpus.mask(corpus.path.index("bolt/test/anomalous/bent/001.png")) is not None
+    assert corpus.notes == (
+        "2 of 3 test anomalies have no map: bolt/test/anomalous/bent/000.png, bolt/test/anomalous/rust/000.png.",
+    )
+
+
+def test_the_layout_of_mvtec_is_refused_with_all_moves(tmp_path: Path) -> None:
+    root = write_mvtec(tmp_path / "data", ("part",))
+    defects, maps = check_dataset(folder(root), IMAGES)
+    assert defects.where == str(root / "part" / "test")
+    assert "crack and hole are neither normal nor anomalous" in defects.what
+    assert "move crack to anomalous/crack, hole to anomalous/hole" in defects.next_step
+    assert maps.where == str(root / "part" / "ground_truth") and "take _mask off" in maps.next_step
+
+
+@pytest.mark.parametrize(
+    ("found", "step"),
+    [
+        ("abnormal", "Rename it to anomalous."),
+        ("Bad", "Rename it to anomalous."),
+        ("ok", "Rename it to normal."),
+        ("anomolous", "Closest: 'anomalous'."),
+        ("scratch", "If it is a type of defect, move scratch to anomalous/scratch."),
+    ],
+)
+def test_a_folder_beside_the_labels_is_named_with_what_to_do(tmp_path: Path, found: str, step: str) -> None:
+    root = tmp_path / "data"
+    write_images(root / "a" / "train" / "good", 2)
+    write_images(root / "a" / "test" / found, 2)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(root / "a" / "test" / found) and str(problem).endswith(step)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (os.fsdecode(b"gr\xfcn"), r"gr\xfcn"),
+        ("zwei\nzeilen", r"zwei\nzeilen"),
+        ("零件", "零件"),
+        ("🔩", "🔩"),
+        ("x" * 249, "x" * 249),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["defects", "one_vs_rest"])
+def test_names_of_any_kind_are_read_and_can_be_written_as_text(
+    tmp_path: Path, name: str, shown: str, protocol: str
+) -> None:
+    root = tmp_path / "data"
+    file = name.encode(errors="surrogateescape")[:240].decode(errors="surrogateescape")
+    if protocol == "defects":
+        write_class_first(root, (name,))
+        (image,) = write_images(root / name / "test" / "anomalous" / name, 1)
+    else:
+        write_one_vs_rest(root, (name, "other"), split=False)
+        (image,) = write_images(root / name, 1, suffix=".jpg")
+    image.rename(image.with_name(f"{file}.png"))
+    corpus = load(folder(root))
+    assert shown in corpus.classes
+    assert shown in corpus.defect or protocol == "one_vs_rest"
+    assert any(path.endswith(f"/{shown[:240]}.png") for path in corpus.path)
+    assert all(text.encode() and len(text.splitlines()) == 1 for text in (*corpus.path, *corpus.classes))
+    again = load(folder(root, classes=[shown]))
+    assert shown in again.classes and again.fingerprints[shown] == corpus.fingerprints[shown]
+
+
+def test_a_problem_with_a_name_of_any_kind_is_one_line_of_text(tmp_path: Path) -> None:
+    root = write_class_first(tmp_path / "data", ("bolt",))
+    for name in (os.fsdecode(b"gr\xfcn.png"), "zwei\nzeilen.png"):
+        (root / "bolt" / "test" / "normal" / name).symlink_to("/nowhere")
+    with pytest.raises(DataError) as caught:
+        load_corpus(folder(root), IMAGES, tmp_path / "cache")
+    assert str(caught.value).endswith("remove the link.") and len(str(caught.value).splitlines()) == 1
+    assert r"2 links lead nowhere: gr\xfcn.png, zwei\nzeilen.png" in str(caught.value)
+    str(caught.value).encode()

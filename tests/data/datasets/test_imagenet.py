@@ -13,11 +13,12 @@ import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data import image_index
 from fcdd_sweep.data.corpus import Corpus, split_for
 from fcdd_sweep.data.datasets.synsets import IMAGENET30
-from fcdd_sweep.data.loading import load_corpus
+from fcdd_sweep.data.loading import load_corpus, load_exposure
 from fcdd_sweep.data.scanning import check_dataset
 from fcdd_sweep.results import files
 from fcdd_sweep.results.tree import RunPaths
@@ -281,3 +282,16 @@ seeds: 1
     assert (row["n_train_anomalous"], row["n_test_nominal"], row["n_test_anomalous"]) == (3, 2, 58)
     notes = RunPaths(tmp_path / "results" / "thirty").environment.read_text()
     assert "30 classes of 'imagenet' match classes of 'imagenet' and are left out" in notes
+
+
+def test_entries_of_a_folder_that_are_no_files_are_left_out_and_counted(tmp_path: Path) -> None:
+    root = write_extracted(tmp_path / "folders")
+    for half in ("train", "val"):
+        folder = root / half / IMAGENET30["banjo"]
+        (folder / "lost.JPEG").symlink_to("/nowhere")
+        os.mkfifo(folder / "pipe.JPEG")
+    before, broken = load_corpus(of(write_extracted(tmp_path / "whole")), IMAGES), load_corpus(of(root), IMAGES)
+    np.testing.assert_array_equal(before.images, broken.images)
+    assert any("4 of" in note and "lost.JPEG" in note and "pipe.JPEG" in note for note in broken.notes)
+    pool = load_exposure(DatasetSource(dataset="imagenet", root=root), Dataset(name="digits"), IMAGES)
+    assert any("2 of" in note and "pipe.JPEG" in note for note in pool.notes)

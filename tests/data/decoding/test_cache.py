@@ -228,7 +228,7 @@ def test_outlier_images_of_a_folder_are_cached_and_unreadable_ones_counted(tmp_p
 
 
 def test_a_folder_without_a_readable_image_is_no_pool(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file or folder"):
+    with pytest.raises(DataError, match="there is no folder"):
         load_folder_images(tmp_path / "absent", IMAGES, tmp_path / "cache")
     (tmp_path / "pool").mkdir()
     with pytest.raises(DataError, match="holds no image that can be read"):

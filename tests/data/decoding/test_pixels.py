@@ -12,7 +12,7 @@ from PIL import Image
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Images
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.data.decoding.files import image_files, name_share
+from fcdd_sweep.data.decoding.files import name_share
 from fcdd_sweep.data.decoding.maps import MapRule
 from fcdd_sweep.data.decoding.pixels import Decoding, fit_image, read_image, read_mask, read_picture
 from fcdd_sweep.data.loading import load_image_file
@@ -182,29 +182,6 @@ def test_a_new_image_is_decoded_as_a_data_set_is(tmp_path: Path) -> None:
     found, clipped = load_image_file(path, images)
     np.testing.assert_array_equal(found, fit_image(read_image(path), 16, "area", "rgb"))
     assert clipped == 0
-
-
-def test_image_files_are_found_sorted_and_hidden_ones_passed_over(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a/z.png", "a b.TiFf", ".hidden.png", ".git/x.png", "c.txt", "ä/ö.webp"):
-        write_image(tmp_path / name) if name != "c.txt" else (tmp_path / name).write_text("no")
-    found = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path)]
-    assert found == ["a b.TiFf", "a/z.png", "b.JPG", "ä/ö.webp"]
-
-
-def test_a_single_file_is_found_whatever_its_ending(tmp_path: Path) -> None:
-    path = write_image(tmp_path / "x.png").rename(tmp_path / "x")
-    assert image_files(path) == [path]
-
-
-def test_a_link_to_a_folder_above_ends(tmp_path: Path) -> None:
-    write_image(tmp_path / "a" / "x.png")
-    (tmp_path / "a" / "up").symlink_to(tmp_path, target_is_directory=True)
-    assert len(image_files(tmp_path)) == 1
-
-
-def test_images_of_nothing_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such file or folder"):
-        image_files(tmp_path / "absent")
 
 
 def test_the_share_of_a_name_is_fixed_and_the_same_in_both_ways_to_write_an_umlaut() -> None:

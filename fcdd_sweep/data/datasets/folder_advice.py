@@ -1,0 +1,302 @@
+"""Trees of other layouts: what they look like, and the moves of folders that make them readable.
+
+Folders that look like anomalous images or like ground-truth maps must not become classes in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.text import choice_list, count_noun
+from fcdd_sweep.data.decoding.folders import Folder
+
+NORMAL = frozenset({"normal", "nominal", "good"})
+LABEL_FOLDERS = NORMAL | {"anomalous"}
+LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
+_LIKE_NORMAL = NORMAL | frozenset(
+    "defect_free fine healthy intact io no_defect non_defective ok pass passed regular undamaged".split()
+)
+_LIKE_ANOMALOUS = frozenset(
+    """
+    abnormal anomalies anomalous anomaly anormal bad broken damage damaged defect defective defects fail failed fault
+    faulty ko nio ng no_good nok not_good not_ok reject rejected rejects scrap ungood
+    """.split()
+)
+_LIKE_MAPS = frozenset(
+    """
+    anno annotation annotations anomaly_mask anomaly_masks defect_mask defect_masks ground_truth groundtruth gt label
+    labels map maps mask masks seg segmentation segmentations
+    """.split()
+)
+_MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?$", re.IGNORECASE)
+_CLOSE = 0.8
+_NAMED = 4
+_AS_CLASSES = "To read the folders as classes, set dataset.protocol: one_vs_rest"
+Role = Literal["normal", "anomalous", "maps"]
+Move = tuple[str, str]
+"""From and to, relative to the data set's base."""
+
+
+def role_of(folder: Folder) -> Role | None:
+    """Return what a folder's name says of its images, in the words that people use; None for any other name."""
+    name = re.sub(r"[\s-]+", "_", folder.name.casefold())
+    roles: tuple[tuple[Role, frozenset[str]], ...] = (
+        ("normal", _LIKE_NORMAL),
+        ("anomalous", _LIKE_ANOMALOUS),
+        ("maps", _LIKE_MAPS),
+    )
+    return next((role for role, names in roles if name in names), None)
+
+
+def is_normal(folder: Folder) -> bool:
+    return folder.name.casefold() in NORMAL
+
+
+def is_label(folder: Folder) -> bool:
+    return folder.name.casefold() in LABEL_FOLDERS
+
+
+def without_split(base: Folder) -> str:
+    """Return the next step for a folder with normal and anomalous folders, but without `train` and `test`."""
+    moves = _moves(base, [folder for folder in base.folders if folder.all_images], base, base, "train", "test")
+    return f"{_moves_text(base, moves)}, then some of the normal images to test/normal. {_AS_CLASSES}"
+
+
+def of_classes(base: Folder) -> list[Problem]:
+    """Return a problem for folders that look like parts of a class and would be read as classes, or within classes."""
+    children = [folder for folder in base.folders if folder.all_images]
+    roles = {role_of(folder) for folder in children}
+    if {"normal", "anomalous"} <= roles:
+        what = f"the folders {_names(children)} look like parts of one class, not like classes"
+        return [Problem(str(base.path), what, next_step=without_split(base))]
+    problems = []
+    for folder in children:
+        others = (path for other in children if other is not folder for path in other.all_images)
+        if role_of(folder) == "maps" and _are_maps_of(folder.all_images, others):
+            what = "looks like ground-truth maps, not like a class: its files are named like images in other folders"
+            step = f"Move it elsewhere, as folders without train and test have no maps. {_AS_CLASSES}"
+            problems.append(Problem(str(folder.path), what, next_step=step))
+    return [*problems, *_grouped(_nested(base, folder) for folder in children)]
+
+
+def of_split_classes(base: Folder, halves: Sequence[Folder]) -> list[Problem]:
+    """Return a problem for folders in `train` and `test` that look like labels and would be read as classes."""
+    children = {half: [folder for folder in half.folders if folder.all_images] for half in halves}
+    every = [folder for each in children.values() for folder in each]
+    if {"normal", "anomalous"} <= {role_of(folder) for folder in every}:
+        moves = [
+            move for half, each in children.items() for move in _moves(base, each, base, base, half.name, half.name)
+        ]
+        what = f"the folders {_names(every)} in {_names(halves)} look like parts of one class, not like classes"
+        return [Problem(str(base.path), what, next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}")]
+    names = sorted({folder.name for folder in every})
+    return _grouped(_nested_in_halves(base, name, children) for name in names)
+
+
+def label_problems(folder: Folder, maps: Path) -> list[Problem]:
+    """Return a problem for each folder beside `normal` and `anomalous`, and for images outside of both.
+
+    Args:
+        folder: holds the labels.
+        maps: where its maps belong.
+    """
+    strange = [child for child in folder.folders if not is_label(child) and child.all_images]
+    near = {child: closest(child.name, sorted(LABEL_FOLDERS), _CLOSE) for child in strange if not role_of(child)}
+    defects = [child for child in strange if near.get(child) == ""]
+    problems = [
+        Problem(
+            str(child.path),
+            "is neither normal nor anomalous",
+            LABEL_FOLDERS_TEXT,
+            near.get(child) or _label_step(child, folder, maps),
+        )
+        for child in strange
+        if child not in defects
+    ]
+    if defects:
+        one = len(defects) == 1
+        where, names = (defects[0], "is") if one else (folder, f"{_names(defects)} are")
+        moves = ", ".join(f"{child.name} to anomalous/{child.name}" for child in defects)
+        step = f"If {'it is a type of defect' if one else 'they are types of defects'}, move {moves}"
+        problems.append(Problem(str(where.path), f"{names} neither normal nor anomalous", LABEL_FOLDERS_TEXT, step))
+    if folder.images:
+        what = f"{count_noun(len(folder.images), 'image')} are neither in normal nor in anomalous"
+        problems.append(Problem(str(folder.path), what, LABEL_FOLDERS_TEXT, "Move them into one of the two"))
+    return problems
+
+
+def _label_step(child: Folder, folder: Folder, maps: Path) -> str:
+    role = role_of(child)
+    if role == "maps":
+        return (
+            f"If it holds ground-truth maps, move it to {maps / 'anomalous'}, {_named_like(child.all_images, folder)}"
+        )
+    wanted = str(role)
+    taken = any(other.name.casefold() == wanted for other in folder.folders)
+    return f"Rename it to {f'{wanted}/{child.name}' if taken else wanted}"
+
+
+def maps_among_images(folder: Folder, maps: Path | None) -> Iterator[Problem]:
+    """Yield problems of files and folders that look like ground-truth maps and would be read as images.
+
+    Args:
+        folder: the images of a class, or of a class in one split.
+        maps: where its maps belong; None where the layout has none.
+    """
+    for each in folder.below:
+        if beside := [path for path in each.images if _is_map_of(path.stem, _stems(each.images))]:
+            shown = ", ".join(path.name for path in beside[:_NAMED])
+            what = f"{count_noun(len(beside), 'file')} look like ground-truth maps of the images beside them: {shown}"
+            yield Problem(str(each.path), what, next_step=_elsewhere(each, folder, maps, beside))
+        for child in each.folders:
+            around = (path for path in each.all_images if child.path not in path.parents)
+            if role_of(child) == "maps" and child.all_images and _are_maps_of(child.all_images, around):
+                what = "looks like ground-truth maps of the images around it, and would be read as images"
+                yield Problem(str(child.path), what, next_step=_elsewhere(each, folder, maps, child.all_images))
+
+
+def _elsewhere(each: Folder, folder: Folder, maps: Path | None, found: Sequence[Path]) -> str:
+    if maps is None:
+        return "Move the maps elsewhere, as folders without train and test have none"
+    return f"Move the maps to {maps / each.path.relative_to(folder.path)}, {_named_like(found, folder)}"
+
+
+def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
+    """Return a problem if a folder beside `train` and `test` looks like ground-truth maps, which are then not read."""
+    if role_of(folder) != "maps" or not halves:
+        return []
+    bare = {_bare(path.stem) for path in folder.all_images}
+    half = max(halves, key=lambda each: (len(bare & _stems(each.all_images)), each.name.casefold() == "test"))
+    labeled = any(child.name.casefold() == "anomalous" for child in folder.folders)
+    target = half.path.with_name(f"{half.name}_maps") / ("" if labeled else "anomalous")
+    step = f"To have them read, rename it to {target}, {_named_like(folder.all_images, half)}"
+    what = f"{count_noun(len(folder.all_images), 'image')} look like ground-truth maps, and are not read"
+    return [Problem(str(folder.path), what, next_step=step)]
+
+
+def _named_like(maps: Sequence[Path], images: Folder) -> str:
+    """Return how the files of maps must be named."""
+    stems = _stems(images.all_images)
+    endings = {path.stem[len(_bare(path.stem)) :] for path in maps if _is_map_of(path.stem, stems)}
+    if len(endings) == 1:
+        return f"and take {endings.pop()} off the names of its files"
+    return "each file under the name of its image"
+
+
+def _bare(stem: str) -> str:
+    return _MAP_ENDING.sub("", stem)
+
+
+def _stems(paths: Iterable[Path]) -> set[str]:
+    return {path.stem for path in paths}
+
+
+def _is_map_of(stem: str, images: set[str]) -> bool:
+    bare = _bare(stem)
+    return bare not in ("", stem) and bare in images
+
+
+def _are_maps_of(maps: Sequence[Path], images: Iterable[Path]) -> bool:
+    return bool({_bare(path.stem) for path in maps} & _stems(images))
+
+
+def _nested(base: Folder, folder: Folder) -> Problem | None:
+    """Return a problem for a class with folders that look like anomalous images, which would be read as nominal."""
+    found = list(_topmost(folder))
+    if not any(role_of(each) == "anomalous" for each in found):
+        return None
+    moves = _moves(base, found, folder, folder, "train", "test")
+    step = f"{_moves_text(base, moves)}, then some of the normal images to its test/normal. {_AS_CLASSES}"
+    return Problem(str(folder.path), _all_nominal(found, folder), next_step=step)
+
+
+def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequence[Folder]]) -> Problem | None:
+    """Return a problem as `_nested` for a class in `train` and `test`; `children` has the classes of each."""
+    parts = [(half, folder, list(_topmost(folder))) for half, each in children.items() for folder in each]
+    parts = [part for part in parts if part[1].name == name]
+    suspect = [part for part in parts if any(role_of(each) == "anomalous" for each in part[2])]
+    if not suspect:
+        return None
+    moves = [move for half, folder, found in parts for move in _moves(base, found, folder, half, half.name, half.name)]
+    _, folder, found = suspect[0]
+    return Problem(
+        str(folder.path), _all_nominal(found, folder), next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}"
+    )
+
+
+def _all_nominal(found: Sequence[Folder], folder: Folder) -> str:
+    one = len(found) == 1
+    names, look = _names(found, folder), "looks" if one else "look"
+    return f"its folder{'' if one else 's'} {names} {look} like parts of a class, and would be read as nominal images"
+
+
+def _topmost(folder: Folder) -> Iterator[Folder]:
+    for child in folder.folders:
+        if not child.all_images:
+            continue
+        if role_of(child):
+            yield child
+        else:
+            yield from _topmost(child)
+
+
+def _moves(
+    base: Folder, found: Sequence[Folder], class_folder: Folder, above: Folder, train: str, test: str
+) -> list[Move]:
+    """Return the moves that sort the folders of one class into normal, anomalous and maps.
+
+    Args:
+        base: paths are relative to it.
+        found: folders with normal images, anomalous images or maps; any other is a type of defect.
+        class_folder: of the class.
+        above: `class_folder`, where it has halves of its own; or the half with it.
+        train, test: names of the halves for normal images, and for anomalous images and maps.
+    """
+    own = class_folder.path.relative_to(base.path)
+    if above == class_folder:
+        places = {"normal": own / train / "normal", "anomalous": own / test / "anomalous"}
+        places["maps"] = own / f"{test}_maps" / "anomalous"
+    else:
+        places = {role: own / role for role in ("normal", "anomalous")}
+        places["maps"] = Path(f"{test}_maps") / class_folder.name / "anomalous"
+    kinds = [role_of(folder) or "anomalous" for folder in found]
+    return [
+        (
+            (_inner(folder) if kind == "maps" else folder).path.relative_to(base.path).as_posix(),
+            (places[kind] / (folder.name if kinds.count(kind) > 1 else "")).as_posix(),
+        )
+        for folder, kind in zip(found, kinds, strict=True)
+    ]
+
+
+def _inner(folder: Folder) -> Folder:
+    """Return the folder that mirrors anomalous images: `Anomaly` of `Masks/Anomaly`."""
+    inside = [child for child in folder.folders if child.all_images]
+    alone = len(inside) == 1 and not folder.images and role_of(inside[0]) == "anomalous"
+    return inside[0] if alone else folder
+
+
+def _moves_text(base: Folder, moves: Iterable[Move]) -> str:
+    listed = ", ".join(f"'{source}' to '{target}'" for source, target in moves if source != target)
+    return f"In {base.path}, move {listed}"
+
+
+def _names(folders: Sequence[Folder], above: Folder | None = None) -> str:
+    names = [f.name if above is None else f.path.relative_to(above.path).as_posix() for f in folders]
+    names = list(dict.fromkeys(names))
+    shown = names if len(names) <= _NAMED + 1 else [*names[:_NAMED], f"{len(names) - _NAMED} more"]
+    return choice_list(shown).replace(" or ", " and ") if len(shown) > 1 else shown[0]
+
+
+def _grouped(problems: Iterable[Problem | None]) -> list[Problem]:
+    """Return the first problems; the last of them says how many more folders are alike."""
+    found = list(filter(None, problems))
+    if len(found) <= _NAMED:
+        return found
+    last = found[_NAMED - 1]
+    more = f"{last.next_step}. The same holds for {count_noun(len(found) - _NAMED, 'more folder')}"
+    return [*found[: _NAMED - 1], Problem(last.where, last.what, last.allowed, more)]
