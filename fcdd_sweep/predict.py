@@ -24,6 +24,7 @@ from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
+from fcdd_sweep.training.device import numerics
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
@@ -72,7 +73,8 @@ def predict(
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
-        rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
+        with numerics(detector.settings, detector.device):  # as in the trial whose threshold the scores are held against
+            rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
     if not rows:
         raise InputError([Problem(sentence, "no image could be read") for sentence in unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)

@@ -108,8 +108,8 @@ class TrainingState:
         now = time.perf_counter()
         return {
             "state_version": STATE_VERSION,
-            "network": _copied(self.network.state_dict()),
-            "optimizer": _copied(self.optimizer.state_dict()),
+            "network": copied_to_cpu(self.network.state_dict()),
+            "optimizer": copied_to_cpu(self.optimizer.state_dict()),
             "schedule": copy.deepcopy(self.schedule.state_dict()),
             "epoch": self.epoch,
             "step": self.step,
@@ -128,7 +128,7 @@ class TrainingState:
         """
         try:
             self.network.load_state_dict(state_dict["network"])
-            self.optimizer.load_state_dict(_copied(state_dict["optimizer"]))
+            self.optimizer.load_state_dict(copied_to_cpu(state_dict["optimizer"]))
             self.schedule.load_state_dict(copy.deepcopy(state_dict["schedule"]))
             self.history = [EpochRecord(**record) for record in state_dict["history"]]
             self.sums = torch.tensor(state_dict["sums"], dtype=torch.float64).to(self.sums.device)
@@ -141,13 +141,13 @@ class TrainingState:
             raise StateError(f"it does not fit this network and its training ({short_error(error, 120)})") from error
 
 
-def _copied(value: Any) -> Any:
-    """Copy tensors to the CPU, with the same strides; also within dicts and lists."""
+def copied_to_cpu(value: Any) -> Any:
+    """Return a value with its tensors copied to the CPU, with the same strides; also within dicts and lists."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: copied_to_cpu(item) for key, item in value.items()}
+    return [copied_to_cpu(item) for item in value] if isinstance(value, list) else value
 
 
 def moment_of(epoch: int, step: int) -> str:
