@@ -24,7 +24,7 @@ from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
-from fcdd_sweep.training.device import numerics
+from fcdd_sweep.training.device import no_gpu_reason, numerics
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
@@ -41,12 +41,14 @@ class Prediction:
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
         unreadable: a sentence for each image that cannot be decoded.
+        device: what scored them, such as `cuda`; with the reason where `auto` fell back to the CPU.
     """
 
     scores: Path
     heatmaps: Path
     count: int
     unreadable: tuple[str, ...]
+    device: str
 
 
 def predict(
@@ -73,14 +75,19 @@ def predict(
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
-        with numerics(detector.settings, detector.device):  # as in the trial whose threshold the scores are held against
+        with numerics(
+            detector.settings, detector.device
+        ):  # as in the trial whose threshold the scores are held against
             rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
     if not rows:
         raise InputError([Problem(sentence, "no image could be read") for sentence in unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
     write_csv(output / "scores.csv", table)
     scores = files.write_table(output / "scores.parquet", table)
-    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable))
+    used = detector.device.type
+    if device == "auto" and used == "cpu":
+        used = f"{used}, as torch sees no GPU ({no_gpu_reason()})"
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(unreadable), used)
 
 
 def _load(snapshot: Location, device: str) -> Detector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 from fcdd_sweep.config.schema import Settings
 
 
@@ -24,6 +25,8 @@ _STAGED_BYTES = 2**16
 def choose_device(wanted: str) -> torch.device:
     """Return the device that `resources.device` names; `auto` is CUDA where available, otherwise the CPU.
 
+    `no_gpu_reason` says why it is the CPU.
+
     Raises:
         InputError: the named device is not available on this machine.
     """
@@ -32,9 +35,9 @@ def choose_device(wanted: str) -> torch.device:
         wanted = "cuda" if available["cuda"] else "cpu"
     if not available[wanted]:
         allowed = ", ".join(["auto", *(name for name, found in available.items() if found)])
-        raise InputError(
-            Problem("resources.device", f"found '{wanted}', which torch does not see on this machine", allowed)
-        )
+        why = f" ({no_gpu_reason()})" if wanted == "cuda" else ""
+        what = f"found '{wanted}', which torch does not see on this machine{why}"
+        raise InputError(Problem("resources.device", what, allowed))
     return torch.device(wanted)
 
 
@@ -51,6 +54,51 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return platform.processor() or platform.machine() if device.type == "cpu" else device.type
+
+
+def no_gpu_reason() -> str:
+    """Return in a few words why torch sees no CUDA device in this process; empty where it sees one."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides all GPUs"
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:  # such as an absent driver, or one that is too old
+        return short_error(error).partition(". ")[0]
+    return "CUDA finds no device"
+
+
+def gpu_failure() -> str:
+    """Return what is wrong with the GPU of this process, found by using it; empty where it computes.
+
+    A GPU without free memory counts as sound: it is shared, and running out of memory is handled elsewhere.
+    """
+    try:
+        torch.ones(1, device="cuda").add_(1).item()
+    except torch.OutOfMemoryError:
+        return ""
+    except (RuntimeError, AssertionError) as error:
+        return no_gpu_reason() or error_line(error)
+    return ""
+
+
+def release_memory() -> bool:
+    """Give the GPU memory of ended trials back, which others may share; return whether the GPU still works.
+
+    After some errors, such as an illegal address, every further call fails in this process.
+    """
+    if not torch.cuda.is_initialized():
+        return True
+    gc.collect()  # a network may be part of a circle of references
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ _KEYS = frozenset(
         *("train_time_s", "epoch_time_s"),
     }
 )
+_DEVICE_ERRORS = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
+"""Errors of a GPU, which say nothing about a state; the second class is missing from older versions of torch."""
 
 
 class StateError(ValueError):
@@ -137,6 +139,8 @@ class TrainingState:
             now = time.perf_counter()
             self.started = now - state_dict["train_time_s"]
             self.epoch_started = now - state_dict["epoch_time_s"]
+        except _DEVICE_ERRORS:
+            raise
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateError(f"it does not fit this network and its training ({short_error(error, 120)})") from error
 

@@ -14,7 +14,11 @@ HERE = Path(__file__).parent
 SITE = Path(sysconfig.get_paths()["purelib"])
 LIBRARIES = ("c10_cuda", "torch_cuda", "torch_python", "torch_cuda_linalg", "caffe2_nvrtc")
 CUDA_NAME = re.compile(r"(__)?cuda[A-Z]|cublas|cudnn|cu[A-Z](?!FT)(?!File)")
-HEADERS = [*SITE.glob("nvidia/cu*/include"), SITE / "nvidia/cuda_runtime/include", SITE / "triton/backends/nvidia/include"]
+HEADERS = [
+    *SITE.glob("nvidia/cu*/include"),
+    SITE / "nvidia/cuda_runtime/include",
+    SITE / "triton/backends/nvidia/include",
+]
 DEFINES = """
 #define __device_builtin__
 #define __cudart_builtin__
@@ -46,7 +50,9 @@ def _headers() -> Path | None:
 
 def undefined(library: Path) -> set[str]:
     """The symbols of CUDA that a library wants from others."""
-    listed = subprocess.run(["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run(
+        ["nm", "-D", "--undefined-only", library], capture_output=True, text=True, check=True
+    ).stdout
     names = {line.split()[-1].partition("@")[0] for line in listed.splitlines()}
     return {name for name in names if CUDA_NAME.match(name)}
 
