@@ -2,6 +2,7 @@
 # make test    set up, lint, type-check, run the tests
 # make test-fast    the tests that take under a second each; under 90 s on two cores
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
+# make test-nullcuda    tests of what a GPU is asked to do, on a CUDA device without a GPU; needs gcc and a CUDA build of torch
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-plain test-ray test-faults test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-plain test-ray test-faults test-nullcuda test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -29,6 +30,9 @@ test-ray: $(STAMP)
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s --timeout 0 -m faults
+
+test-nullcuda: $(STAMP)
+	$(BIN)/python -m pytest -rs tests/nullcuda
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
