@@ -13,7 +13,7 @@ from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.predict import _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
@@ -186,3 +186,33 @@ def test_a_trial_without_test_images_still_gives_readable_heatmaps(tmp_path, tes
     heatmap = picture[94:402, left : left + 308]
     assert len(np.unique(heatmap.reshape(-1, 3), axis=0)) > 10
     assert (picture[94:402, left - 5] == 255).all() and (heatmap[:11, :11] == heatmap[0, 0]).all()
+
+
+def test_images_are_scored_under_the_numerics_of_the_trial(outcome, snapshot, test_images, tmp_path, monkeypatch):
+    seen, detect, before = [], Detector.detect, torch.get_num_threads()
+
+    def watched(self, raw, batch_size):
+        seen.append((torch.get_num_threads(), torch.backends.cudnn.deterministic))
+        return detect(self, raw, batch_size=batch_size)
+
+    monkeypatch.setattr(Detector, "detect", watched)
+    of_trial = outcome.snapshot["settings"]["training"]["threads"]
+    torch.set_num_threads(of_trial + 1)
+    try:
+        predict(snapshot, [test_images[0]], tmp_path / "out")
+        assert torch.get_num_threads() == of_trial + 1
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(of_trial, True)]
+
+
+def test_the_device_is_told_with_the_reason_where_auto_fell_back_to_the_cpu(
+    snapshot, test_images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    (path, *_) = test_images[1]
+    reason = f"as torch sees no GPU (torch {torch.__version__} is built without CUDA)"
+    assert predict(snapshot, [path], tmp_path / "a").device == f"cpu, {reason}"
+    assert predict(snapshot, [path], tmp_path / "b", device="cpu").device == "cpu"

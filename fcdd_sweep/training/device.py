@@ -17,7 +17,6 @@ from torch import Tensor
 from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 from fcdd_sweep.config.schema import Settings
 
-
 _STAGED_BYTES = 2**16
 """CUDA copies up to this many bytes of pageable memory without waiting for the device. Source: CUDA's own guide."""
 

@@ -150,7 +150,7 @@ def measure():
 
 
 def draws():
-    """The launches of a training step that draw, with their numbers of blocks, on a GPU of this many multiprocessors."""
+    """The launches of an epoch that draw, with their numbers of blocks, on a GPU of so many multiprocessors."""
     device.library.null_set_multiprocessors(int(sys.argv[2]))
     made = spec(**TRIALS["large"], preprocessing="aug1", resources=CUDA)
     epoch = SecondEpoch()

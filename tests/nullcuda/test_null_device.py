@@ -1,6 +1,6 @@
 """What a GPU is asked to do, measured on a device that does nothing: launches, copies, waits, memory, errors.
 
-The real CUDA build of torch runs on the null device of `device.c`, so allocator, dispatcher, autograd and errors are its
+The real CUDA build of torch runs on the null device of `device.c`: allocator, dispatcher, autograd and errors are its
 own. Numbers mean nothing there, and cuDNN is off: how fast a real GPU is, and which engines it chooses, is not tested.
 """
 
