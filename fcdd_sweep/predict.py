@@ -75,10 +75,7 @@ def predict(
     figures = _figure_paths(found)
     for start in range(0, len(found), batch_size):
         batch = slice(start, start + batch_size)
-        with numerics(
-            detector.settings, detector.device
-        ):  # as in the trial whose threshold the scores are held against
-            rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
+        rows += _predict_batch(detector, [file for _, file in found[batch]], figures[batch], output, unreadable)
     if not rows:
         raise InputError([Problem(sentence, "no image could be read") for sentence in unreadable])
     table = files.table_from_rows(rows, schemas.PREDICTIONS)
@@ -122,8 +119,10 @@ def _predict_batch(
     if not decoded:
         return []
     raw = np.stack(decoded)
-    detection = detector.detect(raw, batch_size=len(raw))
-    values, scale, note = _color_values(detector, _heatmaps(detector, detection))
+    with numerics(detector.settings, detector.device):  # as in the trial that the threshold comes from
+        detection = detector.detect(raw, batch_size=len(raw))
+        heatmaps = _heatmaps(detector, detection)
+    values, scale, note = _color_values(detector, heatmaps)
     scores = [float(score) for score in detection.scores.tolist()]
     for (file, figure), score, seen, heatmap in zip(names, scores, as_rgb(detector.visible(raw)), values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
