@@ -3,6 +3,7 @@
 # make test-fast    the tests that take under a second each; under 90 s on two cores
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # make test-fuzz    thousands of made experiment files, trees, images and command lines (FCDD_FUZZ_SEED=N: others)
+# make test-nullcuda    tests of what a GPU is asked to do, on a CUDA device without a GPU; needs gcc and a CUDA build of torch
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
@@ -11,7 +12,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-plain test-ray test-faults test-fuzz test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-plain test-ray test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -33,6 +34,9 @@ test-faults: $(STAMP)
 
 test-fuzz: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist load --timeout 0 -m fuzz
+
+test-nullcuda: $(STAMP)
+	$(BIN)/python -m pytest -rs tests/nullcuda
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -201,7 +201,7 @@ def predict_command(options: Namespace) -> int:
         print(f"skipped {problem}", file=sys.stderr)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"scores: {result.scores}\nheatmaps: {result.heatmaps}")
+    print(f"device: {result.device}\nscores: {result.scores}\nheatmaps: {result.heatmaps}")
     print(f"{count_noun(result.count, 'image')} scored, {len(result.unreadable)} skipped")
     return ExitCode.SOME_FAILED if result.unreadable else ExitCode.DONE
 

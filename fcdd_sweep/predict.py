@@ -27,6 +27,7 @@ from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
+from fcdd_sweep.training.device import no_gpu_reason, numerics
 from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
@@ -45,6 +46,7 @@ class Prediction:
         heatmaps: folder with one figure per image: input, heatmap, and the heatmap over the input.
         count: number of images scored.
         unreadable: a sentence for each image that cannot be decoded, and on links and folders that cannot be read.
+        device: what scored them, such as `cuda`; with the reason where `auto` fell back to the CPU.
         notes: sentences on the images as a whole, and on files and pages that are passed over.
     """
 
@@ -52,6 +54,7 @@ class Prediction:
     heatmaps: Path
     count: int
     unreadable: tuple[str, ...]
+    device: str
     notes: tuple[str, ...] = ()
 
 
@@ -104,7 +107,10 @@ def predict(
     write_csv(output / "scores.csv", table)
     scores = files.write_table(output / "scores.parquet", table)
     notes += seen.notes(detector, len(rows))
-    return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), tuple(notes))
+    used = detector.device.type
+    if device == "auto" and used == "cpu":
+        used = f"{used}, as torch sees no GPU ({no_gpu_reason()})"
+    return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), used, tuple(notes))
 
 
 def _load(snapshot: Location, device: str) -> Detector:
@@ -164,8 +170,10 @@ def _predict_batch(
     if not decoded:
         return []
     raw = np.stack(decoded)
-    detection = detector.detect(raw, batch_size=len(raw))
-    values, scale, note = _color_values(detector, _heatmaps(detector, detection))
+    with numerics(detector.settings, detector.device):  # as in the trial that the threshold comes from
+        detection = detector.detect(raw, batch_size=len(raw))
+        heatmaps = _heatmaps(detector, detection)
+    values, scale, note = _color_values(detector, heatmaps)
     scores = [float(score) for score in detection.scores.tolist()]
     shown = as_rgb(detector.visible(raw))
     for (file, figure), score, picture, heatmap in zip(names, scores, shown, values, strict=True):

@@ -16,7 +16,7 @@ from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.predict import _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.formats import write_png16
@@ -282,3 +282,33 @@ def test_all_paths_that_do_not_exist_are_named_at_once(snapshot, test_images, tm
         predict(snapshot, given, tmp_path / "out")
     assert [problem.where for problem in caught.value.problems] == [str(path) for path in given[1:]]
     assert not (tmp_path / "out").exists()
+
+
+def test_images_are_scored_under_the_numerics_of_the_trial(outcome, snapshot, test_images, tmp_path, monkeypatch):
+    seen, detect, before = [], Detector.detect, torch.get_num_threads()
+
+    def watched(self, raw, batch_size):
+        seen.append((torch.get_num_threads(), torch.backends.cudnn.deterministic))
+        return detect(self, raw, batch_size=batch_size)
+
+    monkeypatch.setattr(Detector, "detect", watched)
+    of_trial = outcome.snapshot["settings"]["training"]["threads"]
+    torch.set_num_threads(of_trial + 1)
+    try:
+        predict(snapshot, [test_images[0]], tmp_path / "out")
+        assert torch.get_num_threads() == of_trial + 1
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [(of_trial, True)]
+
+
+def test_the_device_is_told_with_the_reason_where_auto_fell_back_to_the_cpu(
+    snapshot, test_images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    monkeypatch.setattr(torch.version, "hip", None)
+    (path, *_) = test_images[1]
+    reason = f"as torch sees no GPU (torch {torch.__version__} is built without CUDA)"
+    assert predict(snapshot, [path], tmp_path / "a").device == f"cpu, {reason}"
+    assert predict(snapshot, [path], tmp_path / "b", device="cpu").device == "cpu"

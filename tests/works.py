@@ -84,6 +84,15 @@ def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) ->
     return TrialResult(spec.trial_id, "stopped", 1, "stopped")
 
 
+def breaking_its_gpu_once(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Every trial fails with its GPU on its first attempt, and is done on the second; results name the process."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    process = str(os.getpid())
+    if number == 1:
+        return TrialResult(spec.trial_id, "failed", number, "CUDA error", kind="gpu_failed", host=process)
+    return TrialResult(spec.trial_id, "done", number, host=process)
+
+
 WAITING = 0
 """Seed of a trial that waits to be stopped."""
 

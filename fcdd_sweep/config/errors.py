@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +72,29 @@ def closest(found: object, allowed: Iterable[str], cutoff: float = 0.5) -> str:
     return f"Closest: '{near[0]}'" if near else ""
 
 
+_ADVICE = (
+    "CUDA kernel errors might be",
+    "For debugging consider",
+    "Compile with `TORCH_USE_CUDA_DSA`",
+    "Device-side assertion tracking",
+    "Search for `cuda",
+    "Exception raised from",
+)
+"""Beginnings of the lines that follow what happened in torch's errors of CUDA."""
+
+
+def _in_one_line(text: str) -> str:
+    """Return text as one line, up to the advice that torch adds to errors of CUDA."""
+    lines = itertools.takewhile(lambda line: not line.startswith(_ADVICE), text.splitlines())
+    return " ".join(" ".join(lines).split())
+
+
+def error_line(error: BaseException, limit: int = 1000) -> str:
+    """Return an error's type and its whole text as one line of at most `limit` characters, for records of failures."""
+    text = _in_one_line("".join(traceback.format_exception_only(error)))
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
 def short_error(error: BaseException, limit: int = 300, *, keep_end: bool = False) -> str:
     """Return an error as one line for a message.
 
@@ -86,7 +111,7 @@ def short_error(error: BaseException, limit: int = 300, *, keep_end: bool = Fals
         text = f"{Path(str(error.filename)).name} is missing"
     else:
         text = str(error)
-    text = " ".join(text.split()) or type(error).__name__
+    text = _in_one_line(text) or type(error).__name__
     if len(text) <= limit:
         return text
     return f"...{text[3 - limit :]}" if keep_end else f"{text[: limit - 3]}..."

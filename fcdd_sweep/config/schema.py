@@ -233,8 +233,8 @@ class Resources(Section):
 
 class Faults(Section):
     retries: int = Field(3, ge=0)
-    """Retries of a trial per start when its worker or machine was lost, it hung, ran out of memory, or could not write
-    its files."""
+    """Retries of a trial per start when its worker or machine was lost, its GPU failed, it hung, ran out of memory, or
+    could not write its files."""
     max_failures: Annotated[int, Field(ge=1)] | None = None
     """Failed attempts, over all starts, after which a trial is not run again; null: no limit."""
     retry_failed: bool = True

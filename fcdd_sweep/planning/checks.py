@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
@@ -209,7 +210,15 @@ class Machine:
 def this_machine(devices: Path = Path("/dev")) -> Machine:
     """Return the resources of this machine, without importing torch."""
     gpu = any(True for pattern in _GPU_FILES for _ in devices.glob(pattern)) or bool(shutil.which("nvidia-smi"))
-    return Machine(os.cpu_count() or 1, gpu)
+    return Machine(os.cpu_count() or 1, gpu and not _torch_version().endswith("+cpu"))
+
+
+def _torch_version() -> str:
+    """Return the version of the installed torch, such as `2.9.0+cpu`, without importing it; empty when unknown."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
 
 
 TRACKER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}

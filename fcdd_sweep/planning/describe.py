@@ -13,6 +13,7 @@ from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.data.decoding.maps import planned_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
+from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.data_counts import image_counts
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
@@ -161,7 +162,16 @@ def _resources_text(settings: Settings) -> str:
     shared = (
         f"{on_gpu} trials share a GPU if there is one" if on_gpu > 1 else "each has a GPU to itself if there is one"
     )
-    return f"device {settings.resources.device}; a trial reserves {cpus:g} CPU; {shared}"
+    return f"device {_device_text(settings.resources.device)}; a trial reserves {cpus:g} CPU; {shared}"
+
+
+def _device_text(wanted: str) -> str:
+    """Return `resources.device`, and what `auto` means on this machine as far as it is known without torch."""
+    if wanted != "auto":
+        return wanted
+    if this_machine().gpu:
+        return "auto (a GPU: one is seen on this machine)"
+    return "auto (the CPU: no GPU that torch can use is seen on this machine)"
 
 
 _SETTINGS_TEXTS: dict[str, Callable[[Settings], str]] = {

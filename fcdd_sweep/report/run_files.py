@@ -43,7 +43,7 @@ class Trial:
         plan: its row of `plan.parquet`.
         status: `done` only if its files can be read.
         leaf: its folder below the run; empty unless done.
-        error: last line of the last failure; empty unless failed.
+        error: the last failure in one line; empty unless failed.
         failures: number of failed attempts so far.
         metrics: its row of `metrics.parquet`; empty unless done.
         defects: its rows of `defects.parquet`.

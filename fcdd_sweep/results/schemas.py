@@ -152,7 +152,7 @@ INDEX = _schema(
     ("leaf", TEXT, "folder of the trial, relative to the run; empty for failed trials"),
     ("attempt", INT, "number of the attempt that finished the trial, or of the last that failed"),
     ("failures", INT, "number of failed attempts so far"),
-    ("error", TEXT, "last line of the last failure; empty for finished trials"),
+    ("error", TEXT, "the last failure in one line; empty for finished trials"),
     ("data_fingerprint", TEXT, "digest of the trial's data; empty for failed trials"),
     ("published_at", TIME, "when the row was written"),
     ("wall_time_s", REAL, "seconds of the attempt that finished the trial; null for failed trials"),
@@ -164,8 +164,8 @@ FAILURES = _schema(
     (
         "kind",
         TEXT,
-        "`error`, `diverged`, `out_of_memory`, `worker_lost`, `node_lost`, `node_unfit`, `hung`, `storage`"
-        " or `preempted`",
+        "`error`, `diverged`, `out_of_memory`, `gpu_failed`, `worker_lost`, `node_lost`, `node_unfit`, `hung`,"
+        " `storage` or `preempted`",
     ),
     ("error", TEXT, "the error in one line"),
     ("traceback", TEXT, "the traceback; for a lost worker what Ray reported"),
@@ -285,7 +285,7 @@ TRIALS_FIXED = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),
     ("leaf", TEXT, "folder of the trial, relative to the run; empty unless done"),
-    ("error", TEXT, "last line of the last failure; empty unless failed"),
+    ("error", TEXT, "the last failure in one line; empty unless failed"),
     *_RESULTS,
 )
 """Columns of `trials.parquet`; one column per parameter of the configs follows, `param.KEY`."""

@@ -7,6 +7,8 @@ more resources.
 
 from __future__ import annotations
 
+import errno
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +16,16 @@ from fcdd_sweep.results.storage import is_storage_error
 from fcdd_sweep.training.result import DivergedError
 
 FailureKind = Literal[
-    "error", "diverged", "out_of_memory", "worker_lost", "node_lost", "node_unfit", "hung", "storage", "preempted"
+    "error",
+    "diverged",
+    "out_of_memory",
+    "gpu_failed",
+    "worker_lost",
+    "node_lost",
+    "node_unfit",
+    "hung",
+    "storage",
+    "preempted",
 ]
 
 
@@ -27,12 +38,14 @@ class FailurePolicy:
         counts: whether the failure uses up one of `faults.retries` and counts for `faults.max_failures`.
         wait_s: seconds before the first retry; doubled with each further one, up to `MAX_WAIT_S`.
         more_resources: whether the next attempt gets twice the resources.
+        ends_worker: whether the process that ran the trial must run no other one.
     """
 
     retry: bool
     counts: bool = True
     wait_s: float = 0.0
     more_resources: bool = False
+    ends_worker: bool = False
 
 
 MAX_WAIT_S = 120.0
@@ -40,25 +53,48 @@ POLICIES: dict[FailureKind, FailurePolicy] = {
     "error": FailurePolicy(retry=False),
     "diverged": FailurePolicy(retry=False),
     "out_of_memory": FailurePolicy(retry=True, more_resources=True),
+    "gpu_failed": FailurePolicy(retry=True, wait_s=1.0, ends_worker=True),
     "worker_lost": FailurePolicy(retry=True, wait_s=0.5),
     "node_lost": FailurePolicy(retry=True, wait_s=1.0),
-    "node_unfit": FailurePolicy(retry=True, counts=False, wait_s=5.0),
-    "hung": FailurePolicy(retry=True, wait_s=1.0),
+    "node_unfit": FailurePolicy(retry=True, counts=False, wait_s=5.0, ends_worker=True),
+    "hung": FailurePolicy(retry=True, wait_s=1.0, ends_worker=True),
     "storage": FailurePolicy(retry=True, wait_s=15.0),
     "preempted": FailurePolicy(retry=True, counts=False, wait_s=1.0),
 }
 
 
+_NO_MEMORY = re.compile(
+    r"CUDA error: out of memory"
+    r"|CU\w+_STATUS_(ALLOC_FAILED|NOT_INITIALIZED|\w*ALLOCATION_FAILED)"  # a handle of cuBLAS needs memory, too
+    r"|unable to find an engine to execute this computation"  # no engine of cuDNN got its workspace
+    r"|can't allocate memory"  # torch on a CPU
+)
+_GPU_ERROR = re.compile(r"\b(CUDA|HIP) error: ")
+"""After most of these, such as an illegal address, every later call of CUDA in the process fails, too."""
+
+
 def kind_of(error: BaseException) -> FailureKind:
-    """Return the kind of failure that an exception in a trial is; its causes are searched, too."""
+    """Return the kind of failure that an exception in a trial is; its causes are searched, too.
+
+    torch's errors of GPUs are told by name and text: many have no class of their own, and none has in older versions.
+    """
     for cause in _causes(error):
-        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+        if _is_memory_error(cause):
             return "out_of_memory"
+        if isinstance(cause, RuntimeError) and _GPU_ERROR.search(str(cause)):
+            return "gpu_failed"
         if isinstance(cause, DivergedError):
             return "diverged"
         if is_storage_error(cause):
             return "storage"
     return "error"
+
+
+def _is_memory_error(error: BaseException) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and bool(_NO_MEMORY.search(str(error))))
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

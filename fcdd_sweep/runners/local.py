@@ -14,16 +14,19 @@ from fcdd_sweep.runners.events import (
     AttemptRetried,
     EpochDone,
     EventSink,
+    Message,
     TrialEnded,
     TrialStarted,
     ValidationMeasured,
     Work,
 )
+from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.queue import JobQueue, Trials, TrialSource, no_failure_limit, retry_text
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.training.result import EpochRecord
 
 _WAIT_FOR_RETRY_S = 0.1
+_UNUSABLE = "this process can run no further trial after this failure; rerun the same command to run what is missing"
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,12 @@ class LocalRunner:
                     continue
                 sink.handle(TrialStarted(job.spec))
                 result = work(job.spec, run_dir, _EventObserver(job.spec, sink, stop, queue.source))
+                if result.kind is not None and POLICIES[result.kind].ends_worker:
+                    queue.stop()
+                    sink.handle(Message(_UNUSABLE))
                 retry = queue.ended(result)
                 if retry is not None:
-                    sink.handle(AttemptRetried(job.spec, result, retry_text(retry, job)))
+                    decision = "the next start runs it again" if queue.stopped else retry_text(retry, job)
+                    sink.handle(AttemptRetried(job.spec, result, decision))
                 else:
                     sink.handle(TrialEnded(job.spec, result))

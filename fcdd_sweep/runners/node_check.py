@@ -26,8 +26,10 @@ from fcdd_sweep.runners.data_transfer import (
     weights_files,
 )
 from fcdd_sweep.runners.events import Work
+from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import corpus_of, data_key, data_keys, fingerprint_of, pools_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.training.device import gpu_failure
 from fcdd_sweep.training.result import Observer
 
 _MUST_EQUAL = ("fcdd_sweep", "source", "python", "torch", "numpy")
@@ -97,6 +99,29 @@ class WithNodeCheck:
         if not problems:
             return self.work(spec, run_dir, observer)
         return TrialResult.failure(spec.trial_id, "node_unfit", problem_lines(problems), host=platform.node())
+
+
+@dataclass(frozen=True)
+class WithGpu:
+    """A `Work` for processes that hold a share of a GPU; without a GPU that computes, the trial returns at once.
+
+    It would run on the CPU otherwise, slowly and with other bits, while its share of the GPU is idle.
+
+    Attributes:
+        work: what is done with a trial.
+        kind: of the failure: `node_unfit` where the trial may run on another machine, else `gpu_failed`.
+    """
+
+    work: Work
+    kind: FailureKind
+
+    def __call__(self, spec: TrialSpec, run_dir: Location, observer: Observer) -> TrialResult:
+        if not (failure := gpu_failure()):
+            return self.work(spec, run_dir, observer)
+        what = f"the trial holds a share of a GPU that cannot be used ({failure})"
+        step = "Check the GPU, its driver and torch on this machine, or use --set resources.device=cpu"
+        problem = Problem(platform.node(), what, "", step)
+        return TrialResult.failure(spec.trial_id, self.kind, str(problem), host=platform.node())
 
 
 @contextlib.contextmanager

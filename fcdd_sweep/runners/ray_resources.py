@@ -56,6 +56,13 @@ class TrialResources:
         slots = sum(_slots(node, cpus, per_gpu) for node in nodes)
         return cls(cpus, max(most, cpus), per_gpu, max(1, slots))
 
+    @property
+    def device_text(self) -> str:
+        """A sentence on the device that trials run on, for where `auto` has chosen it."""
+        if not self.trials_per_gpu:
+            return "trials run on CPUs: Ray finds no GPU"
+        return f"trials run on GPUs, {self.trials_per_gpu} at once on each"
+
     def fit_on(self, node: Mapping[str, float]) -> bool:
         """Return whether a machine with these resources can run a trial."""
         return _slots(node, self.cpus, self.trials_per_gpu) > 0

@@ -63,6 +63,7 @@ class RayRunner:
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
         with connected(self.address, stop) as scratch:
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
+            from fcdd_sweep.runners.node_check import WithGpu
             from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
@@ -71,9 +72,13 @@ class RayRunner:
             threads = max(spec.settings.training.threads for spec in examples)
             resources = TrialResources.of_cluster(self.resources, threads, may_grow=on_cluster)
             queue.source.begin(resources.slots)
+            if self.resources.device == "auto":
+                reporter(sink)(resources.device_text)
             pending = max(resources.slots, _MIN_PENDING if on_cluster else 1)
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(pending, _MAX_PENDING))
             with checked_nodes(run_dir, examples, resources, reporter(sink), on_cluster=on_cluster) as nodes:
+                if resources.trials_per_gpu:
+                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
                 while not queue.empty:
@@ -89,7 +94,7 @@ class RayRunner:
             work,
             report_every_s=max(1.0, resources.slots / _REPORTS_PER_S),
             stalled_after_s=seconds(self.faults.progress_timeout),
-            hide_gpus=self.address is not None and not resources.trials_per_gpu,
+            hide_gpus=not resources.trials_per_gpu,
         )
 
 

@@ -15,6 +15,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
+from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialThread
 
@@ -100,7 +101,7 @@ class Worker(tune.Trainable):
     def _ended(self, result: TrialResult) -> dict[str, Any]:
         if self._terminating and result.status == TrialStatus.STOPPED:
             return self._last(replace(result, kind="preempted", error="its machine was asked to stop"))
-        if result.kind == "node_unfit":
+        if result.kind is not None and POLICIES[result.kind].ends_worker:
             return self._last(result)
         return {"result": asdict(result), "done": True}
 

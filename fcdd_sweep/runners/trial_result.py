@@ -16,7 +16,7 @@ class TrialResult:
         trial_id: the trial.
         status: `done` when all files are written, `failed`, or `stopped` on request.
         attempt: number of the attempt, from 1; 0 when none could be started.
-        error: last line of the traceback; empty when done.
+        error: type and text of the exception in one line; empty when done.
         image_auroc: over test images, of a finished trial; None when undefined or not tested.
         data_fingerprint: of a finished trial.
         kind: kind of the failure; None when there was none.

@@ -12,9 +12,11 @@ import time
 import traceback
 from typing import NamedTuple
 
+from fcdd_sweep.config.errors import error_line
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
+from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.training.result import EpochRecord
 
@@ -51,8 +53,8 @@ class TrialThread:
         try:
             result = self._work(self._spec, self._run_dir, self)
         except BaseException as error:  # `run_trial` raises nothing, but other works may
-            message = traceback.format_exception_only(error)[-1].strip()
-            result = TrialResult.failure(self._spec.trial_id, "error", message, traceback.format_exc())
+            text = traceback.format_exc()
+            result = TrialResult.failure(self._spec.trial_id, kind_of(error), error_line(error), text)
         self._result = result
         self._changed.set()
 

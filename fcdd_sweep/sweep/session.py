@@ -48,7 +48,7 @@ from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import run_trial
-from fcdd_sweep.training.device import choose_device
+from fcdd_sweep.training.device import choose_device, device_name, no_gpu_reason
 
 OnChangedData = Literal["stop", "keep", "redo"]
 
@@ -165,7 +165,10 @@ class Session:
             return LocalRunner(faults, failures_left)
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
 
-        return RayRunner(self.experiment.resources, faults, self.options.address, failures_left=failures_left)
+        resources = self.experiment.resources
+        if self.options.address is None and choose_device(resources.device).type == "cpu":
+            resources = resources.model_copy(update={"device": "cpu"})  # Ray may list a GPU that torch cannot use
+        return RayRunner(resources, faults, self.options.address, failures_left=failures_left)
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
@@ -203,7 +206,11 @@ def open_session(
     check_run_version(run_dir)
     check()
     if options.address is None:  # a cluster's head need not have what its workers have
-        choose_device(experiment.resources.device)
+        device = choose_device(experiment.resources.device)
+        if experiment.resources.device == "auto" and device.type == "cpu":
+            report(f"trials run on the CPU: torch sees no GPU ({no_gpu_reason()})")
+        elif experiment.resources.device == "auto" and options.local:
+            report(f"trials run on a GPU: {device_name(device)}")
     fingerprints, data_notes = prepare_data(specs, report)
     with storage_errors(), lease(run_dir) as held:
         failures = FailureLog(run_dir)

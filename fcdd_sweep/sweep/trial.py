@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from fcdd_sweep.config.errors import error_line
 from fcdd_sweep.config.fields import Every
 from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec
 from fcdd_sweep.results import files, schemas
@@ -40,7 +41,7 @@ from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
-from fcdd_sweep.training.device import choose_device, device_name
+from fcdd_sweep.training.device import choose_device, device_name, release_memory
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import EpochRecord, Observer, TrainingResult
 from fcdd_sweep.training.state import StateError
@@ -114,6 +115,13 @@ def run_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint
         observer: gets every epoch, and may ask to stop.
         checkpoint_every: see `faults.checkpoint_every`.
     """
+    result = _attempted(spec, run_dir, observer, checkpoint_every)
+    if not release_memory() and result.status == TrialStatus.FAILED:  # here no traceback holds tensors any more
+        return replace(result, kind="gpu_failed")
+    return result
+
+
+def _attempted(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str) -> TrialResult:
     try:
         number, attempt_dir = claim_attempt(run_dir, spec.trial_id)
         with working_dir(attempt_dir) as folder:
@@ -201,16 +209,12 @@ class _Attempt:
     def _failed(self, error: BaseException) -> TrialResult:
         message, text = _described(error)
         write_error(self.folder, text, self.attempt_dir)
-        kind = kind_of(error)
-        if kind == "out_of_memory" and torch.cuda.is_initialized():
-            torch.cuda.empty_cache()  # the process lives on, and others share its GPU
-        return TrialResult.failure(self.spec.trial_id, kind, message, text, platform.node(), self.number)
+        return TrialResult.failure(self.spec.trial_id, kind_of(error), message, text, platform.node(), self.number)
 
 
 def _described(error: BaseException) -> tuple[str, str]:
-    """Return the last line of an exception's traceback, and the traceback."""
-    text = "".join(traceback.format_exception(error))
-    return text.strip().splitlines()[-1], text
+    """Return an exception in one line, and its traceback."""
+    return error_line(error), "".join(traceback.format_exception(error))
 
 
 def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:

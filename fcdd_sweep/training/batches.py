@@ -153,9 +153,10 @@ class BatchMaker:
         if replaced.any():
             where = to_device(np.flatnonzero(replaced), device)
             anomalies, changed = self._anomalies(raw, where, decisions.drawn, key)
-            raw[where] = anomalies
+            slots = _Slots.of(replaced, device)
+            raw = slots.filled(raw, anomalies)
             if gt_maps is not None and changed is not None and not self.settings.images.nominal_label:
-                gt_maps[where] = changed
+                gt_maps = slots.filled(gt_maps, changed)
         prepared = self.preprocessor.train(raw, gt_maps, self.streams, key.epoch, key.step)
         labels = to_device(label.astype(np.int64), device)
         return Batch(prepared[0], labels, prepared[1] if on_maps else None)
@@ -177,6 +178,30 @@ class BatchMaker:
             return noise.clamp(0, 255).to(torch.uint8), None
         malformed, changed = malform(raw[where], noise)
         return malformed, changed.to(torch.uint8) if mode == "malformed_normal_gt" else None
+
+
+class _Slots(NamedTuple):
+    """The samples of a batch that anomalies replace, on the device.
+
+    With deterministic kernels a GPU sorts the index of `batch[index] = anomalies`, so no batch is assigned to.
+
+    Attributes:
+        replaced: (N, 1, 1, 1) bool.
+        source: (N,) int64, for each replaced sample its number among them.
+    """
+
+    replaced: Tensor
+    source: Tensor
+
+    @classmethod
+    def of(cls, replaced: npt.NDArray[np.bool_], device: torch.device) -> _Slots:
+        """Return the slots of `replaced`, (N,) bool with at least one True."""
+        source = np.maximum(replaced.cumsum() - 1, 0)
+        return cls(to_device(replaced, device).view(-1, 1, 1, 1), to_device(source, device))
+
+    def filled(self, batch: Tensor, others: Tensor) -> Tensor:
+        """Return a (N, C, R, R) batch with `others`, one per replaced sample in their order, in the slots."""
+        return torch.where(self.replaced, others[self.source], batch)
 
 
 def in_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:

@@ -20,7 +20,7 @@ from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.pixels import fit_image
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.training.device import choose_device
+from fcdd_sweep.training.device import choose_device, full_precision
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
@@ -99,19 +99,25 @@ class Detector:
         return self.detect_inputs(batches)
 
     @torch.no_grad()
+    @full_precision()
     def detect_inputs(self, batches: Iterable[Tensor]) -> Detection:
         """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each.
+
+        The device holds those of one batch at a time: pixel maps of a whole test set may not fit beside a network.
 
         Raises:
             ValueError: a batch has another size.
         """
         self.network.eval()
-        detections = [self.method.detect(self.network, self._checked_input(inputs)) for inputs in batches]
-        maps = [torch.empty(0, 1, *self._map_size()), *(each.maps.cpu() for each in detections)]
-        scores = [torch.empty(0).double(), *(each.scores.cpu() for each in detections)]
+        maps, scores = [torch.empty(0, 1, *self._map_size())], [torch.empty(0).double()]
+        for inputs in batches:
+            detection = self.method.detect(self.network, self._checked_input(inputs))
+            maps.append(detection.maps.cpu())
+            scores.append(detection.scores.cpu())
         return Detection(torch.cat(maps), torch.cat(scores))
 
     @torch.no_grad()
+    @full_precision()
     def heatmaps(self, anomaly_maps: Tensor) -> Tensor:
         """Upsample (N, 1, U, V) anomaly maps to (N, 1, S, S) float32 heatmaps on the CPU; pixel maps stay as is."""
         if not self.method.by_cells:

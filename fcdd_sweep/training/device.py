@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 from collections.abc import Iterator
@@ -13,12 +14,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 from fcdd_sweep.config.schema import Settings
+
+_STAGED_BYTES = 2**16
+"""CUDA copies up to this many bytes of pageable memory without waiting for the device. Source: CUDA's own guide."""
 
 
 def choose_device(wanted: str) -> torch.device:
     """Return the device that `resources.device` names; `auto` is CUDA where available, otherwise the CPU.
+
+    `no_gpu_reason` says why it is the CPU.
 
     Raises:
         InputError: the named device is not available on this machine.
@@ -28,15 +34,18 @@ def choose_device(wanted: str) -> torch.device:
         wanted = "cuda" if available["cuda"] else "cpu"
     if not available[wanted]:
         allowed = ", ".join(["auto", *(name for name, found in available.items() if found)])
-        raise InputError(
-            Problem("resources.device", f"found '{wanted}', which torch does not see on this machine", allowed)
-        )
+        why = f" ({no_gpu_reason()})" if wanted == "cuda" else ""
+        what = f"found '{wanted}', which torch does not see on this machine{why}"
+        raise InputError(Problem("resources.device", what, allowed))
     return torch.device(wanted)
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Copy a small array to the device without waiting; it is staged at once, so the caller may discard it."""
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+    """Copy an array to the device without waiting; it is staged at once, so the caller may discard it."""
+    host = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda" and host.nbytes > _STAGED_BYTES:
+        host = host.pin_memory()
+    return host.to(device, non_blocking=True)
 
 
 def device_name(device: torch.device) -> str:
@@ -46,23 +55,86 @@ def device_name(device: torch.device) -> str:
     return platform.processor() or platform.machine() if device.type == "cpu" else device.type
 
 
+def no_gpu_reason() -> str:
+    """Return in a few words why torch sees no CUDA device in this process; empty where it sees one."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"torch {torch.__version__} is built without CUDA"
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return "CUDA_VISIBLE_DEVICES hides all GPUs"
+    try:
+        torch.cuda.init()
+    except RuntimeError as error:  # such as an absent driver, or one that is too old
+        return short_error(error).partition(". ")[0]
+    return "CUDA finds no device"
+
+
+def gpu_failure() -> str:
+    """Return what is wrong with the GPU of this process, found by using it; empty where it computes.
+
+    A GPU without free memory counts as sound: it is shared, and running out of memory is handled elsewhere.
+    """
+    try:
+        torch.ones(1, device="cuda").add_(1).item()
+    except torch.OutOfMemoryError:
+        return ""
+    except (RuntimeError, AssertionError) as error:
+        return no_gpu_reason() or error_line(error)
+    return ""
+
+
+def release_memory() -> bool:
+    """Give the GPU memory of ended trials back, which others may share; return whether the GPU still works.
+
+    After some errors, such as an illegal address, every further call fails in this process.
+    """
+    if not torch.cuda.is_initialized():
+        return True
+    gc.collect()  # a network may be part of a circle of references
+    try:
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute in full float32 precision, with repeatable convolutions, while entered.
+
+    torch's own default rounds the inputs of convolutions on recent GPUs to 10 bits (TF32), which moves scores against
+    the thresholds of trials.
+    """
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    try:
+        yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
 @contextlib.contextmanager
 def numerics(settings: Settings, device: torch.device) -> Iterator[None]:
     """Set threads, deterministic kernels and full float32 precision for one trial, and restore them afterwards.
 
     A worker runs many trials, so no setting of one may reach the next.
     Source: PyTorch's notes on reproducibility.
+    Departure: memory is not filled before its first use, which takes a quarter of a training step's kernels and
+    matters only to code that reads what was never written.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats its bits only with this
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(settings.training.threads)
     torch.use_deterministic_algorithms(device.type == "cuda")
-    cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
-        yield
+        with full_precision():
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.utils.deterministic.fill_uninitialized_memory = fills

@@ -314,7 +314,7 @@ def _displayed(inputs: Tensor, label: npt.NDArray[np.int8], preprocessor: Prepro
     low, high = torch.zeros(1, device=values.device), torch.ones(1, device=values.device)
     shared = preprocessor.recipe.local_contrast
     if shared and len(values):
-        nominal = values[torch.from_numpy(label == label.min()).to(values.device)]
+        nominal = values[torch.from_numpy(np.flatnonzero(label == label.min())).to(values.device)]
         low, high = nominal.amin(), nominal.amax()
     scaled = ((values - low) / (high - low).clamp_min(1e-6)).clamp(0, 1) * 255
     return {"images": scaled.round().to(torch.uint8).cpu().numpy(), "shared_range": np.array(shared)}

@@ -29,6 +29,8 @@ _KEYS = frozenset(
         *("train_time_s", "epoch_time_s"),
     }
 )
+_DEVICE_ERRORS = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
+"""Errors of a GPU, which say nothing about a state; the second class is missing from older versions of torch."""
 
 
 class StateError(ValueError):
@@ -108,8 +110,8 @@ class TrainingState:
         now = time.perf_counter()
         return {
             "state_version": STATE_VERSION,
-            "network": _copied(self.network.state_dict()),
-            "optimizer": _copied(self.optimizer.state_dict()),
+            "network": copied_to_cpu(self.network.state_dict()),
+            "optimizer": copied_to_cpu(self.optimizer.state_dict()),
             "schedule": copy.deepcopy(self.schedule.state_dict()),
             "epoch": self.epoch,
             "step": self.step,
@@ -128,7 +130,7 @@ class TrainingState:
         """
         try:
             self.network.load_state_dict(state_dict["network"])
-            self.optimizer.load_state_dict(_copied(state_dict["optimizer"]))
+            self.optimizer.load_state_dict(copied_to_cpu(state_dict["optimizer"]))
             self.schedule.load_state_dict(copy.deepcopy(state_dict["schedule"]))
             self.history = [EpochRecord(**record) for record in state_dict["history"]]
             self.sums = torch.tensor(state_dict["sums"], dtype=torch.float64).to(self.sums.device)
@@ -137,17 +139,19 @@ class TrainingState:
             now = time.perf_counter()
             self.started = now - state_dict["train_time_s"]
             self.epoch_started = now - state_dict["epoch_time_s"]
+        except _DEVICE_ERRORS:
+            raise
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StateError(f"it does not fit this network and its training ({short_error(error, 120)})") from error
 
 
-def _copied(value: Any) -> Any:
-    """Copy tensors to the CPU, with the same strides; also within dicts and lists."""
+def copied_to_cpu(value: Any) -> Any:
+    """Return a value with its tensors copied to the CPU, with the same strides; also within dicts and lists."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+        return {key: copied_to_cpu(item) for key, item in value.items()}
+    return [copied_to_cpu(item) for item in value] if isinstance(value, list) else value
 
 
 def moment_of(epoch: int, step: int) -> str:

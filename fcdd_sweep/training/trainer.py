@@ -26,7 +26,7 @@ from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
 from fcdd_sweep.training.scoring import evaluate, shown_samples
-from fcdd_sweep.training.state import CheckpointSink, NullCheckpointSink, TrainingState, moment_of
+from fcdd_sweep.training.state import CheckpointSink, NullCheckpointSink, TrainingState, copied_to_cpu, moment_of
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.validation import validation_auroc
 
@@ -126,9 +126,12 @@ def _training_metrics(state: TrainingState, prepared: Prepared, trained: float) 
 
 
 def _final_state(state: TrainingState) -> dict[str, Any]:
-    """Return what a snapshot holds of the training: states of optimizer and schedule, and the number of epochs."""
+    """Return what a snapshot holds of the training: states of optimizer and schedule, and the number of epochs.
+
+    Tensors are on the CPU, so that a machine without the trial's device can load them.
+    """
     return {
-        "optimizer": state.optimizer.state_dict(),
+        "optimizer": copied_to_cpu(state.optimizer.state_dict()),
         "schedule": state.schedule.state_dict(),
         "epoch": len(state.history),
     }

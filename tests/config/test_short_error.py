@@ -2,7 +2,7 @@
 
 import pytest
 
-from fcdd_sweep.config.errors import InputError, Problem, short_error
+from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 
 LONG = "word " * 100 + "cause"
 
@@ -26,3 +26,26 @@ def test_long_text_is_cut_at_the_end_or_at_the_beginning():
     assert short_error(ValueError(LONG), 20, keep_end=True).endswith("word cause")
     assert len(short_error(ValueError(LONG), 20, keep_end=True)) == 20
     assert short_error(ValueError(LONG), 10_000) == LONG
+
+
+ILLEGAL = """CUDA error: an illegal memory access was encountered
+Search for `cudaErrorIllegalAddress' in https://docs.nvidia.com for more information.
+CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be incorrect.
+For debugging consider passing CUDA_LAUNCH_BLOCKING=1
+Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.
+"""
+
+
+def test_the_advice_below_an_error_of_cuda_is_not_what_happened():
+    assert short_error(RuntimeError(ILLEGAL)) == "CUDA error: an illegal memory access was encountered"
+    assert error_line(RuntimeError(ILLEGAL)) == "RuntimeError: CUDA error: an illegal memory access was encountered"
+
+
+def test_a_record_of_an_error_has_its_type_and_all_of_its_lines():
+    mismatch = RuntimeError("Error(s) in loading state_dict for Net:\n\tMissing key(s): 'bias'.")
+    assert error_line(mismatch) == "RuntimeError: Error(s) in loading state_dict for Net: Missing key(s): 'bias'."
+    assert error_line(KeyError("x")) == "KeyError: 'x'"
+    assert error_line(MemoryError()) == "MemoryError"
+    two = InputError([Problem("x", "is wrong"), Problem("z", "is wrong, too")])
+    assert error_line(two).endswith("InputError: x: is wrong. z: is wrong, too.")
+    assert len(error_line(ValueError(LONG), 20)) == 20

@@ -14,6 +14,8 @@ from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.schema import Images
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.records import DatasetScan, one_vs_rest_record
+from fcdd_sweep.planning import checks
+from fcdd_sweep.planning import describe as describing
 from fcdd_sweep.planning import plan as planning
 from fcdd_sweep.planning.checks import Machine, this_machine
 from fcdd_sweep.planning.data_counts import listed
@@ -104,9 +106,28 @@ def test_images_whose_range_cannot_be_found_are_told_by_the_plan(tmp_path):
         plan_file(path, [f"dataset.root={root}"])
 
 
+@pytest.mark.parametrize("gpu", [True, False])
+def test_what_auto_means_on_this_machine_is_part_of_the_plan(tmp_path, monkeypatch, gpu):
+    monkeypatch.setattr(describing, "this_machine", lambda: Machine(cores=2, gpu=gpu))
+    path = tmp_path / "x.yaml"
+    path.write_text(HEAD, encoding="utf-8")
+    texts = {device: describe(*reversed(plan_file(path, [f"resources.device={device}"]))) for device in ("auto", "cpu")}
+    expected = "a GPU: one is seen" if gpu else "the CPU: no GPU that torch can use is seen"
+    assert f"device auto ({expected} on this machine); a trial reserves" in texts["auto"]
+    assert "device cpu; a trial reserves" in texts["cpu"]
+
+
+def test_a_torch_without_cuda_uses_no_gpu(tmp_path, monkeypatch):
+    (tmp_path / "nvidia0").touch()
+    for version, gpu in (("2.9.0+cpu", False), ("2.9.0+cu130", True), ("2.9.0", True)):
+        monkeypatch.setattr(checks, "version", lambda name, version=version: version)
+        assert this_machine(tmp_path).gpu is gpu
+
+
 @pytest.mark.parametrize("device", ["nvidia0", "kfd", "dxg", ""])
 def test_a_gpu_is_seen_by_its_device_file(tmp_path, monkeypatch, device):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(checks, "version", lambda name: "2.9.0+cu130")
     (tmp_path / "null").touch()
     (tmp_path / (device or "nvidiactl")).touch()  # the driver's own file is there without any GPU, too
     assert this_machine(tmp_path).gpu == bool(device)

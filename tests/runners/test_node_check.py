@@ -8,7 +8,7 @@ import pytest
 from fcdd_sweep.results import files
 from fcdd_sweep.runners import node_check
 from fcdd_sweep.runners.data_transfer import TransferableData
-from fcdd_sweep.runners.node_check import NodeRequirements, WithNodeCheck
+from fcdd_sweep.runners.node_check import NodeRequirements, WithGpu, WithNodeCheck
 from fcdd_sweep.runners.trial_data import data_key, fingerprint_of, versions
 from fcdd_sweep.training.result import NullObserver
 from tests import works
@@ -100,3 +100,13 @@ def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypa
     assert WithNodeCheck(works.empty, Decoding())(trial, tmp_path, Watched()).status == "done"
     alive.clear()
     assert not alive.wait(0.2)  # it is over with the check
+
+
+@pytest.mark.parametrize("kind", ["node_unfit", "gpu_failed"])
+def test_a_trial_with_a_share_of_a_gpu_never_runs_on_the_cpu(trial, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(node_check, "gpu_failure", lambda: "Found no NVIDIA driver on your system")
+    result = WithGpu(works.empty, kind)(trial, tmp_path, NullObserver())
+    assert (result.status, result.kind, result.host) == ("failed", kind, HERE)
+    assert "a share of a GPU that cannot be used (Found no NVIDIA driver on your system)" in result.error
+    monkeypatch.setattr(node_check, "gpu_failure", lambda: "")
+    assert WithGpu(works.empty, kind)(trial, tmp_path, NullObserver()).status == "done"

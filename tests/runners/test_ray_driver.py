@@ -111,6 +111,24 @@ def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
     assert "did not answer" in frozen.error
 
 
+def test_a_process_whose_gpu_failed_runs_no_further_trial(tmp_path):
+    specs = [spec(seed=seed) for seed in range(2)]
+    recorder = run(works.breaking_its_gpu_once, specs, tmp_path)
+    failed = {result.host for _, result, _ in recorder.retried}
+    done = {result.host for result in recorder.ended.values()}
+    assert {result.status for result in recorder.ended.values()} == {"done"}
+    assert len(failed) == 2 and not failed & done
+
+
+def test_trials_that_hold_no_share_of_a_gpu_see_none(ray_token, tmp_path):
+    from fcdd_sweep.runners.ray_resources import TrialResources
+
+    runner = RayRunner(Resources())
+    for per_gpu, hidden in ((0, True), (2, False)):
+        resources = TrialResources(cpus=1.0, max_cpus=2.0, trials_per_gpu=per_gpu, slots=2)
+        assert runner._worker_settings(tmp_path, works.empty, resources).hide_gpus is hidden
+
+
 def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("def work(spec, run_dir, observer): ...\n")
     with monkeypatch.context() as patch:

@@ -27,11 +27,13 @@ def resources(ray_token, monkeypatch):
 def test_trials_run_on_all_machines_where_none_has_a_gpu(resources):
     found = resources([HEAD, SMALL, LARGE])
     assert (found.cpus, found.max_cpus, found.trials_per_gpu, found.slots) == (2.0, 64.0, 0, 34)
+    assert found.device_text == "trials run on CPUs: Ray finds no GPU"
     assert found.fit_on(SMALL) and not found.fit_on(HEAD)
 
 
 def test_beside_gpus_machines_without_one_run_nothing(resources):
     found = resources([HEAD, LARGE, GPU, TWO_GPUS], trials_per_gpu=2)
+    assert found.device_text == "trials run on GPUs, 2 at once on each"
     assert found.slots == 2 + 2  # two share the one GPU; of the two others' four places two have their cores
     assert found.for_shares(1) == {"CPU": 2.0, "GPU": 0.5} and found.fit_on(GPU) and not found.fit_on(LARGE)
 

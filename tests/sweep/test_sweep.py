@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
@@ -337,3 +338,21 @@ def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
     with pytest.raises(InputError):
         go(experiment("seeds=4"))
     assert RunPaths(run).plan.read_bytes() == plan
+
+
+def test_the_device_that_auto_chose_is_told(experiment, monkeypatch):
+    from fcdd_sweep.sweep import session
+
+    monkeypatch.setattr(session, "no_gpu_reason", lambda: "Found no NVIDIA driver on your system")
+    monkeypatch.setattr(session, "device_name", lambda device: "NVIDIA H200")
+    told = {}
+    for seen in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda seen=seen: seen)
+        recorder = go(experiment(f"name=seen-{seen}", "resources.device=auto"), work=works.scored)[1]
+        told[seen] = [text for text in recorder.messages if text.startswith("trials run on")]
+    assert told == {
+        False: ["trials run on the CPU: torch sees no GPU (Found no NVIDIA driver on your system)"],
+        True: ["trials run on a GPU: NVIDIA H200"],
+    }
+    asked = go(experiment("name=asked", "resources.device=cpu"), work=works.scored)[1]
+    assert not any("trials run on" in text for text in asked.messages)

@@ -122,3 +122,31 @@ def test_network_input_of_another_size_is_refused():
 def test_no_images_give_empty_maps_and_scores():
     maps, scores = detector().detect(CORPUS.images, np.arange(0))
     assert maps.shape == (0, 1, 7, 7) and scores.shape == (0,)
+
+
+@pytest.fixture
+def rounded():
+    """Lets a GPU round what it multiplies, as torch's defaults do in convolutions; yields what reads the switches."""
+    switches = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [each.allow_tf32 for each in switches]
+    for each in switches:
+        each.allow_tf32 = True
+    yield lambda: tuple(each.allow_tf32 for each in switches)
+    for each, value in zip(switches, before, strict=True):
+        each.allow_tf32 = value
+
+
+def test_a_detector_scores_in_full_precision_as_its_threshold_was_found(rounded):
+    found, seen = detector(), []
+    found.network.register_forward_pre_hook(lambda network, inputs: seen.append(rounded()))
+    found.detect(CORPUS.images[:4], batch_size=2)
+    assert seen == [(False, False)] * 2
+    assert rounded() == (True, True)
+
+
+def test_heatmaps_are_enlarged_in_full_precision(rounded, monkeypatch):
+    found, seen = detector(), []
+    upsample = found.network.upsample
+    monkeypatch.setattr(found.network, "upsample", lambda *arguments: seen.append(rounded()) or upsample(*arguments))
+    found.heatmaps(found.detect(CORPUS.images[:2]).maps)
+    assert seen == [(False, False)]

@@ -283,3 +283,15 @@ def test_a_state_of_another_version_is_refused_with_what_to_do():
     message = "^it has state version 99, and this program reads version 1; to resume from it, use the version of fcdd"
     with pytest.raises(StateError, match=message):
         state.checked_state({**kept, "state_version": 99})
+
+
+def test_an_error_of_the_gpu_while_a_state_is_loaded_says_nothing_about_the_state(monkeypatch):
+    """A checkpoint that did not fit in memory would be passed over, and training would begin anew."""
+    kept, _ = stopped_at("fcdd on maps", 2)
+
+    def full(network, state_dict):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(trial_of("fcdd on maps"), TrialData(CORPUS), resume=kept)

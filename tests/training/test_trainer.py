@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.optim.lr_scheduler import ExponentialLR
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
@@ -13,7 +16,7 @@ from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
 from fcdd_sweep.training.streams import Streams
-from fcdd_sweep.training.trainer import Stopped, TrainingHooks, begin, run_epoch, train
+from fcdd_sweep.training.trainer import Stopped, TrainingHooks, _final_state, begin, run_epoch, train
 from tests.specs import defects_corpus, spec
 
 CORPUS = defects_corpus()
@@ -261,3 +264,15 @@ def test_dropout_draws_from_the_trial_s_streams_by_epoch_and_step():
     assert dropped([1, 2], before=9) == first
     assert dropped([2])[0] == pytest.approx(first[1], rel=1e-6)
     assert first[0] != first[1] and dropped([1], seed=1)[0] != first[0]
+
+
+def test_what_a_snapshot_holds_of_an_optimizer_on_a_gpu_is_on_the_cpu():
+    with FakeTensorMode():  # tensors without values, on any device
+        weight = torch.zeros(3, device="cuda", requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        weight.grad = torch.ones_like(weight)
+        optimizer.step()
+        assert optimizer.state[weight]["momentum_buffer"].device.type == "cuda"
+        state = SimpleNamespace(optimizer=optimizer, schedule=ExponentialLR(optimizer, 0.9), history=[])
+        (kept,) = _final_state(state)["optimizer"]["state"].values()
+        assert kept["momentum_buffer"].device.type == "cpu"

@@ -298,7 +298,7 @@ def _failures(trials: Iterable[Trial]) -> Markup | str:
         )
         for trial in failed[:_MOST_LISTED]
     ]
-    head = ("trial", "last line of the error", "folder of the traceback", "attempts")
+    head = ("trial", "error", "folder of the traceback", "attempts")
     note = element("p", f"And {more} more, see {tree.FAILURES}.", cls="note") if more > 0 else ""
     return section("Failures", html.table(head, rows, names=3), note) if rows else ""
 

@@ -1,0 +1,163 @@
+"""Trains on the null device and prints as JSON what `test_null_device.py` checks; see there.
+
+python -m tests.nullcuda.probe measure | draws
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import torch
+
+from fcdd_sweep.sweep import trial
+from fcdd_sweep.training import trainer
+from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.partition import TrialData
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.result import NullObserver
+from tests.nullcuda import device
+from tests.specs import defects_corpus, settings, spec
+
+torch.backends.cudnn.enabled = False  # the null device has no engines; torch's own convolutions are launched instead
+CUDA = {"device": "cuda"}
+TRIALS = {
+    "small": {"anomalies": {"mode": "malformed_normal_gt", "source": "confetti"}, "preprocessing": "aug1"},
+    "large": {
+        "network": {"name": "FCDD_CNN224"},
+        "images": {"load_size": 240, "size": 224, "color": "gray"},
+        "training": {"batch_size": 128},
+    },
+    "outlier exposure": {
+        "anomalies": {"mode": "noise", "source": "mvtec_gt", "limit": 2},
+        "evaluation": {"reserved_anomalies": 2},
+    },
+    "adam": {"training": {"optimizer": "adam"}},
+}
+
+
+def data_of(made):
+    images = made.settings.images
+    train = 130 if images.size > 100 else 40
+    return TrialData(defects_corpus(raw=images.load_size, channels=images.channels, train=train))
+
+
+class SecondEpoch(NullObserver):
+    """An observer that logs the calls of the second of two epochs."""
+
+    def __init__(self):
+        self.log, self.calls = device.logged(), None
+
+    def epoch_done(self, record, epochs):
+        if record.epoch == 1:
+            self.calls = self.log.__enter__()
+        else:
+            self.log.__exit__(None, None, None)
+
+
+def counted(calls):
+    kernels = [call.name for call in calls if call.kind == "KERNEL"]
+    return {
+        "kernels": len(kernels),
+        "fills": sum("FillFunctor" in name for name in kernels),
+        "sorts": sum("sort" in name.lower() for name in kernels),
+        "waits": sum(call.kind == "WAIT" for call in calls),
+        "largest_pageable": max((call.number for call in calls if call.name == "from pageable"), default=0),
+        "largest_pinned": max((call.number for call in calls if call.name == "from pinned"), default=0),
+    }
+
+
+def on_cuda(value, path=""):
+    """The paths of the CUDA tensors in nested dicts and lists."""
+    if isinstance(value, torch.Tensor):
+        return [path] if value.is_cuda else []
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    return [found for key, item in items for found in on_cuda(item, f"{path}/{key}")]
+
+
+def trained(sections):
+    """Train a trial; return what was counted in its second epoch, and the CUDA tensors in its snapshot."""
+    made = spec(**sections, resources=CUDA)
+    epoch = SecondEpoch()
+    result = trainer.train(made, data_of(made), trainer.TrainingHooks(epoch))
+    return counted(epoch.calls) | {"on_cuda": on_cuda(result.snapshot)}
+
+
+def trained_without_determinism(sections):
+    with mock.patch("torch.use_deterministic_algorithms"):
+        return trained(sections)
+
+
+def detection_peak(n):
+    """Bytes that the device holds at most while n images are scored 8 at a time, beyond what it held before."""
+    sections = {"network": {"name": "CNN28"}, "training": {"supervision": "labels"}}
+    made = settings(method="hsc", resources=CUDA, **sections)
+    raw = np.zeros((n, 1, 32, 32), dtype=np.uint8)
+    where = torch.device("cuda")
+    nominal = torch.zeros(4, 1, 32, 32, dtype=torch.uint8, device=where)
+    detector = Detector(made, "plain", make_network(made, where, 0), Preprocessor.fit(Recipe.of(made), nominal))
+    detector.detect(raw[:8], batch_size=8)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    detector.detect(raw, batch_size=8)
+    return torch.cuda.max_memory_allocated() - before
+
+
+def attempt(**sections):
+    """Run a trial; return how it ended, and the MiB that a collection of garbage and another release give back."""
+    made = spec(resources=CUDA, keep={"pictures": "none"}, **sections)
+    data = data_of(made)
+    trial.corpus_of = lambda settings: data.corpus
+    trial.exposure_of = trial.validation_pool_of = lambda settings: None
+    trial.fingerprint_of = lambda made: "f" * 12
+    with tempfile.TemporaryDirectory() as folder:
+        result = trial.run_trial(made, Path(folder), NullObserver())
+    kept = torch.cuda.memory_reserved()
+    gc.collect()
+    with contextlib.suppress(RuntimeError):  # of a device that is broken
+        torch.cuda.empty_cache()
+    left = (kept - torch.cuda.memory_reserved()) / device.MIB
+    return {"status": result.status, "kind": result.kind, "error": result.error, "left_mib": left}
+
+
+BIG = {
+    "network": {"name": "FCDD_CNN224_VGG_NOPT", "weights": "none"},
+    "images": {"load_size": 100, "size": 96, "color": "rgb"},
+    "training": {"batch_size": 32, "supervision": "labels"},
+}
+
+
+def measure():
+    found = {"training": {name: trained(sections) for name, sections in TRIALS.items()}}
+    found["not deterministic"] = {
+        name: trained_without_determinism(TRIALS[name]) for name in ("small", "outlier exposure")
+    }
+    found["detection"] = [detection_peak(16), detection_peak(64)]
+    found["finished"] = attempt(**BIG)
+    device.leave_free(150)
+    found["out of memory"] = attempt(**BIG)
+    device.library.null_set_total(80 << 30)
+    device.break_after(2000, 700)
+    found["broken"] = [attempt(seed=seed) for seed in range(2)]
+    return found
+
+
+def draws():
+    """The launches of an epoch that draw, with their numbers of blocks, on a GPU of so many multiprocessors."""
+    device.library.null_set_multiprocessors(int(sys.argv[2]))
+    made = spec(**TRIALS["large"], preprocessing="aug1", resources=CUDA)
+    epoch = SecondEpoch()
+    trainer.train(made, data_of(made), trainer.TrainingHooks(epoch))
+    return [[call.name, call.number] for call in epoch.calls if "distribution" in call.name]
+
+
+if __name__ == "__main__":
+    print(json.dumps({"measure": measure, "draws": draws}[sys.argv[1]]()), flush=True)
+    os._exit(0)  # torch's threads do not end on a device that finishes nothing

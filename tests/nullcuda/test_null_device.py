@@ -1,0 +1,93 @@
+"""What a GPU is asked to do, measured on a device that does nothing: launches, copies, waits, memory, errors.
+
+The real CUDA build of torch runs on the null device of `device.c`: allocator, dispatcher, autograd and errors are its
+own. Numbers mean nothing there, and cuDNN is off: how fast a real GPU is, and which engines it chooses, is not tested.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.nullcuda.build import build, missing
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"no null device: {missing()}")]
+
+
+@pytest.fixture(scope="session")
+def null_device(tmp_path_factory):
+    """Runs the probe on the null device and returns what it prints."""
+    environment = os.environ | build(tmp_path_factory.mktemp("nullcuda")) | {"PYTHONPATH": str(ROOT)}
+
+    def probed(*arguments):
+        command = [sys.executable, "-m", "tests.nullcuda.probe", *arguments]
+        ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+        if ended.returncode:
+            raise RuntimeError(ended.stderr)
+        return json.loads(ended.stdout)
+
+    return probed
+
+
+@pytest.fixture(scope="session")
+def measured(null_device):
+    return null_device("measure")
+
+
+@pytest.mark.parametrize("trial", ["small", "outlier exposure"])
+def test_deterministic_kernels_fill_no_memory_and_sort_no_index(measured, trial):
+    deterministic, plain = measured["training"][trial], measured["not deterministic"][trial]
+    assert 0 < deterministic["fills"] <= plain["fills"]
+    assert deterministic["sorts"] == 0
+
+
+@pytest.mark.parametrize("trial", ["small", "large", "outlier exposure", "adam"])
+def test_the_host_waits_for_the_device_once_an_epoch(measured, trial):
+    found = measured["training"][trial]
+    assert found["waits"] == 1
+    assert found["largest_pageable"] <= 2**16  # CUDA waits for larger ones
+
+
+def test_large_indices_are_copied_from_pinned_memory(measured):
+    assert measured["training"]["large"]["largest_pinned"] == 128 * 224 * 8  # rows of a batch
+
+
+@pytest.mark.parametrize("trial", ["small", "adam"])
+def test_a_snapshot_holds_no_tensor_of_the_gpu(measured, trial):
+    assert measured["training"][trial]["on_cuda"] == []
+
+
+def test_the_device_holds_the_pixel_maps_of_one_batch_whatever_the_size_of_the_test_set(measured):
+    of_16_images, of_64_images = measured["detection"]
+    assert of_16_images == of_64_images > 0
+
+
+def test_a_finished_trial_gives_its_memory_back(measured):
+    assert measured["finished"]["status"] == "done"
+    assert measured["finished"]["left_mib"] == 0
+
+
+def test_a_trial_that_ran_out_of_memory_gives_all_of_it_back(measured):
+    found = measured["out of memory"]
+    assert (found["status"], found["kind"], found["left_mib"]) == ("failed", "out_of_memory", 0)
+    assert found["error"].startswith("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")
+
+
+def test_after_an_illegal_address_the_process_is_of_no_use(measured):
+    for found in measured["broken"]:
+        assert (found["status"], found["kind"]) == ("failed", "gpu_failed")
+        assert found["error"].endswith("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="each thread of a launch has draws of its own, and the number of threads depends on the card",
+)
+def test_cards_of_any_size_make_the_same_draws(null_device):
+    large, small = (null_device("draws", multiprocessors) for multiprocessors in ("132", "80"))
+    assert large == small
