@@ -61,7 +61,7 @@ class RayRunner:
             KeyboardInterrupt: trials took too long to save themselves; their workers are gone.
         """
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
-        with connected(self.address, stop) as scratch:
+        with connected(self.address, stop, reporter(sink)) as scratch:
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
             from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
             from fcdd_sweep.runners.ray_nodes import checked_nodes

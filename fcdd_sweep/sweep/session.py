@@ -40,6 +40,7 @@ from fcdd_sweep.runners.events import (
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.queue import Trials
+from fcdd_sweep.runners.ray_session import parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -186,8 +187,8 @@ def open_session(
         notes: notes of the plan, shown first.
         options: how it runs.
     Raises:
-        InputError: storage, device or data that cannot be used, a run of another version of fcdd_sweep, or one that
-            another driver works on.
+        InputError: storage, device, data or temporary folder that cannot be used, a run of another version of
+            fcdd_sweep, or one that another driver works on.
         StorageError: at any time, a store that is unreachable or a disk that is full.
     """
     report = reporter(_display(options))
@@ -198,6 +199,8 @@ def open_session(
     check_run_version(run_dir)
     if options.address is None:  # a cluster's head need not have what its workers have
         choose_device(experiment.resources.device)
+        if not options.local:
+            parent_for_sockets()
     fingerprints, data_notes = prepare_data(specs, report)
     with storage_errors(), lease(run_dir) as held:
         failures = FailureLog(run_dir)
