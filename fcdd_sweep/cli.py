@@ -20,7 +20,7 @@ _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/folder.yaml --set dataset.root=~/parts
   python -m fcdd_sweep predict results/digits/normal_3/it_0/snapshot.pt photo.png --output predictions
 
-exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 130 interrupted
+exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 129 terminal closed, 130 interrupted
 """
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.events import Report
-from fcdd_sweep.runners.stop_signal import StopSignal, undisturbed
+from fcdd_sweep.runners.stop_signal import StopSignal, children_without_hangups, undisturbed
 
 _PREFIX = "fcdd-ray-"
 _FALLBACKS = ("/tmp", "/var/tmp")
@@ -138,13 +138,14 @@ def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator
 
         try:
             if address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    _temp_dir=str(scratch),
-                )
+                with children_without_hangups():
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level="ERROR",
+                        _temp_dir=str(scratch),
+                    )
             else:
                 _join(address)
             with stop.listening():  # Ray has just set its own handler
