@@ -108,9 +108,9 @@ class NullSink:
 class EventFanout:
     """Passes every event to a first sink, then to the others.
 
-    The first sink is the display. Its OSErrors are ignored, since the sweep goes on when its terminal is gone; its other
-    exceptions end the sweep. A sink among the others that raises is reported once, as a message to the first, and gets
-    no further events.
+    The first sink is the display. Its OSErrors are ignored, since the sweep goes on when its terminal is gone. Its
+    other exceptions end the sweep. A sink among the others that raises is reported once, as a message to the first, and
+    gets no further events.
     """
 
     def __init__(self, first: EventSink, others: Sequence[EventSink]) -> None:
