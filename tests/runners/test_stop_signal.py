@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -122,8 +123,6 @@ class Terminal:
 
     def _read(self):
         """Read what is shown, as a terminal does, until it is closed."""
-        import select
-
         while self._ending not in select.select([self._master, self._ending], [], [])[0]:
             try:
                 os.read(self._master, 4096)
@@ -149,6 +148,21 @@ def wait_until(condition, program, seconds=120):
         assert program.poll() is None, f"it has ended with {program.returncode}"
         assert time.monotonic() < limit, "it did not happen"
         time.sleep(0.1)
+
+
+@pytest.fixture
+def start():
+    """Starts programs, which end with the test."""
+    started = []
+
+    def start(begin, *arguments, **options):
+        started.append(begin(*arguments, **options))
+        return started[-1]
+
+    yield start
+    for program in (getattr(each, "program", each) for each in started):
+        program.kill()
+        program.wait()
 
 
 @pytest.fixture(params=["--local", pytest.param("", marks=pytest.mark.ray, id="ray")])
@@ -178,9 +192,9 @@ def moment_of(checkpoint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("redirected", [True, False])
-def test_a_closed_terminal_loses_nothing(command, run, redirected, tmp_path):
+def test_a_closed_terminal_loses_nothing(command, run, redirected, start, tmp_path):
     with (tmp_path / "output.txt").open("w") as output:
-        terminal = Terminal(command, output if redirected else None)
+        terminal = start(Terminal, command, output if redirected else None)
     wait_until(lambda: last_epoch(run) >= 3, terminal.program)
     terminal.close()
     assert terminal.program.wait(timeout=60) == 129
@@ -190,7 +204,7 @@ def test_a_closed_terminal_loses_nothing(command, run, redirected, tmp_path):
     saved = max((moment_of(path.name), path.name) for path in run.attempts.glob("*/1/checkpoints/*"))
     assert saved[0] >= (trained + 1, 0)
 
-    again = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    again = start(subprocess.Popen, command, stdout=subprocess.DEVNULL)
     wait_until(lambda: last_epoch(run, 2) > trained, again)
     again.terminate()
     assert again.wait(timeout=60) == 130
@@ -198,9 +212,9 @@ def test_a_closed_terminal_loses_nothing(command, run, redirected, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_program_under_nohup_goes_on_when_its_terminal_is_closed(command, run, tmp_path):
+def test_a_program_under_nohup_goes_on_when_its_terminal_is_closed(command, run, start, tmp_path):
     with (tmp_path / "output.txt").open("w") as output:
-        terminal = Terminal(["nohup", *command], output)
+        terminal = start(Terminal, ["nohup", *command], output)
     wait_until(lambda: last_epoch(run) >= 2, terminal.program)
     terminal.close()
     before = last_epoch(run)
