@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, closest
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written
 
 _EXAMPLES = """examples:
@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.BAD_INPUT
     except StorageError as error:
         step = "Finished trials are kept: rerun the same command once storage is reachable."
+        print(f"error: {error}. {step}", file=sys.stderr)
+        return ExitCode.SOME_FAILED
+    except RunnerLostError as error:
+        step = "Finished trials are kept: rerun the same command to continue; others resume from their checkpoints."
         print(f"error: {error}. {step}", file=sys.stderr)
         return ExitCode.SOME_FAILED
     except KeyboardInterrupt:

@@ -153,6 +153,7 @@ class Runner(Protocol):
             work: what a worker does with a trial.
             stop: the request to stop.
         Raises:
+            RunnerLostError: what runs the trials has died.
             KeyboardInterrupt: `stop` was asked for twice, or trials took too long to save themselves.
         """
         ...
