@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, closest
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written
 
 _EXAMPLES = """examples:
@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/folder.yaml --set dataset.root=~/parts
   python -m fcdd_sweep predict results/digits/normal_3/it_0/snapshot.pt photo.png --output predictions
 
-exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 130 interrupted
+exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 129 terminal closed, 130 interrupted
 """
 
 
@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.BAD_INPUT
     except StorageError as error:
         step = "Finished trials are kept: rerun the same command once storage is reachable."
+        print(f"error: {error}. {step}", file=sys.stderr)
+        return ExitCode.SOME_FAILED
+    except RunnerLostError as error:
+        step = "Finished trials are kept: rerun the same command to continue; others resume from their checkpoints."
         print(f"error: {error}. {step}", file=sys.stderr)
         return ExitCode.SOME_FAILED
     except KeyboardInterrupt:

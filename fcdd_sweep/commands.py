@@ -33,8 +33,10 @@ class ExitCode(IntEnum):
     """Some trials failed or are missing, or some images could not be read."""
     BAD_INPUT = 2
     """Nothing was started."""
+    HUNG_UP = 129
+    """Stopped by a terminal that was closed, as shells count it: 128 + SIGHUP."""
     INTERRUPTED = 130
-    """Stopped by Ctrl-C or a signal, as shells count it: 128 + SIGINT."""
+    """Stopped by Ctrl-C or SIGTERM, as shells count it: 128 + SIGINT."""
 
 
 _NAME_WIDTH = 21
@@ -218,7 +220,7 @@ def _report_result(result: SweepResult, comparison: Path | RemotePath | None = N
     if result.interrupted:
         print(f"interrupted: {summary}")
         print("Rerun the same command to continue: finished trials are kept, others resume from their checkpoints.")
-        return ExitCode.INTERRUPTED
+        return ExitCode.HUNG_UP if result.hung_up else ExitCode.INTERRUPTED
     if result.failed:
         print(f"tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
         print(f"every failed attempt, lost workers included: {result.run_dir / 'failures.parquet'}")

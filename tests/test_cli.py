@@ -152,7 +152,7 @@ def test_a_damaged_index_is_reported_without_a_traceback(call, tmp_path):
 
 def test_exit_codes_are_those_of_the_documentation():
     assert {code.name: int(code) for code in cli.ExitCode} == {
-        "DONE": 0, "SOME_FAILED": 1, "BAD_INPUT": 2, "INTERRUPTED": 130,
+        "DONE": 0, "SOME_FAILED": 1, "BAD_INPUT": 2, "HUNG_UP": 129, "INTERRUPTED": 130,
     }  # fmt: skip
 
 

@@ -77,6 +77,32 @@ def standing_still(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialR
     return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
 
 
+FILLING_ONCE = 1
+"""Seed of a trial that fills the memory."""
+FILLED_BYTES = 5 * 2**29
+"""More memory than Ray, its workers and the work of others are expected to take while a trial begins."""
+
+
+def memory_bytes() -> tuple[int, int]:
+    """Return the machine's memory, and what of it is available."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
+    total, available = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
+    return total, available
+
+
+def filling_memory(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """One trial takes memory on its first attempt until it is killed; the others take their time."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    taken = []
+    if spec.seed == FILLING_ONCE and number == 1:
+        while len(taken) * 2**27 < 2 * FILLED_BYTES:
+            taken.append(b"x" * 2**27)
+            time.sleep(0.1)
+        time.sleep(60)
+    time.sleep(5)
+    return TrialResult(spec.trial_id, "done", number, image_auroc=0.5)
+
+
 def waiting_to_be_stopped(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """Goes on until it is asked to stop."""
     while not observer.stop_asked():

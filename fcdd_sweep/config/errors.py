@@ -155,3 +155,7 @@ class Origin:
                 at_home = depth == len(key)
                 return place.text if not key or (at_home and place.names_key) else f"{place.text}: {dotted(key)}"
         return dotted(key)
+
+
+class RunnerLostError(Exception):
+    """What runs the trials has died; finished trials are kept, and another start continues."""

@@ -17,6 +17,7 @@ from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version
+from fcdd_sweep.results.processes import has_ended
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
 from fcdd_sweep.results.tree import RunPaths
 
@@ -142,9 +143,9 @@ def _age_text(seconds: float) -> str:
 
 
 def is_silent(progress: SweepProgress, now: dt.datetime) -> bool:
-    """Return whether a running sweep has not updated `progress.json` for so long that it is dead or cut off."""
+    """Return whether nothing more is to be expected of a running sweep: its driver is dead, or cut off for long."""
     late = _seconds_since(progress.written, now) > _SILENT_AFTER * progress.every_s
-    return progress.state == "running" and late
+    return progress.state == "running" and (late or has_ended(progress.driver.model_dump()))
 
 
 def progress_lines(progress: SweepProgress | None, now: dt.datetime) -> list[str]:
@@ -154,6 +155,9 @@ def progress_lines(progress: SweepProgress | None, now: dt.datetime) -> list[str
     age, host = _age_text(_seconds_since(progress.written, now)), progress.driver.host
     if progress.state != "running":
         return [f"no sweep is running: the last start on {host} {progress.state} {age} ago"]
+    if has_ended(progress.driver.model_dump()):
+        what = f"the driver on {host} is gone: process {progress.driver.pid} has ended, its last update was {age} ago"
+        return [f"{what}; rerun the same command"]
     if is_silent(progress, now):
         what = f"the driver on {host} has not updated its progress for {age}: it is dead, or cut off from the results"
         return [f"{what}; once it is gone, rerun the same command"]

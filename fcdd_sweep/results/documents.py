@@ -137,6 +137,8 @@ class Driver(Document):
 
     host: str = Field(description="name of its machine")
     pid: int = Field(description="its process number")
+    processes: str = Field("", description="the namespace of its process number; empty when unknown")
+    started: str = Field("", description="its start in clock ticks; empty when unknown")
 
 
 class RunningTrial(Document):
@@ -160,7 +162,7 @@ class SweepProgress(Document):
     began: Moment = Field(description="when the start began")
     written: Moment = Field(description="when the file was written")
     every_s: float = Field(description="seconds between two writes; an older file means a dead or disconnected driver")
-    driver: Driver = Field(description="`host` and `pid` of the driver")
+    driver: Driver = Field(description="`host`, `pid`, `processes` (namespace of the pid) and `started` of the driver")
     machines: list[str] = Field(description="machines that finished a trial in this start")
     planned: int = Field(description="number of planned trials")
     kept: int = Field(description="number of trials that were finished before this start")

@@ -18,8 +18,6 @@ import datetime as dt
 import fcntl
 import json
 import logging
-import os
-import platform
 import secrets
 import signal
 import threading
@@ -32,6 +30,7 @@ from typing import IO, Any
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.locations import RemotePath
 from fcdd_sweep.results import storage
+from fcdd_sweep.results.processes import has_ended, this_process
 from fcdd_sweep.results.storage import Location
 
 LOCK, LEASE = ".lock", ".lease.json"
@@ -113,19 +112,9 @@ def _holder() -> dict[str, Any]:
     """Return this process as other drivers see it."""
     return {
         "token": secrets.token_hex(8),
-        "host": platform.node(),
-        "pid": os.getpid(),
-        "processes": _pid_namespace(),
+        **this_process(),
         "since": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
     }
-
-
-def _pid_namespace() -> str:
-    """Return a text that is equal where process ids mean the same: each container of a host has its own."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return ""
 
 
 def _refused(run_dir: Location, holder: dict[str, Any], step: str) -> InputError:
@@ -191,7 +180,7 @@ class _Lease(Held):
             InputError: another driver holds it.
         """
         holder = self._read()
-        if holder is not None and not _has_died(holder) and (left := self._seconds_left()) > 0:
+        if holder is not None and not has_ended(holder) and (left := self._seconds_left()) > 0:
             step = f"Wait for it; if it has died, its lease expires in {left:.0f} s"
             raise _refused(self.run_dir, holder, step)
         self._write()
@@ -251,17 +240,3 @@ class _Lease(Held):
                 storage.remove(self.object)
         except OSError as error:
             logger.warning("the lease of %s could not be removed: %s", self.run_dir, error)
-
-
-def _has_died(holder: dict[str, Any]) -> bool:
-    """Return whether the holder was a process of this machine that has ended."""
-    here = (platform.node(), _pid_namespace())
-    if (holder.get("host"), holder.get("processes")) != here or not isinstance(holder.get("pid"), int):
-        return False
-    try:
-        os.kill(holder["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return False

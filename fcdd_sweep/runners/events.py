@@ -6,6 +6,7 @@ A runner emits events to one sink: the publisher, which enters results and passe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -107,21 +108,26 @@ class NullSink:
 class EventFanout:
     """Passes every event to a first sink, then to the others.
 
-    The first sink must not fail: its exceptions end the sweep. A sink among the others that raises is reported once, as
-    a message to the first, and gets no further events.
+    The first sink is the display. Its OSErrors are ignored, since the sweep goes on when its terminal is gone. Its
+    other exceptions end the sweep. A sink among the others that raises is reported once, as a message to the first, and
+    gets no further events.
     """
 
     def __init__(self, first: EventSink, others: Sequence[EventSink]) -> None:
         self._first, self._others = first, list(others)
 
     def handle(self, event: Event) -> None:
-        self._first.handle(event)
+        self._show(event)
         for sink in list(self._others):
             try:
                 sink.handle(event)
             except Exception as error:  # a view of the sweep is not worth the sweep
                 self._others.remove(sink)
-                self._first.handle(Message(f"{type(sink).__name__} failed and gets no further events: {error}"))
+                self._show(Message(f"{type(sink).__name__} failed and gets no further events: {error}"))
+
+    def _show(self, event: Event) -> None:
+        with contextlib.suppress(OSError):
+            self._first.handle(event)
 
 
 def reporter(sink: EventSink) -> Report:
@@ -147,6 +153,7 @@ class Runner(Protocol):
             work: what a worker does with a trial.
             stop: the request to stop.
         Raises:
+            RunnerLostError: what runs the trials has died.
             KeyboardInterrupt: `stop` was asked for twice, or trials took too long to save themselves.
         """
         ...

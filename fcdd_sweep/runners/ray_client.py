@@ -6,6 +6,7 @@ same command, and its output is printed here. Paths of the experiment are those 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -23,7 +24,7 @@ from fcdd_sweep.runners.events import Report
 from fcdd_sweep.runners.ray_session import check_answers
 from fcdd_sweep.runners.stop_signal import StopSignal
 
-_FAILED, _INTERRUPTED = 1, 130
+_FAILED, _HUNG_UP, _INTERRUPTED = 1, 129, 130
 _ACTOR_VARIABLES = ("RAY_JOB_ID", "RAY_RAYLET_PID", "RAY_CLIENT_MODE", "RAY_LD_PRELOAD_ON_WORKERS")
 """Variables that Ray sets for its workers and that another program must not inherit."""
 _MAX_TRIES = 3
@@ -85,12 +86,14 @@ def _print_output(head: ray.actor.ActorHandle, stop: StopSignal, print_line: Rep
     """Print the lines of the command on the head until it ends, and return its exit code."""
     stopped = False
     while (lines := ray.get(head.lines.remote())) is not None:
-        for line in lines:
-            print_line(line)
         if stop.asked and not stopped:
             head.stop.remote()
             stopped = True
-    return int(ray.get(head.code.remote()))
+        with contextlib.suppress(OSError):  # the terminal is gone
+            for line in lines:
+                print_line(line)
+    code = int(ray.get(head.code.remote()))
+    return _HUNG_UP if stop.hung_up and code == _INTERRUPTED else code
 
 
 @ray.remote(num_cpus=0, resources={"node:__internal_head__": 0.001}, max_restarts=0)

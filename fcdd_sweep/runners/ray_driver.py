@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,11 @@ class Patience:
 class TuneListener(Callback):
     """Turns the reports of workers into events and results for the queue; stops and kills workers where needed."""
 
-    def __init__(self, wave: Wave, sink: EventSink, stop: StopSignal, patience: Patience) -> None:
-        self._wave, self._sink, self._stop, self._patience = wave, sink, stop, patience
+    def __init__(
+        self, wave: Wave, sink: EventSink, stop: StopSignal, patience: Patience, require_ray: Callable[[], None]
+    ) -> None:
+        """`require_ray` is called often, and raises an error when Ray has died on this machine."""
+        self._wave, self._sink, self._stop, self._patience, self._require_ray = wave, sink, stop, patience, require_ray
         self._last_report: dict[str, float] = {}
         self._process: dict[str, tuple[str, int]] = {}
         self._asked_to_stop: set[str] = set()
@@ -172,6 +175,7 @@ class TuneListener(Callback):
         self._last_report = {name: at + busy_s for name, at in self._last_report.items()}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._require_ray()
         if self._stop.asked:
             self._stop_all(trials)
         self._kill_frozen(trials)

@@ -58,13 +58,15 @@ class RayRunner:
         Raises:
             InputError: no machine has as many CPU cores as a trial asks for, or a GPU where one is asked for; machines
                 of a cluster cannot run trials, before the first one, or later when no others are left.
+            RunnerLostError: Ray has died on this machine.
             KeyboardInterrupt: trials took too long to save themselves; their workers are gone.
         """
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
-        with connected(self.address, stop) as scratch:
+        with connected(self.address, stop, reporter(sink)) as scratch:
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
             from fcdd_sweep.runners.node_check import WithGpu
             from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
+            from fcdd_sweep.runners.ray_losses import all_losses_known, watched_raylet
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
 
@@ -81,10 +83,11 @@ class RayRunner:
                     work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
-                while not queue.empty:
-                    wave = Wave(queue, self.wave_jobs, nodes)
-                    listener = TuneListener(wave, sink, stop, patience)
-                    _tuner(settings, JobSearcher(wave, stop), listener, resources, scratch).fit()
+                with all_losses_known(), watched_raylet() as require_ray:
+                    while not queue.empty:
+                        wave = Wave(queue, self.wave_jobs, nodes)
+                        listener = TuneListener(wave, sink, stop, patience, require_ray)
+                        _tuner(settings, JobSearcher(wave, stop), listener, resources, scratch).fit()
 
     def _worker_settings(self, run_dir: Location, work: Work, resources: TrialResources) -> WorkerSettings:
         from fcdd_sweep.runners.ray_worker import WorkerSettings

@@ -9,14 +9,59 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
-from fcdd_sweep.runners.stop_signal import StopSignal, undisturbed
+from fcdd_sweep.runners.events import Report
+from fcdd_sweep.runners.stop_signal import StopSignal, children_without_hangups, undisturbed
 
 _PREFIX = "fcdd-ray-"
+_FALLBACKS = ("/tmp", "/var/tmp")
+_MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
+"""Longest path of a Unix socket."""
+
+
+def _max_parent_bytes() -> int:
+    """Return the length of the longest folder in which Ray's socket with the longest path finds room."""
+    below = f"/{_PREFIX}12345678/session_2026-01-31_23-59-59_123456_{os.getpid()}/sockets/plasma_store"
+    return _MAX_SOCKET_BYTES - len(below)
+
+
+def _unfit_for_sockets(folder: str) -> str:
+    """Return why Ray cannot put its sockets below a folder; an empty text when it can."""
+    path = os.fsencode(folder)
+    if not path.isascii():
+        return "its path has characters other than ASCII"
+    if len(path) > (most := _max_parent_bytes()):
+        return f"its path has {len(path)} bytes, and sockets leave room for {most}"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else "it cannot be written to"
+
+
+def parent_for_sockets() -> tuple[Path, str]:
+    """Return a folder in which a scratch folder for Ray's sockets can be made, and why it is not `TMPDIR`, if so.
+
+    Raises:
+        InputError: there is none.
+    """
+    usual = tempfile.gettempdir()
+    reason = _unfit_for_sockets(usual)
+    # a login's own folder comes last: it may go away when the user logs out, although the sweep goes on
+    for folder in (usual, *_FALLBACKS, os.environ.get("XDG_RUNTIME_DIR", "")):
+        if folder and not _unfit_for_sockets(folder):
+            return Path(folder), reason
+    raise InputError(
+        Problem(
+            "TMPDIR",
+            f"Ray cannot put its sockets into {usual} ({reason}), and no other temporary folder can be used",
+            f"a folder whose path has ASCII characters only, at most {_max_parent_bytes()}",
+            "Set TMPDIR to one, or run without Ray: --local",
+        )
+    )
+
+
 _LOCK = "held"
 """Locked as long as the folder's process lives, however it ends.
 
@@ -25,13 +70,13 @@ unlocked and remove the folder, and `filelock` opens files by name only."""
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a folder that is empty but for its lock, and remove it and what killed processes left.
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder in `parent`, the user's alone and empty but for its lock.
 
-    Its path is short because Ray puts sockets into it, whose paths are limited.
+    It is removed at the end, and what killed processes left at the beginning.
     """
-    _remove_stale()
-    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    _remove_stale(parent)
+    scratch = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     made = scratch / "new"
     with made.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -43,11 +88,14 @@ def scratch_folder() -> Iterator[Path]:
                 shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _remove_stale() -> None:
-    for lock in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        with contextlib.suppress(OSError), lock.open("rb") as file:  # another user's folder, or one in use
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+def _remove_stale(parent: Path) -> None:
+    for lock in parent.glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError):  # one in use
+            if lock.parent.lstat().st_uid != os.getuid():
+                continue  # another user's
+            with lock.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 _QUIET = {
@@ -70,28 +118,34 @@ _TOKEN = secrets.token_hex(32)
 
 
 @contextlib.contextmanager
-def connected(address: str | None, stop: StopSignal) -> Iterator[Path]:
+def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator[Path]:
     """Connect to Ray, and yield a scratch folder for Tune on this machine; both end with the context.
 
     Args:
         address: `auto` or HOST:PORT of a cluster's head; None starts a Ray on this machine.
         stop: gets the signals that Ray would handle otherwise.
+        report: gets a sentence when the scratch folder is not in `TMPDIR`.
     Raises:
-        InputError: no cluster answers at `address`.
+        InputError: no cluster answers at `address`, or no folder has room for Ray's sockets.
     """
     own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if address is None else {}
-    with scratch_folder() as scratch, _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
+    # the sockets of a cluster are elsewhere
+    parent, reason = parent_for_sockets() if address is None else (Path(tempfile.gettempdir()), "")
+    if reason:
+        report(f"Ray's temporary files go to {parent} instead of {tempfile.gettempdir()}: {reason}")
+    with scratch_folder(parent) as scratch, _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
         import ray  # only now: it reads the environment when it is first imported
 
         try:
             if address is None:
-                ray.init(
-                    address="local",
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level="ERROR",
-                    _temp_dir=str(scratch),
-                )
+                with children_without_hangups():
+                    ray.init(
+                        address="local",
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level="ERROR",
+                        _temp_dir=str(scratch),
+                    )
             else:
                 _join(address)
             with stop.listening():  # Ray has just set its own handler

@@ -1,4 +1,4 @@
-"""A worker on Ray Tune: runs trials one after another, reports epochs, detects stalled trials, and handles SIGTERM."""
+"""A worker on Ray Tune: runs trials one after another, reports epochs, detects stalled trials, and handles signals."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.failures import POLICIES
+from fcdd_sweep.runners.stop_signal import stop_signals
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialThread
 
@@ -56,7 +57,9 @@ class Worker(tune.Trainable):
         if settings.hide_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._prepare(config)
-        signal.signal(signal.SIGTERM, self._on_terminate)  # sent to a machine that is about to be taken away
+        for number in stop_signals():  # SIGTERM, for instance, is sent to a machine that is about to be taken away
+            if number != signal.SIGINT:  # Ctrl-C is the driver's
+                signal.signal(number, self._on_terminate)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._prepare(new_config)

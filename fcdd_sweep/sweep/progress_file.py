@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import os
-import platform
 import threading
 from pathlib import Path
 
 from fcdd_sweep.results import files, storage, tree
 from fcdd_sweep.results.documents import Driver, RunningTrial, SweepProgress, SweepState
+from fcdd_sweep.results.processes import this_process
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import EpochDone, Event, Report, SweepStarted, SweepStopped, TrialEnded
@@ -39,7 +38,7 @@ class ProgressFile:
         usual = _EVERY_S if isinstance(run_dir, Path) else _EVERY_REMOTE_S
         self.every_s = usual if every_s is None else every_s
         self._counts, self._began = TrialCounts(), dt.datetime.now(dt.UTC)
-        self._hosts: set[str] = set()
+        self._driver, self._hosts = Driver(**this_process()), set[str]()
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._keep_writing, name="progress.json", daemon=True)
         self._reported = self._stopped = False
@@ -88,7 +87,7 @@ class ProgressFile:
             began=self._began,
             written=dt.datetime.now(dt.UTC),
             every_s=self.every_s,
-            driver=Driver(host=platform.node(), pid=os.getpid()),
+            driver=self._driver,
             machines=sorted(self._hosts),
             planned=counts.planned,
             kept=counts.kept,

@@ -40,6 +40,7 @@ from fcdd_sweep.runners.events import (
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.queue import Trials
+from fcdd_sweep.runners.ray_session import parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -50,6 +51,7 @@ from fcdd_sweep.sweep.trackers import trackers_of
 from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training.device import choose_device, device_name, no_gpu_reason
 
+_STOP_NOTICE = "stopping: running trials save themselves; interrupt again to end at once"
 OnChangedData = Literal["stop", "keep", "redo"]
 
 
@@ -92,7 +94,8 @@ class SweepResult:
         report: the page to open; after an interruption it may be missing or outdated.
         planned, done, failed: numbers of trials, over all starts.
         kept: trials that earlier starts finished.
-        interrupted: Ctrl-C or SIGTERM ended it.
+        interrupted: a signal ended it.
+        hung_up: its terminal was closed, which is one of these signals.
     """
 
     run_dir: Location
@@ -102,6 +105,7 @@ class SweepResult:
     failed: int
     kept: int
     interrupted: bool = False
+    hung_up: bool = False
 
     @property
     def missing(self) -> int:
@@ -118,6 +122,7 @@ class Session:
         ledger: the run's trials.
         failures: the run's failed attempts.
         held: whether the run is still this driver's.
+        stop: the request to stop, by a signal.
         fingerprints: of the data that the trials read, by trial id.
         data_notes: notes on the data, for the report.
     """
@@ -127,6 +132,7 @@ class Session:
     ledger: Ledger
     failures: FailureLog
     held: Held
+    stop: StopSignal
     fingerprints: Mapping[str, str]
     data_notes: list[str]
 
@@ -147,16 +153,14 @@ class Session:
 
     def run(self, trials: Trials, publisher: Publisher) -> bool:
         """Run trials; return whether a signal ended them."""
-        notice = "stopping: running trials save themselves; interrupt again to end at once"
-        stop = StopSignal(lambda: self.report(notice))
         work = self.options.work or partial(run_trial, checkpoint_every=self.experiment.faults.checkpoint_every)
         try:
-            self._runner()(trials, self.ledger.run_dir, publisher, work, stop)
+            self._runner()(trials, self.ledger.run_dir, publisher, work, self.stop)
         except KeyboardInterrupt:
             return True
         finally:
             publisher.save()
-        return stop.asked
+        return self.stop.asked
 
     def _runner(self) -> Runner:
         faults = self.experiment.faults
@@ -174,7 +178,8 @@ class Session:
         """Return how the session ended for these trials."""
         statuses = [self.ledger.rows.get(spec.trial_id, {}).get("status") for spec in specs]
         done, failed = statuses.count(TrialStatus.DONE), statuses.count(TrialStatus.FAILED)
-        return SweepResult(self.ledger.run_dir, report, len(statuses), done, failed, kept, interrupted)
+        hung_up = interrupted and self.stop.hung_up
+        return SweepResult(self.ledger.run_dir, report, len(statuses), done, failed, kept, interrupted, hung_up)
 
 
 @contextlib.contextmanager
@@ -194,8 +199,8 @@ def open_session(
         options: how it runs.
         check: raises an error for what else in the run cannot be used; called before data is decoded.
     Raises:
-        InputError: storage, device or data that cannot be used, a run of another version of fcdd_sweep, or one that
-            another driver works on.
+        InputError: storage, device, data or temporary folder that cannot be used, a run of another version of
+            fcdd_sweep, or one that another driver works on.
         StorageError: at any time, a store that is unreachable or a disk that is full.
     """
     report = reporter(_display(options))
@@ -207,6 +212,8 @@ def open_session(
     check()
     if options.address is None:  # a cluster's head need not have what its workers have
         device = choose_device(experiment.resources.device)
+        if not options.local:
+            parent_for_sockets()
         if experiment.resources.device == "auto" and device.type == "cpu":
             report(f"trials run on the CPU: torch sees no GPU ({no_gpu_reason()})")
         elif experiment.resources.device == "auto" and options.local:
@@ -215,7 +222,8 @@ def open_session(
     with storage_errors(), lease(run_dir) as held:
         failures = FailureLog(run_dir)
         ledger = Ledger(run_dir, failures.counts())
-        yield Session(experiment, options, ledger, failures, held, fingerprints, data_notes)
+        stop = StopSignal(partial(report, _STOP_NOTICE))
+        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes)
 
 
 def _display(options: RunOptions) -> EventSink:

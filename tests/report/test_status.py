@@ -2,6 +2,9 @@
 
 import datetime as dt
 import json
+import platform
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +32,13 @@ from tests.fakes import FakeRun
 from tests.specs import spec
 
 NOW = dt.datetime(2026, 1, 2, 12, 0, 0, tzinfo=dt.UTC)
+DRIVER = """
+import pathlib, sys, time
+from fcdd_sweep.sweep.progress_file import ProgressFile
+with ProgressFile(pathlib.Path(sys.argv[1]), print):
+    print("written", flush=True)
+    time.sleep(600)
+"""
 
 
 def written(run_dir: Path) -> dict:
@@ -91,7 +101,8 @@ def test_a_file_that_cannot_be_written_is_reported_once_and_stops_nothing(tmp_pa
 def progress(**changes):
     plain = {
         "state": "running", "began": "2026-01-02T11:00:00+00:00", "written": "2026-01-02T11:59:57+00:00",
-        "every_s": 5.0, "driver": {"host": "head", "pid": 1}, "machines": ["n1"], "planned": 6, "kept": 1, "to_run": 5,
+        "every_s": 5.0, "driver": {"host": "head", "pid": 1, "processes": "pid:[1]", "started": "2"},
+        "machines": ["n1"], "planned": 6, "kept": 1, "to_run": 5,
         "done": 2, "failed": 0, "running": 14, "eta_s": 600.0,
         "trials": [{"trial_id": "", "config": "a", "normal_class": "brick", "seed": s, "epoch": s, "epochs": 9,
                     "loss": 0.5 if s else None} for s in range(14)],
@@ -122,6 +133,30 @@ def test_a_driver_that_has_not_written_for_long_is_reported():
     (line,) = progress_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
     assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
     assert progress_lines(None, NOW) == []
+
+
+def test_a_driver_of_this_machine_that_was_killed_is_gone_at_once(run_dir):
+    """Its process has ended, whether its parent has noticed or not, or its number is now another process's."""
+    command = [sys.executable, "-c", DRIVER, str(run_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as started:
+        started.stdout.readline()
+        assert f"running on {platform.node()}, updated " in status_text(run_dir)
+        started.kill()
+        until(lambda: "is gone" in status_text(run_dir))
+    gone = f"the driver on {platform.node()} is gone: process {started.pid} has ended, its last update was "
+    assert gone in status_text(run_dir)
+    naps = []
+    watch(run_dir, 1.0, lambda text: True, sleep=naps.append)
+    assert naps == []
+
+
+def test_another_process_with_the_number_of_the_driver_is_not_the_driver(run_dir):
+    with ProgressFile(run_dir, print):
+        driver = written(run_dir)["driver"]
+    for changes, says in [({}, "running on"), ({"started": "1"}, "is gone"), ({"processes": "pid:[1]"}, "running on")]:
+        now = dt.datetime.now(dt.UTC)
+        (line, *_) = progress_lines(shown(written=now.isoformat(), driver=driver | changes), now)
+        assert says in line
 
 
 def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):

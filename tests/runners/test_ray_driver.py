@@ -191,7 +191,7 @@ def test_no_worker_counts_as_silent_while_the_driver_publishes(monkeypatch):
     specs = tuple(spec(seed=seed) for seed in range(2))
     wave = ray_driver.Wave(JobQueue(specs, 0), 10, Nodes())
     patience = ray_driver.Patience(silent_s=60.0, stop_s=60.0)
-    listener = ray_driver.TuneListener(wave, Slow(), StopSignal(), patience)
+    listener = ray_driver.TuneListener(wave, Slow(), StopSignal(), patience, lambda: None)
     killed = []
     monkeypatch.setattr(ray_driver, "_kill", lambda actor, process: killed.append(actor))
     trials = [SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=name)) for name in "ab"]
