@@ -116,7 +116,7 @@ class LiveProgress(PlainProgress):
     def leave_counts(self) -> None:
         """Print the counts a last time, below everything else."""
         if self.counts.planned:
-            self._print(self.counts.line(), "bold")
+            self.console.print(Text(self.counts.line(), "bold"))
 
     def _heartbeat(self) -> None:
         """Print nothing: the display is redrawn anyway."""
