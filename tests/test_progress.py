@@ -122,14 +122,15 @@ import sys, time
 from rich.console import Console
 from fcdd_sweep.progress import make_progress
 from fcdd_sweep.runners.events import Message, SweepStopped
+from fcdd_sweep.runners.stop_signal import StopSignal
 from tests.test_progress import run_many
-with make_progress(Console(highlight=False)) as progress:
+stop = StopSignal()
+with stop.listening(), make_progress(Console(highlight=False)) as progress:
     run_many(progress, int(sys.argv[1]), sys.argv[2])
-    try:
-        progress.handle(Message("all are running"))
-        time.sleep(60)
-    except KeyboardInterrupt:
-        progress.handle(SweepStopped())
+    progress.handle(Message("all are running"))
+    while not stop.asked:
+        time.sleep(0.1)
+    progress.handle(SweepStopped())
 print("the end")
 """
 COUNTS = "image AUROC mean 0.875, best 0.875 | elapsed"
@@ -193,8 +194,9 @@ def test_a_low_terminal_shows_fewer_trials_and_all_counts(columns, lines, shown)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("columns", [80, 40, len(f"3/40 done, 3 running | {COUNTS} 0:00, about 0:08 left") + 1])
 def test_ctrl_c_leaves_the_last_counts_and_no_running_trial(columns):
+    """In the last width, the `^C` that the terminal shows would not fit behind the counts."""
     with display(3, columns) as terminal:
         terminal.wait_for("all are running")
         terminal.wait_for(COUNTS)
