@@ -200,6 +200,7 @@ def test_ctrl_c_leaves_the_last_counts_and_no_running_trial(columns):
     with display(3, columns) as terminal:
         terminal.wait_for("all are running")
         terminal.wait_for(COUNTS)
+        terminal.wait_for(" left")
         terminal.type(b"\x03")
         assert terminal.end() == 0
         *messages, last = terminal.rows
