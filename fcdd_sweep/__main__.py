@@ -21,9 +21,10 @@ def main() -> int:
         output.guard()
         return cli.main()
     except ModuleNotFoundError as error:
-        if (error.name or "fcdd_sweep").startswith("fcdd_sweep."):
+        if (error.name or "").startswith("fcdd_sweep."):
             raise
-        return _refuse(f"{error.name!r} is not installed for {sys.executable}")
+        missing = error.name if error.name == "fcdd_sweep" else f"{error.name}, which fcdd_sweep needs,"
+        return _refuse(f"{missing} is not installed for {sys.executable}")
 
 
 def _refuse(what: str) -> int:

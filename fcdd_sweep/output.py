@@ -7,6 +7,7 @@ exit. So the errors end where they arise, below the text streams, and nobody abo
 
 from __future__ import annotations
 
+import codecs
 import errno
 import io
 import os
@@ -14,6 +15,9 @@ import select
 import sys
 from pathlib import Path
 from typing import TextIO
+
+_REPLACING = "fcdd_sweep.output"
+"""Name of the error handler of standard output."""
 
 
 class GuardedOutput(io.RawIOBase):
@@ -70,11 +74,13 @@ class GuardedOutput(io.RawIOBase):
 def guard() -> None:
     """Guard this process's standard output and standard error, until its end.
 
-    Characters that their encoding lacks are replaced. A stream that was closed before the start leads nowhere.
+    Characters that their encoding lacks are replaced, in standard output by one `?` each, so that tables stay aligned.
+    A stream that was closed before the start leads nowhere.
     """
     _fill_closed_descriptors()
+    codecs.register_error(_REPLACING, _replaced)
     sys.stderr = _guarded(sys.stderr, "standard error", "backslashreplace", None)
-    sys.stdout = _guarded(sys.stdout, "standard output", "replace", sys.stderr)
+    sys.stdout = _guarded(sys.stdout, "standard output", _REPLACING, sys.stderr)
 
 
 def output_error() -> OSError | None:
@@ -98,6 +104,13 @@ def _fill_closed_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def _replaced(error: UnicodeError) -> tuple[bytes, int]:
+    """Return `?` for each character that cannot be encoded, but the bytes of a file name that could not be decoded."""
+    assert isinstance(error, UnicodeEncodeError)
+    numbers = map(ord, error.object[error.start : error.end])
+    return bytes(n - 0xDC00 if 0xDC80 <= n <= 0xDCFF else ord("?") for n in numbers), error.end
 
 
 def _guarded(stream: TextIO | None, name: str, errors: str, complaints: TextIO | None) -> TextIO:

@@ -6,13 +6,14 @@ import hashlib
 import os
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Generic, TypeVar
 
 from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.locations import name_problem
 from fcdd_sweep.data.decoding.pixels import read_picture
 from fcdd_sweep.data.records import Record
 
@@ -28,13 +29,13 @@ def image_files(path: Path) -> list[Path]:
     Hidden files and folders and files without the suffix of an image are ignored. Links are followed.
 
     Raises:
-        DataError: `path` does not exist.
+        DataError: `path` does not exist, or names that are not text.
     """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise DataError(Problem(str(path), "there is no such file or folder"))
-    return sorted(_walk(path), key=lambda file: normal_form(file.relative_to(path).as_posix()))
+    return _sorted(_walk(path), path)
 
 
 def visible_folders(path: Path) -> list[Path]:
@@ -42,13 +43,26 @@ def visible_folders(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     found = [child for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")]
-    return sorted(found, key=lambda folder: normal_form(folder.name))
+    return _sorted(found, path)
 
 
 def images_directly_in(path: Path) -> list[Path]:
     """Return the images directly in a folder, sorted."""
     found = [child for child in path.iterdir() if is_image(child.name) and child.is_file()]
-    return sorted(found, key=lambda file: normal_form(file.name))
+    return _sorted(found, path)
+
+
+def _sorted(paths: Iterable[Path], top: Path) -> list[Path]:
+    """Return paths below `top`, sorted by their names.
+
+    Raises:
+        DataError: names that are not text; results could not name them.
+    """
+    found = list(paths)
+    problems = [Problem(str(top), problem) for problem in map(name_problem, found) if problem]
+    if problems:
+        raise DataError(problems)
+    return sorted(found, key=lambda path: normal_form(path.relative_to(top).as_posix()))
 
 
 def normal_form(name: str) -> str:
