@@ -16,6 +16,7 @@ STAMP := .venv/.installed
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
+	@echo "next: . $(BIN)/activate && fcdd-sweep experiments/digits.yaml"
 
 test: lint types
 	$(MAKE) -k test-plain test-ray
@@ -57,8 +58,8 @@ test-cluster: wheel
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2])' || \
-		{ echo "fcdd_sweep needs Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || \
+		{ echo "fcdd_sweep needs Python 3.11.4 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"

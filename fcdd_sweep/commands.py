@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.locations import RemotePath, parse_location
 from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.output import is_unwritable, output_error
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,7 @@ class ExitCode(IntEnum):
 
     DONE = 0
     SOME_FAILED = 1
-    """Some trials failed or are missing, or some images could not be read."""
+    """Some trials failed or are missing, some images could not be read, or what was asked for could not be printed."""
     BAD_INPUT = 2
     """Nothing was started."""
     HUNG_UP = 129
@@ -56,10 +57,10 @@ def run_command(options: Namespace) -> int:
     experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
-        return ExitCode.DONE
+        return _printed()
     if options.dry_run:
         _print_plan(planned, experiment, probe=options.probe_cost)
-        return ExitCode.DONE
+        return _printed()
     return _run_here(planned, options)
 
 
@@ -101,7 +102,7 @@ def validate_command(options: Namespace) -> int:
         print(note)
     trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")
     print(f"{options.experiment}: valid, {trials}")
-    return ExitCode.DONE
+    return _printed()
 
 
 def list_command(options: Namespace) -> int:
@@ -123,7 +124,7 @@ def list_command(options: Namespace) -> int:
         "presets": {name: preset.title for name, preset in PRESETS.items()},
     }
     print("\n\n".join(_titled_table(title, entries) for title, entries in tables.items()))
-    return ExitCode.DONE
+    return _printed()
 
 
 def _data_set_text(info: DataSetInfo) -> str:
@@ -147,13 +148,18 @@ def status_command(options: Namespace) -> int:
     width = terminal_width(sys.stdout)
     if options.watch is None:
         print(status_text(options.run_dir, width))
-        return ExitCode.DONE
+        return _printed()
     clear = "\033[H\033[2J" if width else ""
+
+    def show(text: str) -> bool:
+        print(f"{clear}{text}\n", flush=True)
+        return output_error() is None
+
     try:
-        watch(options.run_dir, options.watch, lambda text: print(f"{clear}{text}\n", flush=True), width=width)
+        watch(options.run_dir, options.watch, show, width=width)
     except KeyboardInterrupt:
         pass  # ends watching, not the sweep
-    return ExitCode.DONE
+    return _printed()
 
 
 def aggregate_command(options: Namespace) -> int:
@@ -174,7 +180,7 @@ def baselines_command(options: Namespace) -> int:
     if options.dry_run:
         experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
-        return ExitCode.DONE
+        return _printed()
     if _from_outside(options):
         settings = [word for text in options.set for word in ("--set", text)]
         return _run_on_head(options, ["baselines", str(parse_location(options.run_dir)), *settings], {})
@@ -206,6 +212,11 @@ def predict_command(options: Namespace) -> int:
     print(f"device: {result.device}\nscores: {result.scores}\nheatmaps: {result.heatmaps}")
     print(f"{count_noun(result.count, 'image')} scored, {len(result.unreadable)} skipped")
     return ExitCode.SOME_FAILED if result.unreadable else ExitCode.DONE
+
+
+def _printed() -> int:
+    """Return the exit code of a command whose only result is what it printed."""
+    return ExitCode.SOME_FAILED if is_unwritable() else ExitCode.DONE
 
 
 def _report_result(result: SweepResult, comparison: Path | RemotePath | None = None) -> int:

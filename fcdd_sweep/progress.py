@@ -1,12 +1,13 @@
-"""The display of a running sweep: live on a terminal, plain lines for any other output."""
+"""The display of a running sweep: live on a terminal that can move its cursor, plain lines for any other output."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -21,6 +22,8 @@ from fcdd_sweep.sweep.trial_counts import TrialCounts
 
 _MAX_SHOWN = 12
 """Running trials that the live display shows at most."""
+_MIN_BAR, _MAX_BAR = 8, 24
+"""Columns of a trial's bar: a terminal that lacks room for the shortest gets none."""
 
 
 def label(spec: TrialSpec) -> str:
@@ -85,15 +88,35 @@ class PlainProgress:
 class LiveProgress(PlainProgress):
     """A sink that redraws running trials and counts in place; failures and messages scroll above them."""
 
-    def __rich__(self) -> RenderableType:
-        counts = self.counts
-        table = Table.grid(padding=(0, 2))
-        for at in list(counts.running.values())[:_MAX_SHOWN]:
-            state = f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}" if at.epoch else "starting"
-            table.add_row(label(at.spec), ProgressBar(at.epochs, at.epoch, width=24), state)
-        if len(counts.running) > _MAX_SHOWN:
-            table.add_row(f"and {len(counts.running) - _MAX_SHOWN} more")
-        return Group(table, ProgressBar(max(counts.missing, 1), counts.ended), Text(counts.line(), "bold"))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield as many running trials as the height of the terminal allows, and always the counts below them."""
+        running = list(self.counts.running.values())
+        fits = (
+            display
+            for shown in range(min(len(running), _MAX_SHOWN), 0, -1)
+            if len(console.render_lines(display := self._display(running, shown, options.max_width), options))
+            <= options.size.height
+        )
+        yield next(fits, self._display(running, 0, options.max_width))
+
+    def _display(self, running: Sequence[EpochDone], shown: int, width: int) -> RenderableType:
+        """Return the display with the first trials, in its last line nothing but the cursor.
+
+        What is typed appears there, `^C` say: it must not push the cursor into the next line, out of which the display
+        would not find back to its first.
+        """
+        more = len(running) - shown
+        parts: list[RenderableType] = [_trial_rows(running[:shown], width)] if shown else []
+        if shown and more:
+            parts.append(Text(f"and {more} more"))
+        bar = Table.grid(expand=True)  # a bar alone ends without a newline
+        bar.add_row(ProgressBar(max(self.counts.missing, 1), self.counts.ended))
+        return Group(*parts, bar, Text(self.counts.line(), "bold"), Text())
+
+    def leave_counts(self) -> None:
+        """Print the counts a last time, below everything else."""
+        if self.counts.planned:
+            self.console.print(Text(self.counts.line(), "bold"))
 
     def _heartbeat(self) -> None:
         """Print nothing: the display is redrawn anyway."""
@@ -103,12 +126,31 @@ class LiveProgress(PlainProgress):
             self._print(result_line(spec, result), "red")
 
 
+def _trial_rows(running: Sequence[EpochDone], width: int) -> RenderableType:
+    """Return a line for each trial, with a bar if the terminal has room for it; a line that is too long is wrapped."""
+    rows = [(label(at.spec), at, _state(at)) for at in running]
+    room = width - max(cell_len(name) for name, _, _ in rows) - max(cell_len(state) for _, _, state in rows) - 4
+    if room < _MIN_BAR:
+        return Text("\n").join(Text(f"{name}: {state}") for name, _, state in rows)
+    table = Table.grid(padding=(0, 2))
+    for name, at, state in rows:
+        table.add_row(Text(name), ProgressBar(at.epochs, at.epoch, width=min(room, _MAX_BAR)), Text(state))
+    return table
+
+
+def _state(at: EpochDone) -> str:
+    return f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}" if at.epoch else "starting"
+
+
 @contextmanager
 def make_progress(console: Console) -> Iterator[EventSink]:
-    """Yield the display for a console, live if it is a terminal."""
-    if not console.is_terminal:
+    """Yield the display for a console: live on a terminal, which keeps the last counts when the display ends."""
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(console)
         return
     progress = LiveProgress(console)
-    with Live(progress, console=console, refresh_per_second=4, transient=True):
-        yield progress
+    try:
+        with Live(progress, console=console, refresh_per_second=4, transient=True):
+            yield progress
+    finally:
+        progress.leave_counts()

@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
-    "commands": {"run", "progress", "predict", "search", "sweep", "runners", "planning", "report", "results"} | STUFF,
+    "output": set(),
+    "commands": {"run", "progress", "output", "predict", "search", "sweep", "runners", "planning", "report", "results"}
+    | STUFF,
     "cli": {"commands", "config"},
 }
 """Which rooms a room may import from besides itself. From `run` on they are single files."""

@@ -227,3 +227,18 @@ def test_the_documented_real_anomalies_can_be_planned(tmp_path):
     (tmp_path / "x.yaml").write_text(f"schema: 2\nname: x\npreset: textures\nseeds: 1\n{text}")
     _, planned = plan_file(tmp_path / "x.yaml")
     assert planned.specs[0].settings.evaluation.reserved_anomalies == 4
+
+
+def test_no_page_or_message_sends_to_a_package_index_that_lacks_the_project():
+    files = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("experiments/*"), *ROOT.glob("fcdd_sweep/**/*.py")]
+    wrong = re.compile(r"pip install[^`\n]*fcdd[_-]sweep(\[|\b(?!/))")
+    assert [file.name for file in files if wrong.search(file.read_text())] == []
+
+
+def test_readme_and_demo_activate_the_environment_before_the_first_command():
+    activate, makefile = ". .venv/bin/activate", (ROOT / "Makefile").read_text()
+    commands = (ROOT / "README.md").read_text().partition("## Commands\n")[2]
+    assert 0 < commands.index(activate) < commands.index("\nfcdd-sweep ") < commands.index("\npython -m fcdd_sweep ")
+    demo = makefile.partition("\ndemo: ")[2].partition("\n\n")[0]
+    assert f"next: {activate.replace('.venv/bin', '$(BIN)')} && fcdd-sweep " in demo.splitlines()[-1]
+    assert "\nBIN := .venv/bin\n" in makefile

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
+from fcdd_sweep.config.locations import absolute_path
+
 DURATION_PATTERN = r"^[1-9][0-9]{0,8} ?[smh]$"
 EVERY_PATTERN = r"^[1-9][0-9]{0,8}( ?[smh]| epochs?)$"
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
@@ -62,11 +64,7 @@ class Section(BaseModel):
     )
 
 
-def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
-
-
-AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(absolute_path)]
 """A path that does not depend on the working directory; `~` is the home folder."""
 
 

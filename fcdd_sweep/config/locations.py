@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
+
+from fcdd_sweep.config.errors import InputError, Problem
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 """Schemes that `pyarrow.fs.FileSystem.from_uri` opens, besides local files."""
@@ -48,22 +51,53 @@ class RemotePath:
         return f"{self.root}/{self.key}{options}" if self.key else f"{self.root}{options}"
 
 
+def name_problem(path: str | Path) -> str:
+    """Return why this system, or a table of results, cannot have a name; empty when both can."""
+    text, encoding = str(path), sys.getfilesystemencoding()
+    if "\0" in text:
+        return f"{text!a} contains a null character, which no name may have"
+    try:
+        text.encode("utf-8")  # as Parquet and object stores write names
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        step = "rename it" if encoding == "utf-8" else "rename it, or set PYTHONUTF8=1 for names in utf-8"
+        return f"{text!a} cannot be a name here, where names are in {encoding}; {step}"
+    return ""
+
+
+def absolute_path(text: str | Path) -> Path:
+    """Return the absolute path that a user wrote; `~` is the home folder.
+
+    Raises:
+        ValueError: a path that cannot name anything on this system; the message says why.
+    """
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"'{text}': this home folder is not known here; write the whole path") from None
+    except OSError:
+        raise ValueError(f"'{text}' is relative to a working folder that no longer exists; change to another") from None
+    if problem := name_problem(text):
+        raise ValueError(problem)
+    return path
+
+
 def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
     """Return the location that a user wrote: an address, or an absolute path; `~` is the home folder.
 
     Raises:
-        ValueError: a URI that is not a valid location; the message says why.
+        ValueError: a path or URI that is not a valid location; the message says why.
     """
     if isinstance(text, RemotePath):
         return text
     match = _URI.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        return Path(text).expanduser().absolute()
+        return absolute_path(text)
     scheme, host, path, query = match.group("scheme").lower(), *match.group("host", "path", "query")
     if scheme == "file":
         if host not in ("", "localhost") or not path:
             raise ValueError(f"'{text}' must have three slashes: file:///folder")
-        return Path(unquote(path)).absolute()
+        return absolute_path(unquote(path))
     if scheme not in SCHEMES:
         raise ValueError(f"'{scheme}://' is not a known storage; allowed: a path, or {', '.join(_SHOWN)}")
     parts = path.split("/")
@@ -89,10 +123,14 @@ _SHOWN = tuple(f"{scheme}://" for scheme in ("file", *SCHEMES))
 
 
 def cache_root(cache_dir: Path | None = None) -> Path:
-    """Return the cache folder: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else a folder in the user's cache."""
-    if cache_dir is not None:
-        return cache_dir.absolute()
-    if own := os.environ.get("FCDD_SWEEP_CACHE"):
-        return Path(own).expanduser().absolute()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fcdd_sweep"
+    """Return the cache folder: `cache_dir`, else `$FCDD_SWEEP_CACHE`, else a folder in the user's cache.
+
+    Raises:
+        InputError: there is no such folder on this system.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    try:
+        return absolute_path(cache_dir or os.environ.get("FCDD_SWEEP_CACHE") or f"{base}/fcdd_sweep")
+    except ValueError as error:
+        step = "Set FCDD_SWEEP_CACHE to a folder for decoded images"
+        raise InputError(Problem("cache folder", str(error), next_step=step)) from None

@@ -149,7 +149,7 @@ _ALL = (
         maps=False,
         augmentation="texture",
         needs_root=False,
-        get="Install the extra: pip install 'fcdd_sweep[solar]' (package elpv-dataset, 91 MB).",
+        get="Install its package: pip install elpv-dataset (91 MB).",
         options={
             "threshold": Option(
                 default=0.5,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.locations import absolute_path
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, VGG_WEIGHTS_URL, NetworkInfo
@@ -116,9 +117,17 @@ def imagenet_of(network: Network) -> Weights | None:
 
 
 def _torch_home() -> Path:
-    """Return torch's cache directory by the rule of `torch.hub`."""
+    """Return torch's cache directory by the rule of `torch.hub`.
+
+    Raises:
+        InputError: there is no such directory on this system.
+    """
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", f"{cache}/torch")).expanduser()
+    try:
+        return absolute_path(os.environ.get("TORCH_HOME", f"{cache}/torch"))
+    except ValueError as error:
+        step = "Set TORCH_HOME to a folder for ImageNet weights"
+        raise InputError(Problem("torch's cache", str(error), next_step=step)) from None
 
 
 def to_fetch(network: Network) -> str:

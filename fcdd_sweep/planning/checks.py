@@ -222,7 +222,9 @@ def _torch_version() -> str:
 
 
 TRACKER_PACKAGES = {"tensorboard": "tensorboardX", "mlflow": "mlflow", "wandb": "wandb"}
-"""What each switch imports; `pip install 'fcdd_sweep[SWITCH]'` brings it."""
+"""What each switch imports."""
+_TRACKER_DISTRIBUTIONS = {"tensorboard": "tensorboardX tensorboard", "mlflow": "mlflow-skinny", "wandb": "wandb"}
+"""What brings it; in a checkout also the extra of the switch's name, see pyproject.toml."""
 
 
 def switched_on(trackers: Trackers) -> list[str]:
@@ -237,7 +239,7 @@ def tracker_problems(experiment: Experiment) -> list[Problem]:
         Problem(
             experiment.origin.where(f"trackers.{name}"),
             f"the package {TRACKER_PACKAGES[name]} is not installed",
-            next_step=f"Install it: pip install 'fcdd_sweep[{name}]', or switch the tracker off",
+            next_step=f"Install it: pip install {_TRACKER_DISTRIBUTIONS[name]}, or switch the tracker off",
         )
         for name in switched_on(experiment.trackers)
         if importlib.util.find_spec(TRACKER_PACKAGES[name]) is None

@@ -66,24 +66,25 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
 def watch(
     run_dir: Location | str,
     every_s: float,
-    show: Callable[[str], object],
+    show: Callable[[str], bool],
     *,
     width: int | None = None,
     sleep: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Show the status repeatedly until the sweep ends or its driver falls silent.
+    """Show the status repeatedly until the sweep ends, its driver falls silent, or nobody reads it.
 
     Args:
         run_dir: see `status_text`.
         every_s: seconds between two updates.
-        show: called with the text of each update.
+        show: called with the text of each update; returns whether anyone still reads.
         width: see `status_text`.
         sleep: waits.
     Raises:
         InputError: see `status_text`.
     """
     while True:
-        show(status_text(run_dir, width))
+        if not show(status_text(run_dir, width)):
+            return
         progress = read_progress(as_written(run_dir))
         if progress is None or progress.state != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
             return

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.runners.events import AttemptRetried, EpochDone, Event, SweepStarted, TrialEnded, TrialStarted
+from fcdd_sweep.runners.events import (
+    AttemptRetried,
+    EpochDone,
+    Event,
+    SweepStarted,
+    SweepStopped,
+    TrialEnded,
+    TrialStarted,
+)
 from fcdd_sweep.runners.trial_result import TrialResult
 
 
@@ -23,6 +31,7 @@ class TrialCounts:
         running: the last epoch of each running trial by its id; epoch 0 before the first is done.
         scores: image AUROCs of the trials that this start finished.
         since: when the trials started, by `time.monotonic`, in seconds.
+        stopped: a signal ended the sweep; nothing runs any more.
     """
 
     planned: int = 0
@@ -33,6 +42,7 @@ class TrialCounts:
     running: dict[str, EpochDone] = field(default_factory=dict)
     scores: list[float] = field(default_factory=list)
     since: float = field(default_factory=time.monotonic)
+    stopped: bool = False
 
     def after(self, event: Event) -> TrialCounts:
         """Take an event in and return the counts after it: new ones at the start of a sweep, else these."""
@@ -47,6 +57,9 @@ class TrialCounts:
                 self.running.pop(spec.trial_id, None)
             case TrialEnded(spec, result):
                 self._end(spec, result)
+            case SweepStopped():  # workers that were killed have not sent their end
+                self.running.clear()
+                self.stopped = True
         return self
 
     @property
@@ -64,8 +77,14 @@ class TrialCounts:
             self.failed += 1
 
     def eta_s(self) -> float | None:
-        """Return the seconds left at the pace so far, epochs of running trials counted; None before any is done."""
-        partly_done = sum(at.epoch / at.epochs for at in self.running.values() if at.epochs)
+        """Return the seconds left at the pace so far, epochs of running trials counted.
+
+        None before any is done, and when nothing runs any more.
+        """
+        if self.stopped:
+            return None
+        # a copy, as the display and `progress.json` ask from threads of their own
+        partly_done = sum(at.epoch / at.epochs for at in list(self.running.values()) if at.epochs)
         finished = self.ended + partly_done
         if not finished:
             return None

@@ -19,7 +19,7 @@ def test_without_the_extra_solar_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(solar, "find_spec", lambda name: None)
     (problem,) = check_dataset(Dataset(name="solar"), GRAY)
     assert "needs the package elpv-dataset, which is not installed" in str(problem)
-    assert "pip install 'fcdd_sweep[solar]'" in str(problem)
+    assert "pip install elpv-dataset" in str(problem)
 
 
 @pytest.mark.parametrize("name", ["digits", "textures", "solar"])

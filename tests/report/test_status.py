@@ -186,7 +186,7 @@ def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):
         RunPaths(run_dir).progress.write_text(json.dumps(progress(written=now, state=state)))
 
     RunPaths(run_dir).progress.write_text(json.dumps(progress(written=now)))
-    watch(run_dir, 2.0, shown.append, sleep=nap)
+    watch(run_dir, 2.0, lambda text: shown.append(text) is None, sleep=nap)
     assert naps == [2.0] * 3 and len(shown) == 4
     assert "running on head" in shown[0] and "no sweep is running" in shown[-1]
 
