@@ -8,8 +8,8 @@
 - Transparency is the map, from half of its range on, where it varies and all that is visible has one color: white or
   black drawn on nothing. Otherwise it is ignored.
 
-Palettes of different grays are read as their grays. Maps that fit neither rule are errors that name them; `images.map_rule`
-decides where a user knows better.
+Palettes of different grays are read as their grays. Maps that fit neither rule are errors that name them;
+`images.map_rule` decides where a user knows better.
 """
 
 from __future__ import annotations
