@@ -1,8 +1,11 @@
 """The data that trials read: which trials read the same, by the one key that the driver and all machines use."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from fcdd_sweep.runners.trial_data import DataKeys, data_key, data_keys, pools_of
+from fcdd_sweep.runners.trial_data import DataKeys, corpus_of, data_key, data_keys, exposure_of, pools_of
+from tests.formats import write_png16
 from tests.specs import settings, spec
 
 OTHERS = {"dataset": "cifar100", "root": "/data/cifar100"}
@@ -65,3 +68,28 @@ def test_pools_are_those_of_outlier_exposure_and_of_validation(tmp_path):
         (keys.validation, "validation", 3),
     ]
     assert isinstance(keys, DataKeys) and list(pools_of(settings())) == []
+
+
+def test_outlier_exposure_of_12_bits_is_decoded_in_the_range_of_the_data_set(tmp_path, monkeypatch):
+    """Its own values, wider than those of the data set, would give it another scale."""
+    monkeypatch.setenv("FCDD_SWEEP_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for half in ("train", "test"):
+        write_png16(tmp_path / "data" / half / "bolt" / "normal" / "a.png", values_around(rng, 2090, 20))
+    write_png16(tmp_path / "others" / "a.png", values_around(rng, 2090, 900))
+    chosen = settings(
+        dataset={"name": "folder", "root": tmp_path / "data"},
+        anomalies={"mode": "noise", "source": {"folder": tmp_path / "others"}},
+    )
+    found, pool = corpus_of(chosen).value_range, exposure_of(chosen)
+    shares = (read_values_of(tmp_path / "others" / "a.png") - found.low) / (found.high - found.low)
+    np.testing.assert_array_equal(pool.read(np.array([0]))[0][0, 0], np.rint(shares.clip(0, 1) * 255))
+    assert found.high - found.low < 100
+
+
+def values_around(rng, middle, spread):
+    return rng.integers(middle - spread, middle + spread + 1, (32, 32)).astype(np.uint16)
+
+
+def read_values_of(path):
+    return np.asarray(Image.open(path)).astype(float)

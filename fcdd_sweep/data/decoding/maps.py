@@ -8,8 +8,8 @@
 - Transparency is the map, from half of its range on, where it varies and all that is visible has one color: white or
   black drawn on nothing. Otherwise it is ignored.
 
-Palettes of grays are read as their grays. Maps that fit neither rule are errors that name them; `images.map_rule`
-decides where a user knows better.
+Palettes of different grays are read as their grays. Maps that fit neither rule are errors that name them;
+`images.map_rule` decides where a user knows better.
 """
 
 from __future__ import annotations
@@ -114,8 +114,10 @@ def from_picture(image: Image.Image, format_name: str | None) -> MapFile:
     if image.mode == "1":
         image = image.convert("L")
     found = from_values(np.asarray(image if image.mode == "L" else image.convert("RGB")))
-    if image.mode == "P" and found.kind == "color":
-        return found._replace(codes=np.asarray(image), kind="palette", alpha=alpha, lossless=lossless)
+    if image.mode == "P":
+        numbers = np.asarray(image)
+        if found.kind == "color" or len(np.unique(numbers)) > len(np.unique(found.codes)):
+            return found._replace(codes=numbers, kind="palette", alpha=alpha, lossless=lossless)
     return found._replace(alpha=alpha, lossless=lossless)
 
 
@@ -211,7 +213,8 @@ def _alpha_problems(drawn: Sequence[MapFacts], facts: Sequence[MapFacts]) -> lis
 
 def _too_dark(facts: Sequence[MapFacts]) -> list[Problem]:
     """Return a problem with maps that have values, but none beyond half of the range, among others that go by half."""
-    dark = [each for each in facts if not (each.top > 0.5 or each.top <= (0 if each.lossless else _BLACK))]
+    black = _BLACK if any(each.top > 0.5 for each in facts) else 0  # where none is bright, dark values are classes
+    dark = [each for each in facts if not (each.top > 0.5 or each.top <= (0 if each.lossless else black))]
     soft = next(each for each in facts if each.values is None or not each.lossless)
     other = f"{soft.path} is lossy or has more than {MOST_MAP_VALUES} values"
     what = f"the map has no value beyond half of its range, but {other}"

@@ -323,6 +323,8 @@ MAPS = {
     "a palette with a dark color": paletted(levels(1, 2), [0, 0, 0, 128, 0, 0, 0, 0, 60]),
     "a palette with one color twice": paletted(levels(1, 2), [0, 0, 0, 9, 9, 60, 9, 9, 60]),
     "a palette that begins with a bright color": paletted(levels(1, 2), [255, 255, 0, 128, 0, 0, 0, 0, 60]),
+    "a palette that shows nothing": paletted(levels(1, 2), [0] * 9),
+    "a palette of grays": paletted(levels(0, 2, 1), [200, 200, 200, 0, 0, 0, 90, 90, 90]),
     "16 bits": Image.fromarray(levels(1, 2).astype(np.uint16) * 300),
     "white on nothing": layer(255, 255),
     "white on nothing that is black": layer(255, 0),
@@ -366,6 +368,14 @@ def test_noise_of_a_lossy_map_is_background(tmp_path: Path) -> None:
     maps = Image.fromarray(clear), Image.fromarray(marked)
     found = masks(read(write_maps(tmp_path / "data", *maps, suffix=".jpg"), tmp_path))
     assert not found[0].any() and found[1][:8].all() and not found[1][8:].any()
+
+
+def test_classes_in_lossy_maps_alone_fit_no_rule(tmp_path: Path) -> None:
+    dark = np.zeros((SIDE, SIDE), np.uint8)
+    dark[:8] = 4
+    root = write_maps(tmp_path / "data", Image.fromarray(dark), suffix=".jpg")
+    with pytest.raises(DataError, match=r"000.jpg: the map has no value beyond half of its range"):
+        read(root, tmp_path)
 
 
 def test_values_near_black_beside_white_need_a_decision(tmp_path: Path) -> None:
