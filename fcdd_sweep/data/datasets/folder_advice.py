@@ -206,7 +206,7 @@ def _are_maps_of(maps: Sequence[Path], images: Iterable[Path]) -> bool:
 
 def _nested(base: Folder, folder: Folder) -> Problem | None:
     """Return a problem for a class with folders that look like anomalous images, which would be read as nominal."""
-    found = list(_topmost(folder))
+    found = _topmost(folder)
     if not any(role_of(each) == "anomalous" for each in found):
         return None
     moves = _moves(base, found, folder, folder, "train", "test")
@@ -216,7 +216,7 @@ def _nested(base: Folder, folder: Folder) -> Problem | None:
 
 def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequence[Folder]]) -> Problem | None:
     """Return a problem as `_nested` for a class in `train` and `test`; `children` has the classes of each."""
-    parts = [(half, folder, list(_topmost(folder))) for half, each in children.items() for folder in each]
+    parts = [(half, folder, _topmost(folder)) for half, each in children.items() for folder in each]
     parts = [part for part in parts if part[1].name == name]
     suspect = [part for part in parts if any(role_of(each) == "anomalous" for each in part[2])]
     if not suspect:
@@ -234,14 +234,13 @@ def _all_nominal(found: Sequence[Folder], folder: Folder) -> str:
     return f"its folder{'' if one else 's'} {names} {look} like parts of a class, and would be read as nominal images"
 
 
-def _topmost(folder: Folder) -> Iterator[Folder]:
-    for child in folder.folders:
-        if not child.all_images:
-            continue
-        if role_of(child):
-            yield child
-        else:
-            yield from _topmost(child)
+def _topmost(folder: Folder) -> list[Folder]:
+    """Return the folders below that have a role and are in no other such folder."""
+    found: dict[Path, Folder] = {}
+    for each in folder.below[1:]:  # a folder comes before those in it
+        if role_of(each) and each.all_images and found.keys().isdisjoint(each.path.parents):
+            found[each.path] = each
+    return list(found.values())
 
 
 def _moves(

@@ -116,8 +116,9 @@ class Folder:
 
     @cached_property
     def _walked(self) -> tuple[tuple[Folder, ...], tuple[Path, ...]]:
-        """All folders below, and links to folders that are among them already; real folders come before links."""
-        seen, found, again = set[str](), list[Folder](), list[Path]()
+        """All folders below, and links to folders that are among them or above; real folders come before links."""
+        found, again = list[Folder](), list[Path]()
+        seen = set(map(str, Path(os.path.realpath(self.path)).parents))
         waiting = [self]
         while waiting:
             folder = waiting.pop(0)
@@ -159,7 +160,7 @@ class Folder:
         if again := self._walked[1]:
             shown = ", ".join(str(path.relative_to(self.path)) for path in again[:_NAMED])
             yield (
-                f"Not read in {self.path}, as these links lead to folders that are read already: "
+                f"Not read in {self.path}, as these links lead to folders that are read already or hold them: "
                 f"{shown}{', ...' if len(again) > _NAMED else ''} ({len(again)})."
             )
 

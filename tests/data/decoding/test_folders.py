@@ -16,7 +16,15 @@ from fcdd_sweep.data.decoding.pixels import read_image
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
 from fcdd_sweep.data.records import DatasetScan
 from fcdd_sweep.data.scanning import scan_dataset
-from tests.trees import as_nobody, reachable_folder, write_class_first, write_image, write_images, write_mvtec
+from tests.trees import (
+    as_nobody,
+    reachable_folder,
+    write_class_first,
+    write_image,
+    write_images,
+    write_mvtec,
+    write_one_vs_rest,
+)
 
 IMAGES = Images(load_size=16, size=16)
 
@@ -100,7 +108,25 @@ def test_a_link_to_a_folder_that_is_read_is_told_and_not_read_again(tmp_path: Pa
     (root / "bolt" / "test" / "anomalous" / "again").symlink_to(root / "bolt" / "test" / "anomalous" / "bent")
     found = scan(root)
     assert len(found.records) == 9 and not found.problems
-    assert any("lead to folders that are read already: bolt/test/anomalous/again (1)" in gap for gap in found.gaps)
+    assert any(
+        "lead to folders that are read already or hold them: bolt/test/anomalous/again (1)" in gap for gap in found.gaps
+    )
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("split", [True, False])
+def test_links_that_lead_in_circles_end_and_add_nothing(tmp_path: Path, split: bool) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=split)
+    expected = scan(root)
+    classes = root / "train" if split else root
+    for name in ("a", "b", "c"):
+        (classes / "cat" / name).symlink_to(classes / "cat", target_is_directory=True)
+        (classes / "dog" / name).symlink_to(root, target_is_directory=True)
+    found = scan(root)
+    assert not found.problems and any(
+        "these links lead to folders that are read already or" in gap for gap in found.gaps
+    )
+    assert [record.path for record in found.records] == [record.path for record in expected.records]
 
 
 @pytest.mark.parametrize("name", ["folder", "mvtec"])
