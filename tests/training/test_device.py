@@ -71,6 +71,7 @@ def test_the_reason_for_the_cpu_is_told(versions, visible, reason, monkeypatch):
             "uncorrectable ECC error",
         ),
         (torch.OutOfMemoryError("CUDA out of memory"), ""),  # others use it at the moment
+        (RuntimeError("CUDA error: out of memory"), ""),  # as it begins to use the GPU
         (None, ""),
     ],
 )
