@@ -8,7 +8,7 @@ _BAD_INPUT = 2
 """As in `commands.ExitCode`, which may not be importable."""
 
 
-def main() -> int:
+def start() -> int:
     """Run the command of `sys.argv` and return its exit code.
 
     A Python that cannot run it gets one sentence: `python -m` works in any checkout, with whatever Python is active.
@@ -47,4 +47,4 @@ def _next_step(root: Path) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start())

@@ -151,12 +151,12 @@ def status_command(options: Namespace) -> int:
         return _printed()
     clear = "\033[H\033[2J" if width else ""
 
-    def show(text: str) -> bool:
+    def print_status(text: str) -> bool:
         print(f"{clear}{text}\n", flush=True)
         return output_error() is None
 
     try:
-        watch(options.run_dir, options.watch, show, width=width)
+        watch(options.run_dir, options.watch, print_status, width=width)
     except KeyboardInterrupt:
         pass  # ends watching, not the sweep
     return _printed()

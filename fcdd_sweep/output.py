@@ -21,13 +21,13 @@ _REPLACING = "fcdd_sweep.output"
 
 
 class GuardedOutput(io.RawIOBase):
-    """A file descriptor that accepts everything, and after its first error writes nothing more.
+    """A file descriptor that accepts everything; what cannot be written is lost, and later writes are tried again.
 
     Unbuffered: an error arises in the write that it belongs to, nothing is left for Python's exit, and a signal handler
     may write while it interrupts another write.
 
     Attributes:
-        error: what ended the output; None while it can be written.
+        error: the first error; None while everything could be written.
     """
 
     def __init__(self, descriptor: int, name: str, complaints: TextIO | None) -> None:
@@ -51,24 +51,23 @@ class GuardedOutput(io.RawIOBase):
 
     def write(self, data: bytes, /) -> int:  # type: ignore[override]  # a text stream writes nothing but bytes
         rest = data
-        while rest and self.error is None:
+        while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
             except BlockingIOError:  # a terminal or pipe that another process has made non-blocking
                 select.select([], [self._descriptor], [])
             except OSError as error:
-                self._give_up(error)
+                self._note(error)
+                break
         return len(data)
 
-    def _give_up(self, error: OSError) -> None:
+    def _note(self, error: OSError) -> None:
+        if self.error is not None:
+            return
         self.error = error
         if self._complaints is not None and not _is_reader_gone(error):
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            print(
-                f"error: cannot write to {self._name}: {reason}. Nothing more is printed there; files of results are "
-                "not affected",
-                file=self._complaints,
-            )
+            what = f"cannot write to {self._name}: {os.strerror(error.errno or 0)}"
+            print(f"error: {what}. Some of what is printed is lost; results are not affected.", file=self._complaints)
 
 
 def guard() -> None:
@@ -84,13 +83,13 @@ def guard() -> None:
 
 
 def output_error() -> OSError | None:
-    """Return what ended standard output; None while it can be written, or where it is not guarded."""
+    """Return the first error of standard output; None while there is none, or where it is not guarded."""
     raw = getattr(sys.stdout, "buffer", None)
     return raw.error if isinstance(raw, GuardedOutput) else None
 
 
 def is_unwritable() -> bool:
-    """Return whether standard output was lost for another reason than that its reader went away."""
+    """Return whether some of standard output was lost for another reason than that its reader went away."""
     error = output_error()
     return error is not None and not _is_reader_gone(error)
 

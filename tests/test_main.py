@@ -50,8 +50,8 @@ def version(name):
     raise importlib.metadata.PackageNotFoundError(name)
 importlib.metadata.version = version
 sys.argv = ["fcdd-sweep", "list"]
-from fcdd_sweep.__main__ import main
-raise SystemExit(main())
+from fcdd_sweep.__main__ import start
+raise SystemExit(start())
 """
 
 
@@ -64,7 +64,7 @@ def test_a_python_without_the_distribution_is_told_how_to_get_it():
 
 def test_a_python_that_is_too_old_is_told(monkeypatch, capsys):
     monkeypatch.setattr(process.sys, "version_info", (3, 10, 1))
-    assert process.main() == ExitCode.BAD_INPUT
+    assert process.start() == ExitCode.BAD_INPUT
     assert "fcdd_sweep needs Python 3.11.4 or newer" in capsys.readouterr().err
 
 
@@ -75,7 +75,7 @@ def test_a_missing_module_of_our_own_is_a_bug(monkeypatch):
     monkeypatch.setattr("fcdd_sweep.output.guard", lambda: None)
     monkeypatch.setattr("fcdd_sweep.cli.main", broken)
     with pytest.raises(ModuleNotFoundError):
-        process.main()
+        process.start()
 
 
 def test_the_next_step_fits_where_the_package_lies(tmp_path, monkeypatch):
@@ -91,4 +91,4 @@ def test_the_next_step_fits_where_the_package_lies(tmp_path, monkeypatch):
 
 def test_the_console_script_is_this_process():
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts == {"fcdd-sweep": f"{process.main.__module__}:{process.main.__name__}"}
+    assert scripts == {"fcdd-sweep": f"{process.start.__module__}:{process.start.__name__}"}

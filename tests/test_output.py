@@ -188,6 +188,20 @@ def test_output_without_a_reader_accepts_everything_quietly(pipe):
     assert guarded.write(b"second") == 6 and complaints.getvalue() == ""
 
 
+def test_output_goes_on_when_it_can_be_written_again(tmp_path):
+    """A full disk may get room; here a reader comes back."""
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with (tmp_path / "pipe").open("wb") as pipe:
+        guarded = GuardedOutput(pipe.fileno(), "the pipe", None)
+        os.close(reading)
+        guarded.write(b"lost ")
+        reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        guarded.write(b"found")
+    assert os.read(reading, 100) == b"found"
+    os.close(reading)
+
+
 def test_a_full_disk_is_told_once():
     complaints = io.StringIO()
     with Path("/dev/full").open("wb") as full:

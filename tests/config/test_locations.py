@@ -8,7 +8,7 @@ import pytest
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.locations import RemotePath, StorageError, parse_location
+from fcdd_sweep.config.locations import RemotePath, StorageError, cache_root, parse_location
 from fcdd_sweep.results import storage
 from tests.sweep.test_sweep import EXPERIMENT
 
@@ -49,6 +49,37 @@ def test_an_address_that_cannot_name_a_place_is_reported_with_its_line(tmp_path,
         load_experiment(written(tmp_path, address))
     line = EXPERIMENT.count("\n") + 1
     assert f"x.yaml:{line}: output" in str(raised.value) and "swordfish" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("~no-such-user/x", "home folder is not known"),
+        ('"a\\0b"', "null character"),
+        ('"a\\udcff"', "cannot be a name here"),
+    ],
+)
+@pytest.mark.parametrize("key", ["output", "dataset.root"])
+def test_a_path_that_nothing_can_have_is_told_with_its_line(load, key, path, message):
+    section = {"output": f"output: {path}\n", "dataset.root": f"dataset: {{root: {path}}}\n"}[key]
+    with pytest.raises(InputError, match=message) as raised:
+        load(f"schema: 2\nname: x\npreset: digits\n{section}")
+    assert f"x.yaml:4: {key}: " in str(raised.value)
+
+
+def test_a_relative_path_needs_a_working_folder(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert parse_location("/x") == Path("/x")
+    with pytest.raises(ValueError, match="'x' is relative to a working folder that no longer exists"):
+        parse_location("x")
+
+
+def test_a_cache_without_a_home_folder_is_bad_input(monkeypatch):
+    monkeypatch.setenv("FCDD_SWEEP_CACHE", "~no-such-user/x")
+    with pytest.raises(InputError, match="Set FCDD_SWEEP_CACHE"):
+        cache_root()
 
 
 class Busy:

@@ -314,3 +314,14 @@ def test_classes_of_a_broken_tree_are_an_error_not_a_guess(tmp_path: Path) -> No
     write_class_first(tmp_path / "data", ("screw",))
     with pytest.raises(DataError, match="found both"):
         dataset_facts(Dataset(name="folder", root=tmp_path / "data"))
+
+
+@pytest.mark.parametrize("old", ["nut", "bolt/test/anomalous/rust"])
+def test_a_name_that_is_not_text_is_told(tmp_path: Path, old: str) -> None:
+    """Other systems write names in Latin-1, say; Parquet, which holds the names, cannot."""
+    root = write_class_first(tmp_path / "parts")
+    latin = "gr\udcfcn"  # how Python reads such a name
+    (root / old).rename((root / old).with_name(latin))
+    with pytest.raises(DataError) as caught:
+        check_dataset(Dataset.model_validate({"name": "folder", "root": str(root)}), IMAGES)
+    assert r"gr\udcfcn" in str(caught.value) and "rename it" in str(caught.value)
