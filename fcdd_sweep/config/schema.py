@@ -181,6 +181,11 @@ class Training(Section):
     threads: int = Field(1, ge=1)
     """CPU threads of a trial; they change the last bits of a sum and so are part of the config."""
 
+    @property
+    def passes(self) -> int:
+        """Passes over the nominal training images, over all epochs."""
+        return self.epochs * self.passes_per_epoch
+
 
 class Heatmaps(Section):
     kernel_std_px: float | None = Field(None, gt=0.0)

@@ -49,15 +49,16 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     total = sum(counts.values(), Counter())
     rows.append(("all", "", *(str(total[column]) for column in _COLUMNS)))
     failed = [index[row["trial_id"]] for row in plan if status[row["trial_id"]] == TrialStatus.FAILED]
-    unfinished = [row for row in plan if status[row["trial_id"]] != TrialStatus.DONE]
-    experiment = _read_experiment(run_dir)
+    progress, now = read_progress(run_dir), dt.datetime.now(dt.UTC)
+    done = _shares_done(progress, now)
+    unfinished = {key: 1 - done.get(key, 0.0) for key, state in status.items() if state != TrialStatus.DONE}
     return "\n".join(
         [
             table_text([("config", "class", *_COLUMNS), *rows], names=2, width=width),
             *_failure_lines(run_dir, failed),
             *problems,
-            *hours_lines(list(index.values()), unfinished, experiment.resources, experiment.threads),
-            *progress_lines(read_progress(run_dir), dt.datetime.now(dt.UTC)),
+            *hours_lines(run_dir, index, plan, unfinished, _read_experiment(run_dir)),
+            *progress_lines(progress, now),
         ]
     )
 
@@ -87,6 +88,13 @@ def watch(
         if progress is None or progress.state != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
             return
         sleep(every_s)
+
+
+def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, float]:
+    """Return by trial id the share of their epochs that running trials have done."""
+    if progress is None or progress.state != "running" or is_silent(progress, now):
+        return {}
+    return {trial.trial_id: trial.epoch / max(trial.epochs, 1) for trial in progress.trials}
 
 
 def _read_experiment(run_dir: Location) -> ExperimentFile:

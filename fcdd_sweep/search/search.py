@@ -183,7 +183,8 @@ class _Search:
         if not missing:
             return False
         self.session.report("confirming the best config and the file's own on fresh seeds")
-        self.publisher.display.handle(SweepStarted(len(specs), len(specs) - len(missing), len(missing)))
+        passes = sum(spec.settings.training.passes for spec in missing)
+        self.publisher.display.handle(SweepStarted(len(specs), len(specs) - len(missing), len(missing), passes))
         return self.session.run(missing, self.publisher)
 
     def _to_confirm(self) -> Sequence[Confirmed]:
