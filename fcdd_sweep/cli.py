@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written
+from fcdd_sweep.config.nearest import closest
 
 _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/digits.yaml

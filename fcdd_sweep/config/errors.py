@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,18 +49,25 @@ class InputError(ValueError):
         return type(self), (self.problems,)
 
 
+_LINE = re.compile(r"(?P<file>.+?\.ya?ml):(?P<line>\d+)(?=:|$)")
+
+
 class ExperimentError(InputError):
-    """An experiment file, or an override, that cannot be run."""
+    """An experiment file, or an override, that cannot be run: problems in the order of lines, then those without."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        given = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__(sorted(given, key=_line_of))
+
+
+def _line_of(problem: Problem) -> float:
+    """Return the line of a problem in its file; infinite for one of an override or of the data."""
+    match = _LINE.match(problem.where)
+    return int(match["line"]) if match else math.inf
 
 
 class DataError(InputError):
     """Images, maps or folders that are missing, unreadable or contradict each other."""
-
-
-def closest(found: object, allowed: Iterable[str]) -> str:
-    """Return `Closest: 'bottle'` for a misspelled name, or an empty string when no name is near."""
-    near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=0.5)
-    return f"Closest: '{near[0]}'" if near else ""
 
 
 def short_error(error: BaseException, limit: int = 300, *, keep_end: bool = False) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, valid_section, validated

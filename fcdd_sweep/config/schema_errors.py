@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fcdd_sweep.config.errors import Key, Origin, Problem, closest, dotted
+from fcdd_sweep.config.errors import Key, Origin, Problem, dotted
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
 from fcdd_sweep.config.layers import Tree, value_at_key
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
 from fcdd_sweep.config.text import (

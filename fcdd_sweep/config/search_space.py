@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fcdd_sweep.config.errors import ExperimentError, Key, Problem, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Problem
 from fcdd_sweep.config.grid import (
     Choice,
     Config,
@@ -24,6 +24,7 @@ from fcdd_sweep.config.grid import (
     with_choices,
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (

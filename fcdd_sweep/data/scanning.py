@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.fields import DatasetSource
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan
 from fcdd_sweep.data.registry import DiscoveringModule, Option, StreamedModule, info, module_of

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, VGG_WEIGHTS_URL, NetworkInfo

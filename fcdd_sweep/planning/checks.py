@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
+from fcdd_sweep.config.errors import DataError, Origin, Problem
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Experiment, Images, Settings, Trackers
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import slug

@@ -9,8 +9,9 @@ from typing import Literal
 
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reservable, reserved_of
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
-from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Dataset, Images, Settings
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.records import DatasetFacts

@@ -32,7 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.decoding.files import (
     file_record,
