@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from fcdd_sweep.config.grid import Config, configs_of
 from fcdd_sweep.config.loading import parse_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.search_space import Space, space_of
-from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
@@ -179,19 +178,6 @@ def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[
         for seed in seeds
         for normal_class in classes
     )
-
-
-def unplanned_note(specs: Sequence[TrialSpec], index: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence on finished trials that the plan does not hold; `index` has the run's rows by trial id."""
-    planned = {spec.trial_id for spec in specs}
-    count = sum(row["status"] == "done" and trial_id not in planned for trial_id, row in index.items())
-    if not count:
-        return []
-    trials, are = count_noun(count, "finished trial"), "is" if count == 1 else "are"
-    return [
-        f"{trials} of earlier settings {are} not in the plan: kept in the run, left out of its report. "
-        "To report both, give the run another name"
-    ]
 
 
 def _notes(

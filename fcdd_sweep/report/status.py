@@ -15,6 +15,7 @@ from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
@@ -134,10 +135,10 @@ def _failure_lines(run_dir: Location, failed: list[TableRow]) -> list[str]:
 
 
 def _failure_line(run_dir: Location, row: TableRow) -> str:
-    number = row["attempt"] if isinstance(run_dir, Path) else f"{row['attempt']}-*"  # see results.attempts
-    traceback = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
+    path = traceback_file(run_dir, row["trial_id"], row["attempt"])
+    where = f"no traceback, see {tree.FAILURES}" if path is None else str(path)
     config = f"config {row['config']}, " if row["config"] else ""
-    return f"failed: {config}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({traceback})"
+    return f"failed: {config}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({where})"
 
 
 def _seconds_since(time: dt.datetime, now: dt.datetime) -> float:

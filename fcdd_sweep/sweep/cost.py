@@ -5,7 +5,6 @@ Finished trials were measured on their machine, beside the trials that ran with 
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import time
@@ -37,7 +36,7 @@ from fcdd_sweep.report.trial_costs import (
 from fcdd_sweep.results import files
 from fcdd_sweep.results.attempts import LEAF
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.storage import Location, check_reachable, read_bytes
+from fcdd_sweep.results.storage import Location, check_reachable
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import Report
 from fcdd_sweep.training.result import NullObserver
@@ -131,15 +130,9 @@ class _WorkOf:
 
     def _read(self, config_id: str, leaf: str) -> TrialWork | None:
         try:
-            plain = json.loads(read_bytes(RunPaths(self._run_dir).leaf(leaf).config))
-            return work_of_settings(config_id, TrialSpec.from_dict(_spec_part(plain)).settings)
+            return work_of_settings(config_id, files.read_spec(self._run_dir / leaf).settings)
         except UNREADABLE:
             return None
-
-
-def _spec_part(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return what `TrialSpec.to_dict` wrote into a leaf's `config.yaml`, which holds its ids, too."""
-    return {key: value for key, value in plain.items() if key not in ("trial_id", "config_id")}
 
 
 _MOST_LEAVES = 20

@@ -93,6 +93,7 @@ class SweepResult:
         planned, done, failed: numbers of trials, over all starts.
         kept: trials that earlier starts finished.
         interrupted: Ctrl-C or SIGTERM ended it.
+        failures: trial id and last attempt of each failed trial; attempt 0 where a worker was lost with its number.
     """
 
     run_dir: Location
@@ -102,6 +103,7 @@ class SweepResult:
     failed: int
     kept: int
     interrupted: bool = False
+    failures: tuple[tuple[str, int], ...] = ()
 
     @property
     def missing(self) -> int:
@@ -169,9 +171,19 @@ class Session:
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
-        statuses = [self.ledger.rows.get(spec.trial_id, {}).get("status") for spec in specs]
-        done, failed = statuses.count(TrialStatus.DONE), statuses.count(TrialStatus.FAILED)
-        return SweepResult(self.ledger.run_dir, report, len(statuses), done, failed, kept, interrupted)
+        done = sum(self.ledger.done(spec.trial_id) for spec in specs)
+        failed = [spec.trial_id for spec in specs if self.ledger.failed(spec.trial_id)]
+        failures = tuple((trial_id, self.ledger.rows[trial_id]["attempt"]) for trial_id in failed)
+        return SweepResult(
+            self.ledger.run_dir,
+            report,
+            len(specs),
+            done,
+            len(failed),
+            kept,
+            interrupted=interrupted,
+            failures=failures,
+        )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from fcdd_sweep.data.records import DatasetScan, one_vs_rest_record
 from fcdd_sweep.planning import plan as planning
 from fcdd_sweep.planning.checks import Machine, this_machine
 from fcdd_sweep.planning.describe import describe
-from fcdd_sweep.planning.plan import plan_file, unplanned_note
+from fcdd_sweep.planning.plan import plan_file
 from tests import trees
 
 HEAD = "schema: 2\nname: x\npreset: digits\nseeds: 1\n"
@@ -128,17 +128,6 @@ def test_what_the_test_half_lacks_is_noted(notes, tmp_path):
     shutil.rmtree(tmp_path / "data" / "nut" / "test" / "anomalous")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
     assert notes(text) == ("Class 'nut' has no test anomalies.",)
-
-
-def test_finished_trials_that_left_the_plan_are_told(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text(HEAD + "dataset: {classes: ['1', '2']}\n")
-    specs = plan_file(path)[1].specs
-    index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
-    assert unplanned_note(specs, index) == []
-    (told,) = unplanned_note(specs[1:], index)
-    assert told.startswith("1 finished trial of earlier settings is not in the plan: kept in the run")
-    assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings are not in the plan")
 
 
 @pytest.mark.parametrize(

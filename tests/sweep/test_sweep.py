@@ -4,6 +4,7 @@ import html
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment
@@ -130,6 +132,42 @@ def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
     assert TrialPaths(first.run_dir / "normal_3" / "it_0").metrics.read_bytes() == kept
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
     assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
+
+
+def test_settings_that_leave_finished_trials_behind_are_named_with_the_way_back(experiment):
+    go(experiment("seeds=1"), work=works.scored)
+    changed = experiment("seeds=1", "training.learning_rate=0.5", "training.schedule.factor=0.5")
+    _, recorder = go(changed, work=works.scored)
+    (told,) = [text for text in recorder.messages if "not in the plan" in text]
+    assert told.startswith("2 finished trials of earlier settings (training.learning_rate=0.01, ")
+    assert "left out of its report and of trials.parquet" in told and "--set name=NAME" in told
+    back = [word for word in shlex.split(told.split("earlier settings: ")[1].split(";")[0]) if word != "--set"]
+    assert go(experiment("seeds=1", *back), work=works.scored)[1].counts == (2, 2, 0)
+
+
+def test_another_seed_left_behind_is_no_other_setting(experiment):
+    go(experiment("seeds=[7]"), work=works.scored)
+    _, recorder = go(experiment("seeds=[8]"), work=works.scored)
+    (told,) = [text for text in recorder.messages if "not in the plan" in text]
+    assert "2 finished trials of earlier settings (class 8, seed 7) are not in the plan" in told
+
+
+def test_resumed_trials_are_counted_by_the_epoch_that_they_resume_from(experiment):
+    class StopAfterEpoch2(NullObserver):
+        epoch = 0
+
+        def epoch_done(self, record, epochs):
+            self.epoch = record.epoch
+
+        def stop_asked(self):
+            return self.epoch == 2
+
+    loaded = experiment("training.epochs=4")
+    for spec in plan(loaded).specs[:2]:
+        assert run_trial(spec, loaded.run_dir, StopAfterEpoch2()).status == "stopped"
+    _, recorder = go(loaded)
+    assert "2 trials of 4 resume from checkpoints: 2 after epoch 2" in recorder.messages
+    assert not [text for text in go(loaded)[1].messages if "resume" in text]
 
 
 def test_a_lost_index_is_made_again_from_the_leaves(experiment):
