@@ -23,6 +23,8 @@ _OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
 """Keys whose values on the command line are not read as YAML: `2024`, `a: b` and `x #1` are folders, too."""
+_LONGEST_SHOWN = 120
+"""Characters of an override in messages."""
 S = TypeVar("S", bound=Section)
 
 
@@ -129,12 +131,17 @@ def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Proble
         except ExperimentError as error:
             problems += error.problems
         else:
-            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(f"--set {text}", names_key=True)}), layer)
+            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(_shown(text), names_key=True)}), layer)
     return layer, problems
 
 
+def _shown(override: str) -> str:
+    """Return an override as it was typed, shortened."""
+    return f"--set {override}" if len(override) <= _LONGEST_SHOWN else f"--set {override[:_LONGEST_SHOWN]}..."
+
+
 def _override(text: str) -> tuple[Key, Any]:
-    where = f"--set {text}"
+    where = _shown(text)
     key, equals, value = text.partition("=")
     key = key.strip()
     if not equals or not key:

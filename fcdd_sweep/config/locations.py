@@ -48,6 +48,60 @@ class RemotePath:
         return f"{self.root}/{self.key}{options}" if self.key else f"{self.root}{options}"
 
 
+_LONGEST_PART, _LONGEST_PATH = 255, 4095
+"""Bytes that Linux and macOS allow in the name of a file or folder, and in a path."""
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|%[A-Za-z_][A-Za-z0-9_]*%")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def local_path(text: str | Path) -> Path:
+    """Return the absolute path that a user wrote; `~` is the home folder.
+
+    Raises:
+        ValueError: no file system has such a path, or it was meant to be expanded; the message says what to write.
+    """
+    written = str(text)
+    try:
+        path = Path(text).expanduser().absolute()
+    except RuntimeError:
+        user = Path(text).parts[0]
+        raise ValueError(f"the path '{written}' begins with {user}, and there is no such home folder") from None
+    _check_length(path)
+    if not _exists(path):  # a name may hold anything
+        _check_characters(written)
+    return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _check_characters(written: str) -> None:
+    if control := _CONTROL.search(written):
+        found = ascii(control[0]).strip("'")
+        raise ValueError(
+            f"the path {written!a} holds the control character {found}: in double quotes YAML reads a backslash as "
+            "the beginning of such a character; put the path in single quotes"
+        )
+    if variable := _VARIABLE.search(written):
+        step = "write the whole path, or begin it with ~ for the home folder"
+        raise ValueError(f"the path '{written}' holds {variable[0]}, and variables are not expanded; {step}")
+
+
+def _check_length(path: Path) -> None:
+    longest = max((os.fsencode(part) for part in path.parts), key=len)
+    if len(longest) > _LONGEST_PART:
+        name = os.fsdecode(longest)
+        raise ValueError(
+            f"the path has the name '{name[:20]}...' of {len(longest)} bytes; file systems allow {_LONGEST_PART}"
+        )
+    if (length := len(os.fsencode(path))) > _LONGEST_PATH:
+        raise ValueError(f"the path '{str(path)[:40]}...' has {length:,} bytes; file systems allow {_LONGEST_PATH:,}")
+
+
 def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
     """Return the location that a user wrote: an address, or an absolute path; `~` is the home folder.
 
@@ -58,7 +112,7 @@ def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
         return text
     match = _URI.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        return Path(text).expanduser().absolute()
+        return local_path(text)
     scheme, host, path, query = match.group("scheme").lower(), *match.group("host", "path", "query")
     if scheme == "file":
         if host not in ("", "localhost") or not path:

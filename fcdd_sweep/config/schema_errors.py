@@ -77,7 +77,8 @@ class Fault:
 
 def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
     """Return one fault per key, however many of pydantic's errors are about it."""
-    spots = [(detail, *_locate(detail["loc"], root)) for detail in error.errors(include_url=False)]
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "value_error")
+    spots = [(detail, *_locate(detail["loc"], root)) for detail in details]  # our own sentences before pydantic's
     keys = {key for _, key, _ in spots}
     found_faults: dict[Key, Fault] = {}
     for detail, key, annotation in spots:

@@ -311,9 +311,8 @@ def _grid_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Probl
     """Yield problems of a grid over the space: ranges without steps, and too many configs."""
     sizes = []
     for key, axis in search.space.items():
-        values = axis.values()
-        sizes.append(len(values or [0]))
-        if values is None:
+        sizes.append(axis.size or 1)
+        if axis.size is None:
             place = layer.origin.where(("search", "space", key))
             yield Problem(place, "a range without steps has no grid", "choices, int, or float with a step")
     if (count := math.prod(sizes)) > MOST_VALUES:

@@ -31,6 +31,9 @@ NOT_IDENTITY = (
 column of the history and change nothing else."""
 
 
+_LONGEST_SLUG = 240
+
+
 def canonical(value: object) -> str:
     """Return one JSON text for equal values: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -42,8 +45,13 @@ def digest(value: object) -> str:
 
 
 def slug(text: str) -> str:
-    """Return `text` as a file name of letters, digits, `.`, `_` and `-`; changed text gets a suffix that is unique."""
+    """Return `text` as a file name of letters, digits, `.`, `_` and `-`; changed text gets a suffix that is unique.
+
+    It has at most 240 characters: file systems allow 255, and a prefix such as `normal_` is added.
+    """
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
+    if len(plain) > _LONGEST_SLUG:
+        plain = plain[: _LONGEST_SLUG - 7]
     return plain if plain == text else f"{plain or 'x'}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
