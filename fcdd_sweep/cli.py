@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, problem_lines
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
 from fcdd_sweep.config.nearest import closest
 
@@ -61,7 +61,9 @@ def _refuse_misspelled(word: str) -> None:
 def _error_text(error: InputError) -> str:
     if len(error.problems) == 1:
         return f"error: {error}"
-    return "\n".join([f"error: {len(error.problems)} problems:", *(f"  - {problem}" for problem in error.problems)])
+    return "\n".join(
+        [f"error: {len(error.problems):,} problems:", *(f"  - {line}" for line in problem_lines(error.problems))]
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,36 @@ class Problem:
         return " ".join(parts)
 
 
+_LINE = re.compile(r"(?P<file>.+?\.ya?ml):(?P<line>\d+)(?=:|$)")
+_MOST_OF_A_KIND, _SHOWN_OF_A_KIND = 10, 3
+"""Problems of one kind that are all shown, and how many of more are."""
+_NAMES = re.compile(r"'[^']*'|\S*[/\\.]\S*|\d[\d,.]*")
+"""What may differ between problems of one kind: quoted names, paths, file names and numbers."""
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """Return one line per problem; of many of one kind, such as of every file of a folder, the first and their number.
+
+    Problems of one kind differ in names and numbers alone. Nothing is left out where a file or override is wrong.
+    """
+    problems = list(problems)
+    kinds = [_kind(problem) for problem in problems]
+    count, seen, lines = Counter(kinds), Counter[str](), []
+    for problem, kind in zip(problems, kinds, strict=True):
+        seen[kind] += 1
+        if count[kind] <= _MOST_OF_A_KIND or seen[kind] <= _SHOWN_OF_A_KIND:
+            lines.append(str(problem))
+        elif seen[kind] == _SHOWN_OF_A_KIND + 1:
+            lines.append(f"and {count[kind] - _SHOWN_OF_A_KIND:,} more like this")
+    return lines
+
+
+def _kind(problem: Problem) -> str:
+    if _LINE.match(problem.where) or problem.where.startswith("--set"):
+        return str(problem)
+    return _NAMES.sub("", f"{problem.what}|{problem.next_step}")
+
+
 class InputError(ValueError):
     """Bad input by the user: the command line ends with exit code 2 and no traceback.
 
@@ -43,13 +74,10 @@ class InputError(ValueError):
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(problem_lines(self.problems)))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
-
-
-_LINE = re.compile(r"(?P<file>.+?\.ya?ml):(?P<line>\d+)(?=:|$)")
 
 
 class ExperimentError(InputError):

@@ -26,3 +26,20 @@ def test_long_text_is_cut_at_the_end_or_at_the_beginning():
     assert short_error(ValueError(LONG), 20, keep_end=True).endswith("word cause")
     assert len(short_error(ValueError(LONG), 20, keep_end=True)) == 20
     assert short_error(ValueError(LONG), 10_000) == LONG
+
+
+def files(count, what="'{}.png' cannot be read ({} bytes are missing)"):
+    return [Problem(f"data/{number}.png", what.format(number, number)) for number in range(count)]
+
+
+def test_many_problems_of_one_kind_are_shown_by_the_first_and_their_number():
+    others = [Problem("data/0.txt", "is no image"), Problem("x.yaml:3: seeds", "found 'a'")]
+    text = str(InputError([others[0], *files(2000), others[1]]))
+    assert text.splitlines() == [*map(str, [others[0], *files(3)]), "and 1,997 more like this", str(others[1])]
+    assert len(InputError(files(2000)).problems) == 2000
+
+
+def test_some_problems_are_all_shown_and_so_is_all_that_is_wrong_with_a_file():
+    assert len(str(InputError(files(10))).splitlines()) == 10
+    lines = [Problem(f"x.yaml:{number}: grid.a", f"there is no key 'a{number}'") for number in range(50)]
+    assert len(str(InputError(lines)).splitlines()) == 50
