@@ -238,7 +238,12 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     keep_source(run_dir)
     files.write_text(RunPaths(run_dir).experiment, dump_experiment(experiment))
     files.write_rows(RunPaths(run_dir).plan, planned.rows(), schemas.PLAN)
-    environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}
+    environment = {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "notes": [*planned.result_notes, *notes],
+    }
     files.write_text(RunPaths(run_dir).environment, json.dumps(environment, indent=2) + "\n")
 
 
