@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, closest
-from fcdd_sweep.config.locations import RemotePath, StorageError, as_written
+from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, problem_lines
+from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
+from fcdd_sweep.config.nearest import closest
 
 _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/digits.yaml
@@ -73,7 +74,9 @@ def _refuse_misspelled(word: str) -> None:
 def _error_text(error: InputError) -> str:
     if len(error.problems) == 1:
         return f"error: {error}"
-    return "\n".join([f"error: {len(error.problems)} problems:", *(f"  - {problem}" for problem in error.problems)])
+    return "\n".join(
+        [f"error: {len(error.problems):,} problems:", *(f"  - {line}" for line in problem_lines(error.problems))]
+    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,6 +107,14 @@ def _location(text: str) -> Path | RemotePath:
         return as_written(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(text: str) -> Path:
+    try:
+        local_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return Path(text)
 
 
 def _seconds(text: str) -> float:
@@ -206,8 +217,8 @@ def _add_baselines_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("snapshot", type=_location, metavar="SNAPSHOT", help="a trial's snapshot.pt")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for scores and heatmaps")
+    parser.add_argument("images", type=_path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
+    parser.add_argument("--output", type=_path, required=True, metavar="DIR", help="folder for scores and heatmaps")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to run (default: auto)"
     )

@@ -82,8 +82,11 @@ def _run_here(planned: Plan, options: Namespace) -> int:
 def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
     from fcdd_sweep.planning.describe import describe
     from fcdd_sweep.sweep.cost import measured_lines, probe_cost, probed_lines
+    from fcdd_sweep.sweep.unplanned import unplanned_in_run
 
     print(describe(planned, experiment))
+    for note in unplanned_in_run(experiment.run_dir, planned.specs) if experiment.search is None else ():
+        print(f"note: {note}")
     if probe:
         probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
         lines = probed_lines(planned, probes)
@@ -232,14 +235,36 @@ def _report_result(result: SweepResult, comparison: Path | RemotePath | None = N
         print(f"interrupted: {summary}")
         print("Rerun the same command to continue: finished trials are kept, others resume from their checkpoints.")
         return ExitCode.HUNG_UP if result.hung_up else ExitCode.INTERRUPTED
-    if result.failed:
-        print(f"tracebacks of failed trials: {result.run_dir / '.attempts' / 'TRIAL_ID' / 'N' / 'error.txt'}")
-        print(f"every failed attempt, lost workers included: {result.run_dir / 'failures.parquet'}")
+    for line in _failure_lines(result):
+        print(line)
     print(f"report: {result.report}")
     if comparison:
         print(f"comparison: {comparison}")
     print(summary)
     return ExitCode.SOME_FAILED if result.failed or result.missing else ExitCode.DONE
+
+
+_MOST_TRACEBACKS = 3
+"""Tracebacks whose paths are printed; `status` lists more."""
+
+
+def _failure_lines(result: SweepResult) -> list[str]:
+    """Return where to read about failed trials: files that exist."""
+    from fcdd_sweep.results.attempts import traceback_file
+    from fcdd_sweep.results.storage import is_file
+    from fcdd_sweep.results.tree import RunPaths
+
+    kept = [(trial_id, attempt) for trial_id, attempt in result.failures if attempt]
+    found = [traceback_file(result.run_dir, *failure) for failure in kept[:_MOST_TRACEBACKS]]
+    lines = [f"traceback: {path}" for path in found if path is not None]
+    if len(kept) > _MOST_TRACEBACKS:
+        lines.append(f"and {len(kept) - _MOST_TRACEBACKS} more: python -m fcdd_sweep status {result.run_dir}")
+    failures = RunPaths(result.run_dir).failures
+    if result.failures and is_file(failures):
+        lost = len(result.failures) - len(kept)
+        what = f", {count_noun(lost, 'lost worker')} without a traceback included" if lost else ""
+        lines.append(f"every failed attempt{what}: {failures}")
+    return lines
 
 
 def _from_outside(options: Namespace) -> bool:

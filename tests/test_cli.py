@@ -2,12 +2,15 @@
 
 import io
 import os
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.locations import StorageError
+from tests import works
 from tests.trees import write_class_first, write_habits
 
 TEXT = """
@@ -112,11 +115,35 @@ def test_a_failed_trial_gives_1_and_status_shows_it(call, monkeypatch):
     assert code == 1
     assert "FAILED  class 3, seed 1: RuntimeError: the lamp went out" in out
     assert out.splitlines()[-1] == "1 of 2 trials done, 1 failed, 0 missing"
+    (path,) = [line.removeprefix("traceback: ") for line in out.splitlines() if line.startswith("traceback: ")]
+    assert "the lamp went out" in Path(path).read_text() and "lost" not in out
+    (log,) = [line for line in out.splitlines() if line.startswith("every failed attempt: ")]
+    assert Path(log.removeprefix("every failed attempt: ")).is_file()
     code, out, _ = call("status", "results/quick")
     assert code == 0
     assert out.splitlines()[1].split() == ["-", "3", "2", "1", "1", "0"]
-    assert "RuntimeError: the lamp went out (.attempts/" in out
+    found = re.search(r"RuntimeError: the lamp went out \((.+)\)", out)
+    assert found and Path(found[1]).is_file()
     monkeypatch.undo()
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_named_where_there_was_one(call, monkeypatch):
+    from fcdd_sweep.sweep import session
+
+    monkeypatch.setattr(session, "run_trial", works.losing_all)
+    code, out, _ = call("quick.yaml", "--local", "--set", "faults.retries=0")
+    assert code == 1 and "traceback: " not in out
+    assert "every failed attempt, 2 lost workers without a traceback included: " in out
+    assert call("status", "results/quick")[1].count("worker process has died (no traceback, see failures.parquet)") == 2
+
+
+def test_a_dry_run_tells_of_finished_trials_that_the_report_will_lack(call, tmp_path):
+    call("quick.yaml", "--local", "--set", "seeds=1")
+    assert "not in the plan" not in call("quick.yaml", "--dry-run")[1]
+    reported = call("quick.yaml", "--dry-run", "--set", "training.momentum=0.5")[1]
+    assert "note: 1 finished trial of earlier settings (training.momentum=0.9) is not in the plan" in reported
+    assert "no estimate" not in reported  # a momentum costs no time
 
 
 @pytest.mark.slow

@@ -30,18 +30,18 @@ def checkout(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_python_without_the_dependencies_is_told_how_to_get_them(checkout, tmp_path):
+def test_a_python_without_the_dependencies_is_reported_how_to_get_them(checkout, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     bare = tmp_path / "bare" / "bin" / "python"
-    code, told = python(bare, "-m", "fcdd_sweep", "list", checkout=checkout)
-    assert code == ExitCode.BAD_INPUT and told.count("\n") == 1
-    assert ", which fcdd_sweep needs, is not" in told
-    assert f"is not installed for {bare}. Install it: make -C {checkout} setup" in told
+    code, reported = python(bare, "-m", "fcdd_sweep", "list", checkout=checkout)
+    assert code == ExitCode.BAD_INPUT and reported.count("\n") == 1
+    assert ", which fcdd_sweep needs, is not" in reported
+    assert f"is not installed for {bare}. Install it: make -C {checkout} setup" in reported
     (checkout / ".venv").mkdir()
     (checkout / ".venv" / ".installed").touch()
-    code, told = python(bare, "-m", "fcdd_sweep", "list", checkout=checkout)
-    assert code == ExitCode.BAD_INPUT and told.count("\n") == 1
-    assert told.endswith(f"Activate the environment that has it: . {checkout}/.venv/bin/activate\n")
+    code, reported = python(bare, "-m", "fcdd_sweep", "list", checkout=checkout)
+    assert code == ExitCode.BAD_INPUT and reported.count("\n") == 1
+    assert reported.endswith(f"Activate the environment that has it: . {checkout}/.venv/bin/activate\n")
 
 
 WITHOUT_DISTRIBUTION = """
@@ -56,13 +56,13 @@ raise SystemExit(start())
 
 
 @pytest.mark.slow
-def test_a_python_without_the_distribution_is_told_how_to_get_it():
-    code, told = python(sys.executable, "-c", WITHOUT_DISTRIBUTION)
-    assert code == ExitCode.BAD_INPUT and told.count("\n") == 1
-    assert told.startswith(f"error: fcdd_sweep is not installed for {sys.executable}. ")
+def test_a_python_without_the_distribution_is_reported_how_to_get_it():
+    code, reported = python(sys.executable, "-c", WITHOUT_DISTRIBUTION)
+    assert code == ExitCode.BAD_INPUT and reported.count("\n") == 1
+    assert reported.startswith(f"error: fcdd_sweep is not installed for {sys.executable}. ")
 
 
-def test_a_python_that_is_too_old_is_told(monkeypatch, capsys):
+def test_a_python_that_is_too_old_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(process.sys, "version_info", (3, 10, 1))
     assert process.start() == ExitCode.BAD_INPUT
     assert "fcdd_sweep needs Python 3.11.4 or newer" in capsys.readouterr().err

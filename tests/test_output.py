@@ -64,10 +64,10 @@ def test_a_reader_that_goes_away_is_no_problem(folder, command):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_printed_is_told_once_and_is_not_done(folder):
-    code, told = call("list", out="/dev/full", folder=folder)
+def test_what_cannot_be_printed_is_reported_once_and_is_not_done(folder):
+    code, reported = call("list", out="/dev/full", folder=folder)
     assert code == ExitCode.SOME_FAILED
-    assert told.count("\n") == 1 and os.strerror(errno.ENOSPC) in told and "standard output" in told
+    assert reported.count("\n") == 1 and os.strerror(errno.ENOSPC) in reported and "standard output" in reported
 
 
 @pytest.mark.slow
@@ -112,13 +112,15 @@ def test_characters_that_the_encoding_lacks_are_replaced(folder, environment, sh
 @pytest.mark.slow
 def test_a_name_that_the_locale_lacks_is_bad_input(folder):
     (folder / "quick.yaml").write_text(f"{TEXT}output: größe\n", encoding="utf-8")
-    code, told = call("quick.yaml", out=os.devnull, folder=folder, **POSIX)
+    code, reported = call("quick.yaml", out=os.devnull, folder=folder, **POSIX)
     line = TEXT.count("\n") + 1
-    assert code == ExitCode.BAD_INPUT and told.startswith(f"error: quick.yaml:{line}: output: 'gr\\xf6\\xdfe' cannot")
+    assert code == ExitCode.BAD_INPUT and reported.startswith(
+        f"error: quick.yaml:{line}: output: 'gr\\xf6\\xdfe' cannot"
+    )
     write_habits(folder / "images" / "größe")
     (folder / "own.yaml").write_text("schema: 2\nname: own\npreset: folder\ndataset: {root: images}\n")
-    code, told = call("own.yaml", out=os.devnull, folder=folder, **POSIX)
-    assert code == ExitCode.BAD_INPUT and "PYTHONUTF8=1" in told and "Traceback" not in told
+    code, reported = call("own.yaml", out=os.devnull, folder=folder, **POSIX)
+    assert code == ExitCode.BAD_INPUT and "PYTHONUTF8=1" in reported and "Traceback" not in reported
 
 
 def run_of(folder):
@@ -134,8 +136,8 @@ def assert_run_is_whole(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(("out", "lines"), [(GONE, 0), ("/dev/full", 1)])
 def test_a_sweep_without_output_trains_on(folder, out, lines):
-    code, told = call("quick.yaml", "--local", "--set", "seeds=1", out=out, folder=folder)
-    assert code == ExitCode.DONE and told.count("\n") == lines
+    code, reported = call("quick.yaml", "--local", "--set", "seeds=1", out=out, folder=folder)
+    assert code == ExitCode.DONE and reported.count("\n") == lines
     assert_run_is_whole(folder)
 
 
@@ -188,7 +190,7 @@ def test_output_without_a_reader_accepts_everything_quietly(pipe):
     assert guarded.write(b"second") == 6 and complaints.getvalue() == ""
 
 
-def test_output_goes_on_when_it_can_be_written_again(tmp_path):
+def test_output_continues_when_it_can_be_written_again(tmp_path):
     """A full disk may get room; here a reader comes back."""
     os.mkfifo(tmp_path / "pipe")
     reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
@@ -202,7 +204,7 @@ def test_output_goes_on_when_it_can_be_written_again(tmp_path):
     os.close(reading)
 
 
-def test_a_full_disk_is_told_once():
+def test_a_full_disk_is_reported_once():
     complaints = io.StringIO()
     with Path("/dev/full").open("wb") as full:
         guarded = GuardedOutput(full.fileno(), "standard output", complaints)

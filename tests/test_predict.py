@@ -302,7 +302,7 @@ def test_images_are_scored_under_the_numerics_of_the_trial(outcome, snapshot, te
     assert seen == [(of_trial, True)]
 
 
-def test_the_device_is_told_with_the_reason_where_auto_fell_back_to_the_cpu(
+def test_the_device_is_reported_with_the_reason_where_auto_fell_back_to_the_cpu(
     snapshot, test_images, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -43,7 +43,7 @@ def test_plain_lines_tell_each_trial_and_the_counts(out):
     lines = out.getvalue().splitlines()
     assert lines[0] == "5 trials, 2 already done; running 3"
     assert lines[1].startswith("done  class plain, seed 0: image AUROC 0.8750   [3/5 done, 1 running | ")
-    assert "image AUROC mean 0.875, best 0.875" in lines[1] and "elapsed 0:00, about" in lines[1]
+    assert "| image AUROC mean 0.875, best 0.875 over 1 trial of this start | elapsed 0:00, about" in lines[1]
     assert lines[2].startswith("FAILED  class plain, seed 1: ValueError: bad   [3/5 done, 1 failed | ")
     assert len(lines) == 3
 
@@ -93,14 +93,11 @@ def test_the_display_fits_the_output(out):
         assert type(progress) is LiveProgress
 
 
-def test_time_to_go_counts_parts_of_running_trials(monkeypatch):
-    monkeypatch.setattr("fcdd_sweep.sweep.trial_counts.time.monotonic", lambda: 100.0)
-    counts = TrialCounts(planned=4, missing=4, since=0.0)
-    assert counts.eta_s() is None
-    counts.running = {"a": EpochDone(spec(), 1, 2, 0.1)}
-    assert counts.eta_s() == pytest.approx(700)
-    counts.done = 1
-    assert counts.eta_s() == pytest.approx(100 / 1.5 * 2.5)
+def test_a_mean_over_all_that_is_done_names_no_number(out):
+    progress = PlainProgress(Console(file=out, width=80))
+    progress.handle(SweepStarted(2, 0, 2))
+    progress.handle(TrialEnded(spec(), done(spec(), 0.875)))
+    assert "| image AUROC mean 0.875, best 0.875 | elapsed" in out.getvalue()
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")])
@@ -219,7 +216,8 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines():
 
 def test_a_stopped_sweep_has_no_running_trials_and_no_time_left():
     counts = TrialCounts()
-    for event in (SweepStarted(4, 0, 4), TrialStarted(spec()), EpochDone(spec(), 1, 2, 0.5)):
+    epochs = (EpochDone(spec(), epoch, 4, 0.5) for epoch in (1, 2, 3))
+    for event in (SweepStarted(4, 0, 4), TrialStarted(spec()), *epochs):
         counts = counts.after(event)
     assert counts.eta_s() is not None
     counts = counts.after(SweepStopped())

@@ -41,6 +41,11 @@ def losing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialRe
     return run_trial(spec, run_dir, observer)
 
 
+def losing_all(spec: TrialSpec, run_dir: Path, observer: Observer, checkpoint_every: str) -> TrialResult:
+    """Every trial is reported as lost with its worker."""
+    return TrialResult(spec.trial_id, "failed", 0, "worker process has died", kind="worker_lost")
+
+
 TELLING, DYING_ONCE, DYING_ALWAYS, PREEMPTED_TWICE, SHORT_OF_MEMORY_ONCE = range(1, 6)
 """Seeds of trials to which something happens."""
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcdd_sweep.anomalies.registry import SOURCES
-from fcdd_sweep.config.errors import InputError, Problem, closest
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
 
 RenderShape = tuple[int, int, int]

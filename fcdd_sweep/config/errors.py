@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
+import math
+import re
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,36 @@ class Problem:
         return printable(" ".join(parts))
 
 
+_LINE = re.compile(r"(?P<file>.+?\.ya?ml):(?P<line>\d+)(?=:|$)")
+_MOST_OF_A_KIND, _SHOWN_OF_A_KIND = 10, 3
+"""Problems of one kind that are all shown, and how many of more are."""
+_NAMES = re.compile(r"'[^']*'|\S*[/\\.]\S*|\d[\d,.]*")
+"""What may differ between problems of one kind: quoted names, paths, file names and numbers."""
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """Return one line per problem; of many of one kind, such as of every file of a folder, the first and their number.
+
+    Problems of one kind differ in names and numbers alone. Nothing is left out where a file or override is wrong.
+    """
+    problems = list(problems)
+    kinds = [_kind(problem) for problem in problems]
+    count, seen, lines = Counter(kinds), Counter[str](), []
+    for problem, kind in zip(problems, kinds, strict=True):
+        seen[kind] += 1
+        if count[kind] <= _MOST_OF_A_KIND or seen[kind] <= _SHOWN_OF_A_KIND:
+            lines.append(str(problem))
+        elif seen[kind] == _SHOWN_OF_A_KIND + 1:
+            lines.append(f"and {count[kind] - _SHOWN_OF_A_KIND:,} more like this")
+    return lines
+
+
+def _kind(problem: Problem) -> str:
+    if _LINE.match(problem.where) or problem.where.startswith("--set"):
+        return str(problem)
+    return _NAMES.sub("", f"{problem.what}|{problem.next_step}")
+
+
 class InputError(ValueError):
     """Bad input by the user: the command line ends with exit code 2 and no traceback.
 
@@ -46,30 +78,28 @@ class InputError(ValueError):
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        super().__init__("\n".join(problem_lines(self.problems)))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)
 
 
 class ExperimentError(InputError):
-    """An experiment file, or an override, that cannot be run."""
+    """An experiment file, or an override, that cannot be run: problems in the order of lines, then those without."""
+
+    def __init__(self, problems: Problem | Iterable[Problem]) -> None:
+        given = [problems] if isinstance(problems, Problem) else list(problems)
+        super().__init__(sorted(given, key=_line_of))
+
+
+def _line_of(problem: Problem) -> float:
+    """Return the line of a problem in its file; infinite for one of an override or of the data."""
+    match = _LINE.match(problem.where)
+    return int(match["line"]) if match else math.inf
 
 
 class DataError(InputError):
     """Images, maps or folders that are missing, unreadable or contradict each other."""
-
-
-def closest(found: object, allowed: Iterable[str], cutoff: float = 0.5) -> str:
-    """Return `Closest: 'bottle'` for a misspelled name, or an empty string when no name is near.
-
-    Args:
-        found: the misspelled name.
-        allowed: the names.
-        cutoff: least similarity, 0..1, as `difflib` measures it.
-    """
-    near = difflib.get_close_matches(str(found), list(allowed), n=1, cutoff=cutoff)
-    return f"Closest: '{near[0]}'" if near else ""
 
 
 _ADVICE = (

@@ -9,8 +9,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
-from fcdd_sweep.config.locations import absolute_path
+from fcdd_sweep.config.locations import local_path
 
+LARGEST_INTEGER = 2**63 - 1
+"""Of 64 bits with a sign, which tables and generators hold."""
 DURATION_PATTERN = r"^[1-9][0-9]{0,8} ?[smh]$"
 EVERY_PATTERN = r"^[1-9][0-9]{0,8}( ?[smh]| epochs?)$"
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
@@ -64,7 +66,7 @@ class Section(BaseModel):
     )
 
 
-AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(absolute_path)]
+AbsolutePath = Annotated[Path, Field(strict=False), AfterValidator(local_path)]
 """A path that does not depend on the working directory; `~` is the home folder."""
 
 

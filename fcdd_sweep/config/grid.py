@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest, dotted
+from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, dotted
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.names import cut_to_bytes, slug
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import VARIANT_PATTERN, Experiment, Settings
 from fcdd_sweep.config.schema_errors import Fault, renamed_key, validated
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in, value_text

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.grid import KNOWN_KEYS, expand
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key
 from fcdd_sweep.config.names import is_text
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import preset_fills, renamed_key, valid_section, validated
@@ -23,6 +24,8 @@ _OPEN_SECTIONS = ("grid", "variants", "search.space", "dataset.options")
 """Mappings whose keys the schema does not list."""
 _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "network.weights", "output")
 """Keys whose values on the command line are not read as YAML: `2024`, `a: b` and `x #1` are folders, too."""
+_LONGEST_SHOWN = 120
+"""Characters of an override in messages."""
 S = TypeVar("S", bound=Section)
 
 
@@ -129,12 +132,17 @@ def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Proble
         except ExperimentError as error:
             problems += error.problems
         else:
-            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(f"--set {text}", names_key=True)}), layer)
+            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(_shown(text), names_key=True)}), layer)
     return layer, problems
 
 
+def _shown(override: str) -> str:
+    """Return an override as it was typed, shortened."""
+    return f"--set {override}" if len(override) <= _LONGEST_SHOWN else f"--set {override[:_LONGEST_SHOWN]}..."
+
+
 def _override(text: str) -> tuple[Key, Any]:
-    where = f"--set {text}"
+    where = _shown(text)
     if not is_text(text):
         step = "Rename the file or folder, or name it through a link"
         raise ExperimentError(Problem(where, "this is not UTF-8 text", next_step=step))

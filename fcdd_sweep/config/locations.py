@@ -65,21 +65,62 @@ def name_problem(path: str | Path) -> str:
     return ""
 
 
-def absolute_path(text: str | Path) -> Path:
+_LONGEST_PART, _LONGEST_PATH = 255, 4095
+"""Bytes that Linux and macOS allow in the name of a file or folder, and in a path."""
+_VARIABLE = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?|%[A-Za-z_][A-Za-z0-9_]*%")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def local_path(text: str | Path) -> Path:
     """Return the absolute path that a user wrote; `~` is the home folder.
 
     Raises:
-        ValueError: a path that cannot name anything on this system; the message says why.
+        ValueError: no file system has such a path, or it was meant to be expanded; the message says what to write.
     """
+    written = str(text)
     try:
         path = Path(text).expanduser().absolute()
     except RuntimeError:
-        raise ValueError(f"'{text}': this home folder is not known here; write the whole path") from None
+        user = Path(text).parts[0]
+        raise ValueError(f"the path '{written}' begins with {user}, and there is no such home folder") from None
     except OSError:
         raise ValueError(f"'{text}' is relative to a working folder that no longer exists; change to another") from None
-    if problem := name_problem(text):
+    if "\0" not in written and (problem := name_problem(text)):
         raise ValueError(problem)
+    _check_length(path)
+    if not _exists(path):  # a name may hold anything
+        _check_characters(written)
     return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _check_characters(written: str) -> None:
+    if control := _CONTROL.search(written):
+        found = ascii(control[0]).strip("'")
+        raise ValueError(
+            f"the path {written!a} holds the control character {found}: in double quotes YAML reads a backslash as "
+            "the beginning of such a character; put the path in single quotes"
+        )
+    if variable := _VARIABLE.search(written):
+        step = "write the whole path, or begin it with ~ for the home folder"
+        raise ValueError(f"the path '{written}' holds {variable[0]}, and variables are not expanded; {step}")
+
+
+def _check_length(path: Path) -> None:
+    longest = max((os.fsencode(part) for part in path.parts), key=len)
+    if len(longest) > _LONGEST_PART:
+        name = os.fsdecode(longest)
+        raise ValueError(
+            f"the path has the name '{name[:20]}...' of {len(longest)} bytes; file systems allow {_LONGEST_PART}"
+        )
+    if (length := len(os.fsencode(path))) > _LONGEST_PATH:
+        raise ValueError(f"the path '{str(path)[:40]}...' has {length:,} bytes; file systems allow {_LONGEST_PATH:,}")
 
 
 def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
@@ -92,12 +133,12 @@ def parse_location(text: str | Path | RemotePath) -> Path | RemotePath:
         return text
     match = _URI.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        return absolute_path(text)
+        return local_path(text)
     scheme, host, path, query = match.group("scheme").lower(), *match.group("host", "path", "query")
     if scheme == "file":
         if host not in ("", "localhost") or not path:
             raise ValueError(f"'{text}' must have three slashes: file:///folder")
-        return absolute_path(unquote(path))
+        return local_path(unquote(path))
     if scheme not in SCHEMES:
         raise ValueError(f"'{scheme}://' is not a known storage; allowed: a path, or {', '.join(_SHOWN)}")
     parts = path.split("/")
@@ -130,7 +171,7 @@ def cache_root(cache_dir: Path | None = None) -> Path:
     """
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     try:
-        return absolute_path(cache_dir or os.environ.get("FCDD_SWEEP_CACHE") or f"{base}/fcdd_sweep")
+        return local_path(cache_dir or os.environ.get("FCDD_SWEEP_CACHE") or f"{base}/fcdd_sweep")
     except ValueError as error:
         step = "Set FCDD_SWEEP_CACHE to a folder for decoded images"
         raise InputError(Problem("cache folder", str(error), next_step=step)) from None

@@ -20,10 +20,11 @@ from pydantic import (
 from fcdd_sweep.config.errors import Origin
 from fcdd_sweep.config.fields import AbsolutePath, AnomalySource, Duration, EveryText, Section, Validation
 from fcdd_sweep.config.locations import RemotePath, parse_location
-from fcdd_sweep.config.search_schema import SearchSettings
+from fcdd_sweep.config.search_schema import SearchSettings, Seeds
 
 SCHEMA_VERSION = 2
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$"
+"""A name is that of a folder, for which file systems allow 255 bytes."""
 VARIANT_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """A variant's name begins the name of a folder beside the run's files, so it has no suffix."""
 MODES_WITHOUT_SOURCE = ("unsupervised", "other")
@@ -57,9 +58,9 @@ class Dataset(Section):
 
 
 class Images(Section):
-    load_size: int = Field(ge=4)
+    load_size: int = Field(ge=4, le=16_384)
     """Side in pixels to which every image is resized when it is decoded; crops are taken from this size."""
-    size: int = Field(ge=4)
+    size: int = Field(ge=4, le=16_384)
     """Side in pixels of the network's input; at most `load_size`."""
     resize: Literal["nearest", "bilinear", "area"] = "bilinear"
     """How images are resized to `load_size`; `area` averages when it shrinks (no aliasing)."""
@@ -178,11 +179,11 @@ Schedule = Annotated[
 
 
 class Training(Section):
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=1, le=1_000_000)
     """Number of epochs, each of `passes_per_epoch` passes over the data."""
-    passes_per_epoch: int = Field(1, ge=1)
+    passes_per_epoch: int = Field(1, ge=1, le=10_000)
     """Passes over the nominal training images per epoch."""
-    batch_size: int = Field(128, ge=2)
+    batch_size: int = Field(128, ge=2, le=1_000_000)
     """Images per training step."""
     supervision: Literal["labels", "maps"] = "labels"
     """Loss on image labels or on ground-truth maps (data with maps always the latter)."""
@@ -198,8 +199,13 @@ class Training(Section):
     """How the learning rate changes: `type: exponential`, or `type: milestones`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 runs convolutions in bfloat16; it changes numbers and so is part of the config."""
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=4096)
     """CPU threads of a trial; they change the last bits of a sum and so are part of the config."""
+
+    @property
+    def passes(self) -> int:
+        """Passes over the nominal training images, over all epochs."""
+        return self.epochs * self.passes_per_epoch
 
 
 class Heatmaps(Section):
@@ -225,9 +231,9 @@ class Evaluation(Section):
 class Resources(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Device of trials; auto: a GPU if there is one, else the CPU."""
-    cpus: Literal["auto"] | Annotated[float, Field(gt=0.0)] = "auto"
+    cpus: Literal["auto"] | Annotated[float, Field(gt=0.0, le=4096.0)] = "auto"
     """CPU cores that a trial reserves; auto: `training.threads`."""
-    trials_per_gpu: int = Field(4, ge=1)
+    trials_per_gpu: int = Field(4, ge=1, le=1000)
     """Number of trials that share a GPU."""
 
 
@@ -309,7 +315,7 @@ class Experiment(Settings):
     """The run's directory is `output`/`name`."""
     preset: str | None = None
     """Defaults for a data set; everything in the file overrides them."""
-    seeds: Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]] = 5
+    seeds: Seeds = 5
     """5 means seeds 0 to 4; or a list."""
     grid: dict[str, list[Any]] = {}
     """Dotted keys and the values to try; the configs are the product."""

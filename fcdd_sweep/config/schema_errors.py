@@ -9,9 +9,10 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fcdd_sweep.config.errors import Key, Origin, Problem, closest, dotted
+from fcdd_sweep.config.errors import Key, Origin, Problem, dotted
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
 from fcdd_sweep.config.layers import Tree, value_at_key
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
 from fcdd_sweep.config.text import (
@@ -76,7 +77,8 @@ class Fault:
 
 def faults(error: ValidationError, root: type[Section], origin: Origin) -> list[Fault]:
     """Return one fault per key, however many of pydantic's errors are about it."""
-    spots = [(detail, *_locate(detail["loc"], root)) for detail in error.errors(include_url=False)]
+    details = sorted(error.errors(include_url=False), key=lambda detail: detail["type"] != "value_error")
+    spots = [(detail, *_locate(detail["loc"], root)) for detail in details]  # our own sentences before pydantic's
     keys = {key for _, key, _ in spots}
     found_faults: dict[Key, Fault] = {}
     for detail, key, annotation in spots:

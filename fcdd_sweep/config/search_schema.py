@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fcdd_sweep.config.fields import Section
+from fcdd_sweep.config.fields import LARGEST_INTEGER, Section
 
 Algorithm = Literal["tpe", "random", "grid", "cmaes", "gp", "nsga2"]
 Direction = Literal["maximize", "minimize"]
@@ -31,7 +31,9 @@ PRUNABLE = "validation_image_auroc"
 MOST_VALUES = 10_000
 """Most configs of a grid; more are taken for a mistake."""
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]
-Seeds = Annotated[int, Field(ge=1)] | list[Annotated[int, Field(ge=0)]]
+_Seed = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Seeds = Annotated[int, Field(ge=1, le=MOST_VALUES)] | list[_Seed]
+"""A number of seeds, which begin at 0, or a list of them."""
 
 
 def _value_text(value: Any) -> str:
@@ -145,16 +147,28 @@ class SearchAxis(Section):
         steps = (value - ends[0]) / self.step if self.step else 0.0
         return (self.int_ is None or isinstance(value, int)) and abs(steps - round(steps)) < 1e-9
 
+    @property
+    def size(self) -> int | None:
+        """Number of values; None for a range without steps."""
+        if self.choices is not None:
+            return len(self.choices)
+        low, high = self.ends or (0, 0)
+        if self.int_ is not None:
+            return 1 + (int(high) - int(low)) // int(self.step or 1)
+        return None if self.step is None else 1 + math.floor((high - low) / self.step + 1e-9)
+
+    def value(self, index: int) -> Any:
+        """Return one of the values in their order, from 0 to `size - 1`; a range without steps has none."""
+        if self.choices is not None:
+            return self.choices[index]
+        if self.int_ is not None:
+            return self.int_[0] + index * int(self.step or 1)
+        low, _ = self.float_ or (0.0, 0.0)
+        return float(f"{low + index * (self.step or 0.0):.12g}")
+
     def values(self) -> list[Any] | None:
         """Return every value in order; None for a range without steps."""
-        if self.choices is not None:
-            return list(self.choices)
-        if self.int_ is not None:
-            return list(range(self.int_[0], self.int_[1] + 1, int(self.step or 1)))
-        if self.float_ is None or self.step is None:
-            return None
-        low, high = self.float_
-        return [float(f"{low + n * self.step:.12g}") for n in range(1 + math.floor((high - low) / self.step + 1e-9))]
+        return None if self.size is None else [self.value(index) for index in range(self.size)]
 
 
 class Prune(Section):
@@ -198,7 +212,7 @@ class SearchSettings(Section):
     confirm_seeds: Seeds | None = None
     """Fresh seeds on which the best config and the file's own are trained again and tested; null: as many as the
     experiment has, none of which evaluated a config."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=LARGEST_INTEGER)
     """Seed of the sampler."""
     parallel: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Configs that are evaluated at the same time; auto: as many as keep the machines busy. With more than one, the

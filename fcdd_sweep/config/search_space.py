@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fcdd_sweep.config.errors import ExperimentError, Key, Problem, closest
+from fcdd_sweep.config.errors import ExperimentError, Key, Problem
 from fcdd_sweep.config.grid import (
     Choice,
     Config,
@@ -25,6 +25,7 @@ from fcdd_sweep.config.grid import (
 )
 from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.names import cut_to_bytes
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (
@@ -311,9 +312,8 @@ def _grid_problems(layer: ConfigLayer, search: SearchSettings) -> Iterator[Probl
     """Yield problems of a grid over the space: ranges without steps, and too many configs."""
     sizes = []
     for key, axis in search.space.items():
-        values = axis.values()
-        sizes.append(len(values or [0]))
-        if values is None:
+        sizes.append(axis.size or 1)
+        if axis.size is None:
             place = layer.origin.where(("search", "space", key))
             yield Problem(place, "a range without steps has no grid", "choices, int, or float with a step")
     if (count := math.prod(sizes)) > MOST_VALUES:

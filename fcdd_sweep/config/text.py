@@ -25,7 +25,7 @@ _SIMPLE: dict[Any, str] = {
     Any: "any value",
 }
 _PATTERNS = {
-    NAME_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit",
+    NAME_PATTERN: "letters, digits, '.', '_' and '-', beginning with a letter or digit, at most 255",
     DURATION_PATTERN: "a duration such as '90s', '5m' or '2h'",
     EVERY_PATTERN: "a duration such as '90s', '5m' or '2h', or a number of epochs such as '10 epochs'",
 }
@@ -92,14 +92,18 @@ def _range(limits: Iterable[Any]) -> str:
     for limit in limits:
         match limit:
             case Ge(value):
-                words.append(f"at least {value:g}")
+                words.append(f"at least {_limit_text(value)}")
             case Gt(value):
                 words.append(f"above {value:g}")
             case Le(value):
-                words.append(f"at most {value:g}")
+                words.append(f"at most {_limit_text(value)}")
             case Lt(value):
                 words.append(f"below {value:g}")
     return " and ".join(words)
+
+
+def _limit_text(limit: Any) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
 
 
 def key_names(section: type[Section]) -> dict[str, FieldInfo]:

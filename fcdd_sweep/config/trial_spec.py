@@ -32,6 +32,9 @@ NOT_IDENTITY = (
 column of the history and change nothing else."""
 
 
+_LONGEST_SLUG = 240
+
+
 def canonical(value: object) -> str:
     """Return one JSON text for equal values: sorted keys, no spaces."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -14,7 +14,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fcdd_sweep.config.errors import ExperimentError, Key, Problem, dotted
+from fcdd_sweep.config.fields import LARGEST_INTEGER
 
+_ESCAPE_STEP = "In double quotes a backslash begins an escape such as \\n: put Windows paths in single quotes"
 ENDINGS = (".yaml", ".yml")
 _TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -140,6 +142,11 @@ def _tree_problems(node: Node | None, key: Key, where: Any, above: tuple[int, ..
         return
     if node.tag not in _PLAIN_TAGS:
         yield _odd_value(node, where(key, _line(node)))
+    elif node.tag == _TAG + "int" and _too_large(node.value):
+        digits = len(node.value.strip("+-"))
+        yield Problem(
+            where(key, _line(node)), f"found a whole number of {digits:,} digits", f"at most {LARGEST_INTEGER}"
+        )
     elif isinstance(node, MappingNode):
         yield from _mapping_problems(node, key, where, (*above, id(node)))
     elif isinstance(node, SequenceNode):
@@ -163,6 +170,14 @@ def _mapping_problems(node: MappingNode, key: Key, where: Any, above: tuple[int,
             yield Problem(where((*key, name.value), _line(name)), what, next_step="Keep one of them")
         first_line.setdefault(name.value, _line(name))
         yield from _tree_problems(value, (*key, name.value), where, above)
+
+
+def _too_large(written: str) -> bool:
+    """Return whether an integer does not fit into 64 bits, which tables and generators hold."""
+    digits = written.strip("+-").replace("_", "").lstrip("0") or "0"
+    if digits[0] in "xo":
+        return int(digits[1:] or "0", 16 if digits[0] == "x" else 8) > LARGEST_INTEGER
+    return len(digits) > len(str(LARGEST_INTEGER)) or int(digits) > LARGEST_INTEGER
 
 
 def _odd_value(node: Node, where: str) -> Problem:
@@ -197,5 +212,5 @@ def _syntax_problem(error: YAMLError, path: str) -> Problem:
     step = {
         "mapping values are not allowed here": "Check the indentation, and put quotes around text that holds `: `",
         "found unexpected end of stream": "A quote that was opened is not closed",
-    }.get(what, "")
+    }.get(what, _ESCAPE_STEP if "escape" in what or "hexadecimal" in what else "")
     return Problem(where, f"not valid YAML: {what}", next_step=step)

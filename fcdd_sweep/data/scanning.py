@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from fcdd_sweep.config.errors import DataError, Problem, closest
+from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.fields import DatasetSource
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record

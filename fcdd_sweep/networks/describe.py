@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fcdd_sweep.config.errors import InputError, Problem, closest
-from fcdd_sweep.config.locations import absolute_path
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.locations import local_path
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Network
 from fcdd_sweep.networks.receptive_field import ReceptiveField, receptive_field
 from fcdd_sweep.networks.registry import NETWORKS, VGG_WEIGHTS, VGG_WEIGHTS_URL, NetworkInfo
@@ -124,7 +125,7 @@ def _torch_home() -> Path:
     """
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     try:
-        return absolute_path(os.environ.get("TORCH_HOME", f"{cache}/torch"))
+        return local_path(os.environ.get("TORCH_HOME", f"{cache}/torch"))
     except ValueError as error:
         step = "Set TORCH_HOME to a folder for ImageNet weights"
         raise InputError(Problem("torch's cache", str(error), next_step=step)) from None

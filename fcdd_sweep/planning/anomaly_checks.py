@@ -7,8 +7,9 @@ from pathlib import Path
 
 from fcdd_sweep.anomalies.limits import reservable
 from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
-from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Settings
 from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fcdd_sweep.config.errors import DataError, Origin, Problem, closest
+from fcdd_sweep.config.errors import DataError, Origin, Problem
 from fcdd_sweep.config.names import slug
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Anomalies, Dataset, Experiment, Images, Settings, Trackers
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.survey import depth_problems

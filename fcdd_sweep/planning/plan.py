@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from fcdd_sweep.config.grid import Config, configs_of
 from fcdd_sweep.config.loading import parse_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.search_space import Space, space_of
-from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
@@ -28,7 +27,7 @@ from fcdd_sweep.planning.search_evaluation import (
     outside_notes,
 )
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes
-from fcdd_sweep.planning.validation_checks import validation_notes
+from fcdd_sweep.planning.validation_checks import threshold_notes, validation_notes
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,7 @@ class Plan:
         reserved: number of real anomalies of each defect type that leave the test set of every config.
         all_classes: names of all normal classes of the experiment, where a search evaluates on some of them.
         notes: sentences about what is allowed and yet unlikely to be meant.
+        result_notes: those of them that explain results, for the report.
         inspector: has scanned the data; later checks of the same run ask it and scan nothing again.
         space: of a search, the keys that it varies; None where there is no search.
         extremes: configs that together read all data that any config reads: of a search the file's config and the ends
@@ -60,6 +60,7 @@ class Plan:
     reserved: int
     all_classes: tuple[str, ...]
     notes: tuple[str, ...]
+    result_notes: tuple[str, ...]
     inspector: DataInspector = field(compare=False, repr=False)
     space: Space | None = field(compare=False, repr=False)
     extremes: tuple[Config, ...] = field(compare=False, repr=False)
@@ -101,6 +102,8 @@ def plan(experiment: Experiment) -> Plan:
         _check_distinct(configs)
     all_classes = chosen_classes(experiment.dataset, facts)
     classes = all_classes if search is None else evaluation_classes(search, experiment, facts)
+    explaining = (note for config in planned for note in threshold_notes(config.settings, facts, inspector))
+    result_notes = tuple(dict.fromkeys(explaining))
     seeds = tuple(experiment.seed_list if search is None else evaluation_seeds(experiment, search))
     return Plan(
         experiment=experiment,
@@ -111,7 +114,8 @@ def plan(experiment: Experiment) -> Plan:
         facts=facts,
         reserved=reserved,
         all_classes=all_classes,
-        notes=tuple(dict.fromkeys(_notes(planned, reserved, facts, inspector, space))),
+        notes=tuple(dict.fromkeys([*_notes(planned, reserved, facts, inspector, space), *result_notes])),
+        result_notes=result_notes,
         inspector=inspector,
         space=space,
         extremes=extremes,
@@ -179,19 +183,6 @@ def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[
         for seed in seeds
         for normal_class in classes
     )
-
-
-def unplanned_note(specs: Sequence[TrialSpec], index: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence on finished trials that the plan does not hold; `index` has the run's rows by trial id."""
-    planned = {spec.trial_id for spec in specs}
-    count = sum(row["status"] == "done" and trial_id not in planned for trial_id, row in index.items())
-    if not count:
-        return []
-    trials, are = count_noun(count, "finished trial"), "is" if count == 1 else "are"
-    return [
-        f"{trials} of earlier settings {are} not in the plan: kept in the run, left out of its report. "
-        "To report both, give the run another name"
-    ]
 
 
 def _notes(

@@ -9,10 +9,12 @@ from typing import Literal
 
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reservable, reserved_of
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
-from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
 from fcdd_sweep.config.names import printable
-from fcdd_sweep.config.schema import Dataset, Images, Settings
+from fcdd_sweep.config.nearest import closest
+from fcdd_sweep.config.schema import Dataset, Evaluation, Images, Settings
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts
@@ -236,6 +238,31 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataI
     below = printable(f"{folder.relative_to(root).as_posix()}/")
     scan = inspector.scan(dataset.model_copy(update={"classes": "all"}), images)
     return any(record.path.startswith(below) for record in scan.records)
+
+
+def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
+    """Yield notes on thresholds that are asked for and that trials will not have, or will take from a single image."""
+    evaluation = settings.evaluation
+    fraction = evaluation.validation.nominal_fraction
+    if not fraction:
+        if evaluation.threshold_quantile != Evaluation.model_fields["threshold_quantile"].default:
+            yield (
+                "evaluation.threshold_quantile has no meaning without held-out nominal images: trials have no "
+                "threshold. Set evaluation.validation.nominal_fraction."
+            )
+        return
+    if settings.images.nominal_label:
+        yield "images.nominal_label is 1: trials have no threshold, although nominal images are held out."
+        return
+    classes = chosen_classes(settings.dataset, facts)
+    scan = inspector.scan(only(classes, settings.dataset), settings.images)
+    if not scan.is_whole:
+        return
+    held_out = {name: held_out_of(scan.nominal_in_training[name], fraction) for name in classes}
+    for wanted, what in ((0, "trials have no threshold"), (1, "the threshold is the score of a single image")):
+        if few := {name: scan.nominal_in_training[name] for name in classes if held_out[name] == wanted}:
+            held = f"evaluation.validation.nominal_fraction {fraction:g} holds out {count_noun(wanted, 'image')}"
+            yield f"{held}, so {what}: of nominal training images, {listed(few)}. Raise it, or add images."
 
 
 def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:

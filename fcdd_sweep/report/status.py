@@ -15,6 +15,7 @@ from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
+from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version
 from fcdd_sweep.results.processes import has_ended
@@ -50,15 +51,16 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     total = sum(counts.values(), Counter())
     rows.append(("all", "", *(str(total[column]) for column in _COLUMNS)))
     failed = [index[row["trial_id"]] for row in plan if status[row["trial_id"]] == TrialStatus.FAILED]
-    unfinished = [row for row in plan if status[row["trial_id"]] != TrialStatus.DONE]
-    experiment = _read_experiment(run_dir)
+    progress, now = read_progress(run_dir), dt.datetime.now(dt.UTC)
+    done = _shares_done(progress, now)
+    unfinished = {key: 1 - done.get(key, 0.0) for key, state in status.items() if state != TrialStatus.DONE}
     return "\n".join(
         [
             table_text([("config", "class", *_COLUMNS), *rows], names=2, width=width),
             *_failure_lines(run_dir, failed),
             *problems,
-            *hours_lines(list(index.values()), unfinished, experiment.resources, experiment.threads),
-            *progress_lines(read_progress(run_dir), dt.datetime.now(dt.UTC)),
+            *hours_lines(run_dir, index, plan, unfinished, _read_experiment(run_dir)),
+            *progress_lines(progress, now),
         ]
     )
 
@@ -89,6 +91,13 @@ def watch(
         if progress is None or progress.state != "running" or is_silent(progress, dt.datetime.now(dt.UTC)):
             return
         sleep(every_s)
+
+
+def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, float]:
+    """Return by trial id the share of their epochs that running trials have done."""
+    if progress is None or progress.state != "running" or is_silent(progress, now):
+        return {}
+    return {trial.trial_id: trial.epoch / max(trial.epochs, 1) for trial in progress.trials}
 
 
 def _read_experiment(run_dir: Location) -> ExperimentFile:
@@ -128,10 +137,10 @@ def _failure_lines(run_dir: Location, failed: list[TableRow]) -> list[str]:
 
 
 def _failure_line(run_dir: Location, row: TableRow) -> str:
-    number = row["attempt"] if isinstance(run_dir, Path) else f"{row['attempt']}-*"  # see results.attempts
-    traceback = f"{tree.ATTEMPTS}/{row['trial_id']}/{number}/{tree.ERROR}"
+    path = traceback_file(run_dir, row["trial_id"], row["attempt"])
+    where = f"no traceback, see {tree.FAILURES}" if path is None else str(path)
     config = f"config {row['config']}, " if row["config"] else ""
-    return f"failed: {config}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({traceback})"
+    return f"failed: {config}class {row['normal_class']}, seed {row['seed']}: {row['error']} ({where})"
 
 
 def _seconds_since(time: dt.datetime, now: dt.datetime) -> float:

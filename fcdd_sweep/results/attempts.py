@@ -25,7 +25,7 @@ from pathlib import Path
 from fcdd_sweep.config.locations import RemotePath, cache_root
 from fcdd_sweep.results import storage, tree
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.results.tree import RunPaths
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 LEAF = "leaf"
 CHECKPOINTS = "checkpoints"
@@ -57,6 +57,12 @@ def list_attempts(run_dir: Location, trial_id: str) -> list[tuple[int, Location]
     matches = [match for name in storage.children(parent) if (match := _NAME.fullmatch(name))]
     found: list[tuple[int, Location]] = [(int(match[1]), parent / match[0]) for match in matches]
     return sorted(found, key=lambda each: (each[0], each[1].name))
+
+
+def traceback_file(run_dir: Location, trial_id: str, number: int) -> Location | None:
+    """Return the `error.txt` of a failed attempt; None when there is none, as of a worker that was lost."""
+    found = (TrialPaths(folder).error for other, folder in list_attempts(run_dir, trial_id) if other == number)
+    return next((path for path in found if storage.is_file(path)), None)
 
 
 @contextmanager

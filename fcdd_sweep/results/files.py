@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
+import json
 import os
 import re
 import tempfile
@@ -22,9 +24,10 @@ import pyarrow.parquet as pq
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Experiment
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import schemas, storage, tree
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.results.tree import RunPaths
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 TableRow = dict[str, Any]
 """One row of a table, by column."""
@@ -125,6 +128,21 @@ def read_index(run_dir: Location) -> dict[str, TableRow]:
     if not storage.is_file(path):
         return {}
     return {row["trial_id"]: row for row in read_rows(path, schemas.INDEX)}
+
+
+def read_spec(leaf: Location) -> TrialSpec:
+    """Return the trial of a leaf, as its `config.yaml` describes it.
+
+    Raises:
+        ValueError: the file is damaged, or made by a version of fcdd_sweep with other settings.
+        OSError: it is missing or cannot be read.
+    """
+    plain = json.loads(storage.read_bytes(TrialPaths(leaf).config))
+    names = [field.name for field in dataclasses.fields(TrialSpec)]
+    try:
+        return TrialSpec.from_dict({name: plain[name] for name in names})  # the file holds its ids, too
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{tree.CONFIG} does not describe a trial") from error
 
 
 def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:

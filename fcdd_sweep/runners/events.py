@@ -26,11 +26,19 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class SweepStarted:
-    """The trials are known: `planned` in all, `kept` from earlier starts, `missing` to run now."""
+    """The trials are known.
+
+    Attributes:
+        planned: all trials.
+        kept: those that earlier starts finished.
+        missing: those to run now.
+        passes: through the training images that the missing ones make, over all epochs; 0 when unknown.
+    """
 
     planned: int
     kept: int
     missing: int
+    passes: int = 0
 
 
 @dataclass(frozen=True)

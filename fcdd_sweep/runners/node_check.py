@@ -98,7 +98,7 @@ class WithNodeCheck:
             problems = self.required.problems_here([spec])
         if not problems:
             return self.work(spec, run_dir, observer)
-        return TrialResult.failure(spec.trial_id, "node_unfit", problem_lines(problems), host=platform.node())
+        return TrialResult.failure(spec.trial_id, "node_unfit", problems_text(problems), host=platform.node())
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def transferable_data(specs: Sequence[TrialSpec]) -> TransferableData:
     return TransferableData(known, weights_files({spec.settings.network for spec in specs}))
 
 
-def problem_lines(problems: Sequence[Problem]) -> str:
+def problems_text(problems: Sequence[Problem]) -> str:
     return "; ".join(str(problem) for problem in problems)
 
 

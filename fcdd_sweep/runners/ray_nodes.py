@@ -18,7 +18,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, remove_tree
 from fcdd_sweep.runners.events import Report, Work
-from fcdd_sweep.runners.node_check import MAX_DATA_S, NodeRequirements, WithNodeCheck, problem_lines, transferable_data
+from fcdd_sweep.runners.node_check import MAX_DATA_S, NodeRequirements, WithNodeCheck, problems_text, transferable_data
 from fcdd_sweep.runners.ray_resources import TrialResources
 from fcdd_sweep.runners.trial_data import data_key, fingerprint_of, versions
 
@@ -105,7 +105,7 @@ class ClusterNodes(Nodes):
         for check in ended:
             node = self._checks.pop(check)
             if problems := self._problems(node, check):
-                messages += self.rule_out(node, problem_lines(problems))
+                messages += self.rule_out(node, problems_text(problems))
         return messages
 
     def trial_alive(self) -> None:

@@ -32,6 +32,7 @@ from fcdd_sweep.search.summary import (
     write_rungs,
     write_summary,
 )
+from fcdd_sweep.sweep.checkpoints import resume_notes
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.session import (
     Publisher,
@@ -133,7 +134,8 @@ class _Search:
         """
         specs = [spec for entry in self.study.entries() for spec in self._evaluating(entry)]
         self.ledger.reconcile(specs)
-        for message in self.ledger.repaired:
+        missing = [spec for spec in specs if not self.ledger.done(spec.trial_id)]
+        for message in [*self.ledger.repaired, *resume_notes(self.run_dir, missing)]:
             self.session.report(message)
         self._check_data(specs)
         self.kept = sum(self.ledger.done(spec.trial_id) for spec in specs)
@@ -184,8 +186,11 @@ class _Search:
         self._write()
         if not missing:
             return False
-        self.session.report("confirming the best config and the file's own on fresh seeds")
-        self.publisher.display.handle(SweepStarted(len(specs), len(specs) - len(missing), len(missing)))
+        what = "confirming the best config and the file's own on fresh seeds"
+        for sentence in (what, *resume_notes(self.run_dir, missing)):
+            self.session.report(sentence)
+        passes = sum(spec.settings.training.passes for spec in missing)
+        self.publisher.display.handle(SweepStarted(len(specs), len(specs) - len(missing), len(missing), passes))
         return self.session.run(missing, self.publisher)
 
     def _to_confirm(self) -> Sequence[Confirmed]:

@@ -300,11 +300,11 @@ def _sampler(algorithm: Algorithm, seed: int) -> optuna.samplers.BaseSampler:
 def _distribution(axis: SearchAxis) -> BaseDistribution:
     if axis.choices is not None:
         return CategoricalDistribution([_label(value) for value in axis.choices])
-    values = axis.values()
-    if axis.int_ is not None and values is not None:
-        return IntDistribution(values[0], values[-1], log=axis.is_log, step=int(axis.step or 1))
     low, high = axis.ends or (0.0, 1.0)
-    return FloatDistribution(low, high if values is None else values[-1], log=axis.is_log, step=axis.step)
+    last = high if axis.size is None else axis.value(axis.size - 1)
+    if axis.int_ is not None:
+        return IntDistribution(axis.value(0), int(last), log=axis.is_log, step=int(axis.step or 1))
+    return FloatDistribution(low, last, log=axis.is_log, step=axis.step)
 
 
 def _suggested(trial: optuna.Trial, key: str, axis: SearchAxis) -> Any:

@@ -14,26 +14,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.text import count_noun, duration_text
-from fcdd_sweep.config.trial_spec import TrialSpec, canonical, identity
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.plan import Plan
-from fcdd_sweep.report.run_files import index_or_problem
-from fcdd_sweep.report.trial_costs import on_gpu, seconds_of, share_of, trial_costs
+from fcdd_sweep.report.run_files import UNREADABLE, index_or_problem
+from fcdd_sweep.report.trial_costs import (
+    Estimate,
+    TrialTimes,
+    TrialWork,
+    cost_class,
+    on_gpu,
+    share_of,
+    timed,
+    work_of_settings,
+)
 from fcdd_sweep.results import files
 from fcdd_sweep.results.attempts import LEAF
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.storage import check_reachable
+from fcdd_sweep.results.storage import Location, check_reachable
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import Report
 from fcdd_sweep.training.result import NullObserver
 
 PROBED_EPOCHS = 2
 """Passes through the data that a probe trains: the first includes the start-up, the second is timed."""
-_NO_COST = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
-"""Keys of `training` that do not change the time of a pass through the data."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +69,74 @@ class Probe:
     def trial_s(self, settings: Settings) -> float:
         """Return the seconds of a whole trial."""
         training = settings.training
-        return self.setup_s + training.epochs * training.passes_per_epoch * self.pass_s + self.test_s
-
-
-def cost_class(settings: Settings) -> str:
-    """Return a key that is equal for configs whose passes through the data take equally long."""
-    plain: dict[str, Any] = identity(settings)
-    training = {key: value for key, value in plain.get("training", {}).items() if key not in _NO_COST}
-    return canonical(plain | {"training": training})
+        return self.setup_s + training.passes * self.pass_s + self.test_s
 
 
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
     """Return the lines of the estimate from the run's finished trials; none when there are no finished trials."""
-    check_reachable(experiment.run_dir)
-    files.check_run_version(experiment.run_dir)
-    index = index_or_problem(experiment.run_dir, [])
-    costs = trial_costs(index.values())
-    if not costs:
+    run_dir = experiment.run_dir
+    check_reachable(run_dir)
+    files.check_run_version(run_dir)
+    index = index_or_problem(run_dir, [])
+    rows = timed(index.values())
+    if not rows:
         return []
+    times = TrialTimes(run_dir, rows, _WorkOf(run_dir, planned))
     missing = [spec for spec in planned.specs if index.get(spec.trial_id, {}).get("status") != TrialStatus.DONE]
-    device = next(row["device"] for row in index.values() if row["wall_time_s"] is not None)
-    count = count_noun(len(costs[""]), "finished trial")
+    estimates = [(spec, times.estimate(work_of_settings(spec.config_id, spec.settings))) for spec in missing]
+    known = [(spec, estimate) for spec, estimate in estimates if estimate is not None]
+    if missing and not known:
+        return [f"no estimate: none of {count_noun(len(rows), 'finished trial')} of this run is comparable. {_PROBE}"]
+    what = "" if planned.experiment.search is None else f" for {_ONE_CONFIG}"
+    head = f"estimate from finished trials of this run{what}{_how(known)}:"
+    lines = [head, *_totals([(spec, estimate.seconds) for spec, estimate in known], rows[0]["device"])]
+    others = len(missing) - len(known)
     return [
-        f"estimate from {count} of this run (median {statistics.median(costs['']):.1f} s per trial):",
-        *_totals([(spec, seconds_of(spec.config_id, costs)) for spec in missing], device),
+        *lines,
+        *([f"  {count_noun(others, 'trial')} more, like none that has finished. {_PROBE}"] if others else []),
     ]
+
+
+_ONE_CONFIG = "the search's first config alone, that of the file"
+_PROBE = "Measure one with --dry-run --probe-cost"
+
+
+def _how(known: Sequence[tuple[TrialSpec, Estimate]]) -> str:
+    """Return what the estimate of each trial is."""
+    if not known:
+        return ""
+    median = statistics.median(estimate.seconds for _, estimate in known)
+    scaled = any(estimate.scaled for _, estimate in known)
+    also = "training time scaled to the number of epochs, " if scaled else ""
+    return f" ({also}median {median:.1f} s per trial)"
+
+
+class _WorkOf:
+    """Returns the work of a finished trial, by the settings in the plan, or in its leaf if an earlier plan had it."""
+
+    def __init__(self, run_dir: Location, planned: Plan) -> None:
+        self._run_dir = run_dir
+        self._known: dict[str, TrialWork | None] = {
+            spec.config_id: work_of_settings(spec.config_id, spec.settings) for spec in planned.specs
+        }
+        self._left = _MOST_LEAVES
+
+    def __call__(self, row: files.TableRow) -> TrialWork | None:
+        config_id = row["config_id"]
+        if config_id not in self._known and self._left:
+            self._left -= 1
+            self._known[config_id] = self._read(config_id, row["leaf"])
+        return self._known.get(config_id)
+
+    def _read(self, config_id: str, leaf: str) -> TrialWork | None:
+        try:
+            return work_of_settings(config_id, files.read_spec(self._run_dir / leaf).settings)
+        except UNREADABLE:
+            return None
+
+
+_MOST_LEAVES = 20
+"""Configs of earlier settings whose leaves are read."""
 
 
 def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
@@ -104,7 +156,8 @@ def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
         )
     each = [(spec, probes[cost_class(spec.settings)].trial_s(spec.settings)) for spec in planned.specs]
     size = sum(probes[cost_class(spec.settings)].leaf_bytes for spec in planned.specs)
-    lines.append("estimate for all trials, if classes are equally large and trials do not slow each other down:")
+    what = "all trials" if planned.experiment.search is None else _ONE_CONFIG
+    lines.append(f"estimate for {what}, if classes are equally large and trials do not slow each other down:")
     lines += _totals(each, next(iter(probes.values())).device)
     return [*lines, f"  results: about {size / 2**20:,.0f} MiB, without checkpoints of running trials"]
 
@@ -140,7 +193,8 @@ def probe_cost(planned: Plan, report: Report) -> dict[str, Probe]:
 
 
 def _probe(spec: TrialSpec) -> Probe:
-    from fcdd_sweep.sweep.trial import run_trial  # imports torch, see `probe_cost`
+    from fcdd_sweep.sweep.trial import run_trial  # imports torch, as does the next
+    from fcdd_sweep.training.batches import in_batches
 
     short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
     probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
@@ -154,8 +208,9 @@ def _probe(spec: TrialSpec) -> Probe:
         size = sum(path.stat().st_size for path in leaf.iterdir())
         (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
         speeds = files.read_table(TrialPaths(leaf).history)["images_per_second"].to_pylist()
-    step_s = spec.settings.training.batch_size / speeds[-1]
-    pass_s = _samples(spec.settings, row) / speeds[-1]
+    samples = _samples(spec.settings, row)
+    pass_s = samples / speeds[-1]
+    step_s = pass_s / len(in_batches(np.arange(samples), spec.settings.training.batch_size))
     tested = row["n_test_nominal"] + row["n_test_anomalous"]
     setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
     return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"])

@@ -96,6 +96,7 @@ class SweepResult:
         kept: trials that earlier starts finished.
         interrupted: a signal ended it.
         hung_up: its terminal was closed, which is one of these signals.
+        failures: trial id and last attempt of each failed trial; attempt 0 where a worker was lost with its number.
     """
 
     run_dir: Location
@@ -106,6 +107,7 @@ class SweepResult:
     kept: int
     interrupted: bool = False
     hung_up: bool = False
+    failures: tuple[tuple[str, int], ...] = ()
 
     @property
     def missing(self) -> int:
@@ -176,10 +178,20 @@ class Session:
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
-        statuses = [self.ledger.rows.get(spec.trial_id, {}).get("status") for spec in specs]
-        done, failed = statuses.count(TrialStatus.DONE), statuses.count(TrialStatus.FAILED)
-        hung_up = interrupted and self.stop.hung_up
-        return SweepResult(self.ledger.run_dir, report, len(statuses), done, failed, kept, interrupted, hung_up)
+        done = sum(self.ledger.done(spec.trial_id) for spec in specs)
+        failed = [spec.trial_id for spec in specs if self.ledger.failed(spec.trial_id)]
+        failures = tuple((trial_id, self.ledger.rows[trial_id]["attempt"]) for trial_id in failed)
+        return SweepResult(
+            self.ledger.run_dir,
+            report,
+            len(specs),
+            done,
+            len(failed),
+            kept,
+            interrupted=interrupted,
+            hung_up=interrupted and self.stop.hung_up,
+            failures=failures,
+        )
 
 
 @contextlib.contextmanager
@@ -247,7 +259,12 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     keep_source(run_dir)
     files.write_text(RunPaths(run_dir).experiment, dump_experiment(experiment))
     files.write_rows(RunPaths(run_dir).plan, planned.rows(), schemas.PLAN)
-    environment = {"versions": versions(), "platform": platform.platform(), "cpus": os.cpu_count(), "notes": notes}
+    environment = {
+        "versions": versions(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "notes": [*planned.result_notes, *notes],
+    }
     files.write_text(RunPaths(run_dir).environment, json.dumps(environment, indent=2) + "\n")
 
 

@@ -8,10 +8,11 @@ from typing import Unpack
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.planning.plan import Plan, as_plan, unplanned_note
+from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
+from fcdd_sweep.sweep.checkpoints import resume_notes
 from fcdd_sweep.sweep.session import (
     RunKeywords,
     RunOptions,
@@ -23,6 +24,7 @@ from fcdd_sweep.sweep.session import (
     trials_with_changed_data,
     write_plan,
 )
+from fcdd_sweep.sweep.unplanned import unplanned_notes
 
 
 def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) -> SweepResult:
@@ -42,7 +44,8 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
         ledger = session.ledger
         kept = sum(ledger.done(spec.trial_id) for spec in planned.specs)
         with session.publishing() as publisher:
-            publisher.display.handle(SweepStarted(len(planned.specs), kept, len(missing)))
+            passes = sum(spec.settings.training.passes for spec in missing)
+            publisher.display.handle(SweepStarted(len(planned.specs), kept, len(missing), passes))
             interrupted = bool(missing) and session.run(missing, publisher)
             if interrupted:
                 publisher.display.handle(SweepStopped())
@@ -58,9 +61,12 @@ def _missing_trials(session: Session, planned: Plan) -> list[TrialSpec]:
     ledger.reconcile(planned.specs)
     _settle_changed_data(session, planned.specs)
     write_plan(session.experiment, planned, session.data_notes)
-    for sentence in [*ledger.repaired, *unplanned_note(planned.specs, ledger.rows)]:
+    for sentence in [*ledger.repaired, *unplanned_notes(ledger.run_dir, planned.specs, ledger.rows)]:
         session.report(sentence)
-    return trials_to_run(planned.specs, ledger, session.experiment.faults, session.report)
+    missing = trials_to_run(planned.specs, ledger, session.experiment.faults, session.report)
+    for sentence in resume_notes(ledger.run_dir, missing):
+        session.report(sentence)
+    return missing
 
 
 def _settle_changed_data(session: Session, specs: Sequence[TrialSpec]) -> None:

@@ -219,3 +219,38 @@ def test_broken_files_are_refused_without_the_registries_too(tmp_path):
     assert_reported(
         [str(problem) for problem in caught.value.problems], ["x.yaml:4: training.epochs: found the text 'x'"]
     )
+
+
+ABBREVIATED = {
+    "in the file": (HEAD + "training: {lr: 0.1}\n", [], "'learning_rate'"),
+    "on the command line": (HEAD, ["training.lr=0.1"], "'training.learning_rate'"),
+    "without its section": (HEAD, ["learning_rate=0.1"], "'training.learning_rate'"),
+    "in the grid": (HEAD + "grid: {training.lr: [0.1]}\n", [], "'training.learning_rate'"),
+    "in a variant": (HEAD + "variants: {a: {training.lr: 0.1}}\n", [], "'training.learning_rate'"),
+    "in a search": (
+        HEAD + "search: {budget: {configs: 2}, space: {training.lr: {log: [0.1, 1]}}}\n",
+        [],
+        "'training.learning_rate'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "overrides", "near"), ABBREVIATED.values(), ids=ABBREVIATED.keys())
+def test_an_abbreviated_key_is_answered_with_the_whole_one(tmp_path, text, overrides, near):
+    (tmp_path / "x.yaml").write_text(text)
+    reported = problems_in(tmp_path / "x.yaml", overrides)
+    assert_reported(reported, [f"Closest: {near}."])
+
+
+def test_problems_stand_in_the_order_of_their_lines_and_then_those_without(tmp_path):
+    lines = [
+        "seeds: x",
+        "anomalies: {mode: nois}",
+        "grid: {training.epochs: [x, 2], foo: [1]}",
+        "preprocessing: x",
+        "images: {size: 2}",
+    ]
+    (tmp_path / "x.yaml").write_text(HEAD + "\n".join(lines) + "\n")
+    reported = problems_in(tmp_path / "x.yaml", ["bar=1", "keep.maps=x"])
+    numbers = [text.removeprefix(f"{tmp_path}/x.yaml:").split(":")[0] for text in reported]
+    assert numbers == ["4", "5", "6", "6", "7", "8", "--set bar=1", "--set keep.maps=x"]

@@ -54,13 +54,13 @@ def test_an_address_that_cannot_name_a_place_is_reported_with_its_line(tmp_path,
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("~no-such-user/x", "home folder is not known"),
-        ('"a\\0b"', "null character"),
+        ("~no-such-user/x", "there is no such home folder"),
+        ('"a\\0b"', "control character"),
         ('"a\\udcff"', "cannot be a name here"),
     ],
 )
 @pytest.mark.parametrize("key", ["output", "dataset.root"])
-def test_a_path_that_nothing_can_have_is_told_with_its_line(load, key, path, message):
+def test_a_path_that_nothing_can_have_is_reported_with_its_line(load, key, path, message):
     section = {"output": f"output: {path}\n", "dataset.root": f"dataset: {{root: {path}}}\n"}[key]
     with pytest.raises(InputError, match=message) as raised:
         load(f"schema: 2\nname: x\npreset: digits\n{section}")

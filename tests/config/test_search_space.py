@@ -205,3 +205,11 @@ def test_values_that_contradict_each_other_are_reported_when_they_meet(load):
     space = space_of(load(search_of(space=text), "images.load_size=40"))
     with pytest.raises(ExperimentError, match="images.size 36 must not be larger"):
         space.config(1, {"images.load_size": 32, "images.size": 36})
+
+
+def test_a_range_of_many_values_is_counted_and_not_listed():
+    whole = SearchAxis.model_validate({"int": [1, 10**15], "step": 3})
+    assert (whole.size, whole.value(2)) == (333_333_333_333_334, 7)
+    fine = SearchAxis.model_validate({"float": [0.0, 1.0], "step": 1e-12})
+    assert fine.size == 10**12 + 1 and fine.value(3) == pytest.approx(3e-12)
+    assert SearchAxis.model_validate({"float": [0.0, 1.0]}).size is None

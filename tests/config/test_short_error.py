@@ -49,3 +49,20 @@ def test_a_record_of_an_error_has_its_type_and_all_of_its_lines():
     two = InputError([Problem("x", "is wrong"), Problem("z", "is wrong, too")])
     assert error_line(two).endswith("InputError: x: is wrong. z: is wrong, too.")
     assert len(error_line(ValueError(LONG), 20)) == 20
+
+
+def files(count, what="'{}.png' cannot be read ({} bytes are missing)"):
+    return [Problem(f"data/{number}.png", what.format(number, number)) for number in range(count)]
+
+
+def test_many_problems_of_one_kind_are_shown_by_the_first_and_their_number():
+    others = [Problem("data/0.txt", "is no image"), Problem("x.yaml:3: seeds", "found 'a'")]
+    text = str(InputError([others[0], *files(2000), others[1]]))
+    assert text.splitlines() == [*map(str, [others[0], *files(3)]), "and 1,997 more like this", str(others[1])]
+    assert len(InputError(files(2000)).problems) == 2000
+
+
+def test_some_problems_are_all_shown_and_so_is_all_that_is_wrong_with_a_file():
+    assert len(str(InputError(files(10))).splitlines()) == 10
+    lines = [Problem(f"x.yaml:{number}: grid.a", f"there is no key 'a{number}'") for number in range(50)]
+    assert len(str(InputError(lines)).splitlines()) == 50

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fcdd_sweep import cli
 from fcdd_sweep.config.errors import DataError
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.loading import load_corpus
@@ -316,12 +317,37 @@ def test_classes_of_a_broken_tree_are_an_error_not_a_guess(tmp_path: Path) -> No
         dataset_facts(Dataset(name="folder", root=tmp_path / "data"))
 
 
-@pytest.mark.parametrize("old", ["nut", "bolt/test/anomalous/rust"])
-def test_a_name_that_is_not_text_is_told(tmp_path: Path, old: str) -> None:
-    """Other systems write names in Latin-1, say; Parquet, which holds the names, cannot."""
-    root = write_class_first(tmp_path / "parts")
-    latin = "gr\udcfcn"  # how Python reads such a name
-    (root / old).rename((root / old).with_name(latin))
-    with pytest.raises(DataError) as caught:
-        check_dataset(Dataset.model_validate({"name": "folder", "root": str(root)}), IMAGES)
-    assert r"gr\udcfcn" in str(caught.value) and "rename it" in str(caught.value)
+def test_misnamed_maps_are_answered_with_the_names_that_they_should_have(tmp_path):
+    root = write_split_first(tmp_path / "data", maps=True)
+    folder = root / "test_maps" / "nut" / "anomalous"
+    for path in sorted(folder.iterdir()):
+        path.rename(path.with_name(f"{path.stem}_mask.png"))
+    problems = check_dataset(Dataset(name="folder", root=root), IMAGES)
+    assert [problem.where for problem in problems] == [str(folder / f"{number}_mask.png") for number in ("000", "001")]
+    renaming = "test/nut/anomalous/000.png -> test_maps/nut/anomalous/000.png"
+    assert {problem.next_step for problem in problems} == {f"Name maps as their images: {renaming}"}
+    old, new = (root / path for path in renaming.split(" -> "))
+    assert old.is_file()
+    (folder / "000_mask.png").rename(new)
+    assert len(check_dataset(Dataset(name="folder", root=root), IMAGES)) == 1
+
+
+def test_a_map_too_many_is_not_renamed(tmp_path):
+    root = write_split_first(tmp_path / "data", maps=True)
+    write_mask(root / "test_maps" / "nut" / "anomalous" / "777.png")
+    (problem,) = check_dataset(Dataset(name="folder", root=root), IMAGES)
+    assert problem.next_step == "Every image has its map, or needs none: remove the map"
+
+
+def test_thousands_of_misnamed_maps_make_a_short_message(tmp_path, capsys):
+    root = write_split_first(tmp_path / "data")
+    for number in range(2000):
+        path = root / "test_maps" / "nut" / "anomalous" / f"{number:04}_mask.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "x.yaml").write_text(f"schema: 2\nname: x\npreset: folder\ndataset: {{root: {root}}}\n")
+    assert cli.main([str(tmp_path / "x.yaml"), "--dry-run"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "supervision" not in line]  # data has maps
+    assert lines[0] == "error: 2,001 problems:" and len(lines) == 5
+    assert [line.split(":")[0].rsplit("/")[-1] for line in lines[1:4]] == [f"000{n}_mask.png" for n in range(3)]
+    assert lines[4] == "  - and 1,997 more like this"

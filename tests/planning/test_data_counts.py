@@ -20,7 +20,7 @@ from fcdd_sweep.planning import plan as planning
 from fcdd_sweep.planning.checks import Machine, this_machine
 from fcdd_sweep.planning.data_counts import listed
 from fcdd_sweep.planning.describe import describe
-from fcdd_sweep.planning.plan import plan_file, unplanned_note
+from fcdd_sweep.planning.plan import plan_file
 from tests import trees
 from tests.formats import write_png16
 
@@ -97,7 +97,7 @@ def test_a_range_that_has_no_effect_is_noted(notes):
     assert notes(HEAD, "images.bit_depth=12") == ("No image has more than 8 bits: images.bit_depth has no effect.",)
 
 
-def test_images_whose_range_cannot_be_found_are_told_by_the_plan(tmp_path):
+def test_images_whose_range_cannot_be_found_are_reported_by_the_plan(tmp_path):
     root = deep_folder(tmp_path / "data")
     tifffile.imwrite(root / "train" / "bolt" / "normal" / "f.tif", np.zeros((8, 8), np.float32))
     path = tmp_path / "x.yaml"
@@ -200,17 +200,6 @@ def test_what_the_test_half_lacks_is_noted(notes, tmp_path):
     shutil.rmtree(tmp_path / "data" / "nut" / "test" / "anomalous")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
     assert notes(text) == ("Class 'nut' has no test anomalies.",)
-
-
-def test_finished_trials_that_left_the_plan_are_reported(tmp_path):
-    path = tmp_path / "x.yaml"
-    path.write_text(HEAD + "dataset: {classes: ['1', '2']}\n")
-    specs = plan_file(path)[1].specs
-    index = {spec.trial_id: {"status": "done"} for spec in specs} | {"f" * 12: {"status": "failed"}}
-    assert unplanned_note(specs, index) == []
-    (reported,) = unplanned_note(specs[1:], index)
-    assert reported.startswith("1 finished trial of earlier settings is not in the plan: kept in the run")
-    assert unplanned_note((), index)[0].startswith("2 finished trials of earlier settings are not in the plan")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fcdd_sweep.anomalies.registry import SOURCES
@@ -21,7 +23,7 @@ from fcdd_sweep.results import files
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.sweep.sweep import run_sweep
-from tests import trees
+from tests import trees, works
 from tests.broken import HEAD, TEXTURES, assert_reported, problems_in
 from tests.specs import small_experiment
 
@@ -276,3 +278,53 @@ def test_what_evaluates_is_part_of_the_data_s_fingerprint(planned, tmp_path):
         _, found = planned(HEAD + HELD % anomalies + "dataset: {classes: ['3']}\nseeds: 1\n")
         prints.append(fingerprint_of(found.specs[0]))
     assert prints[0] == prints[1] and len(set(prints)) == 3
+
+
+@pytest.fixture
+def eight_images(tmp_path):
+    """An experiment on a class with eight nominal training images."""
+    root = tmp_path / "data"
+    trees.write_class_first(root, classes=("bolt",))
+    trees.write_images(root / "bolt" / "train" / "normal" / "more", 5, seed=77)
+    path = tmp_path / "x.yaml"
+    path.write_text(f"schema: 2\nname: x\npreset: folder\ndataset: {{root: {root}}}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fraction", "held_out"),
+    [
+        (0.05, "holds out 0 images, so trials have no threshold"),
+        (0.1, "holds out 1 image, so the threshold is the score of a single image"),
+        (0.3, None),
+        (0, None),
+    ],
+)
+def test_a_threshold_that_trials_will_not_have_is_noted(eight_images, fraction, held_out):
+    planned = plan_file(eight_images, [f"evaluation.validation.nominal_fraction={fraction}"])[1]
+    reported = [note for note in planned.notes if "threshold" in note]
+    assert len(reported) == (held_out is not None)
+    for note in reported:
+        assert note.startswith(f"evaluation.validation.nominal_fraction {fraction} {held_out}")
+        assert "class 'bolt' has 8" in note
+
+
+@pytest.mark.parametrize(
+    ("override", "why"),
+    [
+        ("evaluation.threshold_quantile=0.9", "has no meaning without held-out nominal images"),
+        ("images.nominal_label=1", "images.nominal_label is 1: trials have no threshold"),
+    ],
+)
+def test_a_threshold_that_other_settings_rule_out_is_noted(eight_images, override, why):
+    fraction = "evaluation.validation.nominal_fraction=0.5" if "label" in override else "seeds=1"
+    notes = plan_file(eight_images, [override, fraction, "anomalies.mode=unsupervised"])[1].notes
+    assert [why in note for note in notes if "threshold" in note] == [True]
+
+
+def test_a_missing_threshold_is_explained_where_the_results_are(eight_images, tmp_path):
+    overrides = ["evaluation.validation.nominal_fraction=0.05", f"output={tmp_path / 'r'}", "seeds=1"]
+    run = run_sweep(plan_file(eight_images, overrides)[1], local=True, work=works.scored).run_dir
+    notes = json.loads(RunPaths(run).environment.read_text())["notes"]
+    assert [note for note in notes if "so trials have no threshold" in note]
+    assert "so trials have no threshold" in RunPaths(run).report.read_text()

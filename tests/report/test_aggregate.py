@@ -18,9 +18,9 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas
-from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.files import read_table, write_text
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
-from tests.fakes import FakeRun, csv_rows, small_run
+from tests.fakes import FakeRun, csv_rows, key, small_run
 
 pytestmark = pytest.mark.slow
 
@@ -215,8 +215,11 @@ def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_c
         ["b", "brick", "2", "0", "1", "1"],
         ["all", "4", "1", "1", "2"],
     ]
-    assert lines[4].startswith("failed: config b, class brick, seed 1: RuntimeError: out of <memory> (.attempts/")
-    assert lines[4].endswith("/2/error.txt)")
+    text = "failed: config b, class brick, seed 1: RuntimeError: out of <memory>"
+    assert lines[4] == f"{text} (no traceback, see failures.parquet)"
+    error = RunPaths(path).attempts_dir(key("b", "brick", 1)["trial_id"]) / "2" / "error.txt"
+    write_text(error, "Traceback")
+    assert status_text(path).splitlines()[4] == f"{text} ({error})"
 
 
 @pytest.mark.parametrize("name", ["report.html", "summary.csv", "roc.pdf", "normal_brick/heatmaps.png"])

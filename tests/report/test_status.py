@@ -12,7 +12,6 @@ import pytest
 
 from fcdd_sweep import cli
 from fcdd_sweep.report.status import progress_lines, status_text, watch
-from fcdd_sweep.report.trial_costs import seconds_of, trial_costs
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import SweepProgress
 from fcdd_sweep.results.tree import RunPaths
@@ -72,7 +71,9 @@ def test_the_file_follows_the_sweep_and_is_written_while_no_trial_reports_anythi
         assert shown["trials"][0] | {"trial_id": ""} == {
             "trial_id": "", "config": "", "normal_class": "plain", "seed": 0, "epoch": 1, "epochs": 2, "loss": 0.25,
         }  # fmt: skip
-        assert shown["trials"][1]["loss"] is None and shown["eta_s"] >= 0
+        assert shown["trials"][1]["loss"] is None and shown["eta_s"] is None
+        file.handle(EpochDone(first, 2, 2, 0.25))
+        until(lambda: written(tmp_path)["eta_s"] is not None)
         file.handle(AttemptRetried(second, TrialResult(second.trial_id, "failed", 1, "x"), "again"))
         file.handle(TrialEnded(first, TrialResult(first.trial_id, "done", 1, image_auroc=0.9, host="node-7")))
         until(lambda: written(tmp_path)["done"] == 1)
@@ -159,21 +160,57 @@ def test_another_process_with_the_number_of_the_driver_is_not_the_driver(run_dir
         assert says in line
 
 
-def test_hours_are_those_of_finished_trials_and_of_the_median_for_the_others(run_dir):
-    lines = status_text(run_dir).splitlines()
-    assert "0.02 CPU-hours used by 1 finished trial, about 0.08 left for 5 unfinished" in lines
+def with_times(run_dir, **changes):
     rows = list(files.read_index(run_dir).values())
     for row in rows:
-        row |= {"wall_time_s": 7200.0, "device": "NVIDIA H100"} if row["status"] == "done" else {}
+        row |= changes if row["status"] == "done" else {}
     files.write_rows(RunPaths(run_dir).index, rows, schemas.INDEX)
+
+
+def with_train_time(run_dir, leaf, seconds):
+    path = RunPaths(run_dir).leaf(leaf).metrics
+    (row,) = files.read_rows(path, schemas.METRICS)
+    files.write_rows(path, [row | {"train_time_s": seconds}], schemas.METRICS)
+
+
+def test_hours_left_are_those_of_comparable_trials_alone(run_dir):
+    lines = status_text(run_dir).splitlines()
+    left = "about 0.03 left for 2 of 5 unfinished, the others have no comparable trial"
+    assert f"0.02 CPU-hours used by 1 finished trial, {left}" in lines
+    with_times(run_dir, wall_time_s=7200.0, device="NVIDIA H100")
     RunPaths(run_dir).experiment.write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
-    assert "0.50 GPU-hours used by 1 finished trial, about 2.50 left for 5 unfinished" in status_text(run_dir)
+    assert "0.50 GPU-hours used by 1 finished trial, about 1.00 left for 2 of 5 unfinished" in status_text(run_dir)
 
 
-def test_a_trial_costs_the_median_of_its_own_config():
-    rows = [dict(status="done", config_id=c, wall_time_s=s) for c, s in (("a", 1.0), ("a", 3.0), ("b", 50.0))]
-    costs = trial_costs([*rows, dict(status="failed", config_id="a", wall_time_s=None)])
-    assert [seconds_of(config, costs) for config in ("a", "b", "new")] == [2.0, 50.0, 3.0]
+def test_trials_of_other_numbers_of_epochs_lend_their_time_scaled(tmp_path):
+    configs = {"a": {"training.epochs": 5, "training.learning_rate": 0.1}, "b": {"training.epochs": 40}}
+    run_dir = FakeRun(tmp_path / "r").plan(["brick"], [0], configs).finish("a", "brick", 0).write()
+    with_times(run_dir, wall_time_s=3600.0)
+    (line,) = [line for line in status_text(run_dir).splitlines() if "CPU-hours" in line]
+    assert line.endswith("; no comparable trial has finished, so the time of 1 unfinished is unknown")
+    with_train_time(run_dir, "a/normal_brick/it_0", 1800.0)
+    text = status_text(run_dir)
+    assert "about 4.50 left for 1 unfinished\n" in text  # half an hour, and half an hour eight times
+    assert "training scaled to their number of epochs" in text
+
+
+def test_a_trial_that_resumed_lends_no_time(tmp_path):
+    run_dir = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).write()
+    assert "about 0.02 left for 1 unfinished" in status_text(run_dir)
+    with_times(run_dir, attempt=2)
+    assert "so the time of 1 unfinished is unknown" in status_text(run_dir)
+
+
+def test_what_a_running_trial_has_done_is_not_left(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0)
+    run_dir = run.write()
+    with_times(run_dir, wall_time_s=7200.0)
+    assert "about 2.00 left for 1 unfinished" in status_text(run_dir)
+    now = dt.datetime.now(dt.UTC).isoformat()
+    trial = {"trial_id": run.planned[1]["trial_id"], "config": "", "normal_class": "brick", "seed": 1, "epoch": 3,
+             "epochs": 4, "loss": 0.5}  # fmt: skip
+    RunPaths(run_dir).progress.write_text(json.dumps(progress(written=now, running=1, trials=[trial])))
+    assert "about 0.50 left for 1 unfinished" in status_text(run_dir)
 
 
 def test_watching_shows_it_again_until_the_sweep_has_ended(run_dir):

@@ -1,6 +1,7 @@
 """What a plan costs: from finished trials, or from a probe."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -8,10 +9,10 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.tree import RunPaths
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import cost
-from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probed_lines
-from fcdd_sweep.sweep.trial import key_of
+from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probe_cost, probed_lines
+from fcdd_sweep.sweep.trial import config_text, key_of
 from tests.broken import HEAD
 from tests.specs import settings
 from tests.test_architecture import blocked
@@ -70,19 +71,60 @@ def test_on_a_gpu_trials_count_with_their_share(planned):
     assert "16 trials: 4.00 GPU-hours, about 4:00:00 on one GPU, 4 at once" in "\n".join(probed_lines(found, probes))
 
 
+def finished(experiment, specs, seconds, attempt=1, train_s=None):
+    """Enter finished trials into a run, with a leaf of `metrics.parquet` and `config.yaml`."""
+    rows = []
+    for spec, wall in zip(specs, seconds, strict=True):
+        leaf = TrialPaths(experiment.run_dir / "old" / spec.trial_id)
+        metrics = dict.fromkeys(schemas.METRICS.names) | key_of(spec) | {"train_time_s": train_s}
+        files.write_rows(leaf.metrics, [metrics], schemas.METRICS)
+        files.write_text(leaf.config, config_text(spec))
+        row = dict.fromkeys(schemas.INDEX.names) | key_of(spec) | {"status": "done", "leaf": f"old/{spec.trial_id}"}
+        rows.append(row | {"wall_time_s": wall, "attempt": attempt})
+    files.write_rows(RunPaths(experiment.run_dir).index, rows, schemas.INDEX)
+
+
 def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
     found, experiment = planned
     assert measured_lines(found, experiment) == []
-    rows = [
-        dict.fromkeys(schemas.INDEX.names) | key_of(spec)
-        | {"status": "done", "wall_time_s": 30.0 if spec.config_name == found.specs[0].config_name else 50.0}
-        for spec in (found.specs[0], found.specs[1], found.specs[-1])
-    ]  # fmt: skip
-    files.write_rows(RunPaths(experiment.run_dir).index, rows, schemas.INDEX)
+    finished(experiment, [found.specs[0], found.specs[1], found.specs[-1]], [30.0, 30.0, 50.0])
     head, line = measured_lines(found, experiment)
-    assert head == "estimate from 3 finished trials of this run (median 30.0 s per trial):"
-    # left: 2 of the first config at 30 s, 3 of the last at 50 s, 8 of the others at the median of all, 30 s
-    assert line == "  13 trials: 0.12 CPU-hours, about 1:52 on this machine, 4 at once"
+    assert head == "estimate from finished trials of this run (median 50.0 s per trial):"
+    # left: 2 of the first config and 4 of its other rate at 30 s, 3 of the last and 4 of its other rate at 50 s
+    assert line == "  13 trials: 0.15 CPU-hours, about 2:12 on this machine, 4 at once"
+
+
+def with_epochs(specs, epochs):
+    """The same trials as an earlier file had them, with another number of epochs."""
+    training = specs[0].settings.training.model_copy(update={"epochs": epochs})
+    return [replace(spec, settings=spec.settings.model_copy(update={"training": training})) for spec in specs]
+
+
+def test_times_of_trials_with_other_epochs_are_scaled_or_not_used(planned):
+    found, experiment = planned
+    earlier = with_epochs(found.specs[:2], 1)
+    finished(experiment, earlier, [30.0, 30.0])
+    (line,) = measured_lines(found, experiment)
+    assert line.startswith("no estimate: none of 2 finished trials of this run is comparable.")
+    finished(experiment, earlier, [30.0, 30.0], train_s=10.0)
+    head, line, others = measured_lines(found, experiment)
+    assert "training time scaled to the number of epochs, median 60.0 s per trial" in head  # 20 + 4 * 10
+    assert line == "  8 trials: 0.13 CPU-hours, about 2:00 on this machine, 4 at once"
+    assert others.startswith("  8 trials more, like none that has finished.")
+
+
+def test_a_trial_that_resumed_says_nothing_about_the_time_of_others(planned):
+    found, experiment = planned
+    finished(experiment, found.specs[:1], [1.0], attempt=2)
+    assert measured_lines(found, experiment)[0].startswith("no estimate")
+
+
+def test_a_step_of_a_batch_that_is_not_full_takes_no_longer_than_the_pass(planned):
+    found, _ = planned
+    wide = found.specs[0].settings.training.model_copy(update={"batch_size": 4096})
+    spec = replace(found.specs[0], settings=found.specs[0].settings.model_copy(update={"training": wide}))
+    probe = probe_cost(replace(found, specs=(spec,)), lambda sentence: None)[cost_class(spec.settings)]
+    assert probe.step_s == pytest.approx(probe.pass_s)
 
 
 @pytest.mark.slow

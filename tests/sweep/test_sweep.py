@@ -4,6 +4,7 @@ import html
 import json
 import os
 import platform
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment
@@ -132,6 +134,42 @@ def test_an_edited_config_never_overwrites_the_results_of_another(experiment):
     assert TrialPaths(first.run_dir / "normal_3" / "it_0").metrics.read_bytes() == kept
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
     assert go(experiment("seeds=1", "training.learning_rate=0.5"))[1].counts == (2, 2, 0)
+
+
+def test_settings_that_leave_finished_trials_behind_are_named_with_the_way_back(experiment):
+    go(experiment("seeds=1"), work=works.scored)
+    changed = experiment("seeds=1", "training.learning_rate=0.5", "training.schedule.factor=0.5")
+    _, recorder = go(changed, work=works.scored)
+    (reported,) = [text for text in recorder.messages if "not in the plan" in text]
+    assert reported.startswith("2 finished trials of earlier settings (training.learning_rate=0.01, ")
+    assert "left out of its report and of trials.parquet" in reported and "--set name=NAME" in reported
+    back = [word for word in shlex.split(reported.split("earlier settings: ")[1].split(";")[0]) if word != "--set"]
+    assert go(experiment("seeds=1", *back), work=works.scored)[1].counts == (2, 2, 0)
+
+
+def test_another_seed_left_behind_is_no_other_setting(experiment):
+    go(experiment("seeds=[7]"), work=works.scored)
+    _, recorder = go(experiment("seeds=[8]"), work=works.scored)
+    (reported,) = [text for text in recorder.messages if "not in the plan" in text]
+    assert "2 finished trials of earlier settings (class 8, seed 7) are not in the plan" in reported
+
+
+def test_resumed_trials_are_counted_by_the_epoch_that_they_resume_from(experiment):
+    class StopAfterEpoch2(NullObserver):
+        epoch = 0
+
+        def epoch_done(self, record, epochs):
+            self.epoch = record.epoch
+
+        def stop_asked(self):
+            return self.epoch == 2
+
+    loaded = experiment("training.epochs=4")
+    for spec in plan(loaded).specs[:2]:
+        assert run_trial(spec, loaded.run_dir, StopAfterEpoch2()).status == "stopped"
+    _, recorder = go(loaded)
+    assert "2 trials of 4 resume from checkpoints: 2 after epoch 2" in recorder.messages
+    assert not [text for text in go(loaded)[1].messages if "resume" in text]
 
 
 def test_a_lost_index_is_made_again_from_the_leaves(experiment):
@@ -340,17 +378,17 @@ def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
     assert RunPaths(run).plan.read_bytes() == plan
 
 
-def test_the_device_that_auto_chose_is_told(experiment, monkeypatch):
+def test_the_device_that_auto_chose_is_reported(experiment, monkeypatch):
     from fcdd_sweep.sweep import session
 
     monkeypatch.setattr(session, "no_gpu_reason", lambda: "Found no NVIDIA driver on your system")
     monkeypatch.setattr(session, "device_name", lambda device: "NVIDIA H200")
-    told = {}
+    reported = {}
     for seen in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda seen=seen: seen)
         recorder = go(experiment(f"name=seen-{seen}", "resources.device=auto"), work=works.scored)[1]
-        told[seen] = [text for text in recorder.messages if text.startswith("trials run on")]
-    assert told == {
+        reported[seen] = [text for text in recorder.messages if text.startswith("trials run on")]
+    assert reported == {
         False: ["trials run on the CPU: torch sees no GPU (Found no NVIDIA driver on your system)"],
         True: ["trials run on a GPU: NVIDIA H200"],
     }

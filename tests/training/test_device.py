@@ -48,7 +48,7 @@ NO_DRIVER = "Found no NVIDIA driver on your system. Please check that you have a
         ({"cuda": "13.2"}, "0", "Found no NVIDIA driver on your system"),
     ],
 )
-def test_the_reason_for_the_cpu_is_told(versions, visible, reason, monkeypatch):
+def test_the_reason_for_the_cpu_is_reported(versions, visible, reason, monkeypatch):
     def init():
         raise RuntimeError(NO_DRIVER)
 

@@ -28,8 +28,9 @@ Names that are not UTF-8 text, or that contain control characters, are escaped i
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Problem
@@ -105,21 +106,41 @@ def _place_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
 
 
 def _map_problems(place: ClassFolder) -> list[Problem]:
+    maps = images_below(place.maps)
     by_key: dict[str, list[Path]] = {}
     for image in place.folder.all_images:
         by_key.setdefault(_key(image, place.folder.path), []).append(image)
+    step = _expected_name(place, by_key, maps) if any(_map_key(path, place) not in by_key for path in maps) else ""
     problems, seen = [], set()
-    for path in images_below(place.maps):
+    for path in maps:
         key = _map_key(path, place)
         images = by_key.get(key, [])
         if not images:
             allowed = f"an image below {place.folder.path} with this name"
-            problems.append(Problem(str(path), "the map has no image", allowed))
+            problems.append(Problem(str(path), "the map has no image", allowed, step))
         elif len(images) > 1 or key in seen:
             what = f"it is not clear which map belongs to which image ({', '.join(image.name for image in images)})"
             problems.append(Problem(str(path), what, "one image and one map of a name", "Rename the files"))
         seen.add(key)
     return problems
+
+
+def _expected_name(place: ClassFolder, by_key: Mapping[str, Sequence[Path]], maps: Sequence[Path]) -> str:
+    """Return the renaming that gives an image its map, for an image that has none, as an example for all."""
+    assert place.maps is not None  # there are maps
+    mapped = {_map_key(path, place) for path in maps}
+    misnamed = next(path for path in maps if _map_key(path, place) not in by_key)
+    own = _map_key(misnamed, place)
+    free = [key for key in by_key if key not in mapped and key.split("/")[0].casefold() not in advice.NORMAL]
+    inside = [key for key in free if key.rpartition("/")[2] in own.rpartition("/")[2]]
+    (key,) = difflib.get_close_matches(own, inside or free, n=1, cutoff=0.0) or [""]
+    if not key:
+        return "Every image has its map, or needs none: remove the map"
+    top = place.folder.path.parent
+    while top not in place.maps.path.parents:
+        top = top.parent
+    image, renamed = by_key[key][0], place.maps.path / f"{key}{misnamed.suffix}"
+    return f"Name maps as their images: {image.relative_to(top)} -> {renamed.relative_to(top)}"
 
 
 def _records(root: Path, place: ClassFolder, *, labeled: bool) -> Iterable[Record]:

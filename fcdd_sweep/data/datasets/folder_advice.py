@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from fcdd_sweep.config.errors import Problem, closest
+from fcdd_sweep.config.errors import Problem
+from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list, count_noun
 from fcdd_sweep.data.decoding.folders import Folder
 

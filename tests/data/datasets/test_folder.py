@@ -279,7 +279,7 @@ OTHER_LAYOUTS: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", OTHER_LAYOUTS)
-def test_parts_of_a_class_are_not_read_as_classes_and_the_moves_that_are_told_make_them_readable(
+def test_parts_of_a_class_are_not_read_as_classes_and_the_moves_that_are_reported_make_them_readable(
     tmp_path: Path, name: str
 ) -> None:
     folders, class_name = OTHER_LAYOUTS[name]
@@ -325,7 +325,7 @@ def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, beside: bo
     assert str(root / "test_maps" / "bolt" / "anomalous") in problem.next_step
 
 
-def test_ground_truth_beside_train_and_test_is_told_and_can_be_read_after_the_renaming(tmp_path: Path) -> None:
+def test_ground_truth_beside_train_and_test_is_reported_and_can_be_read_after_the_renaming(tmp_path: Path) -> None:
     root = write_class_first(tmp_path / "data", ("bolt",))
     maps = root / "bolt" / "ground_truth"
     write_mask(maps / "bent" / "001_mask.png")

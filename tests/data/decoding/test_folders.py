@@ -103,7 +103,7 @@ def test_links_that_lead_to_images_and_folders_are_read(tmp_path: Path) -> None:
     assert not found.problems and found.nominal_in_training == {"bolt": 4, "nut": 3}
 
 
-def test_a_link_to_a_folder_that_is_read_is_told_and_not_read_again(tmp_path: Path) -> None:
+def test_a_link_to_a_folder_that_is_read_is_reported_and_not_read_again(tmp_path: Path) -> None:
     root = write_class_first(tmp_path / "data", ("bolt",))
     (root / "bolt" / "test" / "anomalous" / "again").symlink_to(root / "bolt" / "test" / "anomalous" / "bent")
     found = scan(root)
