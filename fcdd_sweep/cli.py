@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fcdd_sweep import commands
+from fcdd_sweep import commands, output
 from fcdd_sweep.commands import ExitCode
 from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, problem_lines
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
@@ -29,7 +28,7 @@ exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 129 te
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; errors of the user and of storage become messages."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    _print_every_name()
+    output.escape_names()
     try:
         options = make_parser().parse_args(_with_command(given))
         return int(options.command(options))
@@ -47,13 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return ExitCode.INTERRUPTED
-
-
-def _print_every_name() -> None:
-    """Let output escape what the terminal or file cannot show, instead of failing: names may be in any script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _with_command(given: list[str]) -> list[str]:

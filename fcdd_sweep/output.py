@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-_REPLACING = "fcdd_sweep.output"
-"""Name of the error handler of standard output."""
+_ESCAPING = "fcdd_sweep.output"
+"""Name of the error handler of both outputs."""
 
 
 class GuardedOutput(io.RawIOBase):
@@ -73,13 +73,20 @@ class GuardedOutput(io.RawIOBase):
 def guard() -> None:
     """Guard this process's standard output and standard error, until its end.
 
-    Characters that their encoding lacks are replaced, in standard output by one `?` each, so that tables stay aligned.
-    A stream that was closed before the start leads nowhere.
+    Characters that their encoding lacks are escaped. A stream that was closed before the start leads nowhere.
     """
     _fill_closed_descriptors()
-    codecs.register_error(_REPLACING, _replaced)
-    sys.stderr = _guarded(sys.stderr, "standard error", "backslashreplace", None)
-    sys.stdout = _guarded(sys.stdout, "standard output", _REPLACING, sys.stderr)
+    codecs.register_error(_ESCAPING, _escaped)
+    sys.stderr = _guarded(sys.stderr, "standard error", None)
+    sys.stdout = _guarded(sys.stdout, "standard output", sys.stderr)
+
+
+def escape_names() -> None:
+    """Let standard streams that are not guarded escape what they cannot show: names may be in any script."""
+    codecs.register_error(_ESCAPING, _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPING)
 
 
 def output_error() -> OSError | None:
@@ -105,16 +112,20 @@ def _fill_closed_descriptors() -> None:
     os.close(descriptor)
 
 
-def _replaced(error: UnicodeError) -> tuple[bytes, int]:
-    """Return `?` for each character that cannot be encoded, but the bytes of a file name that could not be decoded."""
+def _escaped(error: UnicodeError) -> tuple[bytes, int]:
+    """Return an escape for each character that cannot be encoded, or the byte of a file name that was not decoded."""
     assert isinstance(error, UnicodeEncodeError)
-    numbers = map(ord, error.object[error.start : error.end])
-    return bytes(n - 0xDC00 if 0xDC80 <= n <= 0xDCFF else ord("?") for n in numbers), error.end
+    found = error.object[error.start : error.end]
+    shown = (
+        bytes([ord(each) - 0xDC00]) if 0xDC80 <= ord(each) <= 0xDCFF else each.encode("ascii", "backslashreplace")
+        for each in found
+    )
+    return b"".join(shown), error.end
 
 
-def _guarded(stream: TextIO | None, name: str, errors: str, complaints: TextIO | None) -> TextIO:
+def _guarded(stream: TextIO | None, name: str, complaints: TextIO | None) -> TextIO:
     if stream is None:
         return Path(os.devnull).open("w", encoding="utf-8")
     stream.flush()
     raw = GuardedOutput(stream.fileno(), name, complaints)
-    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=errors, write_through=True)  # type: ignore[type-var]
+    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=_ESCAPING, write_through=True)  # type: ignore[type-var]

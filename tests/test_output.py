@@ -18,7 +18,6 @@ from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from tests.fakes import FakeRun
 from tests.test_cli import TEXT
-from tests.trees import write_habits
 
 ROOT = Path(__file__).parent.parent
 POSIX = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -99,14 +98,14 @@ def test_closed_streams_lead_nowhere(folder, closed):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "shown"),
-    [({"PYTHONIOENCODING": "ascii"}, "gr??e.yaml: valid"), (POSIX, "größe.yaml: valid"), ({}, "größe.yaml: valid")],
+    [({"PYTHONIOENCODING": "ascii"}, r"gr\xf6\xdfe"), (POSIX, "größe"), ({}, "größe")],
     ids=["ascii", "POSIX", "UTF-8"],
 )
-def test_characters_that_the_encoding_lacks_are_replaced(folder, environment, shown):
+def test_characters_that_the_encoding_lacks_are_escaped(folder, environment, shown):
     """In the POSIX locale Python does not decode the name, and prints the bytes that it got."""
     (folder / "quick.yaml").rename(folder / "größe.yaml")
     assert call("validate", "größe.yaml", out=folder / "out", folder=folder, **environment) == (ExitCode.DONE, "")
-    assert shown in (folder / "out").read_text()
+    assert f"{shown}.yaml: valid" in (folder / "out").read_text()
 
 
 @pytest.mark.slow
@@ -117,10 +116,6 @@ def test_a_name_that_the_locale_lacks_is_bad_input(folder):
     assert code == ExitCode.BAD_INPUT and reported.startswith(
         f"error: quick.yaml:{line}: output: 'gr\\xf6\\xdfe' cannot"
     )
-    write_habits(folder / "images" / "größe")
-    (folder / "own.yaml").write_text("schema: 2\nname: own\npreset: folder\ndataset: {root: images}\n")
-    code, reported = call("own.yaml", out=os.devnull, folder=folder, **POSIX)
-    assert code == ExitCode.BAD_INPUT and "PYTHONUTF8=1" in reported and "Traceback" not in reported
 
 
 def run_of(folder):
