@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from fcdd_sweep import commands, output
 from fcdd_sweep.commands import ExitCode
-from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, problem_lines
+from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, grouped_lines
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
 from fcdd_sweep.config.nearest import closest
 
@@ -67,7 +67,7 @@ def _error_text(error: InputError) -> str:
     if len(error.problems) == 1:
         return f"error: {error}"
     return "\n".join(
-        [f"error: {len(error.problems):,} problems:", *(f"  - {line}" for line in problem_lines(error.problems))]
+        [f"error: {len(error.problems):,} problems:", *(f"  - {line}" for line in grouped_lines(error.problems))]
     )
 
 

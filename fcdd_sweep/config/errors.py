@@ -46,7 +46,7 @@ _NAMES = re.compile(r"'[^']*'|\S*[/\\.]\S*|\d[\d,.]*")
 """What may differ between problems of one kind: quoted names, paths, file names and numbers."""
 
 
-def problem_lines(problems: Iterable[Problem]) -> list[str]:
+def grouped_lines(problems: Iterable[Problem]) -> list[str]:
     """Return one line per problem; of many of one kind, such as of every file of a folder, the first and their number.
 
     Problems of one kind differ in names and numbers alone. Nothing is left out where a file or override is wrong.
@@ -78,7 +78,7 @@ class InputError(ValueError):
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
         self.problems = (problems,) if isinstance(problems, Problem) else tuple(problems)
-        super().__init__("\n".join(problem_lines(self.problems)))
+        super().__init__("\n".join(grouped_lines(self.problems)))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Problem, ...]]]:
         return type(self), (self.problems,)

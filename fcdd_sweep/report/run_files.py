@@ -201,12 +201,13 @@ def read_plan(run_dir: Location) -> list[TableRow]:
     except StorageError:
         raise
     except UNREADABLE as error:
-        problem = Problem(
-            str(run_dir),
-            f"is not a run directory: {tree.PLAN} cannot be read ({short_error(error)})",
-            allowed="the directory of a run, OUTPUT/NAME",
-        )
-        raise InputError(problem) from error
+        if isinstance(error, files.DamagedTableError):
+            step = "Rerun the sweep's command, which writes the plan again"
+            raise InputError(
+                Problem(str(run_dir), f"the run's plan cannot be read: {error}", next_step=step)
+            ) from error
+        what = f"is not a run directory: {tree.PLAN} cannot be read ({short_error(error)})"
+        raise InputError(Problem(str(run_dir), what, allowed="the directory of a run, OUTPUT/NAME")) from error
 
 
 def index_or_problem(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:

@@ -31,6 +31,9 @@ _SILENT_AFTER = 6
 """Number of missing updates of `progress.json` after which its driver counts as dead or cut off."""
 
 
+_NO_PROGRESS = f"{tree.PROGRESS} is damaged: whether a sweep is running is unknown; a running one writes it again"
+
+
 def status_text(run_dir: Location | str, width: int | None = None) -> str:
     """Return a run's status as text.
 
@@ -60,9 +63,18 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             *_failure_lines(run_dir, failed),
             *problems,
             *hours_lines(run_dir, index, plan, unfinished, _read_experiment(run_dir)),
-            *progress_lines(progress, now),
+            *(
+                [_NO_PROGRESS]
+                if progress is None and is_file(RunPaths(run_dir).progress)
+                else progress_lines(progress, now)
+            ),
         ]
     )
+
+
+def _damaged_progress(run_dir: Location) -> list[str]:
+    """Return a sentence on a `progress.json` that is there and cannot be read."""
+    return [_NO_PROGRESS] if is_file(RunPaths(run_dir).progress) else []
 
 
 def watch(

@@ -72,7 +72,7 @@ def _lock(run_dir: Path) -> Iterator[Held]:
     # empties the file when it tries to lock it
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        file = (run_dir / LOCK).open("a+", encoding="utf-8")
+        file = (run_dir / LOCK).open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise _unwritable(run_dir, error.strerror or str(error)) from error
     with file:

@@ -342,7 +342,7 @@ def opened_storage(
         url: of a database; None for the journal in the run.
         run_dir: the run.
     Raises:
-        InputError: the database cannot be used.
+        InputError: the database cannot be used, or the journal is damaged.
     """
     if url is not None:
         yield _database(url), lambda: None
@@ -368,9 +368,41 @@ def _database(url: str) -> optuna.storages.BaseStorage:
 
 
 def _journal(path: Path) -> optuna.storages.BaseStorage:
-    """Return the journal after removing an incomplete last line, which a killed driver leaves."""
+    """Return the journal after removing an incomplete last line, which a killed driver leaves.
+
+    Raises:
+        InputError: the file is no journal of Optuna, or damaged; it is left as it is.
+    """
     if path.is_file():
         content = path.read_bytes()
-        if not content.endswith(b"\n"):
-            path.write_bytes(content[: content.rfind(b"\n") + 1])
-    return JournalStorage(JournalFileBackend(str(path)))
+        whole = content[: content.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(), start=1):
+            if not _is_entry(line):
+                raise _damaged(path, f"line {number} is not an entry of Optuna's journal")
+        if not _FIRST_ENTRY.startswith(content[: len(_FIRST_ENTRY)]):
+            raise _damaged(path, "it is not a journal of Optuna")
+        if whole != content:
+            path.write_bytes(whole)
+    try:
+        journal = JournalStorage(JournalFileBackend(str(path)))
+        journal.get_all_studies()
+    except Exception as error:  # Optuna replays the entries, whose order or content may fit nothing
+        raise _damaged(path, short_error(error, 200)) from error
+    return journal
+
+
+_FIRST_ENTRY = b'{"op_code"'
+"""How each entry of a journal begins."""
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and isinstance(entry.get("op_code"), int)
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    step = "Restore the file, or move it away: the search then begins anew, and finished trials are kept"
+    return InputError(Problem(str(path), f"the study's journal is damaged ({why})", next_step=step))

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
@@ -32,16 +30,21 @@ _MAX_CHARACTERS = 20_000
 
 
 class FailureLog:
-    """`failures.parquet`. Failures are few, so the whole file is written with each one."""
+    """`failures.parquet`. Failures are few, so the whole file is written with each one.
+
+    Attributes:
+        problem: a sentence on a log that could not be read and is started anew; empty otherwise.
+    """
 
     def __init__(self, run_dir: Location) -> None:
         self._path = RunPaths(run_dir).failures
         self._rows: list[dict[str, Any]] = []
+        self.problem = ""
         if is_file(self._path):
             try:
-                self._rows = files.read_table(self._path).select(schemas.FAILURES.names).to_pylist()
-            except (pa.ArrowException, KeyError):  # a damaged log must not stop a sweep: start a new one
-                pass
+                self._rows = files.read_rows(self._path, schemas.FAILURES)
+            except files.DamagedTableError as error:  # it must not stop a sweep
+                self.problem = f"{error}: it is started anew, and failures of earlier starts are not counted"
 
     def counts(self) -> Counter[str]:
         """Return by trial id how many attempts failed over all starts; those that a machine gave back do not count."""
@@ -162,10 +165,10 @@ class Ledger:
     def _metrics_row(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
         """Return the row of `metrics.parquet` if the leaf is whole and of this trial."""
         try:
-            rows = files.read_table(TrialPaths(leaf).metrics).to_pylist()
+            rows = files.read_rows(TrialPaths(leaf).metrics, schemas.METRICS)
         except StorageError:
             raise  # the leaf may be whole
-        except (pa.ArrowException, OSError):
+        except (files.DamagedTableError, OSError):
             return None
         return rows[0] if rows and rows[0]["trial_id"] == trial_id else None
 

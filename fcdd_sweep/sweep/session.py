@@ -233,6 +233,8 @@ def open_session(
     fingerprints, data_notes = prepare_data(specs, report)
     with storage_errors(), lease(run_dir) as held:
         failures = FailureLog(run_dir)
+        if failures.problem:
+            report(failures.problem)
         ledger = Ledger(run_dir, failures.counts())
         stop = StopSignal(partial(report, _STOP_NOTICE))
         yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes)

@@ -241,4 +241,5 @@ def test_watching_from_the_command_line_leaves_when_nothing_runs(run_dir, capsys
 @pytest.mark.parametrize("text", ["", "{", "[]", "[1]"])
 def test_a_damaged_file_is_no_reason_to_show_nothing(run_dir, text):
     RunPaths(run_dir).progress.write_text(text)
-    assert status_text(run_dir).startswith("config")
+    text = status_text(run_dir)
+    assert text.startswith("config") and text.splitlines()[-1].startswith("progress.json is damaged: ")

@@ -125,3 +125,12 @@ def test_a_lease_of_another_driver_refuses(store, monkeypatch):
     named = r"another sweep is writing to this run \(host elsewhere, process 7, since today\)"
     with pytest.raises(InputError, match=named):
         lease._Lease(RUN).acquire()
+
+
+def test_a_lock_file_of_garbage_is_no_reason_not_to_start_or_not_to_refuse(tmp_path):
+    lock = tmp_path / lease.LOCK
+    lock.write_bytes(bytes(range(256)))
+    with lease.lease(tmp_path):
+        lock.write_bytes(bytes(range(256)))
+        with pytest.raises(InputError, match="another sweep is writing to this run"), lease.lease(tmp_path):
+            pass

@@ -163,3 +163,43 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path):
 def test_a_range_of_many_values_gives_its_ends_to_optuna(axis, last):
     found = _distribution(SearchAxis.model_validate(axis))
     assert found.high == pytest.approx(last)
+
+
+GARBAGE = {
+    "zeros": b"\0" * 100,
+    "binary": bytes(range(256)) * 4,
+    "text": b"not a journal\n",
+    "another text without an end": b"not a journal",
+    "a list": b"[1]\n",
+    "another object": b'{"a": 1}\n',
+    "an unknown operation": b'{"op_code": 99, "worker_id": "x"}\n',
+}
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE.keys())
+def test_a_journal_of_garbage_is_one_problem_and_stays_as_it_is(tmp_path, garbage):
+    journal = RunPaths(tmp_path).search.journal
+    journal.parent.mkdir(parents=True)
+    journal.write_bytes(garbage)
+    with pytest.raises(InputError) as caught, opened_storage(None, tmp_path):
+        pass
+    (problem,) = caught.value.problems
+    assert problem.where == str(journal) and "the study's journal is damaged" in problem.what
+    assert journal.read_bytes() == garbage
+
+
+def test_a_damaged_line_within_a_journal_is_named(study, tmp_path):
+    with opened_storage(None, tmp_path) as (storage, _):
+        finish(study(storage=storage), [0.5])
+    journal = RunPaths(tmp_path).search.journal
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:2], lines[2][:20] + b"\n", *lines[3:]]))
+    with pytest.raises(InputError, match="line 3 is not an entry"), opened_storage(None, tmp_path):
+        pass
+
+
+def test_a_database_of_garbage_is_one_problem(tmp_path):
+    (tmp_path / "study.db").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(InputError, match=r"search.storage: the database cannot be used"):
+        with opened_storage(f"sqlite:///{tmp_path}/study.db", tmp_path):
+            pass

@@ -1,8 +1,14 @@
 """What sweeps and searches share: the publisher's order and rules, and the options of a run."""
 
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fcdd_sweep.results import files
 from fcdd_sweep.results.lease import Held
+from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import (
     AttemptRetried,
     EpochDone,
@@ -95,3 +101,31 @@ def test_nothing_is_entered_or_shown_once_another_driver_has_the_run(publisher, 
 
 def test_the_keywords_of_the_public_functions_are_the_options():
     assert RunKeywords.__annotations__.keys() == RunOptions.__dataclass_fields__.keys()
+
+
+OTHER_TABLE = pa.table({"a": [1]})
+
+
+def written(table):
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(range(256)) * 9, written(OTHER_TABLE)])
+def test_a_damaged_log_of_failures_is_named_and_started_anew(tmp_path, content):
+    path = RunPaths(tmp_path).failures
+    path.write_bytes(content)
+    log = FailureLog(tmp_path)
+    assert log.problem.startswith("failures.parquet ") and not log.counts()
+    log.add(SPEC, FAILED, "not retried in this start")
+    again = FailureLog(tmp_path)
+    assert (again.problem, again.counts()[SPEC.trial_id]) == ("", 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", bytes(range(256)) * 9, written(OTHER_TABLE)])
+def test_a_leaf_with_a_damaged_metrics_file_is_not_taken_for_finished(ledger, content):
+    leaf = TrialPaths(ledger.run_dir / SPEC.leaf)
+    files.write_atomically(leaf.metrics, lambda path: path.write_bytes(content))
+    ledger.reconcile([SPEC])
+    assert not ledger.done(SPEC.trial_id)
