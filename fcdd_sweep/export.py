@@ -99,7 +99,8 @@ def _check_packages() -> None:
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
         what = f"needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed"
-        raise InputError(Problem("export", what, next_step="Install the extra: pip install 'fcdd_sweep[export]'"))
+        step = f"Install it: pip install {' '.join(missing)}, or in a checkout its extra: pip install -e '.[export]'"
+        raise InputError(Problem("export", what, next_step=step))
 
 
 def _check_supported(detector: Detector, snapshot: Location) -> None:

@@ -209,7 +209,11 @@ def test_a_missing_package_is_bad_input_that_names_the_extra(leaf, monkeypatch, 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
     assert cli.main(["export", str(leaf), "--onnx", str(leaf / "x.onnx")]) == 2
     error = capsys.readouterr().err
-    assert "needs onnxscript, which is not installed" in error and "pip install 'fcdd_sweep[export]'" in error
+    assert (
+        "needs onnxscript, which is not installed" in error
+        and "pip install onnxscript" in error
+        and "'.[export]'" in error
+    )
 
 
 @pytest.mark.parametrize("photo", ["crop.png", "turned.jpg", "gray.png"])
