@@ -17,11 +17,10 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.export import differences, export_onnx, onnx_bytes
 from fcdd_sweep.predict import predict
 from fcdd_sweep.results import files
-from fcdd_sweep.training.detector import Detector, make_network
 from fcdd_sweep.training.partition import TrialData
-from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.trainer import train
-from tests.specs import defects_corpus, settings, spec
+from tests.detectors import random_detector
+from tests.specs import defects_corpus, spec
 
 DOCS = Path(__file__).parent.parent / "docs" / "export.md"
 CORPUS = defects_corpus()
@@ -43,22 +42,6 @@ def leaf(outcome, tmp_path):
 
 def session_of(content):
     return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-
-
-def random_detector(network, method="fcdd", size=32, channels=3, threshold=float("nan"), **sections):
-    """A detector with random weights whose batch norms and preprocessing fit its random images."""
-    changed = {"images": {"load_size": size + 4, "size": size, "color": "rgb" if channels == 3 else "gray"}, **sections}
-    trained = settings(**changed)
-    trained = trained.model_copy(update={"method": method, "network": trained.network.model_validate(network)})
-    built = make_network(trained, torch.device("cpu"), 0, pretrained=False)
-    raw = np.random.default_rng(1).integers(0, 256, (12, channels, size + 4, size + 4)).astype(np.uint8)
-    raw[:, :, : size // 2] //= 4
-    fitted = Preprocessor.fit(Recipe.of(trained), torch.from_numpy(raw))
-    for norm in (module for module in built.modules() if isinstance(module, torch.nn.BatchNorm2d)):
-        norm.momentum = 1.0
-    with torch.no_grad():
-        built.train()(fitted.test(torch.from_numpy(raw)))
-    return Detector(trained, "plain", built.eval(), fitted, threshold=threshold), raw
 
 
 def found_and_expected(detector, raw):
