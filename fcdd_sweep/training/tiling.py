@@ -116,7 +116,10 @@ def detect_in_tiles(
 
 
 def check_tileable(detector: Detector) -> None:
-    """Raise an `InputError` that names each step of a detector that needs the whole image."""
+    """Raise an `InputError` that names each step of a detector that needs the whole image.
+
+    In a torchvision backbone only squeeze-and-excitation does, which pools; see `networks.backbones`.
+    """
     method, problems = detector.settings.method, []
     if method != "fcdd":
         what = "cannot run in tiles: its network ends in dense layers, which see the whole image"
