@@ -219,6 +219,19 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("trial", type=_location, metavar="LEAF", help="a trial's folder, or its snapshot.pt")
+    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="IMAGE_OR_DIR",
+        help="images to check the file on, 100 at most (default: the test images that the trial kept)",
+    )
+
+
 class Command(NamedTuple):
     """A command: what adds its arguments to a parser, what runs it, and its summary."""
 
@@ -250,5 +263,10 @@ COMMANDS = {
     ),
     "predict": Command(
         _add_predict_arguments, commands.predict_command, "score new images with a trained snapshot, and draw heatmaps"
+    ),
+    "export": Command(
+        _add_export_arguments,
+        commands.export_command,
+        "write a trial's detector as one ONNX file, checked against torch",
     ),
 }

@@ -217,6 +217,20 @@ def predict_command(options: Namespace) -> int:
     return ExitCode.SOME_FAILED if result.unreadable else ExitCode.DONE
 
 
+def export_command(options: Namespace) -> int:
+    """Export a trial's detector as an ONNX file."""
+    from fcdd_sweep.export import export_onnx
+
+    result = export_onnx(options.trial, options.onnx, options.images)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"checked on {result.images}")
+    print(f"largest difference to torch: {result.score_difference:.1e} of the largest score, ", end="")
+    print(f"{result.heatmap_difference:.1e} of the largest heatmap value")
+    print(f"onnx: {result.path}")
+    return ExitCode.DONE
+
+
 def _printed() -> int:
     """Return the exit code of a command whose only result is what it printed."""
     return ExitCode.SOME_FAILED if is_unwritable() else ExitCode.DONE

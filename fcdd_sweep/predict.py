@@ -90,7 +90,7 @@ def predict(
     Raises:
         InputError: there is no such snapshot or image, or no image can be read.
     """
-    detector = _load(snapshot, device)
+    detector = load_snapshot(snapshot, device)
     found, problems, notes = _found(paths)
     if not found:
         raise InputError(problems or Problem(", ".join(map(str, paths)), "no image found"))
@@ -113,7 +113,12 @@ def predict(
     return Prediction(scores, output / "heatmaps", len(rows), tuple(seen.unreadable), used, tuple(notes))
 
 
-def _load(snapshot: Location, device: str) -> Detector:
+def load_snapshot(snapshot: Location, device: str) -> Detector:
+    """Load a detector from a `snapshot.pt` on this machine or in an object store.
+
+    Raises:
+        InputError: as `load_detector`, or the store does not have the file or cannot be reached.
+    """
     check_reachable(snapshot)
     try:
         with local_copy(snapshot) as path:

@@ -25,9 +25,11 @@ MAY_IMPORT = {
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
     "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
+    "export": {"predict", "training", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
     "output": set(),
-    "commands": {"run", "progress", "output", "predict", "search", "sweep", "runners", "planning", "report", "results"}
+    "commands": {"run", "progress", "output", "predict", "export", "search", "sweep", "runners", "planning", "report"}
+    | {"results"}
     | STUFF,
     "cli": {"commands", "config"},
 }
@@ -37,11 +39,12 @@ HEAVY = {
     "optuna": ["search/"],
     "torch": [
         *("networks/build", "networks/layer_modules", "networks/backbones", "networks/pretrained", "training/"),
-        *("anomalies/", "runners/trial_data", "sweep/trial", "predict"),
+        *("anomalies/", "runners/trial_data", "sweep/trial", "predict", "export"),
     ],
     "tensorboardX": ["sweep/trackers"],
     "mlflow": ["sweep/trackers"],
     "wandb": ["sweep/trackers"],
+    "onnxruntime": ["export"],
     "torchvision": ["data/", "networks/backbones", "networks/pretrained"],
 }
 """Where a package may be imported, by the beginning of the file's path."""

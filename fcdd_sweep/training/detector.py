@@ -93,7 +93,7 @@ class Detector:
         side = self.settings.images.size
         size = batch_size or max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // side**2))
         batches = (
-            self.preprocessor.test(torch.from_numpy(self._fitted(raw[rows[start : start + size]])).to(self.device))
+            self.preprocessor.test(torch.from_numpy(self.fitted(raw[rows[start : start + size]])).to(self.device))
             for start in range(0, len(rows), size)
         )
         return self.detect_inputs(batches)
@@ -131,7 +131,7 @@ class Detector:
             ValueError: as `detect`.
         """
         self._check(raw)
-        return self.preprocessor.visible(torch.from_numpy(np.array(self._fitted(raw)))).numpy()
+        return self.preprocessor.visible(torch.from_numpy(np.array(self.fitted(raw)))).numpy()
 
     def _check(self, raw: npt.NDArray[np.uint8]) -> None:
         """Raise a `ValueError` for images that cannot be brought to the size and colors of the training images."""
@@ -141,7 +141,7 @@ class Detector:
             wanted = f"(M, C, H, W) uint8 with C 1 or 3, such as (M, {images.channels}, {side}, {side})"
             raise ValueError(f"images must be {wanted}; found {tuple(raw.shape)} {raw.dtype}")
 
-    def _fitted(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def fitted(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return images at the size and in the colors of the training images: (N, C, R, R) uint8."""
         images = self.settings.images
         side = images.load_size

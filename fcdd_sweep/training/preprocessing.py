@@ -172,7 +172,7 @@ class Preprocessor:
         rng = streams.numpy("augmentation", epoch, step)
         geometry = self.recipe.train_geometry(rng, len(raw))
         generator = streams.torch("augmentation", epoch, step, raw.device)
-        inputs = self._normalized(self.recipe.augmented(rng, generator, geometry, raw))
+        inputs = self.normalized(self.recipe.augmented(rng, generator, geometry, raw))
         return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
 
     def visible(self, raw: Tensor) -> Tensor:
@@ -188,13 +188,14 @@ class Preprocessor:
 
     def test(self, raw: Tensor) -> Tensor:
         """Return network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""
-        return self._normalized(self.visible(raw).float() / 255)
+        return self.normalized(self.visible(raw).float() / 255)
 
     def denormalized(self, inputs: Tensor) -> Tensor:
         """Undo the last, affine step of (N, C, S, S) network input: images in about 0..1, or local contrast."""
         return inputs * self.scale + self.shift
 
-    def _normalized(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
+        """Return network input of (N, C, S, S) images in 0..1, the last step of preprocessing."""
         if self.recipe.local_contrast:
             images = local_contrast_normalization(images, "l1")
         return (images - self.shift) / self.scale

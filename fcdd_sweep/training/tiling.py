@@ -1,0 +1,170 @@
+"""Scores and maps of large images in tiles, equal to those of the whole image to rounding, in bounded memory.
+
+A tile is enlarged by a halo of the receptive field, and of its map only the cells are kept whose field lies within, so
+that no cell sees the border of a tile. Tiles begin at multiples of the cells' distance, where all strides agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import ceil, floor
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.metrics.heatmap_values import MapGeometry
+from fcdd_sweep.networks.describe import field_of
+from fcdd_sweep.networks.receptive_field import ReceptiveField
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.device import full_precision
+from fcdd_sweep.training.image_scores import image_scores
+from fcdd_sweep.training.methods import wide
+from fcdd_sweep.training.preprocessing import Preprocessor
+
+TILE = 1024
+"""Default side of a tile in pixels, without its halo."""
+NOT_CALIBRATED = "no threshold: not calibrated at this scale"
+_OVER_WHOLE_IMAGE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
+_Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TiledDetection:
+    """The map and the score of one image.
+
+    Attributes:
+        map: (U, V) float32, distances of cells.
+        score: of the image.
+        threshold: of the image score; NaN where it does not hold or the detector has none.
+        geometry: how the map becomes a heatmap: `geometry.heatmaps(map)` is (H, W).
+        note: why the detector's threshold does not hold; empty where it does.
+    """
+
+    map: npt.NDArray[np.float32]
+    score: float
+    threshold: float
+    geometry: MapGeometry
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Cells of a map along an axis, and the input pixels of the tile that gives them; ends are exclusive.
+
+    Attributes:
+        cells: first and last cell in the map.
+        pixels: first and last pixel of the tile with its halo.
+        start: the first of the cells in the tile's own map.
+    """
+
+    cells: tuple[int, int]
+    pixels: tuple[int, int]
+    start: int
+
+    @property
+    def of_map(self) -> slice:
+        return slice(*self.cells)
+
+    @property
+    def of_tile(self) -> slice:
+        return slice(self.start, self.start + self.cells[1] - self.cells[0])
+
+
+@torch.no_grad()
+@full_precision()
+def detect_in_tiles(
+    detector: Detector, image: _Pixels, tile: int = TILE, *, native_scale: bool = False
+) -> TiledDetection:
+    """Return map and score of an image, computed tile by tile.
+
+    Args:
+        detector: of method `fcdd`.
+        image: (C, H, W) uint8, C 1 for gray or 3 for RGB; may be memory-mapped.
+        tile: side of a tile in pixels, without its halo.
+        native_scale: False: bring the image to the size of the training images first, so that the detector's
+            threshold holds. True: keep its pixels, which may show objects larger than in training; no threshold holds.
+    Raises:
+        InputError: a step of the detector needs the whole image.
+        ValueError: the image has another type, other axes or, at native scale, other colors; or `tile` is below 1.
+    """
+    if tile < 1:
+        raise ValueError(f"a tile must have at least 1 pixel; found {tile}")
+    check_tileable(detector)
+    pixels = _at_native_scale(detector, image) if native_scale else detector.visible(image[None])[0]
+    height, width = pixels.shape[1:]
+    fields = [field_of(detector.settings.network, detector.settings.method, side) for side in (height, width)]
+    if min(field.width for field in fields) < 1:
+        raise ValueError(f"the image is too small for the network: {width}x{height} pixels")
+    normalize = _normalization(detector.preprocessor, pixels)
+    network = detector.network.eval()
+    found = np.empty([field.width for field in fields], np.float32)
+    for rows in _spans(fields[0], height, tile):
+        for columns in _spans(fields[1], width, tile):
+            part = np.ascontiguousarray(pixels[:, slice(*rows.pixels), slice(*columns.pixels)])
+            inputs = normalize(torch.from_numpy(part)[None].to(detector.device).float() / 255)
+            cells = detector.method.detect(network, inputs).maps[0, 0, rows.of_tile, columns.of_tile]
+            found[rows.of_map, columns.of_map] = cells.cpu().numpy()
+    score = float(image_scores(wide(torch.from_numpy(found)[None, None])))
+    geometry = replace(detector.map_geometry, out_size=(height, width))
+    if native_scale:
+        return TiledDetection(found, score, float("nan"), geometry, NOT_CALIBRATED)
+    return TiledDetection(found, score, detector.threshold, geometry)
+
+
+def check_tileable(detector: Detector) -> None:
+    """Raise an `InputError` that names each step of a detector that needs the whole image.
+
+    In a torchvision backbone only squeeze-and-excitation does, which pools; see `networks.backbones`.
+    """
+    method, problems = detector.settings.method, []
+    if method != "fcdd":
+        what = "cannot run in tiles: its network ends in dense layers, which see the whole image"
+        problems.append(Problem(f"method {method}", what, "a detector of method fcdd"))
+    assert isinstance(detector.network, nn.Module)
+    for name, module in detector.network.named_modules():
+        if method == "fcdd" and isinstance(module, _OVER_WHOLE_IMAGE):
+            what = f"cannot run in tiles: {type(module).__name__} sees the whole image"
+            problems.append(Problem(f"layer {name}", what, "a fully convolutional network"))
+    if problems:
+        raise InputError(problems)
+
+
+def _at_native_scale(detector: Detector, image: _Pixels) -> _Pixels:
+    channels = detector.settings.images.channels
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] != channels:
+        raise ValueError(f"an image must be ({channels}, H, W) uint8; found {tuple(image.shape)} {image.dtype}")
+    return image
+
+
+def _normalization(preprocessor: Preprocessor, pixels: _Pixels) -> Callable[[Tensor], Tensor]:
+    """Return the last step of preprocessing for parts of an image, with the local contrast of the whole one."""
+    if not preprocessor.recipe.local_contrast:
+        return preprocessor.normalized
+    counts = sum(np.bincount(row.ravel(), minlength=256) for channel in pixels for row in channel)
+    values = np.arange(256) / 255
+    mean = float(counts @ values / pixels.size)
+    spread = float(counts @ np.abs(values - mean) / pixels.size)
+    constant = np.count_nonzero(counts) == 1
+
+    def normalized(part: Tensor) -> Tensor:
+        contrast = torch.zeros_like(part) if constant else (part - mean) / spread
+        return (contrast - preprocessor.shift) / preprocessor.scale
+
+    return normalized
+
+
+def _spans(field: ReceptiveField, side: int, tile: int) -> Iterator[_Span]:
+    """Yield the tiles along an axis of `side` pixels: every cell once."""
+    step, reach = max(1, tile // field.jump), (field.size - 1) / 2
+    for first in range(0, field.width, step):
+        end = min(first + step, field.width)
+        low = floor(field.shift + first * field.jump - reach)
+        high = ceil(field.shift + (end - 1) * field.jump + reach) + 1
+        begin = max(0, low // field.jump * field.jump)
+        # the last cells take all that is left, since strides may ignore the last pixels of the image
+        stop = side if end == field.width else min(side, high)
+        yield _Span((first, end), (begin, stop), first - begin // field.jump)

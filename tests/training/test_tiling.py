@@ -1,0 +1,126 @@
+"""Detection in tiles."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.tiling import NOT_CALIBRATED, detect_in_tiles
+from tests.detectors import random_detector
+
+NETWORKS = [
+    ({"name": "FCDD_CNN28"}, 28),
+    ({"name": "FCDD_CNN32_LW3K"}, 35),
+    ({"name": "FCDD_CNN32_17K"}, 61),
+    ({"name": "FCDD_CNN224"}, 131),
+    ({"name": "FCDD_CNN224_VGG_NOPT"}, 115),
+    ({"backbone": "resnet18", "node": "layer2", "weights": "none"}, 133),
+    ({"backbone": "googlenet", "node": "inception3a", "weights": "none"}, 150),  # pools that round up
+    ({"backbone": "convnext_tiny", "node": "features.1", "weights": "none"}, 101),
+]
+
+
+def name_of(value):
+    return value.get("name") or value["backbone"] if isinstance(value, dict) else None
+
+
+@pytest.mark.parametrize(("network", "size"), NETWORKS, ids=name_of)
+@pytest.mark.parametrize("tile", [1, 24, 70])
+@pytest.mark.slow
+def test_tiles_equal_the_whole_image_on_every_network_family(network, size, tile):
+    detector, raw = random_detector(network, size=size)
+    tile = max(tile, size // 5)
+    whole = detector.detect(raw[:2])
+    heatmaps = detector.heatmaps(whole.maps).numpy()
+    for i in range(2):
+        found = detect_in_tiles(detector, raw[i], tile)
+        largest = float(whole.maps[i].max())
+        assert np.ptp(whole.maps[i].numpy()) > 0.01 * largest
+        np.testing.assert_allclose(found.map, whole.maps[i, 0], rtol=0, atol=1e-5 * largest)
+        np.testing.assert_allclose(found.geometry.heatmaps(found.map), heatmaps[i, 0], atol=1e-5 * heatmaps[i].max())
+        assert found.score == pytest.approx(float(whole.scores[i]), rel=1e-5)
+
+
+def test_an_image_of_any_size_and_shape_runs_at_native_scale():
+    detector, _ = random_detector({"name": "FCDD_CNN224"}, size=64, channels=1)
+    image = np.random.default_rng(3).integers(0, 256, (1, 203, 157)).astype(np.uint8)
+    image[:, 50:90, 60:100] //= 5
+    inputs = detector.preprocessor.normalized(torch.from_numpy(image)[None].float() / 255)
+    with torch.no_grad():
+        whole = detector.method.detect(detector.network, inputs)
+    for tile in (16, 40, 64, 500):
+        found = detect_in_tiles(detector, image, tile, native_scale=True)
+        np.testing.assert_allclose(found.map, whole.maps[0, 0], rtol=0, atol=1e-5 * float(whole.maps.max()))
+        assert found.score == pytest.approx(float(whole.scores), rel=1e-5)
+        assert found.geometry.heatmaps(found.map).shape == (203, 157)
+
+
+def test_a_constant_image_is_0_after_local_contrast_in_tiles_too():
+    detector, raw = random_detector({"name": "FCDD_CNN28"}, size=28)
+    flat = np.full_like(raw[0], 90)
+    expected = float(detector.detect(flat[None]).scores)
+    assert detect_in_tiles(detector, flat, 8).score == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_local_contrast_tiles_equal_the_whole_image():
+    detector, raw = random_detector({"name": "FCDD_CNN28"}, size=28, preprocessing="none")
+    assert isinstance(detector.preprocessor, Preprocessor) and not Recipe.of(detector.settings).local_contrast
+    expected = detector.detect(raw[:1])
+    found = detect_in_tiles(detector, raw[0], 8)
+    np.testing.assert_allclose(found.map, expected.maps[0, 0], rtol=0, atol=1e-5 * float(expected.maps.max()))
+
+
+def test_the_threshold_holds_at_the_trained_scale_alone():
+    detector, raw = random_detector({"name": "FCDD_CNN28"}, size=28)
+    detector = replace(detector, threshold=0.25)
+    trained = detect_in_tiles(detector, raw[0], 8)
+    native = detect_in_tiles(detector, raw[0], 8, native_scale=True)
+    assert (trained.threshold, trained.note) == (0.25, "")
+    assert math.isnan(native.threshold) and native.note == NOT_CALIBRATED
+
+
+@pytest.mark.parametrize(
+    ("network", "method", "named"),
+    [
+        ({"name": "CNN28"}, "hsc", "method hsc"),
+        ({"name": "AE28"}, "ae", "method ae"),
+        ({"backbone": "efficientnet_b0", "node": "features.2", "weights": "none"}, "fcdd", "AdaptiveAvgPool2d"),
+    ],
+)
+def test_what_needs_the_whole_image_is_refused_by_name(network, method, named):
+    detector, raw = random_detector(network, method, size=28)
+    with pytest.raises(InputError, match=named):
+        detect_in_tiles(detector, raw[0], 8)
+
+
+def test_other_colors_at_native_scale_are_refused():
+    detector, _ = random_detector({"name": "FCDD_CNN28"}, size=28)
+    with pytest.raises(ValueError, match=r"must be \(3, H, W\) uint8; found \(1, 30, 30\)"):
+        detect_in_tiles(detector, np.zeros((1, 30, 30), np.uint8), native_scale=True)
+
+
+_MEMORY = """
+import resource, sys
+import numpy as np
+from fcdd_sweep.training.tiling import detect_in_tiles
+from tests.detectors import random_detector
+detector, _ = random_detector({"name": "FCDD_CNN28"}, size=28, channels=1)
+image = np.random.default_rng(0).integers(0, 256, (1, int(sys.argv[1]), 700)).astype(np.uint8)
+detect_in_tiles(detector, image, int(sys.argv[2]), native_scale=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_image():
+    """The first layer's output of the larger image is 157 MB, which the process needs when one tile holds all."""
+    run = [sys.executable, "-c", _MEMORY]
+    cases = (("700", "128"), ("7000", "128"), ("7000", "7000"))
+    small, large, whole = (int(subprocess.check_output([*run, *case], text=True)) for case in cases)
+    assert large - small < 75 and whole - small > 150
