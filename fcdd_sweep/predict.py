@@ -178,10 +178,16 @@ def _predict_batch(
     shown = as_rgb(detector.visible(raw))
     for (file, figure), score, picture, heatmap in zip(names, scores, shown, values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
-        notes = tuple(filter(None, (note, aspect_note)))
+        notes = tuple(filter(None, (_decision_note(detector), note, aspect_note)))
         text = PredictionText(printable(file.name), score, detector.threshold, scale, notes)
         save_picture(draw_prediction(picture, heatmap, text, proportions), output / figure)
     return [_row(detector, file, score, figure) for (file, figure), score in zip(names, scores, strict=True)]
+
+
+def _decision_note(detector: Detector) -> str:
+    """Return what the decision rests on, or why there is none."""
+    text = detector.threshold_source
+    return f"{text[:1].upper()}{text[1:]}." if math.isnan(detector.threshold) else f"Decision: {text}."
 
 
 def _figure_paths(found: Sequence[tuple[Path, Path]]) -> list[Path]:

@@ -147,10 +147,12 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
     scores = [
         mark
         | dict(split="test", image_index=1000 + i, path=f"bricks/{i}", label=int(label[i]), score=float(score[i]))
-        | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "")
+        | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "", heatmap_max=2 * float(score[i]))
         for i in range(len(label))
     ]
-    held_out = mark | dict(split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="")
+    held_out = mark | dict(
+        split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="", heatmap_max=0.6
+    )
     files.write_rows(TrialPaths(leaf).scores, [*scores, held_out], schemas.SCORES)
     found = {}
     for name, result in (("image", by_image), ("pixel", by_pixel)):

@@ -27,7 +27,8 @@ CORPUS = defects_corpus()
 
 @pytest.fixture(scope="module")
 def outcome():
-    return train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(CORPUS))
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1}
+    return train(spec(evaluation=evaluation), TrialData(CORPUS))
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ ValidationSource = Annotated[
 
 class Validation(Section):
     nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds are computed from them."""
+    """Share of the nominal training images that is held out; thresholds are calibrated on them."""
     anomalies: ValidationSource = "none"
     """Anomalies of the validation set, which neither training nor the test set has: `none`; a synthetic source by name,
     rendered on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`;

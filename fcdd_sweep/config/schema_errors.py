@@ -33,6 +33,13 @@ RENAMED_KEYS = {
     "search.prune.keep": "search.prune.keep_fraction",
 }
 """Dotted keys of schema 1 and their names in schema 2."""
+REPLACED_KEYS = {
+    "evaluation.threshold_quantile": (
+        "evaluation.false_alarm_rate",
+        "Write evaluation.false_alarm_rate: 0.05 for a threshold_quantile of 0.95",
+    )
+}
+"""Dotted keys that another key replaced, whose values mean something else: the new key, and how to write it."""
 RENAMED_VALUES = {("images.color", "grey"): "gray", ("keep.maps", "pictured"): "shown"}
 """By dotted key and value of schema 1, the value in schema 2."""
 _TAGGED: dict[str | int, Any] = {
@@ -149,7 +156,10 @@ def unknown_key(where: str, key: Key, section: type[Section]) -> Problem:
 
 
 def renamed_key(where: str, key: str) -> Problem | None:
-    """Return the problem of a dotted key that schema 2 renamed; None for any other key."""
+    """Return the problem of a dotted key that was renamed or replaced; None for any other key."""
+    if key in REPLACED_KEYS:
+        new, step = REPLACED_KEYS[key]
+        return Problem(where, f"{key} was replaced by {new}", next_step=step)
     if key not in RENAMED_KEYS:
         return None
     return Problem(

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Heatmaps, Resources
+from fcdd_sweep.config.schema import Evaluation, Heatmaps, Resources
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -74,6 +74,12 @@ class ExperimentFile:
     def heatmaps(self) -> Heatmaps:
         """How heatmaps are drawn; `color_quantile` and `blur` change figures only."""
         return self._section("heatmaps", Heatmaps)
+
+    @cached_property
+    def false_alarm_rate(self) -> float:
+        """The false-alarm rate of decisions."""
+        rate = value_at_key(self.tree, ("evaluation", "false_alarm_rate"))
+        return float(rate) if isinstance(rate, int | float) and 0 < rate < 1 else Evaluation().false_alarm_rate
 
     @cached_property
     def resources(self) -> Resources:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.locations import StorageError
+from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.files import TableRow, read_columns, read_rows
+from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -45,7 +46,8 @@ class Trial:
         leaf: its folder below the run; empty unless done.
         error: the last failure in one line; empty unless failed.
         failures: number of failed attempts so far.
-        metrics: its row of `metrics.parquet`; empty unless done.
+        metrics: its row of `metrics.parquet`, with the decisions of the experiment's present false-alarm rate; empty
+            unless done.
         defects: its rows of `defects.parquet`.
         folder: its leaf on this machine; None unless done.
     """
@@ -176,14 +178,18 @@ def read_run(run_dir: Path) -> Run:
     plan = read_plan(run_dir)
     problems: list[str] = []
     index = index_or_problem(run_dir, problems)
-    trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan)
+    experiment = ExperimentFile(_read_text(RunPaths(run_dir).experiment))
+    trials = tuple(
+        _decided(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems), experiment.false_alarm_rate)
+        for row in plan
+    )
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
         trials=trials,
         problems=tuple(problems),
         unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
-        experiment=ExperimentFile(_read_text(RunPaths(run_dir).experiment)),
+        experiment=experiment,
         environment=_read_environment(RunPaths(run_dir).environment, problems),
         last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
     )
@@ -284,6 +290,14 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         defects=read_rows(TrialPaths(folder).defects, schemas.DEFECTS),
         folder=folder,
     )
+
+
+def _decided(trial: Trial, rate: float) -> Trial:
+    """Return a trial with the decisions of this false-alarm rate, made again where it was tested with another one."""
+    if trial.folder is None or trial.metrics["false_alarm_rate"] in (rate, None):
+        return trial
+    scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
+    return replace(trial, metrics=trial.metrics | nulled(decision_metrics(scores, rate)))
 
 
 def read_curves(leaf: Path) -> dict[str, XY]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
+from fcdd_sweep.metrics.decision import ImageValues, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
@@ -21,7 +22,7 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
-from fcdd_sweep.training.validation import ValidationResult, validate
+from fcdd_sweep.training.validation import ValidationResult, validate, values_of
 
 _REFERENCES_PER_LABEL = 100
 """Images of each label that the color range of the globally scaled heatmaps is taken from."""
@@ -62,6 +63,13 @@ class PixelCells:
         return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
 
 
+class _Tested(NamedTuple):
+    """Labels of the t test images, (t,), and what decisions on them compare."""
+
+    label: npt.NDArray[np.int8]
+    values: ImageValues
+
+
 def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
     """Score the validation images and, unless the config leaves it out, the test set, and compute their metrics.
 
@@ -79,12 +87,14 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
+    tested = _Tested(label, values_of(detector, detection))
+    scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, nominal_label)
     return TestResult(
-        scores=_score_columns(corpus, replace(prepared, split=split), (label, score), validation, nominal_label),
+        scores=scores,
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | _threshold(detector, validation.nominal if not nominal_label else validation.nominal[:0])
+        | decision_metrics(scores, detector.settings.evaluation.false_alarm_rate)
         | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
@@ -105,20 +115,16 @@ def _test_counts(split: Split, nominal_label: int) -> dict[str, int]:
 def _score_columns(
     corpus: Corpus,
     prepared: Prepared,
-    tested: tuple[npt.NDArray[np.int8], FloatArray],
+    tested: _Tested,
     validation: ValidationResult,
     nominal_label: int,
 ) -> dict[str, list[Any]]:
-    """Return the columns of `scores.parquet`: test images, validation images, then reserved anomalies without a score.
-
-    Args:
-        tested: labels and scores of the test images, (t,) each.
-    """
+    """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
     used = set(prepared.reserved_anomalies.used.tolist())
     reserved = prepared.reserved_anomalies.reserved.tolist()
     scored = [*split.test.tolist(), *nominal.tolist()]
-    label, score = tested
+    values = (tested.values, validation.nominal, validation.anomalous)
     validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
@@ -126,22 +132,13 @@ def _score_columns(
         "split": ["test"] * len(split.test) + ["validation"] * len(validation_label) + reserved_split,
         "image_index": [*scored, *anomalies.index, *reserved],
         "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
-        "label": [*label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
+        "label": [*tested.label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
         "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
-        "score": [
-            *(*score.tolist(), *validation.nominal.tolist(), *validation.anomalous.tolist()),
-            *[None] * len(reserved),
-        ],
+        **{
+            name: [*np.concatenate([getattr(each, name) for each in values]).tolist(), *[None] * len(reserved)]
+            for name in ImageValues._fields
+        },
     }
-
-
-def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
-    """Return the threshold, a quantile of the held-out nominal scores, and a sentence on its origin."""
-    if not len(held_out):
-        return {"threshold": math.nan, "threshold_source": "none"}
-    quantile = detector.settings.evaluation.threshold_quantile
-    source = f"{quantile:g} quantile of {len(held_out)} held-out nominal training images"
-    return {"threshold": float(np.quantile(held_out, quantile)), "threshold_source": source}
 
 
 def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells | None:

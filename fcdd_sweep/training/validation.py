@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.ranking import FloatArray, auroc, cell_counts, rank
+from fcdd_sweep.metrics.decision import ImageValues
+from fcdd_sweep.metrics.ranking import auroc, cell_counts, rank
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.methods import Detection
@@ -25,13 +26,13 @@ class ValidationResult:
     """Scores of validation images, and the metrics over them.
 
     Attributes:
-        nominal: (v,) float64 scores.
-        anomalous: (m,) float64 scores.
+        nominal: scores and largest heatmap values of v images.
+        anomalous: those of m images.
         metrics: columns of `metrics.parquet`; NaN where undefined.
     """
 
-    nominal: FloatArray
-    anomalous: FloatArray
+    nominal: ImageValues
+    anomalous: ImageValues
     metrics: dict[str, Any]
 
 
@@ -55,7 +56,12 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
-    return ValidationResult(nominal.scores.numpy(), anomalous.scores.numpy(), metrics)
+    return ValidationResult(values_of(detector, nominal), values_of(detector, anomalous), metrics)
+
+
+def values_of(detector: Detector, detection: Detection) -> ImageValues:
+    """Return what decisions on images compare with thresholds."""
+    return ImageValues(detection.scores.numpy(), detector.heatmap_maxima(detection.maps))
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:

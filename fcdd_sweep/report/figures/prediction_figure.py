@@ -109,7 +109,7 @@ def _enlarged(pixels: RgbImages, size: tuple[int, int]) -> Image.Image:
 def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: PredictionText) -> None:
     score = f"score {score_text(text.score)}"
     if math.isnan(text.threshold):
-        _write(draw, place, f"{score}; no threshold: the trial held out no nominal images", _TEXT)
+        _write(draw, place, f"{score}; no decision", _TEXT)
         return
     above = text.score > text.threshold
     decision = "anomalous" if above else "nominal"

@@ -62,7 +62,7 @@ def words(monkeypatch, said, proportions=1.0):
     [
         (0.5, 0.4, ["score 0.5, above the threshold of 0.4: ", "anomalous"]),
         (0.4, 0.4, ["score 0.4, not above the threshold of 0.4: ", "nominal"]),
-        (0.5, float("nan"), ["score 0.5; no threshold: the trial held out no nominal images"]),
+        (0.5, float("nan"), ["score 0.5; no decision"]),
     ],
 )
 def test_name_score_decision_and_legend_are_written(monkeypatch, score, threshold, expected):
