@@ -120,7 +120,7 @@ def test_another_false_alarm_rate_decides_again_from_files_and_trains_nothing(ex
     assert row["false_alarm_rate"] == 0.25 and row["n_calibration"] == len(held_out)
     assert row["threshold"] == held_out[math.ceil((len(held_out) + 1) * 0.75) - 1]
     assert row["test_false_alarm_rate"] == sum(above) / len(above)
-    text = RunPaths(run).report.read_text()
+    text = (run / "summary.md").read_text()
     assert f"with {len(held_out)} held-out images at most 1 in 4 of new nominal images is called anomalous" in text
 
 
