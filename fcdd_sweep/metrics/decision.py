@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, rank
 from fcdd_sweep.metrics.statistics import wilson_interval
@@ -110,7 +111,9 @@ def _values(scores: Mapping[str, Sequence[Any]], part: npt.NDArray[np.bool_]) ->
     return ImageValues(*(np.array(scores[name], dtype=object)[part].astype(np.float64) for name in ImageValues._fields))
 
 
-def _on_test(values: ImageValues, label: npt.NDArray[np.int8], threshold: float, pixel_threshold: float) -> dict[str, Any]:
+def _on_test(
+    values: ImageValues, label: npt.NDArray[np.int8], threshold: float, pixel_threshold: float
+) -> dict[str, Any]:
     """Return how often decisions are right on the test set, (t,) values and labels of its images."""
     counts: dict[str, Any] = dict.fromkeys(("true_positives", "false_positives", "true_negatives", "false_negatives"))
     shares = dict.fromkeys(("accuracy", "precision", "recall", "f1"), math.nan)
@@ -133,6 +136,23 @@ def _on_test(values: ImageValues, label: npt.NDArray[np.int8], threshold: float,
         "test_agreement": agreement,
         "fpr_at_95_recall": rank(values.score, label).fpr_at_recall(_RECALL) if len(label) else math.nan,
     }
+
+
+class RegionMask(NamedTuple):
+    """The pixels of one heatmap above the pixel threshold.
+
+    Attributes:
+        count: number of connected regions; pixels that touch at a side are connected.
+        area: their share of all pixels.
+    """
+
+    count: int
+    area: float
+
+    @classmethod
+    def of(cls, heatmap: Numbers, pixel_threshold: float) -> RegionMask:
+        mask = heatmap > pixel_threshold
+        return cls(int(ndimage.label(mask)[1]), float(mask.mean()))
 
 
 class Alarms(NamedTuple):

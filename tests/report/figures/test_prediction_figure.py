@@ -71,6 +71,17 @@ def test_name_score_decision_and_legend_are_written(monkeypatch, score, threshol
     assert {"0.1", "≥ 2", "heatmap", "Colors: so and so."} <= set(found)
 
 
+@pytest.mark.parametrize("proportions", [1.0, 0.05])
+def test_a_heatmap_that_disagrees_is_written_beside_the_decision(monkeypatch, proportions):
+    said = PredictionText("photo.jpg", 0.000123, 0.000456, SCALE, agrees=False)
+    found = words(monkeypatch, said, proportions)
+    assert found[1:4] == [
+        "score 1.2e-4, not above the threshold of 4.6e-4: ",
+        "nominal",
+        "(the heatmap disagrees)",
+    ]
+
+
 @pytest.mark.parametrize("proportions", [1.0, 8.0, 0.05])
 def test_long_words_stay_inside_pictures_of_any_shape(monkeypatch, proportions):
     said = PredictionText(
