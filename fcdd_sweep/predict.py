@@ -176,9 +176,10 @@ def _predict_batch(
     with numerics(detector.settings, detector.device):  # as in the trial that the threshold comes from
         detection = detector.detect(raw, batch_size=len(raw))
         plain = detector.heatmaps(detection.maps)[:, 0].numpy()
+        scores = detector.scores(detection)[detector.score_column]
     heatmaps = _drawn(detector, plain)
     values, scale, note = _color_values(detector, heatmaps)
-    decisions = [_decision(detector, float(score), each) for score, each in zip(detection.scores, plain, strict=True)]
+    decisions = [_decision(detector, float(score), each) for score, each in zip(scores, plain, strict=True)]
     shown = as_rgb(detector.visible(raw))
     for (file, figure), decision, picture, heatmap in zip(names, decisions, shown, values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)

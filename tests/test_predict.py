@@ -77,7 +77,7 @@ def test_decisions_follow_the_threshold(outcome, snapshot, test_images, tmp_path
     assert all(row["has_region"] == (row["heatmap_max"] > row["pixel_threshold"]) for row in rows)
     assert all(row["agrees"] == (row["label"] == row["has_region"]) for row in rows)
     assert all((row["n_regions"] > 0) == (row["region_area"] > 0) == row["has_region"] for row in rows)
-    found = dict(zip(outcome.scores["path"], outcome.scores["heatmap_max"], strict=True))
+    found = dict(zip(outcome.scores["path"], outcome.scores["score_max"], strict=True))
     assert [row["heatmap_max"] for row in sorted(rows, key=lambda row: Path(row["path"]).name)] == pytest.approx(
         [found[f"image/{i}"] for i in np.flatnonzero(CORPUS.is_test)], rel=1e-5
     )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fcdd_sweep.config.errors import Key, Origin, Problem, closest, dotted
-from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
+from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section, TopScore
 from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
@@ -47,6 +47,7 @@ _TAGGED: dict[str | int, Any] = {
     "(dataset)": DatasetSource,
     "(folder)": FolderSource,
     "(from_test)": FromTestSource,
+    "(top)": TopScore,
     "(exponential)": ExponentialSchedule,
     "(milestones)": MilestoneSchedule,
 }
@@ -59,6 +60,7 @@ _ALLOWED: dict[Key, str] = {
         "validation",
         "anomalies",
     ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}",
+    ("evaluation", "image_score"): "'mean', 'max' or {top: SHARE} with SHARE 0.001, 0.01, 0.03 or 0.1",
     ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
     (
         "training",

@@ -23,6 +23,7 @@ NOT_IDENTITY = (
     "evaluation.validation.anomalies.root",
     "evaluation.validation.anomalies.download",
     "evaluation.validation.epochs",
+    "evaluation.image_score",
     "evaluation.false_alarm_rate",
     "heatmaps.color_quantile",
     "heatmaps.blur",

@@ -25,16 +25,8 @@ _RECALL = 0.95
 _NOTHING_NOMINAL = "no decision: with images.nominal_label 1 the held-out images count as anomalous"
 
 
-class ImageValues(NamedTuple):
-    """What decisions compare with thresholds: higher is more anomalous.
-
-    Attributes:
-        score: (n,) float64 scores of images.
-        heatmap_max: (n,) float64, the largest value of each image's heatmap.
-    """
-
-    score: FloatArray
-    heatmap_max: FloatArray
+_HEATMAP_MAX = "score_max"
+"""Column of `scores.parquet` that the pixel threshold is calibrated on."""
 
 
 def fewest_images(rate: float) -> int:
@@ -58,16 +50,16 @@ def _exact(rate: float) -> Fraction:
     return Fraction(repr(rate))
 
 
-def calibration(held_out: ImageValues, rate: float) -> dict[str, Any]:
+def calibration(score: FloatArray, heatmap_max: FloatArray, rate: float) -> dict[str, Any]:
     """Return both thresholds and what they rest on, as columns of `metrics.parquet`; NaN where there is none.
 
     The pixel threshold is calibrated on the largest heatmap value of each image, so that its rate is per image: at most
     that share of new nominal images shows any pixel above it.
     """
-    count = len(held_out.score)
+    count = len(score)
     return {
-        "threshold": conformal_threshold(held_out.score, rate),
-        "pixel_threshold": conformal_threshold(held_out.heatmap_max, rate),
+        "threshold": conformal_threshold(score, rate),
+        "pixel_threshold": conformal_threshold(heatmap_max, rate),
         "threshold_source": calibration_text(count, rate),
         "n_calibration": count,
         "false_alarm_rate": rate,
@@ -90,36 +82,46 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.4g}%"
 
 
-def decision_metrics(scores: Mapping[str, Sequence[Any]], rate: float) -> dict[str, Any]:
+def decision_metrics(scores: Mapping[str, Sequence[Any]], column: str, rate: float) -> dict[str, Any]:
     """Return the columns of `metrics.parquet` on thresholds and decisions; NaN where undefined.
 
     Args:
-        scores: columns of `scores.parquet`: `split`, `label`, `defect`, `score` and `heatmap_max`.
+        scores: columns of `scores.parquet`: `split`, `label`, `defect` and those of scores.
+        column: the one that images are called anomalous by.
         rate: the false-alarm rate.
     """
     split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
     held_out = (split == "validation") & (defect == "")
     nominal, tested = held_out & (label == 0), split == "test"
-    found = calibration(_values(scores, nominal), rate)
+    found = calibration(_values(scores, column, nominal), _values(scores, _HEATMAP_MAX, nominal), rate)
     if held_out.any() and not nominal.any():
         found["threshold_source"] = _NOTHING_NOMINAL
     test_label = label[tested].astype(np.int8)
-    return found | _on_test(_values(scores, tested), test_label, found["threshold"], found["pixel_threshold"])
+    decided = _values(scores, column, tested), found["threshold"]
+    marked = _values(scores, _HEATMAP_MAX, tested), found["pixel_threshold"]
+    return found | _on_test(test_label, decided, marked)
 
 
-def _values(scores: Mapping[str, Sequence[Any]], part: npt.NDArray[np.bool_]) -> ImageValues:
-    return ImageValues(*(np.array(scores[name], dtype=object)[part].astype(np.float64) for name in ImageValues._fields))
+def _values(scores: Mapping[str, Sequence[Any]], column: str, part: npt.NDArray[np.bool_]) -> FloatArray:
+    return np.array(scores[column], dtype=object)[part].astype(np.float64)
 
 
 def _on_test(
-    values: ImageValues, label: npt.NDArray[np.int8], threshold: float, pixel_threshold: float
+    label: npt.NDArray[np.int8], decided: tuple[FloatArray, float], marked: tuple[FloatArray, float]
 ) -> dict[str, Any]:
-    """Return how often decisions are right on the test set, (t,) values and labels of its images."""
+    """Return how often decisions are right on the test set.
+
+    Args:
+        label: (t,) labels of its images.
+        decided: (t,) scores and the threshold.
+        marked: (t,) largest values of heatmaps and the pixel threshold.
+    """
+    (score, threshold), (heatmap_max, pixel_threshold) = decided, marked
     counts: dict[str, Any] = dict.fromkeys(("true_positives", "false_positives", "true_negatives", "false_negatives"))
     shares = dict.fromkeys(("accuracy", "precision", "recall", "f1"), math.nan)
     alarms = regions = Alarms()
     agreement = math.nan
-    called, has_region = values.score > threshold, values.heatmap_max > pixel_threshold
+    called, has_region = score > threshold, heatmap_max > pixel_threshold
     decides, marks = not math.isnan(threshold), not math.isnan(pixel_threshold)
     if decides and len(label):
         counts, shares = _confusion(called, label == 1)
@@ -134,7 +136,7 @@ def _on_test(
         **alarms.columns("test_false_alarm"),
         **regions.columns("test_region"),
         "test_agreement": agreement,
-        "fpr_at_95_recall": rank(values.score, label).fpr_at_recall(_RECALL) if len(label) else math.nan,
+        "fpr_at_95_recall": rank(score, label).fpr_at_recall(_RECALL) if len(label) else math.nan,
     }
 
 

@@ -76,10 +76,9 @@ class ExperimentFile:
         return self._section("heatmaps", Heatmaps)
 
     @cached_property
-    def false_alarm_rate(self) -> float:
-        """The false-alarm rate of decisions."""
-        rate = value_at_key(self.tree, ("evaluation", "false_alarm_rate"))
-        return float(rate) if isinstance(rate, int | float) and 0 < rate < 1 else Evaluation().false_alarm_rate
+    def evaluation(self) -> Evaluation:
+        """What images are scored by, and the false-alarm rate of decisions."""
+        return self._section("evaluation", Evaluation)
 
     @cached_property
     def resources(self) -> Resources:

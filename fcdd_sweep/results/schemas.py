@@ -60,7 +60,12 @@ SCORES = _schema(
         "defect type, the other class in one-vs-rest, or the source of a validation anomaly; empty for nominal images",
     ),
     ("score", REAL, "anomaly score; higher is more anomalous; null for images that left the test set"),
-    ("heatmap_max", REAL, "largest value of the image's heatmap; null for images that left the test set"),
+    ("score_mean", REAL, "mean of the anomaly map, of `hsc` its own distance; `score` is one of this and the next"),
+    ("score_max", REAL, "largest value of the heatmap"),
+    ("score_top_0_1", REAL, "mean over the 0.1% of the heatmap's pixels with the largest values"),
+    ("score_top_1", REAL, "mean over the 1% of the heatmap's pixels with the largest values"),
+    ("score_top_3", REAL, "mean over the 3% of the heatmap's pixels with the largest values"),
+    ("score_top_10", REAL, "mean over the 10% of the heatmap's pixels with the largest values"),
 )
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -70,6 +75,7 @@ CURVES = _schema(
     ("threshold", REAL, "a sample with this score or a higher one counts as anomalous; infinite at the first point"),
 )
 _RESULTS = (
+    ("image_score", TEXT, "column of `scores.parquet` that is the score of images, by `evaluation.image_score`"),
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
     ("image_ap", REAL, "average precision over test images; null when undefined"),
     (

@@ -15,18 +15,22 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.pixels import fit_image
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device, full_precision
+from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 SNAPSHOT_VERSION = 5
 """Of the layout of `snapshot.pt`, keys of its `settings` included."""
+HEATMAP_COLUMNS = ("score_max", *TOP_SHARES.values())
+"""Columns of `scores.parquet` with scores that heatmaps give."""
 DECISION_FIELDS = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
 """Attributes of a detector, entries of a snapshot and columns of `metrics.parquet` that decisions rest on."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
@@ -131,12 +135,17 @@ class Detector:
             return anomaly_maps
         return self.network.upsample(anomaly_maps.to(self.device), self.settings.heatmaps.kernel_std_px).cpu()
 
-    def heatmap_maxima(self, anomaly_maps: Tensor) -> npt.NDArray[np.float64]:
-        """Return the (N,) largest values of heatmaps, of which a batch at a time is upsampled."""
-        batches = anomaly_maps.split(self._batch_size())
-        return np.concatenate(
-            [np.empty(0), *(self.heatmaps(each).flatten(1).amax(1).double().numpy() for each in batches)]
-        )
+    def scores(self, detection: Detection) -> dict[str, npt.NDArray[np.float64]]:
+        """Return (N,) scores by each column of `scores.parquet`; a batch of heatmaps at a time is upsampled."""
+        batches = [heatmap_scores(self.heatmaps(each)) for each in detection.maps.split(self._batch_size())]
+        by_heatmap = torch.cat(batches).T.numpy()
+        by_column = zip(HEATMAP_COLUMNS, by_heatmap, strict=True)
+        return {"score_mean": detection.scores.numpy(), **dict(by_column)}
+
+    @property
+    def score_column(self) -> str:
+        """The column of `scores` that decides."""
+        return score_column(self.settings.evaluation.image_score)
 
     def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return images as the network sees them before normalization: (N, C, H, W) to (N, C, S, S) uint8.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
-from fcdd_sweep.metrics.decision import ImageValues, decision_metrics
+from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
@@ -22,7 +22,7 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
-from fcdd_sweep.training.validation import ValidationResult, validate, values_of
+from fcdd_sweep.training.validation import ValidationResult, validate
 
 _REFERENCES_PER_LABEL = 100
 """Images of each label that the color range of the globally scaled heatmaps is taken from."""
@@ -64,10 +64,10 @@ class PixelCells:
 
 
 class _Tested(NamedTuple):
-    """Labels of the t test images, (t,), and what decisions on them compare."""
+    """Labels of the t test images, (t,), and their scores by column, (t,) each."""
 
     label: npt.NDArray[np.int8]
-    values: ImageValues
+    scores: dict[str, FloatArray]
 
 
 def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
@@ -83,18 +83,20 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
     detection = detector.detect(corpus.images, split.test)
-    maps, score = detection.maps, detection.scores.numpy()
+    by_column = detector.scores(detection)
+    maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
-    tested = _Tested(label, values_of(detector, detection))
-    scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, nominal_label)
+    tested = _Tested(label, by_column)
+    scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, detector)
     return TestResult(
         scores=scores,
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | decision_metrics(scores, detector.settings.evaluation.false_alarm_rate)
+        | {"image_score": detector.score_column}
+        | decision_metrics(scores, detector.score_column, detector.settings.evaluation.false_alarm_rate)
         | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
@@ -117,14 +119,21 @@ def _score_columns(
     prepared: Prepared,
     tested: _Tested,
     validation: ValidationResult,
-    nominal_label: int,
+    detector: Detector,
 ) -> dict[str, list[Any]]:
     """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
     used = set(prepared.reserved_anomalies.used.tolist())
     reserved = prepared.reserved_anomalies.reserved.tolist()
     scored = [*split.test.tolist(), *nominal.tolist()]
-    values = (tested.values, validation.nominal, validation.anomalous)
+    nominal_label = detector.settings.images.nominal_label
+    scores = {
+        name: [
+            *np.concatenate([each[name] for each in (tested.scores, validation.nominal, validation.anomalous)]).tolist()
+        ]
+        + [None] * len(reserved)
+        for name in tested.scores
+    }
     validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
@@ -134,10 +143,8 @@ def _score_columns(
         "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
         "label": [*tested.label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
         "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
-        **{
-            name: [*np.concatenate([getattr(each, name) for each in values]).tolist(), *[None] * len(reserved)]
-            for name in ImageValues._fields
-        },
+        "score": scores[detector.score_column],
+        **scores,
     }
 
 
@@ -287,7 +294,7 @@ def shown_samples(detector: Detector, batches: BatchMaker) -> dict[str, npt.NDAr
     """Return the arrays of `maps.npz` that begin with `train_`: augmented training samples; see `results.tree.MAPS`."""
     batch = batches.preview(PREVIEW_PER_LABEL)
     detection = detector.detect_inputs(batch.inputs.split(_PREVIEW_BATCH))
-    label, score = batch.labels.to(torch.int8).cpu().numpy(), detection.scores.numpy()
+    label, score = batch.labels.to(torch.int8).cpu().numpy(), detector.scores(detection)[detector.score_column]
     kept = shown_images(label, score)
     arrays = {
         "label": label[kept],

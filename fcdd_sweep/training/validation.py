@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.decision import ImageValues
-from fcdd_sweep.metrics.ranking import auroc, cell_counts, rank
+from fcdd_sweep.metrics.ranking import FloatArray, auroc, cell_counts, rank
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.methods import Detection
@@ -26,13 +25,13 @@ class ValidationResult:
     """Scores of validation images, and the metrics over them.
 
     Attributes:
-        nominal: scores and largest heatmap values of v images.
-        anomalous: those of m images.
-        metrics: columns of `metrics.parquet`; NaN where undefined.
+        nominal: (v,) scores by column of `scores.parquet`.
+        anomalous: (m,) scores.
+        metrics: columns of `metrics.parquet`, of the mean whatever `evaluation.image_score` is; NaN where undefined.
     """
 
-    nominal: ImageValues
-    anomalous: ImageValues
+    nominal: dict[str, FloatArray]
+    anomalous: dict[str, FloatArray]
     metrics: dict[str, Any]
 
 
@@ -56,12 +55,7 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
-    return ValidationResult(values_of(detector, nominal), values_of(detector, anomalous), metrics)
-
-
-def values_of(detector: Detector, detection: Detection) -> ImageValues:
-    """Return what decisions on images compare with thresholds."""
-    return ImageValues(detection.scores.numpy(), detector.heatmap_maxima(detection.maps))
+    return ValidationResult(detector.scores(nominal), detector.scores(anomalous), metrics)
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:

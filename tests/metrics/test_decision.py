@@ -74,16 +74,16 @@ def score_columns(nominal_label=0, held_out=30, tested=40, seed=0):
         "label": [int(each) for each in label],
         "defect": ["scratch" if each else "" for each in label[:tested]] + [""] * held_out + ["blob"] * 5 + ["scratch"],
         "score": [*score[:-1].tolist(), None],
-        "heatmap_max": [*heatmap_max[:-1].tolist(), None],
+        "score_max": [*heatmap_max[:-1].tolist(), None],
     }
 
 
 def test_counts_and_shares_are_scikit_learn_s_at_the_stored_threshold():
     columns = score_columns()
-    found = decision_metrics(columns, 0.1)
+    found = decision_metrics(columns, "score", 0.1)
     label, score = np.array(columns["label"][:40]), np.array(columns["score"][:40])
     assert found["threshold"] == sorted(columns["score"][40:70])[27]  # the 28th of 30
-    assert found["pixel_threshold"] == sorted(columns["heatmap_max"][40:70])[27]
+    assert found["pixel_threshold"] == sorted(columns["score_max"][40:70])[27]
     assert (found["n_calibration"], found["false_alarm_rate"]) == (30, 0.1)
     called = score > found["threshold"]
     names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
@@ -93,7 +93,7 @@ def test_counts_and_shares_are_scikit_learn_s_at_the_stored_threshold():
     assert found["recall"] == pytest.approx(oracle.recall_score(label, called))
     assert found["f1"] == pytest.approx(oracle.f1_score(label, called))
     assert found["test_false_alarm_rate"] == called[label == 0].mean()
-    has_region = np.array(columns["heatmap_max"][:40]) > found["pixel_threshold"]
+    has_region = np.array(columns["score_max"][:40]) > found["pixel_threshold"]
     assert found["test_region_rate"] == has_region[label == 0].mean()
     assert found["test_agreement"] == (called == has_region).mean()
     assert found["test_false_alarm_low"] < found["test_false_alarm_rate"] < found["test_false_alarm_high"]
@@ -102,7 +102,7 @@ def test_counts_and_shares_are_scikit_learn_s_at_the_stored_threshold():
 
 
 def test_too_few_held_out_images_decide_nothing_and_the_sentence_says_what_is_missing():
-    found = decision_metrics(score_columns(held_out=2), 0.05)
+    found = decision_metrics(score_columns(held_out=2), "score", 0.05)
     assert found["threshold_source"].startswith("no decision: hold out at least 19 nominal images")
     undefined = {name for name, value in found.items() if value is None or value != value}
     assert undefined == found.keys() - {"threshold_source", "n_calibration", "false_alarm_rate", "fpr_at_95_recall"}
@@ -111,21 +111,21 @@ def test_too_few_held_out_images_decide_nothing_and_the_sentence_says_what_is_mi
 def test_labels_of_test_images_change_no_threshold():
     columns = score_columns()
     shuffled = columns | {"label": [1 - each for each in columns["label"][:40]] + columns["label"][40:]}
-    before, after = decision_metrics(columns, 0.1), decision_metrics(shuffled, 0.1)
+    before, after = decision_metrics(columns, "score", 0.1), decision_metrics(shuffled, "score", 0.1)
     names = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
     assert [before[name] for name in names] == [after[name] for name in names]
     assert before["accuracy"] != after["accuracy"]
 
 
 def test_held_out_images_that_count_as_anomalous_are_no_calibration():
-    found = decision_metrics(score_columns(nominal_label=1), 0.1)
+    found = decision_metrics(score_columns(nominal_label=1), "score", 0.1)
     assert math.isnan(found["threshold"]) and found["n_calibration"] == 0
     assert "images.nominal_label 1" in found["threshold_source"]
 
 
 def test_without_test_images_thresholds_stay():
     columns = {name: values[40:] for name, values in score_columns().items()}
-    found = decision_metrics(columns, 0.1)
+    found = decision_metrics(columns, "score", 0.1)
     assert not math.isnan(found["threshold"]) and math.isnan(found["f1"]) and found["true_positives"] is None
     assert math.isnan(found["fpr_at_95_recall"]) and math.isnan(found["test_region_rate"])
 
@@ -133,5 +133,5 @@ def test_without_test_images_thresholds_stay():
 def test_precision_is_undefined_where_nothing_is_called_anomalous():
     columns = score_columns()
     columns["score"] = [-9.0] * 40 + columns["score"][40:]
-    found = decision_metrics(columns, 0.1)
+    found = decision_metrics(columns, "score", 0.1)
     assert math.isnan(found["precision"]) and found["recall"] == found["f1"] == 0.0

@@ -129,12 +129,12 @@ def test_thresholds_are_conformal_ones_of_the_held_out_images_and_go_into_the_sn
     result = train(spec(evaluation=evaluation, keep={"maps": "all"}), TrialData(CORPUS))
     held_out = {name: values[24:] for name, values in result.scores.items()}  # 10, of which the 10th decides
     assert result.metrics["threshold"] == max(held_out["score"])
-    assert result.metrics["pixel_threshold"] == max(held_out["heatmap_max"])
+    assert result.metrics["pixel_threshold"] == max(held_out["score_max"])
     for name in ("threshold", "pixel_threshold", "threshold_source", "n_calibration"):
         assert result.snapshot[name] == result.metrics[name]
     maps = result.maps
     heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), float(maps["kernel_std_px"]))
-    assert result.scores["heatmap_max"][:24] == pytest.approx(heat.max((1, 2)).tolist(), rel=1e-4)
+    assert result.scores["score_max"][:24] == pytest.approx(heat.max((1, 2)).tolist(), rel=1e-4)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.05])
