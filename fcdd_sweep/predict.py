@@ -208,17 +208,17 @@ def _decision(detector: Detector, score: float, heatmap: npt.NDArray[np.float32]
     """
     threshold, pixel_threshold = detector.threshold, detector.pixel_threshold
     label = None if math.isnan(threshold) else int(score > threshold)
-    regions = None if math.isnan(pixel_threshold) else RegionMask.of(heatmap, pixel_threshold)
-    has_region = None if regions is None else regions.count > 0
+    mask = None if math.isnan(pixel_threshold) else RegionMask.of(heatmap, pixel_threshold)
+    has_region = None if mask is None else mask.regions > 0
     return {
         "score": score,
         "threshold": None if label is None else threshold,
         "label": label,
         "heatmap_max": float(heatmap.max()),
-        "pixel_threshold": None if regions is None else pixel_threshold,
+        "pixel_threshold": None if mask is None else pixel_threshold,
         "has_region": has_region,
-        "n_regions": None if regions is None else regions.count,
-        "region_area": None if regions is None else regions.area,
+        "n_regions": None if mask is None else mask.regions,
+        "region_area": None if mask is None else mask.area,
         "agrees": None if label is None or has_region is None else bool(label) == has_region,
     }
 

@@ -106,6 +106,20 @@ def test_where_label_and_heatmap_disagree_row_and_notes_say_both(snapshot, score
     assert notes[0].startswith(note)
 
 
+@pytest.mark.parametrize(("image_score", "column"), [("max", "score_max"), ({"top": 0.03}, "score_top_3")])
+def test_the_score_that_the_trial_was_tested_by_decides_about_new_images(image_score, column, test_images, tmp_path):
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1, "image_score": image_score}
+    result = train(spec(evaluation=evaluation), TrialData(CORPUS))
+    torch.save(result.snapshot, tmp_path / "snapshot.pt")
+    rows = files.read_table(predict(tmp_path / "snapshot.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()
+    found = dict(zip(result.scores["path"], result.scores[column], strict=True))
+    assert {row["label"] for row in rows} == {0, 1}
+    for row in rows:
+        assert row["score"] == pytest.approx(found[f"image/{int(Path(row['path']).stem)}"], rel=1e-5)
+        assert row["label"] == (row["score"] > result.metrics["threshold"])
+    assert image_score != "max" or all(row["agrees"] for row in rows)
+
+
 def test_without_a_threshold_nothing_is_decided(test_images, tmp_path):
     torch.save(train(spec(), TrialData(CORPUS)).snapshot, tmp_path / "plain.pt")
     rows = files.read_table(predict(tmp_path / "plain.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()

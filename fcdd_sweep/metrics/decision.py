@@ -144,11 +144,11 @@ class RegionMask(NamedTuple):
     """The pixels of one heatmap above the pixel threshold.
 
     Attributes:
-        count: number of connected regions; pixels that touch at a side are connected.
+        regions: number of connected regions; pixels that touch at a side are connected.
         area: their share of all pixels.
     """
 
-    count: int
+    regions: int
     area: float
 
     @classmethod
