@@ -305,7 +305,8 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
 def _decided(trial: Trial, evaluation: Evaluation) -> Trial:
     """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others."""
     column, rate = score_column(evaluation.image_score), evaluation.false_alarm_rate
-    if trial.folder is None or (trial.metrics["image_score"], trial.metrics["false_alarm_rate"]) == (column, rate):
+    made_with = (trial.metrics.get("image_score"), trial.metrics.get("false_alarm_rate"))
+    if trial.folder is None or None in made_with or made_with == (column, rate):
         return trial
     scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
     metrics = trial.metrics | nulled(decision_metrics(scores, column, rate))
