@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,22 +14,24 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.config.names import printable, slug
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics import heatmap_values
+from fcdd_sweep.metrics.decision import RegionMask
 from fcdd_sweep.metrics.heatmap_values import blur
 from fcdd_sweep.report.figures.heatmaps import global_scale, local_scale
 from fcdd_sweep.report.figures.image_grid import ColorScale, as_rgb
 from fcdd_sweep.report.figures.prediction_figure import PredictionText, draw_prediction
 from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.report.tables import write_csv
+from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.device import no_gpu_reason, numerics
-from fcdd_sweep.training.methods import Detection
 
 BATCH = 64
 _MOST_BYTES = 230
@@ -177,16 +180,69 @@ def _predict_batch(
     raw = np.stack(decoded)
     with numerics(detector.settings, detector.device):  # as in the trial that the threshold comes from
         detection = detector.detect(raw, batch_size=len(raw))
-        heatmaps = _heatmaps(detector, detection)
+        plain = detector.heatmaps(detection.maps)[:, 0].numpy()
+        scores = detector.scores(detection)[detector.score_column]
+    heatmaps = _drawn(detector, plain)
     values, scale, note = _color_values(detector, heatmaps)
-    scores = [float(score) for score in detection.scores.tolist()]
+    decisions = [_decision(detector, float(score), each) for score, each in zip(scores, plain, strict=True)]
     shown = as_rgb(detector.visible(raw))
-    for (file, figure), score, picture, heatmap in zip(names, scores, shown, values, strict=True):
+    for (file, figure), decision, picture, heatmap in zip(names, decisions, shown, values, strict=True):
         proportions, aspect_note = _proportions(file, images.aspect)
-        notes = tuple(filter(None, (note, aspect_note)))
-        text = PredictionText(printable(file.name), score, detector.threshold, scale, notes)
+        notes = tuple(filter(None, (*_decision_notes(detector, decision), note, aspect_note)))
+        agrees = decision["agrees"] is not False
+        text = PredictionText(printable(file.name), decision["score"], detector.threshold, scale, notes, agrees)
         save_picture(draw_prediction(picture, heatmap, text, proportions), output / figure)
-    return [_row(detector, file, score, figure) for (file, figure), score in zip(names, scores, strict=True)]
+    return [
+        {
+            "path": printable(str(file)),
+            **decision,
+            "normal_class": detector.normal_class,
+            "heatmap": figure.as_posix(),
+        }
+        for (file, figure), decision in zip(names, decisions, strict=True)
+    ]
+
+
+def _decision(detector: Detector, score: float, heatmap: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return the columns of an image's row that decisions fill.
+
+    Args:
+        detector: has the thresholds.
+        score: of the image.
+        heatmap: (S, S), not blurred: the pixel threshold comes from such heatmaps.
+    """
+    threshold, pixel_threshold = detector.threshold, detector.pixel_threshold
+    label = None if math.isnan(threshold) else int(score > threshold)
+    mask = None if math.isnan(pixel_threshold) else RegionMask.of(heatmap, pixel_threshold)
+    has_region = None if mask is None else mask.regions > 0
+    return {
+        "score": score,
+        "threshold": None if label is None else threshold,
+        "label": label,
+        "heatmap_max": float(heatmap.max()),
+        "pixel_threshold": None if mask is None else pixel_threshold,
+        "has_region": has_region,
+        "n_regions": None if mask is None else mask.regions,
+        "region_area": None if mask is None else mask.area,
+        "agrees": None if label is None or has_region is None else bool(label) == has_region,
+    }
+
+
+def _decision_notes(detector: Detector, decision: Mapping[str, Any]) -> list[str]:
+    """Return what label and heatmap say where they disagree, and what decisions rest on, or why there are none."""
+    text = detector.threshold_source
+    if decision["label"] is None:
+        return [f"{text[:1].upper()}{text[1:]}."]
+    basis = f"Decision: {text}."
+    if decision["agrees"] is not False:
+        return [basis]
+    above = "above" if decision["has_region"] else "not above"
+    found = count_noun(decision["n_regions"], "anomalous region") if decision["has_region"] else "no anomalous region"
+    values = (
+        f"{score_text(decision['heatmap_max'])}, {above} the pixel threshold of {score_text(detector.pixel_threshold)}"
+    )
+    label = "anomalous" if decision["label"] else "nominal"
+    return [f"By its score the image is {label}; by its heatmap, at most {values}, it has {found}.", basis]
 
 
 def _figure_paths(found: Sequence[tuple[Path, Path]]) -> list[Path]:
@@ -212,9 +268,8 @@ def _figure_name(part: str) -> str:
     return slug(part, _MOST_BYTES)
 
 
-def _heatmaps(detector: Detector, detection: Detection) -> npt.NDArray[np.float32]:
+def _drawn(detector: Detector, heatmaps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return (N, S, S) heatmaps, blurred if the experiment's `heatmaps.blur` is set."""
-    heatmaps: npt.NDArray[np.float32] = detector.heatmaps(detection.maps)[:, 0].numpy()
     geometry = detector.map_geometry
     return blur(heatmaps, geometry.blur_size, geometry.std) if detector.settings.heatmaps.blur else heatmaps
 
@@ -249,15 +304,3 @@ def _proportions(file: Path, aspect: str) -> tuple[float, str]:
     if aspect == "crop":
         return 1.0, f"Only the middle square of the file's {width}x{height} px is scored."
     return width / height, f"Shown in the file's proportions, {width}x{height} px; the network saw it as a square."
-
-
-def _row(detector: Detector, file: Path, score: float, figure: Path) -> dict[str, object]:
-    known = not math.isnan(detector.threshold)
-    return {
-        "path": printable(str(file)),
-        "score": score,
-        "threshold": detector.threshold if known else None,
-        "anomalous": score > detector.threshold if known else None,
-        "normal_class": detector.normal_class,
-        "heatmap": figure.as_posix(),
-    }

@@ -132,8 +132,15 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
         "pixel_ap": by_pixel.average_precision() if with_maps else np.nan,
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
+    row |= {"image_score": "score_mean", "false_alarm_rate": 0.05}
     row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
     files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
+
+
+def score_columns(score):
+    """All scores of an image: the largest heatmap value is twice the mean, the others are between."""
+    names = ("score_mean", "score_top_10", "score_top_3", "score_top_1", "score_top_0_1", "score_max")
+    return {name: score * (1 + i / 5) for i, name in enumerate(names)}
 
 
 def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
@@ -147,10 +154,12 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
     scores = [
         mark
         | dict(split="test", image_index=1000 + i, path=f"bricks/{i}", label=int(label[i]), score=float(score[i]))
-        | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "")
+        | dict(defect=str(defects[i - N_NOMINAL]) if label[i] else "", **score_columns(float(score[i])))
         for i in range(len(label))
     ]
-    held_out = mark | dict(split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="")
+    held_out = mark | dict(
+        split="validation", image_index=7, path="bricks/7000", label=0, score=0.3, defect="", **score_columns(0.3)
+    )
     files.write_rows(TrialPaths(leaf).scores, [*scores, held_out], schemas.SCORES)
     found = {}
     for name, result in (("image", by_image), ("pixel", by_pixel)):

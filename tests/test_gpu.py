@@ -162,7 +162,7 @@ def test_predictions_are_the_scores_of_the_trial(tmp_path):
     assert [row["score"] for row in rows] == pytest.approx(list(expected.values()), rel=1e-5)  # TF32 is 1e-3 off
     assert {row["threshold"] for row in rows} == {outcome.metrics["threshold"]}
     decided = [score > outcome.metrics["threshold"] for score in expected.values()]
-    assert [row["anomalous"] for row in rows] == decided
+    assert [row["label"] for row in rows] == decided
 
 
 def test_a_snapshot_loads_without_a_gpu(tmp_path):

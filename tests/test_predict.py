@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.predict import _proportions, predict
+from fcdd_sweep.predict import _decision, _decision_notes, _proportions, predict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import Detector, load_detector
@@ -27,7 +27,8 @@ CORPUS = defects_corpus()
 
 @pytest.fixture(scope="module")
 def outcome():
-    return train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(CORPUS))
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1}
+    return train(spec(evaluation=evaluation), TrialData(CORPUS))
 
 
 @pytest.fixture
@@ -71,13 +72,59 @@ def test_predicted_scores_are_those_of_the_trial(outcome, snapshot, test_images,
 def test_decisions_follow_the_threshold(outcome, snapshot, test_images, tmp_path):
     rows = files.read_table(predict(snapshot, [test_images[0]], tmp_path / "out").scores).to_pylist()
     assert {row["threshold"] for row in rows} == {outcome.metrics["threshold"]}
-    assert all(row["anomalous"] == (row["score"] > row["threshold"]) for row in rows)
+    assert {row["pixel_threshold"] for row in rows} == {outcome.metrics["pixel_threshold"]}
+    assert all(row["label"] == (row["score"] > row["threshold"]) for row in rows)
+    assert all(row["has_region"] == (row["heatmap_max"] > row["pixel_threshold"]) for row in rows)
+    assert all(row["agrees"] == (row["label"] == row["has_region"]) for row in rows)
+    assert all((row["n_regions"] > 0) == (row["region_area"] > 0) == row["has_region"] for row in rows)
+    found = dict(zip(outcome.scores["path"], outcome.scores["score_max"], strict=True))
+    assert [row["heatmap_max"] for row in sorted(rows, key=lambda row: Path(row["path"]).name)] == pytest.approx(
+        [found[f"image/{i}"] for i in np.flatnonzero(CORPUS.is_test)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("score", "spots", "note"),
+    [
+        (0.0, 2, "By its score the image is nominal; by its heatmap, at most 9, above the pixel threshold of 4"),
+        (1.0, 0, "By its score the image is anomalous; by its heatmap, at most 0, not above the pixel"),
+        (1.0, 2, ""),
+        (0.0, 0, ""),
+    ],
+)
+def test_where_label_and_heatmap_disagree_row_and_notes_say_both(snapshot, score, spots, note):
+    detector = dataclasses.replace(load_detector(snapshot), threshold=0.5, pixel_threshold=4.0)
+    heatmap = np.zeros((28, 28), np.float32)
+    heatmap[3:5, 3:7] = 9.0 if spots else 0.0
+    heatmap[20, 20] = 5.0 if spots else 0.0
+    found = _decision(detector, score, heatmap)
+    agrees = bool(score) == bool(spots)
+    assert (found["label"], found["has_region"], found["agrees"]) == (int(score), bool(spots), agrees)
+    assert (found["n_regions"], found["region_area"]) == (spots, 9 / 784 if spots else 0.0)
+    notes = _decision_notes(detector, found)
+    assert notes[-1] == f"Decision: {detector.threshold_source}." and len(notes) == (1 if agrees else 2)
+    assert notes[0].startswith(note)
+
+
+@pytest.mark.parametrize(("image_score", "column"), [("max", "score_max"), ({"top": 0.03}, "score_top_3")])
+def test_the_score_that_the_trial_was_tested_by_decides_about_new_images(image_score, column, test_images, tmp_path):
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1, "image_score": image_score}
+    result = train(spec(evaluation=evaluation), TrialData(CORPUS))
+    torch.save(result.snapshot, tmp_path / "snapshot.pt")
+    rows = files.read_table(predict(tmp_path / "snapshot.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()
+    found = dict(zip(result.scores["path"], result.scores[column], strict=True))
+    assert {row["label"] for row in rows} == {0, 1}
+    for row in rows:
+        assert row["score"] == pytest.approx(found[f"image/{int(Path(row['path']).stem)}"], rel=1e-5)
+        assert row["label"] == (row["score"] > result.metrics["threshold"])
+    assert image_score != "max" or all(row["agrees"] for row in rows)
 
 
 def test_without_a_threshold_nothing_is_decided(test_images, tmp_path):
     torch.save(train(spec(), TrialData(CORPUS)).snapshot, tmp_path / "plain.pt")
     rows = files.read_table(predict(tmp_path / "plain.pt", [test_images[0]], tmp_path / "out").scores).to_pylist()
-    assert {row["anomalous"] for row in rows} == {None}
+    names = ("threshold", "label", "pixel_threshold", "has_region", "n_regions", "region_area", "agrees")
+    assert {row[name] for row in rows for name in names} == {None}
 
 
 def test_each_image_gets_its_picture(snapshot, test_images, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
@@ -125,9 +125,37 @@ ValidationSource = Annotated[
 ]
 
 
+TOP_SHARES = {0.001: "score_top_0_1", 0.01: "score_top_1", 0.03: "score_top_3", 0.1: "score_top_10"}
+"""Shares of a heatmap's pixels whose largest values an image's score may be the mean of, and their columns in
+`scores.parquet`."""
+
+
+class TopScore(Section):
+    top: float
+    """Share of the heatmap's pixels: the score of an image is the mean of so many of its largest values."""
+
+    @field_validator("top")
+    @classmethod
+    def known(cls, top: float) -> float:
+        if top not in TOP_SHARES:
+            raise ValueError(f"found {top:g}; scores are kept for the shares {', '.join(map(str, TOP_SHARES))}")
+        return top
+
+
+ImageScore = Annotated[
+    Annotated[Literal["mean", "max"], Tag("(name)")] | Annotated[TopScore, Tag("(top)")],
+    Discriminator(lambda score: "(top)" if isinstance(score, TopScore | dict) else "(name)"),
+]
+
+
+def score_column(image_score: Literal["mean", "max"] | TopScore) -> str:
+    """Return the column of `scores.parquet` that holds an image's score by this setting."""
+    return TOP_SHARES[image_score.top] if isinstance(image_score, TopScore) else f"score_{image_score}"
+
+
 class Validation(Section):
     nominal_fraction: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the nominal training images that is held out; thresholds are computed from them."""
+    """Share of the nominal training images that is held out; thresholds are calibrated on them."""
     anomalies: ValidationSource = "none"
     """Anomalies of the validation set, which neither training nor the test set has: `none`; a synthetic source by name,
     rendered on the held-out images; `training`, anomalies of the training split; `{dataset: NAME}`; `{folder: PATH}`;

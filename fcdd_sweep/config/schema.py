@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from fcdd_sweep.config.errors import Origin
-from fcdd_sweep.config.fields import AbsolutePath, AnomalySource, Duration, EveryText, Section, Validation
+from fcdd_sweep.config.fields import AbsolutePath, AnomalySource, Duration, EveryText, ImageScore, Section, Validation
 from fcdd_sweep.config.locations import RemotePath, parse_location
 from fcdd_sweep.config.search_schema import SearchSettings, Seeds
 
@@ -221,8 +221,13 @@ class Evaluation(Section):
     validation: Validation = Validation()
     test: bool = True
     """False: the test set is counted but not scored; trials of a search use it."""
-    threshold_quantile: float = Field(0.95, gt=0.0, lt=1.0)
-    """Quantile of the held-out nominal scores above which an image is called anomalous."""
+    image_score: ImageScore = "mean"
+    """Score of an image: `mean` of its anomaly map, as in the paper; `max`, the largest value of its heatmap; or
+    `{top: SHARE}`, the mean over that share of its pixels, those with the largest values: 0.001, 0.01, 0.03 or 0.1.
+    `aggregate` applies a change without training."""
+    false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
+    """Greatest share of new nominal images that is called anomalous, on average over draws of the held-out images that
+    thresholds are calibrated on; `aggregate` applies a change without training."""
     reserved_anomalies: int = Field(0, ge=0)
     """How many test anomalies of each defect type leave the test set of every config, to train on them (sources `mvtec`
     and `mvtec_gt`); raised to the experiment's largest limit of such a source. One of each type stays."""

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from fcdd_sweep.config.errors import Key, Origin, Problem, dotted
-from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section
+from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, Section, TopScore
 from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
@@ -34,6 +34,13 @@ RENAMED_KEYS = {
     "search.prune.keep": "search.prune.keep_fraction",
 }
 """Dotted keys of schema 1 and their names in schema 2."""
+REPLACED_KEYS = {
+    "evaluation.threshold_quantile": (
+        "evaluation.false_alarm_rate",
+        "Write evaluation.false_alarm_rate: 0.05 for a threshold_quantile of 0.95",
+    )
+}
+"""Dotted keys that another key replaced, whose values mean something else: the new key, and how to write it."""
 RENAMED_VALUES = {("images.color", "grey"): "gray", ("keep.maps", "pictured"): "shown"}
 """By dotted key and value of schema 1, the value in schema 2."""
 _TAGGED: dict[str | int, Any] = {
@@ -41,6 +48,7 @@ _TAGGED: dict[str | int, Any] = {
     "(dataset)": DatasetSource,
     "(folder)": FolderSource,
     "(from_test)": FromTestSource,
+    "(top)": TopScore,
     "(exponential)": ExponentialSchedule,
     "(milestones)": MilestoneSchedule,
 }
@@ -53,6 +61,7 @@ _ALLOWED: dict[Key, str] = {
         "validation",
         "anomalies",
     ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}",
+    ("evaluation", "image_score"): "'mean', 'max' or {top: SHARE} with SHARE 0.001, 0.01, 0.03 or 0.1",
     ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
     (
         "training",
@@ -151,7 +160,10 @@ def unknown_key(where: str, key: Key, section: type[Section]) -> Problem:
 
 
 def renamed_key(where: str, key: str) -> Problem | None:
-    """Return the problem of a dotted key that schema 2 renamed; None for any other key."""
+    """Return the problem of a dotted key that was renamed or replaced; None for any other key."""
+    if key in REPLACED_KEYS:
+        new, step = REPLACED_KEYS[key]
+        return Problem(where, f"{key} was replaced by {new}", next_step=step)
     if key not in RENAMED_KEYS:
         return None
     return Problem(

@@ -23,13 +23,15 @@ NOT_IDENTITY = (
     "evaluation.validation.anomalies.root",
     "evaluation.validation.anomalies.download",
     "evaluation.validation.epochs",
+    "evaluation.image_score",
+    "evaluation.false_alarm_rate",
     "heatmaps.color_quantile",
     "heatmaps.blur",
     "resources",
     "keep",
 )
-"""Keys that may change without making another trial: paths, resources, drawing, and epochs of validation, which fill a
-column of the history and change nothing else."""
+"""Keys that may change without making another trial: paths, resources, drawing, epochs of validation, which fill a
+column of the history and change nothing else, and what decisions are recomputed by from the scores of a trial."""
 
 
 _LONGEST_SLUG = 240

@@ -88,6 +88,10 @@ class Ranking:
         """
         return float(np.dot(np.diff(self.pr.x), self.pr.y[1:])) if self.is_defined else np.nan
 
+    def fpr_at_recall(self, recall: float) -> float:
+        """Return the least false-positive rate at which at least this share of the positives passes."""
+        return float(self.roc.x[np.argmax(self.roc.y >= recall)]) if self.is_defined else np.nan
+
     def f1_max(self) -> float:
         """Return the largest F1 over all thresholds: an oracle metric, since labels choose the threshold."""
         if not self.is_defined:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
@@ -43,6 +43,21 @@ def summarize(values: Iterable[float]) -> Summary:
     # the quantile of Student's t; scipy.stats returns the same, but takes a second to import
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n)
     return Summary(mean, std, n, mean - half, mean + half)
+
+
+def wilson_interval(count: int, n: int) -> tuple[float, float]:
+    """Return the 95% interval of a share of which `count` in `n` were seen; n is at least 1.
+
+    Unlike the normal approximation it has a width where none or all were seen.
+
+    Source: Wilson, JASA 22 (1927).
+    """
+    z, share = float(ndtri((1 + LEVEL) / 2)), count / n
+    middle, scale = share + z**2 / (2 * n), 1 + z**2 / n
+    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low = 0.0 if count == 0 else (middle - half) / scale  # exactly, where rounding would leave 1e-17
+    high = 1.0 if count == n else (middle + half) / scale
+    return float(low), float(high)
 
 
 def auroc_standard_error(scores: Numbers, label: Numbers) -> float:

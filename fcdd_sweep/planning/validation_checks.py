@@ -14,11 +14,11 @@ from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSour
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Dataset, Evaluation, Images, Settings
-from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.metrics.decision import fewest_images
 from fcdd_sweep.planning.anomaly_checks import data_set_problems, resolved
 from fcdd_sweep.planning.data_counts import anomalies_in_training, defect_counts, listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
@@ -241,13 +241,13 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataI
 
 
 def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
-    """Yield notes on thresholds that are asked for and that trials will not have, or will take from a single image."""
+    """Yield notes on decisions that are asked for and that trials will not make."""
     evaluation = settings.evaluation
     fraction = evaluation.validation.nominal_fraction
     if not fraction:
-        if evaluation.threshold_quantile != Evaluation.model_fields["threshold_quantile"].default:
+        if evaluation.false_alarm_rate != Evaluation.model_fields["false_alarm_rate"].default:
             yield (
-                "evaluation.threshold_quantile has no meaning without held-out nominal images: trials have no "
+                "evaluation.false_alarm_rate has no meaning without held-out nominal images: trials have no "
                 "threshold. Set evaluation.validation.nominal_fraction."
             )
         return
@@ -258,11 +258,14 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     scan = inspector.scan(only(classes, settings.dataset), settings.images)
     if not scan.is_whole:
         return
+    rate = evaluation.false_alarm_rate
     held_out = {name: held_out_of(scan.nominal_in_training[name], fraction) for name in classes}
-    for wanted, what in ((0, "trials have no threshold"), (1, "the threshold is the score of a single image")):
-        if few := {name: scan.nominal_in_training[name] for name in classes if held_out[name] == wanted}:
-            held = f"evaluation.validation.nominal_fraction {fraction:g} holds out {count_noun(wanted, 'image')}"
-            yield f"{held}, so {what}: of nominal training images, {listed(few)}. Raise it, or add images."
+    if few := {name: count for name, count in held_out.items() if count < fewest_images(rate)}:
+        yield (
+            f"No decision: a false-alarm rate of {rate:g} needs {fewest_images(rate)} held-out nominal images, and of "
+            f"those that evaluation.validation.nominal_fraction {fraction:g} holds out, {listed(few)}. "
+            "Raise it, or add images."
+        )
 
 
 def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:

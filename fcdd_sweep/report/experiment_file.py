@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Heatmaps, Resources
+from fcdd_sweep.config.schema import Evaluation, Heatmaps, Resources
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -74,6 +74,11 @@ class ExperimentFile:
     def heatmaps(self) -> Heatmaps:
         """How heatmaps are drawn; `color_quantile` and `blur` change figures only."""
         return self._section("heatmaps", Heatmaps)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """What images are scored by, and the false-alarm rate of decisions."""
+        return self._section("evaluation", Evaluation)
 
     @cached_property
     def resources(self) -> Resources:

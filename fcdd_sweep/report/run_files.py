@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
@@ -16,12 +16,16 @@ import numpy as np
 import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
+from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.config.locations import StorageError
+from fcdd_sweep.config.schema import Evaluation
+from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.metrics.rescoring import ScoredImages
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.files import TableRow, read_columns, read_rows
+from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -45,9 +49,11 @@ class Trial:
         leaf: its folder below the run; empty unless done.
         error: the last failure in one line; empty unless failed.
         failures: number of failed attempts so far.
-        metrics: its row of `metrics.parquet`; empty unless done.
+        metrics: its row of `metrics.parquet`, by the experiment's present score of images and false-alarm rate; empty
+            unless done.
         defects: its rows of `defects.parquet`.
         folder: its leaf on this machine; None unless done.
+        rescored: whether images are scored by another column than when the leaf was written.
     """
 
     plan: TableRow
@@ -58,6 +64,7 @@ class Trial:
     metrics: TableRow = field(default_factory=dict)
     defects: list[TableRow] = field(default_factory=list)
     folder: Path | None = None
+    rescored: bool = False
 
     @property
     def is_done(self) -> bool:
@@ -69,7 +76,12 @@ class Trial:
 
         Read on first use: of a large run few trials are drawn, and the curves of all would not fit into memory.
         """
-        return {} if self.folder is None else read_curves(self.folder)
+        if self.folder is None:
+            return {}
+        if not self.rescored:
+            return read_curves(self.folder)
+        found = _scored_images(self.folder, self.metrics["image_score"]).curves()
+        return read_curves(self.folder) | {kind: (curve.x, curve.y) for kind, curve in found.items()}
 
     @property
     def config(self) -> str:
@@ -176,14 +188,18 @@ def read_run(run_dir: Path) -> Run:
     plan = read_plan(run_dir)
     problems: list[str] = []
     index = index_or_problem(run_dir, problems)
-    trials = tuple(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan)
+    experiment = ExperimentFile(_read_text(RunPaths(run_dir).experiment))
+    trials = tuple(
+        _decided(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems), experiment.evaluation)
+        for row in plan
+    )
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
         trials=trials,
         problems=tuple(problems),
         unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
-        experiment=ExperimentFile(_read_text(RunPaths(run_dir).experiment)),
+        experiment=experiment,
         environment=_read_environment(RunPaths(run_dir).environment, problems),
         last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
     )
@@ -285,6 +301,26 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         defects=read_rows(TrialPaths(folder).defects, schemas.DEFECTS),
         folder=folder,
     )
+
+
+def _decided(trial: Trial, evaluation: Evaluation) -> Trial:
+    """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others."""
+    column, rate = score_column(evaluation.image_score), evaluation.false_alarm_rate
+    made_with = (trial.metrics.get("image_score"), trial.metrics.get("false_alarm_rate"))
+    if trial.folder is None or None in made_with or made_with == (column, rate):
+        return trial
+    scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
+    metrics = trial.metrics | nulled(decision_metrics(scores, column, rate))
+    if trial.metrics["image_score"] == column:
+        return replace(trial, metrics=metrics)
+    images = ScoredImages.of(scores, column)
+    defects = [nulled(row | {"image_auroc": images.defect_auroc(row["defect"])}) for row in trial.defects]
+    metrics |= nulled({"image_score": column, **images.metrics()})
+    return replace(trial, metrics=metrics, defects=defects, rescored=True)
+
+
+def _scored_images(leaf: Path, column: str) -> ScoredImages:
+    return ScoredImages.of(read_columns(TrialPaths(leaf).scores, schemas.SCORES).to_pydict(), column)
 
 
 def read_curves(leaf: Path) -> dict[str, XY]:

@@ -16,8 +16,10 @@ SUMMARY_METRICS = {
     "image_ap": "image AP",
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "pixel AP",
+    "f1": "F1",
+    "test_false_alarm_rate": "false alarms",
 }
-"""The metrics of the tables, and their titles."""
+"""The metrics of the tables, and their titles. The last two are of decisions at the trials' thresholds."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,20 @@ def defect_rows(run: Run, config: str) -> list[DefectRow]:
                 )
             )
     return rows
+
+
+def decision_texts(run: Run, config: str) -> list[str]:
+    """Return what can be said of the thresholds of a config's trials, or why there are none, by class.
+
+    Classes and seeds may hold out different numbers of images.
+    """
+    classes: dict[str, list[str]] = {}
+    for trial in run.of(config):
+        if text := trial.metrics.get("threshold_source"):
+            classes.setdefault(text, []).append(trial.normal_class)
+    if len(classes) == 1:
+        return [f"Decisions: {text}" for text in classes]
+    return [f"Decisions of {', '.join(dict.fromkeys(names))}: {text}" for text, names in classes.items()]
 
 
 def shortfalls(run: Run) -> list[str]:

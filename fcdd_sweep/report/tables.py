@@ -17,6 +17,7 @@ from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,
     SummaryRow,
+    decision_texts,
     defect_rows,
     mean_row,
     shortfalls,
@@ -159,6 +160,8 @@ def _config_markdown(run: Run, config: str) -> list[str]:
     rows = summary_rows(run, config)
     names = [row.normal_class or f"**{mean_name(row, len(run.classes(config)))}**" for row in rows]
     parts = [f"## {config or 'Classes'}", _summary_markdown(rows, names, "class")]
+    if decisions := decision_texts(run, config):
+        parts.append("\n".join(f"- {sentence}." for sentence in decisions))
     if defects := defect_rows(run, config):
         parts += ["### By defect type", _defect_markdown(defects)]
     return parts
@@ -181,7 +184,7 @@ def _summary_markdown(rows: Sequence[SummaryRow], names: Sequence[str], first: s
 
 
 def summary_metrics(rows: Sequence[SummaryRow]) -> list[str]:
-    """Return the metrics that a table shows: those of images always, those of pixels where any row has them."""
+    """Return the metrics that a table shows: those of images always, others where any row has them."""
     return [name for name in SUMMARY_METRICS if name.startswith("image") or any(row.metrics[name].n for row in rows)]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tempfile
@@ -63,6 +64,11 @@ def write_atomically(path: P, write: Callable[[Path], object]) -> P:
 
 def write_text(path: P, text: str) -> P:
     return write_atomically(path, lambda local: local.write_text(text, encoding="utf-8"))
+
+
+def nulled(row: Mapping[str, Any]) -> TableRow:
+    """Return the row with None for NaN: undefined values are NaN in memory and null in files."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
 
 
 def table_from_rows(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

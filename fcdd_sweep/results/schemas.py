@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-TABLES_VERSION = 2
+TABLES_VERSION = 3
 """Version of the tables; raised when a column is renamed, removed or changes its meaning."""
 VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
@@ -60,6 +60,12 @@ SCORES = _schema(
         "defect type, the other class in one-vs-rest, or the source of a validation anomaly; empty for nominal images",
     ),
     ("score", REAL, "anomaly score; higher is more anomalous; null for images that left the test set"),
+    ("score_mean", REAL, "mean of the anomaly map, of `hsc` its own distance; `score` is one of this and the next"),
+    ("score_max", REAL, "largest value of the heatmap"),
+    ("score_top_0_1", REAL, "mean over the 0.1% of the heatmap's pixels with the largest values"),
+    ("score_top_1", REAL, "mean over the 1% of the heatmap's pixels with the largest values"),
+    ("score_top_3", REAL, "mean over the 3% of the heatmap's pixels with the largest values"),
+    ("score_top_10", REAL, "mean over the 10% of the heatmap's pixels with the largest values"),
 )
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -69,6 +75,7 @@ CURVES = _schema(
     ("threshold", REAL, "a sample with this score or a higher one counts as anomalous; infinite at the first point"),
 )
 _RESULTS = (
+    ("image_score", TEXT, "column of `scores.parquet` that is the score of images, by `evaluation.image_score`"),
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
     ("image_ap", REAL, "average precision over test images; null when undefined"),
     (
@@ -77,8 +84,48 @@ _RESULTS = (
         "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
     ),
     ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
-    ("threshold", REAL, "an image with a higher score counts as anomalous; null without held-out nominal images"),
-    ("threshold_source", TEXT, "how the threshold was found; `none` without held-out nominal images"),
+    ("threshold", REAL, "an image with a higher score is called anomalous; null with too few held-out nominal images"),
+    (
+        "pixel_threshold",
+        REAL,
+        "a pixel whose heatmap is higher is called anomalous; null with too few held-out nominal images",
+    ),
+    ("threshold_source", TEXT, "what can be said of both thresholds, or why there are none"),
+    ("n_calibration", INT, "number of held-out nominal images that the thresholds are calibrated on"),
+    ("false_alarm_rate", REAL, "`evaluation.false_alarm_rate` that the thresholds keep"),
+    (
+        "true_positives",
+        INT,
+        "anomalous test images called anomalous; this and the next three: null without a threshold",
+    ),
+    ("false_positives", INT, "nominal test images called anomalous"),
+    ("true_negatives", INT, "nominal test images called nominal"),
+    ("false_negatives", INT, "anomalous test images called nominal"),
+    ("accuracy", REAL, "share of the test images that are called what they are; null without a threshold"),
+    ("precision", REAL, "share of anomalous images among test images called anomalous; null when none is"),
+    ("recall", REAL, "share of the anomalous test images that are called anomalous; null without a threshold"),
+    ("f1", REAL, "harmonic mean of precision and recall at the threshold; null without a threshold"),
+    (
+        "test_false_alarm_rate",
+        REAL,
+        "share of the nominal test images that are called anomalous; null without a threshold",
+    ),
+    ("test_false_alarm_low", REAL, "lower end of its 95% interval (Wilson)"),
+    ("test_false_alarm_high", REAL, "upper end of its 95% interval (Wilson)"),
+    (
+        "test_region_rate",
+        REAL,
+        "share of the nominal test images with a pixel above `pixel_threshold`; null without one",
+    ),
+    ("test_region_low", REAL, "lower end of its 95% interval (Wilson)"),
+    ("test_region_high", REAL, "upper end of its 95% interval (Wilson)"),
+    (
+        "test_agreement",
+        REAL,
+        "share of the test images that are called anomalous and have a pixel above `pixel_threshold`, or neither; null "
+        "without thresholds",
+    ),
+    ("fpr_at_95_recall", REAL, "least false-positive rate at which 95% of the anomalous test images are found"),
     ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
     (
         "selection_source",
@@ -177,8 +224,14 @@ FAILURES = _schema(
 PREDICTIONS = _schema(
     ("path", TEXT, "path of the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
-    ("threshold", REAL, "an image with a higher score counts as anomalous; null without held-out nominal images"),
-    ("anomalous", FLAG, "whether the score is above the threshold; null without a threshold"),
+    ("threshold", REAL, "an image with a higher score is called anomalous; null with too few held-out images"),
+    ("label", pa.int8(), "1 anomalous: the score is above the threshold, 0 nominal; null without a threshold"),
+    ("heatmap_max", REAL, "largest value of the image's heatmap"),
+    ("pixel_threshold", REAL, "a pixel whose heatmap is higher is called anomalous; null with too few held-out images"),
+    ("has_region", FLAG, "whether a pixel is above the pixel threshold; null without one"),
+    ("n_regions", INT, "number of connected regions of such pixels; null without a pixel threshold"),
+    ("region_area", REAL, "share of the image's pixels in them; null without a pixel threshold"),
+    ("agrees", FLAG, "whether the image is anomalous and has a region, or neither; null without thresholds"),
     ("normal_class", TEXT, "the class that the detector was trained on"),
     ("heatmap", TEXT, "path of the picture, relative to the output folder"),
 )

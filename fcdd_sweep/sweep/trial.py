@@ -265,7 +265,7 @@ def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:
         logger.warning(note)
     mark = {"trial_id": spec.trial_id}
     history = [mark | asdict(record) for record in result.history]
-    files.write_rows(TrialPaths(leaf).history, [nulled(row) for row in history], schemas.HISTORY)
+    files.write_rows(TrialPaths(leaf).history, [files.nulled(row) for row in history], schemas.HISTORY)
     columns = list(result.scores)
     scores = [mark | dict(zip(columns, row, strict=True)) for row in zip(*result.scores.values(), strict=True)]
     files.write_rows(TrialPaths(leaf).scores, scores, schemas.SCORES)
@@ -275,7 +275,7 @@ def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:
         for x, y, threshold in zip(*(axis.tolist() for axis in curve), strict=True)
     ]
     files.write_rows(TrialPaths(leaf).curves, curves, schemas.CURVES)
-    files.write_rows(TrialPaths(leaf).defects, [nulled(mark | row) for row in result.defects], schemas.DEFECTS)
+    files.write_rows(TrialPaths(leaf).defects, [files.nulled(mark | row) for row in result.defects], schemas.DEFECTS)
     files.write_arrays(TrialPaths(leaf).maps, result.maps)
     if spec.settings.keep.snapshots == "all":
         files.write_atomically(TrialPaths(leaf).snapshot, partial(_save, result.snapshot))
@@ -317,7 +317,7 @@ def metrics_row(
         "host": platform.node(),
         "versions": json.dumps(versions()),
     }
-    return nulled(row)
+    return files.nulled(row)
 
 
 def key_of(spec: TrialSpec) -> dict[str, Any]:
@@ -329,8 +329,3 @@ def key_of(spec: TrialSpec) -> dict[str, Any]:
         "normal_class": spec.normal_class,
         "seed": spec.seed,
     }
-
-
-def nulled(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row with None for NaN: undefined values are NaN in memory and null in files."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}

@@ -15,18 +15,24 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.pixels import fit_image
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
 from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device, full_precision
+from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
-SNAPSHOT_VERSION = 4
+SNAPSHOT_VERSION = 5
 """Of the layout of `snapshot.pt`, keys of its `settings` included."""
+HEATMAP_COLUMNS = ("score_max", *TOP_SHARES.values())
+"""Columns of `scores.parquet` with scores that heatmaps give."""
+DECISION_FIELDS = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
+"""Attributes of a detector, entries of a snapshot and columns of `metrics.parquet` that decisions rest on."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """Errors of `torch.load` and of indexing for a file that is not a snapshot."""
 _MAX_BATCH = 128
@@ -44,7 +50,10 @@ class Detector:
         network: on the device that it was trained or loaded on.
         preprocessor: with the statistics of its nominal training images.
         value_range: by which its training images of more than 8 bits were brought to 8; None where there were none.
-        threshold: the score above which an image is called anomalous; NaN when no images were held out.
+        threshold: the score above which an image is called anomalous; NaN when too few images were held out.
+        pixel_threshold: the value of a heatmap above which a pixel is anomalous; NaN when too few were held out.
+        threshold_source: what can be said of both thresholds, or why there are none.
+        n_calibration: number of held-out nominal images that they come from.
         reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
     """
@@ -55,6 +64,9 @@ class Detector:
     preprocessor: Preprocessor
     value_range: ValueRange | None = None
     threshold: float = float("nan")
+    pixel_threshold: float = float("nan")
+    threshold_source: str = ""
+    n_calibration: int = 0
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
 
     @property
@@ -90,8 +102,7 @@ class Detector:
         """
         self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
-        side = self.settings.images.size
-        size = batch_size or max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // side**2))
+        size = batch_size or self._batch_size()
         batches = (
             self.preprocessor.test(torch.from_numpy(self.fitted(raw[rows[start : start + size]])).to(self.device))
             for start in range(0, len(rows), size)
@@ -123,6 +134,18 @@ class Detector:
         if not self.method.by_cells:
             return anomaly_maps
         return self.network.upsample(anomaly_maps.to(self.device), self.settings.heatmaps.kernel_std_px).cpu()
+
+    def scores(self, detection: Detection) -> dict[str, npt.NDArray[np.float64]]:
+        """Return (N,) scores by each column of `scores.parquet`; a batch of heatmaps at a time is upsampled."""
+        batches = [heatmap_scores(self.heatmaps(each)) for each in detection.maps.split(self._batch_size())]
+        by_heatmap = torch.cat(batches).T.numpy()
+        by_column = zip(HEATMAP_COLUMNS, by_heatmap, strict=True)
+        return {"score_mean": detection.scores.numpy(), **dict(by_column)}
+
+    @property
+    def score_column(self) -> str:
+        """The column of `scores` that decides."""
+        return score_column(self.settings.evaluation.image_score)
 
     def visible(self, raw: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return images as the network sees them before normalization: (N, C, H, W) to (N, C, S, S) uint8.
@@ -158,6 +181,9 @@ class Detector:
             raise ValueError(f"network input must be {('N', *wanted)}; found {tuple(inputs.shape)}")
         return inputs
 
+    def _batch_size(self) -> int:
+        return max(1, min(_MAX_BATCH, _MAX_BATCH_PIXELS // self.settings.images.size**2))
+
     def _map_size(self) -> tuple[int, int]:
         width = self.network.receptive_field.width if self.method.by_cells else self.settings.images.size
         return width, width
@@ -177,7 +203,7 @@ class Detector:
                 "scale": preprocessor.scale.cpu(),
             },
             "value_range": None if self.value_range is None else asdict(self.value_range),
-            "threshold": self.threshold,
+            **{name: getattr(self, name) for name in DECISION_FIELDS},
             "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
         }
 
@@ -227,7 +253,7 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
         network=network.eval(),
         preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
         value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
-        threshold=plain["threshold"],
+        **{name: plain[name] for name in DECISION_FIELDS},
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )
 
@@ -243,6 +269,8 @@ def _read(path: Path) -> dict[str, Any]:
         found = plain["snapshot_version"]  # a state dict or another file of torch has no such key
     except _NOT_LOADED as error:
         raise InputError(Problem(str(path), "this is not a snapshot", allowed, hint)) from error
+    except OSError as error:
+        raise InputError(Problem(str(path), f"cannot be read ({error.strerror})", allowed)) from error
     if found != SNAPSHOT_VERSION:
         raise InputError(_version_problem(path, found, plain.get("versions")))
     return dict(plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
+from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
@@ -62,6 +63,13 @@ class PixelCells:
         return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
 
 
+class _Tested(NamedTuple):
+    """Labels of the t test images, (t,), and their scores by column, (t,) each."""
+
+    label: npt.NDArray[np.int8]
+    scores: dict[str, FloatArray]
+
+
 def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResult:
     """Score the validation images and, unless the config leaves it out, the test set, and compute their metrics.
 
@@ -75,16 +83,20 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
     detection = detector.detect(corpus.images, split.test)
-    maps, score = detection.maps, detection.scores.numpy()
+    by_column = detector.scores(detection)
+    maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
+    tested = _Tested(label, by_column)
+    scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, detector)
     return TestResult(
-        scores=_score_columns(corpus, replace(prepared, split=split), (label, score), validation, nominal_label),
+        scores=scores,
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | _threshold(detector, validation.nominal if not nominal_label else validation.nominal[:0])
+        | {"image_score": detector.score_column}
+        | decision_metrics(scores, detector.score_column, detector.settings.evaluation.false_alarm_rate)
         | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
@@ -105,20 +117,23 @@ def _test_counts(split: Split, nominal_label: int) -> dict[str, int]:
 def _score_columns(
     corpus: Corpus,
     prepared: Prepared,
-    tested: tuple[npt.NDArray[np.int8], FloatArray],
+    tested: _Tested,
     validation: ValidationResult,
-    nominal_label: int,
+    detector: Detector,
 ) -> dict[str, list[Any]]:
-    """Return the columns of `scores.parquet`: test images, validation images, then reserved anomalies without a score.
-
-    Args:
-        tested: labels and scores of the test images, (t,) each.
-    """
+    """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
     used = set(prepared.reserved_anomalies.used.tolist())
     reserved = prepared.reserved_anomalies.reserved.tolist()
     scored = [*split.test.tolist(), *nominal.tolist()]
-    label, score = tested
+    nominal_label = detector.settings.images.nominal_label
+    scores = {
+        name: [
+            *np.concatenate([each[name] for each in (tested.scores, validation.nominal, validation.anomalous)]).tolist()
+        ]
+        + [None] * len(reserved)
+        for name in tested.scores
+    }
     validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
@@ -126,22 +141,11 @@ def _score_columns(
         "split": ["test"] * len(split.test) + ["validation"] * len(validation_label) + reserved_split,
         "image_index": [*scored, *anomalies.index, *reserved],
         "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
-        "label": [*label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
+        "label": [*tested.label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
         "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
-        "score": [
-            *(*score.tolist(), *validation.nominal.tolist(), *validation.anomalous.tolist()),
-            *[None] * len(reserved),
-        ],
+        "score": scores[detector.score_column],
+        **scores,
     }
-
-
-def _threshold(detector: Detector, held_out: FloatArray) -> dict[str, Any]:
-    """Return the threshold, a quantile of the held-out nominal scores, and a sentence on its origin."""
-    if not len(held_out):
-        return {"threshold": math.nan, "threshold_source": "none"}
-    quantile = detector.settings.evaluation.threshold_quantile
-    source = f"{quantile:g} quantile of {len(held_out)} held-out nominal training images"
-    return {"threshold": float(np.quantile(held_out, quantile)), "threshold_source": source}
 
 
 def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells | None:
@@ -290,7 +294,7 @@ def shown_samples(detector: Detector, batches: BatchMaker) -> dict[str, npt.NDAr
     """Return the arrays of `maps.npz` that begin with `train_`: augmented training samples; see `results.tree.MAPS`."""
     batch = batches.preview(PREVIEW_PER_LABEL)
     detection = detector.detect_inputs(batch.inputs.split(_PREVIEW_BATCH))
-    label, score = batch.labels.to(torch.int8).cpu().numpy(), detection.scores.numpy()
+    label, score = batch.labels.to(torch.int8).cpu().numpy(), detector.scores(detection)[detector.score_column]
     kept = shown_images(label, score)
     arrays = {
         "label": label[kept],

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
 from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.training.batches import Batch, BatchMaker
-from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.detector import DECISION_FIELDS, Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.network import DetectionNetwork
@@ -96,7 +96,7 @@ def _tested(
     blurred = detector.settings.heatmaps.blur
     detector = replace(
         detector,
-        threshold=tested.metrics["threshold"],
+        **{name: tested.metrics[name] for name in DECISION_FIELDS},
         reference_quantiles=tested.maps["blurred_quantiles" if blurred else "reference_quantiles"],
     )
     metrics = tested.metrics | _training_metrics(state, prepared, trained)

@@ -25,13 +25,13 @@ class ValidationResult:
     """Scores of validation images, and the metrics over them.
 
     Attributes:
-        nominal: (v,) float64 scores.
-        anomalous: (m,) float64 scores.
-        metrics: columns of `metrics.parquet`; NaN where undefined.
+        nominal: (v,) scores by column of `scores.parquet`.
+        anomalous: (m,) scores.
+        metrics: columns of `metrics.parquet`, of the mean whatever `evaluation.image_score` is; NaN where undefined.
     """
 
-    nominal: FloatArray
-    anomalous: FloatArray
+    nominal: dict[str, FloatArray]
+    anomalous: dict[str, FloatArray]
     metrics: dict[str, Any]
 
 
@@ -55,7 +55,7 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
-    return ValidationResult(nominal.scores.numpy(), anomalous.scores.numpy(), metrics)
+    return ValidationResult(detector.scores(nominal), detector.scores(anomalous), metrics)
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:

@@ -20,6 +20,25 @@ FILES = {
         HEAD + "images: {raw_size: 40}\nheatmaps: {quantile: 0.9}\n",
         [f"x.yaml:4: images.raw_size: {RAW_SIZE}", f"x.yaml:5: heatmaps.quantile: {QUANTILE}"],
     ),
+    "a key that another one replaced": (
+        HEAD + "evaluation: {threshold_quantile: 0.9}\n",
+        [
+            "x.yaml:4: evaluation.threshold_quantile: |was replaced by evaluation.false_alarm_rate|"
+            "Write evaluation.false_alarm_rate: 0.05 for a threshold_quantile of 0.95"
+        ],
+    ),
+    "a replaced key in variants": (
+        HEAD + "variants:\n  a: {evaluation.threshold_quantile: 0.9}\n",
+        ["x.yaml:5: variants.a.evaluation.threshold_quantile: |was replaced by evaluation.false_alarm_rate"],
+    ),
+    "a score of images that is not known": (
+        HEAD + "evaluation: {image_score: median}\n",
+        ["x.yaml:4: evaluation.image_score: found the text 'median'|Allowed: 'mean', 'max' or {top: SHARE}"],
+    ),
+    "a share that no score is kept for": (
+        HEAD + "evaluation: {image_score: {top: 0.02}}\n",
+        ["x.yaml:4: evaluation.image_score.top: found 0.02; scores are kept for the shares 0.001, 0.01, 0.03, 0.1"],
+    ),
     "reserved anomalies": (
         TEXTURES + "evaluation: {real_anomalies_set_aside: 2}\n",
         ["x.yaml:4: evaluation.real_anomalies_set_aside: |was renamed to evaluation.reserved_anomalies in schema 2"],

@@ -292,27 +292,21 @@ def eight_images(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fraction", "held_out"),
-    [
-        (0.05, "holds out 0 images, so trials have no threshold"),
-        (0.1, "holds out 1 image, so the threshold is the score of a single image"),
-        (0.3, None),
-        (0, None),
-    ],
+    ("fraction", "rate", "needed", "held"),
+    [(0.05, 0.05, 19, 0), (0.3, 0.05, 19, 2), (0.25, 0.5, None, 2), (0, 0.05, None, 0)],
 )
-def test_a_threshold_that_trials_will_not_have_is_noted(eight_images, fraction, held_out):
-    planned = plan_file(eight_images, [f"evaluation.validation.nominal_fraction={fraction}"])[1]
-    reported = [note for note in planned.notes if "threshold" in note]
-    assert len(reported) == (held_out is not None)
+def test_a_decision_that_trials_will_not_make_is_noted(eight_images, fraction, rate, needed, held):
+    overrides = [f"evaluation.validation.nominal_fraction={fraction}", f"evaluation.false_alarm_rate={rate}"]
+    reported = [note for note in plan_file(eight_images, overrides)[1].notes if note.startswith("No decision")]
+    assert len(reported) == (needed is not None)
     for note in reported:
-        assert note.startswith(f"evaluation.validation.nominal_fraction {fraction} {held_out}")
-        assert "class 'bolt' has 8" in note
+        assert f"needs {needed} held-out nominal images" in note and f"class 'bolt' has {held}." in note
 
 
 @pytest.mark.parametrize(
     ("override", "why"),
     [
-        ("evaluation.threshold_quantile=0.9", "has no meaning without held-out nominal images"),
+        ("evaluation.false_alarm_rate=0.1", "has no meaning without held-out nominal images"),
         ("images.nominal_label=1", "images.nominal_label is 1: trials have no threshold"),
     ],
 )
@@ -326,5 +320,5 @@ def test_a_missing_threshold_is_explained_where_the_results_are(eight_images, tm
     overrides = ["evaluation.validation.nominal_fraction=0.05", f"output={tmp_path / 'r'}", "seeds=1"]
     run = run_sweep(plan_file(eight_images, overrides)[1], local=True, work=works.scored).run_dir
     notes = json.loads(RunPaths(run).environment.read_text())["notes"]
-    assert [note for note in notes if "so trials have no threshold" in note]
-    assert "so trials have no threshold" in RunPaths(run).report.read_text()
+    needed = "a false-alarm rate of 0.05 needs 19 held-out nominal images"
+    assert [note for note in notes if needed in note] and needed in RunPaths(run).report.read_text()

@@ -171,3 +171,20 @@ def test_stored_curves_come_back_in_order(tmp_path):
     assert set(found) == {"image_roc", "image_pr", "pixel_roc", "pixel_pr"}
     assert (np.diff(found["pixel_roc"][0]) >= 0).all()
     assert read_table(TrialPaths(tmp_path).curves).num_rows == sum(len(x) for x, _ in found.values())
+
+
+def test_another_score_of_images_is_applied_to_metrics_curves_and_defects(tmp_path):
+    run = FakeRun(tmp_path / "r", fakes.EXPERIMENT + "evaluation: {image_score: max}\n").plan(["brick"], [0])
+    leaf = run.finish("", "brick", 0, wrong=2).write() / "normal_brick/it_0"
+    rows = read_table(TrialPaths(leaf).scores).to_pylist()
+    tested = [row for row in rows if row["split"] == "test"]
+    for i, row in enumerate(tested):  # by their largest values, every second anomaly lies below all nominal images
+        row["score_max"] = -1.0 if row["label"] and i % 2 else row["score_mean"] + row["label"]
+    write_rows(TrialPaths(leaf).scores, rows, schemas.SCORES)
+    (trial,) = read_run(run.path).trials
+    assert (trial.metrics["image_score"], trial.rescored) == ("score_max", True)
+    assert trial.metrics["image_auroc"] == pytest.approx(0.5)
+    assert sorted(row["image_auroc"] for row in trial.defects) == pytest.approx([0.0, 1.0])
+    x, y = trial.curves["image_roc"]
+    assert np.trapezoid(y, x) == pytest.approx(0.5) and "pixel_roc" in trial.curves
+    assert trial.metrics["threshold_source"].startswith("no decision: hold out at least 19 nominal images")

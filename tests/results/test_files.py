@@ -97,7 +97,7 @@ def test_a_new_folder_a_run_of_this_version_and_damaged_files_pass(tmp_path):
 
 def test_every_written_table_carries_the_version_of_its_columns(tmp_path):
     path = files.write_rows(tmp_path / "t.parquet", [{"key": "a", "importance": 0.5}], schemas.IMPORTANCE)
-    assert pq.read_schema(path).metadata[b"fcdd_sweep.tables"] == b"2"
+    assert pq.read_schema(path).metadata[b"fcdd_sweep.tables"] == b"3"
     assert files.read_table(path).schema.equals(schemas.IMPORTANCE, check_metadata=True)
 
 

@@ -17,7 +17,7 @@ def test_all_tables_are_looked_at():
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_states_its_version_and_each_column_its_meaning(name):
     table = TABLES[name]
-    assert table.metadata == {b"fcdd_sweep.tables": b"2"}
+    assert table.metadata == {b"fcdd_sweep.tables": b"3"}
     assert len(set(table.names)) == len(table.names)
     for field in table:
         meaning = field.metadata[b"meaning"].decode()
@@ -30,7 +30,7 @@ def test_parameters_of_trials_follow_by_name_and_those_of_a_search_in_the_order_
     assert trials.names[-2:] == ["param.anomalies.limit", "param.training.momentum"]
     assert configs.names[-2:] == ["param.training.momentum", "param.anomalies.limit"]
     assert configs.field("param.training.momentum").type == pa.float64()
-    assert configs.metadata == trials.metadata == {b"fcdd_sweep.tables": b"2"}
+    assert configs.metadata == trials.metadata == {b"fcdd_sweep.tables": b"3"}
 
 
 def test_every_metric_of_a_trial_is_in_the_table_of_all_trials():

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 import os
 import platform
 import shlex
@@ -105,6 +106,24 @@ def test_files_have_the_declared_columns(experiment):
         assert files.read_table(leaf / name).schema.equals(schema, check_metadata=True), name
     (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
     assert row["pixel_auroc"] is None and 0 <= row["image_auroc"] <= 1
+
+
+def test_another_false_alarm_rate_decides_again_from_files_and_trains_nothing(experiment):
+    overrides = ["seeds=1", "dataset.classes=['3']", "evaluation.validation.nominal_fraction=0.33"]
+    run = go(experiment(*overrides))[0].run_dir
+    leaf = run / "normal_3" / "it_0"
+    first, scores = TrialPaths(leaf).metrics.read_bytes(), files.read_table(TrialPaths(leaf).scores).to_pylist()
+    result, recorder = go(experiment(*overrides, "evaluation.false_alarm_rate=0.25"))
+    assert result.kept == 1 and recorder.counts == (1, 1, 0)
+    assert TrialPaths(leaf).metrics.read_bytes() == first
+    (row,) = files.read_table(RunPaths(run).trials).to_pylist()
+    held_out = sorted(each["score"] for each in scores if each["split"] == "validation")
+    above = [each["score"] > row["threshold"] for each in scores if each["split"] == "test" and not each["label"]]
+    assert row["false_alarm_rate"] == 0.25 and row["n_calibration"] == len(held_out)
+    assert row["threshold"] == held_out[math.ceil((len(held_out) + 1) * 0.75) - 1]
+    assert row["test_false_alarm_rate"] == sum(above) / len(above)
+    text = (run / "summary.md").read_text()
+    assert f"with {len(held_out)} held-out images at most 1 in 4 of new nominal images is called anomalous" in text
 
 
 def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_ones(experiment):

@@ -62,6 +62,37 @@ def test_scores_are_means_of_the_kept_maps():
     assert maps["score"] == pytest.approx(maps["anomaly_maps"].mean((1, 2)), rel=1e-5)
 
 
+@pytest.mark.parametrize("image_score", ["mean", "max", {"top": 0.01}, {"top": 0.1}])
+def test_the_score_of_an_image_decides_metrics_and_all_scores_are_kept(image_score):
+    """Oracles from the kept maps; a small bright square is lost in the mean of a map."""
+    corpus = defects_corpus()
+    plain = train(spec(keep={"maps": "all"}), TrialData(corpus))
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "image_score": image_score, "false_alarm_rate": 0.1}
+    result = train(spec(keep={"maps": "all"}, evaluation=evaluation), TrialData(corpus))
+    maps, scores = result.maps, {name: np.array(values[:24]) for name, values in result.scores.items()}
+    heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), float(maps["kernel_std_px"]))
+    ordered = np.sort(heat.reshape(24, -1))[:, ::-1]
+    expected = {
+        "score_mean": maps["anomaly_maps"].mean((1, 2)),
+        "score_max": ordered[:, 0],
+        "score_top_0_1": ordered[:, :1].mean(1),
+        "score_top_1": ordered[:, :8].mean(1),
+        "score_top_3": ordered[:, :24].mean(1),
+        "score_top_10": ordered[:, :78].mean(1),
+    }
+    for name, values in expected.items():
+        assert scores[name] == pytest.approx(values, rel=1e-4), name
+    column = {"mean": "score_mean", "max": "score_max"}.get(str(image_score)) or f"score_top_{image_score['top']:.0%}"
+    column = column.removesuffix("%")
+    assert result.metrics["image_score"] == column and scores["score"].tolist() == scores[column].tolist()
+    assert result.metrics["image_auroc"] == pytest.approx(roc_auc_score(scores["label"], scores[column]))
+    assert result.defects[0]["image_auroc"] == pytest.approx(result.metrics["image_auroc"])
+    assert result.metrics["threshold"] == max(result.scores[column][24:])
+    if image_score == "max":
+        assert result.metrics["test_agreement"] == 1.0
+        assert result.metrics["image_auroc"] > plain.metrics["image_auroc"]
+
+
 def test_reference_quantiles_come_from_as_many_nominal_as_anomalous_images():
     maps = train(spec(keep={"maps": "all"}), TrialData(defects_corpus())).maps
     heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), maps["kernel_std_px"])

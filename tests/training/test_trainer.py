@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.metrics.heatmap_values import upsample
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
@@ -121,16 +122,27 @@ def test_held_out_images_leave_training_before_anything_is_fitted_to_them():
             bright.images[i] = 255
     again = train(spec(evaluation={"validation": {"nominal_fraction": 0.25}}), TrialData(bright))
     assert [record.loss for record in again.history] == [record.loss for record in result.history]
-    assert result.metrics["threshold"] == pytest.approx(
-        np.quantile(
-            [s for s, p in zip(result.scores["score"], result.scores["split"], strict=True) if p != "test"], 0.95
-        )
-    )
 
 
-def test_without_held_out_images_the_threshold_is_undefined():
-    metrics = train(spec(), TrialData(CORPUS)).metrics
-    assert math.isnan(metrics["threshold"]) and metrics["threshold_source"] == "none"
+def test_thresholds_are_conformal_ones_of_the_held_out_images_and_go_into_the_snapshot():
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1}
+    result = train(spec(evaluation=evaluation, keep={"maps": "all"}), TrialData(CORPUS))
+    held_out = {name: values[24:] for name, values in result.scores.items()}  # 10, of which the 10th decides
+    assert result.metrics["threshold"] == max(held_out["score"])
+    assert result.metrics["pixel_threshold"] == max(held_out["score_max"])
+    for name in ("threshold", "pixel_threshold", "threshold_source", "n_calibration"):
+        assert result.snapshot[name] == result.metrics[name]
+    maps = result.maps
+    heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), float(maps["kernel_std_px"]))
+    assert result.scores["score_max"][:24] == pytest.approx(heat.max((1, 2)).tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.05])
+def test_too_few_held_out_images_give_no_threshold(fraction):
+    metrics = train(spec(evaluation={"validation": {"nominal_fraction": fraction}}), TrialData(CORPUS)).metrics
+    assert math.isnan(metrics["threshold"]) and math.isnan(metrics["pixel_threshold"])
+    wanted = "no decision: hold out at least 19 nominal images for a false-alarm rate of 5%"
+    assert metrics["threshold_source"] == f"{wanted}; {round(40 * fraction)} are held out"
 
 
 def test_limits_are_nested_and_drawn_once_a_seed():

@@ -27,10 +27,11 @@ _SHARP_PIXELS = 100
 """Images with a shorter side keep sharp pixels when they are enlarged, as the network sees them."""
 _BLEND = 0.5
 """Share of the heatmap in the blend."""
-_LEAST_WIDTH = 560
+_LEAST_WIDTH = 660
 """Least width of the figure in pixels: room for score and decision on one line."""
 _MARGIN, _GAP, _BAR = 16, 10, 14
 _TITLE, _TEXT, _SMALL = 17, 15, 13
+_DISAGREES = "(the heatmap disagrees)"
 _DECISION_COLORS = {"anomalous": "#b3261e", "nominal": "#1a7f4b"}
 
 
@@ -44,6 +45,7 @@ class PredictionText:
         threshold: NaN when the trial has none.
         scale: texts at the ends of the color bar.
         notes: sentences below the tiles.
+        agrees: whether the heatmap has anomalous pixels where the image is called anomalous, and none where nominal.
     """
 
     name: str
@@ -51,6 +53,7 @@ class PredictionText:
     threshold: float
     scale: ColorScale
     notes: tuple[str, ...] = ()
+    agrees: bool = True
 
 
 def draw_prediction(
@@ -109,13 +112,16 @@ def _enlarged(pixels: RgbImages, size: tuple[int, int]) -> Image.Image:
 def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: PredictionText) -> None:
     score = f"score {score_text(text.score)}"
     if math.isnan(text.threshold):
-        _write(draw, place, f"{score}; no threshold: the trial held out no nominal images", _TEXT)
+        _write(draw, place, f"{score}; no decision", _TEXT)
         return
     above = text.score > text.threshold
     decision = "anomalous" if above else "nominal"
     reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
     _write(draw, place, reason, _TEXT)
-    _write(draw, (place[0] + _width(reason, _TEXT), place[1]), decision, _TEXT, _DECISION_COLORS[decision])
+    after = place[0] + _width(reason, _TEXT)
+    _write(draw, (after, place[1]), decision, _TEXT, _DECISION_COLORS[decision])
+    if not text.agrees:
+        _write(draw, (after + _width(f"{decision} ", _TEXT), place[1]), _DISAGREES, _TEXT)
 
 
 def _draw_scale(figure: Image.Image, place: tuple[int, int, int], scale: ColorScale) -> None:

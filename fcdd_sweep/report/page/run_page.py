@@ -24,6 +24,7 @@ from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,
     SummaryRow,
+    decision_texts,
     defect_rows,
     mean_row,
     shortfalls,
@@ -193,11 +194,18 @@ def _config_section(run: Run, drawn: ConfigFigures) -> Markup:
         f"Config {drawn.config}" if drawn.config else "Results",
         _summary_table("class", names, rows, last_is_mean=len(rows) > 1),
         element("p", _HOW_TO_READ, cls="note"),
+        _decision_list(run, drawn.config),
         element("div", *plots, cls="pair"),
         _defect_section(defect_rows(run, drawn.config)),
         _class_section(run, drawn),
         anchor=_anchor(drawn.config),
     )
+
+
+def _decision_list(run: Run, config: str) -> Markup | str:
+    """Return what can be said of the thresholds of a config's trials."""
+    sentences = [f"{text}." for text in decision_texts(run, config)]
+    return html.bullets(_first(sentences)) if sentences else ""
 
 
 def _anchor(config: str) -> str:

@@ -62,13 +62,24 @@ def words(monkeypatch, said, proportions=1.0):
     [
         (0.5, 0.4, ["score 0.5, above the threshold of 0.4: ", "anomalous"]),
         (0.4, 0.4, ["score 0.4, not above the threshold of 0.4: ", "nominal"]),
-        (0.5, float("nan"), ["score 0.5; no threshold: the trial held out no nominal images"]),
+        (0.5, float("nan"), ["score 0.5; no decision"]),
     ],
 )
 def test_name_score_decision_and_legend_are_written(monkeypatch, score, threshold, expected):
     found = words(monkeypatch, PredictionText("photo.jpg", score, threshold, SCALE, ("Colors: so and so.",)))
     assert found[0] == "photo.jpg" and found[1 : 1 + len(expected)] == expected
     assert {"0.1", "≥ 2", "heatmap", "Colors: so and so."} <= set(found)
+
+
+@pytest.mark.parametrize("proportions", [1.0, 0.05])
+def test_a_heatmap_that_disagrees_is_written_beside_the_decision(monkeypatch, proportions):
+    said = PredictionText("photo.jpg", 0.000123, 0.000456, SCALE, agrees=False)
+    found = words(monkeypatch, said, proportions)
+    assert found[1:4] == [
+        "score 1.2e-4, not above the threshold of 4.6e-4: ",
+        "nominal",
+        "(the heatmap disagrees)",
+    ]
 
 
 @pytest.mark.parametrize("proportions", [1.0, 8.0, 0.05])

@@ -1,0 +1,137 @@
+"""Thresholds that keep a false-alarm rate, and how often decisions are right, against slow oracles."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+from sklearn import metrics as oracle
+
+from fcdd_sweep.metrics.decision import calibration_text, conformal_threshold, decision_metrics, fewest_images
+
+
+@pytest.mark.parametrize(("rate", "fewest"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.07, 14), (0.3, 3)])
+def test_there_is_a_threshold_from_the_least_number_of_images_on_and_never_below(rate, fewest):
+    assert fewest_images(rate) == fewest
+    assert math.isnan(conformal_threshold(np.arange(fewest - 1.0), rate))
+    assert conformal_threshold(np.arange(float(fewest)), rate) == fewest - 1
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "place"), [(19, 0.05, 19), (20, 0.05, 20), (39, 0.05, 38), (100, 0.05, 96), (99, 0.1, 90)]
+)
+def test_the_threshold_is_the_conformal_order_statistic(n, rate, place):
+    scores = np.random.default_rng(0).permutation(n) + 1.0
+    assert conformal_threshold(scores, rate) == place
+
+
+def test_the_share_of_false_alarms_is_kept_on_average_over_calibrations():
+    """Of any continuous scores the rate over calibrations is (n + 1 - place) / (n + 1): here 1 in 23."""
+    rng = np.random.default_rng(3)
+    draws = rng.lognormal(size=(20_000, 23))
+    above = [draw[22] > conformal_threshold(draw[:22], 0.05) for draw in draws]
+    assert np.mean(above) == pytest.approx(1 / 23, abs=4 * math.sqrt(0.05 / 20_000))
+
+
+def test_the_documented_range_of_true_rates_is_that_of_order_statistics():
+    """docs/experiments.md: with 19 held-out images 0.1% to 18%, with 200 2.4% to 8%."""
+    for n, place, expected in ((19, 19, (0.001, 0.18)), (200, 191, (0.024, 0.084))):
+        assert conformal_threshold(np.arange(1.0, n + 1), 0.05) == place
+        assert beta.ppf([0.025, 0.975], n + 1 - place, place) == pytest.approx(expected, rel=0.03, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "rate", "text"),
+    [
+        (2, 0.05, "no decision: hold out at least 19 nominal images for a false-alarm rate of 5%; 2 are held out"),
+        (1, 0.1, "no decision: hold out at least 9 nominal images for a false-alarm rate of 10%; 1 is held out"),
+        (
+            *(22, 0.05),
+            "with 22 held-out images at most 1 in 20 of new nominal images is called anomalous, on average over "
+            "calibrations",
+        ),
+        (
+            *(200, 0.075),
+            "with 200 held-out images at most 7.5% of new nominal images is called anomalous, on average over "
+            "calibrations",
+        ),
+    ],
+)
+def test_what_can_be_said_of_a_threshold_is_spelled_out(count, rate, text):
+    assert calibration_text(count, rate) == text
+
+
+def score_columns(nominal_label=0, held_out=30, tested=40, seed=0):
+    """Columns of `scores.parquet`: test images, held-out images, rendered anomalies and a reserved one."""
+    rng = np.random.default_rng(seed)
+    label = [*rng.integers(0, 2, tested), *[nominal_label] * held_out, *[1 - nominal_label] * 5, 1]
+    score = rng.normal(size=len(label)) + np.array(label)
+    heatmap_max = score + rng.normal(size=len(label))
+    return {
+        "split": ["test"] * tested + ["validation"] * (held_out + 5) + ["reserved"],
+        "label": [int(each) for each in label],
+        "defect": ["scratch" if each else "" for each in label[:tested]] + [""] * held_out + ["blob"] * 5 + ["scratch"],
+        "score": [*score[:-1].tolist(), None],
+        "score_max": [*heatmap_max[:-1].tolist(), None],
+    }
+
+
+def test_counts_and_shares_are_scikit_learn_s_at_the_stored_threshold():
+    columns = score_columns()
+    found = decision_metrics(columns, "score", 0.1)
+    label, score = np.array(columns["label"][:40]), np.array(columns["score"][:40])
+    assert found["threshold"] == sorted(columns["score"][40:70])[27]  # the 28th of 30
+    assert found["pixel_threshold"] == sorted(columns["score_max"][40:70])[27]
+    assert (found["n_calibration"], found["false_alarm_rate"]) == (30, 0.1)
+    called = score > found["threshold"]
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    assert [found[name] for name in names] == oracle.confusion_matrix(label, called).ravel().tolist()
+    assert found["accuracy"] == oracle.accuracy_score(label, called)
+    assert found["precision"] == pytest.approx(oracle.precision_score(label, called))
+    assert found["recall"] == pytest.approx(oracle.recall_score(label, called))
+    assert found["f1"] == pytest.approx(oracle.f1_score(label, called))
+    assert found["test_false_alarm_rate"] == called[label == 0].mean()
+    has_region = np.array(columns["score_max"][:40]) > found["pixel_threshold"]
+    assert found["test_region_rate"] == has_region[label == 0].mean()
+    assert found["test_agreement"] == (called == has_region).mean()
+    assert found["test_false_alarm_low"] < found["test_false_alarm_rate"] < found["test_false_alarm_high"]
+    x, y, _ = oracle.roc_curve(label, score, drop_intermediate=False)
+    assert found["fpr_at_95_recall"] == pytest.approx(min(x[y >= 0.95]))
+
+
+def test_too_few_held_out_images_decide_nothing_and_the_sentence_says_what_is_missing():
+    found = decision_metrics(score_columns(held_out=2), "score", 0.05)
+    assert found["threshold_source"].startswith("no decision: hold out at least 19 nominal images")
+    undefined = {name for name, value in found.items() if value is None or value != value}
+    assert undefined == found.keys() - {"threshold_source", "n_calibration", "false_alarm_rate", "fpr_at_95_recall"}
+
+
+def test_labels_of_test_images_change_no_threshold():
+    columns = score_columns()
+    shuffled = columns | {"label": [1 - each for each in columns["label"][:40]] + columns["label"][40:]}
+    before, after = decision_metrics(columns, "score", 0.1), decision_metrics(shuffled, "score", 0.1)
+    names = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
+    assert [before[name] for name in names] == [after[name] for name in names]
+    assert before["accuracy"] != after["accuracy"]
+
+
+def test_held_out_images_that_count_as_anomalous_are_no_calibration():
+    found = decision_metrics(score_columns(nominal_label=1), "score", 0.1)
+    assert math.isnan(found["threshold"]) and found["n_calibration"] == 0
+    assert "images.nominal_label 1" in found["threshold_source"]
+
+
+def test_without_test_images_thresholds_stay():
+    columns = {name: values[40:] for name, values in score_columns().items()}
+    found = decision_metrics(columns, "score", 0.1)
+    assert not math.isnan(found["threshold"]) and math.isnan(found["f1"]) and found["true_positives"] is None
+    assert math.isnan(found["fpr_at_95_recall"]) and math.isnan(found["test_region_rate"])
+
+
+def test_precision_is_undefined_where_nothing_is_called_anomalous():
+    columns = score_columns()
+    columns["score"] = [-9.0] * 40 + columns["score"][40:]
+    found = decision_metrics(columns, "score", 0.1)
+    assert math.isnan(found["precision"]) and found["recall"] == found["f1"] == 0.0
