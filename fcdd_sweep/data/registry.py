@@ -171,7 +171,25 @@ _ALL = (
         augmentation="photo",
         needs_root=True,
         get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
-        "{train,test}/CLASS/{normal,anomalous}/IMAGES, or with one folder of images per class.",
+        "{train,test}/CLASS/{normal,anomalous}/IMAGES, with normal and anomalous images in folders such as good and "
+        "bad, or with one folder of images per class.",
+        options={
+            "layout": Option(
+                default="auto",
+                meaning="how the folders are read: `labels`, normal and anomalous in train and test; `mvtec`, "
+                "train/good and test/{good,DEFECT}; `good_bad`, with or without train and test; `classes`, one folder "
+                "per class; `flat`, nominal images in one folder; auto finds it",
+                allowed=("auto", "labels", "mvtec", "good_bad", "classes", "flat"),
+            ),
+            "group": Option(
+                default="",
+                meaning="for data without train and test: a regular expression on the file name whose first group "
+                "names images that stay together, in training or test",
+            ),
+            "split_seed": Option(
+                default=0, meaning="for data without train and test: a number that draws another split", low=0
+            ),
+        },
     ),
     DataSetInfo(
         name="mvtec",
