@@ -48,6 +48,7 @@ class DataSetInfo:
         downloads: whether `dataset.download: true` fetches it.
         trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: the folders decide.
         exposure_only: whether it serves only as outlier exposure and cannot be swept.
+        root_files: endings of files that `dataset.root` may name instead of a folder.
         streamed: whether outlier exposure reads it image by image instead of its decoded training images.
     """
 
@@ -65,6 +66,7 @@ class DataSetInfo:
     downloads: bool = False
     exposure_only: bool = False
     streamed: bool = False
+    root_files: tuple[str, ...] = ()
 
 
 MVTEC_CLASSES = (
@@ -170,9 +172,10 @@ _ALL = (
         maps=None,
         augmentation="photo",
         needs_root=True,
+        root_files=(".csv", ".parquet"),
         get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
         "{train,test}/CLASS/{normal,anomalous}/IMAGES, with normal and anomalous images in folders such as good and "
-        "bad, or with one folder of images per class.",
+        "bad, or with one folder of images per class, or to a CSV or Parquet file with columns path and label.",
         options={
             "layout": Option(
                 default="auto",

@@ -21,8 +21,8 @@ Maps are optional for each image. A folder `train_maps` or `test_maps` beside `t
 any format, 255 where anomalous and 0 elsewhere, at the size of its image. Maps of normal images are not read. Layouts
 without `train` and `test` have no maps.
 
-Trees whose names do not fit are read as `part_trees` describes, where that leaves no doubt. `dataset.options.layout`
-names the layout: `labels` and `classes` are the two above, `mvtec`, `good_bad` and `flat` those of `part_trees`.
+ROOT may be a table, see `image_table`. Trees whose names do not fit are read as `part_trees` describes, where that
+leaves no doubt. `dataset.options.layout` names the layout: `labels` and `classes` are the two above, `mvtec`, `good_bad` and `flat` those of `part_trees`.
 `dataset.protocol: one_vs_rest` and `classes` read folders called `normal` and `anomalous` as classes.
 
 Names that are not UTF-8 text, or that contain control characters, are escaped in all results; see `config.names`.
@@ -49,6 +49,7 @@ from fcdd_sweep.data.datasets.folder_layout import (
     problems_of_unread_maps,
     unread_notes,
 )
+from fcdd_sweep.data.datasets.image_table import is_table, read_table
 from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages, PartsLayout, find_parts
 from fcdd_sweep.data.datasets.split_rule import SplitRule, split_rule
 from fcdd_sweep.data.decoding.files import file_record
@@ -145,6 +146,8 @@ def _found(dataset: Dataset) -> Layout | FoundImages:
         DataError: the layout that is asked for does not fit.
     """
     root, asked = _root(dataset), str(dataset.options.get("layout", "auto"))
+    if is_table(root):
+        return read_table(root)
     if asked != "auto":
         implied: Protocol = "one_vs_rest" if asked == "classes" else "defects"
         if dataset.protocol not in (None, implied):
