@@ -49,6 +49,7 @@ class DataSetInfo:
         trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: the folders decide.
         exposure_only: whether it serves only as outlier exposure and cannot be swept.
         root_files: endings of files that `dataset.root` may name instead of a folder.
+        audited: whether its images are searched for those that are in training and in the test.
         streamed: whether outlier exposure reads it image by image instead of its decoded training images.
     """
 
@@ -67,6 +68,7 @@ class DataSetInfo:
     exposure_only: bool = False
     streamed: bool = False
     root_files: tuple[str, ...] = ()
+    audited: bool = False
 
 
 MVTEC_CLASSES = (
@@ -173,6 +175,7 @@ _ALL = (
         augmentation="photo",
         needs_root=True,
         root_files=(".csv", ".parquet"),
+        audited=True,
         get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
         "{train,test}/CLASS/{normal,anomalous}/IMAGES, with normal and anomalous images in folders such as good and "
         "bad, or with one folder of images per class, or to a CSV or Parquet file with columns path and label.",

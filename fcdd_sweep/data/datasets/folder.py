@@ -22,7 +22,8 @@ any format, 255 where anomalous and 0 elsewhere, at the size of its image. Maps 
 without `train` and `test` have no maps.
 
 ROOT may be a table, see `image_table`. Trees whose names do not fit are read as `part_trees` describes, where that
-leaves no doubt. `dataset.options.layout` names the layout: `labels` and `classes` are the two above, `mvtec`, `good_bad` and `flat` those of `part_trees`.
+leaves no doubt. `dataset.options.layout` names the layout: `labels` and `classes` are the two above, `mvtec`,
+`good_bad` and `flat` those of `part_trees`.
 `dataset.protocol: one_vs_rest` and `classes` read folders called `normal` and `anomalous` as classes.
 
 Names that are not UTF-8 text, or that contain control characters, are escaped in all results; see `config.names`.
