@@ -22,16 +22,16 @@ from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages
 from fcdd_sweep.data.decoding.files import is_image
 from fcdd_sweep.data.decoding.folders import Folder
 
-ENDINGS = frozenset({".csv", ".parquet"})
+_ENDINGS = frozenset({".csv", ".parquet"})
 _COLUMNS = ("path", "label", "split", "mask", "group", "class")
 _NEEDED = ("path", "label")
 _NAMED = 20
-Row = Mapping[str, str]
+_TableRow = Mapping[str, str]
 
 
 def is_table(path: Path) -> bool:
     """Return whether a path is a file that `read_table` reads, by its ending."""
-    return path.suffix.lower() in ENDINGS and path.is_file()
+    return path.suffix.lower() in _ENDINGS and path.is_file()
 
 
 def read_table(path: Path) -> FoundImages:
@@ -57,7 +57,7 @@ def read_table(path: Path) -> FoundImages:
     return FoundImages(f"the table {path.name}", tuple(images), maps, tuple(problems[:_NAMED]))
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[_TableRow]:
     try:
         if path.suffix.lower() == ".csv":
             names = pa.csv.open_csv(path).schema.names
@@ -82,7 +82,7 @@ def _text(value: object) -> str:
     return str(int(value)) if isinstance(value, bool | float) and value == int(value) else str(value)
 
 
-def _row_problems(path: Path, row: Row, number: int) -> Iterator[Problem]:
+def _row_problems(path: Path, row: _TableRow, number: int) -> Iterator[Problem]:
     where = f"{path}, line {number}"
     files = [row["path"], *(name.strip() for name in row["mask"].split(";") if row["mask"])]
     for name in files:
@@ -99,7 +99,7 @@ def _row_problems(path: Path, row: Row, number: int) -> Iterator[Problem]:
         yield Problem(where, f"found split '{row['split']}'", "train, test or nothing", near)
 
 
-def _image(path: Path, row: Row) -> FoundImage:
+def _image(path: Path, row: _TableRow) -> FoundImage:
     role = {"0": "normal", "1": "anomalous"}.get(row["label"]) or role_of(Folder(Path(row["label"])))
     defect = {"normal": "", "anomalous": "anomalous"}.get(str(role), class_name_of(row["label"]))
     return FoundImage(
