@@ -50,7 +50,7 @@ from fcdd_sweep.data.datasets.folder_layout import (
     problems_of_unread_maps,
     unread_notes,
 )
-from fcdd_sweep.data.datasets.image_table import is_table, read_table
+from fcdd_sweep.data.datasets.image_table import is_table, read_image_table
 from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages, PartsLayout, find_parts
 from fcdd_sweep.data.datasets.split_rule import SplitRule, split_rule
 from fcdd_sweep.data.decoding.files import file_record
@@ -148,7 +148,7 @@ def _found(dataset: Dataset) -> Layout | FoundImages:
     """
     root, asked = _root(dataset), str(dataset.options.get("layout", "auto"))
     if is_table(root):
-        return read_table(root)
+        return read_image_table(root)
     if asked != "auto":
         implied: Protocol = "one_vs_rest" if asked == "classes" else "defects"
         if dataset.protocol not in (None, implied):

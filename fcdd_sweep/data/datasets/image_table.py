@@ -30,11 +30,11 @@ _TableRow = Mapping[str, str]
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a path is a file that `read_table` reads, by its ending."""
+    """Return whether a path is a file that `read_image_table` reads, by its ending."""
     return path.suffix.lower() in _ENDINGS and path.is_file()
 
 
-def read_table(path: Path) -> FoundImages:
+def read_image_table(path: Path) -> FoundImages:
     """Return the images of a table, in its order, and a problem for each row that cannot be read.
 
     Raises:
