@@ -131,7 +131,10 @@ def list_command(options: Namespace) -> int:
 
 
 def _data_set_text(info: DataSetInfo) -> str:
-    options = [f"option {name} (default {option.default}): {option.meaning}" for name, option in info.options.items()]
+    options = [
+        f"option {name} (default {option.default or repr(option.default)}): {option.meaning}"
+        for name, option in info.options.items()
+    ]
     title = f"{info.title}; for outlier exposure only" if info.exposure_only else info.title
     return "\n".join([title, *options])
 

@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from fcdd_sweep.config.fields import DatasetSource, FolderSource
 from fcdd_sweep.config.locations import cache_root
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.trial_spec import digest
+from fcdd_sweep.data.audit import AUDIT_VERSION, leak_notes
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.cache import cached
 from fcdd_sweep.data.decoding.depth import ValueRange
@@ -56,7 +57,7 @@ from fcdd_sweep.data.scanning import (
 
 _LOG = logging.getLogger(__name__)
 _BYTES_PER_RECORD = 500
-_POOL = "pool.json"
+_POOL, _AUDIT = "pool.json", "audit.json"
 DECODED_BYTES = 2**30
 """Streamed collections up to this size, decoded, are kept in the cache."""
 _PART, _TOGETHER = 256, 16
@@ -103,9 +104,21 @@ def load_corpus(
         lambda folder: write_corpus(folder, scan, form, kept, facts, progress),
     )
     corpus = read_corpus(entry, dataset.name, protocol, kept, (*scan.notes, *scan.gaps, *surveyed.notes))
+    if info(dataset.name).audited:
+        corpus = replace(corpus, notes=(*corpus.notes, *_audited(corpus, entry)))
     for note in corpus.notes[len(scan.notes) + len(scan.gaps) :]:
         say(note)  # found while reading the files; the plan has reported the gaps
     return corpus
+
+
+def _audited(corpus: Corpus, entry: Path) -> tuple[str, ...]:
+    """Return the notes on images that leak into the test, which are found once for each entry of the cache."""
+
+    def build(folder: Path) -> None:
+        (folder / _AUDIT).write_text(json.dumps(leak_notes(corpus)), encoding="utf-8")
+
+    found = cached(entry.parent, f"audit-{AUDIT_VERSION}-{entry.name}", 4096, build)
+    return tuple(json.loads((found / _AUDIT).read_text(encoding="utf-8")))
 
 
 def load_exposure(

@@ -53,7 +53,7 @@ class Record:
             set, it takes the data set's `Decoding`; otherwise it takes nothing.
         also: other classes that the image belongs to, in `one_vs_rest`.
         file: the image's file, in any format and depth; None for images that are rendered or in an archive.
-        mask: the file of its ground-truth map, or None.
+        masks: the files of its ground-truth maps, which are united; empty where it has none.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Record:
     load: Callable[..., DecodedImage]
     also: tuple[str, ...] = ()
     file: Path | None = None
-    mask: Path | None = None
+    masks: tuple[Path, ...] = ()
 
     @property
     def is_nominal_training(self) -> bool:
@@ -98,6 +98,7 @@ class DatasetScan:
         may_have_pages: files of formats that hold several pages, of which only the first is read.
         to_fetch: a sentence on what `fetch` will do about missing files; empty when nothing is missing or nothing can
             be fetched.
+        layout: which of several layouts the files have, in words; empty where there is one only.
         skips_unreadable: whether images that do not decode are left out and counted, because a collection of a million
             has some; otherwise they are errors.
     """
@@ -108,6 +109,7 @@ class DatasetScan:
     gaps: tuple[str, ...] = ()
     may_have_pages: tuple[Path, ...] = ()
     to_fetch: str = ""
+    layout: str = ""
     skips_unreadable: bool = False
 
     @cached_property

@@ -48,6 +48,8 @@ class DataSetInfo:
         downloads: whether `dataset.download: true` fetches it.
         trains_with_anomalies: whether the training split holds real anomalies (mode `other`); None: the folders decide.
         exposure_only: whether it serves only as outlier exposure and cannot be swept.
+        root_files: endings of files that `dataset.root` may name instead of a folder.
+        audited: whether its images are searched for those that are in training and in the test.
         streamed: whether outlier exposure reads it image by image instead of its decoded training images.
     """
 
@@ -65,6 +67,8 @@ class DataSetInfo:
     downloads: bool = False
     exposure_only: bool = False
     streamed: bool = False
+    root_files: tuple[str, ...] = ()
+    audited: bool = False
 
 
 MVTEC_CLASSES = (
@@ -170,8 +174,28 @@ _ALL = (
         maps=None,
         augmentation="photo",
         needs_root=True,
+        root_files=(".csv", ".parquet"),
+        audited=True,
         get="Set dataset.root to a folder with CLASS/{train,test}/{normal,anomalous}/IMAGES, with "
-        "{train,test}/CLASS/{normal,anomalous}/IMAGES, or with one folder of images per class.",
+        "{train,test}/CLASS/{normal,anomalous}/IMAGES, with normal and anomalous images in folders such as good and "
+        "bad, or with one folder of images per class, or to a CSV or Parquet file with columns path and label.",
+        options={
+            "layout": Option(
+                default="auto",
+                meaning="how the folders are read: `labels`, normal and anomalous in train and test; `mvtec`, "
+                "train/good and test/{good,DEFECT}; `good_bad`, with or without train and test; `classes`, one folder "
+                "per class; `flat`, nominal images in one folder; auto finds it",
+                allowed=("auto", "labels", "mvtec", "good_bad", "classes", "flat"),
+            ),
+            "group": Option(
+                default="",
+                meaning="for data without train and test: a regular expression on the file name whose first group "
+                "names images that stay together, in training or test",
+            ),
+            "split_seed": Option(
+                default=0, meaning="for data without train and test: a number that draws another split", low=0
+            ),
+        },
     ),
     DataSetInfo(
         name="mvtec",

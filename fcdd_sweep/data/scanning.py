@@ -136,15 +136,15 @@ def settings_problems(dataset: Dataset) -> list[Problem]:
         problems.append(Problem("dataset.download", what, "false", known.get))
     if known.needs_root and dataset.root is None:
         problems.append(Problem("dataset.root", f"'{known.name}' needs a folder", next_step=known.get))
-    elif (
-        known.needs_root and dataset.root is not None and (reason := _no_root(dataset.root, download=dataset.download))
-    ):
+    elif known.needs_root and dataset.root is not None and (reason := _no_root(dataset, dataset.root)):
         problems.append(Problem("dataset.root", reason, next_step=known.get))
     return problems
 
 
-def _no_root(root: Path, *, download: bool) -> str:
-    if download and not os.path.lexists(root):  # asked first: another process may just make it
+def _no_root(dataset: Dataset, root: Path) -> str:
+    if dataset.download and not os.path.lexists(root):  # asked first: another process may just make it
+        return ""
+    if root.suffix.lower() in info(dataset.name).root_files and root.is_file():
         return ""
     return no_folder(root)
 

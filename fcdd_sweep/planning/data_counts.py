@@ -51,6 +51,11 @@ def image_counts(dataset: Dataset, images: Images, facts: DatasetFacts, inspecto
     return [f"{_some(names)}: {text}" for text, names in alike.items()] if scan.records else []
 
 
+def layout_text(dataset: Dataset, images: Images, facts: DatasetFacts, inspector: DataInspector) -> str:
+    """Return which of several layouts the files have; empty where there is one only."""
+    return inspector.scan(only(chosen_classes(dataset, facts), dataset), images).layout
+
+
 def _counts_text(counts: Mapping[tuple[bool, bool], int], *, labeled: bool) -> str:
     if not labeled:
         return f"{counts[False, False]} train, {counts[True, False]} test"

@@ -14,7 +14,7 @@ from fcdd_sweep.data.decoding.maps import planned_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.planning.checks import this_machine
-from fcdd_sweep.planning.data_counts import image_counts
+from fcdd_sweep.planning.data_counts import image_counts, layout_text
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
 
@@ -31,6 +31,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         for title, texts in search_entries(experiment.search, experiment).items():
             lines += _entry(title, texts)
     lines += _entry("classes", [", ".join(plan.classes)])
+    lines += _entry("layout", _layout_lines(plan))
     lines += _entry("images", _image_lines(plan))
     lines += _entry("seeds", [", ".join(map(str, plan.seeds))])
     if plan.facts.maps and DATA_SETS[experiment.dataset.name].needs_root:  # others have no files of maps
@@ -41,15 +42,26 @@ def describe(plan: Plan, experiment: Experiment) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 
 
-def _image_lines(plan: Plan) -> list[str]:
-    """Return the numbers of images by class, split and label, of each data set that configs use."""
+def _distinct_data(plan: Plan) -> list[Settings]:
+    """Return the settings of one config for each data set that configs use."""
     distinct = {
         (config.settings.dataset.model_dump_json(), config.settings.images.model_dump_json()): config.settings
         for config in plan.configs
     }
+    return list(distinct.values())
+
+
+def _layout_lines(plan: Plan) -> list[str]:
+    """Return how each data set's folders are read."""
+    texts = (layout_text(each.dataset, each.images, plan.facts, plan.inspector) for each in _distinct_data(plan))
+    return list(filter(None, dict.fromkeys(texts)))
+
+
+def _image_lines(plan: Plan) -> list[str]:
+    """Return the numbers of images by class, split and label, of each data set that configs use."""
     lines = (
         line
-        for settings in distinct.values()
+        for settings in _distinct_data(plan)
         for line in image_counts(settings.dataset, settings.images, plan.facts, plan.inspector)
     )
     return list(dict.fromkeys(lines))

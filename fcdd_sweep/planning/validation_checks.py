@@ -231,6 +231,7 @@ def _holds_data(folder: Path, dataset: Dataset, images: Images, inspector: DataI
     if dataset.root is None:
         return False
     root = dataset.root.resolve()
+    root = root.parent if root.is_file() else root  # a table of images
     if folder == root or folder in root.parents:
         return True
     if root not in folder.parents:

@@ -223,6 +223,24 @@ def described(tmp_path):
     return described
 
 
+@pytest.mark.parametrize(
+    ("folders", "layout"),
+    [
+        (["bolt/train/normal", "bolt/test/anomalous"], "CLASS/{train,test}/{normal,anomalous}/IMAGES"),
+        (["train/bolt/normal", "test/bolt/anomalous"], "{train,test}/CLASS/{normal,anomalous}/IMAGES"),
+        (["cat", "dog"], "CLASS/IMAGES, one folder per class"),
+        (["bolt/train/good", "bolt/test/good", "bolt/test/crack"], "CLASS/{train,test}/{good,crack}/IMAGES"),
+        (["OK", "NG"], "{OK,NG}/IMAGES"),
+        (["."], "one folder of nominal images"),
+    ],
+)
+def test_a_plan_says_in_one_line_how_the_folders_are_read(described, tmp_path, folders, layout):
+    for each in folders:
+        trees.write_images(tmp_path / "data" / each, 8)
+    lines = [line.strip() for line in described(tmp_path / "data").splitlines()]
+    assert f"layout     {layout}" in lines
+
+
 def test_a_plan_counts_images_by_class_split_and_label(described, tmp_path):
     root = trees.write_class_first(tmp_path / "data", ("bolt", "nut", "washer"))
     trees.write_images(root / "nut" / "train" / "normal" / "more", 7)

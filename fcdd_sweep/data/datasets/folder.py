@@ -10,7 +10,7 @@
 
     ROOT/{train,test}/CLASS/IMAGES
     ROOT/CLASS/IMAGES       fixed split: an image is in the test set when the SHA-256 of CLASS/NAME, as a share of its
-                            range, is below a third; no other file matters
+                            range, is below a third; no other file matters; see `split_rule`
 
 ROOT may also be the parent of a folder `custom` with one of these layouts. Images may be in subfolders; a folder below
 `anomalous` names the type of its defects (the default type is `anomalous`). The case of `train`, `test`, NORMAL and
@@ -21,7 +21,10 @@ Maps are optional for each image. A folder `train_maps` or `test_maps` beside `t
 any format, 255 where anomalous and 0 elsewhere, at the size of its image. Maps of normal images are not read. Layouts
 without `train` and `test` have no maps.
 
-`dataset.protocol: one_vs_rest` reads folders called `normal` and `anomalous` as classes.
+ROOT may be a table, see `image_table`. Trees whose names do not fit are read as `part_trees` describes, where that
+leaves no doubt. `dataset.options.layout` names the layout: `labels` and `classes` are the two above, `mvtec`,
+`good_bad` and `flat` those of `part_trees`.
+`dataset.protocol: one_vs_rest` and `classes` read folders called `normal` and `anomalous` as classes.
 
 Names that are not UTF-8 text, or that contain control characters, are escaped in all results; see `config.names`.
 """
@@ -32,26 +35,36 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from fcdd_sweep.config.errors import DataError, Problem
-from fcdd_sweep.config.names import normal_form
+from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.datasets import folder_advice as advice
 from fcdd_sweep.data.datasets.folder_layout import (
     ClassFolder,
+    Layout,
+    Protocol,
     class_name_of,
     find_layout,
     images_below,
     problems_of_unread_maps,
     unread_notes,
 )
-from fcdd_sweep.data.decoding.files import file_record, name_share
-from fcdd_sweep.data.decoding.folders import problems_of_faults
+from fcdd_sweep.data.datasets.image_table import is_table, read_image_table
+from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages, PartsLayout, find_parts
+from fcdd_sweep.data.datasets.split_rule import SplitRule, split_rule
+from fcdd_sweep.data.decoding.files import file_record
+from fcdd_sweep.data.decoding.folders import Folder, problems_of_faults
 from fcdd_sweep.data.decoding.pixels import may_have_pages
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, wanted_classes
 
-TEST_SHARE = 1 / 3
-"""Share of the images that a layout without `train` and `test` uses for the test."""
+_LAYOUT = "dataset.options.layout"
+_LAYOUTS = {
+    "mvtec": "[CLASS/]{train,test}/{good,DEFECT}/IMAGES, maps in ground_truth/DEFECT",
+    "good_bad": "[CLASS/][{train,test}/]{good,bad}/IMAGES, or {train,test}/CLASS/{good,bad}/IMAGES",
+    "flat": "images directly in dataset.root",
+}
 
 
 def discover(dataset: Dataset) -> DatasetFacts:
@@ -60,25 +73,30 @@ def discover(dataset: Dataset) -> DatasetFacts:
     Raises:
         DataError: the folders match none of the layouts.
     """
-    layout = find_layout(_root(dataset), dataset.protocol)
-    if problems := layout.all_problems:
+    found, rule = _found(dataset), split_rule(dataset)
+    if isinstance(found, FoundImages):
+        trains = any(image.defect and not _is_test_image(image, rule) for image in found.images)
+        return DatasetFacts("defects", found.classes, maps=bool(found.maps), trains_with_anomalies=trains)
+    if problems := found.all_problems:
         raise DataError(problems)
-    training = [place for place in layout.places if place.is_test is not True]
+    training = [place for place in found.places if place.is_test is not True]
     anomalies = (label for place in training for label in place.folder.folders if not advice.is_normal(label))
     return DatasetFacts(
-        protocol=layout.protocol,
-        classes=layout.classes,
-        maps=any(images_below(place.maps) for place in layout.places),
+        protocol=found.protocol,
+        classes=found.classes,
+        maps=any(images_below(place.maps) for place in found.places),
         trains_with_anomalies=any(label.all_images for label in anomalies)
-        if layout.protocol == "defects"
-        else len(layout.classes) > 1,
+        if found.protocol == "defects"
+        else len(found.classes) > 1,
     )
 
 
 def scan(dataset: Dataset, images: Images) -> DatasetScan:
     """Return the images of the wanted classes (of all classes in `one_vs_rest`), in the order of the folders."""
-    root = _root(dataset)
-    layout = find_layout(root, dataset.protocol)
+    root, found, rule = _root(dataset), _found(dataset), split_rule(dataset)
+    if isinstance(found, FoundImages):
+        return _scan_images(dataset, found, rule)
+    layout = found
     if problems := layout.all_problems:
         return DatasetScan(problems=tuple(problems))
     wanted = wanted_classes(dataset, layout.classes)
@@ -87,11 +105,93 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     problems = problems_of_faults(fault for place in places for each in place.folders for fault in each.all_faults)
     unfit = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
     problems += [*unfit, *(problems_of_unread_maps(layout) if unfit else [])]
-    records = tuple(record for place in places for record in _records(root, place, labeled=labeled))
+    records = tuple(record for place in places for record in _records(root, place, rule, labeled=labeled))
     problems += _untrained(root, records, wanted)
     gaps = _gaps(layout.protocol, records, wanted)
+    unused = _unused_rule(dataset, is_split=any(place.is_test is None for place in layout.places))
     pages = tuple(path for place in places for path in place.folder.all_images if may_have_pages(path))
-    return DatasetScan(records, tuple(problems), layout.notes, (*gaps, *unread_notes(layout)), pages)
+    return DatasetScan(
+        records, tuple(problems), layout.notes, (*gaps, *unread_notes(layout), *unused), pages, layout=layout.text
+    )
+
+
+def _scan_images(dataset: Dataset, found: FoundImages, rule: SplitRule) -> DatasetScan:
+    """Return what a scan finds in a table or in a tree of other words."""
+    root = _root(dataset)
+    base = root.parent if root.is_file() else root
+    wanted = wanted_classes(dataset, found.classes)
+    images = [image for image in found.images if image.class_name in wanted]
+    problems = [*problems_of_faults(Folder(root).all_faults if base == root else ()), *found.problems]
+    records = tuple(
+        file_record(
+            base,
+            image.path,
+            class_name=image.class_name,
+            is_test=_is_test_image(image, rule),
+            defect=image.defect,
+            masks=found.maps.get(image.path, ()),
+        )
+        for image in images
+    )
+    problems += [] if problems else _untrained(root, records, wanted)
+    is_split = any(image.is_test is None for image in found.images)
+    notes = (f"Read as {found.layout}.", *((_split_note(rule),) if is_split else ()))
+    gaps = (*_gaps("defects", records, wanted), *map(printable, found.gaps), *_unused_rule(dataset, is_split=is_split))
+    pages = tuple(image.path for image in images if may_have_pages(image.path))
+    return DatasetScan(records, tuple(problems), tuple(map(printable, notes)), gaps, pages, layout=found.layout)
+
+
+def _found(dataset: Dataset) -> Layout | FoundImages:
+    """Return what the folders hold: by the layout that is asked for, else by the first that fits.
+
+    Raises:
+        DataError: the layout that is asked for does not fit.
+    """
+    root, asked = _root(dataset), str(dataset.options.get("layout", "auto"))
+    if is_table(root):
+        return read_image_table(root)
+    if asked != "auto":
+        implied: Protocol = "one_vs_rest" if asked == "classes" else "defects"
+        if dataset.protocol not in (None, implied):
+            what = f"the layout '{asked}' is always {implied}, found dataset.protocol: {dataset.protocol}"
+            raise DataError(Problem(_LAYOUT, what, next_step="Remove one of the two keys"))
+        if asked in ("classes", "labels"):
+            return find_layout(root, implied)
+        if found := find_parts(root, cast(PartsLayout, asked)):
+            return found
+        what = f"{root} is not laid out as '{asked}'"
+        raise DataError(Problem(_LAYOUT, what, _LAYOUTS[asked], "Remove the key to see what the folders look like"))
+    layout = find_layout(root, dataset.protocol)
+    if dataset.protocol == "one_vs_rest" or not _may_be_other(layout):
+        return layout
+    return find_parts(root, "auto") or layout
+
+
+def _may_be_other(layout: Layout) -> bool:
+    """Return whether images would be refused in this layout for the names of their folders or files."""
+    labeled = layout.protocol == "defects"
+    return bool(layout.problems) or any(_name_problems(place, labeled=labeled) for place in layout.places)
+
+
+def _is_test_image(image: FoundImage, rule: SplitRule) -> bool:
+    """Return whether an image is a test image; an anomalous one without group or split always is."""
+    if image.is_test is not None:
+        return image.is_test
+    grouped = rule.pattern is not None or image.group
+    return bool(image.defect and not grouped) or rule.is_test(image.class_name, image.name, image.group)
+
+
+def _split_note(rule: SplitRule) -> str:
+    if rule.pattern is not None:
+        return f"Fixed split by the groups that {rule.pattern.pattern} finds: about a third are test images."
+    return "Fixed split by file name: about a third of each class's nominal images and all anomalous are test images."
+
+
+def _unused_rule(dataset: Dataset, *, is_split: bool) -> tuple[str, ...]:
+    given = [f"dataset.options.{name}" for name in ("group", "split_seed") if dataset.options.get(name)]
+    if is_split or not given:
+        return ()
+    return (f"{' and '.join(given)} changes nothing: the data set is split already.",)
 
 
 def _root(dataset: Dataset) -> Path:
@@ -99,10 +199,14 @@ def _root(dataset: Dataset) -> Path:
     return dataset.root
 
 
-def _place_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
+def _name_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
     maps = None if place.maps is None else place.maps.path
     labels = advice.label_problems(place.folder, maps) if labeled and maps is not None else []
-    return [*labels, *advice.maps_among_images(place.folder, maps), *_map_problems(place)]
+    return [*labels, *advice.maps_among_images(place.folder, maps)]
+
+
+def _place_problems(place: ClassFolder, *, labeled: bool) -> list[Problem]:
+    return [*_name_problems(place, labeled=labeled), *_map_problems(place)]
 
 
 def _map_problems(place: ClassFolder) -> list[Problem]:
@@ -143,17 +247,19 @@ def _expected_name(place: ClassFolder, by_key: Mapping[str, Sequence[Path]], map
     return f"Name maps as their images: {image.relative_to(top)} -> {renamed.relative_to(top)}"
 
 
-def _records(root: Path, place: ClassFolder, *, labeled: bool) -> Iterable[Record]:
+def _records(root: Path, place: ClassFolder, rule: SplitRule, *, labeled: bool) -> Iterable[Record]:
     maps = {_map_key(path, place): path for path in images_below(place.maps)}
     for path in place.folder.all_images:
-        defect = _defect(path.relative_to(place.folder.path)) if labeled else ""
+        inside = path.relative_to(place.folder.path)
+        defect = _defect(inside) if labeled else ""
+        mask = maps.get(_key(path, place.folder.path)) if defect or not labeled else None
         yield file_record(
             root,
             path,
             class_name=place.class_name,
-            is_test=_is_test(place, path) if place.is_test is None else place.is_test,
+            is_test=rule.is_test(place.class_name, inside.as_posix()) if place.is_test is None else place.is_test,
             defect=defect,
-            mask=maps.get(_key(path, place.folder.path)) if defect or not labeled else None,
+            masks=() if mask is None else (mask,),
         )
 
 
@@ -162,10 +268,6 @@ def _defect(path: Path) -> str:
     if not path.parts[0].casefold() == "anomalous":
         return ""
     return class_name_of(path.parts[1]) if len(path.parts) > 2 else "anomalous"
-
-
-def _is_test(place: ClassFolder, path: Path) -> bool:
-    return name_share(f"{place.class_name}/{path.relative_to(place.folder.path).as_posix()}") < TEST_SHARE
 
 
 def _untrained(root: Path, records: tuple[Record, ...], wanted: tuple[str, ...]) -> list[Problem]:

@@ -36,7 +36,8 @@ _LIKE_MAPS = frozenset(
 _MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?$", re.IGNORECASE)
 _CLOSE = 0.8
 _NAMED = 4
-_AS_CLASSES = "To read the folders as classes, set dataset.protocol: one_vs_rest"
+_AS_CLASSES = "To read the folders as classes, set dataset.options.layout: classes"
+_AS_DEFECTS = "If it is a type of defect, set dataset.options.layout: mvtec"
 Role = Literal["normal", "anomalous", "maps"]
 Move = tuple[str, str]
 """From and to, relative to the data set's base."""
@@ -63,8 +64,10 @@ def is_label(folder: Folder) -> bool:
 
 def without_split(base: Folder) -> str:
     """Return the next step for a folder with normal and anomalous folders, but without `train` and `test`."""
-    moves = _moves(base, [folder for folder in base.folders if folder.all_images], base, base, "train", "test")
-    return f"{_moves_text(base, moves)}, then some of the normal images to test/normal. {_AS_CLASSES}"
+    found = [folder for folder in base.folders if folder.all_images]
+    moves = _moves(base, found, base, base, "train", "test")
+    advice = _AS_CLASSES if all(map(role_of, found)) else f"{_AS_DEFECTS}. {_AS_CLASSES}"
+    return f"{_moves_text(base, moves)}, then some of the normal images to test/normal. {advice}"
 
 
 def of_classes(base: Folder) -> list[Problem]:
@@ -113,7 +116,7 @@ def label_problems(folder: Folder, maps: Path) -> list[Problem]:
             str(child.path),
             "is neither normal nor anomalous",
             LABEL_FOLDERS_TEXT,
-            near.get(child) or _label_step(child, folder, maps),
+            f"{near[child]}. {_AS_DEFECTS}" if near.get(child) else _label_step(child, folder, maps),
         )
         for child in strange
         if child not in defects
@@ -122,7 +125,8 @@ def label_problems(folder: Folder, maps: Path) -> list[Problem]:
         one = len(defects) == 1
         where, names = (defects[0], "is") if one else (folder, f"{_names(defects)} are")
         moves = ", ".join(f"{child.name} to anomalous/{child.name}" for child in defects)
-        step = f"If {'it is a type of defect' if one else 'they are types of defects'}, move {moves}"
+        if_so = "If it is a type of defect" if one else "If they are types of defects"
+        step = f"{if_so}, set dataset.options.layout: mvtec, or move {moves}"
         problems.append(Problem(str(where.path), f"{names} neither normal nor anomalous", LABEL_FOLDERS_TEXT, step))
     if folder.images:
         what = f"{count_noun(len(folder.images), 'image')} are neither in normal nor in anomalous"

@@ -62,6 +62,17 @@ class Layout:
         return tuple(sorted({place.class_name for place in self.places}))
 
     @property
+    def text(self) -> str:
+        """The layout in words, for the plan."""
+        if not all(place.is_test is not None for place in self.places):
+            return "CLASS/IMAGES, one folder per class"
+        labels = "{normal,anomalous}/" if self.protocol == "defects" else ""
+        first = {place.folder.path.parent for place in self.places}
+        if any(place.folder.name.casefold() not in _SPLITS for place in self.places):
+            return f"{{train,test}}/CLASS/{labels}IMAGES"
+        return f"{'' if first == {self.base.path} else 'CLASS/'}{{train,test}}/{labels}IMAGES"
+
+    @property
     def all_problems(self) -> list[Problem]:
         return [*problems_of_faults(self.faults), *self.problems]
 
@@ -70,7 +81,7 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
     """Return the layout of a folder; `protocol` decides where the folders allow two interpretations."""
     base = _base(Folder(root))
     as_classes = protocol == "one_vs_rest"
-    halves, class_first = _halves(base), [folder for folder in base.folders if _halves(folder)]
+    halves, class_first = halves_of(base), [folder for folder in base.folders if halves_of(folder)]
     if halves and class_first:
         layout = _broken(base, f"both train/test folders and classes with train/test folders ({class_first[0].name})")
     elif halves and not as_classes and any(map(_has_labels, halves.values())):
@@ -116,7 +127,7 @@ def problems_of_unread_maps(layout: Layout) -> list[Problem]:
         problem
         for folder, directly in _unread(layout)
         if not directly
-        for problem in advice.unread_maps(folder, list(_halves(Folder(folder.path.parent)).values()))
+        for problem in advice.unread_maps(folder, list(halves_of(Folder(folder.path.parent)).values()))
     ]
 
 
@@ -138,14 +149,14 @@ def _unread(layout: Layout) -> Iterator[tuple[Folder, bool]]:
 def _base(root: Folder) -> Folder:
     """Return `ROOT/custom`, the folder of the paper's layout, when it holds classes, otherwise ROOT."""
     custom = next((folder for folder in root.folders if folder.name == _CUSTOM), None)
-    if custom is None or _halves(root):
+    if custom is None or halves_of(root):
         return root
-    halves = _halves(custom)
+    halves = halves_of(custom)
     is_class = any(map(_has_labels, halves.values()))
     return custom if halves and not is_class else root
 
 
-def _halves(folder: Folder) -> dict[str, Folder]:
+def halves_of(folder: Folder) -> dict[str, Folder]:
     """Return the `train` and `test` folders in a folder by name."""
     found = {child.name.casefold(): child for child in folder.folders}
     return {name: found[name] for name in _SPLITS if name in found}
@@ -156,9 +167,10 @@ def _has_labels(folder: Folder) -> bool:
 
 
 def _class_places(folder: Folder, name: str) -> tuple[ClassFolder, ...]:
-    maps = {split: _maps_of(folder, half) for split, half in _halves(folder).items()}
+    maps = {split: _maps_of(folder, half) for split, half in halves_of(folder).items()}
     return tuple(
-        ClassFolder(class_name_of(name), split == "test", half, maps[split]) for split, half in _halves(folder).items()
+        ClassFolder(class_name_of(name), split == "test", half, maps[split])
+        for split, half in halves_of(folder).items()
     )
 
 

@@ -131,7 +131,7 @@ def _records(root: Path, name: str, defects: list[Path]) -> list[Record]:
         *(file_record(root, path, class_name=name, is_test=False) for path in train),
         *(file_record(root, path, class_name=name, is_test=True) for path in test),
         *(
-            file_record(root, path, class_name=name, is_test=True, defect=kind.name, mask=mask)
+            file_record(root, path, class_name=name, is_test=True, defect=kind.name, masks=(mask,))
             for kind in defects
             for path in _images(kind)
             if (mask := _map_path(path)).is_file()

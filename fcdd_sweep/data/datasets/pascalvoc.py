@@ -109,7 +109,7 @@ def _record(folder: Path, name: str, *, is_test: bool) -> Record:
         first,
         is_test=is_test,
         stamp=f"{file_stamp(picture)}+{file_stamp(annotation)}",
-        load=partial(read_picture, picture, None),
+        load=partial(read_picture, picture, ()),
         also=tuple(others),
     )
     return replace(record, file=picture)

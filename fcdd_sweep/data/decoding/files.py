@@ -46,13 +46,13 @@ def file_record(
     class_name: str,
     is_test: bool,
     defect: str = "",
-    mask: Path | None = None,
+    masks: tuple[Path, ...] = (),
 ) -> Record:
     """Return a record of an image file below `root`; it is anomalous within its class when it has a defect."""
-    both = file_stamp(path) if mask is None else f"{file_stamp(path)}+{file_stamp(mask)}"
+    stamp = "+".join(map(file_stamp, (path, *masks)))
     name = printable(path.relative_to(root).as_posix())
-    load = partial(read_picture, path, mask)
-    return Record(name, class_name, is_test, bool(defect), defect, both, load, file=path, mask=mask)
+    load = partial(read_picture, path, masks)
+    return Record(name, class_name, is_test, bool(defect), defect, stamp, load, file=path, masks=masks)
 
 
 _KINDS_OF_FILES = {

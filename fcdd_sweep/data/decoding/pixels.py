@@ -79,7 +79,7 @@ def read_image(path: Path, decoding: Decoding = PLAIN) -> PixelArray:
         DataError: the file is missing, truncated, too large or not an image, or has more than 8 bits and the data set
             has no range for it; the problem names the path.
     """
-    return read_picture(path, None, decoding).image
+    return read_picture(path, (), decoding).image
 
 
 def decode_image(content: bytes, name: str, max_megapixels: float = PLAIN.max_megapixels) -> PixelArray:
@@ -91,8 +91,8 @@ def decode_image(content: bytes, name: str, max_megapixels: float = PLAIN.max_me
     return _plain_pixels(_decoded(io.BytesIO(content), name, max_megapixels), name)
 
 
-def read_picture(path: Path, mask_path: Path | None = None, decoding: Decoding = PLAIN) -> DecodedImage:
-    """Return an image with its map, if it has one.
+def read_picture(path: Path, mask_paths: Sequence[Path] = (), decoding: Decoding = PLAIN) -> DecodedImage:
+    """Return an image with its map, if it has one; several maps are united.
 
     Raises:
         DataError: one of them does not decode, or their sizes differ.
@@ -104,13 +104,16 @@ def read_picture(path: Path, mask_path: Path | None = None, decoding: Decoding =
             raise DataError(_shallow(path, decoding.value_range))
     else:
         image, clipped = _from_deep(path, header, decoding)
-    if mask_path is None:
+    if not mask_paths:
         return DecodedImage(image, clipped=clipped)
-    mask = read_mask(mask_path, decoding, stored_orientation(path), image.shape[:2])
-    if mask.shape != image.shape[:2]:
-        what = f"the map has {_size(mask)} pixels, but its image {path} has {_size(image)}"
-        raise DataError(Problem(str(mask_path), what, next_step="Save the map at the size of its image"))
-    return DecodedImage(image, mask, clipped)
+    united = np.zeros(image.shape[:2], np.bool_)
+    for mask_path in mask_paths:
+        mask = read_mask(mask_path, decoding, stored_orientation(path), image.shape[:2])
+        if mask.shape != image.shape[:2]:
+            what = f"the map has {_size(mask)} pixels, but its image {path} has {_size(image)}"
+            raise DataError(Problem(str(mask_path), what, next_step="Save the map at the size of its image"))
+        united |= mask
+    return DecodedImage(image, united, clipped)
 
 
 def read_mask(

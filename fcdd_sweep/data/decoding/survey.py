@@ -188,7 +188,7 @@ def survey(wanted: Sequence[Record], every: Sequence[Record], images: Images, ca
 def _surveyed(wanted: Sequence[Record], every: Sequence[Record], images: Images) -> Survey:
     depth = depth_of(every) if depth_of(wanted).deep else Depth()
     problems = depth_problems(depth, images)
-    with_maps = every if any(record.mask is not None for record in wanted) else ()
+    with_maps = every if any(record.masks for record in wanted) else ()
     facts = _facts_of_maps(with_maps, images.max_megapixels)
     rule, map_problems = choose_rule(facts, images)
     if problems := [*problems, *map_problems]:
@@ -240,21 +240,22 @@ def _counts(nominal: Sequence[tuple[Record, DeepHeader]], images: Images) -> Val
 def _facts_of_maps(files: Sequence[Record], max_megapixels: float) -> list[MapFacts]:
     """Return the facts of all maps; maps that do not decode are passed over, and decoding names them."""
 
-    def facts(record: Record) -> MapFacts | None:
-        assert record.file is not None and record.mask is not None
+    def facts(pair: tuple[Record, Path]) -> MapFacts | None:
+        record, mask = pair
+        assert record.file is not None  # it has a map
         try:
-            content, turned = read_map(record.mask, max_megapixels)
+            content, turned = read_map(mask, max_megapixels)
             orientation = 1 if turned else stored_orientation(record.file)
             place = ""
             if orientation != 1:
                 with open_image(record.file, record.file, max_megapixels) as image:
                     stored = image.size[::-1]
                 place = drawn_on(content.codes.shape, stored[::-1] if orientation >= 5 else stored, orientation)
-            return map_facts(record.mask, content, place)
+            return map_facts(mask, content, place)
         except Exception:  # of the image or of the map; decoding names it
             return None
 
-    found = _in_threads(facts, [record for record in files if record.mask is not None])
+    found = _in_threads(facts, [(record, mask) for record in files for mask in record.masks])
     return [each for each in found if each is not None]
 
 

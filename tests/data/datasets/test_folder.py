@@ -20,7 +20,6 @@ from tests.trees import (
     write_habits,
     write_images,
     write_mask,
-    write_mvtec,
     write_one_vs_rest,
     write_split_first,
 )
@@ -267,45 +266,42 @@ def apply_moves(root: Path, problem: Problem) -> None:
         (base / source).rename(base / target)
 
 
-OTHER_LAYOUTS: dict[str, tuple[list[str], str]] = {
-    "folders of one class": (["OK", "NG", "MASK"], "data"),
-    "good and bad": (["good", "bad"], "data"),
-    "good and types of defects": (["good", "bad", "ground_truth"], "data"),
-    "classes with good and bad": (["bolt/good", "bolt/bad"], "bolt"),
-    "VisA": (["pcb/Data/Images/Normal", "pcb/Data/Images/Anomaly", "pcb/Data/Masks/Anomaly"], "pcb"),
-    "splits of one class": (["train/OK", "test/OK", "test/NG"], "data"),
-    "splits of classes": (["train/nut/ok", "test/nut/ok", "test/nut/ko"], "nut"),
+AMBIGUOUS: dict[str, tuple[list[str], str]] = {
+    "folders of one class": (["OK", "NG", "strange"], "data"),
+    "classes with good and bad": (["bolt/good", "bolt/bad", "bolt/strange"], "bolt"),
+    "splits of one class": (["train/OK", "train/strange", "test/OK", "test/NG"], "data"),
+    "splits of classes": (["train/nut/ok", "train/nut/strange", "test/nut/ok", "test/nut/ko"], "nut"),
 }
 
 
-@pytest.mark.parametrize("name", OTHER_LAYOUTS)
-def test_parts_of_a_class_are_not_read_as_classes_and_the_moves_that_are_reported_make_them_readable(
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_a_strange_folder_beside_parts_of_a_class_is_refused_with_the_moves_that_make_the_tree_readable(
     tmp_path: Path, name: str
 ) -> None:
-    folders, class_name = OTHER_LAYOUTS[name]
+    folders, class_name = AMBIGUOUS[name]
     root = tmp_path / "data"
     for path in folders:
-        if "mask" in path.casefold() or "truth" in path:
-            for number in range(4):
-                write_mask(root / path / f"{number:03}.png")
-        else:
+        if not path.endswith("strange"):
             write_images(root / path, 4)
+    write_images(root / next(path for path in folders if path.endswith("strange")), 1)
     problems = check_dataset(folder(root), IMAGES)
     with pytest.raises(DataError):
         dataset_facts(folder(root))
+    assert "dataset.options.layout" in str(problems[0])
     apply_moves(root, problems[0])
+    for strange in root.rglob("strange"):
+        shutil.rmtree(strange)
     corpus = load(folder(root))
     assert corpus.classes == (class_name,)
     split = split_for(corpus, class_name)
     assert len(split.train_nominal) == 4 and split.test_label.sum() == 4
-    has_maps = any("mask" in path.casefold() or "truth" in path for path in folders)
-    assert corpus.has_maps == has_maps
 
 
 def test_parts_of_a_class_are_classes_when_that_is_asked_for(tmp_path: Path) -> None:
     root = write_one_vs_rest(tmp_path / "data", ("OK", "NG", "MASK"), split=False)
-    assert check_dataset(folder(root), IMAGES) != []
+    assert dataset_facts(folder(root)).classes == ("data",)
     assert load(folder(root, protocol="one_vs_rest")).classes == ("MASK", "NG", "OK")
+    assert load(folder(root, options={"layout": "classes"})).classes == ("MASK", "NG", "OK")
 
 
 def test_maps_are_no_class_beside_the_classes_they_belong_to(tmp_path: Path) -> None:
@@ -317,12 +313,11 @@ def test_maps_are_no_class_beside_the_classes_they_belong_to(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("beside", [False, True])
 def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, beside: bool) -> None:
-    root = write_split_first(tmp_path / "data", ("bolt",))
-    images = root / "test" / "bolt" / "anomalous"
-    write_mask(images / "001_mask.png" if beside else images / "gt" / "001.png")
+    root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=False)
+    write_mask(root / "cat" / ("001_mask.png" if beside else "gt/001.png"))
     (problem,) = check_dataset(folder(root), IMAGES)
-    assert problem.where == str(images if beside else images / "gt")
-    assert str(root / "test_maps" / "bolt" / "anomalous") in problem.next_step
+    assert problem.where == str(root / "cat" if beside else root / "cat" / "gt")
+    assert "Move the maps elsewhere" in problem.next_step
 
 
 def test_ground_truth_beside_train_and_test_is_reported_and_can_be_read_after_the_renaming(tmp_path: Path) -> None:
@@ -344,23 +339,14 @@ def test_ground_truth_beside_train_and_test_is_reported_and_can_be_read_after_th
     )
 
 
-def test_the_layout_of_mvtec_is_refused_with_all_moves(tmp_path: Path) -> None:
-    root = write_mvtec(tmp_path / "data", ("part",))
-    defects, maps = check_dataset(folder(root), IMAGES)
-    assert defects.where == str(root / "part" / "test")
-    assert "crack and hole are neither normal nor anomalous" in defects.what
-    assert "move crack to anomalous/crack, hole to anomalous/hole" in defects.next_step
-    assert maps.where == str(root / "part" / "ground_truth") and "take _mask off" in maps.next_step
-
-
 @pytest.mark.parametrize(
     ("found", "step"),
     [
-        ("abnormal", "Rename it to anomalous."),
-        ("Bad", "Rename it to anomalous."),
-        ("ok", "Rename it to normal."),
-        ("anomolous", "Closest: 'anomalous'."),
-        ("scratch", "If it is a type of defect, move scratch to anomalous/scratch."),
+        ("anomolous", "Closest: 'anomalous'. If it is a type of defect, set dataset.options.layout: mvtec."),
+        (
+            "scratch",
+            "If it is a type of defect, set dataset.options.layout: mvtec, or move scratch to anomalous/scratch.",
+        ),
     ],
 )
 def test_a_folder_beside_the_labels_is_named_with_what_to_do(tmp_path: Path, found: str, step: str) -> None:

@@ -70,7 +70,7 @@ def test_transparent_pixels_of_16_bits_become_white(tmp_path: Path) -> None:
 
 def test_what_is_not_a_number_counts_as_clipped(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "f.tif", np.array([[0.0, 1.0, np.nan, 7.0]], np.float32))
-    found = read_picture(tmp_path / "f.tif", None, Decoding(ValueRange(0, 1, "images.range")))
+    found = read_picture(tmp_path / "f.tif", (), Decoding(ValueRange(0, 1, "images.range")))
     assert found.image.tolist() == [[0, 255, 0, 255]] and found.clipped == 0.5
 
 
@@ -144,7 +144,7 @@ def test_a_black_map_is_empty(tmp_path: Path) -> None:
 def test_a_map_of_another_size_than_its_image_is_refused(tmp_path: Path) -> None:
     image, mask = write_image(tmp_path / "i.png", (20, 24)), write_mask(tmp_path / "m.png", (24, 20))
     with pytest.raises(DataError, match=r"m\.png: the map has 20x24 pixels, but its image .*i\.png has 24x20"):
-        read_picture(image, mask)
+        read_picture(image, (mask,))
 
 
 @pytest.mark.parametrize("color", ["gray", "rgb"])

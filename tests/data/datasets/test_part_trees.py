@@ -1,0 +1,218 @@
+"""Trees of normal and anomalous images in the words of the field, and the maps and splits that come with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.schema import Images
+from fcdd_sweep.data.corpus import split_for
+from fcdd_sweep.data.scanning import check_dataset, dataset_facts, scan_dataset
+from tests.data.datasets.test_folder import folder, load, sizes
+from tests.trees import write_class_first, write_image, write_images, write_mask, write_mvtec, write_one_vs_rest
+
+IMAGES = Images(load_size=16, size=16)
+
+SPLIT = {
+    "MVTec's": ["part/train/good", "part/test/good", "part/test/crack"],
+    "MVTec's without a class": ["train/good", "test/good", "test/crack"],
+    "a defect beside bad": ["part/train/good", "part/test/good", "part/test/bad"],
+    "BTAD's": ["part/train/ok", "part/test/ok", "part/test/ko"],
+    "capitals": ["part/Train/OK", "part/Test/OK", "part/Test/NG"],
+    "split first": ["train/part/ok", "test/part/ok", "test/part/NG"],
+    "nominal and abnormal": ["train/nominal", "test/nominal", "test/abnormal"],
+    "another word in each half": ["train/normal", "test/ok", "test/defect"],
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_words_of_the_field_are_read_with_the_split_of_their_folders(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "part"
+    train, nominal, anomalous = SPLIT[name]
+    for folder_name, count in ((train, 5), (nominal, 2), (anomalous, 3)):
+        write_images(root / folder_name, count)
+    corpus = load(folder(root))
+    assert (corpus.protocol, corpus.classes) == ("defects", ("part",))
+    assert sizes(corpus, "part") == (5, 0, 2, 3)
+    assert set(split_for(corpus, "part").test_defect) == {"", "crack" if "crack" in anomalous else "anomalous"}
+    facts = dataset_facts(folder(root))
+    assert facts.classes == ("part",) and not facts.maps and not facts.trains_with_anomalies
+
+
+def test_mvtec_is_read_as_its_own_data_set_reads_it(tmp_path: Path) -> None:
+    root = write_mvtec(tmp_path / "data", ("bottle", "carpet"))
+    ours = load(folder(root))
+    theirs = load(folder(root, name="mvtec", classes=["bottle", "carpet"]))
+    assert ours.classes == theirs.classes == ("bottle", "carpet")
+    assert dataset_facts(folder(root)).maps
+    for name in ours.classes:
+        assert ours.fingerprints[name] == theirs.fingerprints[name]
+    assert scan_dataset(folder(root), IMAGES).layout == "CLASS/{train,test}/{good,crack,hole}/IMAGES, with maps"
+
+
+UNSPLIT = {
+    "good and bad": ["good", "bad"],
+    "OK and NG": ["OK", "NG"],
+    "a class above": ["data/good", "data/bad"],
+    "VisA's": ["data/Data/Images/Normal", "data/Data/Images/Anomaly"],
+}
+
+
+@pytest.mark.parametrize("name", UNSPLIT)
+def test_without_a_split_all_anomalous_and_some_nominal_images_are_test_images_and_no_new_image_moves_one(
+    tmp_path: Path, name: str
+) -> None:
+    root = tmp_path / "data"
+    nominal, anomalous = (root / each for each in UNSPLIT[name])
+    write_images(nominal, 24)
+    write_images(anomalous, 5)
+    corpus = load(folder(root))
+    train, _, test, defects = sizes(corpus, "data")
+    assert train + test == 24 and 4 <= test <= 12 and defects == 5
+    assert any("Fixed split by file name" in note for note in corpus.notes)
+    before = dict(zip(corpus.path, corpus.is_test, strict=True))
+    write_image(nominal / "zzz.png")
+    write_image(anomalous / "aaa.png")
+    after = load(folder(root))
+    assert {p: t for p, t in zip(after.path, after.is_test, strict=True) if p in before} == before
+
+
+def test_a_seed_draws_another_split_and_another_fingerprint(tmp_path: Path) -> None:
+    write_images(tmp_path / "data" / "good", 24)
+    write_images(tmp_path / "data" / "bad", 2)
+    first, again = load(folder(tmp_path / "data")), load(folder(tmp_path / "data", options={"split_seed": 0}))
+    other = load(folder(tmp_path / "data", options={"split_seed": 1}))
+    assert first.is_test.tolist() == again.is_test.tolist() != other.is_test.tolist()
+    assert first.fingerprints == again.fingerprints != other.fingerprints
+
+
+def test_images_of_a_group_stay_together(tmp_path: Path) -> None:
+    for part in range(12):
+        for view in range(3):
+            write_image(tmp_path / "data" / "good" / f"p{part:02}_v{view}.png", seed=part * 3 + view)
+        write_image(tmp_path / "data" / "bad" / f"p{part:02}_v9.png", seed=100 + part)
+    corpus = load(folder(tmp_path / "data", options={"group": r"^(p\d+)_"}))
+    halves: dict[str, set[bool]] = {}
+    for path, is_test in zip(corpus.path, corpus.is_test, strict=True):
+        halves.setdefault(Path(path).name[:3], set()).add(bool(is_test))
+    assert len(halves) == 12 and all(len(each) == 1 for each in halves.values())
+    assert {True, False} == set.union(*halves.values())
+    assert dataset_facts(folder(tmp_path / "data", options={"group": r"^(p\d+)_"})).trains_with_anomalies
+
+
+@pytest.mark.parametrize(("pattern", "what"), [("(p", "no regular expression"), ("p+", "has no group")])
+def test_a_pattern_that_names_no_group_is_refused(tmp_path: Path, pattern: str, what: str) -> None:
+    write_class_first(tmp_path / "data")
+    (problem,) = check_dataset(folder(tmp_path / "data", options={"group": pattern}), IMAGES)
+    assert problem.where == "dataset.options.group" and what in problem.what
+
+
+def test_a_group_of_a_tree_with_a_split_is_reported_to_change_nothing(tmp_path: Path) -> None:
+    corpus = load(folder(write_class_first(tmp_path / "data"), options={"group": "(.)"}))
+    assert "dataset.options.group changes nothing: the data set is split already." in corpus.notes
+
+
+def test_one_folder_of_images_holds_nominal_ones(tmp_path: Path) -> None:
+    write_images(tmp_path / "coins", 24)
+    corpus = load(folder(tmp_path / "coins"))
+    assert (corpus.protocol, corpus.classes) == ("defects", ("coins",))
+    train, anomalous, test, defects = sizes(corpus, "coins")
+    assert train + test == 24 and 4 <= test <= 12 and anomalous == defects == 0
+    assert "Class 'coins' has no test anomalies." in corpus.notes
+
+
+def test_defects_of_a_tree_without_split_are_read_where_maps_name_them(tmp_path: Path) -> None:
+    write_images(tmp_path / "part" / "good", 12)
+    (image,) = write_images(tmp_path / "part" / "crack", 1)
+    (problem,) = check_dataset(folder(tmp_path / "part"), IMAGES)
+    assert "layout: mvtec" in str(problem) and "layout: classes" in str(problem)  # as far as anyone can say, either
+    write_mask(tmp_path / "part" / "ground_truth" / "crack" / f"{image.stem}_mask.png")
+    corpus = load(folder(tmp_path / "part"))
+    assert corpus.protocol == "defects" and corpus.has_maps and "crack" in corpus.defect
+
+
+def test_a_tree_of_two_minds_keeps_its_error(tmp_path: Path) -> None:
+    for each in ("train/good", "test/good", "test/bad", "bolt/train/good"):
+        write_images(tmp_path / "data" / each, 2)
+    assert check_dataset(folder(tmp_path / "data"), IMAGES)
+    with pytest.raises(DataError):
+        dataset_facts(folder(tmp_path / "data"))
+
+
+def test_a_layout_that_is_asked_for_must_fit(tmp_path: Path) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=False)
+    (problem,) = check_dataset(folder(root, options={"layout": "mvtec"}), IMAGES)
+    assert problem.where == "dataset.options.layout" and "is not laid out as 'mvtec'" in problem.what
+    (problem,) = check_dataset(folder(root, options={"layout": "flat"}, protocol="one_vs_rest"), IMAGES)
+    assert "always defects" in problem.what
+
+
+def test_a_lone_type_of_defects_is_read_when_the_layout_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "part" / "train" / "good", 3)
+    write_images(tmp_path / "part" / "test" / "scratch", 2)
+    assert "layout: mvtec" in str(check_dataset(folder(tmp_path / "part"), IMAGES)[0])
+    corpus = load(folder(tmp_path / "part", options={"layout": "mvtec"}))
+    assert sizes(corpus, "part") == (3, 0, 0, 2) and set(corpus.defect) == {"", "scratch"}
+
+
+MAPS = {
+    "the same name": "masks/000.png",
+    "_mask": "ground_truth/000_mask.png",
+    "_GT": "test/bad/000_GT.png",
+    "another ending": "ground_truth/bad/000.bmp",
+    "beside the images": "test/bad/000_mask.png",
+    "a folder beside the images": "test/bad/MASK/000.png",
+    "a word for the other word": "masks/ng/000.png",
+    "in the half": "test/ground_truth/bad/000_mask.png",
+    "by halves": "test_masks/bad/000.png",
+    "several in a folder": "ground_truth/bad/000/000.png",
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_are_found_by_the_habits_of_the_field(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "part"
+    write_images(root / "train" / "good", 4)
+    write_images(root / "test" / "good", 2)
+    write_images(root / "test" / "bad", 2)
+    write_mask(root / MAPS[name], box=(4, 5, 10, 12))
+    corpus = load(folder(root))
+    assert sizes(corpus, "part") == (4, 0, 2, 2) and dataset_facts(folder(root)).maps
+    mask = corpus.mask(corpus.path.index("test/bad/000.png"))
+    assert mask is not None and mask.sum() == 6 * 7 and mask[4:10, 5:12].all()
+    assert (corpus.mask_index >= 0).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "names", [("000_mask_1.png", "000_mask_2.png"), ("000/000.png", "000/001.png"), ("000_1.png", "000_2.png")]
+)
+def test_several_maps_of_an_image_are_united(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = tmp_path / "part"
+    write_images(root / "train" / "good", 4)
+    write_images(root / "test" / "bad", 2)
+    write_mask(root / "ground_truth" / "bad" / names[0], box=(0, 0, 4, 4))
+    write_mask(root / "ground_truth" / "bad" / names[1], box=(10, 10, 12, 13))
+    mask = load(folder(root)).mask(4)
+    expected = np.zeros((20, 24), bool)
+    expected[:4, :4] = expected[10:12, 10:13] = True
+    assert mask is not None
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_a_map_that_may_belong_to_two_images_or_to_none_is_a_problem(tmp_path: Path) -> None:
+    root = write_mvtec(tmp_path / "part", (".",))
+    write_mask(root / "masks" / "000.png")
+    write_mask(root / "ground_truth" / "crack" / "777_mask.png")
+    none, two = check_dataset(folder(root), IMAGES)
+    assert none.where.endswith("777_mask.png") and "has no image" in none.what
+    assert two.where == str(root / "masks" / "000.png") and "not clear which image" in two.what
+
+
+def test_maps_of_nominal_images_are_left_out(tmp_path: Path) -> None:
+    root = write_mvtec(tmp_path / "part", (".",))
+    write_mask(root / "ground_truth" / "good" / "001_mask.png", box=(0, 0, 0, 0))
+    corpus = load(folder(root))
+    assert (corpus.mask_index >= 0).sum() == 4
