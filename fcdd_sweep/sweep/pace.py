@@ -58,6 +58,8 @@ class _Attempt:
 class Pace:
     """The pace of a start, from its own trials: seconds per pass through the data, and of the rest of a trial.
 
+    A live display asks from a thread of its own, so that what events change is copied before it is looked through.
+
     Attributes:
         slots: trials that ran at once when the latest one started.
     """
@@ -106,7 +108,7 @@ class Pace:
 
     def _rate(self) -> float | None:
         """Return the seconds per pass over all trials; None when unknown."""
-        measured = [attempt.measured for attempt in self._running.values()]
+        measured = [attempt.measured for attempt in list(self._running.values())]
         passes = self._passes + sum(passes for passes, _ in measured)
         return (self._seconds + sum(seconds for _, seconds in measured)) / passes if passes else None
 
@@ -120,7 +122,7 @@ class Pace:
         rate = self._rate()
         if rate is None and not self._rest_s:
             return None
-        ends = [self._seconds_left(attempt, rate or 0.0) for attempt in self._running.values()]
+        ends = [self._seconds_left(attempt, rate or 0.0) for attempt in list(self._running.values())]
         if waiting <= 0:
             return max(ends, default=0.0)
         whole = _middle(self._rest_s) + (rate or 0.0) * self._passes_of_waiting(waiting, passes)
@@ -129,8 +131,8 @@ class Pace:
     def _passes_of_waiting(self, waiting: int, passes: int) -> float:
         """Return the mean number of passes of the trials that wait; see `left_s`."""
         if not passes:
-            return statistics.fmean(self._started_passes.values() or [0])
-        started = self._started_passes.items()
+            return statistics.fmean(list(self._started_passes.values()) or [0])
+        started = list(self._started_passes.items())
         return (passes - sum(each for trial_id, each in started if trial_id not in self._waiting_again)) / waiting
 
     def _seconds_left(self, attempt: _Attempt, usual: float) -> float:
