@@ -58,6 +58,8 @@ class _Attempt:
 class Pace:
     """The pace of a start, from its own trials: seconds per pass through the data, and of the rest of a trial.
 
+    A live display asks from a thread of its own, so that what events change is copied before it is looked through.
+
     Attributes:
         slots: trials that ran at once when the latest one started.
     """
@@ -129,8 +131,8 @@ class Pace:
     def _passes_of_waiting(self, waiting: int, passes: int) -> float:
         """Return the mean number of passes of the trials that wait; see `left_s`."""
         if not passes:
-            return statistics.fmean(self._started_passes.values() or [0])
-        started = self._started_passes.items()
+            return statistics.fmean(list(self._started_passes.values()) or [0])
+        started = list(self._started_passes.items())
         return (passes - sum(each for trial_id, each in started if trial_id not in self._waiting_again)) / waiting
 
     def _seconds_left(self, attempt: _Attempt, usual: float) -> float:
