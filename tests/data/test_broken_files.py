@@ -133,7 +133,6 @@ FOUND_BY_LOOKING = {
         lambda root: (root / "cat" / "notes.txt").write_text("none"),
         "ROOT: found no folder with images.",
     ),
-    "images in no folder": (FOLDER, make_root, add_images("."), "ROOT: found images, but in no folders."),
     "misspelled label": (
         FOLDER,
         write_class_first,
@@ -177,12 +176,6 @@ FOUND_BY_LOOKING = {
         lambda root: write_class_first(root, ("screw",)),
         "ROOT: found both train/test folders and classes with train/test folders (screw).",
     ),
-    "labels without train and test": (
-        FOLDER,
-        lambda root: write_images(root / "normal", 3),
-        add_images("anomalous"),
-        "ROOT: found normal (or nominal, good) and anomalous folders, but no train and test.",
-    ),
     "images in a half but in no class": (
         FOLDER,
         write_one_vs_rest,
@@ -205,7 +198,7 @@ FOUND_BY_LOOKING = {
         FOLDER,
         with_maps,
         add_map("test_maps/washer/anomalous/000.png"),
-        "ROOT/test_maps/washer: holds maps of a class that has no images.",
+        "ROOT/test_maps/washer/anomalous/000.png: the map has no image. Allowed: an image with this name.",
     ),
     "two images for one map": (
         FOLDER,

@@ -169,6 +169,8 @@ def _found(dataset: Dataset) -> Layout | FoundImages:
 
 def _may_be_other(layout: Layout) -> bool:
     """Return whether images would be refused in this layout for the names of their folders or files."""
+    if layout.is_mixed:  # another reading would leave out a part of the images
+        return False
     labeled = layout.protocol == "defects"
     return bool(layout.problems) or any(_name_problems(place, labeled=labeled) for place in layout.places)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,7 @@ class Layout:
     Attributes:
         base: the folder that holds the classes, or train and test.
         faults: what cannot be read of the folders that decide on layout and classes.
+        is_mixed: whether the folders show two layouts, each with a part of the images.
     """
 
     base: Folder
@@ -56,6 +57,7 @@ class Layout:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     faults: tuple[UnreadableEntry, ...] = ()
+    is_mixed: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,7 +85,8 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
     as_classes = protocol == "one_vs_rest"
     halves, class_first = halves_of(base), [folder for folder in base.folders if halves_of(folder)]
     if halves and class_first:
-        layout = _broken(base, f"both train/test folders and classes with train/test folders ({class_first[0].name})")
+        mixed = _broken(base, f"both train/test folders and classes with train/test folders ({class_first[0].name})")
+        layout = replace(mixed, is_mixed=True)
     elif halves and not as_classes and any(map(_has_labels, halves.values())):
         layout = Layout(base, "defects", _class_places(base, root.name))
     elif halves:
@@ -266,9 +269,7 @@ def _twice(folder: Folder) -> list[Problem]:
 
 
 def _with_problems(layout: Layout, problems: list[Problem]) -> Layout:
-    return Layout(
-        layout.base, layout.protocol, layout.places, (*layout.problems, *problems), layout.notes, layout.faults
-    )
+    return replace(layout, problems=(*layout.problems, *problems))
 
 
 def _broken(base: Folder, found: str, next_step: str = "") -> Layout:
