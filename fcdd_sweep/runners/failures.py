@@ -76,7 +76,7 @@ _GPU_ERROR = re.compile(r"\b(CUDA|HIP) error: ")
 def kind_of(error: BaseException) -> FailureKind:
     """Return the kind of failure that an exception in a trial is; its causes are searched, too.
 
-    torch's errors of GPUs are told by name and text: many have no class of their own, and none has in older versions.
+    torch's errors of GPUs are recognized by name and text: many have no class of their own, in older versions none.
     """
     for cause in _causes(error):
         if _is_memory_error(cause):

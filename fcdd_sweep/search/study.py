@@ -20,20 +20,19 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
-from fcdd_sweep.config.search_schema import Algorithm, SearchAxis, SearchSettings
+from fcdd_sweep.config.search_schema import SearchSettings
 from fcdd_sweep.config.search_space import Space, Values
-from fcdd_sweep.config.text import value_text
 from fcdd_sweep.results import storage
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
+from fcdd_sweep.search.sampling import distribution_of, sampler_of, stored_choice, suggested_value
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -51,8 +50,6 @@ _VERSION, _IDENTITY, _HOURS = "fcdd_sweep.study", "identity", "hours"
 """Attributes of the study: `STUDY_VERSION`, what its search must agree in, hours of searching."""
 _VALUES, _FACTS = "values", "facts"
 """Attributes of its trials: the suggested values by key, and what `Study.tell` was given."""
-_NSGA2_POPULATION = 16
-"""Optuna's default of 50 would spend a usual budget on the first generation, which is drawn at random."""
 _LEAST_FOR_IMPORTANCE = 4
 """Configs with a score that an estimate of importance needs."""
 Describe = Callable[[int, Values], dict[str, Any]]
@@ -105,7 +102,7 @@ class Study:
                 nothing is written.
         """
         self._search, self._space = search, space
-        self._distributions = {key: _distribution(axis) for key, axis in space.axes.items()}
+        self._distributions = {key: distribution_of(axis) for key, axis in space.axes.items()}
         identity = json.loads(json.dumps(identity))
         _check_existing(name, storage, identity)
         self._study = optuna.create_study(
@@ -158,7 +155,7 @@ class Study:
         inside = {key: value for key, value in values.items() if self._space.axes[key].contains(value)}
         return create_trial(
             state=TrialState.RUNNING,
-            params={key: _label(value) for key, value in inside.items()},
+            params={key: stored_choice(value) for key, value in inside.items()},
             distributions={key: self._distributions[key] for key in inside},
             user_attrs={_VALUES: values},
         )
@@ -168,14 +165,14 @@ class Study:
         seed = int(np.random.SeedSequence([search.seed, number]).generate_state(1)[0])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = _sampler(search.algorithm, seed)
+            sampler = sampler_of(search.algorithm, seed)
             memory = optuna.create_study(directions=list(search.directions), sampler=sampler)
             memory.add_trials(history)
             trial = memory.ask()
             values: Values = {}
             for key, axis in self._space.axes.items():
                 if self._space.active(key, values):
-                    values[key] = _suggested(trial, key, axis)
+                    values[key] = suggested_value(trial, key, axis)
         trial.set_user_attr(_VALUES, values)
         return memory.get_trials(deepcopy=False)[number]
 
@@ -281,48 +278,6 @@ def check_study(url: str | None, run_dir: Location, name: str, identity: Mapping
         copy = SearchPaths(Path(folder)).journal
         storage.download_file(journal, copy)
         _check_existing(name, _journal(copy), identity)
-
-
-def _sampler(algorithm: Algorithm, seed: int) -> optuna.samplers.BaseSampler:
-    match algorithm:
-        case "tpe":
-            return optuna.samplers.TPESampler(seed=seed)
-        case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-        case "gp":
-            return optuna.samplers.GPSampler(seed=seed, warn_independent_sampling=False)
-        case "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=_NSGA2_POPULATION, seed=seed)
-        case _:
-            return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _distribution(axis: SearchAxis) -> BaseDistribution:
-    if axis.choices is not None:
-        return CategoricalDistribution([_label(value) for value in axis.choices])
-    low, high = axis.ends or (0.0, 1.0)
-    last = high if axis.size is None else axis.value(axis.size - 1)
-    if axis.int_ is not None:
-        return IntDistribution(axis.value(0), int(last), log=axis.is_log, step=int(axis.step or 1))
-    return FloatDistribution(low, last, log=axis.is_log, step=axis.step)
-
-
-def _suggested(trial: optuna.Trial, key: str, axis: SearchAxis) -> Any:
-    match _distribution(axis):
-        case CategoricalDistribution(choices=labels):
-            label = trial.suggest_categorical(key, labels)
-            return (axis.choices or [])[labels.index(label)]
-        case IntDistribution(low=low, high=high, log=log, step=step):
-            return trial.suggest_int(key, low, high, log=log, step=step)
-        case FloatDistribution(low=low, high=high, log=log, step=step):
-            value = trial.suggest_float(key, low, high, log=log, step=step)
-            return value if step is None else float(f"{value:.12g}")
-    raise AssertionError(axis)
-
-
-def _label(value: Any) -> Any:
-    """Return a choice as Optuna stores it: plain values as they are, others as text."""
-    return value if value is None or isinstance(value, bool | int | float | str) else value_text(value)
 
 
 def _in_utc(moment: dt.datetime | None) -> dt.datetime | None:

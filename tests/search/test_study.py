@@ -10,7 +10,8 @@ from fcdd_sweep.config.search_schema import SearchAxis
 from fcdd_sweep.config.search_space import space_of
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths
-from fcdd_sweep.search.study import Study, _distribution, opened_storage
+from fcdd_sweep.search.sampling import distribution_of
+from fcdd_sweep.search.study import Study, opened_storage
 from tests import old_runs, searches
 
 GRID = searches.EXPERIMENT.replace("{log: [0.0001, 0.1]}", "{choices: [0.01, 0.03]}")
@@ -161,7 +162,7 @@ def test_a_database_that_cannot_be_used_is_named(tmp_path):
     ("axis", "last"), [({"int": [1, 10**15], "step": 3}, 10**15), ({"float": [0.0, 1.0], "step": 1e-12}, 1.0)]
 )
 def test_a_range_of_many_values_gives_its_ends_to_optuna(axis, last):
-    found = _distribution(SearchAxis.model_validate(axis))
+    found = distribution_of(SearchAxis.model_validate(axis))
     assert found.high == pytest.approx(last)
 
 
