@@ -107,6 +107,9 @@ def _check_supported(detector: Detector, snapshot: Location) -> None:
     if detector.settings.method == "hsc":
         what = "method hsc cannot be exported: its heatmaps are gradients of the network, which ONNX cannot compute"
         raise InputError(Problem(str(snapshot), what, "a trial of method fcdd or ae"))
+    if detector.settings.evaluation.image_score != "mean":
+        what = f"its images are scored by {detector.settings.evaluation.image_score}, which cannot be exported yet"
+        raise InputError(Problem(str(snapshot), what, "evaluation.image_score: mean"))
 
 
 def _notes(detector: Detector) -> list[str]:

@@ -116,7 +116,7 @@ def test_labels_follow_the_threshold_and_batches_have_any_size():
 def test_the_file_holds_its_metadata_and_no_path_of_this_machine(outcome, leaf):
     export_onnx(leaf, leaf / "x.onnx")
     about = session_of((leaf / "x.onnx").read_bytes()).get_modelmeta().custom_metadata_map
-    assert float(about["threshold"]) == outcome.metrics["threshold"]
+    assert about["threshold"] == ""  # too few images are held out for a decision
     expected = {"normal_class": "plain", "method": "fcdd", "network": "FCDD_CNN28", "load_size": "32", "size": "28"}
     assert {name: about[name] for name in expected} == expected
     assert json.loads(about["settings"])["preprocessing"] == about["preprocessing"] == "lcnaug1"
@@ -211,7 +211,7 @@ def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, exporte
     row = files.read_table(predict(name.with_suffix(".pt"), [images], leaf / "out").scores).to_pylist()[0]
     path, score, label, *_ = result.stdout.split()
     assert path == str(images) and float(score) == pytest.approx(row["score"], rel=1e-5)
-    assert label == str(row["anomalous"])
+    assert label == str((row["label"] == 1))
 
 
 @pytest.fixture(scope="module")
