@@ -211,7 +211,7 @@ def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, exporte
     row = files.read_table(predict(name.with_suffix(".pt"), [images], leaf / "out").scores).to_pylist()[0]
     path, score, label, *_ = result.stdout.split()
     assert path == str(images) and float(score) == pytest.approx(row["score"], rel=1e-5)
-    assert label == str((row["label"] == 1))
+    assert label == str(row["label"] == 1)
 
 
 @pytest.fixture(scope="module")
