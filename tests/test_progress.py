@@ -130,7 +130,7 @@ with stop.listening(), make_progress(Console(highlight=False)) as progress:
     progress.handle(SweepStopped())
 print("the end")
 """
-COUNTS = "image AUROC mean 0.875, best 0.875 | elapsed"
+COUNTS = "image AUROC mean 0.875, best 0.875 over 1 trial of this start | elapsed"
 TERMINALS = {"color": {}, "no color": {"NO_COLOR": "1"}, "ASCII": {"PYTHONIOENCODING": "ascii"}}
 
 
