@@ -77,4 +77,4 @@ seeds: 1
     image = sorted((root / "bolt" / "train").rglob("*.png"))[0]
     write_image(image, seed=99)
     with pytest.raises(InputError, match="data of class bolt has changed"):
-        go(experiment(text=text))
+        run_sweep(loaded, local=True, progress=Recorder())
