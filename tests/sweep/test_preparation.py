@@ -72,7 +72,7 @@ training: {{epochs: 1, batch_size: 4}}
 seeds: 1
 """
     (tmp_path / "parts.yaml").write_text(text)
-    loaded = load_experiment(tmp_path / "parts.yaml", [f"output={tmp_path}"])
+    loaded = load_experiment(tmp_path / "parts.yaml", [f"output={tmp_path / 'results'}"])
     assert run_sweep(loaded, local=True, progress=Recorder()).done == 1
     image = sorted((root / "bolt" / "train").rglob("*.png"))[0]
     write_image(image, seed=99)
