@@ -5,8 +5,8 @@ neither training nor the test set has: those of `evaluation.validation.anomalies
 networks cannot be compared, so the trials of a class are pooled pair by pair: a candidate's AUROC is the share of pairs
 of a nominal and an anomalous image of the same trial that it puts in the right order.
 
-Source of the standard error: DeLong et al., Biometrics 44 (1988), with the clusters of Obuchowski, Biometrics 53 (1997).
-A cluster is one nominal image with the scores that all trials give to it and to anomalies rendered on it.
+Sources of the standard error: DeLong et al., Biometrics 44 (1988), with clusters as in Obuchowski, Biometrics 53
+(1997). A cluster is one nominal image with the scores that all trials give to it and to anomalies rendered on it.
 """
 
 from __future__ import annotations
@@ -134,21 +134,21 @@ class ScoreChoice:
         if not self.is_made:
             missing = "too few selection images" if self.n_trials else "no scores of selection images"
             step = "hold out more nominal images (evaluation.validation.nominal_fraction)"
-            return f"auto: {score_title(MEAN_SCORE)}, as there are {missing}; {step}"
-        by_column = {each.column: each for each in self.candidates}
-        best = by_column[self.column]
+            again = "" if self.n_trials else ", or train again what an earlier version trained"
+            return f"auto: {score_title(MEAN_SCORE)}, as trials have {missing}: {step}{again}"
+        mean, *others = self.candidates
         basis = f"on {self.n_nominal} nominal images and {self.n_anomalous} anomalies ({', '.join(self.sources)})"
-        if self.column == MEAN_SCORE:
-            best = max(self.candidates[1:], key=lambda each: each.auroc)
-            return (
-                f"auto: {score_title(MEAN_SCORE)}, as no other score is better by more than a standard error: "
-                f"selection AUROC {by_column[MEAN_SCORE].auroc:.3f}, {_against(best)} by the {score_title(best.column)}, {basis}"
-            )
-        mean = by_column[MEAN_SCORE].auroc
-        return f"auto: {score_title(self.column)}: selection AUROC {_against(best)}, {mean:.3f} by the mean, {basis}"
+        if self.column != MEAN_SCORE:
+            used = next(each for each in others if each.column == self.column)
+            compared = f"{_gained(used)}, {mean.auroc:.3f} by the mean"
+            return f"auto: {score_title(self.column)}: selection AUROC {compared}, {basis}"
+        best = max(others, key=lambda each: each.auroc)
+        reason = "as no other score is better by more than a standard error"
+        compared = f"{mean.auroc:.3f}, {_gained(best)} by the {score_title(best.column)}"
+        return f"auto: {score_title(MEAN_SCORE)}, {reason}: selection AUROC {compared}, {basis}"
 
 
-def _against(candidate: Candidate) -> str:
+def _gained(candidate: Candidate) -> str:
     return f"{candidate.auroc:.3f} ({candidate.gain:+.3f} ± {candidate.std_error:.3f})"
 
 
@@ -188,8 +188,8 @@ def _compared(trials: Sequence[SelectionScores]) -> tuple[Candidate, ...]:
     auroc = right / pairs
     gain = auroc - auroc[0]
     variance = (((gains - counts * gain) / pairs) ** 2).sum(0) * len(paths) / (len(paths) - 1)
-    found = zip(CANDIDATES, auroc.tolist(), gain.tolist(), np.sqrt(variance).tolist(), strict=True)
-    return tuple(Candidate(*values) for values in found)
+    figures = zip(CANDIDATES, auroc.tolist(), gain.tolist(), np.sqrt(variance).tolist(), strict=True)
+    return tuple(Candidate(*values) for values in figures)
 
 
 def _right_pairs(trial: SelectionScores) -> tuple[FloatArray, FloatArray]:
