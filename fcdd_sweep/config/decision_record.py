@@ -64,7 +64,7 @@ class DecisionRecord(BaseModel):
             raise InputError(Problem(str(path), f"cannot be read ({error.strerror})")) from error
         return cls.of(content, path)
 
-    def applied(self, settings: Settings) -> Settings:
+    def decided_settings(self, settings: Settings) -> Settings:
         """Return a trial's settings with the image score and the false-alarm rate of the record."""
         changes = {"image_score": self.image_score, "false_alarm_rate": self.false_alarm_rate}
         return settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update=changes)})

@@ -87,7 +87,7 @@ def _table(scores: Mapping[str, Sequence[Any]], rows: npt.NDArray[np.int64]) -> 
     return np.array(columns, dtype=np.float64).reshape(len(CANDIDATES), len(rows)).T
 
 
-class Candidate(NamedTuple):
+class ScoreCandidate(NamedTuple):
     """A score of images on selection data.
 
     Attributes:
@@ -117,7 +117,7 @@ class ScoreChoice:
     """
 
     column: str = MEAN_SCORE
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ScoreCandidate, ...] = ()
     n_trials: int = 0
     n_nominal: int = 0
     n_anomalous: int = 0
@@ -148,7 +148,7 @@ class ScoreChoice:
         return f"auto: {score_title(MEAN_SCORE)}, {reason}: selection AUROC {compared}, {basis}"
 
 
-def _gained(candidate: Candidate) -> str:
+def _gained(candidate: ScoreCandidate) -> str:
     return f"{candidate.auroc:.3f} ({candidate.gain:+.3f} ± {candidate.std_error:.3f})"
 
 
@@ -170,7 +170,7 @@ def choose_score(trials: Sequence[SelectionScores]) -> ScoreChoice:
     return ScoreChoice(column, candidates, *counts, sources)
 
 
-def _compared(trials: Sequence[SelectionScores]) -> tuple[Candidate, ...]:
+def _compared(trials: Sequence[SelectionScores]) -> tuple[ScoreCandidate, ...]:
     paths = sorted({path for trial in trials for path in (*trial.nominal_path, *trial.anomalous_path)})
     number = {path: i for i, path in enumerate(paths)}
     right, pairs = np.zeros(len(CANDIDATES)), 0
@@ -189,7 +189,7 @@ def _compared(trials: Sequence[SelectionScores]) -> tuple[Candidate, ...]:
     gain = auroc - auroc[0]
     variance = (((gains - counts * gain) / pairs) ** 2).sum(0) * len(paths) / (len(paths) - 1)
     figures = zip(CANDIDATES, auroc.tolist(), gain.tolist(), np.sqrt(variance).tolist(), strict=True)
-    return tuple(Candidate(*values) for values in figures)
+    return tuple(ScoreCandidate(*values) for values in figures)
 
 
 def _right_pairs(trial: SelectionScores) -> tuple[FloatArray, FloatArray]:

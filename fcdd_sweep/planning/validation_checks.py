@@ -237,11 +237,6 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     fraction = evaluation.validation.nominal_fraction
     auto = evaluation.image_score == "auto"
     if not fraction:
-        if auto:
-            yield (
-                "evaluation.image_score: auto has no images to choose on, and takes the mean. Set "
-                "evaluation.validation.nominal_fraction."
-            )
         if evaluation.false_alarm_rate != Evaluation.model_fields["false_alarm_rate"].default:
             yield (
                 "evaluation.false_alarm_rate has no meaning without held-out nominal images: trials have no "
@@ -259,11 +254,11 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     held_out = {name: held_out_of(scan.nominal_in_training[name], fraction) for name in classes}
     calibrating = {name: round(count * (1 - SELECTION_SHARE)) if auto else count for name, count in held_out.items()}
     if few := {name: count for name, count in calibrating.items() if count < fewest_images(rate)}:
-        besides = ", besides about a fifth to choose the image score on" if auto else ""
+        besides = "About a fifth more choose the image score. " if auto else ""
         yield (
             f"No decision: a false-alarm rate of {rate:g} needs {fewest_images(rate)} held-out nominal images, and of "
-            f"those that evaluation.validation.nominal_fraction {fraction:g} holds out, {listed(few)}{besides}. "
-            "Raise it, or add images."
+            f"those that evaluation.validation.nominal_fraction {fraction:g} holds out, {listed(few)}. "
+            f"{besides}Raise it, or add images."
         )
 
 

@@ -10,7 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fcdd_sweep.config.fields import score_title
-from fcdd_sweep.metrics.score_choice import CANDIDATES, SELECTION, Candidate, ScoreChoice, SelectionScores, choose_score
+from fcdd_sweep.metrics.score_choice import (
+    CANDIDATES,
+    SELECTION,
+    ScoreCandidate,
+    ScoreChoice,
+    SelectionScores,
+    choose_score,
+)
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import TableRow, nulled, read_columns
 from fcdd_sweep.results.tree import TrialPaths
@@ -41,7 +48,7 @@ def choice_rows(choices: Mapping[str, ScoreChoice]) -> list[TableRow]:
     for name, choice in choices.items():
         compared = {each.column: each for each in choice.candidates}
         for column in CANDIDATES:
-            found = compared.get(column, Candidate(column, math.nan, math.nan, math.nan))
+            found = compared.get(column, ScoreCandidate(column, math.nan, math.nan, math.nan))
             row = {
                 "normal_class": name,
                 "score": column,

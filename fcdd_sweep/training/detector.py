@@ -280,7 +280,7 @@ def _decided_by(record: DecisionRecord | None, plain: Mapping[str, Any], path: P
         what = f"belongs to trial {record.trial_id}, the snapshot to trial {plain['trial_id']}"
         step = "Remove it, or run aggregate for the run of the snapshot"
         raise InputError(Problem(str(path.with_name(DECISION)), what, next_step=step))
-    return record.applied(settings), decided | record.decision
+    return record.decided_settings(settings), decided | record.decision
 
 
 def _read(path: Path) -> dict[str, Any]:
