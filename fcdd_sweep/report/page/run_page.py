@@ -16,7 +16,7 @@ from fcdd_sweep.report.figures.run_figures import KINDS, ConfigFigures, RunFigur
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
 from fcdd_sweep.report.page.html import Markup, element, section
-from fcdd_sweep.report.page.image_scores import image_score_section
+from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
