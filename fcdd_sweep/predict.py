@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.config.names import printable, slug
 from fcdd_sweep.config.text import count_noun
@@ -30,7 +29,8 @@ from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.storage import Location, check_reachable, is_file, local_copy, read_bytes
+from fcdd_sweep.results.documents import stored_decision
+from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.device import no_gpu_reason, numerics
 
@@ -126,17 +126,9 @@ def load_snapshot(snapshot: Location, device: str) -> Detector:
     check_reachable(snapshot)
     try:
         with local_copy(snapshot) as path:
-            return load_detector(path, device, _stored_decision(snapshot))
+            return load_detector(path, device, stored_decision(snapshot))
     except FileNotFoundError as error:  # in a store; on this machine `load_detector` raises an InputError
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
-
-
-def _stored_decision(snapshot: Location) -> DecisionRecord | None:
-    """Return the decision record beside a snapshot in an object store; on this machine `load_detector` finds it."""
-    if isinstance(snapshot, Path):
-        return None
-    place = snapshot.parent / DECISION
-    return DecisionRecord.of(read_bytes(place), place) if is_file(place) else None
 
 
 def _found(paths: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Problem], list[str]]:
