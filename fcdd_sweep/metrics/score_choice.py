@@ -11,6 +11,8 @@ Sources of the standard error: DeLong et al., Biometrics 44 (1988), with cluster
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -155,7 +157,8 @@ def _gained(candidate: ScoreCandidate) -> str:
 def choose_score(trials: Sequence[SelectionScores]) -> ScoreChoice:
     """Return the score with the largest AUROC on the selection data of a class's trials, of all seeds and configs.
 
-    It is the mean unless another one is better by more than the standard error of the difference.
+    It is the mean unless the best one is better than that by more than the standard error of the difference, and the
+    largest value, which never disagrees with the decision about the heatmap, unless it is better than that, too.
     """
     usable = [trial for trial in trials if len(trial.nominal) and len(trial.anomalous)]
     nominal = {path for trial in usable for path in trial.nominal_path}
@@ -164,32 +167,56 @@ def choose_score(trials: Sequence[SelectionScores]) -> ScoreChoice:
     sources = tuple(sorted({source for trial in usable for source in trial.sources}))
     if min(len(nominal), len(anomalous)) < _FEWEST:
         return ScoreChoice(MEAN_SCORE, (), *counts, sources)
-    candidates = _compared(usable)
-    best = max(candidates, key=lambda each: each.auroc)  # of equal ones the first
-    column = best.column if best.gain > best.std_error else MEAN_SCORE
-    return ScoreChoice(column, candidates, *counts, sources)
+    pairs = _OrderedPairs.of(usable)
+    auroc = pairs.auroc
+    candidates = [ScoreCandidate(name, float(auroc[i]), *pairs.difference(i, 0)) for i, name in enumerate(CANDIDATES)]
+    best = int(auroc.argmax())
+    preferred = (place for place in (0, 1) if operator.le(*pairs.difference(best, place)))
+    return ScoreChoice(CANDIDATES[next(preferred, best)], tuple(candidates), *counts, sources)
 
 
-def _compared(trials: Sequence[SelectionScores]) -> tuple[ScoreCandidate, ...]:
-    paths = sorted({path for trial in trials for path in (*trial.nominal_path, *trial.anomalous_path)})
-    number = {path: i for i, path in enumerate(paths)}
-    right, pairs = np.zeros(len(CANDIDATES)), 0
-    gains, counts = np.zeros((len(paths), len(CANDIDATES))), np.zeros((len(paths), 1))
-    for trial in trials:
-        by_nominal, by_anomalous = _right_pairs(trial)
-        right, pairs = right + by_nominal.sum(0), pairs + len(by_nominal) * len(by_anomalous)
-        for names, found, others in (
-            (trial.nominal_path, by_nominal, len(by_anomalous)),
-            (trial.anomalous_path, by_anomalous, len(by_nominal)),
-        ):
-            rows = [number[name] for name in names]
-            np.add.at(gains, rows, found - found[:, :1])
-            np.add.at(counts, rows, others)
-    auroc = right / pairs
-    gain = auroc - auroc[0]
-    variance = (((gains - counts * gain) / pairs) ** 2).sum(0) * len(paths) / (len(paths) - 1)
-    figures = zip(CANDIDATES, auroc.tolist(), gain.tolist(), np.sqrt(variance).tolist(), strict=True)
-    return tuple(ScoreCandidate(*values) for values in figures)
+@dataclass(frozen=True)
+class _OrderedPairs:
+    """The pairs of a nominal and an anomalous image of one trial that candidates put in the right order.
+
+    Attributes:
+        total: number of pairs.
+        right: (p, c), in how many of its pairs each of p images is, by candidate; a tie counts half.
+        counts: (p, 1), in how many pairs it is.
+    """
+
+    total: int
+    right: FloatArray
+    counts: FloatArray
+
+    @classmethod
+    def of(cls, trials: Sequence[SelectionScores]) -> _OrderedPairs:
+        paths = sorted({path for trial in trials for path in (*trial.nominal_path, *trial.anomalous_path)})
+        number = {path: i for i, path in enumerate(paths)}
+        total, right, counts = 0, np.zeros((len(paths), len(CANDIDATES))), np.zeros((len(paths), 1))
+        for trial in trials:
+            by_nominal, by_anomalous = _right_pairs(trial)
+            total += len(by_nominal) * len(by_anomalous)
+            for names, found, others in (
+                (trial.nominal_path, by_nominal, len(by_anomalous)),
+                (trial.anomalous_path, by_anomalous, len(by_nominal)),
+            ):
+                rows = [number[name] for name in names]
+                np.add.at(right, rows, found)
+                np.add.at(counts, rows, others)
+        return cls(total, right, counts)
+
+    @property
+    def auroc(self) -> FloatArray:
+        """(c,) AUROC of each candidate."""
+        return np.asarray(self.right.sum(0) / (2 * self.total))  # each pair counts for both of its images
+
+    def difference(self, first: int, second: int) -> tuple[float, float]:
+        """Return the AUROC of one candidate minus that of another, and its standard error over images."""
+        gain = self.auroc[first] - self.auroc[second]
+        apart = (self.right[:, first] - self.right[:, second] - self.counts[:, 0] * gain) / self.total
+        n = len(apart)
+        return float(gain), math.sqrt(float((apart**2).sum()) * n / (n - 1))
 
 
 def _right_pairs(trial: SelectionScores) -> tuple[FloatArray, FloatArray]:

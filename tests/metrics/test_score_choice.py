@@ -125,6 +125,15 @@ def test_the_best_score_is_used_and_the_mean_where_none_is_better_beyond_noise(g
     assert "rendered mixed_blob" in choice.text
 
 
+def test_the_largest_value_is_preferred_to_others_that_are_better_within_noise_only():
+    """It agrees with the decision about the heatmap."""
+    found = selections((0, 2.2, 0, 2.8, 0, 0))
+    by_column = {each.column: each for each in choose_score(found).candidates}
+    assert by_column["score_top_1"].auroc > by_column["score_max"].auroc
+    assert choose_score(found).column == "score_max"
+    assert choose_score(selections((0, 1, 0, 4, 0, 0))).column == "score_top_1"
+
+
 def test_images_that_calibrate_choose_nothing_nor_do_anomalies_rendered_on_them():
     """Anomalies of `evaluation.validation` may be rendered on any held-out image."""
     found = trial(0, (0, 4, 2, 1, 0.5, 0.2), split="validation")
