@@ -12,7 +12,7 @@ from fcdd_sweep.report.text import metric_text, spread_text
 _NOTE = (
     "Each class's image score is chosen on selection images, which neither training, nor thresholds, nor test have: "
     "the one with the largest AUROC over pairs of one trial, but the mean, or else the largest value, where it is not "
-    "better than that by more than a standard error. The test AUROC, mean over the trials shown here, plays no part in it."
+    "better than that by more than a standard error. The test AUROC, mean over the trials shown here, plays no part."
 )
 _USED = "\N{CHECK MARK}"
 _MOST_UNFOLDED = 5
