@@ -98,19 +98,35 @@ def decision_metrics(
     split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
     held_out = (split == "validation") & (defect == "")
     nominal, tested = held_out & (label == 0), split == "test"
-    taken = np.zeros(len(split), dtype=bool)
+    kept = nominal
     if selecting:
-        taken = nominal & np.array([is_for_selection(path) for path in scores["path"]], dtype=bool)
-        nominal &= ~taken
-    found = calibration(_values(scores, column, nominal), _values(scores, _HEATMAP_MAX, nominal), rate)
+        calibrating = calibrating_paths(scores, rate)
+        kept = nominal & np.array([path in calibrating for path in scores["path"]], dtype=bool)
+    found = calibration(_values(scores, column, kept), _values(scores, _HEATMAP_MAX, kept), rate)
     if held_out.any() and not nominal.any():
         found["threshold_source"] = _NOTHING_NOMINAL
-    elif taken.any():
-        found["threshold_source"] += f" ({count_noun(int(taken.sum()), 'other')} chose the image score)"
+    elif nominal.any() and not kept.any():
+        found["threshold_source"] = calibration_text(int(nominal.sum()), rate)
+    elif taken := int(nominal.sum() - kept.sum()):
+        found["threshold_source"] += f" ({count_noun(taken, 'other')} chose the image score)"
     test_label = label[tested].astype(np.int8)
     decided = _values(scores, column, tested), found["threshold"]
     marked = _values(scores, _HEATMAP_MAX, tested), found["pixel_threshold"]
     return found | _on_test(test_label, decided, marked)
+
+
+def calibrating_paths(scores: Mapping[str, Sequence[Any]], rate: float) -> set[str]:
+    """Return the paths of the held-out nominal images that calibrate where `auto` chooses the image score.
+
+    None, where all of them together are too few for a threshold: they choose the score.
+
+    Args:
+        scores: columns of `scores.parquet`.
+        rate: the false-alarm rate.
+    """
+    rows = zip(*(scores[name] for name in ("split", "label", "defect", "path")), strict=True)
+    held_out = [path for *role, path in rows if role == ["validation", 0, ""]]
+    return {path for path in held_out if len(held_out) >= fewest_images(rate) and not is_for_selection(path)}
 
 
 def _values(scores: Mapping[str, Sequence[Any]], column: str, part: npt.NDArray[np.bool_]) -> FloatArray:

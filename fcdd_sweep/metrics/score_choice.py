@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +35,7 @@ _FEWEST = 2
 
 
 def is_for_selection(path: str) -> bool:
-    """Return whether a held-out nominal image is one of those that `auto` chooses on, about a fifth of all.
+    """Return whether a held-out nominal image never calibrates a threshold with `auto`: about a fifth of all.
 
     That depends on its path alone: it is the same for all seeds and configs, and a new image moves no old one. So an
     image that the score of a class was chosen on calibrates no threshold of any of its trials.
@@ -60,21 +60,25 @@ class SelectionScores:
     sources: frozenset[str]
 
     @classmethod
-    def of(cls, scores: Mapping[str, Sequence[Any]]) -> SelectionScores:
-        """Return those among a trial's scores, columns of `scores.parquet`; no other row is looked at."""
+    def of(cls, scores: Mapping[str, Sequence[Any]], calibrating: Set[str]) -> SelectionScores:
+        """Return those among a trial's scores; no other row is looked at.
+
+        Args:
+            scores: columns of `scores.parquet`.
+            calibrating: paths of the images that thresholds of any trial of the class are calibrated on.
+        """
         split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
         path = np.array(scores["path"], dtype=object)
         held_out = (split == "validation") & (defect == "") & (label == 0)
-        selected = np.array([is_for_selection(name) for name in path[held_out]], dtype=bool)
-        calibrating = set(path[held_out][~selected])
+        free = np.array([name not in calibrating for name in path], dtype=bool)
         anomalous = ((split == SELECTION) | (split == "validation")) & (label == 1) & (defect != "")
-        anomalous &= np.array([name not in calibrating for name in path], dtype=bool)  # rendered on such an image
+        anomalous &= free  # those that are rendered on an image that calibrates are not
         known = set(path[held_out])
         rendered = anomalous & np.array([name in known for name in path], dtype=bool)
         sources = {f"rendered {name}" for name in defect[rendered]}
         if (anomalous & ~rendered).any():
             sources.add("images of evaluation.validation.anomalies")
-        nominal = np.flatnonzero(held_out)[selected]
+        nominal = np.flatnonzero(held_out & free)
         return cls(
             _table(scores, nominal),
             _table(scores, np.flatnonzero(anomalous)),

@@ -252,7 +252,8 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
         return
     rate = evaluation.false_alarm_rate
     held_out = {name: held_out_of(scan.nominal_in_training[name], fraction) for name in classes}
-    calibrating = {name: round(count * (1 - SELECTION_SHARE)) if auto else count for name, count in held_out.items()}
+    kept = 1 - SELECTION_SHARE if auto else 1
+    calibrating = {name: round(count * kept) for name, count in held_out.items()}
     if few := {name: count for name, count in calibrating.items() if count < fewest_images(rate)}:
         besides = "About a fifth more choose the image score. " if auto else ""
         yield (

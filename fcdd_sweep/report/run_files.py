@@ -198,8 +198,9 @@ def read_run(run_dir: Path) -> Run:
     index = index_or_problem(run_dir, problems)
     experiment = ExperimentFile(_read_text(RunPaths(run_dir).experiment))
     trials = [_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan]
-    chosen = _chosen_scores(trials) if experiment.evaluation.image_score == "auto" else {}
-    decided = (_decided(each, experiment.evaluation, chosen.get(each.normal_class)) for each in trials)
+    evaluation = experiment.evaluation
+    chosen = _chosen_scores(trials, evaluation.false_alarm_rate) if evaluation.image_score == "auto" else {}
+    decided = (_decided(each, evaluation, chosen.get(each.normal_class)) for each in trials)
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
@@ -311,13 +312,13 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
     )
 
 
-def _chosen_scores(trials: Iterable[Trial]) -> dict[str, ScoreChoice]:
+def _chosen_scores(trials: Iterable[Trial], rate: float) -> dict[str, ScoreChoice]:
     """Return the image score that `auto` chooses for each class, from the selection images of its finished trials."""
     leaves: dict[str, list[Path]] = {}
     for trial in trials:
         if trial.folder is not None:
             leaves.setdefault(trial.normal_class, []).append(trial.folder)
-    return choose_scores(leaves)
+    return choose_scores(leaves, rate)
 
 
 def _decided(trial: Trial, evaluation: Evaluation, choice: ScoreChoice | None) -> Trial:

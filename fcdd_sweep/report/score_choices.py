@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fcdd_sweep.config.fields import score_title
+from fcdd_sweep.metrics.decision import calibrating_paths
 from fcdd_sweep.metrics.score_choice import (
     CANDIDATES,
     SELECTION,
@@ -22,24 +24,33 @@ from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import TableRow, nulled, read_columns
 from fcdd_sweep.results.tree import TrialPaths
 
+Columns = dict[str, list[Any]]
+"""Of `scores.parquet`, by name."""
 _MOST_TOLD = 10
 """Classes whose choice is told in a sentence; the table has all."""
 
 
-def selection_scores(leaf: Path) -> SelectionScores:
-    """Return the scores of a leaf's selection images. Rows of test images are dropped before any score is looked at."""
-    table = read_columns(TrialPaths(leaf).scores, schemas.SCORES)
-    selected = pc.is_in(table["split"], value_set=pa.array(["validation", SELECTION]))
-    return SelectionScores.of(table.filter(selected).to_pydict())
-
-
-def choose_scores(leaves: Mapping[str, Sequence[Path]]) -> dict[str, ScoreChoice]:
+def choose_scores(leaves: Mapping[str, Sequence[Path]], rate: float) -> dict[str, ScoreChoice]:
     """Return the image score of each class.
 
     Args:
         leaves: of the finished trials of all seeds and configs, by class.
+        rate: the false-alarm rate, for which some images calibrate thresholds and choose nothing.
     """
-    return {name: choose_score([selection_scores(leaf) for leaf in folders]) for name, folders in leaves.items()}
+    return {name: _chosen([_held_out_scores(leaf) for leaf in folders], rate) for name, folders in leaves.items()}
+
+
+def _chosen(trials: Sequence[Columns], rate: float) -> ScoreChoice:
+    calibrating = {path for scores in trials for path in calibrating_paths(scores, rate)}
+    return choose_score([SelectionScores.of(scores, calibrating) for scores in trials])
+
+
+def _held_out_scores(leaf: Path) -> Columns:
+    """Return a leaf's scores without those of test images, which are dropped before any score is looked at."""
+    table = read_columns(TrialPaths(leaf).scores, schemas.SCORES)
+    kept = pc.is_in(table["split"], value_set=pa.array(["validation", SELECTION]))
+    columns: Columns = table.filter(kept).to_pydict()
+    return columns
 
 
 def choice_rows(choices: Mapping[str, ScoreChoice]) -> list[TableRow]:

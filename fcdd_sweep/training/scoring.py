@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
-from fcdd_sweep.metrics.decision import decision_metrics
+from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
 from fcdd_sweep.metrics.score_choice import NOT_CHOSEN_YET, SELECTION, SelectionScores, choose_score
@@ -108,12 +108,12 @@ def _decisions(scores: dict[str, list[Any]], detector: Detector) -> dict[str, An
     With `auto` the report chooses the score, when all trials of the class are done; until then it is the mean, and
     the images that the score will be chosen on calibrate nothing.
     """
-    evaluation, column = detector.settings.evaluation, detector.score_column
+    column, rate = detector.score_column, detector.settings.evaluation.false_alarm_rate
     source, selecting = "", False
-    if evaluation.image_score == "auto":
-        selecting = choose_score([SelectionScores.of(scores)]).is_made
+    if detector.settings.evaluation.image_score == "auto":
+        selecting = choose_score([SelectionScores.of(scores, calibrating_paths(scores, rate))]).is_made
         source = NOT_CHOSEN_YET
-    decided = decision_metrics(scores, column, evaluation.false_alarm_rate, selecting=selecting)
+    decided = decision_metrics(scores, column, rate, selecting=selecting)
     return {"image_score": column, "image_score_source": source} | decided
 
 

@@ -136,10 +136,13 @@ def split_validation(settings: Settings, data: TrialData, partition: Partition, 
 def _for_image_score(settings: Settings, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
     """Return anomalies to choose an image score on, of a generator that training does not use.
 
-    They are rendered whatever `evaluation.image_score` is, so that it can become `auto` without training.
+    They are rendered whatever `evaluation.image_score` is, so that it can become `auto` without training. Images that
+    may calibrate thresholds get some only after all others: they choose a score where all are too few for a threshold.
     """
-    chosen = held_out[np.array([is_for_selection(corpus.path[row]) for row in held_out], dtype=bool)]
-    rows = np.repeat(_spaced(chosen, min(len(chosen), _MOST_SELECTION)), len(_STRENGTHS))
+    never = np.array([is_for_selection(corpus.path[row]) for row in held_out], dtype=bool)
+    first = _spaced(held_out[never], min(int(never.sum()), _MOST_SELECTION))
+    others = _spaced(held_out[~never], min(int((~never).sum()), _MOST_SELECTION - len(first)))
+    rows = np.repeat(np.concatenate([first, others]), len(_STRENGTHS))
     return _rendered(other_generator(settings), corpus, rows, streams.torch("validation", _SELECTION))
 
 

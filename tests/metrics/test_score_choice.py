@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from fcdd_sweep.metrics.decision import decision_metrics
+from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.score_choice import CANDIDATES, SelectionScores, choose_score, is_for_selection
 
 PATHS = [f"good/{i}.png" for i in range(400)]
@@ -53,8 +53,12 @@ def trial(seed, gains=NOTHING, choosing=8, anomalies=12, split="selection"):
     )
 
 
+def selected(found, rate=0.1):
+    return SelectionScores.of(found, calibrating_paths(found, rate))
+
+
 def selections(gains=NOTHING, seeds=range(3), **more):
-    return [SelectionScores.of(trial(seed, gains, **more)) for seed in seeds]
+    return [selected(trial(seed, gains, **more)) for seed in seeds]
 
 
 def test_about_a_fifth_of_the_images_is_for_the_choice_and_a_new_one_moves_none():
@@ -140,7 +144,7 @@ def test_images_that_calibrate_choose_nothing_nor_do_anomalies_rendered_on_them(
     wrong = rows("validation", CALIBRATING[:3], 0, "", [[100.0] * 6] * 3)
     wrong += rows("validation", CALIBRATING[:3], 1, "mixed_blob", [[-100.0] * 6] * 3)
     with_wrong = {name: [*values, *(row[name] for row in wrong)] for name, values in found.items()}
-    plain, other = SelectionScores.of(found), SelectionScores.of(with_wrong)
+    plain, other = selected(found), selected(with_wrong)
     np.testing.assert_array_equal(plain.nominal, other.nominal)
     np.testing.assert_array_equal(plain.anomalous, other.anomalous)
     assert set(plain.nominal_path) <= set(CHOOSING) and len(plain.anomalous) == 12
@@ -159,12 +163,21 @@ def test_the_images_of_the_choice_calibrate_no_threshold():
     assert decided["threshold_source"].endswith("(8 others chose the image score)")
 
 
+def test_held_out_images_that_are_too_few_for_any_threshold_all_choose():
+    """38 of them: at a rate of 2% 49 are needed, at 10% nine."""
+    found = trial(0, (0, 4, 2, 1, 0.5, 0.2))
+    assert [len(selected(found, rate).nominal) for rate in (0.02, 0.1)] == [38, 8]
+    decided = decision_metrics(found, "score_max", 0.02, selecting=True)
+    assert math.isnan(decided["threshold"]) and decided["n_calibration"] == 0
+    assert decided["threshold_source"].endswith("a false-alarm rate of 2%; 38 are held out")
+
+
 def test_real_anomalies_are_told_from_rendered_ones():
     found = trial(0, split="validation")
     real = rows("validation", ["folder/1.png", "folder/2.png"], 1, "folder", [[9.0] * 6] * 2)
     mixed = {name: [*values, *(row[name] for row in real)] for name, values in found.items()}
-    assert SelectionScores.of(mixed).sources == {"rendered mixed_blob", "images of evaluation.validation.anomalies"}
-    assert len(SelectionScores.of(mixed).anomalous) == 14
+    assert selected(mixed).sources == {"rendered mixed_blob", "images of evaluation.validation.anomalies"}
+    assert len(selected(mixed).anomalous) == 14
 
 
 def test_test_images_have_no_part_in_choice_and_thresholds():
@@ -174,7 +187,7 @@ def test_test_images_have_no_part_in_choice_and_thresholds():
     for found in permuted:
         for name in ("label", "defect", *CANDIDATES):
             found[name][:40] = [found[name][i] for i in rng.permutation(40)]
-    first, second = (choose_score([SelectionScores.of(found) for found in each]) for each in (plain, permuted))
+    first, second = (choose_score([selected(found) for found in each]) for each in (plain, permuted))
     assert first == second and first.column == "score_max"
     for one, other in zip(plain, permuted, strict=True):
         before, after = (decision_metrics(each, first.column, 0.1, selecting=True) for each in (one, other))
@@ -194,6 +207,6 @@ def test_test_images_have_no_part_in_choice_and_thresholds():
     ids=["no trial", "nothing held out", "one image", "nominal label 1"],
 )
 def test_without_images_of_both_labels_the_score_is_the_mean_and_a_sentence_says_why(found, words):
-    choice = choose_score([SelectionScores.of(each) for each in found])
+    choice = choose_score([selected(each) for each in found])
     assert (choice.column, choice.is_made) == ("score_mean", False)
     assert choice.text.startswith("auto: mean of the anomaly map, as trials have") and words in choice.text

@@ -171,7 +171,7 @@ def test_a_detector_of_a_finished_run_decides_by_the_score_that_was_chosen(tmp_p
         choosing = [each for each in stored if each["split"] == "validation" and is_for_selection(each["path"])]
         assert row["n_calibration"] == sum(each["split"] == "validation" for each in stored) - len(choosing)
         drawn = {each["path"] for each in stored if each["split"] == "selection"}
-        assert drawn == {each["path"] for each in choosing} and drawn
+        assert drawn >= {each["path"] for each in choosing} and choosing
         (own,) = read_table(TrialPaths(leaf).metrics).to_pylist()
         assert own["image_score"] == "score_mean" and own["image_score_source"].startswith("auto: mean")
         detector = load_detector(TrialPaths(leaf).snapshot)
