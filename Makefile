@@ -13,23 +13,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-plain test-ray test-long test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-long test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 	@echo "next: . $(BIN)/activate && fcdd-sweep experiments/digits.yaml"
 
 test: lint types
-	$(MAKE) -k test-plain test-ray
-
-test-plain: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not long and not faults and not fuzz'
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long and not faults and not fuzz'
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not long and not faults and not fuzz and not slow'
-
-test-ray: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not long and not faults'
 
 test-long: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not faults and not fuzz'

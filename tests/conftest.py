@@ -16,6 +16,12 @@ TESTS = Path(__file__).parent
 ROOMS_WITHOUT_FIGURES = {"config", "data", "planning", "results", "runners", "search", "sweep"}
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the files that start Ray: they wait more than they compute, while others use the cores."""
+    waiting = {item.path for item in items if item.get_closest_marker("ray") and not item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in waiting)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
     """Decoded images go to a folder that is gone afterwards, never to the user's cache."""

@@ -118,6 +118,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_image():
     """The first layer's output of the larger image is 157 MB, which the process needs when one tile holds all."""
     run = [sys.executable, "-c", _MEMORY]
