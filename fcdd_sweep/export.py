@@ -107,6 +107,11 @@ def _check_supported(detector: Detector, snapshot: Location) -> None:
     if detector.settings.method == "hsc":
         what = "method hsc cannot be exported: its heatmaps are gradients of the network, which ONNX cannot compute"
         raise InputError(Problem(str(snapshot), what, "a trial of method fcdd or ae"))
+    if detector.ensemble is not None:
+        models = len(detector.ensemble.members)
+        what = f"evaluation.calibration is cross: {models} models decide together by p-values, which cannot be exported"
+        step = "Train with calibration split and held-out nominal images (evaluation.validation.nominal_fraction)"
+        raise InputError(Problem(str(snapshot), what, "a trial with calibration split or none", step))
     if detector.settings.evaluation.image_score != "mean":
         what = f"its images are scored by {detector.settings.evaluation.image_score}, which cannot be exported yet"
         raise InputError(Problem(str(snapshot), what, "evaluation.image_score: mean"))

@@ -304,13 +304,16 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
 
 
 def _decided(trial: Trial, evaluation: Evaluation) -> Trial:
-    """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others."""
+    """Return a trial by this score of images, false-alarm rate and calibration, computed again where its leaf has
+    others; a leaf of calibration cross keeps it."""
     column, rate = score_column(evaluation.image_score), evaluation.false_alarm_rate
-    made_with = (trial.metrics.get("image_score"), trial.metrics.get("false_alarm_rate"))
-    if trial.folder is None or None in made_with or made_with == (column, rate):
+    made_with = tuple(trial.metrics.get(name) for name in ("image_score", "false_alarm_rate", "calibration"))
+    method = "none" if evaluation.calibration == "none" else "split"
+    wanted = (column, rate, made_with[2] if made_with[2] == "cross" else method)
+    if trial.folder is None or None in made_with or made_with == wanted:
         return trial
     scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
-    metrics = trial.metrics | nulled(decision_metrics(scores, column, rate))
+    metrics = trial.metrics | nulled(decision_metrics(scores, column, rate, method))
     if trial.metrics["image_score"] == column:
         return replace(trial, metrics=metrics)
     images = ScoredImages.of(scores, column)

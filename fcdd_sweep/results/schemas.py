@@ -98,7 +98,11 @@ _RESULTS = (
         "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
     ),
     ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
-    ("calibration", TEXT, "what decisions are calibrated by: `split`, `cross`, or `none`; see `evaluation.calibration`"),
+    (
+        "calibration",
+        TEXT,
+        "what decisions are calibrated by: `split`, `cross`, or `none`; see `evaluation.calibration`",
+    ),
     (
         "threshold",
         REAL,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.config.fields import TOP_SHARES, score_column
+from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.pixels import fit_image
+from fcdd_sweep.metrics.cross_conformal import LeftOutScores
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
-from fcdd_sweep.networks.build import network_of
 from fcdd_sweep.training.device import choose_device, full_precision
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
+from fcdd_sweep.training.models import load_model, stored_model
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.preprocessing import Preprocessor
 
 SNAPSHOT_VERSION = 5
 """Of the layout of `snapshot.pt`, keys of its `settings` included."""
-HEATMAP_COLUMNS = ("score_max", *TOP_SHARES.values())
-"""Columns of `scores.parquet` with scores that heatmaps give."""
 DECISION_FIELDS = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
 """Attributes of a detector, entries of a snapshot and columns of `metrics.parquet` that decisions rest on."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
@@ -38,6 +38,18 @@ _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, Type
 _MAX_BATCH = 128
 _MAX_BATCH_PIXELS = 128 * 96 * 96
 """Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
+
+
+class Scored(NamedTuple):
+    """Images that a detector has scored.
+
+    Attributes:
+        detection: their maps and scores.
+        columns: (N,) by column of `scores.parquet`: scores, and p-values where the detector decides by them.
+    """
+
+    detection: Detection
+    columns: dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,8 @@ class Detector:
         n_calibration: number of held-out nominal images that they come from.
         reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
+        ensemble: with `evaluation.calibration` cross the models that decide together by p-values, without thresholds;
+            maps and scores are means over them, `network` and `preprocessor` those of the first.
     """
 
     settings: Settings
@@ -68,6 +82,7 @@ class Detector:
     threshold_source: str = ""
     n_calibration: int = 0
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
+    ensemble: FoldModels | None = None
 
     @property
     def device(self) -> torch.device:
@@ -103,6 +118,8 @@ class Detector:
         self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
         size = batch_size or self._batch_size()
+        if self.ensemble is not None:
+            return self.ensemble.detect(raw, rows, size)
         batches = (
             self.preprocessor.test(torch.from_numpy(self.fitted(raw[rows[start : start + size]])).to(self.device))
             for start in range(0, len(rows), size)
@@ -112,7 +129,7 @@ class Detector:
     @torch.no_grad()
     @full_precision()
     def detect_inputs(self, batches: Iterable[Tensor]) -> Detection:
-        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each.
+        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each; by the first model.
 
         The device holds those of one batch at a time: pixel maps of a whole test set may not fit beside a network.
 
@@ -141,6 +158,26 @@ class Detector:
         by_heatmap = torch.cat(batches).T.numpy()
         by_column = zip(HEATMAP_COLUMNS, by_heatmap, strict=True)
         return {"score_mean": detection.scores.numpy(), **dict(by_column)}
+
+    def scored(
+        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+    ) -> Scored:
+        """Return maps, scores and all columns of images; arguments and errors are those of `detect`."""
+        if self.ensemble is None:
+            detection = self.detect(raw, rows, batch_size)
+            return Scored(detection, self.scores(detection))
+        judged = self.judge(raw, rows, batch_size)
+        return Scored(judged.detection, self.scores(judged.detection) | judged.p_values)
+
+    def judge(
+        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+    ) -> Judged:
+        """Return what an ensemble decides of images; arguments and errors are those of `detect`."""
+        assert self.ensemble is not None
+        self._check(raw)
+        rows = np.arange(len(raw)) if rows is None else rows
+        rate = self.settings.evaluation.false_alarm_rate
+        return self.ensemble.judge(raw, rows, batch_size or self._batch_size(), rate)
 
     @property
     def score_column(self) -> str:
@@ -190,44 +227,37 @@ class Detector:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the detector as tensors and plain values only, so that it loads without running code from the file."""
-        preprocessor = self.preprocessor
         return {
             "snapshot_version": SNAPSHOT_VERSION,
             "settings": self.settings.model_dump(mode="json"),
             "normal_class": self.normal_class,
             "versions": {"fcdd_sweep": version("fcdd_sweep"), "torch": str(torch.__version__)},
-            "network": {name: value.cpu() for name, value in self.network.state_dict().items()},
-            "preprocessing": {
-                "recipe": asdict(preprocessor.recipe),
-                "shift": preprocessor.shift.cpu(),
-                "scale": preprocessor.scale.cpu(),
-            },
+            **stored_model(self.network, self.preprocessor),
             "value_range": None if self.value_range is None else asdict(self.value_range),
             **{name: getattr(self, name) for name in DECISION_FIELDS},
             "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
+            **({} if self.ensemble is None else stored_ensemble(self.ensemble)),
         }
 
 
-def make_network(
-    settings: Settings, device: torch.device, seed: int | None = None, *, pretrained: bool = True
-) -> DetectionNetwork:
-    """Build the network of a trial on its device.
+def stored_ensemble(ensemble: FoldModels) -> dict[str, Any]:
+    """Return all but the first model of an ensemble, and the left-out scores, as tensors and plain values."""
+    fold, columns = ensemble.left_out.fold, ensemble.left_out.columns
+    return {
+        "further_models": [stored_model(each.network, each.preprocessor) for each in ensemble.members[1:]],
+        "left_out_fold": torch.from_numpy(fold),
+        "left_out_scores": {name: torch.from_numpy(values) for name, values in columns.items()},
+    }
 
-    On a CPU its weights are in channels-last order, which makes a training step 1.1 to 1.7 times faster.
 
-    Args:
-        settings: of the trial.
-        device: of the trial.
-        seed: of the initial weights, drawn without advancing torch's global generator; None: draw from that one.
-        pretrained: False: read and download no weights, because those of a snapshot are loaded next.
-    Raises:
-        InputError: see `networks.build.network_of`.
-    """
-    images = settings.images
-    shape = (images.channels, images.size, images.size)
-    network: DetectionNetwork = network_of(settings.network, settings.method, shape, seed, pretrained=pretrained)
-    network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
-    return network
+def _with_ensemble(first: Detector, plain: Mapping[str, Any]) -> Detector:
+    """Return the detector of a snapshot with its ensemble, where it has one."""
+    if "further_models" not in plain:
+        return first
+    others = (load_model(first.settings, stored, first.device) for stored in plain["further_models"])
+    members = (first, *(replace(first, network=network, preprocessor=each) for network, each in others))
+    scores = {name: values.numpy() for name, values in plain["left_out_scores"].items()}
+    return replace(first, ensemble=FoldModels(members, LeftOutScores(plain["left_out_fold"].numpy(), scores)))
 
 
 def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
@@ -244,18 +274,17 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
     plain = _read(path)
     settings = Settings.model_validate(plain["settings"])
     target = choose_device(device)
-    network = make_network(settings, target, pretrained=False)
-    network.load_state_dict(plain["network"])
-    stored = plain["preprocessing"]
-    return Detector(
+    network, preprocessor = load_model(settings, plain, target)
+    detector = Detector(
         settings=settings,
         normal_class=plain["normal_class"],
-        network=network.eval(),
-        preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
+        network=network,
+        preprocessor=preprocessor,
         value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
         **{name: plain[name] for name in DECISION_FIELDS},
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )
+    return _with_ensemble(detector, plain)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
+from fcdd_sweep.metrics.cross_conformal import OUT_OF_FOLD, p_value_column
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
@@ -20,6 +22,8 @@ from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS
+from fcdd_sweep.training.partition import RowIndices
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.validation import ValidationResult, validate
@@ -82,21 +86,21 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     split = prepared.split if detector.settings.evaluation.test else _untested(prepared.split)
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
-    detection = detector.detect(corpus.images, split.test)
-    by_column = detector.scores(detection)
+    detection, by_column = detector.scored(corpus.images, split.test)
     maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
     tested = _Tested(label, by_column)
     scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, detector)
+    evaluation = detector.settings.evaluation
     return TestResult(
         scores=scores,
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
         | {"image_score": detector.score_column}
-        | decision_metrics(scores, detector.score_column, detector.settings.evaluation.false_alarm_rate)
+        | decision_metrics(scores, detector.score_column, evaluation.false_alarm_rate, evaluation.calibration)
         | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
@@ -121,7 +125,8 @@ def _score_columns(
     validation: ValidationResult,
     detector: Detector,
 ) -> dict[str, list[Any]]:
-    """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score."""
+    """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score, and with
+    several models their left-out images."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
     used = set(prepared.reserved_anomalies.used.tolist())
     reserved = prepared.reserved_anomalies.reserved.tolist()
@@ -137,7 +142,7 @@ def _score_columns(
     validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
-    return {
+    columns = {
         "split": ["test"] * len(split.test) + ["validation"] * len(validation_label) + reserved_split,
         "image_index": [*scored, *anomalies.index, *reserved],
         "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
@@ -145,6 +150,31 @@ def _score_columns(
         "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
         "score": scores[detector.score_column],
         **scores,
+    }
+    return _with_left_out(columns, corpus, prepared.folds, detector)
+
+
+def _with_left_out(
+    columns: dict[str, list[Any]], corpus: Corpus, folds: Sequence[RowIndices], detector: Detector
+) -> dict[str, list[Any]]:
+    """Return columns of `scores.parquet` with a row for each left-out image, whose p-values are null as all others'
+    folds are."""
+    count, rows = len(columns["split"]), [row for fold in folds for row in fold.tolist()]
+    left_out: dict[str, Iterable[Any]] = {
+        "split": [OUT_OF_FOLD] * len(rows),
+        "image_index": rows,
+        "path": [corpus.path[row] for row in rows],
+        "label": [detector.settings.images.nominal_label] * len(rows),
+        "defect": [""] * len(rows),
+        "fold": [number for number, fold in enumerate(folds) for _ in fold],
+    }
+    if detector.ensemble is not None:
+        left_out |= {name: values.tolist() for name, values in detector.ensemble.left_out.columns.items()}
+        left_out["score"] = left_out[detector.score_column]
+    p_values = [p_value_column(name) for name in ("score_mean", *HEATMAP_COLUMNS)]
+    return {
+        name: [*columns.get(name, [None] * count), *left_out.get(name, [None] * len(rows))]
+        for name in dict.fromkeys([*columns, "fold", *p_values])
     }
 
 

@@ -124,6 +124,9 @@ def check_tileable(detector: Detector) -> None:
     if method != "fcdd":
         what = "cannot run in tiles: its network ends in dense layers, which see the whole image"
         problems.append(Problem(f"method {method}", what, "a detector of method fcdd"))
+    if detector.ensemble is not None:
+        what = f"cannot run in tiles: {len(detector.ensemble.members)} models decide together by p-values"
+        problems.append(Problem("evaluation.calibration cross", what, "a detector of calibration split or none"))
     assert isinstance(detector.network, nn.Module)
     for name, module in detector.network.named_modules():
         if method == "fcdd" and isinstance(module, _OVER_WHOLE_IMAGE):
