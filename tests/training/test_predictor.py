@@ -14,7 +14,7 @@ from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from tests.detectors import random_detector
 
 PLAIN, RAW = random_detector({"name": "FCDD_CNN28"}, size=28)
-DETECTOR = dataclasses.replace(PLAIN, threshold=0.03, pixel_threshold=0.2, threshold_source="so and so")
+DETECTOR = dataclasses.replace(PLAIN, threshold=0.03, pixel_threshold=0.02, threshold_source="so and so")
 PHOTO = np.asarray(Image.fromarray(RAW[0].transpose(1, 2, 0)).resize((90, 60), Image.Resampling.BICUBIC))
 
 
