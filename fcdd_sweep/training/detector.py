@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +18,19 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.data.decoding.pixels import fit_image
-from fcdd_sweep.metrics.cross_conformal import LeftOutScores
-from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
-from fcdd_sweep.training.device import choose_device, full_precision
+from fcdd_sweep.data.decoding.given import GivenImage, read_given
+from fcdd_sweep.data.decoding.pixels import Decoding, fit_image
+from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
+from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
+from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value
+from fcdd_sweep.training.device import choose_device, full_precision, numerics
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import load_model, stored_model
 from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.prediction import ImagePrediction, View
+from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
 
 SNAPSHOT_VERSION = 5
@@ -38,6 +42,7 @@ _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, Type
 _MAX_BATCH = 128
 _MAX_BATCH_PIXELS = 128 * 96 * 96
 """Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
+_MAX_PREDICTED = 64
 
 
 class Scored(NamedTuple):
@@ -53,7 +58,7 @@ class Scored(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(Predictor):
     """A network with everything that scoring images needs.
 
     Attributes:
@@ -178,6 +183,82 @@ class Detector:
         rows = np.arange(len(raw)) if rows is None else rows
         rate = self.settings.evaluation.false_alarm_rate
         return self.ensemble.judge(raw, rows, batch_size or self._batch_size(), rate)
+
+    def deciding_scores(self, detection: Detection, heatmaps: Tensor) -> npt.NDArray[np.float64]:
+        """Return the (N,) scores that decide, with the (N, 1, S, S) heatmaps of the detection at hand."""
+        if self.score_column not in HEATMAP_COLUMNS:
+            return np.asarray(detection.scores.numpy())
+        return np.asarray(heatmap_scores(heatmaps)[:, HEATMAP_COLUMNS.index(self.score_column)].numpy())
+
+    def decide(self, score: float, heatmap: npt.NDArray[np.float32]) -> Decision:
+        """Return the decisions about one image by its score and its (S, S) heatmap."""
+        return decide(score, heatmap, self.threshold, self.pixel_threshold)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How images are decoded."""
+        return Decoding(self.value_range, max_megapixels=self.settings.images.max_megapixels)
+
+    @property
+    def color_range(self) -> tuple[float, float] | None:
+        """The heatmap values that are drawn blue and red; None when the trial had no test images."""
+        if np.isnan(self.reference_quantiles).any():
+            return None
+        return global_range(self.reference_quantiles, self.settings.heatmaps.color_quantile)
+
+    @property
+    def images_together(self) -> int:
+        return min(self._batch_size(), _MAX_PREDICTED)
+
+    def read(self, image: GivenImage, name: str) -> ReadImage:
+        """Return an image at the size and in the colors of the training images; see `predict`."""
+        found, images = read_given(image, name, self.decoding), self.settings.images
+        raw = fit_image(found.image, images.load_size, images.resize, images.color, images.aspect)
+        height, width = found.image.shape[:2]
+        return ReadImage(name, image if isinstance(image, Path) else None, raw, (height, width), found.clipped)
+
+    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+        """Return the predictions on images that `read` returned."""
+        raw = np.stack([each.raw for each in images])
+        with numerics(self.settings, self.device):  # as in the trial that the threshold comes from
+            judged = None if self.ensemble is None else self.judge(raw, batch_size=len(raw))
+            detection = self.detect(raw, batch_size=len(raw)) if judged is None else judged.detection
+            heatmaps = self.heatmaps(detection.maps)
+        scores, plain = self.deciding_scores(detection, heatmaps).tolist(), heatmaps[:, 0].numpy()
+        decisions = map(self.decide, scores, plain) if judged is None else self._by_p_values(judged, plain)
+        of_each = zip(images, scores, self.visible(raw), plain, decisions, strict=True)
+        return [
+            ImagePrediction(
+                name=image.name,
+                path=image.path,
+                score=score,
+                basis=self.threshold_source,
+                clipped=image.clipped,
+                decision=decision,
+                view=View(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
+            )
+            for image, score, seen, heatmap, decision in of_each
+        ]
+
+    def _by_p_values(self, judged: Judged, heatmaps: npt.NDArray[np.float32]) -> Iterator[Decision]:
+        """Yield the decisions of an ensemble about images with these (N, S, S) heatmaps."""
+        assert self.ensemble is not None
+        level = self.ensemble.left_out.level(self.settings.evaluation.false_alarm_rate)
+        p_values = judged.p_values[p_value_column(self.score_column)].tolist()
+        for number, (p_value, heatmap) in enumerate(zip(p_values, heatmaps, strict=True)):
+            yield decide_by_p_value(p_value, level, None if judged.masks is None else judged.masks[number], heatmap)
+
+    def seen_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return top, bottom, left and right of what the network sees of an image of this height and width."""
+        first, end = self.preprocessor.recipe.test_span
+        side = self.preprocessor.recipe.load_size
+        bounds: list[int] = []
+        for length in size:
+            used = min(size) if self.settings.images.aspect == "crop" else length
+            start = (length - used) // 2
+            low = min(-(-first * used // side), used - 1)
+            bounds += [start + low, start + max(-(-end * used // side), low + 1)]
+        return bounds[0], bounds[1], bounds[2], bounds[3]
 
     @property
     def score_column(self) -> str:
