@@ -38,8 +38,8 @@ class Decision(NamedTuple):
     region_area: float | None
     agrees: bool | None
     agreement: float | None = None
-    mask: npt.NDArray[np.bool_] | None = None
     p_value: float | None = None
+    mask: npt.NDArray[np.bool_] | None = None
 
 
 def decide(score: float, heatmap: npt.NDArray[np.float32], threshold: float, pixel_threshold: float) -> Decision:

@@ -26,7 +26,7 @@ _PIXELS = "score_max"
 _Rows = npt.NDArray[np.int64]
 
 
-class Member(Protocol):
+class FoldModel(Protocol):
     """One of the models: a detector."""
 
     @property
@@ -65,7 +65,7 @@ class FoldModels:
         left_out: scores of the nominal training images, each by the member that has not seen it.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[FoldModel, ...]
     left_out: LeftOutScores
 
     def detect(self, raw: npt.NDArray[np.uint8], rows: _Rows, size: int) -> Detection:

@@ -55,9 +55,7 @@ def test_each_image_is_scored_by_the_model_that_has_not_seen_it():
     changed = dataclasses.replace(CORPUS, images=CORPUS.images.copy())
     changed.images[found[1]] = 255 - changed.images[found[1]]
     again = train(SPEC, TrialData(changed))
-    ours, theirs = (
-        [result.snapshot, *result.snapshot["further_models"]] for result in (undisturbed(), again)
-    )
+    ours, theirs = ([result.snapshot, *result.snapshot["further_models"]] for result in (undisturbed(), again))
     assert len(ours) == FOLDS
     equal = [plain(a["network"]) == plain(b["network"]) for a, b in zip(ours, theirs, strict=True)]
     assert equal == [False, True, False, False]
@@ -141,6 +139,9 @@ def test_an_interrupted_trial_gives_the_bits_of_an_undisturbed_one(stops, places
 
 def test_the_state_of_another_kind_of_trial_is_refused(tmp_path):
     state, _, _ = stopped_at(3, None, tmp_path)
-    for wrong in ({name: value for name, value in state.items() if name != "finished"}, {**state, "finished": [{}] * 4}):
+    for wrong in (
+        {name: value for name, value in state.items() if name != "finished"},
+        {**state, "finished": [{}] * 4},
+    ):
         with pytest.raises(StateError, match="does not hold the models of a trial"):
             train(SPEC, TrialData(CORPUS), resume=wrong)
