@@ -124,7 +124,7 @@ def _on_test(
     called, has_region = score > threshold, heatmap_max > pixel_threshold
     decides, marks = not math.isnan(threshold), not math.isnan(pixel_threshold)
     if decides and len(label):
-        counts, shares = _confusion(called, label == 1)
+        counts, shares = confusion(called, label == 1)
         alarms = Alarms.of(called[label == 0])
     if marks:
         regions = Alarms.of(has_region[label == 0])
@@ -174,7 +174,7 @@ class Alarms(NamedTuple):
         return {f"{name}_{part}": value for part, value in self._asdict().items()}
 
 
-def _confusion(
+def confusion(
     called: npt.NDArray[np.bool_], anomalous: npt.NDArray[np.bool_]
 ) -> tuple[dict[str, int], dict[str, float]]:
     """Return the four counts of decisions, and what is derived from them; NaN where the denominator is 0."""

@@ -46,6 +46,8 @@ class PredictionText:
         scale: texts at the ends of the color bar.
         notes: sentences below the tiles.
         agrees: whether the heatmap has anomalous pixels where the image is called anomalous, and none where nominal.
+        votes: share of several detectors that agree with the label; None where a threshold decides.
+        label: the majority of their votes; without votes the threshold gives it.
     """
 
     name: str
@@ -54,6 +56,8 @@ class PredictionText:
     scale: ColorScale
     notes: tuple[str, ...] = ()
     agrees: bool = True
+    votes: float | None = None
+    label: int | None = None
 
 
 def draw_prediction(
@@ -111,12 +115,15 @@ def _enlarged(pixels: RgbImages, size: tuple[int, int]) -> Image.Image:
 
 def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: PredictionText) -> None:
     score = f"score {score_text(text.score)}"
-    if math.isnan(text.threshold):
+    above = text.score > text.threshold if text.votes is None else text.label == 1
+    decision = "anomalous" if above else "nominal"
+    if text.votes is not None:
+        reason = f"{score}; {text.votes:.0%} of the seeds say: "
+    elif math.isnan(text.threshold):
         _write(draw, place, f"{score}; no decision", _TEXT)
         return
-    above = text.score > text.threshold
-    decision = "anomalous" if above else "nominal"
-    reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
+    else:
+        reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
     _write(draw, place, reason, _TEXT)
     after = place[0] + _width(reason, _TEXT)
     _write(draw, (after, place[1]), decision, _TEXT, _DECISION_COLORS[decision])
