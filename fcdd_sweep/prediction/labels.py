@@ -68,6 +68,11 @@ class LabelledSet:
     images: tuple[LabelledImage, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def top(self) -> Path:
+        """The folder that the images are below."""
+        return self.source.parent if self.source.is_file() else self.source
+
     def of_class(self, name: str) -> tuple[LabelledImage, ...]:
         """Return the images of a class; of a single class whatever its name.
 

@@ -125,8 +125,10 @@ def predict(
     """
     found, target, known = _checked(paths, place, how, labels)
     labelled = () if known is None else known.of_class(target.first.normal_class)
-    tops = {image.path: image.path for image in labelled} | {file: top for top, file in found.files}
-    every = [*(file for _, file in found.files), *(image.path for image in labelled)]
+    tops = {file: top for top, file in found.files}
+    only_labelled = [image.path for image in labelled if image.path not in tops]
+    every = [*(file for _, file in found.files), *only_labelled]
+    tops |= dict.fromkeys(only_labelled, Path() if known is None else known.top)
     if not every:
         raise InputError(found.problems or Problem(", ".join(map(str, paths)), "no image found"))
     evaluator = None if known is None else Evaluator(labelled, target.first.settings.images)
