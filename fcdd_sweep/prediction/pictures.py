@@ -86,7 +86,7 @@ def picture_of(detector: Detector, prediction: ImagePrediction) -> Image.Image:
         score=prediction.score,
         threshold=float("nan") if prediction.threshold is None else prediction.threshold,
         scale=scale,
-        notes=tuple(filter(None, (*decision_notes(prediction), note, aspect_note))),
+        notes=tuple(filter(None, (*decision_notes(prediction), _unit(prediction), note, aspect_note))),
         agrees=prediction.agrees is not False,
         votes=None if prediction.agreement is None or prediction.threshold is not None else prediction.agreement,
         label=prediction.label,
@@ -111,6 +111,13 @@ def decision_notes(prediction: ImagePrediction) -> list[str]:
         values += f", {above} the pixel threshold of {score_text(prediction.pixel_threshold)}"
     how = "By the votes on its scores" if prediction.threshold is None else "By its score"
     return [f"{how} the image is {prediction.verdict}; by its heatmap, {values}, it has {found}.", basis]
+
+
+def _unit(prediction: ImagePrediction) -> str:
+    """Return what the values of a heatmap of several seeds are."""
+    if prediction.agreement is None or prediction.has_region is None:
+        return ""
+    return "Heatmap: the mean over the seeds, each in units of its own pixel threshold."
 
 
 def _colors(
