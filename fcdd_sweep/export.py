@@ -22,7 +22,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics.heatmap_values import upsampling_weights
-from fcdd_sweep.predict import load_snapshot
+from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file, local_copy
 from fcdd_sweep.results.tree import MAPS, SNAPSHOT, TrialPaths

@@ -193,7 +193,7 @@ def _on_test(label: npt.NDArray[np.int8], called: _Flags | None, has_region: _Fl
     alarms = regions = Alarms()
     agreement = math.nan
     if called is not None and len(label):
-        counts, shares = _confusion(called, label == 1)
+        counts, shares = confusion(called, label == 1)
         alarms = Alarms.of(called[label == 0])
     if has_region is not None:
         regions = Alarms.of(has_region[label == 0])
@@ -242,7 +242,7 @@ class Alarms(NamedTuple):
         return {f"{name}_{part}": value for part, value in self._asdict().items()}
 
 
-def _confusion(
+def confusion(
     called: npt.NDArray[np.bool_], anomalous: npt.NDArray[np.bool_]
 ) -> tuple[dict[str, int], dict[str, float]]:
     """Return the four counts of decisions, and what is derived from them; NaN where the denominator is 0."""

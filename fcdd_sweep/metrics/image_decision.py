@@ -72,6 +72,13 @@ def decide_by_p_value(
     return _decision(label, mask, float(heatmap.max()), (None, None))._replace(p_value=p_value)
 
 
+def relabeled(decision: Decision, score: float, threshold: float) -> Decision:
+    """Return a decision with the label by a threshold of the score instead."""
+    label = int(score > threshold)
+    agrees = None if decision.has_region is None else bool(label) == decision.has_region
+    return decision._replace(label=label, threshold=threshold, agrees=agrees)
+
+
 def vote(decisions: Sequence[Decision], heatmap_max: float) -> Decision:
     """Return the decision of at least half of several detectors, pixel by pixel for the mask.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +23,7 @@ from fcdd_sweep.data.decoding.given import GivenImage, read_given
 from fcdd_sweep.data.decoding.pixels import Decoding, fit_image
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
-from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value
+from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
 from fcdd_sweep.training.image_scores import heatmap_scores
@@ -225,7 +226,7 @@ class Detector(Predictor):
             detection = self.detect(raw, batch_size=len(raw)) if judged is None else judged.detection
             heatmaps = self.heatmaps(detection.maps)
         scores, plain = self.deciding_scores(detection, heatmaps).tolist(), heatmaps[:, 0].numpy()
-        decisions = map(self.decide, scores, plain) if judged is None else self._by_p_values(judged, plain)
+        decisions = map(self.decide, scores, plain) if judged is None else self._by_p_values(judged, scores, plain)
         of_each = zip(images, scores, self.visible(raw), plain, decisions, strict=True)
         return [
             ImagePrediction(
@@ -240,13 +241,18 @@ class Detector(Predictor):
             for image, score, seen, heatmap, decision in of_each
         ]
 
-    def _by_p_values(self, judged: Judged, heatmaps: npt.NDArray[np.float32]) -> Iterator[Decision]:
-        """Yield the decisions of an ensemble about images with these (N, S, S) heatmaps."""
+    def _by_p_values(
+        self, judged: Judged, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
+    ) -> Iterator[Decision]:
+        """Yield the decisions of an ensemble about images with these scores and (N, S, S) heatmaps; a threshold, which
+        it has from a user alone, gives the labels instead."""
         assert self.ensemble is not None
         level = self.ensemble.left_out.level(self.settings.evaluation.false_alarm_rate)
         p_values = judged.p_values[p_value_column(self.score_column)].tolist()
-        for number, (p_value, heatmap) in enumerate(zip(p_values, heatmaps, strict=True)):
-            yield decide_by_p_value(p_value, level, None if judged.masks is None else judged.masks[number], heatmap)
+        masks = [None] * len(scores) if judged.masks is None else judged.masks
+        for p_value, score, mask, heatmap in zip(p_values, scores, masks, heatmaps, strict=True):
+            found = decide_by_p_value(p_value, level, mask, heatmap)
+            yield found if math.isnan(self.threshold) else relabeled(found, score, self.threshold)
 
     def seen_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return top, bottom, left and right of what the network sees of an image of this height and width."""

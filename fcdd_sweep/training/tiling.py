@@ -161,7 +161,7 @@ class TiledPredictor(Predictor):
         if min(field_of(settings.network, settings.method, side).width for side in (height, width)) < 1:
             raise DataError(Problem(name, f"{_TOO_SMALL} at its native scale: {width}x{height} pixels"))
         picture = Image.fromarray(found.image).convert("L" if settings.images.color == "gray" else "RGB")
-        pixels = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
+        pixels = np.array(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1), order="C")
         return ReadImage(name, image if isinstance(image, Path) else None, pixels, (height, width), found.clipped)
 
     def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:

@@ -11,6 +11,7 @@ import torch
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.metrics.cross_conformal import largest_limit
+from fcdd_sweep.prediction.targets import with_threshold
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.tiling import check_tileable
@@ -93,3 +94,10 @@ def test_without_a_decision_there_is_no_label_and_no_mask(detector):
 def test_tiles_are_refused_by_name(detector):
     with pytest.raises(InputError, match="4 models decide together by p-values"):
         check_tileable(detector)
+
+
+def test_a_threshold_of_the_user_labels_by_the_score_and_leaves_the_mask(detector):
+    plain, given = detector.predict(TEST), with_threshold(detector, 0.5).predict(TEST)
+    assert [each.label for each in given] == [int(each.score > 0.5) for each in plain]
+    assert all((a.decision.mask == b.decision.mask).all() for a, b in zip(plain, given, strict=True))
+    assert all("is yours" in each.basis and each.threshold == 0.5 for each in given)
