@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.cross_conformal import (
     OUT_OF_FOLD,
     LeftOutScores,
@@ -25,6 +26,7 @@ from fcdd_sweep.metrics.cross_conformal import (
     p_value_column,
 )
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, rank
+from fcdd_sweep.metrics.score_choice import is_for_selection
 from fcdd_sweep.metrics.statistics import exact_fraction, percent_text, share_text, wilson_interval
 
 _RECALL = 0.95
@@ -128,16 +130,17 @@ def no_calibration(rate: float) -> dict[str, Any]:
 
 
 def decision_metrics(
-    scores: Mapping[str, Sequence[Any]], column: str, rate: float, method: str = "split"
+    scores: Mapping[str, Sequence[Any]], column: str, rate: float, method: str = "split", *, selecting: bool = False
 ) -> dict[str, Any]:
     """Return the columns of `metrics.parquet` on thresholds and decisions; NaN where undefined.
 
     Args:
-        scores: columns of `scores.parquet`: `split`, `label`, `defect`, those of scores and, where there are
+        scores: columns of `scores.parquet`: `split`, `path`, `label`, `defect`, those of scores and, where there are
             out-of-fold scores, `fold` and those of p-values.
         column: the one that images are called anomalous by.
         rate: the false-alarm rate.
         method: `split` or `none`; out-of-fold scores decide whatever it is.
+        selecting: whether `column` was chosen on a part of the held-out images, which then calibrates nothing.
     """
     split, label = (np.array(scores[name], dtype=object) for name in ("split", "label"))
     tested = split == "test"
@@ -149,7 +152,9 @@ def decision_metrics(
             by_score, by_pixel = (_values(scores, p_value_column(name), tested) for name in (column, _HEATMAP_MAX))
             called, marked = by_score <= level, by_pixel <= level
     else:
-        found = no_calibration(rate) if method == "none" else _split_calibration(scores, column, rate)
+        found = (
+            no_calibration(rate) if method == "none" else _split_calibration(scores, column, rate, selecting=selecting)
+        )
         if not math.isnan(found["threshold"]):
             called = _values(scores, column, tested) > found["threshold"]
             marked = _values(scores, _HEATMAP_MAX, tested) > found["pixel_threshold"]
@@ -158,13 +163,23 @@ def decision_metrics(
     return found | _on_test(test_label, called, marked) | {"fpr_at_95_recall": recalled}
 
 
-def _split_calibration(scores: Mapping[str, Sequence[Any]], column: str, rate: float) -> dict[str, Any]:
+def _split_calibration(
+    scores: Mapping[str, Sequence[Any]], column: str, rate: float, *, selecting: bool
+) -> dict[str, Any]:
     split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
     held_out = (split == "validation") & (defect == "")
     nominal = held_out & (label == 0)
-    found = calibration(_values(scores, column, nominal), _values(scores, _HEATMAP_MAX, nominal), rate)
+    kept = nominal
+    if selecting:
+        calibrating = calibrating_paths(scores, rate)
+        kept = nominal & np.array([path in calibrating for path in scores["path"]], dtype=bool)
+    found = calibration(_values(scores, column, kept), _values(scores, _HEATMAP_MAX, kept), rate)
     if held_out.any() and not nominal.any():
         found["threshold_source"] = _NOTHING_NOMINAL
+    elif nominal.any() and not kept.any():
+        found["threshold_source"] = calibration_text(int(nominal.sum()), rate)
+    elif taken := int(nominal.sum() - kept.sum()):
+        found["threshold_source"] += f" ({count_noun(taken, 'other')} chose the image score)"
     return found
 
 
@@ -174,6 +189,22 @@ def left_out_scores(scores: Mapping[str, Sequence[Any]]) -> LeftOutScores:
     fold = np.array(scores["fold"], dtype=object)[part].astype(np.int64)
     columns = {name: _values(scores, name, part) for name in scores if name.startswith("score_")}
     return LeftOutScores(fold, columns)
+
+
+def calibrating_paths(scores: Mapping[str, Sequence[Any]], rate: float) -> set[str]:
+    """Return the paths of the held-out nominal images that calibrate where `auto` chooses the image score.
+
+    None, where all of them together are too few for a threshold, or out-of-fold scores decide: they choose the score.
+
+    Args:
+        scores: columns of `scores.parquet`.
+        rate: the false-alarm rate.
+    """
+    if OUT_OF_FOLD in scores["split"]:
+        return set()
+    rows = zip(*(scores[name] for name in ("split", "label", "defect", "path")), strict=True)
+    held_out = [path for *role, path in rows if role == ["validation", 0, ""]]
+    return {path for path in held_out if len(held_out) >= fewest_images(rate) and not is_for_selection(path)}
 
 
 def _values(scores: Mapping[str, Sequence[Any]], column: str, part: npt.NDArray[np.bool_]) -> FloatArray:

@@ -13,6 +13,7 @@ from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.metrics.cross_conformal import false_alarm_bound, fewest_folds, largest_limit
 from fcdd_sweep.metrics.decision import fewest_images
+from fcdd_sweep.metrics.score_choice import SELECTION_SHARE
 from fcdd_sweep.metrics.statistics import percent_text
 from fcdd_sweep.planning.data_counts import listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
@@ -27,7 +28,7 @@ class NominalCounts:
 
     Attributes:
         trained: that models are trained on.
-        held_out: that are held out.
+        held_out: that are held out for thresholds; with `evaluation.image_score` auto about a fifth more choose it.
     """
 
     trained: int
@@ -36,7 +37,8 @@ class NominalCounts:
     @classmethod
     def of(cls, images: int, evaluation: Evaluation) -> NominalCounts:
         held_out = held_out_of(images, evaluation.validation.nominal_fraction)
-        return cls(images - held_out, held_out)
+        kept = 1 - SELECTION_SHARE if evaluation.image_score == "auto" else 1
+        return cls(images - held_out, round(held_out * kept))
 
     def folds(self, evaluation: Evaluation) -> int | None:
         """Return the number of models of `cross`; None where they would decide nothing."""

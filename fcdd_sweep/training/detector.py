@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.config.schema import Settings
@@ -28,18 +28,14 @@ from fcdd_sweep.training.device import choose_device, full_precision, numerics
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
-from fcdd_sweep.training.models import load_model, stored_model
+from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.prediction import ImagePrediction, View
 from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
 
-SNAPSHOT_VERSION = 5
-"""Of the layout of `snapshot.pt`, keys of its `settings` included."""
 DECISION_FIELDS = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
 """Attributes of a detector, entries of a snapshot and columns of `metrics.parquet` that decisions rest on."""
-_NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
-"""Errors of `torch.load` and of indexing for a file that is not a snapshot."""
 _MAX_BATCH = 128
 _MAX_BATCH_PIXELS = 128 * 96 * 96
 """Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
@@ -347,19 +343,21 @@ def _with_ensemble(first: Detector, plain: Mapping[str, Any]) -> Detector:
     return replace(first, ensemble=FoldModels(members, LeftOutScores(plain["left_out_fold"].numpy(), scores)))
 
 
-def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
+def load_detector(snapshot: str | Path, device: str = "auto", decision: DecisionRecord | None = None) -> Detector:
     """Load a detector from a `snapshot.pt`, whatever device it was trained on.
 
     Args:
         snapshot: the file.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        decision: image score and thresholds to decide by; None: those of `decision.json` beside the snapshot, which
+            the report of the run writes, or else the snapshot's own.
     Raises:
         InputError: there is no such file, it is not a snapshot, another version of fcdd_sweep wrote it, or the device
             is not available.
     """
     path = Path(snapshot)
-    plain = _read(path)
-    settings = Settings.model_validate(plain["settings"])
+    plain = read_snapshot(path)
+    settings, decided = _decided_by(decision or DecisionRecord.beside(path), plain, path)
     target = choose_device(device)
     network, preprocessor = load_model(settings, plain, target)
     detector = Detector(
@@ -368,33 +366,29 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
         network=network,
         preprocessor=preprocessor,
         value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
-        **{name: plain[name] for name in DECISION_FIELDS},
+        **decided,
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )
     return _with_ensemble(detector, plain)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a snapshot of this version, or raise an `InputError`."""
-    allowed = "the snapshot.pt of a finished trial, such as results/RUN/normal_CLASS/it_0/snapshot.pt"
-    hint = "It holds network, preprocessing and threshold; trials leave one unless keep.snapshots is none"
-    if not path.is_file():
-        raise InputError(Problem(str(path), "there is no such file", allowed))
-    try:
-        plain = torch.load(path, map_location="cpu", weights_only=True)
-        found = plain["snapshot_version"]  # a state dict or another file of torch has no such key
-    except _NOT_LOADED as error:
-        raise InputError(Problem(str(path), "this is not a snapshot", allowed, hint)) from error
-    except OSError as error:
-        raise InputError(Problem(str(path), f"cannot be read ({error.strerror})", allowed)) from error
-    if found != SNAPSHOT_VERSION:
-        raise InputError(_version_problem(path, found, plain.get("versions")))
-    return dict(plain)
+def _decided_by(record: DecisionRecord | None, plain: Mapping[str, Any], path: Path) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings of a snapshot with the image score that decides, and the detector's `DECISION_FIELDS`.
 
-
-def _version_problem(path: Path, found: object, versions: object) -> Problem:
-    """Describe a snapshot that another version of fcdd_sweep wrote, and what to do about it."""
-    writer = versions.get("fcdd_sweep", "unknown") if isinstance(versions, dict) else "unknown"
-    what = f"the snapshot has version {found}, written by fcdd_sweep {writer}"
-    step = "Train the trial again, or predict with the program that wrote it, which is kept in source/ of its run"
-    return Problem(str(path), what, f"version {SNAPSHOT_VERSION}", step)
+    Raises:
+        InputError: the record is that of another trial.
+    """
+    settings = Settings.model_validate(plain["settings"])
+    decided = {name: plain[name] for name in DECISION_FIELDS}
+    if record is None and settings.evaluation.image_score == "auto":
+        mean = settings.evaluation.model_copy(update={"image_score": "mean"})
+        decided["threshold_source"] += "; images are scored by the mean, as no image score has been chosen yet: "
+        decided["threshold_source"] += "run aggregate for the run"
+        return settings.model_copy(update={"evaluation": mean}), decided
+    if record is None:
+        return settings, decided
+    if record.trial_id != plain.get("trial_id", record.trial_id):
+        what = f"belongs to trial {record.trial_id}, the snapshot to trial {plain['trial_id']}"
+        step = "Remove it, or run aggregate for the run of the snapshot"
+        raise InputError(Problem(str(path.with_name(DECISION)), what, next_step=step))
+    return record.decided_settings(settings), decided | record.decision

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from fcdd_sweep.config.names import name_share
 from fcdd_sweep.config.schema import Evaluation
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.data.decoding.files import name_share
 from fcdd_sweep.metrics.cross_conformal import FEWEST_FOLDS, fewest_folds
 from fcdd_sweep.training.models import stored_model
 from fcdd_sweep.training.partition import RowIndices
