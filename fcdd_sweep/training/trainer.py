@@ -112,25 +112,44 @@ def _train_folds(trial: _Trial, hooks: TrainingHooks, resume: Mapping[str, Any] 
     progress = FoldProgress(hooks.observer, hooks.checkpoints, settings.training.epochs, len(folds))
     interrupted, started = None if resume is None else progress.resume(resume), trial.started
     for fold in folds[len(progress.finished) :]:
-        prepared = prepare(spec, data, trial.streams, trial.device, left_out=fold)
-        network = make_network(settings, trial.device, trial.streams.integer("weights"))
-        state = begin(network, prepared.batches, started)
-        if interrupted is not None:
-            state.load_state_dict(interrupted)
-            interrupted, started = None, state.started
-        preprocessor = prepared.batches.preprocessor
-        detector = Detector(settings, spec.normal_class, network, preprocessor, data.corpus.value_range)
-        auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
-        try:
-            train_epochs(state, prepared.batches, TrainingHooks(progress, progress), auroc)
-        except Stopped as stopped:
-            raise Stopped(f"{stopped} of model {len(progress.finished) + 1} of {len(folds)}") from None
-        progress.finish(state, preprocessor)
+        started = _train_fold(trial, fold, progress, started, interrupted)
+        interrupted = None
     ended, first = time.perf_counter(), prepare(spec, data, trial.streams, trial.device, left_out=folds[0])
     first.batches.unreadable.update(progress.unreadable)
     final = {"epoch": len(progress.history)}
     trained = _Trained(_ensemble(trial, progress, folds), progress.history, started, ended, final)
     return _tested(spec, data, replace(first, folds=folds), trained)
+
+
+def _train_fold(
+    trial: _Trial, fold: RowIndices, progress: FoldProgress, started: float, interrupted: Mapping[str, Any] | None
+) -> float:
+    """Train the model that leaves out the rows `fold`, from the state of its training that was interrupted, if it was.
+
+    Args:
+        trial: that the model is of.
+        fold: rows of the corpus.
+        progress: gets its epochs and the finished model.
+        started: when the first model's training began, in seconds of `perf_counter`.
+        interrupted: see `FoldProgress.resume`.
+    Returns:
+        When the first model's training would have begun without interruptions.
+    """
+    settings, data = trial.spec.settings, trial.data
+    prepared = prepare(trial.spec, data, trial.streams, trial.device, left_out=fold)
+    network = make_network(settings, trial.device, trial.streams.integer("weights"))
+    state = begin(network, prepared.batches, started)
+    if interrupted is not None:
+        state.load_state_dict(interrupted)
+    preprocessor = prepared.batches.preprocessor
+    detector = Detector(settings, trial.spec.normal_class, network, preprocessor, data.corpus.value_range)
+    auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
+    try:
+        train_epochs(state, prepared.batches, TrainingHooks(progress, progress), auroc)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped} of model {len(progress.finished) + 1} of {progress.models}") from None
+    progress.finish(state, preprocessor)
+    return state.started
 
 
 def _ensemble(trial: _Trial, progress: FoldProgress, folds: Sequence[RowIndices]) -> Detector:

@@ -28,6 +28,7 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
@@ -151,6 +152,9 @@ def test_models_of_folds_decide_again_by_another_rate_from_files_and_train_nothi
     called = [each["p_value_max"] <= row["p_value_level"] for each in nominal]
     assert row["test_false_alarm_rate"] == sum(called) / len(called)
     assert "cross-conformal, proven bound" in (run / "summary.md").read_text()
+    detector = load_detector(leaf / "snapshot.pt", "cpu")  # decides as the report does, by the record beside it
+    assert detector.ensemble.left_out.level(detector.settings.evaluation.false_alarm_rate) == row["p_value_level"]
+    assert detector.score_column == "score_max" and detector.threshold_source == row["threshold_source"]
 
 
 def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_ones(experiment):

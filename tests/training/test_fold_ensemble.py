@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.export import export_onnx
 from fcdd_sweep.metrics.cross_conformal import largest_limit
 from fcdd_sweep.prediction.targets import with_threshold
 from fcdd_sweep.training.detector import load_detector
@@ -89,6 +90,12 @@ def test_without_a_decision_there_is_no_label_and_no_mask(detector):
     strict = replace(detector, settings=detector.settings.model_copy(update={"evaluation": evaluation}))
     assert strict.judge(TEST[:2]).masks is None
     assert [(each.label, each.has_region) for each in strict.predict(TEST[:2])] == [(None, None)] * 2
+
+
+def test_export_is_refused_by_name_and_says_what_to_do(detector, tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match="calibration is cross: 4 models decide .* Train with calibration split"):
+        export_onnx(tmp_path / "snapshot.pt", tmp_path / "x.onnx")
 
 
 def test_tiles_are_refused_by_name(detector):
