@@ -20,7 +20,6 @@ import torch
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.data import loading
-from fcdd_sweep.metrics.cross_conformal import largest_limit
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
@@ -28,7 +27,6 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
-from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
@@ -126,35 +124,6 @@ def test_another_false_alarm_rate_decides_again_from_files_and_trains_nothing(ex
     assert row["test_false_alarm_rate"] == sum(above) / len(above)
     text = (run / "summary.md").read_text()
     assert f"with {len(held_out)} held-out images at most 1 in 4 of new nominal images is called anomalous" in text
-
-
-def test_models_of_folds_decide_again_by_another_rate_from_files_and_train_nothing(experiment):
-    cross = [
-        "evaluation.calibration=cross",
-        "evaluation.folds=5",
-        "training.epochs=1",
-        "evaluation.false_alarm_rate=0.1",
-    ]
-    overrides = ["seeds=1", "dataset.classes=['3']", *cross]
-    result, recorder = go(experiment(*overrides))
-    run = result.run_dir
-    leaf = run / "normal_3" / "it_0"
-    (first,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
-    scores = files.read_table(TrialPaths(leaf).scores).to_pylist()
-    left_out = [each for each in scores if each["split"] == "out_of_fold"]
-    assert (first["epochs"], first["folds"], first["n_calibration"]) == (5, 5, len(left_out))
-    result, recorder = go(experiment(*overrides, "evaluation.false_alarm_rate=0.3", "evaluation.image_score=max"))
-    assert result.kept == 1 and recorder.counts == (1, 1, 0)
-    (row,) = files.read_table(RunPaths(run).trials).to_pylist()
-    limit = largest_limit(5, len(left_out) // 5, 0.3)
-    assert row["p_value_level"] == (1 + limit) / (len(left_out) + 1) > first["p_value_level"]
-    nominal = [each for each in scores if each["split"] == "test" and not each["label"]]
-    called = [each["p_value_max"] <= row["p_value_level"] for each in nominal]
-    assert row["test_false_alarm_rate"] == sum(called) / len(called)
-    assert "cross-conformal, proven bound" in (run / "summary.md").read_text()
-    detector = load_detector(leaf / "snapshot.pt", "cpu")  # decides as the report does, by the record beside it
-    assert detector.ensemble.left_out.level(detector.settings.evaluation.false_alarm_rate) == row["p_value_level"]
-    assert detector.score_column == "score_max" and detector.threshold_source == row["threshold_source"]
 
 
 def test_the_same_command_again_runs_nothing_and_more_seeds_run_only_the_new_ones(experiment):
