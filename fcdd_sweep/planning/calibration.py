@@ -56,9 +56,8 @@ def calibrated(settings: Settings, images: int) -> Settings:
         images: number of nominal training images of the class.
     """
     evaluation = settings.evaluation
-    counts, changes = NominalCounts.of(images, evaluation), dict[str, object]()
+    counts, method = NominalCounts.of(images, evaluation), evaluation.calibration
     folds = counts.folds(evaluation)
-    method = evaluation.calibration
     if method == "auto":
         enough = counts.held_out >= fewest_images(evaluation.false_alarm_rate)
         crosses = folds is not None and not _groups(settings.dataset)
@@ -194,12 +193,13 @@ def _taken_text(settings: Settings, method: str, models: int, counts: Mapping[st
     evaluation, rate = settings.evaluation, settings.evaluation.false_alarm_rate
     by_class = {name: NominalCounts.of(count, evaluation) for name, count in counts.items()}
     held_out = {name: each.held_out for name, each in by_class.items()}
-    fewest, percent = fewest_images(rate), percent_text(rate)
+    besides = ", besides those that choose the image score," if evaluation.image_score == "auto" else ""
+    fewest, needed = fewest_images(rate), f"are held out{besides} for a rate of {percent_text(rate)}"
     if method == "split":
-        return f"split, as at least {fewest} nominal images are held out for a rate of {percent} ({listed(held_out)})"
+        return f"split, as at least {fewest} nominal images {needed} ({listed(held_out)})"
     if settings.images.nominal_label:
         return "none, as images.nominal_label is 1"
-    few = f"fewer than {fewest} nominal images are held out for a rate of {percent} ({listed(held_out)})"
+    few = f"fewer than {fewest} nominal images {needed} ({listed(held_out)})"
     trained = listed({name: each.trained for name, each in by_class.items()})
     if method == "cross":
         return f"cross with {models} models, as {few} and there are enough to train on ({trained})"

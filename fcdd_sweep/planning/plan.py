@@ -120,9 +120,11 @@ def plan(experiment: Experiment) -> Plan:
     )
     result_notes = tuple(dict.fromkeys(explaining))
     seeds = tuple(experiment.seed_list if search is None else evaluation_seeds(experiment, search))
+    specs = specs_of(configs, classes, seeds, calibrations)
+    _check_trials_distinct(specs, experiment)
     return Plan(
         experiment=experiment,
-        specs=specs_of(configs, classes, seeds, calibrations),
+        specs=specs,
         configs=configs,
         classes=classes,
         seeds=seeds,
@@ -238,6 +240,18 @@ def _check_distinct(configs: Sequence[Config]) -> None:
             what = f"the configs {other} and {config.name} are the same and would be trained twice"
             step = "evaluation.reserved_anomalies is the same for all configs: set it outside of grid and variants"
             raise ExperimentError([Problem(config.origin.where("evaluation"), what, next_step=step)])
+
+
+def _check_trials_distinct(specs: Sequence[TrialSpec], experiment: Experiment) -> None:
+    """Raise an error for configs that are the same for a class: calibration auto may take what another one names."""
+    first: dict[str, str] = {}
+    for spec in specs:
+        other = first.setdefault(spec.trial_id, spec.config_name)
+        if other != spec.config_name:
+            what = f"the configs {other} and {spec.config_name} are the same for class '{spec.normal_class}' and would "
+            step = "Leave one of them out: evaluation.calibration auto takes what the other names"
+            where = experiment.origin.where("evaluation.calibration")
+            raise ExperimentError([Problem(where, f"{what}be trained twice", next_step=step)])
 
 
 def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> Settings:

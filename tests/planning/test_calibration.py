@@ -26,7 +26,7 @@ def planned(tmp_path):
     (tmp_path / "x.yaml").write_text(
         f"schema: 2\nname: x\npreset: folder\nseeds: 2\ndataset: {{root: {tmp_path / 'data'}}}\n"
         "images: {load_size: 32, size: 28, color: gray}\nnetwork: {name: FCDD_CNN28}\nheatmaps: {kernel_std_px: 1.2}\n"
-        "training: {epochs: 3}\n"
+        "training: {epochs: 3}\nevaluation: {image_score: mean}\n"
     )
     return plan
 
@@ -51,8 +51,17 @@ def test_auto_takes_by_class_what_the_numbers_of_images_allow_and_says_so(planne
 
     held_out = planned("evaluation.calibration=auto", "evaluation.validation.nominal_fraction=0.2")
     assert methods(held_out) == {"bolt": ("none", 1), "nut": ("cross", 19), "ring": ("split", 1)}
-    (note,) = held_out.result_notes
+    (note,) = [note for note in held_out.result_notes if "calibration auto" in note]
     assert "split, as at least 19 nominal images are held out for a rate of 5% (class 'ring' has 20)" in note
+
+
+def test_images_that_choose_the_image_score_calibrate_nothing_in_the_plan_either(planned):
+    plan = planned(
+        *("evaluation.calibration=auto", "evaluation.image_score=auto"), "evaluation.validation.nominal_fraction=0.2"
+    )
+    assert methods(plan)["ring"] == ("cross", 19)  # of 20 held-out images about 16 would calibrate
+    (note,) = [note for note in plan.result_notes if "calibration auto" in note]
+    assert "19 nominal images are held out, besides those that choose the image score, for a rate of 5%" in note
 
 
 def test_a_trial_is_the_same_whether_auto_chose_or_the_file_did(planned):
@@ -123,3 +132,11 @@ def test_settings_of_a_class_leave_nothing_open(evaluation, images, taken):
 
 def test_folds_without_cross_are_noted(planned):
     assert [note for note in planned("evaluation.folds=7").notes if "evaluation.folds has no meaning" in note]
+
+
+def test_configs_that_auto_makes_the_same_are_refused(planned):
+    grid = "grid={evaluation.calibration: [auto, cross]}"
+    with pytest.raises(ExperimentError, match="are the same for class 'ring' and would be trained twice"):
+        planned(grid, "dataset.classes=['ring']")
+    both = planned("grid={evaluation.calibration: [split, cross]}", "dataset.classes=['ring']")
+    assert sorted({spec.settings.models for spec in both.specs}) == [1, 5]
