@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -123,3 +125,12 @@ def test_counts_are_those_of_a_loop_and_ties_count_against_an_alarm():
 
 def test_every_column_of_scores_has_one_of_p_values():
     assert (p_value_column("score_mean"), p_value_column("score_top_0_1")) == ("p_value_mean", "p_value_top_0_1")
+
+
+def test_the_documented_numbers_of_models_are_those_that_are_taken():
+    text = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| (\S+|no decision) \| (\d+) \| (\d+) \|$", text, flags=re.MULTILINE)
+    assert len(rows) == 4
+    for images, *models in rows:
+        found = [fewest_folds(int(images), rate) for rate in (0.05, 0.1, 0.2)]
+        assert [str(each or "no decision") for each in found] == models

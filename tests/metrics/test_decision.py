@@ -10,7 +10,13 @@ from scipy.stats import beta
 from sklearn import metrics as oracle
 
 from fcdd_sweep.metrics.cross_conformal import false_alarm_bound
-from fcdd_sweep.metrics.decision import calibration_text, conformal_threshold, decision_metrics, fewest_images
+from fcdd_sweep.metrics.decision import (
+    calibrating_paths,
+    calibration_text,
+    conformal_threshold,
+    decision_metrics,
+    fewest_images,
+)
 
 
 @pytest.mark.parametrize(("rate", "fewest"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.07, 14), (0.3, 3)])
@@ -200,3 +206,11 @@ def test_calibration_none_decides_nothing_whatever_is_held_out():
         "no decision: evaluation.calibration is none; to decide set it to split and hold out at least 9 nominal images "
         "for a false-alarm rate of 10%"
     )
+
+
+def test_where_out_of_fold_scores_decide_held_out_images_calibrate_nothing_and_may_choose_the_score():
+    held_out = score_columns(held_out=30)
+    held_out["path"] = [f"good/{number}.png" for number in range(len(held_out["split"]))]
+    assert calibrating_paths(held_out, 0.1)
+    held_out["split"] = [*held_out["split"][:-1], "out_of_fold"]
+    assert calibrating_paths(held_out, 0.1) == set()
