@@ -185,7 +185,7 @@ class Evaluator:
             united |= mask
         return united
 
-    def result(self, basis: str) -> Evaluation | None:
+    def result(self, basis: str) -> LabelEvaluation | None:
         """Return the comparison; None when no labelled image was scored.
 
         Args:
@@ -215,14 +215,14 @@ class Evaluator:
             row |= counts | shares
             row |= dict(zip(_ALARMS, Alarms.of(decided[label == 0]), strict=True))
         nulls = dict.fromkeys(schemas.EVALUATION.names)
-        return Evaluation(files.nulled(nulls | row), ranking)
+        return LabelEvaluation(files.nulled(nulls | row), ranking)
 
 
 _ALARMS = ("false_alarm_rate", "false_alarm_low", "false_alarm_high")
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LabelEvaluation:
     """How predictions compare with labels.
 
     Attributes:

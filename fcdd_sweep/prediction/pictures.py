@@ -110,7 +110,7 @@ def decision_notes(prediction: ImagePrediction) -> list[str]:
         above = "above" if prediction.has_region else "not above"
         values += f", {above} the pixel threshold of {score_text(prediction.pixel_threshold)}"
     how = "By the votes on its scores" if prediction.threshold is None else "By its score"
-    return [f"{how} the image is {prediction.verdict}; by its heatmap, {values}, it has {found}.", basis]
+    return [f"{how} the image is {prediction.label_text}; by its heatmap, {values}, it has {found}.", basis]
 
 
 def _unit(prediction: ImagePrediction) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.prediction.found_images import FoundFiles, find_files
-from fcdd_sweep.prediction.labels import Evaluation, Evaluator, LabelledSet, read_labels
+from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledSet, read_labels
 from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.prediction.sink import Sink
@@ -48,7 +48,7 @@ class PredictionResult:
     basis: str
     notes: tuple[str, ...] = ()
     output: Path | None = None
-    evaluation: Evaluation | None = None
+    evaluation: LabelEvaluation | None = None
 
     @property
     def scores(self) -> Path:

@@ -27,7 +27,7 @@ from fcdd_sweep.training.device import choose_device, full_precision, numerics
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.prediction import ImagePrediction, View
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
 from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
@@ -196,7 +196,7 @@ class Detector(Predictor):
                 basis=self.threshold_source,
                 clipped=image.clipped,
                 decision=self.decide(score, heatmap),
-                view=View(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
+                view=ImageView(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
             )
             for image, score, seen, heatmap in of_each
         ]
