@@ -70,9 +70,9 @@ class Ensemble(Predictor):
         """Return an image as the detectors need it; see `predict`."""
         return self.members[0].predictor.read(image, name)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the common predictions on images that `read` returned."""
-        of_members = [each.predictor.score(images) for each in self.members]
+        of_members = [each.predictor.predict_batch(images) for each in self.members]
         return [self._common(together) for together in zip(*of_members, strict=True)]
 
     def _common(self, predictions: Sequence[ImagePrediction]) -> ImagePrediction:

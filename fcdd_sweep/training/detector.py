@@ -180,7 +180,7 @@ class Detector(Predictor):
         height, width = found.image.shape[:2]
         return ReadImage(name, image if isinstance(image, Path) else None, raw, (height, width), found.clipped)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the predictions on images that `read` returned."""
         raw = np.stack([each.raw for each in images])
         with numerics(self.settings, self.device):  # as in the trial that the threshold comes from

@@ -164,7 +164,7 @@ class TiledPredictor(Predictor):
         pixels = np.array(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1), order="C")
         return ReadImage(name, image if isinstance(image, Path) else None, pixels, (height, width), found.clipped)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the predictions on images that `read` returned."""
         return [self._predicted(each) for each in images]
 
