@@ -256,9 +256,9 @@ def _print_predictions(result: PredictionResult) -> None:
 
 
 def _watch_folder(options: Namespace, how: HowToPredict) -> int:
-    from fcdd_sweep.prediction.watch import watch
+    from fcdd_sweep.prediction.watch import watch_folder
 
-    seen = watch(options.target, options.watch, options.output, how, lambda line: print(line, flush=True))
+    seen = watch_folder(options.target, options.watch, options.output, how, lambda line: print(line, flush=True))
     print(f"{count_noun(seen.count, 'image')} scored, {seen.anomalous:,} anomalous, {seen.skipped} skipped")
     return ExitCode.SOME_FAILED if seen.skipped else _printed()
 

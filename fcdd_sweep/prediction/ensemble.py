@@ -31,7 +31,7 @@ class Calibration(NamedTuple):
     deviation: float
 
 
-class Member(NamedTuple):
+class EnsembleMember(NamedTuple):
     """One of several detectors.
 
     Attributes:
@@ -54,7 +54,7 @@ class Ensemble(Predictor):
         threshold: of the common score, in place of the votes; None: the votes decide.
     """
 
-    members: tuple[Member, ...]
+    members: tuple[EnsembleMember, ...]
     threshold: float | None = None
 
     @property
@@ -70,9 +70,9 @@ class Ensemble(Predictor):
         """Return an image as the detectors need it; see `predict`."""
         return self.members[0].predictor.read(image, name)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the common predictions on images that `read` returned."""
-        of_members = [each.predictor.score(images) for each in self.members]
+        of_members = [each.predictor.predict_batch(images) for each in self.members]
         return [self._common(together) for together in zip(*of_members, strict=True)]
 
     def _common(self, predictions: Sequence[ImagePrediction]) -> ImagePrediction:
@@ -92,7 +92,7 @@ class Ensemble(Predictor):
             view=first.view._replace(heatmap=heatmap, color_range=color_range),
         )
 
-    def _own_score(self, member: Member, prediction: ImagePrediction) -> float:
+    def _own_score(self, member: EnsembleMember, prediction: ImagePrediction) -> float:
         if not self.is_standardized or member.calibration is None:
             return prediction.score
         return (prediction.score - member.calibration.mean) / member.calibration.deviation

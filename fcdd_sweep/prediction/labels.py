@@ -16,7 +16,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets.image_table import is_table, read_image_table
 from fcdd_sweep.data.datasets.part_trees import FoundImages, find_parts
 from fcdd_sweep.data.decoding.files import file_record
-from fcdd_sweep.data.decoding.folders import no_folder
+from fcdd_sweep.data.decoding.folders import Folder, no_folder, problems_of_faults
 from fcdd_sweep.data.decoding.pixels import Decoding, read_mask, stored_orientation
 from fcdd_sweep.data.decoding.survey import rule_of_maps
 from fcdd_sweep.metrics.decision import Alarms, confusion
@@ -26,7 +26,8 @@ from fcdd_sweep.report.figures.style import save
 from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.report.text import metric_text
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.training.prediction import ImagePrediction
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
+from fcdd_sweep.training.predictor import OnError
 
 EVALUATION_CSV, ROC_CSV, ROC_PNG = "evaluation.csv", "roc.csv", "roc.png"
 _WORDS = (
@@ -62,11 +63,13 @@ class LabelledSet:
     Attributes:
         source: the folder or table.
         notes: how it was read, and what is passed over.
+        problems: what cannot be read.
     """
 
     source: Path
     images: tuple[LabelledImage, ...]
     notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     @property
     def top(self) -> Path:
@@ -114,7 +117,9 @@ def read_labels(source: Path) -> LabelledSet:
     skipped = (f"{count_noun(passed, 'image')} of the training half are passed over.",) if passed else ()
     if not images:
         raise DataError(Problem(str(source), "holds training images only", _WORDS))
-    return LabelledSet(source, images, (f"Labels read from {found.layout}.", *found.gaps, *skipped))
+    faults = () if source.is_file() else problems_of_faults(Folder(source).all_faults)
+    notes = (f"Labels read from {found.layout}.", *found.gaps, *skipped)
+    return LabelledSet(source, images, notes, tuple(faults))
 
 
 @dataclass
@@ -139,9 +144,13 @@ class PixelCounts:
 
 
 class Evaluator:
-    """Compares predictions with labels, one at a time."""
+    """Compares predictions with labels, one at a time.
 
-    def __init__(self, images: Sequence[LabelledImage], settings: Images) -> None:
+    Images whose maps cannot be read are left out of the pixel metrics.
+    """
+
+    def __init__(self, images: Sequence[LabelledImage], settings: Images, on_error: OnError) -> None:
+        self._on_error = on_error
         self._known: Mapping[Path, LabelledImage] = {image.path: image for image in images}
         with_masks = [image for image in images if image.masks]
         records = [
@@ -160,18 +169,22 @@ class Evaluator:
         if image is None:
             return None
         self._facts.append((image.label, prediction.score, prediction.label, prediction.agrees, prediction.threshold))
-        if self._pixels is not None and self._decoding is not None and (image.masks or not image.label):
-            mask = self._mask(image, prediction.view.size)
-            top, bottom, left, right = prediction.view.box
-            heatmap = prediction.view.heatmap
-            seen = mask[top:bottom, left:right]
-            if heatmap.shape == seen.shape:
-                positive, total = seen.astype(np.int64), np.ones(seen.shape, np.int64)
-            else:
-                positive, total = cell_counts(seen, len(heatmap))
-            self._pixels.add(heatmap, positive, total)
-            self._n_masks += bool(image.masks)
+        if self._pixels is not None and (image.masks or not image.label):
+            try:
+                self._count_pixels(self._pixels, image, prediction.view)
+            except DataError as error:
+                self._on_error(error)
         return image.label
+
+    def _count_pixels(self, counts: PixelCounts, image: LabelledImage, view: ImageView) -> None:
+        top, bottom, left, right = view.box
+        seen = self._mask(image, view.size)[top:bottom, left:right]
+        if view.heatmap.shape == seen.shape:
+            positive, total = seen.astype(np.int64), np.ones(seen.shape, np.int64)
+        else:
+            positive, total = cell_counts(seen, len(view.heatmap))
+        counts.add(view.heatmap, positive, total)
+        self._n_masks += bool(image.masks)
 
     def _mask(self, image: LabelledImage, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         united = np.zeros(size, np.bool_)
@@ -185,7 +198,7 @@ class Evaluator:
             united |= mask
         return united
 
-    def result(self, basis: str) -> Evaluation | None:
+    def result(self, basis: str) -> LabelEvaluation | None:
         """Return the comparison; None when no labelled image was scored.
 
         Args:
@@ -215,14 +228,14 @@ class Evaluator:
             row |= counts | shares
             row |= dict(zip(_ALARMS, Alarms.of(decided[label == 0]), strict=True))
         nulls = dict.fromkeys(schemas.EVALUATION.names)
-        return Evaluation(files.nulled(nulls | row), ranking)
+        return LabelEvaluation(files.nulled(nulls | row), ranking)
 
 
 _ALARMS = ("false_alarm_rate", "false_alarm_low", "false_alarm_high")
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class LabelEvaluation:
     """How predictions compare with labels.
 
     Attributes:

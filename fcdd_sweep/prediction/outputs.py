@@ -132,7 +132,7 @@ def cells_of(prediction: ImagePrediction) -> tuple[str, ...]:
     heatmap = "" if prediction.has_region is None else "region" if prediction.has_region else "clear"
     return (
         prediction.name,
-        f"{prediction.verdict}{share}",
+        f"{prediction.label_text}{share}",
         f"{heatmap}, disagrees" if prediction.agrees is False else heatmap,
         score_text(prediction.score),
         "" if prediction.threshold is None else score_text(prediction.threshold),

@@ -113,7 +113,7 @@ def decision_notes(prediction: ImagePrediction) -> list[str]:
         values += f", {above} the pixel threshold of {score_text(prediction.pixel_threshold)}"
     by_votes = "By the votes on its scores" if prediction.decision.p_value is None else "By its p-value"
     how = by_votes if prediction.threshold is None else "By its score"
-    return [f"{how} the image is {prediction.verdict}; by its heatmap, {values}, it has {found}.", basis]
+    return [f"{how} the image is {prediction.label_text}; by its heatmap, {values}, it has {found}.", basis]
 
 
 def _unit(detector: Detector, prediction: ImagePrediction) -> str:

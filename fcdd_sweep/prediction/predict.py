@@ -10,7 +10,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.prediction.found_images import FoundFiles, find_files
-from fcdd_sweep.prediction.labels import Evaluation, Evaluator, LabelledSet, read_labels
+from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledSet, read_labels
 from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.prediction.sink import Sink
@@ -48,7 +48,7 @@ class PredictionResult:
     basis: str
     notes: tuple[str, ...] = ()
     output: Path | None = None
-    evaluation: Evaluation | None = None
+    evaluation: LabelEvaluation | None = None
 
     @property
     def scores(self) -> Path:
@@ -131,8 +131,10 @@ def predict(
     tops |= dict.fromkeys(only_labelled, Path() if known is None else known.top)
     if not every:
         raise InputError(found.problems or Problem(", ".join(map(str, paths)), "no image found"))
-    evaluator = None if known is None else Evaluator(labelled, target.first.settings.images)
-    seen = _Seen([str(problem) for problem in found.problems], evaluator)
+    unread = (*found.problems, *(() if known is None else known.problems))
+    seen = _Seen([str(problem) for problem in dict.fromkeys(unread)])
+    if known is not None:
+        seen.evaluator = Evaluator(labelled, target.first.settings.images, seen.failed)
     with ExitStack() as stack:
         sink = None if output is None else stack.enter_context(Sink(output, target.first, how.pictures))
         for prediction in target.predictor.stream(every, batch_size=how.batch_size, on_error=seen.failed):
@@ -141,7 +143,7 @@ def predict(
                 sink.add(prediction, tops[prediction.path], given)
         if not seen.count:
             raise InputError([Problem(sentence, "no image could be read") for sentence in seen.unreadable])
-    evaluation = None if evaluator is None else evaluator.result(seen.basis)
+    evaluation = None if seen.evaluator is None else seen.evaluator.result(seen.basis)
     if evaluation is not None and output is not None:
         evaluation.write(output)
     of_labels = () if known is None else known.notes

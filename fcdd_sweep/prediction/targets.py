@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.prediction.ensemble import Calibration, Ensemble, Member
+from fcdd_sweep.prediction.ensemble import Calibration, Ensemble, EnsembleMember
 from fcdd_sweep.prediction.pictures import Wanted
 from fcdd_sweep.results import files
 from fcdd_sweep.results.documents import stored_decision
@@ -92,7 +92,7 @@ def load_target(place: Location, how: HowToPredict) -> Target:
     if len(detectors) == 1:
         return Target(predictors[0], tuple(detectors))
     members = [
-        Member(predictor, detector, None if how.native_scale else _calibration(snapshot.parent, detector))
+        EnsembleMember(predictor, detector, None if how.native_scale else _calibration(snapshot.parent, detector))
         for predictor, detector, snapshot in zip(predictors, detectors, snapshots, strict=True)
     ]
     return Target(Ensemble(tuple(members), how.threshold), tuple(detectors))

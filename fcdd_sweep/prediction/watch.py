@@ -66,7 +66,7 @@ class NewFiles:
         return found
 
 
-def watch(
+def watch_folder(
     place: Location,
     folder: Path,
     output: Path | None,
@@ -122,7 +122,7 @@ def watch(
 
 def line_of(prediction: ImagePrediction) -> str:
     """Return a prediction as one line."""
-    parts = [prediction.verdict, f"score {score_text(prediction.score)}"]
+    parts = [prediction.label_text, f"score {score_text(prediction.score)}"]
     if prediction.threshold is not None:
         parts.append(f"threshold {score_text(prediction.threshold)}")
     elif prediction.decision.p_value is not None:

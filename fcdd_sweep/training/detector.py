@@ -30,7 +30,7 @@ from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.prediction import ImagePrediction, View
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
 from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
 
@@ -214,7 +214,7 @@ class Detector(Predictor):
         height, width = found.image.shape[:2]
         return ReadImage(name, image if isinstance(image, Path) else None, raw, (height, width), found.clipped)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the predictions on images that `read` returned."""
         raw = np.stack([each.raw for each in images])
         with numerics(self.settings, self.device):  # as in the trial that the threshold comes from
@@ -232,7 +232,7 @@ class Detector(Predictor):
                 basis=self.threshold_source,
                 clipped=image.clipped,
                 decision=decision,
-                view=View(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
+                view=ImageView(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
             )
             for image, score, seen, heatmap, decision in of_each
         ]

@@ -21,7 +21,7 @@ _COLOR_MAP = "jet"
 _COLOR_QUANTILE = 0.97
 
 
-class View(NamedTuple):
+class ImageView(NamedTuple):
     """What a detector saw of an image, and where.
 
     Attributes:
@@ -59,7 +59,7 @@ class ImagePrediction:
     basis: str
     clipped: float
     decision: Decision = field(repr=False)
-    view: View = field(repr=False)
+    view: ImageView = field(repr=False)
 
     @property
     def label(self) -> int | None:
@@ -127,12 +127,12 @@ class ImagePrediction:
         return whole
 
     @property
-    def verdict(self) -> str:
+    def label_text(self) -> str:
         """`anomalous`, `nominal` or `no decision`."""
         return "no decision" if self.label is None else ("nominal", "anomalous")[self.label]
 
     def __repr__(self) -> str:
-        parts = [f"{self.name!r}", f"score={self.score:.4g}", self.verdict]
+        parts = [f"{self.name!r}", f"score={self.score:.4g}", self.label_text]
         if self.n_regions is not None:
             parts.append(count_noun(self.n_regions, "region"))
         if self.agreement is not None:
@@ -160,7 +160,7 @@ class ImagePrediction:
             ax.tick_params(labelsize=7)
         shown = axes[1].imshow(self.view.heatmap, **place, **colors)
         axes[2].imshow(self.view.heatmap, **place, **colors, alpha=0.5)
-        if self.has_region:
+        if self.decision.mask is not None and self.decision.mask.any() and not self.decision.mask.all():
             axes[2].contour(self.decision.mask, levels=[0.5], colors="white", linewidths=1.2, origin="upper", **place)
         figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
         figure.suptitle(self._title(), fontsize=10)
@@ -175,7 +175,7 @@ class ImagePrediction:
             score = f"score {self.score:.4g}, threshold {self.threshold:.4g}"
         disagrees = " (the heatmap disagrees)" if self.agrees is False else ""
         # without $, which would begin a formula
-        return f"{self.name}\n{score}: {self.verdict}{disagrees}".replace("$", r"\$")
+        return f"{self.name}\n{score}: {self.label_text}{disagrees}".replace("$", r"\$")
 
     def _repr_png_(self) -> bytes:
         """Return the figure for a notebook."""

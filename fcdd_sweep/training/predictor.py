@@ -53,7 +53,7 @@ class Predictor(ABC):
         """Return an image ready to be scored; raise a `DataError` where that is impossible."""
 
     @abstractmethod
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the predictions on one or more images."""
 
     def predict(self, images: Any, *, batch_size: int | None = None, on_error: OnError | None = None) -> Any:
@@ -101,10 +101,10 @@ class Predictor(ABC):
                     raise
                 on_error(error)
             if len(waiting) >= size:
-                yield from self.score(waiting)
+                yield from self.predict_batch(waiting)
                 waiting = []
         if waiting:
-            yield from self.score(waiting)
+            yield from self.predict_batch(waiting)
 
     def _all(self, images: Sequence[Any], batch_size: int | None, on_error: OnError | None) -> list[ImagePrediction]:
         errors: list[DataError] = []

@@ -27,7 +27,7 @@ from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.device import full_precision, numerics
 from fcdd_sweep.training.image_scores import image_scores
 from fcdd_sweep.training.methods import Detection, wide
-from fcdd_sweep.training.prediction import ImagePrediction, View
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
 from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
 
@@ -164,7 +164,7 @@ class TiledPredictor(Predictor):
         pixels = np.array(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1), order="C")
         return ReadImage(name, image if isinstance(image, Path) else None, pixels, (height, width), found.clipped)
 
-    def score(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
         """Return the predictions on images that `read` returned."""
         return [self._predicted(each) for each in images]
 
@@ -176,11 +176,11 @@ class TiledPredictor(Predictor):
         height, width = image.size
         if self.native_scale:
             decision = decide(found.score, heatmap, float("nan"), float("nan"))
-            view = View(image.raw, heatmap, image.size, (0, height, 0, width))
+            view = ImageView(image.raw, heatmap, image.size, (0, height, 0, width))
         else:
             decision = detector.decide(found.score, heatmap)
             seen = detector.visible(image.raw[None])[0]
-            view = View(seen, heatmap, image.size, detector.seen_box(image.size), detector.color_range)
+            view = ImageView(seen, heatmap, image.size, detector.seen_box(image.size), detector.color_range)
         basis = found.note or detector.threshold_source
         return ImagePrediction(image.name, image.path, found.score, basis, image.clipped, decision, view)
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from fcdd_sweep.prediction import watch
 from tests.detectors import random_detector
 from tests.prediction.runs import CORPUS
 from tests.trees import write_image
+
+DOCUMENTATION = Path(__file__).parent.parent.parent / "docs" / "prediction.md"
 
 
 @pytest.fixture
@@ -130,3 +133,14 @@ def test_watching_ends_with_ctrl_c_and_counts(call, run, tmp_path, monkeypatch):
     code, out, _ = call(run, "--watch", tmp_path / "inbox")
     assert code == 0 and f"{tmp_path / 'inbox' / 'new.png'}: " in out
     assert re.search(r"1 image scored, [01] anomalous, 0 skipped\n$", out)
+
+
+def test_the_python_of_the_documentation_runs(run, photo, tmp_path, monkeypatch):
+    (block,) = re.findall(r"```python\n(.+?)```", DOCUMENTATION.read_text(), flags=re.DOTALL)
+    (tmp_path / "results" / "parts").mkdir(parents=True)
+    (tmp_path / "results" / "parts" / "normal_parts").symlink_to(run / "normal_plain")
+    photo.rename(tmp_path / "photo.png")
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(block, found)
+    assert found["found"].label == 1 and (tmp_path / "figure.png").is_file()

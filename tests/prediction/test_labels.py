@@ -153,12 +153,19 @@ def test_images_of_one_label_leave_curves_undefined(run, tmp_path):
     assert "image AUROC n/a" in result.evaluation.lines[1]
 
 
-def test_a_map_of_another_size_is_named_and_problems_of_all_inputs_come_together(run, tmp_path):
+def test_a_map_of_another_size_is_named_and_left_out_of_pixel_metrics_alone(run, tmp_path):
     root = write_parts(tmp_path / "parts")
     name = next((root / "ground_truth" / "crack").iterdir())
     Image.new("L", (5, 5), 255).save(name)
-    with pytest.raises(DataError, match=r"_mask.png: the map has 5x5 pixels, but its image .* has 64x64"):
-        predict(run, [], None, HowToPredict("cpu"), root)
+    (root / "test" / "good" / "lost.png").symlink_to("/nowhere")
+    result = predict(run / "normal_plain" / "it_0", [], None, HowToPredict("cpu"), root)
+    lost, other = result.unreadable
+    assert lost.startswith(f"{root / 'test' / 'good' / 'lost.png'}: is a link that leads nowhere")
+    assert other.startswith(f"{name}: the map has 5x5 pixels, but its image ") and "has 64x64" in other
+    assert (result.evaluation.row["n_images"], result.evaluation.row["n_masks"]) == (24, 11)
+
+
+def test_problems_of_all_inputs_come_together(tmp_path):
     with pytest.raises(InputError) as caught:
         predict(tmp_path / "none", [tmp_path / "no.png"], None, HowToPredict("cpu"), tmp_path / "empty")
     assert [problem.where.rsplit("/", 1)[1] for problem in caught.value.problems] == ["no.png", "none", "empty"]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.prediction.targets import HowToPredict
-from fcdd_sweep.prediction.watch import NewFiles, watch
+from fcdd_sweep.prediction.watch import NewFiles, watch_folder
 from tests.prediction.runs import CORPUS
 
 
@@ -67,7 +67,7 @@ def test_images_are_predicted_on_as_they_arrive_and_a_broken_one_is_passed_over(
         (folder / "bad.png").write_bytes(b"\x89PNG broken")
 
     wait = arrivals(lambda: save(folder / "x" / "a.png", 41), nothing, bad, lambda: save(folder / "b.png", 40), nothing)
-    found = watch(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
+    found = watch_folder(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
     assert (found.count, found.skipped) == (2, 1)
     assert lines[1] == f"watching {folder}, without 1 image that is there already; Ctrl+C ends it"
     assert lines[2].startswith(f"{folder / 'x' / 'a.png'}: anomalous, score ") and "seeds agree" in lines[2]
@@ -85,9 +85,9 @@ def test_images_are_predicted_on_as_they_arrive_and_a_broken_one_is_passed_over(
     with (tmp_path / "out" / "predictions.csv").open() as file:
         assert [float(row["score"]) for row in csv.DictReader(file)] == [row["score"] for row in rows]
     with pytest.raises(InputError, match="predictions.csv: holds predictions already, which would be lost"):
-        watch(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
+        watch_folder(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
 
 
 def test_a_folder_that_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
-        watch(run, tmp_path / "no", None, HowToPredict("cpu"), print)
+        watch_folder(run, tmp_path / "no", None, HowToPredict("cpu"), print)
