@@ -20,8 +20,8 @@ import torch
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.training.anomaly_pools import ResidentPool
 from fcdd_sweep.training.batches import BatchMaker
-from fcdd_sweep.training.detector import make_network
 from fcdd_sweep.training.device import device_name, numerics
+from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.optimizers import Optimizer
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe

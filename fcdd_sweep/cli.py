@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ _EXAMPLES = """examples:
   python -m fcdd_sweep experiments/digits.yaml
   python -m fcdd_sweep experiments/digits.yaml --set training.epochs=3 --set seeds=1 --dry-run
   python -m fcdd_sweep experiments/folder.yaml --set dataset.root=~/parts
-  python -m fcdd_sweep predict results/digits/normal_3/it_0/snapshot.pt photo.png --output predictions
+  python -m fcdd_sweep predict results/digits/normal_3/it_0 photo.png --output predictions
 
 exit codes: 0 all done, 1 some trials failed or are missing, 2 bad input, 129 terminal closed, 130 interrupted
 """
@@ -119,6 +120,16 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"found {text!r}. Allowed: a number")
+    return value
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}. Allowed: a whole number, at least 1")
@@ -208,15 +219,23 @@ def _add_baselines_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("snapshot", type=_location, metavar="SNAPSHOT", help="a trial's snapshot.pt")
-    parser.add_argument("images", type=_path, nargs="+", metavar="IMAGE_OR_DIR", help="images, or folders of images")
-    parser.add_argument("--output", type=_path, required=True, metavar="DIR", help="folder for scores and heatmaps")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to run (default: auto)"
-    )
-    parser.add_argument(
-        "--batch-size", type=_at_least_one, default=64, metavar="N", help="images scored together (default: 64)"
-    )
+    add = parser.add_argument
+    what = "a trial's folder or snapshot.pt, or the folder of a class, whose seeds vote, or of a run with one class"
+    add("target", type=_location, metavar="TRIAL", help=what)
+    add("images", type=_path, nargs="*", metavar="IMAGE_OR_DIR", help="images, or folders of images")
+    add("--output", type=_path, metavar="DIR", help="folder for predictions.parquet, predictions.csv and heatmaps/")
+    what = "a folder with good and bad images, or a CSV or Parquet table path,label[,mask]: score it, and compare"
+    add("--labels", type=_path, metavar="SOURCE", help=what)
+    add("--watch", type=_path, metavar="DIR", help="score images as they arrive in a folder, until Ctrl+C")
+    add("--threshold", type=_number, metavar="VALUE", help="call images with a higher score anomalous")
+    add("--tile", type=_at_least_one, metavar="SIZE", help="score images in tiles of so many pixels a side")
+    what = "in tiles, keep the pixels of images instead of bringing them to the trained size; without decisions"
+    add("--native-scale", action="store_true", help=what)
+    what = "which images to draw (default: auto, the first 200, then anomalous ones)"
+    add("--pictures", choices=("auto", "all", "anomalous", "none"), default="auto", help=what)
+    add("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to run (default: auto)")
+    what = "images scored together (default: by their size, 64 at most)"
+    add("--batch-size", type=_at_least_one, metavar="N", help=what)
 
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -262,7 +281,9 @@ COMMANDS = {
         _add_baselines_arguments, commands.baselines_command, "run HSC and AE on a run's classes and seeds, and compare"
     ),
     "predict": Command(
-        _add_predict_arguments, commands.predict_command, "score new images with a trained snapshot, and draw heatmaps"
+        _add_predict_arguments,
+        commands.predict_command,
+        "score new images with a trained detector, decide, and draw heatmaps",
     ),
     "export": Command(
         _add_export_arguments,

@@ -22,7 +22,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_image_file
 from fcdd_sweep.metrics.heatmap_values import upsampling_weights
-from fcdd_sweep.predict import load_snapshot
+from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file, local_copy
 from fcdd_sweep.results.tree import MAPS, SNAPSHOT, TrialPaths
@@ -107,6 +107,11 @@ def _check_supported(detector: Detector, snapshot: Location) -> None:
     if detector.settings.method == "hsc":
         what = "method hsc cannot be exported: its heatmaps are gradients of the network, which ONNX cannot compute"
         raise InputError(Problem(str(snapshot), what, "a trial of method fcdd or ae"))
+    if detector.ensemble is not None:
+        models = len(detector.ensemble.members)
+        what = f"evaluation.calibration is cross: {models} models decide together by p-values, which cannot be exported"
+        step = "Train with calibration split and held-out nominal images (evaluation.validation.nominal_fraction)"
+        raise InputError(Problem(str(snapshot), what, "a trial with calibration split or none", step))
     if detector.settings.evaluation.image_score != "mean":
         what = f"its images are scored by {detector.settings.evaluation.image_score}, which cannot be exported yet"
         raise InputError(Problem(str(snapshot), what, "evaluation.image_score: mean"))

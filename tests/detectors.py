@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from tests.specs import settings
 

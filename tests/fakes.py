@@ -14,6 +14,7 @@ from skimage import data
 from fcdd_sweep.config.names import slug
 from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
+from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
@@ -132,7 +133,7 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
         "pixel_ap": by_pixel.average_precision() if with_maps else np.nan,
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
-    row |= {"image_score": "score_mean", "false_alarm_rate": 0.05}
+    row |= {"image_score": "score_mean", "false_alarm_rate": 0.05, "calibration": "split"}
     row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
     files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 
@@ -140,7 +141,8 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
 def score_columns(score):
     """All scores of an image: the largest heatmap value is twice the mean, the others are between."""
     names = ("score_mean", "score_top_10", "score_top_3", "score_top_1", "score_top_0_1", "score_max")
-    return {name: score * (1 + i / 5) for i, name in enumerate(names)}
+    found = {name: score * (1 + i / 5) for i, name in enumerate(names)}
+    return found | dict.fromkeys(("fold", *map(p_value_column, names)))
 
 
 def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):

@@ -24,11 +24,22 @@ MAY_IMPORT = {
     "sweep": {"runners", "planning", "training", "report", "results"} | STUFF,
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
     "run": {"search", "sweep", "runners", "planning", "config"},
-    "predict": {"training", "report", "results", "data"} | BASE,
-    "export": {"predict", "training", "results", "data"} | BASE,
+    "prediction": {"training", "report", "results", "data"} | BASE,
+    "export": {"prediction", "training", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
     "output": set(),
-    "commands": {"run", "progress", "output", "predict", "export", "search", "sweep", "runners", "planning", "report"}
+    "commands": {
+        "run",
+        "progress",
+        "output",
+        "prediction",
+        "export",
+        "search",
+        "sweep",
+        "runners",
+        "planning",
+        "report",
+    }
     | {"results"}
     | STUFF,
     "cli": {"commands", "config"},
@@ -39,7 +50,7 @@ HEAVY = {
     "optuna": ["search/"],
     "torch": [
         *("networks/build", "networks/layer_modules", "networks/backbones", "networks/pretrained", "training/"),
-        *("anomalies/", "runners/trial_data", "sweep/trial", "predict", "export"),
+        *("anomalies/", "runners/trial_data", "sweep/trial", "export"),
     ],
     "tensorboardX": ["sweep/trackers"],
     "mlflow": ["sweep/trackers"],
@@ -175,7 +186,7 @@ for statement, packages in {cases!r}:
 """
 WITH_TORCH = {
     "training and sweeps in process need neither Ray nor Optuna": (
-        "import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.run, fcdd_sweep.predict",
+        "import fcdd_sweep.training.trainer, fcdd_sweep.sweep.sweep, fcdd_sweep.run, fcdd_sweep.prediction.predict",
         ("ray", "optuna"),
     ),
     "a worker starts without torchvision, which few networks need": (

@@ -156,7 +156,7 @@ def test_aggregate_and_predict_work_on_a_finished_run(call, tmp_path):
     assert code == 0 and (tmp_path / "results" / "quick" / "report.html").is_file()
     images = write_habits(tmp_path / "images")
     code, out, _ = call("predict", "results/quick/normal_3/it_0/snapshot.pt", images, "--output", "out")
-    assert code == 0 and "0 skipped" in out and (tmp_path / "out" / "scores.csv").is_file()
+    assert code == 0 and "0 skipped" in out and (tmp_path / "out" / "predictions.csv").is_file()
 
 
 def test_list_shows_what_there_is(call):

@@ -37,6 +37,8 @@ SCHEMAS = {
     "FAILURES": schemas.FAILURES,
     "TRIALS": schemas.trials_schema({}),
     "PREDICTIONS": schemas.PREDICTIONS,
+    "EVALUATION": schemas.EVALUATION,
+    "ROC_POINTS": schemas.ROC_POINTS,
     "SEARCH_CONFIGS": schemas.search_configs_schema({}),
     "IMPORTANCE": schemas.IMPORTANCE,
     "CONFIRMATION": schemas.CONFIRMATION,

@@ -15,7 +15,7 @@ from PIL import Image
 from fcdd_sweep import cli, export
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.export import differences, export_onnx, onnx_bytes
-from fcdd_sweep.predict import predict
+from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.results import files
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train

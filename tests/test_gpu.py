@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from fcdd_sweep.data.pools import ArrayPool
-from fcdd_sweep.predict import predict
+from fcdd_sweep.prediction.predict import predict
+from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.results import files
 from fcdd_sweep.sweep import trial as trial_module
 from fcdd_sweep.training import anomaly_pools
@@ -157,7 +158,9 @@ def test_predictions_are_the_scores_of_the_trial(tmp_path):
     expected = {f"{row:03}.png": score for row, score, split in tested if split == "test"}
     for name in expected:
         Image.fromarray(corpus.images[int(name[:3]), 0]).save(tmp_path / name)
-    made = predict(tmp_path / "snapshot.pt", [tmp_path / name for name in expected], tmp_path / "out", DEVICE)
+    made = predict(
+        tmp_path / "snapshot.pt", [tmp_path / name for name in expected], tmp_path / "out", HowToPredict(DEVICE)
+    )
     rows = files.read_table(made.scores).to_pylist()
     assert [row["score"] for row in rows] == pytest.approx(list(expected.values()), rel=1e-5)  # TF32 is 1e-3 off
     assert {row["threshold"] for row in rows} == {outcome.metrics["threshold"]}

@@ -227,8 +227,16 @@ class Evaluation(Section):
     `auto` chooses one of these for each class, on a part of the held-out nominal images and on anomalies that are not
     in the test set. `aggregate` applies a change without training."""
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
-    """Greatest share of new nominal images that is called anomalous, on average over draws of the held-out images that
-    thresholds are calibrated on; `aggregate` applies a change without training."""
+    """Greatest share of new nominal images that is called anomalous, on average over draws of the images that
+    decisions are calibrated on; `aggregate` applies a change without training."""
+    calibration: Literal["split", "cross", "none", "auto"] = "split"
+    """What decisions are calibrated on: `split`, held-out nominal images (`validation.nominal_fraction`); `cross`, the
+    nominal training images, each scored by the one of `folds` models that is trained without it, which decide together;
+    `none`, no decisions; auto: by class `split` where enough are held out, else `cross` where there are enough images,
+    else `none`. Only `cross` changes training."""
+    folds: Literal["auto"] | Annotated[int, Field(ge=2, le=1000)] = "auto"
+    """Models that calibration `cross` trains one after another; auto: 5, or as many more as decisions at the
+    false-alarm rate need."""
     reserved_anomalies: int = Field(0, ge=0)
     """How many test anomalies of each defect type leave the test set of every config, to train on them (sources `mvtec`
     and `mvtec_gt`); raised to the experiment's largest limit of such a source. One of each type stays."""
@@ -306,6 +314,22 @@ class Settings(Section):
     evaluation: Evaluation = Evaluation()
     resources: Resources = Resources()
     keep: Keep = Keep()
+
+    @property
+    def models(self) -> int:
+        """Models that a trial trains, one after another; in a plan `evaluation.folds` is a number."""
+        folds = self.evaluation.folds
+        return folds if self.evaluation.calibration == "cross" and folds != "auto" else 1
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of all models of a trial."""
+        return self.models * self.training.epochs
+
+    @property
+    def total_passes(self) -> int:
+        """Passes over the nominal training images, over all epochs of all models."""
+        return self.models * self.training.passes
 
 
 Overrides = dict[str, Any]

@@ -101,6 +101,7 @@ def identity(settings: Settings) -> dict[str, Any]:
     """Return the part of the settings that changes a trial's numbers, as plain values.
 
     A folder of anomalies and a file of weights count by their last name, not by their location.
+    What decisions are calibrated on counts where it changes training: `evaluation.calibration` cross, and its folds.
     Values at their default are left out, so that a new key with a default leaves the ids of finished trials alone; a
     default that changes must therefore raise `NUMERICS_VERSION`.
     """
@@ -112,6 +113,9 @@ def identity(settings: Settings) -> dict[str, Any]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
+    if settings.evaluation.calibration in ("split", "none"):  # training is the same
+        for key in ("calibration", "folds"):
+            plain.get("evaluation", {}).pop(key, None)
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

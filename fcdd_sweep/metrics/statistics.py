@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -116,3 +117,19 @@ def paired_difference(first: Sequence[float], second: Sequence[float]) -> Paired
 
         p_value = float(wilcoxon(difference).pvalue)
     return PairedDifference(summarize(difference), p_value)
+
+
+def exact_fraction(rate: float) -> Fraction:
+    """Return a rate as it is written: 0.05 as a float is a little more than a twentieth, and 20 * 0.95 rounds."""
+    return Fraction(repr(rate))
+
+
+def share_text(rate: float) -> str:
+    """Return `1 in 20` for 0.05, and `7%` for a rate that is no whole part."""
+    inverse = 1 / exact_fraction(rate)
+    return f"1 in {inverse}" if inverse.denominator == 1 else percent_text(rate)
+
+
+def percent_text(rate: float) -> str:
+    """Return `5%` for 0.05."""
+    return f"{100 * rate:.4g}%"

@@ -22,6 +22,7 @@ from fcdd_sweep.data.registry import DATA_SETS, swept
 from fcdd_sweep.data.scanning import dataset_facts
 from fcdd_sweep.networks.describe import field_of, to_fetch
 from fcdd_sweep.planning.anomaly_checks import anomaly_problems, baseline_problems, supervision_problems
+from fcdd_sweep.planning.calibration import calibration_problems
 from fcdd_sweep.planning.data_counts import untrained
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, class_name, only
 from fcdd_sweep.planning.validation_checks import validation_problems
@@ -53,6 +54,7 @@ def problems_of(
     """Return everything that is wrong with the names in `sections`, each problem with the place it was written at."""
     problems = [*_network(sections, inspector), *anomaly_problems(sections, facts, inspector)]
     problems += validation_problems(sections, facts, inspector)
+    problems += calibration_problems(sections, facts, inspector)
     problems += baseline_problems(sections) if sections.method != "fcdd" else supervision_problems(sections, facts)
     if sections.dataset is not None and sections.dataset.name in swept():
         problems += _data(sections.dataset, sections.images, facts, inspector)

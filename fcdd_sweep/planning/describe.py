@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource, ValidationSource
-from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.schema import Anomalies, Experiment, Settings
 from fcdd_sweep.config.search_schema import SearchAxis, SearchSettings
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.data.decoding.maps import planned_text
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.describe import field_of, start_text
+from fcdd_sweep.planning.calibration import decision_lines
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.data_counts import image_counts, layout_text
 from fcdd_sweep.planning.plan import Plan
@@ -26,7 +26,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
     """Return the plan as text: what would be trained, on what data, and where results would be written."""
     lines = [f"{experiment.name}: {amount_text(plan, experiment)}"]
     if experiment.search is None:
-        lines += _entry("configs", _config_lines(plan.configs))
+        lines += _entry("configs", _config_lines(plan))
     else:
         for title, texts in search_entries(experiment.search, experiment).items():
             lines += _entry(title, texts)
@@ -38,6 +38,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         lines += _entry("maps", list(dict.fromkeys(planned_text(config.settings.images) for config in plan.configs)))
     for title, text in _SETTINGS_TEXTS.items():
         lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
+    lines += _entry("decisions", decision_lines(plan.specs))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
 
@@ -73,7 +74,9 @@ def amount_text(plan: Plan, experiment: Experiment) -> str:
         return headline(experiment.search, experiment, len(plan.classes), len(plan.all_classes))
     sections = ((plan.configs, "config"), (plan.classes, "class"), (plan.seeds, "seed"))
     counts = " x ".join(count_noun(len(things), word) for things, word in sections)
-    return f"{count_noun(len(plan.specs), 'trial')} = {counts}"
+    models = sum(spec.settings.models for spec in plan.specs)
+    of_models = f" of {models} models" if models > len(plan.specs) else ""
+    return f"{count_noun(len(plan.specs), 'trial')}{of_models} = {counts}"
 
 
 def _entry(title: str, texts: list[str]) -> list[str]:
@@ -82,9 +85,11 @@ def _entry(title: str, texts: list[str]) -> list[str]:
     return [f"  {title if row == 0 else '':11}{text}" for row, text in enumerate(shown)]
 
 
-def _config_lines(configs: Sequence[Config]) -> list[str]:
+def _config_lines(plan: Plan) -> list[str]:
+    configs = plan.configs
     if len(configs) == 1 and not configs[0].name:
-        return [f"one, id {configs[0].config_id}"]
+        ids = dict.fromkeys(spec.config_id for spec in plan.specs)  # several where calibration differs by class
+        return [f"one, id {', '.join(ids)}"]
     return [
         f"{config.name}: {', '.join(f'{key} = {value_text(value)}' for key, value in config.parameters.items())}"
         for config in configs

@@ -17,6 +17,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect
+from fcdd_sweep.planning.calibration import Calibrations, calibration_notes
 from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
 from fcdd_sweep.planning.data_counts import decoding_notes, defect_counts, few_notes
 from fcdd_sweep.planning.search_evaluation import (
@@ -49,6 +50,7 @@ class Plan:
         space: of a search, the keys that it varies; None where there is no search.
         extremes: configs that together read all data that any config reads: of a search the file's config and the ends
             of its space, else `configs`.
+        calibrations: what the data says about calibration where the experiment leaves it open.
     """
 
     experiment: Experiment
@@ -64,10 +66,17 @@ class Plan:
     inspector: DataInspector = field(compare=False, repr=False)
     space: Space | None = field(compare=False, repr=False)
     extremes: tuple[Config, ...] = field(compare=False, repr=False)
+    calibrations: Calibrations = field(compare=False, repr=False)
 
     def settled(self, settings: Settings) -> Settings:
-        """Return settings of another config as its trials have them."""
-        return _settled(settings, self.facts, self.reserved)
+        """Return settings of another config as its trials have them, but for what is calibrated by class."""
+        return _settled(settings, self.calibrations, self.reserved)
+
+    def specs_of(
+        self, configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]
+    ) -> tuple[TrialSpec, ...]:
+        """Return the trials of settled configs; see `specs_of`."""
+        return specs_of(configs, classes, seeds, self.calibrations)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one row per trial, columns of `results.schemas.PLAN`."""
@@ -95,19 +104,27 @@ def plan(experiment: Experiment) -> Plan:
     facts, written, space = _checked(experiment, inspector)
     search = experiment.search
     reserved = max(reserved_per_defect(config.settings) for config in written)
-    extremes = tuple(replace(each, settings=_settled(each.settings, facts, reserved)) for each in written)
+    calibrations = Calibrations(facts, inspector)
+    extremes = tuple(replace(each, settings=_settled(each.settings, calibrations, reserved)) for each in written)
     planned = written if space is None else written[:1]
     configs = extremes[: len(planned)]
     if reserved:
         _check_distinct(configs)
     all_classes = chosen_classes(experiment.dataset, facts)
     classes = all_classes if search is None else evaluation_classes(search, experiment, facts)
-    explaining = (note for config in planned for note in threshold_notes(config.settings, facts, inspector))
+    explaining = (
+        note
+        for notes_of in (threshold_notes, calibration_notes)
+        for config in planned
+        for note in notes_of(config.settings, facts, inspector)
+    )
     result_notes = tuple(dict.fromkeys(explaining))
     seeds = tuple(experiment.seed_list if search is None else evaluation_seeds(experiment, search))
+    specs = specs_of(configs, classes, seeds, calibrations)
+    _check_trials_distinct(specs, experiment)
     return Plan(
         experiment=experiment,
-        specs=specs_of(configs, classes, seeds),
+        specs=specs,
         configs=configs,
         classes=classes,
         seeds=seeds,
@@ -119,6 +136,7 @@ def plan(experiment: Experiment) -> Plan:
         inspector=inspector,
         space=space,
         extremes=extremes,
+        calibrations=calibrations,
     )
 
 
@@ -172,14 +190,19 @@ def plan_file(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experime
     )
 
 
-def specs_of(configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int]) -> tuple[TrialSpec, ...]:
+def specs_of(
+    configs: Sequence[Config], classes: Sequence[str], seeds: Sequence[int], calibrations: Calibrations
+) -> tuple[TrialSpec, ...]:
     """Return the trials of configs; classes vary fastest.
 
     After one round of seeds every class has a result, and a sweep that is cut short still covers all of them.
     """
+    by_class = [
+        (config, {name: calibrations.of_class(config.settings, name) for name in classes}) for config in configs
+    ]
     return tuple(
-        TrialSpec(config.settings, normal_class, seed, config.name, config.parameters)
-        for config in configs
+        TrialSpec(settings[normal_class], normal_class, seed, config.name, config.parameters)
+        for config, settings in by_class
         for seed in seeds
         for normal_class in classes
     )
@@ -219,20 +242,34 @@ def _check_distinct(configs: Sequence[Config]) -> None:
             raise ExperimentError([Problem(config.origin.where("evaluation"), what, next_step=step)])
 
 
-def _settled(settings: Settings, facts: DatasetFacts, reserved: int) -> Settings:
+def _check_trials_distinct(specs: Sequence[TrialSpec], experiment: Experiment) -> None:
+    """Raise an error for configs that are the same for a class: calibration auto may take what another one names."""
+    first: dict[str, str] = {}
+    for spec in specs:
+        other = first.setdefault(spec.trial_id, spec.config_name)
+        if other != spec.config_name:
+            what = f"the configs {other} and {spec.config_name} are the same for class '{spec.normal_class}' and would "
+            step = "Leave one of them out: evaluation.calibration auto takes what the other names"
+            where = experiment.origin.where("evaluation.calibration")
+            raise ExperimentError([Problem(where, f"{what}be trained twice", next_step=step)])
+
+
+def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> Settings:
     """Return settings in which the same data is always written in the same way, so that a trial has one id.
 
     A protocol that was left out is filled in, and options at their default are left out. As many real anomalies leave
     the test set as any config of the experiment needs, so that all are tested on the same images.
     """
-    dataset = settings.dataset
+    dataset, facts = settings.dataset, calibrations.facts
     known = DATA_SETS[dataset.name]
     given = {name: type(known.options[name].default)(value) for name, value in dataset.options.items()}
     options = {name: value for name, value in given.items() if value != known.options[name].default}
     protocol = facts.protocol if known.protocol is None else None
-    return settings.model_copy(
+    settled = settings.model_copy(
         update={
             "dataset": dataset.model_copy(update={"options": options, "protocol": protocol}),
             "evaluation": settings.evaluation.model_copy(update={"reserved_anomalies": reserved}),
         }
     )
+    calibrations.count(settings, settled)
+    return settled

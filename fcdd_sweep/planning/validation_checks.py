@@ -235,6 +235,8 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     """Yield notes on decisions that are asked for and that trials will not make."""
     evaluation = settings.evaluation
     fraction = evaluation.validation.nominal_fraction
+    if evaluation.calibration != "split":  # see `planning.calibration`
+        return
     auto = evaluation.image_score == "auto"
     if not fraction:
         if evaluation.false_alarm_rate != Evaluation.model_fields["false_alarm_rate"].default:

@@ -322,7 +322,8 @@ def _chosen_scores(trials: Iterable[Trial], rate: float) -> dict[str, ScoreChoic
 
 
 def _decided(trial: Trial, evaluation: Evaluation, choice: ScoreChoice | None) -> Trial:
-    """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others.
+    """Return a trial by this score of images, false-alarm rate and calibration, computed again where its leaf has
+    others; a leaf of calibration cross keeps it.
 
     Args:
         trial: as its leaf has it.
@@ -331,11 +332,14 @@ def _decided(trial: Trial, evaluation: Evaluation, choice: ScoreChoice | None) -
     """
     column = score_column(evaluation.image_score) if choice is None else choice.column
     rate, source = evaluation.false_alarm_rate, "" if choice is None else choice.text
-    made_with = tuple(trial.metrics.get(name) for name in ("image_score", "false_alarm_rate", "image_score_source"))
-    if trial.folder is None or None in made_with[:2] or (choice is None and made_with == (column, rate, source)):
+    names = ("image_score", "false_alarm_rate", "calibration", "image_score_source")
+    made_with = tuple(trial.metrics.get(name) for name in names)
+    method = "none" if evaluation.calibration == "none" else "split"
+    wanted = (column, rate, made_with[2] if made_with[2] == "cross" else method, source)
+    if trial.folder is None or None in made_with[:3] or (choice is None and made_with == wanted):
         return trial
     scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
-    decisions = decision_metrics(scores, column, rate, selecting=choice is not None and choice.is_made)
+    decisions = decision_metrics(scores, column, rate, method, selecting=choice is not None and choice.is_made)
     metrics = trial.metrics | nulled({"image_score_source": source} | decisions)
     by_score = {} if choice is None else {name: ScoredImages.of(scores, name).auroc for name in CANDIDATES}
     trial = replace(trial, metrics=metrics, redecided=True, by_score=by_score)

@@ -69,7 +69,7 @@ def cost_class(settings: Settings) -> str:
 
 def work_of_settings(config_id: str, settings: Settings) -> TrialWork:
     """Return the work of a trial with these settings."""
-    return TrialWork(config_id, cost_class(settings), settings.training.passes)
+    return TrialWork(config_id, cost_class(settings), settings.total_passes)
 
 
 def work_of_plan(row: TableRow, experiment: ExperimentFile) -> TrialWork:
@@ -81,6 +81,8 @@ def work_of_plan(row: TableRow, experiment: ExperimentFile) -> TrialWork:
         for key, value in parameters.items()
         if key not in _NAMES and key not in free and not key.startswith("training.schedule.")
     }
+    if value_at_key(experiment.tree, ("evaluation", "calibration")) in ("cross", "auto"):
+        kind["models"] = row["config_id"]  # how many there are differs from class to class
     epochs, per_epoch = (_number(key, parameters, experiment) for key in ("epochs", "passes_per_epoch"))
     return TrialWork(row["config_id"], canonical(kind), epochs * per_epoch)
 

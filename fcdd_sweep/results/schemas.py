@@ -26,7 +26,7 @@ _KEY = (
 )
 HISTORY = _schema(
     ("trial_id", TEXT, "the trial"),
-    ("epoch", INT, "number of the epoch, from 1"),
+    ("epoch", INT, "number of the epoch, from 1; for `evaluation.calibration` cross the models follow one another"),
     ("loss", REAL, "mean training loss of the epoch over all samples"),
     ("loss_nominal", REAL, "mean training loss over nominal samples; null when the epoch had none"),
     ("loss_anomalous", REAL, "mean training loss over anomalous samples; null when the epoch had none"),
@@ -44,8 +44,10 @@ SCORES = _schema(
         "split",
         TEXT,
         "`test`; `validation`: held-out nominal training images and validation anomalies; `selection`: "
-        "anomalies rendered to choose an image score on; `used_in_training`: real "
-        "anomalies that left the test set for training; `reserved`: real anomalies that left it for other configs",
+        "anomalies rendered to choose an image score on; `out_of_fold`: nominal "
+        "training images, each scored by the one model that has not seen it (`evaluation.calibration` cross); "
+        "`used_in_training`: real anomalies that left the test set for training; `reserved`: real anomalies that left "
+        "it for other configs",
     ),
     (
         "image_index",
@@ -68,6 +70,18 @@ SCORES = _schema(
     ("score_top_1", REAL, "mean over the 1% of the heatmap's pixels with the largest values"),
     ("score_top_3", REAL, "mean over the 3% of the heatmap's pixels with the largest values"),
     ("score_top_10", REAL, "mean over the 10% of the heatmap's pixels with the largest values"),
+    ("fold", INT, "number of the model, from 0, that scored an out-of-fold image; null for all others"),
+    (
+        "p_value_mean",
+        REAL,
+        "cross-conformal p-value of `score_mean`: the image is called anomalous up to `p_value_level`; null unless "
+        "`evaluation.calibration` is cross, and for out-of-fold images; so are the next",
+    ),
+    ("p_value_max", REAL, "least p-value of a pixel of the heatmap, against the largest values of left-out heatmaps"),
+    ("p_value_top_0_1", REAL, "p-value of `score_top_0_1`"),
+    ("p_value_top_1", REAL, "p-value of `score_top_1`"),
+    ("p_value_top_3", REAL, "p-value of `score_top_3`"),
+    ("p_value_top_10", REAL, "p-value of `score_top_10`"),
 )
 CURVES = _schema(
     ("trial_id", TEXT, "the trial"),
@@ -91,46 +105,66 @@ _RESULTS = (
         "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
     ),
     ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
-    ("threshold", REAL, "an image with a higher score is called anomalous; null with too few held-out nominal images"),
+    (
+        "calibration",
+        TEXT,
+        "what decisions are calibrated by: `split`, `cross`, or `none`; see `evaluation.calibration`",
+    ),
+    (
+        "threshold",
+        REAL,
+        "an image with a higher score is called anomalous; null with too few held-out nominal images, and for `cross`",
+    ),
     (
         "pixel_threshold",
         REAL,
-        "a pixel whose heatmap is higher is called anomalous; null with too few held-out nominal images",
+        "a pixel whose heatmap is higher is called anomalous; null with too few held-out nominal images, and for "
+        "`cross`",
     ),
-    ("threshold_source", TEXT, "what can be said of both thresholds, or why there are none"),
-    ("n_calibration", INT, "number of held-out nominal images that the thresholds are calibrated on"),
-    ("false_alarm_rate", REAL, "`evaluation.false_alarm_rate` that the thresholds keep"),
+    (
+        "p_value_level",
+        REAL,
+        "for `cross`: an image, or a pixel, is called anomalous when its p-value is at most this; null with too few "
+        "images or models, and for other calibrations",
+    ),
+    ("threshold_source", TEXT, "what can be said of decisions, or why there are none"),
+    (
+        "n_calibration",
+        INT,
+        "number of nominal images that decisions are calibrated on: held-out ones, for `cross` out-of-fold ones",
+    ),
+    ("folds", INT, "number of models that decide together for `cross`; null for other calibrations"),
+    ("false_alarm_rate", REAL, "`evaluation.false_alarm_rate` that decisions keep"),
     (
         "true_positives",
         INT,
-        "anomalous test images called anomalous; this and the next three: null without a threshold",
+        "anomalous test images called anomalous; this and the next three: null without a decision",
     ),
     ("false_positives", INT, "nominal test images called anomalous"),
     ("true_negatives", INT, "nominal test images called nominal"),
     ("false_negatives", INT, "anomalous test images called nominal"),
-    ("accuracy", REAL, "share of the test images that are called what they are; null without a threshold"),
+    ("accuracy", REAL, "share of the test images that are called what they are; null without a decision"),
     ("precision", REAL, "share of anomalous images among test images called anomalous; null when none is"),
-    ("recall", REAL, "share of the anomalous test images that are called anomalous; null without a threshold"),
-    ("f1", REAL, "harmonic mean of precision and recall at the threshold; null without a threshold"),
+    ("recall", REAL, "share of the anomalous test images that are called anomalous; null without a decision"),
+    ("f1", REAL, "harmonic mean of precision and recall of the decisions; null without a decision"),
     (
         "test_false_alarm_rate",
         REAL,
-        "share of the nominal test images that are called anomalous; null without a threshold",
+        "share of the nominal test images that are called anomalous; null without a decision",
     ),
     ("test_false_alarm_low", REAL, "lower end of its 95% interval (Wilson)"),
     ("test_false_alarm_high", REAL, "upper end of its 95% interval (Wilson)"),
     (
         "test_region_rate",
         REAL,
-        "share of the nominal test images with a pixel above `pixel_threshold`; null without one",
+        "share of the nominal test images with a pixel that is called anomalous; null without a decision",
     ),
     ("test_region_low", REAL, "lower end of its 95% interval (Wilson)"),
     ("test_region_high", REAL, "upper end of its 95% interval (Wilson)"),
     (
         "test_agreement",
         REAL,
-        "share of the test images that are called anomalous and have a pixel above `pixel_threshold`, or neither; null "
-        "without thresholds",
+        "share of the test images that are called anomalous and have such a pixel, or neither; null without decisions",
     ),
     ("fpr_at_95_recall", REAL, "least false-positive rate at which 95% of the anomalous test images are found"),
     ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
@@ -156,8 +190,8 @@ _RESULTS = (
         "standard error of `validation_image_auroc` over images (DeLong); null with fewer than two images of a label",
     ),
     ("final_loss", REAL, "mean training loss of the last epoch"),
-    ("epochs", INT, "number of trained epochs"),
-    ("n_train", INT, "number of nominal training images"),
+    ("epochs", INT, "number of trained epochs, of all models together"),
+    ("n_train", INT, "number of nominal training images; for `cross` each model leaves some of them out"),
     (
         "n_train_anomalous",
         INT,
@@ -249,16 +283,68 @@ FAILURES = _schema(
 PREDICTIONS = _schema(
     ("path", TEXT, "path of the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
-    ("threshold", REAL, "an image with a higher score is called anomalous; null with too few held-out images"),
-    ("label", pa.int8(), "1 anomalous: the score is above the threshold, 0 nominal; null without a threshold"),
+    (
+        "threshold",
+        REAL,
+        "an image with a higher score is called anomalous; null with too few held-out images, and where seeds vote",
+    ),
+    (
+        "label",
+        pa.int8(),
+        "1 anomalous: the score is above the threshold, or at least half of the seeds say so; 0 nominal; null without "
+        "a threshold",
+    ),
+    ("agreement", REAL, "share of the seeds whose own decision is `label`; null for a single seed"),
+    ("p_value", REAL, "cross-conformal p-value that gives the label (`evaluation.calibration` cross); else null"),
+    ("given_label", pa.int8(), "what `--labels` says of the image: 1 anomalous, 0 nominal; null where it says nothing"),
     ("heatmap_max", REAL, "largest value of the image's heatmap"),
-    ("pixel_threshold", REAL, "a pixel whose heatmap is higher is called anomalous; null with too few held-out images"),
+    (
+        "pixel_threshold",
+        REAL,
+        "a pixel whose heatmap is higher is called anomalous; null with too few held-out images, and where seeds vote",
+    ),
     ("has_region", FLAG, "whether a pixel is above the pixel threshold; null without one"),
     ("n_regions", INT, "number of connected regions of such pixels; null without a pixel threshold"),
     ("region_area", REAL, "share of the image's pixels in them; null without a pixel threshold"),
     ("agrees", FLAG, "whether the image is anomalous and has a region, or neither; null without thresholds"),
     ("normal_class", TEXT, "the class that the detector was trained on"),
-    ("heatmap", TEXT, "path of the picture, relative to the output folder"),
+    ("heatmap", TEXT, "path of the picture, relative to the output folder; null where none was drawn"),
+)
+EVALUATION = _schema(
+    ("n_images", INT, "number of labelled images that were scored"),
+    ("n_nominal", INT, "nominal ones among them"),
+    ("n_anomalous", INT, "anomalous ones among them"),
+    ("image_auroc", REAL, "area under the ROC curve over these images; null unless both labels occur"),
+    ("image_ap", REAL, "average precision over these images; null unless both labels occur"),
+    ("n_masks", INT, "anomalous images with a ground-truth map"),
+    (
+        "pixel_auroc",
+        REAL,
+        "area under the ROC curve over pixels of nominal images and of those with a map; null without",
+    ),
+    (
+        "threshold",
+        REAL,
+        "an image with a higher score is called anomalous; null without a threshold, or where seeds vote",
+    ),
+    ("basis", TEXT, "what the decisions rest on, or why there are none"),
+    ("true_positives", INT, "anomalous images that are called anomalous; null without decisions"),
+    ("false_positives", INT, "nominal images that are called anomalous; null without decisions"),
+    ("true_negatives", INT, "nominal images that are called nominal; null without decisions"),
+    ("false_negatives", INT, "anomalous images that are called nominal; null without decisions"),
+    ("accuracy", REAL, "share of the images with the right decision"),
+    ("precision", REAL, "share of the images called anomalous that are"),
+    ("recall", REAL, "share of the anomalous images that are called so"),
+    ("f1", REAL, "harmonic mean of precision and recall"),
+    ("false_alarm_rate", REAL, "share of the nominal images that are called anomalous"),
+    ("false_alarm_low", REAL, "lower end of its 95% Wilson interval"),
+    ("false_alarm_high", REAL, "upper end of its 95% Wilson interval"),
+    ("agreement", REAL, "share of the images whose label and heatmap agree"),
+)
+ROC_POINTS = _schema(
+    ("false_positive_rate", REAL, "share of the nominal images with at least this score"),
+    ("true_positive_rate", REAL, "share of the anomalous images with at least this score"),
+    ("score", REAL, "the score; infinite for the first point"),
 )
 SEARCH_CONFIGS_FIXED = (
     ("number", INT, "number of the config in the order of suggestions; 0 is the config of the experiment file"),

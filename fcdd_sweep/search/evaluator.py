@@ -217,7 +217,7 @@ class ConfigEvaluator:
             "n_done": sum(map(bool, rows)),
             "n_failed": len(config.ids & self._ended.failed),
             "epochs_trained": sum(trained),
-            "epochs_saved": config.specs[0].settings.training.epochs * len(rows) - sum(trained),
+            "epochs_saved": sum(spec.settings.total_epochs for spec in config.specs) - sum(trained),
             "pruned_at": epoch,
         }
         self._end_config(entry, ConfigState.PRUNED, (), facts)

@@ -12,7 +12,7 @@ from fcdd_sweep.config.search_schema import SearchSettings
 from fcdd_sweep.config.search_space import Space, Values
 from fcdd_sweep.config.trial_spec import TrialSpec, canonical
 from fcdd_sweep.planning.checks import problems_of
-from fcdd_sweep.planning.plan import Plan, as_plan, specs_of
+from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.planning.search_evaluation import fresh_seeds, with_test
 from fcdd_sweep.planning.sections import ConfigSections
 
@@ -62,17 +62,17 @@ class SearchPlan:
     def evaluating(self, config: Config) -> tuple[TrialSpec, ...]:
         """Return the trials whose mean metric is the value of a config."""
         config = replace(config, parameters={ROLE: EVALUATING, **config.parameters})
-        return specs_of([config], self.plan.classes, self.plan.seeds)
+        return self.plan.specs_of([config], self.plan.classes, self.plan.seeds)
 
     def confirming(self, config: Config) -> tuple[TrialSpec, ...]:
         """Return the trials of a config on fresh seeds and all classes, which are tested."""
         parameters = {ROLE: CONFIRMING, **config.parameters}
         confirmed = Config(f"confirmed-{config.name}", with_test(config.settings), parameters, config.origin)
-        return specs_of([confirmed], self.plan.all_classes, self.fresh)
+        return self.plan.specs_of([confirmed], self.plan.all_classes, self.fresh)
 
     def examples(self) -> Sequence[TrialSpec]:
         """Trials that read all data that any trial of the search will read."""
-        return (*specs_of(self.plan.extremes, self.plan.all_classes, self.plan.seeds[:1]), *self.plan.specs)
+        return (*self.plan.specs_of(self.plan.extremes, self.plan.all_classes, self.plan.seeds[:1]), *self.plan.specs)
 
 
 def plan_search(experiment: Experiment | Plan) -> SearchPlan:

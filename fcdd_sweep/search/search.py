@@ -189,7 +189,7 @@ class _Search:
         what = "confirming the best config and the file's own on fresh seeds"
         for sentence in (what, *resume_notes(self.run_dir, missing)):
             self.session.report(sentence)
-        passes = sum(spec.settings.training.passes for spec in missing)
+        passes = sum(spec.settings.total_passes for spec in missing)
         self.publisher.display.handle(SweepStarted(len(specs), len(specs) - len(missing), len(missing), passes))
         return self.session.run(missing, self.publisher)
 

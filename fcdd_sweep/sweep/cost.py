@@ -55,6 +55,7 @@ class Probe:
         step_s: seconds of a training step.
         test_s, test_images: seconds of scoring with its metrics, and images that were scored.
         leaf_bytes: size of the files of the finished trial.
+        model_bytes: size of its `snapshot.pt`, of one model.
         device: name of the device.
     """
 
@@ -65,11 +66,15 @@ class Probe:
     test_images: int
     leaf_bytes: int
     device: str
+    model_bytes: int = 0
 
     def trial_s(self, settings: Settings) -> float:
         """Return the seconds of a whole trial."""
-        training = settings.training
-        return self.setup_s + training.passes * self.pass_s + self.test_s
+        return self.setup_s + settings.total_passes * self.pass_s + settings.models * self.test_s
+
+    def leaf_size(self, settings: Settings) -> int:
+        """Return the bytes of the files of a whole trial."""
+        return self.leaf_bytes + (settings.models - 1) * self.model_bytes
 
 
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
@@ -155,7 +160,7 @@ def probed_lines(planned: Plan, probes: Mapping[str, Probe]) -> list[str]:
             f" of about {duration_text(probe.trial_s(spec.settings))} each"
         )
     each = [(spec, probes[cost_class(spec.settings)].trial_s(spec.settings)) for spec in planned.specs]
-    size = sum(probes[cost_class(spec.settings)].leaf_bytes for spec in planned.specs)
+    size = sum(probes[cost_class(spec.settings)].leaf_size(spec.settings) for spec in planned.specs)
     what = "all trials" if planned.experiment.search is None else _ONE_CONFIG
     lines.append(f"estimate for {what}, if classes are equally large and trials do not slow each other down:")
     lines += _totals(each, next(iter(probes.values())).device)
@@ -197,7 +202,9 @@ def _probe(spec: TrialSpec) -> Probe:
     from fcdd_sweep.training.batches import in_batches
 
     short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
-    probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
+    one_model = spec.settings.evaluation.model_copy(update={"calibration": "split"})
+    changes = {"training": short, "evaluation": one_model}
+    probed = TrialSpec(spec.settings.model_copy(update=changes), spec.normal_class, spec.seed)
     with tempfile.TemporaryDirectory(prefix="fcdd-probe-") as folder:
         began = time.perf_counter()
         result = run_trial(probed, Path(folder), NullObserver())
@@ -205,15 +212,16 @@ def _probe(spec: TrialSpec) -> Probe:
         if result.status != TrialStatus.DONE:
             raise InputError(_failed(spec, result.error))
         leaf = RunPaths(Path(folder)).attempts_dir(probed.trial_id) / str(result.attempt) / LEAF
-        size = sum(path.stat().st_size for path in leaf.iterdir())
+        sizes = {path: path.stat().st_size for path in leaf.iterdir()}
         (row,) = files.read_table(TrialPaths(leaf).metrics).to_pylist()
         speeds = files.read_table(TrialPaths(leaf).history)["images_per_second"].to_pylist()
+    model = sizes.get(TrialPaths(leaf).snapshot, 0)
     samples = _samples(spec.settings, row)
     pass_s = samples / speeds[-1]
     step_s = pass_s / len(in_batches(np.arange(samples), spec.settings.training.batch_size))
     tested = row["n_test_nominal"] + row["n_test_anomalous"]
     setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
-    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"])
+    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, sum(sizes.values()), row["device"], model)
 
 
 def _samples(settings: Settings, row: Mapping[str, Any]) -> int:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from fcdd_sweep.config.schema import Training
+from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.runners.events import EpochDone
 
@@ -23,7 +23,7 @@ _MOST_PLACED = 1000
 class _Attempt:
     """When a running trial started and which epochs it has reported: epoch and time of the first and the latest."""
 
-    training: Training
+    settings: Settings
     started: float
     first: tuple[int, float] | None = None
     latest: tuple[int, float] | None = None
@@ -41,7 +41,7 @@ class _Attempt:
         if self.first is None or self.latest is None:
             return 0, 0.0
         epochs = self.latest[0] - self.first[0]
-        return epochs * self.training.passes_per_epoch, self.latest[1] - self.first[1]
+        return epochs * self.settings.training.passes_per_epoch, self.latest[1] - self.first[1]
 
     def pace(self, usual: float) -> float:
         """Return its seconds per pass; the usual ones where it has not reported two epochs."""
@@ -51,7 +51,7 @@ class _Attempt:
     @property
     def passes_left(self) -> int:
         done = 0 if self.latest is None else self.latest[0]
-        return (self.training.epochs - done) * self.training.passes_per_epoch
+        return (self.settings.total_epochs - done) * self.settings.training.passes_per_epoch
 
 
 @dataclass
@@ -74,9 +74,8 @@ class Pace:
     _after_s: deque[float] = field(default_factory=lambda: deque(maxlen=_LATEST))
 
     def start(self, spec: TrialSpec) -> None:
-        training = spec.settings.training
-        self._running[spec.trial_id] = _Attempt(training, time.monotonic())
-        self._started_passes[spec.trial_id] = training.passes
+        self._running[spec.trial_id] = _Attempt(spec.settings, time.monotonic())
+        self._started_passes[spec.trial_id] = spec.settings.total_passes
         self._waiting_again.discard(spec.trial_id)
         self.slots = len(self._running)
 
@@ -95,7 +94,7 @@ class Pace:
         if attempt is None or not whole:
             return
         now, rate = time.monotonic(), attempt.pace(self._rate() or 0.0)
-        self._rest_s.append(max(0.0, now - attempt.started - rate * attempt.training.passes))
+        self._rest_s.append(max(0.0, now - attempt.started - rate * attempt.settings.total_passes))
         if attempt.latest is not None:
             self._after_s.append(max(0.0, now - attempt.latest[1] - rate * attempt.passes_left))
 
@@ -139,7 +138,7 @@ class Pace:
         """Return the seconds until a running trial ends, at its own pace or the usual one."""
         rate, now = attempt.pace(usual), time.monotonic()
         if attempt.latest is None:
-            return max(0.0, _middle(self._rest_s) + rate * attempt.training.passes - (now - attempt.started))
+            return max(0.0, _middle(self._rest_s) + rate * attempt.settings.total_passes - (now - attempt.started))
         return max(0.0, _middle(self._after_s) + rate * attempt.passes_left - (now - attempt.latest[1]))
 
 

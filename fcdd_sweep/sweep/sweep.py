@@ -44,7 +44,7 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
         ledger = session.ledger
         kept = sum(ledger.done(spec.trial_id) for spec in planned.specs)
         with session.publishing() as publisher:
-            passes = sum(spec.settings.training.passes for spec in missing)
+            passes = sum(spec.settings.total_passes for spec in missing)
             publisher.display.handle(SweepStarted(len(planned.specs), kept, len(missing), passes))
             interrupted = bool(missing) and session.run(missing, publisher)
             if interrupted:

@@ -56,7 +56,7 @@ class TrialCounts:
             case SweepStarted(planned, kept, missing, passes):
                 return TrialCounts(planned, kept, missing, passes)
             case TrialStarted(spec):
-                self.running[spec.trial_id] = EpochDone(spec, 0, spec.settings.training.epochs, float("nan"))
+                self.running[spec.trial_id] = EpochDone(spec, 0, spec.settings.total_epochs, float("nan"))
                 self._pace.start(spec)
             case EpochDone(spec):
                 self.running[spec.trial_id] = event

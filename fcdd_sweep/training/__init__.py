@@ -7,6 +7,8 @@ Reading order:
    selected on, `supervision` builds the training anomalies (`anomaly_pools`), and `prepare` puts the steps in order.
 3. While training: `batches` composes batches, `preprocessing` and `augment` turn them into network input, `methods`
    and `losses` define what is minimized, `state` is what a checkpoint saves.
+   With `evaluation.calibration` cross `folds` says which images each of several models leaves out, and counts progress
+   over all of them; `fold_ensemble` is how they decide together.
 4. After training: `detector` scores images, `validation` and `scoring` measure.
 
 `streams` holds all randomness, `device` all settings of torch that decide bits, `network` what a network must provide.

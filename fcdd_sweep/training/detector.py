@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,33 +16,46 @@ from torch import Tensor
 
 from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.config.fields import TOP_SHARES, score_column
+from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.data.decoding.pixels import fit_image
-from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std
-from fcdd_sweep.networks.build import network_of
-from fcdd_sweep.training.device import choose_device, full_precision
+from fcdd_sweep.data.decoding.given import GivenImage, read_given
+from fcdd_sweep.data.decoding.pixels import Decoding, fit_image
+from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
+from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
+from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
+from fcdd_sweep.training.device import choose_device, full_precision, numerics
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
+from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
+from fcdd_sweep.training.predictor import Predictor, ReadImage
+from fcdd_sweep.training.preprocessing import Preprocessor
 
-SNAPSHOT_VERSION = 5
-"""Of the layout of `snapshot.pt`, keys of its `settings` included."""
-HEATMAP_COLUMNS = ("score_max", *TOP_SHARES.values())
-"""Columns of `scores.parquet` with scores that heatmaps give."""
 DECISION_FIELDS = ("threshold", "pixel_threshold", "threshold_source", "n_calibration")
 """Attributes of a detector, entries of a snapshot and columns of `metrics.parquet` that decisions rest on."""
-_NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
-"""Errors of `torch.load` and of indexing for a file that is not a snapshot."""
 _MAX_BATCH = 128
 _MAX_BATCH_PIXELS = 128 * 96 * 96
 """Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
+_MAX_PREDICTED = 64
+
+
+class Scored(NamedTuple):
+    """Images that a detector has scored.
+
+    Attributes:
+        detection: their maps and scores.
+        columns: (N,) by column of `scores.parquet`: scores, and p-values where the detector decides by them.
+    """
+
+    detection: Detection
+    columns: dict[str, npt.NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Detector:
+class Detector(Predictor):
     """A network with everything that scoring images needs.
 
     Attributes:
@@ -57,6 +70,8 @@ class Detector:
         n_calibration: number of held-out nominal images that they come from.
         reference_quantiles: (1001,) float32 of upsampled heatmaps, for colors, blurred when `heatmaps.blur` says so;
             NaN when the trial had no test images.
+        ensemble: with `evaluation.calibration` cross the models that decide together by p-values, without thresholds;
+            maps and scores are means over them, `network` and `preprocessor` those of the first.
     """
 
     settings: Settings
@@ -69,6 +84,7 @@ class Detector:
     threshold_source: str = ""
     n_calibration: int = 0
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
+    ensemble: FoldModels | None = None
 
     @property
     def device(self) -> torch.device:
@@ -104,6 +120,8 @@ class Detector:
         self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
         size = batch_size or self._batch_size()
+        if self.ensemble is not None:
+            return self.ensemble.detect(raw, rows, size)
         batches = (
             self.preprocessor.test(torch.from_numpy(self.fitted(raw[rows[start : start + size]])).to(self.device))
             for start in range(0, len(rows), size)
@@ -113,7 +131,7 @@ class Detector:
     @torch.no_grad()
     @full_precision()
     def detect_inputs(self, batches: Iterable[Tensor]) -> Detection:
-        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each.
+        """Return maps and scores, on the CPU, of batches of network input, (N, C, S, S) each; by the first model.
 
         The device holds those of one batch at a time: pixel maps of a whole test set may not fit beside a network.
 
@@ -142,6 +160,107 @@ class Detector:
         by_heatmap = torch.cat(batches).T.numpy()
         by_column = zip(HEATMAP_COLUMNS, by_heatmap, strict=True)
         return {"score_mean": detection.scores.numpy(), **dict(by_column)}
+
+    def scored(
+        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+    ) -> Scored:
+        """Return maps, scores and all columns of images; arguments and errors are those of `detect`."""
+        if self.ensemble is None:
+            detection = self.detect(raw, rows, batch_size)
+            return Scored(detection, self.scores(detection))
+        judged = self.judge(raw, rows, batch_size)
+        return Scored(judged.detection, self.scores(judged.detection) | judged.p_values)
+
+    def judge(
+        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+    ) -> Judged:
+        """Return what an ensemble decides of images; arguments and errors are those of `detect`."""
+        assert self.ensemble is not None
+        self._check(raw)
+        rows = np.arange(len(raw)) if rows is None else rows
+        rate = self.settings.evaluation.false_alarm_rate
+        return self.ensemble.judge(raw, rows, batch_size or self._batch_size(), rate)
+
+    def deciding_scores(self, detection: Detection, heatmaps: Tensor) -> npt.NDArray[np.float64]:
+        """Return the (N,) scores that decide, with the (N, 1, S, S) heatmaps of the detection at hand."""
+        if self.score_column not in HEATMAP_COLUMNS:
+            return np.asarray(detection.scores.numpy())
+        return np.asarray(heatmap_scores(heatmaps)[:, HEATMAP_COLUMNS.index(self.score_column)].numpy())
+
+    def decide(self, score: float, heatmap: npt.NDArray[np.float32]) -> Decision:
+        """Return the decisions about one image by its score and its (S, S) heatmap."""
+        return decide(score, heatmap, self.threshold, self.pixel_threshold)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How images are decoded."""
+        return Decoding(self.value_range, max_megapixels=self.settings.images.max_megapixels)
+
+    @property
+    def color_range(self) -> tuple[float, float] | None:
+        """The heatmap values that are drawn blue and red; None when the trial had no test images."""
+        if np.isnan(self.reference_quantiles).any():
+            return None
+        return global_range(self.reference_quantiles, self.settings.heatmaps.color_quantile)
+
+    @property
+    def images_together(self) -> int:
+        return min(self._batch_size(), _MAX_PREDICTED)
+
+    def read(self, image: GivenImage, name: str) -> ReadImage:
+        """Return an image at the size and in the colors of the training images; see `predict`."""
+        found, images = read_given(image, name, self.decoding), self.settings.images
+        raw = fit_image(found.image, images.load_size, images.resize, images.color, images.aspect)
+        height, width = found.image.shape[:2]
+        return ReadImage(name, image if isinstance(image, Path) else None, raw, (height, width), found.clipped)
+
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+        """Return the predictions on images that `read` returned."""
+        raw = np.stack([each.raw for each in images])
+        with numerics(self.settings, self.device):  # as in the trial that the threshold comes from
+            judged = None if self.ensemble is None else self.judge(raw, batch_size=len(raw))
+            detection = self.detect(raw, batch_size=len(raw)) if judged is None else judged.detection
+            heatmaps = self.heatmaps(detection.maps)
+        scores, plain = self.deciding_scores(detection, heatmaps).tolist(), heatmaps[:, 0].numpy()
+        decisions = map(self.decide, scores, plain) if judged is None else self._by_p_values(judged, scores, plain)
+        of_each = zip(images, scores, self.visible(raw), plain, decisions, strict=True)
+        return [
+            ImagePrediction(
+                name=image.name,
+                path=image.path,
+                score=score,
+                basis=self.threshold_source,
+                clipped=image.clipped,
+                decision=decision,
+                view=ImageView(seen, heatmap, image.size, self.seen_box(image.size), self.color_range),
+            )
+            for image, score, seen, heatmap, decision in of_each
+        ]
+
+    def _by_p_values(
+        self, judged: Judged, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
+    ) -> Iterator[Decision]:
+        """Yield the decisions of an ensemble about images with these scores and (N, S, S) heatmaps; a threshold, which
+        it has from a user alone, gives the labels instead."""
+        assert self.ensemble is not None
+        level = self.ensemble.left_out.level(self.settings.evaluation.false_alarm_rate)
+        p_values = judged.p_values[p_value_column(self.score_column)].tolist()
+        masks = [None] * len(scores) if judged.masks is None else judged.masks
+        for p_value, score, mask, heatmap in zip(p_values, scores, masks, heatmaps, strict=True):
+            found = decide_by_p_value(p_value, level, mask, heatmap)
+            yield found if math.isnan(self.threshold) else relabeled(found, score, self.threshold)
+
+    def seen_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return top, bottom, left and right of what the network sees of an image of this height and width."""
+        first, end = self.preprocessor.recipe.test_span
+        side = self.preprocessor.recipe.load_size
+        bounds: list[int] = []
+        for length in size:
+            used = min(size) if self.settings.images.aspect == "crop" else length
+            start = (length - used) // 2
+            low = min(-(-first * used // side), used - 1)
+            bounds += [start + low, start + max(-(-end * used // side), low + 1)]
+        return bounds[0], bounds[1], bounds[2], bounds[3]
 
     @property
     def score_column(self) -> str:
@@ -191,44 +310,37 @@ class Detector:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the detector as tensors and plain values only, so that it loads without running code from the file."""
-        preprocessor = self.preprocessor
         return {
             "snapshot_version": SNAPSHOT_VERSION,
             "settings": self.settings.model_dump(mode="json"),
             "normal_class": self.normal_class,
             "versions": {"fcdd_sweep": version("fcdd_sweep"), "torch": str(torch.__version__)},
-            "network": {name: value.cpu() for name, value in self.network.state_dict().items()},
-            "preprocessing": {
-                "recipe": asdict(preprocessor.recipe),
-                "shift": preprocessor.shift.cpu(),
-                "scale": preprocessor.scale.cpu(),
-            },
+            **stored_model(self.network, self.preprocessor),
             "value_range": None if self.value_range is None else asdict(self.value_range),
             **{name: getattr(self, name) for name in DECISION_FIELDS},
             "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
+            **({} if self.ensemble is None else stored_ensemble(self.ensemble)),
         }
 
 
-def make_network(
-    settings: Settings, device: torch.device, seed: int | None = None, *, pretrained: bool = True
-) -> DetectionNetwork:
-    """Build the network of a trial on its device.
+def stored_ensemble(ensemble: FoldModels) -> dict[str, Any]:
+    """Return all but the first model of an ensemble, and the left-out scores, as tensors and plain values."""
+    fold, columns = ensemble.left_out.fold, ensemble.left_out.columns
+    return {
+        "further_models": [stored_model(each.network, each.preprocessor) for each in ensemble.members[1:]],
+        "left_out_fold": torch.from_numpy(fold),
+        "left_out_scores": {name: torch.from_numpy(values) for name, values in columns.items()},
+    }
 
-    On a CPU its weights are in channels-last order, which makes a training step 1.1 to 1.7 times faster.
 
-    Args:
-        settings: of the trial.
-        device: of the trial.
-        seed: of the initial weights, drawn without advancing torch's global generator; None: draw from that one.
-        pretrained: False: read and download no weights, because those of a snapshot are loaded next.
-    Raises:
-        InputError: see `networks.build.network_of`.
-    """
-    images = settings.images
-    shape = (images.channels, images.size, images.size)
-    network: DetectionNetwork = network_of(settings.network, settings.method, shape, seed, pretrained=pretrained)
-    network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
-    return network
+def _with_ensemble(first: Detector, plain: Mapping[str, Any]) -> Detector:
+    """Return the detector of a snapshot with its ensemble, where it has one."""
+    if "further_models" not in plain:
+        return first
+    others = (load_model(first.settings, stored, first.device) for stored in plain["further_models"])
+    members = (first, *(replace(first, network=network, preprocessor=each) for network, each in others))
+    scores = {name: values.numpy() for name, values in plain["left_out_scores"].items()}
+    return replace(first, ensemble=FoldModels(members, LeftOutScores(plain["left_out_fold"].numpy(), scores)))
 
 
 def load_detector(snapshot: str | Path, device: str = "auto", decision: DecisionRecord | None = None) -> Detector:
@@ -244,21 +356,20 @@ def load_detector(snapshot: str | Path, device: str = "auto", decision: Decision
             is not available.
     """
     path = Path(snapshot)
-    plain = _read(path)
+    plain = read_snapshot(path)
     settings, decided = _decided_by(decision or DecisionRecord.beside(path), plain, path)
     target = choose_device(device)
-    network = make_network(settings, target, pretrained=False)
-    network.load_state_dict(plain["network"])
-    stored = plain["preprocessing"]
-    return Detector(
+    network, preprocessor = load_model(settings, plain, target)
+    detector = Detector(
         settings=settings,
         normal_class=plain["normal_class"],
-        network=network.eval(),
-        preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
+        network=network,
+        preprocessor=preprocessor,
         value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
         **decided,
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )
+    return _with_ensemble(detector, plain)
 
 
 def _decided_by(record: DecisionRecord | None, plain: Mapping[str, Any], path: Path) -> tuple[Settings, dict[str, Any]]:
@@ -281,29 +392,3 @@ def _decided_by(record: DecisionRecord | None, plain: Mapping[str, Any], path: P
         step = "Remove it, or run aggregate for the run of the snapshot"
         raise InputError(Problem(str(path.with_name(DECISION)), what, next_step=step))
     return record.decided_settings(settings), decided | record.decision
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a snapshot of this version, or raise an `InputError`."""
-    allowed = "the snapshot.pt of a finished trial, such as results/RUN/normal_CLASS/it_0/snapshot.pt"
-    hint = "It holds network, preprocessing and threshold; trials leave one unless keep.snapshots is none"
-    if not path.is_file():
-        raise InputError(Problem(str(path), "there is no such file", allowed))
-    try:
-        plain = torch.load(path, map_location="cpu", weights_only=True)
-        found = plain["snapshot_version"]  # a state dict or another file of torch has no such key
-    except _NOT_LOADED as error:
-        raise InputError(Problem(str(path), "this is not a snapshot", allowed, hint)) from error
-    except OSError as error:
-        raise InputError(Problem(str(path), f"cannot be read ({error.strerror})", allowed)) from error
-    if found != SNAPSHOT_VERSION:
-        raise InputError(_version_problem(path, found, plain.get("versions")))
-    return dict(plain)
-
-
-def _version_problem(path: Path, found: object, versions: object) -> Problem:
-    """Describe a snapshot that another version of fcdd_sweep wrote, and what to do about it."""
-    writer = versions.get("fcdd_sweep", "unknown") if isinstance(versions, dict) else "unknown"
-    what = f"the snapshot has version {found}, written by fcdd_sweep {writer}"
-    step = "Train the trial again, or predict with the program that wrote it, which is kept in source/ of its run"
-    return Problem(str(path), what, f"version {SNAPSHOT_VERSION}", step)

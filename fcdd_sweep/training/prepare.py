@@ -35,10 +35,12 @@ class Prepared:
 
     Attributes:
         batches: composes the training batches.
-        split: how the normal class divides the corpus, without held-out images and real anomalies that are reserved.
+        split: how the normal class divides the corpus, without held-out images and real anomalies that are reserved;
+            with the nominal images that this model leaves out.
         validation: the images that settings are selected on and the threshold is taken from; may be empty.
         reserved_anomalies: real anomalies that left the test set, and the part of them that this config trains on.
         early_notes: sentences for the log that are known before training.
+        folds: with several models the rows that each of them leaves out, in the order of the models.
     """
 
     batches: BatchMaker
@@ -46,6 +48,7 @@ class Prepared:
     validation: ValidationSet
     reserved_anomalies: ReservedAnomalies
     early_notes: list[str] = field(default_factory=list)
+    folds: tuple[RowIndices, ...] = ()
 
     @property
     def notes(self) -> list[str]:
@@ -54,11 +57,19 @@ class Prepared:
         return [*self.early_notes, *(pool.notes if pool is not None else [])]
 
 
-def prepare(spec: TrialSpec, data: TrialData, streams: Streams, device: torch.device) -> Prepared:
+def prepare(
+    spec: TrialSpec, data: TrialData, streams: Streams, device: torch.device, left_out: RowIndices | None = None
+) -> Prepared:
     """Partition the data, take validation images, draw training anomalies, copy to the device, and fit statistics.
 
     Validation images are taken first: no statistic, limit or pool of training depends on them.
 
+    Args:
+        spec: config, normal class and seed.
+        data: the images.
+        streams: of the trial.
+        device: of the trial.
+        left_out: rows of nominal training images that nothing is fitted to; None: all are trained on.
     Raises:
         TrainingError: the class has no nominal training images, or the mode needs anomalies and there are none.
     """
@@ -68,7 +79,8 @@ def prepare(spec: TrialSpec, data: TrialData, streams: Streams, device: torch.de
     split = replace(partition.split, train_anomalous=chosen.train_anomalous)
     if not len(split.train_nominal):
         raise TrainingError(f"class '{spec.normal_class}' of '{corpus.name}' has no nominal training images")
-    nominal = torch.from_numpy(np.asarray(corpus.images[split.train_nominal])).to(device)
+    used = split.train_nominal if left_out is None else np.setdiff1d(split.train_nominal, left_out)
+    nominal = torch.from_numpy(np.asarray(corpus.images[used])).to(device)
     data = replace(data, exposure=chosen.remaining(data.exposure))
     supervision = supervise(settings, data, replace(partition, split=split), nominal, streams)
     preprocessor = Preprocessor.fit(Recipe.of(settings, has_maps=corpus.has_maps), nominal)

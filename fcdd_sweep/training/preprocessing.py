@@ -81,9 +81,19 @@ class Recipe:
     def local_contrast(self) -> bool:
         return self.name.startswith("lcn")
 
+    @property
+    def _shows_center(self) -> bool:
+        return self.kind in ("photo", "imagenet") and self.augments and not self.maps
+
+    @property
+    def test_span(self) -> tuple[int, int]:
+        """First and last pixel of a raw image's side that test images show; the last is exclusive."""
+        start = (self.load_size - self.size) // 2
+        return (start, start + self.size) if self._shows_center else (0, self.load_size)
+
     def test_geometry(self, n: int) -> Geometry:
         """Return the geometry of test images: the central crop of photographs that train by crops alone, else whole."""
-        if self.kind in ("photo", "imagenet") and self.augments and not self.maps:
+        if self._shows_center:
             return augment.center_cropped(n, self.load_size, self.size)
         return augment.resized(n, self.load_size, self.size)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
+from fcdd_sweep.metrics.cross_conformal import OUT_OF_FOLD, p_value_column
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
@@ -21,6 +23,8 @@ from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS
+from fcdd_sweep.training.partition import RowIndices
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.validation import ValidationResult, validate
@@ -83,8 +87,7 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     split = prepared.split if detector.settings.evaluation.test else _untested(prepared.split)
     nominal_label = detector.settings.images.nominal_label
     label = (split.test_label ^ nominal_label).astype(np.int8)
-    detection = detector.detect(corpus.images, split.test)
-    by_column = detector.scores(detection)
+    detection, by_column = detector.scored(corpus.images, split.test)
     maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
@@ -108,12 +111,12 @@ def _decisions(scores: dict[str, list[Any]], detector: Detector) -> dict[str, An
     With `auto` the report chooses the score, when all trials of the class are done; until then it is the mean, and
     the images that the score will be chosen on calibrate nothing.
     """
-    column, rate = detector.score_column, detector.settings.evaluation.false_alarm_rate
-    source, selecting = "", False
-    if detector.settings.evaluation.image_score == "auto":
+    evaluation, column = detector.settings.evaluation, detector.score_column
+    rate, source, selecting = evaluation.false_alarm_rate, "", False
+    if evaluation.image_score == "auto":
         selecting = choose_score([SelectionScores.of(scores, calibrating_paths(scores, rate))]).is_made
         source = NOT_CHOSEN_YET
-    decided = decision_metrics(scores, column, rate, selecting=selecting)
+    decided = decision_metrics(scores, column, rate, evaluation.calibration, selecting=selecting)
     return {"image_score": column, "image_score_source": source} | decided
 
 
@@ -135,7 +138,8 @@ def _score_columns(
     validation: ValidationResult,
     detector: Detector,
 ) -> dict[str, list[Any]]:
-    """Return the columns of `scores.parquet`: test, validation, selection, then reserved images without scores."""
+    """Return the columns of `scores.parquet`: test, validation, selection, then reserved images without scores, with
+    several models their left-out images."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
     selection, parts = prepared.validation.selection, (validation.nominal, validation.anomalous, validation.selection)
     used = set(prepared.reserved_anomalies.used.tolist())
@@ -150,7 +154,7 @@ def _score_columns(
     anomalous_label = [1 - nominal_label] * (len(anomalies) + len(selection) + len(reserved))
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
-    return {
+    columns = {
         "split": ["test"] * len(split.test) + validation_split + reserved_split,
         "image_index": [*scored, *anomalies.index, *selection.index, *reserved],
         "path": [
@@ -163,6 +167,31 @@ def _score_columns(
         "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *selection.defect, *reserved_defect],
         "score": scores[detector.score_column],
         **scores,
+    }
+    return _with_left_out(columns, corpus, prepared.folds, detector)
+
+
+def _with_left_out(
+    columns: dict[str, list[Any]], corpus: Corpus, folds: Sequence[RowIndices], detector: Detector
+) -> dict[str, list[Any]]:
+    """Return columns of `scores.parquet` with a row for each left-out image, whose p-values are null as all others'
+    folds are."""
+    count, rows = len(columns["split"]), [row for fold in folds for row in fold.tolist()]
+    left_out: dict[str, Iterable[Any]] = {
+        "split": [OUT_OF_FOLD] * len(rows),
+        "image_index": rows,
+        "path": [corpus.path[row] for row in rows],
+        "label": [detector.settings.images.nominal_label] * len(rows),
+        "defect": [""] * len(rows),
+        "fold": [number for number, fold in enumerate(folds) for _ in fold],
+    }
+    if detector.ensemble is not None:
+        left_out |= {name: values.tolist() for name, values in detector.ensemble.left_out.columns.items()}
+        left_out["score"] = left_out[detector.score_column]
+    p_values = [p_value_column(name) for name in ("score_mean", *HEATMAP_COLUMNS)]
+    return {
+        name: [*columns.get(name, [None] * count), *left_out.get(name, [None] * len(rows))]
+        for name in dict.fromkeys([*columns, "fold", *p_values])
     }
 
 

@@ -6,28 +6,35 @@ that no cell sees the border of a tile. Tiles begin at multiples of the cells' d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import DataError, InputError, Problem
+from fcdd_sweep.data.decoding.given import GivenImage, read_given
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
+from fcdd_sweep.metrics.image_decision import decide
 from fcdd_sweep.networks.describe import field_of
 from fcdd_sweep.networks.receptive_field import ReceptiveField
 from fcdd_sweep.training.detector import Detector
-from fcdd_sweep.training.device import full_precision
+from fcdd_sweep.training.device import full_precision, numerics
 from fcdd_sweep.training.image_scores import image_scores
-from fcdd_sweep.training.methods import wide
+from fcdd_sweep.training.methods import Detection, wide
+from fcdd_sweep.training.prediction import ImagePrediction, ImageView
+from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
 
 TILE = 1024
 """Default side of a tile in pixels, without its halo."""
 NOT_CALIBRATED = "no threshold: not calibrated at this scale"
+_TOO_SMALL = "the image is too small for the network"
 _OVER_WHOLE_IMAGE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.InstanceNorm2d, nn.GroupNorm)
 _Pixels = npt.NDArray[np.uint8]
 
@@ -38,7 +45,7 @@ class TiledDetection:
 
     Attributes:
         map: (U, V) float32, distances of cells.
-        score: of the image.
+        score: of the image, as the detector's settings say; at native scale shares of pixels are of this image's.
         threshold: of the image score; NaN where it does not hold or the detector has none.
         geometry: how the map becomes a heatmap: `geometry.heatmaps(map)` is (H, W).
         note: why the detector's threshold does not hold; empty where it does.
@@ -98,7 +105,7 @@ def detect_in_tiles(
     height, width = pixels.shape[1:]
     fields = [field_of(detector.settings.network, detector.settings.method, side) for side in (height, width)]
     if min(field.width for field in fields) < 1:
-        raise ValueError(f"the image is too small for the network: {width}x{height} pixels")
+        raise ValueError(f"{_TOO_SMALL}: {width}x{height} pixels")
     normalize = _normalization(detector.preprocessor, pixels)
     network = detector.network.eval()
     found = np.empty([field.width for field in fields], np.float32)
@@ -108,11 +115,74 @@ def detect_in_tiles(
             inputs = normalize(torch.from_numpy(part)[None].to(detector.device).float() / 255)
             cells = detector.method.detect(network, inputs).maps[0, 0, rows.of_tile, columns.of_tile]
             found[rows.of_map, columns.of_map] = cells.cpu().numpy()
-    score = float(image_scores(wide(torch.from_numpy(found)[None, None])))
     geometry = replace(detector.map_geometry, out_size=(height, width))
+    score = _score(detector, found, geometry)
     if native_scale:
         return TiledDetection(found, score, float("nan"), geometry, NOT_CALIBRATED)
     return TiledDetection(found, score, detector.threshold, geometry)
+
+
+def _score(detector: Detector, cells: npt.NDArray[np.float32], geometry: MapGeometry) -> float:
+    maps = torch.from_numpy(cells)[None, None]
+    by_mean = detector.score_column == "score_mean"
+    heatmaps = maps if by_mean else torch.from_numpy(geometry.heatmaps(cells))[None, None]
+    return float(detector.deciding_scores(Detection(maps, image_scores(wide(maps))), heatmaps)[0])
+
+
+@dataclass(frozen=True)
+class TiledPredictor(Predictor):
+    """A detector that looks at images in tiles.
+
+    Attributes:
+        detector: of method `fcdd`, see `check_tileable`.
+        tile: side of a tile in pixels, without its halo.
+        native_scale: whether images keep their pixels, so that no threshold holds.
+    """
+
+    detector: Detector
+    tile: int = TILE
+    native_scale: bool = False
+
+    def __post_init__(self) -> None:
+        check_tileable(self.detector)
+
+    @property
+    def images_together(self) -> int:
+        return 1
+
+    def read(self, image: GivenImage, name: str) -> ReadImage:
+        """Return an image at the size of the training images, or at its own in their colors; see `predict`."""
+        detector = self.detector
+        if not self.native_scale:
+            return detector.read(image, name)
+        found = read_given(image, name, detector.decoding)
+        height, width = found.image.shape[:2]
+        settings = detector.settings
+        if min(field_of(settings.network, settings.method, side).width for side in (height, width)) < 1:
+            raise DataError(Problem(name, f"{_TOO_SMALL} at its native scale: {width}x{height} pixels"))
+        picture = Image.fromarray(found.image).convert("L" if settings.images.color == "gray" else "RGB")
+        pixels = np.array(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1), order="C")
+        return ReadImage(name, image if isinstance(image, Path) else None, pixels, (height, width), found.clipped)
+
+    def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
+        """Return the predictions on images that `read` returned."""
+        return [self._predicted(each) for each in images]
+
+    def _predicted(self, image: ReadImage) -> ImagePrediction:
+        detector = self.detector
+        with numerics(detector.settings, detector.device):
+            found = detect_in_tiles(detector, image.raw, self.tile, native_scale=self.native_scale)
+        heatmap = found.geometry.heatmaps(found.map)
+        height, width = image.size
+        if self.native_scale:
+            decision = decide(found.score, heatmap, float("nan"), float("nan"))
+            view = ImageView(image.raw, heatmap, image.size, (0, height, 0, width))
+        else:
+            decision = detector.decide(found.score, heatmap)
+            seen = detector.visible(image.raw[None])[0]
+            view = ImageView(seen, heatmap, image.size, detector.seen_box(image.size), detector.color_range)
+        basis = found.note or detector.threshold_source
+        return ImagePrediction(image.name, image.path, found.score, basis, image.clipped, decision, view)
 
 
 def check_tileable(detector: Detector) -> None:
@@ -124,6 +194,9 @@ def check_tileable(detector: Detector) -> None:
     if method != "fcdd":
         what = "cannot run in tiles: its network ends in dense layers, which see the whole image"
         problems.append(Problem(f"method {method}", what, "a detector of method fcdd"))
+    if detector.ensemble is not None:
+        what = f"cannot run in tiles: {len(detector.ensemble.members)} models decide together by p-values"
+        problems.append(Problem("evaluation.calibration cross", what, "a detector of calibration split or none"))
     assert isinstance(detector.network, nn.Module)
     for name, module in detector.network.named_modules():
         if method == "fcdd" and isinstance(module, _OVER_WHOLE_IMAGE):

@@ -5,23 +5,28 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.metrics.cross_conformal import LeftOutScores
 from fcdd_sweep.training.batches import Batch, BatchMaker
-from fcdd_sweep.training.detector import DECISION_FIELDS, Detector, make_network
+from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
 from fcdd_sweep.training.device import choose_device, device_name, numerics
+from fcdd_sweep.training.fold_ensemble import FoldModels
+from fcdd_sweep.training.folds import FoldProgress, folds_of
 from fcdd_sweep.training.methods import METHODS
+from fcdd_sweep.training.models import load_model, make_network
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.optimizers import Schedule, make_optimizer
-from fcdd_sweep.training.partition import TrialData
+from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
 from fcdd_sweep.training.scoring import evaluate, shown_samples
@@ -73,6 +78,8 @@ def train(
     with numerics(settings, device):
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
+        if settings.evaluation.calibration == "cross":
+            return _train_folds(_Trial(spec, data, streams, device, started), hooks, resume)
         prepared = prepare(spec, data, streams, device)
         network = make_network(settings, device, streams.integer("weights"))
         state = begin(network, prepared.batches, started)
@@ -82,14 +89,99 @@ def train(
         detector = Detector(settings, spec.normal_class, network, preprocessor, data.corpus.value_range)
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
-        return _tested(spec, data, prepared, detector, state)
+        trained = _Trained(detector, state.history, state.started, time.perf_counter(), _final_state(state))
+        return _tested(spec, data, prepared, trained)
 
 
-def _tested(
-    spec: TrialSpec, data: TrialData, prepared: Prepared, detector: Detector, state: TrainingState
-) -> TrainingResult:
+class _Trial(NamedTuple):
+    """A trial on its device; `started` is when it began, in seconds of `perf_counter`."""
+
+    spec: TrialSpec
+    data: TrialData
+    streams: Streams
+    device: torch.device
+    started: float
+
+
+def _train_folds(trial: _Trial, hooks: TrainingHooks, resume: Mapping[str, Any] | None) -> TrainingResult:
+    """Train one model after another, each without a fold of the nominal images, and test them together."""
+    spec, data, settings = trial.spec, trial.data, trial.spec.settings
+    nominal = partition_for(spec, data.corpus, trial.streams).split.train_nominal
+    folds = folds_of(settings.evaluation, data.corpus, nominal)
+    progress = FoldProgress(hooks.observer, hooks.checkpoints, settings.training.epochs, len(folds))
+    interrupted, started = None if resume is None else progress.resume(resume), trial.started
+    for fold in folds[len(progress.finished) :]:
+        started = _train_fold(trial, fold, progress, started, interrupted)
+        interrupted = None
+    ended, first = time.perf_counter(), prepare(spec, data, trial.streams, trial.device, left_out=folds[0])
+    first.batches.unreadable.update(progress.unreadable)
+    final = {"epoch": len(progress.history)}
+    trained = _Trained(_ensemble(trial, progress, folds), progress.history, started, ended, final)
+    return _tested(spec, data, replace(first, folds=folds), trained)
+
+
+def _train_fold(
+    trial: _Trial, fold: RowIndices, progress: FoldProgress, started: float, interrupted: Mapping[str, Any] | None
+) -> float:
+    """Train the model that leaves out the rows `fold`, from the state of its training that was interrupted, if it was.
+
+    Args:
+        trial: that the model is of.
+        fold: rows of the corpus.
+        progress: gets its epochs and the finished model.
+        started: when the first model's training began, in seconds of `perf_counter`.
+        interrupted: see `FoldProgress.resume`.
+    Returns:
+        When the first model's training would have begun without interruptions.
+    """
+    settings, data = trial.spec.settings, trial.data
+    prepared = prepare(trial.spec, data, trial.streams, trial.device, left_out=fold)
+    network = make_network(settings, trial.device, trial.streams.integer("weights"))
+    state = begin(network, prepared.batches, started)
+    if interrupted is not None:
+        state.load_state_dict(interrupted)
+    preprocessor = prepared.batches.preprocessor
+    detector = Detector(settings, trial.spec.normal_class, network, preprocessor, data.corpus.value_range)
+    auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
+    try:
+        train_epochs(state, prepared.batches, TrainingHooks(progress, progress), auroc)
+    except Stopped as stopped:
+        raise Stopped(f"{stopped} of model {len(progress.finished) + 1} of {progress.models}") from None
+    progress.finish(state, preprocessor)
+    return state.started
+
+
+def _ensemble(trial: _Trial, progress: FoldProgress, folds: Sequence[RowIndices]) -> Detector:
+    """Return the detector of all finished models, with the scores of the images that each left out."""
+    settings, corpus = trial.spec.settings, trial.data.corpus
+    models = (load_model(settings, plain, trial.device) for plain in progress.finished)
+    members = [Detector(settings, trial.spec.normal_class, *model, corpus.value_range) for model in models]
+    found = [member.scored(corpus.images, rows).columns for member, rows in zip(members, folds, strict=True)]
+    fold = np.repeat(np.arange(len(folds)), [len(rows) for rows in folds])
+    left_out = LeftOutScores(fold, {name: np.concatenate([each[name] for each in found]) for name in found[0]})
+    return replace(members[0], ensemble=FoldModels(tuple(members), left_out))
+
+
+class _Trained(NamedTuple):
+    """A detector after its last epoch.
+
+    Attributes:
+        detector: that was trained.
+        history: of all epochs.
+        started, ended: when training began and ended, in seconds of `perf_counter`.
+        final: what a snapshot holds of the training besides the detector.
+    """
+
+    detector: Detector
+    history: list[EpochRecord]
+    started: float
+    ended: float
+    final: dict[str, Any]
+
+
+def _tested(spec: TrialSpec, data: TrialData, prepared: Prepared, trained: _Trained) -> TrainingResult:
     """Test a detector after its last epoch, and assemble the result of the trial."""
-    trained = time.perf_counter()
+    detector = trained.detector
     detector.network.eval()
     tested = evaluate(detector, data.corpus, prepared)
     blurred = detector.settings.heatmaps.blur
@@ -98,28 +190,28 @@ def _tested(
         **{name: tested.metrics[name] for name in DECISION_FIELDS},
         reference_quantiles=tested.maps["blurred_quantiles" if blurred else "reference_quantiles"],
     )
-    metrics = tested.metrics | _training_metrics(state, prepared, trained)
+    metrics = tested.metrics | _training_metrics(trained, prepared)
     return TrainingResult(
-        history=state.history,
+        history=trained.history,
         scores=tested.scores,
         curves=tested.curves,
         metrics=metrics,
         defects=tested.defects,
         maps=tested.maps | shown_samples(detector, prepared.batches),
-        snapshot=detector.snapshot() | _final_state(state) | {"seed": spec.seed, "trial_id": spec.trial_id},
+        snapshot=detector.snapshot() | trained.final | {"seed": spec.seed, "trial_id": spec.trial_id},
         notes=prepared.notes,
     )
 
 
-def _training_metrics(state: TrainingState, prepared: Prepared, trained: float) -> dict[str, Any]:
-    """Return the columns of `metrics.parquet` about training; `trained` is when it ended, by `perf_counter`."""
+def _training_metrics(trained: _Trained, prepared: Prepared) -> dict[str, Any]:
+    """Return the columns of `metrics.parquet` about training."""
     return {
         "n_train": len(prepared.split.train_nominal),
         "n_train_anomalous": prepared.batches.distinct_anomalies,
-        "final_loss": state.history[-1].loss,
-        "epochs": len(state.history),
-        "train_time_s": trained - state.started,
-        "test_time_s": time.perf_counter() - trained,
+        "final_loss": trained.history[-1].loss,
+        "epochs": len(trained.history),
+        "train_time_s": trained.ended - trained.started,
+        "test_time_s": time.perf_counter() - trained.ended,
         "device": device_name(prepared.batches.nominal.device),
     }
 

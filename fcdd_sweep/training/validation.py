@@ -25,7 +25,7 @@ class ValidationResult:
     """Scores of validation images, and the metrics over them.
 
     Attributes:
-        nominal: (v,) scores by column of `scores.parquet`.
+        nominal: (v,) scores and p-values by column of `scores.parquet`.
         anomalous: (m,) scores.
         selection: (s,) scores of the anomalies that only an image score is chosen on.
         metrics: columns of `metrics.parquet`, of the mean whatever `evaluation.image_score` is; NaN where undefined.
@@ -39,8 +39,9 @@ class ValidationResult:
 
 def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> ValidationResult:
     """Score the validation images and compute their metrics. The test set is not read."""
-    nominal = detector.detect(corpus.images, validation.nominal)
-    anomalous = detector.detect(validation.anomalies.images)
+    by_nominal = detector.scored(corpus.images, validation.nominal)
+    by_anomalous = detector.scored(validation.anomalies.images)
+    nominal, anomalous = by_nominal.detection, by_anomalous.detection
     metrics: dict[str, Any] = {
         "selection_source": validation.source,
         "n_validation": len(validation.nominal),
@@ -57,8 +58,8 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
-    selection = detector.scores(detector.detect(validation.selection.images))
-    return ValidationResult(detector.scores(nominal), detector.scores(anomalous), selection, metrics)
+    selection = detector.scored(validation.selection.images).columns
+    return ValidationResult(by_nominal.columns, by_anomalous.columns, selection, metrics)
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:

@@ -217,6 +217,7 @@ CHANGES = {
     "evaluation.validation": {"nominal_fraction": 0.1},
     "evaluation.test": False,
     "evaluation.reserved_anomalies": 2,
+    "evaluation.calibration": "cross",
 }
 KEEPS = {
     "evaluation.validation": {"epochs": [1]},
@@ -226,6 +227,7 @@ KEEPS = {
     "images.max_megapixels": 2000.0,
     "evaluation.image_score": "max",
     "evaluation.false_alarm_rate": 0.1,
+    "evaluation.folds": 7,
     "heatmaps.color_quantile": 0.5,
     "heatmaps.blur": True,
     "resources.device": "cpu",
@@ -254,6 +256,14 @@ def test_new_keys_leave_the_ids_of_finished_trials_alone(monkeypatch):
     assert config_id(settings()) == "78aaaec94981"
     evaluation = {"validation": {"nominal_fraction": 0.1}, "reserved_anomalies": 2}
     assert config_id(settings(evaluation=evaluation)) == "bdd460829d44"
+
+
+def test_calibration_is_part_of_the_id_where_it_changes_training():
+    def of(**evaluation):
+        return config_id(settings(evaluation=evaluation))
+
+    assert of(calibration="none") == of(calibration="none", folds=7) == of(calibration="split") == of()
+    assert len({of(), of(calibration="cross", folds=5), of(calibration="cross", folds=7)}) == 3
 
 
 def test_validation_anomalies_are_part_of_the_id_but_not_where_they_are():
@@ -324,7 +334,7 @@ def test_ids_are_the_same_for_ever():
 
 def test_defaults_do_not_change_unnoticed():
     """Defaults are left out of ids: whoever changes one must raise NUMERICS_VERSION, and then this digest."""
-    assert digest(settings().model_dump(mode="json")) == "573359262060"
+    assert digest(settings().model_dump(mode="json")) == "76cc078f15f1"
 
 
 def test_class_and_seed_make_the_trial():

@@ -9,7 +9,14 @@ import pytest
 from scipy.stats import beta
 from sklearn import metrics as oracle
 
-from fcdd_sweep.metrics.decision import calibration_text, conformal_threshold, decision_metrics, fewest_images
+from fcdd_sweep.metrics.cross_conformal import false_alarm_bound
+from fcdd_sweep.metrics.decision import (
+    calibrating_paths,
+    calibration_text,
+    conformal_threshold,
+    decision_metrics,
+    fewest_images,
+)
 
 
 @pytest.mark.parametrize(("rate", "fewest"), [(0.05, 19), (0.1, 9), (0.01, 99), (0.5, 1), (0.07, 14), (0.3, 3)])
@@ -105,7 +112,9 @@ def test_too_few_held_out_images_decide_nothing_and_the_sentence_says_what_is_mi
     found = decision_metrics(score_columns(held_out=2), "score", 0.05)
     assert found["threshold_source"].startswith("no decision: hold out at least 19 nominal images")
     undefined = {name for name, value in found.items() if value is None or value != value}
-    assert undefined == found.keys() - {"threshold_source", "n_calibration", "false_alarm_rate", "fpr_at_95_recall"}
+    assert undefined == found.keys() - {
+        *("calibration", "threshold_source", "n_calibration", "false_alarm_rate", "fpr_at_95_recall")
+    }
 
 
 def test_labels_of_test_images_change_no_threshold():
@@ -135,3 +144,73 @@ def test_precision_is_undefined_where_nothing_is_called_anomalous():
     columns["score"] = [-9.0] * 40 + columns["score"][40:]
     found = decision_metrics(columns, "score", 0.1)
     assert math.isnan(found["precision"]) and found["recall"] == found["f1"] == 0.0
+
+
+def crossed_columns(models=5, per_model=20, tested=60, seed=0):
+    """Columns of a trial whose training images were scored by the models that had not seen them."""
+    rng = np.random.default_rng(seed)
+    images = models * per_model
+    label = [*rng.integers(0, 2, tested), *[0] * images]
+    fold = [*[None] * tested, *np.repeat(np.arange(models), per_model).tolist()]
+    p_values = [*((1 + rng.integers(0, images, tested)) / (images + 1) * (0.1 + 0.9 * (rng.random(tested) > 0.4)))]
+    return {
+        "split": ["test"] * tested + ["out_of_fold"] * images,
+        "label": label,
+        "defect": ["scratch" if each else "" for each in label],
+        "fold": fold,
+        "score_mean": rng.random(tested + images).tolist(),
+        "score_max": rng.random(tested + images).tolist(),
+        "p_value_mean": [*p_values, *[None] * images],
+        "p_value_max": [*rng.permutation(p_values), *[None] * images],
+    }
+
+
+def test_out_of_fold_scores_decide_by_p_values_and_state_the_bound():
+    columns = crossed_columns()
+    found = decision_metrics(columns, "score_mean", 0.2)
+    label, p_value = np.array(columns["label"][:60]), np.array(columns["p_value_mean"][:60])
+    limit = max(limit for limit in range(50) if false_alarm_bound(limit, 5, 20) <= 0.2)
+    assert (found["calibration"], found["n_calibration"], found["folds"]) == ("cross", 100, 5)
+    assert found["p_value_level"] == (1 + limit) / 101
+    called, marked = p_value <= found["p_value_level"], np.array(columns["p_value_max"][:60]) <= found["p_value_level"]
+    assert 0 < called.sum() < 60
+    assert found["recall"] == called[label == 1].mean() and found["accuracy"] == (called == label).mean()
+    assert found["test_false_alarm_rate"] == called[label == 0].mean()
+    assert found["test_region_rate"] == marked[label == 0].mean()
+    assert found["test_agreement"] == (called == marked).mean()
+    assert math.isnan(found["threshold"]) and math.isnan(found["pixel_threshold"])
+    text = found["threshold_source"]
+    assert "with 5 models, each without 20 of 100 nominal training images, at most 1 in 5 of new nominal images" in text
+    bound = f"proven bound {100 * float(false_alarm_bound(limit, 5, 20)):.4g}%"
+    assert bound in text and f"when at most {limit} of these" in text
+
+
+def test_models_that_keep_no_such_rate_decide_nothing_and_the_sentence_says_what_would():
+    columns = crossed_columns(per_model=4)
+    found = decision_metrics(columns, "score_mean", 0.05)
+    assert found["threshold_source"] == (
+        "no decision: 5 models of 20 images keep no false-alarm rate below 16.67%; set evaluation.folds to 19"
+    )
+    assert math.isnan(found["p_value_level"]) and found["true_positives"] is None
+    few = decision_metrics(columns, "score_mean", 0.01)["threshold_source"]
+    assert few.endswith("a false-alarm rate of 1% needs at least 99 nominal training images, found 20")
+    assert decision_metrics(columns, "score_mean", 0.2)["p_value_level"] == 1 / 21  # the same files, another rate
+
+
+def test_calibration_none_decides_nothing_whatever_is_held_out():
+    columns = score_columns()
+    assert decision_metrics(columns, "score", 0.1)["calibration"] == "split"
+    found = decision_metrics(columns, "score", 0.1, "none")
+    assert found["calibration"] == "none" and math.isnan(found["threshold"]) and found["accuracy"] != found["accuracy"]
+    assert found["threshold_source"] == (
+        "no decision: evaluation.calibration is none; to decide set it to split and hold out at least 9 nominal images "
+        "for a false-alarm rate of 10%"
+    )
+
+
+def test_where_out_of_fold_scores_decide_held_out_images_calibrate_nothing_and_may_choose_the_score():
+    held_out = score_columns(held_out=30)
+    held_out["path"] = [f"good/{number}.png" for number in range(len(held_out["split"]))]
+    assert calibrating_paths(held_out, 0.1)
+    held_out["split"] = [*held_out["split"][:-1], "out_of_fold"]
+    assert calibrating_paths(held_out, 0.1) == set()

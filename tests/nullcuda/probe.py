@@ -19,7 +19,8 @@ import torch
 
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.training import trainer
-from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.result import NullObserver

@@ -6,7 +6,8 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.predict import predict
+from fcdd_sweep.prediction.predict import predict
+from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.results import files
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import baselines
@@ -76,10 +77,10 @@ def test_the_same_command_again_runs_nothing(finished):
 def test_snapshots_of_baselines_predict(finished, method, tmp_path):
     write_images(tmp_path / "new", 3)
     snapshot = TrialPaths(finished / "baselines" / method / "normal_3" / "it_0").snapshot
-    result = predict(snapshot, [tmp_path / "new"], tmp_path / "out", batch_size=2)
+    result = predict(snapshot, [tmp_path / "new"], tmp_path / "out", HowToPredict(batch_size=2))
     scores = files.read_table(result.scores)["score"].to_pylist()
     assert len(set(scores)) == 3 and all(score > 0 for score in scores)
-    again = predict(snapshot, [tmp_path / "new"], tmp_path / "again", batch_size=3)
+    again = predict(snapshot, [tmp_path / "new"], tmp_path / "again", HowToPredict(batch_size=3))
     assert files.read_table(again.scores)["score"].to_pylist() == pytest.approx(scores, rel=1e-5)
 
 

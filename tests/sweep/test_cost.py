@@ -8,6 +8,7 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.planning.plan import plan_file
+from fcdd_sweep.report.trial_costs import work_of_settings
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import cost
@@ -50,6 +51,16 @@ def test_a_trial_is_its_passes_its_scoring_and_the_rest():
     probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64")
     probed: Settings = settings(training={"epochs": 10, "passes_per_epoch": 4})
     assert probe.trial_s(probed) == pytest.approx(3 + 10 * 4 * 0.5 + 2)
+
+
+def test_the_models_of_folds_cost_a_training_each():
+    one = settings(training={"epochs": 10, "passes_per_epoch": 4})
+    five = settings(training={"epochs": 10, "passes_per_epoch": 4}, evaluation={"calibration": "cross", "folds": 5})
+    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64", model_bytes=400)
+    assert probe.trial_s(five) == pytest.approx(3 + 5 * (10 * 4 * 0.5 + 2))
+    assert (probe.leaf_size(one), probe.leaf_size(five)) == (1000, 1000 + 4 * 400)
+    assert work_of_settings("", five).passes == 5 * work_of_settings("", one).passes == 200
+    assert cost_class(five) != cost_class(one)
 
 
 def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):

@@ -45,6 +45,15 @@ def sweep(monkeypatch):
     return lambda *args, **options: Sweep(monkeypatch, *args, **options)
 
 
+def test_the_time_left_is_that_of_all_models_of_a_trial(sweep):
+    one = sweep(1, epochs=10)
+    one.specs = [spec(training={"epochs": 10}, evaluation={"calibration": "cross", "folds": 4})]
+    one.start(0, 0)
+    one.epoch(5, 0, 1)
+    one.epoch(7, 0, 2)
+    assert one.left == pytest.approx(38 * 2) and one.counts.running[one.specs[0].trial_id].epoch == 2
+
+
 def test_the_start_up_of_the_first_trial_is_not_taken_for_the_pace_of_all(sweep):
     one = sweep(1, epochs=40)
     one.start(0, 0)

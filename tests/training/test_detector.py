@@ -12,7 +12,8 @@ import torch
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.data.decoding.depth import ValueRange
 from fcdd_sweep.data.decoding.pixels import fit_image
-from fcdd_sweep.training.detector import SNAPSHOT_VERSION, Detector, load_detector, make_network
+from fcdd_sweep.training.detector import Detector, load_detector
+from fcdd_sweep.training.models import SNAPSHOT_VERSION, make_network
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from tests.specs import defects_corpus, settings
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fcdd_sweep.training import anomaly_pools, state, trainer
-from fcdd_sweep.training.detector import make_network
+from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver

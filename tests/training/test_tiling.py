@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
-from fcdd_sweep.training.tiling import NOT_CALIBRATED, detect_in_tiles
+from fcdd_sweep.training.tiling import NOT_CALIBRATED, TiledPredictor, detect_in_tiles
 from tests.detectors import random_detector
 
 NETWORKS = [
@@ -106,14 +107,15 @@ def test_other_colors_at_native_scale_are_refused():
 
 
 _MEMORY = """
-import resource, sys
+import re, sys
 import numpy as np
 from fcdd_sweep.training.tiling import detect_in_tiles
 from tests.detectors import random_detector
 detector, _ = random_detector({"name": "FCDD_CNN28"}, size=28, channels=1)
 image = np.random.default_rng(0).integers(0, 256, (1, int(sys.argv[1]), 700)).astype(np.uint8)
 detect_in_tiles(detector, image, int(sys.argv[2]), native_scale=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+# not of getrusage, which begins with the memory of the process that started this one
+print(int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
 
 
@@ -125,3 +127,41 @@ def test_memory_does_not_grow_with_the_image():
     cases = (("700", "128"), ("7000", "128"), ("7000", "7000"))
     small, large, whole = (int(subprocess.check_output([*run, *case], text=True)) for case in cases)
     assert large - small < 75 and whole - small > 150
+
+
+def calibrated(**sections):
+    detector, raw = random_detector({"name": "FCDD_CNN28"}, size=28, **sections)
+    return replace(detector, threshold=0.03, pixel_threshold=0.02, threshold_source="so and so"), raw
+
+
+@pytest.mark.parametrize("image_score", ["mean", "max", {"top": 0.03}])
+def test_predictions_in_tiles_are_those_of_the_whole_at_the_trained_scale(image_score):
+    detector, raw = calibrated(evaluation={"image_score": image_score})
+    photo = np.asarray(Image.fromarray(raw[0].transpose(1, 2, 0)).resize((90, 60)))
+    whole, tiled = detector.predict(photo), TiledPredictor(detector, 9).predict(photo)
+    assert tiled.score == pytest.approx(whole.score, rel=1e-5)
+    np.testing.assert_allclose(tiled.heatmap, whole.heatmap, atol=1e-5 * whole.heatmap.max())
+    np.testing.assert_array_equal(tiled.mask, whole.mask)
+    assert (tiled.label, tiled.threshold, tiled.basis) == (whole.label, 0.03, "so and so")
+    assert tiled.has_region and tiled.n_regions == whole.n_regions
+
+
+def test_at_native_scale_predictions_have_a_heatmap_of_each_pixel_and_no_decision():
+    detector, _ = calibrated()
+    photo = np.random.default_rng(5).integers(0, 256, (61, 90)).astype(np.uint8)
+    found = TiledPredictor(detector, 16, native_scale=True).predict(photo)
+    expected = detect_in_tiles(detector, np.stack([photo] * 3), 500, native_scale=True)
+    np.testing.assert_allclose(found.heatmap, expected.geometry.heatmaps(expected.map), rtol=1e-4, atol=1e-5)
+    assert found.score == pytest.approx(expected.score, rel=1e-5)
+    assert (found.label, found.mask, found.threshold, found.agrees) == (None, None, None, None)
+    assert found.basis == NOT_CALIBRATED
+    with pytest.raises(
+        DataError, match="image 0: the image is too small for the network at its native scale: 1x1 pixels"
+    ):
+        TiledPredictor(detector, 16, native_scale=True).predict(np.zeros((1, 1), np.uint8))
+
+
+def test_a_detector_that_needs_the_whole_image_is_refused_before_any_is_read():
+    detector, _ = random_detector({"name": "CNN28"}, "hsc", size=28)
+    with pytest.raises(InputError, match="method hsc"):
+        TiledPredictor(detector)

@@ -88,7 +88,7 @@ def decode_image(content: bytes, name: str, max_megapixels: float = PLAIN.max_me
     Raises:
         DataError: as `read_image`.
     """
-    return _plain_pixels(_decoded(io.BytesIO(content), name, max_megapixels), name)
+    return plain_pixels(_decoded(io.BytesIO(content), name, max_megapixels), name)
 
 
 def read_picture(path: Path, mask_paths: Sequence[Path] = (), decoding: Decoding = PLAIN) -> DecodedImage:
@@ -99,9 +99,9 @@ def read_picture(path: Path, mask_paths: Sequence[Path] = (), decoding: Decoding
     """
     header = _header(path)
     if header is None:
-        image, clipped = _plain_pixels(_decoded(path, path, decoding.max_megapixels), path), 0.0
+        image, clipped = plain_pixels(_decoded(path, path, decoding.max_megapixels), path), 0.0
         if decoding.value_range is not None and not decoding.value_range.mixes:
-            raise DataError(_shallow(path, decoding.value_range))
+            raise DataError(shallow_problem(path, decoding.value_range))
     else:
         image, clipped = _from_deep(path, header, decoding)
     if not mask_paths:
@@ -252,14 +252,18 @@ def _from_deep(path: Path, header: DeepHeader, decoding: Decoding) -> tuple[Pixe
         what = f"has {header.bits} bits per channel, and no range says which values become black and white"
         step = "Save it as the training images are, or set images.bit_depth or images.range and train with it"
         raise DataError(Problem(str(path), what, "8 bits, as the training images have", step))
-    values = deep_values(path, header, decoding.max_megapixels)
+    return deep_pixels(deep_values(path, header, decoding.max_megapixels), value_range)
+
+
+def deep_pixels(values: DeepValues, value_range: ValueRange) -> tuple[PixelArray, float]:
+    """Return values of more than 8 bits, (H, W) or (H, W, C) with C 2 to 4, as uint8, and the share that is clipped."""
     if values.ndim == 2 or values.shape[2] == 3:
         return value_range.to_8_bits(values)
     colors, clipped = value_range.to_8_bits(values[..., :-1])
     whole = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
     alpha = np.rint(values[..., -1:] * (255 / whole)).astype(np.uint8)
     layer = Image.fromarray(np.concatenate([colors.repeat(3, 2) if colors.shape[2] == 1 else colors, alpha], axis=2))
-    return np.asarray(_over_white(layer)), clipped
+    return np.asarray(over_white(layer)), clipped
 
 
 def deep_values(path: Path, header: DeepHeader, max_megapixels: float = PLAIN.max_megapixels) -> DeepValues:
@@ -287,12 +291,17 @@ def _count_pixels(path: Path, max_megapixels: float) -> int:
         return 0
 
 
-def _plain_pixels(image: Image.Image, name: object) -> PixelArray:
+def plain_pixels(image: Image.Image, name: object) -> PixelArray:
+    """Return an upright 8-bit image of any mode as (H, W) gray or (H, W, 3) RGB uint8.
+
+    Raises:
+        DataError: it has more than 8 bits.
+    """
     if image.mode.startswith(("I", "F")):
         what = f"has pixels of the kind {image.mode}, more than 8 bits, in a form that is not read with all of them"
         raise DataError(Problem(str(name), what, "PNG, TIFF, PNM or JPEG 2000 of more than 8 bits", "Convert the file"))
     if is_transparent(image):
-        image = _over_white(image)
+        image = over_white(image)
     return np.asarray(image if image.mode == "L" else image.convert("L" if image.mode == "1" else "RGB"))
 
 
@@ -319,13 +328,15 @@ def _undecoded(name: object, error: Exception) -> DataError:
     return DataError(Problem(str(name), what, next_step=step))
 
 
-def _shallow(path: Path, value_range: ValueRange) -> Problem:
+def shallow_problem(name: object, value_range: ValueRange) -> Problem:
+    """Return what is wrong with an 8-bit image beside training images of more bits."""
     what = f"has 8 bits, but the training images have more: {value_range}"
     step = "Save it as the training images are, or set images.bit_depth or images.range and train with it"
-    return Problem(str(path), what, next_step=step)
+    return Problem(str(name), what, next_step=step)
 
 
-def _over_white(image: Image.Image) -> Image.Image:
+def over_white(image: Image.Image) -> Image.Image:
+    """Return a transparent image drawn over white, as RGB."""
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 

@@ -198,6 +198,18 @@ def _surveyed(wanted: Sequence[Record], every: Sequence[Record], images: Images)
     return Survey(Decoding(value_range, rule, images.max_megapixels), tuple(notes))
 
 
+def rule_of_maps(records: Sequence[Record], images: Images) -> MapRule:
+    """Return how the maps of images are read.
+
+    Raises:
+        DataError: some maps do not fit one rule.
+    """
+    rule, problems = choose_rule(_facts_of_maps(records, images.max_megapixels), images)
+    if problems:
+        raise DataError(problems)
+    return rule
+
+
 def _range(depth: Depth, images: Images) -> ValueRange | None:
     if not depth.deep:
         return None

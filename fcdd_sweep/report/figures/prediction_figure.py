@@ -46,6 +46,9 @@ class PredictionText:
         scale: texts at the ends of the color bar.
         notes: sentences below the tiles.
         agrees: whether the heatmap has anomalous pixels where the image is called anomalous, and none where nominal.
+        votes: share of several detectors that agree with the label; None where a threshold decides.
+        label: the majority of their votes, or what the p-value says; without these the threshold gives it.
+        p_value: by which models that were trained on parts of the images decide; None where a threshold decides.
     """
 
     name: str
@@ -54,6 +57,9 @@ class PredictionText:
     scale: ColorScale
     notes: tuple[str, ...] = ()
     agrees: bool = True
+    votes: float | None = None
+    label: int | None = None
+    p_value: float | None = None
 
 
 def draw_prediction(
@@ -111,12 +117,18 @@ def _enlarged(pixels: RgbImages, size: tuple[int, int]) -> Image.Image:
 
 def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: PredictionText) -> None:
     score = f"score {score_text(text.score)}"
-    if math.isnan(text.threshold):
+    by_threshold = text.votes is None and text.p_value is None
+    above = text.score > text.threshold if by_threshold else text.label == 1
+    decision = "anomalous" if above else "nominal"
+    if text.votes is not None:
+        reason = f"{score}; {text.votes:.0%} of the seeds say: "
+    elif text.p_value is not None and text.label is not None:
+        reason = f"{score}, p-value {text.p_value:.3g}: "
+    elif math.isnan(text.threshold):
         _write(draw, place, f"{score}; no decision", _TEXT)
         return
-    above = text.score > text.threshold
-    decision = "anomalous" if above else "nominal"
-    reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
+    else:
+        reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
     _write(draw, place, reason, _TEXT)
     after = place[0] + _width(reason, _TEXT)
     _write(draw, (after, place[1]), decision, _TEXT, _DECISION_COLORS[decision])

@@ -14,7 +14,9 @@ from fcdd_sweep.config.decision_record import DecisionRecord
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.predict import _decision, _decision_notes, _proportions, predict
+from fcdd_sweep.prediction.pictures import decision_notes, proportions_of
+from fcdd_sweep.prediction.predict import predict
+from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.detector import Detector, load_detector
@@ -66,7 +68,7 @@ def test_predicted_scores_are_those_of_the_trial(outcome, snapshot, test_images,
     scores = zip(outcome.scores["score"], outcome.scores["split"], strict=True)
     expected = [score for score, part in scores if part == "test"]
     assert [found[str(path)] for path in paths] == pytest.approx(expected, rel=1e-6)
-    with (tmp_path / "out" / "scores.csv").open() as file:
+    with (tmp_path / "out" / "predictions.csv").open() as file:
         assert [float(row["score"]) for row in csv.DictReader(file)] == table["score"].to_pylist()
 
 
@@ -95,14 +97,15 @@ def test_decisions_follow_the_threshold(outcome, snapshot, test_images, tmp_path
 )
 def test_where_label_and_heatmap_disagree_row_and_notes_say_both(snapshot, score, spots, note):
     detector = dataclasses.replace(load_detector(snapshot), threshold=0.5, pixel_threshold=4.0)
+    predicted = detector.predict(np.zeros((9, 9), np.uint8))
     heatmap = np.zeros((28, 28), np.float32)
     heatmap[3:5, 3:7] = 9.0 if spots else 0.0
     heatmap[20, 20] = 5.0 if spots else 0.0
-    found = _decision(detector, score, heatmap)
+    found = detector.decide(score, heatmap)
     agrees = bool(score) == bool(spots)
-    assert (found["label"], found["has_region"], found["agrees"]) == (int(score), bool(spots), agrees)
-    assert (found["n_regions"], found["region_area"]) == (spots, 9 / 784 if spots else 0.0)
-    notes = _decision_notes(detector, found)
+    assert (found.label, found.has_region, found.agrees) == (int(score), bool(spots), agrees)
+    assert (found.n_regions, found.region_area) == (spots, 9 / 784 if spots else 0.0)
+    notes = decision_notes(dataclasses.replace(predicted, score=score, decision=found))
     assert notes[-1] == f"Decision: {detector.threshold_source}." and len(notes) == (1 if agrees else 2)
     assert notes[0].startswith(note)
 
@@ -159,22 +162,26 @@ def test_each_image_gets_its_picture(snapshot, test_images, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "orientation", "aspect", "expected"),
+    ("size", "aspect", "expected"),
     [
-        ((40, 20), None, "stretch", (2.0, "40x20 px; the network saw it as a square")),
-        ((40, 20), 6, "stretch", (0.5, "20x40 px; the network saw it as a square")),
-        ((40, 20), 3, "stretch", (2.0, "40x20 px")),
-        ((40, 20), None, "crop", (1.0, "Only the middle square of the file's 40x20 px")),
-        ((20, 20), None, "stretch", (1.0, "")),
+        ((20, 40), "stretch", (2.0, "40x20 px; the network saw it as a square")),
+        ((40, 20), "stretch", (0.5, "20x40 px; the network saw it as a square")),
+        ((20, 40), "crop", (1.0, "Only the middle square of the file's 40x20 px")),
+        ((20, 40), "native", (2.0, "")),
+        ((20, 20), "stretch", (1.0, "")),
     ],
 )
-def test_pictures_have_the_proportions_of_what_was_looked_at(tmp_path, size, orientation, aspect, expected):
-    exif = Image.Exif()
-    if orientation:
-        exif[ExifTags.Base.Orientation] = orientation
-    Image.new("RGB", size).save(tmp_path / "x.jpg", exif=exif)
-    proportions, reported = _proportions(tmp_path / "x.jpg", aspect)
+def test_pictures_have_the_proportions_of_what_was_looked_at(size, aspect, expected):
+    proportions, reported = proportions_of(size, aspect)
     assert proportions == expected[0] and expected[1] in reported and bool(reported) == bool(expected[1])
+
+
+def test_the_picture_of_a_photograph_that_exif_turns_is_upright(snapshot, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "x.jpg", exif=exif)
+    picture = Image.open(next(predict(snapshot, [tmp_path / "x.jpg"], tmp_path / "out").heatmaps.rglob("*.png")))
+    assert picture.height > 616 > 308 > picture.width - 3 * 308
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_scored(snapshot, test_images, tmp_path):
@@ -323,8 +330,8 @@ def test_images_of_any_name_are_scored_and_none_takes_the_others_down(snapshot, 
     assert {row["path"] for row in rows} == {f"{tmp_path}/teile-\\xff/{printable(name)}" for name in NAMES.values()}
     assert len({row["heatmap"] for row in rows}) == len(NAMES)
     assert all((tmp_path / "out" / row["heatmap"]).is_file() for row in rows)
-    assert any(row["heatmap"].endswith("/零件.png.png") for row in rows)
-    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8") as file:
+    assert any(row["heatmap"].endswith("/零件.png") for row in rows)
+    with (tmp_path / "out" / "predictions.csv").open(encoding="utf-8") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
 
 
@@ -380,4 +387,4 @@ def test_the_device_is_reported_with_the_reason_where_auto_fell_back_to_the_cpu(
     (path, *_) = test_images[1]
     reason = f"as torch sees no GPU (torch {torch.__version__} is built without CUDA)"
     assert predict(snapshot, [path], tmp_path / "a").device == f"cpu, {reason}"
-    assert predict(snapshot, [path], tmp_path / "b", device="cpu").device == "cpu"
+    assert predict(snapshot, [path], tmp_path / "b", HowToPredict("cpu")).device == "cpu"

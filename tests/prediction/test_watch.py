@@ -1,0 +1,93 @@
+"""New images of a folder, predicted on as they arrive."""
+
+import csv
+import os
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.prediction.targets import HowToPredict
+from fcdd_sweep.prediction.watch import NewFiles, watch_folder
+from tests.prediction.runs import CORPUS
+
+
+def save(path, number=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(CORPUS.images[number, 0]).save(path)
+    return path
+
+
+def test_a_file_is_taken_once_when_it_no_longer_changes_and_again_when_it_has_changed(tmp_path):
+    save(tmp_path / "old.png")
+    new = NewFiles(tmp_path)
+    assert new.take() == new.take() == [] and len(new) == 1
+    path = tmp_path / "below" / "a.png"
+    path.parent.mkdir()
+    path.write_bytes(b"half")
+    assert new.take() == []
+    path.write_bytes(b"half and half")
+    (tmp_path / "notes.txt").write_text("no image")
+    assert new.take() == []
+    assert new.take() == [path] and new.take() == []
+    path.write_bytes(b"another one")
+    assert new.take() == [] and new.take() == [path]
+    path.unlink()
+    assert new.take() == [] and len(new) == 1
+    os.mkfifo(tmp_path / "pipe.png")
+    assert new.take() == new.take() == []
+
+
+def arrivals(*steps):
+    """What happens while `watch` waits: each step between two looks, then Ctrl+C."""
+    waiting = iter(steps)
+
+    def wait(seconds):
+        assert seconds == 1.0
+        step = next(waiting, None)
+        if step is None:
+            raise KeyboardInterrupt
+        step()
+
+    return wait
+
+
+def nothing():
+    """Let a second pass."""
+
+
+def test_images_are_predicted_on_as_they_arrive_and_a_broken_one_is_passed_over(run, tmp_path):
+    folder, lines = tmp_path / "inbox", []
+    save(folder / "there.png")
+    seen_in_csv = []
+
+    def bad():
+        seen_in_csv.append((tmp_path / "out" / "predictions.csv").read_text().count("\n"))
+        (folder / "bad.png").write_bytes(b"\x89PNG broken")
+
+    wait = arrivals(lambda: save(folder / "x" / "a.png", 41), nothing, bad, lambda: save(folder / "b.png", 40), nothing)
+    found = watch_folder(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
+    assert (found.count, found.skipped) == (2, 1)
+    assert lines[1] == f"watching {folder}, without 1 image that is there already; Ctrl+C ends it"
+    assert lines[2].startswith(f"{folder / 'x' / 'a.png'}: anomalous, score ") and "seeds agree" in lines[2]
+    assert sum(line.startswith(f"skipped {folder / 'bad.png'}: does not decode") for line in lines) == 1
+    assert lines[-1].startswith(f"{folder / 'b.png'}: nominal") and found.anomalous == 1
+    assert seen_in_csv == [2]  # the title and the first image
+    rows = pq.read_table(tmp_path / "out" / "predictions.parquet").to_pylist()
+    assert [row["heatmap"] for row in rows] == ["heatmaps/inbox/x/a.png", "heatmaps/inbox/b.png"]
+    assert all((tmp_path / "out" / row["heatmap"]).is_file() for row in rows)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "heatmaps",
+        "predictions.csv",
+        "predictions.parquet",
+    ]
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert [float(row["score"]) for row in csv.DictReader(file)] == [row["score"] for row in rows]
+    with pytest.raises(InputError, match="predictions.csv: holds predictions already, which would be lost"):
+        watch_folder(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
+
+
+def test_a_folder_that_is_not_there_is_refused(run, tmp_path):
+    with pytest.raises(InputError, match="there is no folder"):
+        watch_folder(run, tmp_path / "no", None, HowToPredict("cpu"), print)

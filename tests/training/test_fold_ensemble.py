@@ -1,0 +1,110 @@
+"""Several models that decide together: p-values and masks against loops, and the same decisions from a snapshot."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.export import export_onnx
+from fcdd_sweep.metrics.cross_conformal import largest_limit
+from fcdd_sweep.prediction.targets import with_threshold
+from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.partition import TrialData
+from fcdd_sweep.training.tiling import check_tileable
+from fcdd_sweep.training.trainer import train
+from tests.specs import defects_corpus, spec
+
+CORPUS = defects_corpus(train=26)
+TEST = CORPUS.images[CORPUS.is_test]
+
+
+@functools.cache
+def trained(image_score="mean"):
+    evaluation = {"calibration": "cross", "folds": 4, "false_alarm_rate": 0.45, "image_score": image_score}
+    return train(spec(training={"epochs": 6}, evaluation=evaluation, keep={"maps": "all"}), TrialData(CORPUS))
+
+
+@pytest.fixture(params=["mean", "max"])
+def result(request):
+    return trained(request.param)
+
+
+@pytest.fixture
+def detector(result, tmp_path):
+    torch.save(result.snapshot, tmp_path / "snapshot.pt")
+    return load_detector(tmp_path / "snapshot.pt", "cpu")
+
+
+def test_maps_and_scores_are_means_over_the_models(result, detector):
+    members = detector.ensemble.members
+    assert len(members) == 4 and detector.network is members[0].network
+    each = [member.detect(TEST) for member in members]
+    found = detector.detect(TEST)
+    assert found.maps.numpy() == pytest.approx(np.mean([one.maps.numpy() for one in each], 0), rel=1e-6)
+    assert found.scores.tolist() == pytest.approx(np.mean([one.scores.numpy() for one in each], 0), rel=1e-12)
+    assert result.scores["score_mean"][:24] == found.scores.tolist()
+    assert len(detector.detect(TEST[:0]).maps) == 0 and len(detector.scored(TEST[:0]).columns["p_value_mean"]) == 0
+
+
+def test_p_values_and_masks_are_those_of_loops(result, detector):
+    """The mask marks a pixel whose value few left-out heatmaps reach anywhere, by the models that left them out."""
+    members, left_out = detector.ensemble.members, detector.ensemble.left_out
+    judged = detector.judge(TEST, batch_size=7)
+    limit = largest_limit(4, 6, 0.45)
+    pixels = np.zeros((24, 28, 28), int)
+    means = np.zeros(24, int)
+    for k, member in enumerate(members):
+        found, own = member.detect(TEST), left_out.fold == k
+        heat = member.heatmaps(found.maps)[:, 0].numpy()
+        for largest, mean in zip(left_out.columns["score_max"][own], left_out.columns["score_mean"][own], strict=True):
+            pixels += largest >= heat
+            means += mean >= found.scores.numpy()
+    assert (judged.masks == (pixels <= limit)).all() and judged.masks.any() and not judged.masks.all()
+    assert judged.p_values["p_value_mean"].tolist() == ((1 + means) / 25).tolist()
+    assert judged.p_values["p_value_max"].tolist() == ((1 + pixels.min((1, 2))) / 25).tolist()
+    for name, values in judged.p_values.items():
+        assert result.scores[name][:24] == values.tolist()
+    has_region = judged.masks.any((1, 2))
+    assert result.metrics["test_region_rate"] == has_region[np.array(result.scores["label"][:24]) == 0].mean()
+
+
+def test_predictions_are_the_stored_decisions(result, detector):
+    column = result.metrics["image_score"].replace("score", "p_value")
+    labels = (np.array(result.scores[column][:24]) <= result.metrics["p_value_level"]).astype(int)
+    found = detector.predict(TEST)
+    assert [each.label for each in found] == labels.tolist() and 0 < labels.sum() < 24
+    assert [each.score for each in found] == pytest.approx(result.scores["score"][:24], rel=1e-12)
+    assert [each.decision.p_value for each in found] == result.scores[column][:24]
+    assert all(each.threshold is None and "proven bound" in each.basis for each in found)
+    if column == "p_value_max":  # image and mask are decided by the same pixels
+        assert all(each.agrees for each in found) and result.metrics["test_agreement"] == 1.0
+
+
+def test_without_a_decision_there_is_no_label_and_no_mask(detector):
+    evaluation = detector.settings.evaluation.model_copy(update={"false_alarm_rate": 0.01})
+    strict = replace(detector, settings=detector.settings.model_copy(update={"evaluation": evaluation}))
+    assert strict.judge(TEST[:2]).masks is None
+    assert [(each.label, each.has_region) for each in strict.predict(TEST[:2])] == [(None, None)] * 2
+
+
+def test_export_is_refused_by_name_and_says_what_to_do(detector, tmp_path):
+    pytest.importorskip("onnxruntime")
+    with pytest.raises(InputError, match="calibration is cross: 4 models decide .* Train with calibration split"):
+        export_onnx(tmp_path / "snapshot.pt", tmp_path / "x.onnx")
+
+
+def test_tiles_are_refused_by_name(detector):
+    with pytest.raises(InputError, match="4 models decide together by p-values"):
+        check_tileable(detector)
+
+
+def test_a_threshold_of_the_user_labels_by_the_score_and_leaves_the_mask(detector):
+    plain, given = detector.predict(TEST), with_threshold(detector, 0.5).predict(TEST)
+    assert [each.label for each in given] == [int(each.score > 0.5) for each in plain]
+    assert all((a.decision.mask == b.decision.mask).all() for a, b in zip(plain, given, strict=True))
+    assert all("is yours" in each.basis and each.threshold == 0.5 for each in given)
