@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fcdd_sweep.config.schema import Settings
+
 SourceKind = Literal["synthetic", "exposure", "real"]
 """Rendered from random numbers; outlier exposure: images of another data set or of a folder; real anomalies of the
 normal class, taken out of the test set."""
@@ -57,3 +59,14 @@ REAL_SOURCES: dict[str, str] = {
 `defects` has them too."""
 DARKENING = frozenset({"confetti"})
 """Sources whose values are at most 0: visible when added to an image, but black images on their own."""
+_LARGE = 64
+"""Side in pixels from which on a square of 34 px is a part of the image."""
+
+
+def other_generator(settings: Settings) -> str:
+    """Return a synthetic source that training does not use, with squares that fit the images.
+
+    The same generator would reward the configs that fit it best, however well they detect real defects.
+    """
+    names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
+    return next(name for name in names if name != settings.anomalies.source)

@@ -191,6 +191,7 @@ PRESETS: dict[str, Preset] = {
             "preprocessing": "aug1",
             "training": {**_SGD, "epochs": 200, "learning_rate": 0.001, "schedule": _decay(0.985)},
             "heatmaps": {"kernel_std_px": 10.0, "color_quantile": 0.97},
+            "evaluation": {"image_score": "auto"},
         },
     ),
 }

@@ -13,6 +13,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.prediction.ensemble import Calibration, Ensemble, EnsembleMember
 from fcdd_sweep.prediction.pictures import Wanted
 from fcdd_sweep.results import files
+from fcdd_sweep.results.documents import stored_decision
 from fcdd_sweep.results.storage import Location, check_reachable, children, is_file, local_copy
 from fcdd_sweep.results.tree import SNAPSHOT, TrialPaths
 from fcdd_sweep.training.detector import Detector, load_detector
@@ -106,7 +107,7 @@ def load_snapshot(snapshot: Location, device: str) -> Detector:
     check_reachable(snapshot)
     try:
         with local_copy(snapshot) as path:
-            return load_detector(path, device)
+            return load_detector(path, device, stored_decision(snapshot))
     except FileNotFoundError as error:  # in a store; on this machine `load_detector` raises an InputError
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
 
