@@ -138,7 +138,7 @@ def _on_gpu(parameters: Sequence[Parameter]) -> bool:
     return all(parameter.is_cuda for parameter in parameters)
 
 
-class Schedule:
+class RateSchedule:
     """Lowers the learning rate of an optimizer, once per epoch, as torch's `ExponentialLR` and `MultiStepLR` do."""
 
     def __init__(self, optimizer: Optimizer, schedule: ExponentialSchedule | MilestoneSchedule) -> None:

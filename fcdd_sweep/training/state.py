@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.optimizers import Optimizer, Schedule
+from fcdd_sweep.training.optimizers import Optimizer, RateSchedule
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
@@ -86,7 +86,7 @@ class TrainingState:
 
     network: DetectionNetwork
     optimizer: Optimizer
-    schedule: Schedule
+    schedule: RateSchedule
     sums: Tensor
     unreadable: set[int]
     started: float

@@ -25,7 +25,7 @@ from fcdd_sweep.training.folds import FoldProgress, folds_of
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
 from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.optimizers import Schedule, make_optimizer
+from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
@@ -232,7 +232,7 @@ def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> Tra
     """Return the state before the first step; `started` is when training began, in seconds of `perf_counter`."""
     training = batches.settings.training
     optimizer = make_optimizer(list(network.parameters()), training)
-    schedule = Schedule(optimizer, training.schedule)
+    schedule = RateSchedule(optimizer, training.schedule)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     return TrainingState(network, optimizer, schedule, sums, batches.unreadable, started)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fcdd_sweep.predict import predict
 from PIL import Image
 
 from fcdd_sweep import load_experiment, run_sweep
 from fcdd_sweep.metrics.score_choice import CANDIDATES, is_for_selection
+from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.score_choices import choice_sentences

@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR
 
 from fcdd_sweep.config.schema import Training
-from fcdd_sweep.training.optimizers import Schedule, make_optimizer
+from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.state import copied_to_cpu
 from tests.specs import SETTINGS
 
@@ -65,7 +65,7 @@ def test_parameters_and_learning_rates_equal_those_of_torch_bit_for_bit(kind, sc
     other = (
         ExponentialLR(expected, plan.factor) if is_exponential else MultiStepLR(expected, plan.milestones, plan.factor)
     )
-    schedules = Schedule(optimizer, plan), other
+    schedules = RateSchedule(optimizer, plan), other
     for number in range(12):
         step(optimizer, ours, number)
         step(expected, theirs, number)
@@ -90,7 +90,7 @@ def test_training_continues_from_a_state_of_torchs_own_optimizer(kind):
         for mine, other in zip(ours, theirs, strict=True):
             mine.copy_(other)
     optimizer.load_state_dict(copied_to_cpu(expected.state_dict()))
-    resumed = Schedule(optimizer, chosen.schedule)
+    resumed = RateSchedule(optimizer, chosen.schedule)
     resumed.load_state_dict(schedule.state_dict())
     assert optimizer.learning_rate == chosen.learning_rate / 2 and resumed.state_dict() == {"last_epoch": 1}
     step(optimizer, ours, 3)

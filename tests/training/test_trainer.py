@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.heatmap_values import upsample
-from fcdd_sweep.training.optimizers import Schedule, make_optimizer
+from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
@@ -286,6 +286,6 @@ def test_what_a_snapshot_holds_of_an_optimizer_on_a_gpu_is_on_the_cpu():
         weight.grad = torch.ones_like(weight)
         optimizer.step()
         assert optimizer.state_dict()["state"][0]["momentum_buffer"].device.type == "cuda"
-        state = SimpleNamespace(optimizer=optimizer, schedule=Schedule(optimizer, training.schedule), history=[])
+        state = SimpleNamespace(optimizer=optimizer, schedule=RateSchedule(optimizer, training.schedule), history=[])
         (kept,) = _final_state(state)["optimizer"]["state"].values()
         assert kept["momentum_buffer"].device.type == "cpu"
