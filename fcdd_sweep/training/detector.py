@@ -40,7 +40,7 @@ _MAX_BATCH_PIXELS = 128 * 96 * 96
 """Images and pixels that are scored together: large images would fill the memory, most of all with gradients."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector:
     """A network with everything that scoring images needs.
 
@@ -68,6 +68,11 @@ class Detector:
     threshold_source: str = ""
     n_calibration: int = 0
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
+
+    def __repr__(self) -> str:
+        settings, images = self.settings, self.settings.images
+        seen = f"{images.size} x {images.size} {images.color}"
+        return f"Detector({self.normal_class!r}: {settings.method}, {settings.network.title}, {seen}, {self.device})"
 
     @property
     def device(self) -> torch.device:
