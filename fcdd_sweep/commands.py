@@ -228,8 +228,9 @@ def export_command(options: Namespace) -> int:
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"checked on {result.images}")
-    print(f"largest difference to torch: {result.score_difference:.1e} of the largest score, ", end="")
-    print(f"{result.heatmap_difference:.1e} of the largest heatmap value")
+    found = result.differences
+    print(f"largest difference to torch: {found.score:.1e} of the largest score, ", end="")
+    print(f"{found.heatmap:.1e} of the largest heatmap value; {count_noun(found.labels, 'decision')} differ")
     print(f"onnx: {result.path}")
     return ExitCode.DONE
 
