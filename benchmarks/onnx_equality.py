@@ -26,8 +26,9 @@ from fcdd_sweep.config.grid import configs_of
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Dataset, Settings
 from fcdd_sweep.data.loading import load_corpus
-from fcdd_sweep.export import Differences, differences, onnx_bytes
+from fcdd_sweep.export import Differences, differences, onnx_bytes, run_onnx
 from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.detector_graph import output_names
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 
@@ -68,7 +69,7 @@ def compare(preset: str, count: int) -> tuple[str, Differences]:
     raw = photographs(settings, count)
     detector = detector_of(settings, raw)
     content = onnx_bytes(detector)
-    found = differences(detector, content, raw)
+    found = differences(detector, run_onnx(content, output_names(detector)), raw)
     images = settings.images
     shape = f"{images.channels} x {images.size} x {images.size}"
     row: list[object] = [preset, settings.network.title, settings.preprocessing, shape, detector.score_column, len(raw)]

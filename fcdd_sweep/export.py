@@ -1,13 +1,14 @@
-"""Export a trial's detector as one ONNX file, from 8-bit images to scores and decisions, checked against torch."""
+"""Export a trial's detector as one file, from 8-bit images to scores and decisions, checked against the detector."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,6 @@ import numpy.typing as npt
 import torch
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from torch import Tensor, nn
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem, short_error
 from fcdd_sweep.config.text import count_noun
@@ -27,25 +27,26 @@ from fcdd_sweep.config.trial_spec import config_id
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_corpus, load_image_file
-from fcdd_sweep.metrics.heatmap_values import upsampling_weights
 from fcdd_sweep.predict import load_snapshot
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file, local_copy, read_bytes
 from fcdd_sweep.results.tree import MAPS, SNAPSHOT, RunPaths, TrialPaths
-from fcdd_sweep.training.detector import HEATMAP_COLUMNS, Detector
+from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.detector_graph import exported_program, output_names
 from fcdd_sweep.training.device import numerics
-from fcdd_sweep.training.image_scores import heatmap_scores
 
 FORMAT = 2
 """Of inputs, outputs and metadata of the file; docs/export.md describes them."""
 LARGEST_DIFFERENCE = 1e-4
 """Between onnxruntime and torch, relative to the largest score or heatmap value; above it no file is written."""
-_MEAN_SCORE = "score_mean"
-"""Column of the score that the network gives; the others come from heatmaps."""
 _CHECKED = 100
 _CHECK_BATCH = 8
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+METADATA_FILE = "metadata.json"
+"""Name of the metadata in a file of `program_bytes`."""
 _Pixels = npt.NDArray[np.uint8]
+Runs = Callable[[_Pixels], dict[str, npt.NDArray[Any]]]
+"""Runs an exported file on (N, C, R, R) uint8 images, and returns its outputs by name."""
 
 
 class Differences(NamedTuple):
@@ -98,15 +99,32 @@ def export_onnx(trial: Location, target: Path, images: Sequence[Path] = ()) -> E
             detector cannot be exported, or onnxruntime's results differ too much. No file is left then.
     """
     _check_packages()
+    return _exported(trial, target, images, _Form("onnxruntime", onnx_bytes, run_onnx))
+
+
+def export_torch(trial: Location, target: Path, images: Sequence[Path] = ()) -> Export:
+    """Export a trial's detector as a program for `torch.export.load`; else as `export_onnx`, without its packages."""
+    return _exported(trial, target, images, _Form("the loaded program", program_bytes, run_program))
+
+
+class _Form(NamedTuple):
+    """A format of files: what runs them, and functions that write and run their content."""
+
+    runs: str
+    write: Callable[[Detector, Mapping[str, object]], bytes]
+    run: Callable[[bytes, Sequence[str]], Runs]
+
+
+def _exported(trial: Location, target: Path, images: Sequence[Path], form: _Form) -> Export:
     snapshot = trial if trial.name.endswith(".pt") else trial / SNAPSHOT
     detector = load_snapshot(snapshot, "cpu")
     _check_supported(detector, snapshot)
     raw, source, notes = _given_images(detector, images) if images else _own_images(detector, snapshot)
-    content = onnx_bytes(detector, _provenance(snapshot))
-    found = differences(detector, content, raw)
+    content = form.write(detector, _provenance(snapshot))
+    found = differences(detector, form.run(content, output_names(detector)), raw)
     if not found.is_small:
         what = (
-            f"onnxruntime differs from torch by {found.score:.1e} of the largest score, by {found.heatmap:.1e} of the"
+            f"{form.runs} differs from torch by {found.score:.1e} of the largest score, by {found.heatmap:.1e} of the"
         )
         what += f" largest heatmap value and in {count_noun(found.labels, 'decision')} on {source}"
         allowed = f"at most {LARGEST_DIFFERENCE:g}, and no other decision"
@@ -219,43 +237,34 @@ def _provenance(snapshot: Location) -> dict[str, object]:
     return found | {"experiment_digest": hashlib.sha256(text).hexdigest()[:12]}
 
 
-class _Graph(nn.Module):
-    """All that the file computes: (N, C, R, R) uint8 images to scores, heatmaps and, with thresholds, decisions."""
-
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        assert isinstance(detector.network, nn.Module)
-        self.network = detector.network
-        self.detector = detector
-        geometry, maps = detector.preprocessor.recipe.test_geometry(1), detector.map_geometry
-        self.register_buffer("rows", torch.from_numpy(geometry.rows[0]))
-        self.register_buffer("columns", torch.from_numpy(geometry.columns[0]))
-        # not the network's own upsampling, whose cached weights would be those of the tracing
-        cells = detector.network.receptive_field.width if detector.method.by_cells else maps.out_size[0]
-        of_axis = upsampling_weights(maps.receptive_field, cells, maps.out_size[0], maps.std)
-        self.register_buffer("weights", torch.tensor(of_axis, dtype=torch.float32))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        detector = self.detector
-        seen = images.index_select(2, self.rows).index_select(3, self.columns)
-        inputs = detector.preprocessor.normalized(seen.float() / 255)
-        maps, scores = detector.method.detect(detector.network, inputs)
-        heatmaps = self.weights @ (maps @ self.weights.mT) if detector.method.by_cells else maps
-        if detector.score_column != _MEAN_SCORE:
-            scores = heatmap_scores(heatmaps)[:, HEATMAP_COLUMNS.index(detector.score_column)]
-        compared = ((scores, detector.threshold), (heatmaps, detector.pixel_threshold))
-        decisions = (values > threshold for values, threshold in compared if not math.isnan(threshold))
-        return scores.float(), heatmaps, *decisions
+def _texts(detector: Detector, provenance: Mapping[str, object]) -> dict[str, str]:
+    return metadata(detector) | {name: str(value) for name, value in provenance.items()}
 
 
-def _output_names(detector: Detector) -> list[str]:
-    """Return the names of what `_Graph` returns."""
-    thresholds = {"anomalous": detector.threshold, "mask": detector.pixel_threshold}
-    return ["score", "heatmap", *(name for name, threshold in thresholds.items() if not math.isnan(threshold))]
+def program_bytes(detector: Detector, provenance: Mapping[str, object] = MappingProxyType({})) -> bytes:
+    """Return the detector, on the CPU, as the content of a file for `torch.export.load`; arguments as `onnx_bytes`."""
+    content = io.BytesIO()
+    about = json.dumps(_texts(detector, provenance), indent=2)
+    torch.export.save(exported_program(detector), content, extra_files={METADATA_FILE: about})
+    return content.getvalue()
+
+
+def run_program(content: bytes, names: Sequence[str]) -> Runs:
+    """Return what runs a file of `program_bytes`."""
+    program = torch.export.load(io.BytesIO(content)).module()
+
+    def run(batch: _Pixels) -> dict[str, npt.NDArray[Any]]:
+        return {name: found.numpy() for name, found in zip(names, program(torch.from_numpy(batch)), strict=True)}
+
+    return run
+
+
+def run_onnx(content: bytes, names: Sequence[str]) -> Runs:
+    """Return what runs a file of `onnx_bytes`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda batch: dict(zip(names, session.run(names, {"images": batch}), strict=True))
 
 
 def onnx_bytes(detector: Detector, provenance: Mapping[str, object] = MappingProxyType({})) -> bytes:
@@ -265,24 +274,15 @@ def onnx_bytes(detector: Detector, provenance: Mapping[str, object] = MappingPro
         detector: what is exported.
         provenance: further metadata.
     """
-    images = detector.settings.images
-    example = torch.zeros(2, images.channels, images.load_size, images.load_size, dtype=torch.uint8)
+    names = output_names(detector)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's exporter about itself
-        program = torch.onnx.export(
-            _Graph(detector).eval(),
-            (example,),
-            input_names=["images"],
-            output_names=_output_names(detector),
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            dynamo=True,
-            verbose=False,
-        )
+        traced = exported_program(detector)
+        program = torch.onnx.export(traced, input_names=["images"], output_names=names, dynamo=True, verbose=False)
     for node in program.model.graph:
         node.metadata_props.clear()  # lines of source code and paths of this machine
     program.model.metadata_props.clear()
-    texts = metadata(detector) | {name: str(value) for name, value in provenance.items()}
-    program.model.metadata_props.update(texts)
+    program.model.metadata_props.update(_texts(detector, provenance))
     content: bytes = program.model_proto.SerializeToString()
     return content
 
@@ -323,25 +323,21 @@ def _number_text(value: float) -> str:
     return "" if math.isnan(value) else repr(value)
 
 
-def differences(detector: Detector, content: bytes, raw: _Pixels) -> Differences:
-    """Return how much onnxruntime's results on images differ from those of torch.
+def differences(detector: Detector, run: Runs, raw: _Pixels) -> Differences:
+    """Return how much the results of an exported file on images differ from those of the detector.
 
     Args:
         detector: on the CPU.
-        content: of its ONNX file.
+        run: runs the file on a batch.
         raw: (N, C, R, R) uint8 images at the load size, N at least 1.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names = _output_names(detector)
     scores, heatmaps = _Compared(detector.threshold), _Compared(detector.pixel_threshold)
     for start in range(0, len(raw), _CHECK_BATCH):
         batch = raw[start : start + _CHECK_BATCH]
         with numerics(detector.settings, detector.device):
             detection = detector.detect(batch)
             expected = detector.scores(detection)[detector.score_column], detector.heatmaps(detection.maps).numpy()
-        found = dict(zip(names, session.run(names, {"images": batch}), strict=True))
+            found = run(batch)
         scores.take(expected[0], found["score"], found.get("anomalous"))
         heatmaps.take(expected[1], found["heatmap"], found.get("mask"))
     return Differences(scores.relative(), heatmaps.relative(), scores.other_labels() + heatmaps.other_labels())

@@ -18,9 +18,11 @@ from PIL import Image
 import fcdd_sweep
 from fcdd_sweep import cli, export
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.export import Differences, differences, export_onnx, onnx_bytes
+from fcdd_sweep.export import Differences, differences, export_onnx, onnx_bytes, run_onnx
 from fcdd_sweep.predict import predict
 from fcdd_sweep.results import files
+from fcdd_sweep.training import detector_graph
+from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 from tests.detectors import random_detector
@@ -125,17 +127,17 @@ def test_every_image_score_and_both_thresholds_decide_as_the_detector_does(image
     scores, heatmaps = plain.scores(detection)[plain.score_column], plain.heatmaps(detection.maps).numpy()
     between = float(np.sort(scores)[5:7].mean()), float(np.sort(heatmaps.max((1, 2, 3)))[2:4].mean())
     detector = dataclasses.replace(plain, threshold=between[0], pixel_threshold=between[1])
-    session = session_of(content := onnx_bytes(detector))
+    session, names = session_of(content := onnx_bytes(detector)), ["score", "heatmap", "anomalous", "mask"]
     for batch in (raw, raw[:1], raw[:5]):
         n = len(batch)
-        score, heatmap, anomalous, mask = session.run(["score", "heatmap", "anomalous", "mask"], {"images": batch})
+        score, heatmap, anomalous, mask = session.run(names, {"images": batch})
         assert score.shape == anomalous.shape == (n,) and heatmap.shape == mask.shape == (n, 1, 28, 28)
         np.testing.assert_allclose(score, scores[:n], rtol=1e-5)
         assert anomalous.tolist() == (scores[:n] > between[0]).tolist()
         np.testing.assert_array_equal(mask, heatmap > between[1])
         assert mask.any((1, 2, 3)).tolist() == (heatmaps[:n].max((1, 2, 3)) > between[1]).tolist()
     assert anomalous.any() or len(raw) > 5
-    found = differences(detector, content, raw)
+    found = differences(detector, run_onnx(content, names), raw)
     assert found.is_small and found.score < 1e-5 and found.labels == 0
 
 
@@ -199,19 +201,19 @@ def test_the_file_is_checked_on_the_images_that_are_said(plain_export, leaf):
 
 @pytest.mark.slow
 def test_a_file_whose_results_differ_is_not_left(leaf, monkeypatch):
-    computed = export._Graph.forward
+    computed = detector_graph.DetectorGraph.forward
 
     def rounded(self, images):
         score, heatmap = computed(self, images)
         return score * 1.001, heatmap
 
-    monkeypatch.setattr(export._Graph, "forward", rounded)
+    monkeypatch.setattr(detector_graph.DetectorGraph, "forward", rounded)
     with pytest.raises(InputError, match=r"x.onnx: onnxruntime differs from torch by 1.0e-03 of .* at most 0.0001"):
         export_onnx(leaf, leaf / "x.onnx")
     assert not (leaf / "x.onnx").exists()
 
 
-def test_differences_are_relative_to_the_largest_and_decisions_count_beyond_them(monkeypatch):
+def test_differences_are_relative_to_the_largest_and_decisions_count_beyond_them():
     plain, raw = random_detector({"name": "FCDD_CNN28"}, size=28)
     detection = plain.detect(raw)
     scores, heatmaps = detection.scores.numpy().astype(np.float32), plain.heatmaps(detection.maps).numpy()
@@ -224,21 +226,34 @@ def test_differences_are_relative_to_the_largest_and_decisions_count_beyond_them
     scores[3] += 0.25 * scores.max()
     heatmaps[10, 0, 5, 7] -= 0.5 * heatmaps.max()
 
-    class Session:
-        taken = 0
+    batches = iter(range(0, len(raw), 8))
 
-        def __init__(self, content, providers):
-            pass
+    def run(batch):
+        part = slice(start := next(batches), start + len(batch))
+        return {"score": scores[part], "heatmap": heatmaps[part], "anomalous": anomalous[part], "mask": mask[part]}
 
-        def run(self, names, inputs):
-            part = slice(Session.taken, Session.taken + len(inputs["images"]))
-            Session.taken = part.stop
-            return [each[part] for each in (scores, heatmaps, anomalous, mask)]
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-    found = differences(detector, b"", raw)
+    found = differences(detector, run, raw)
     assert found == (pytest.approx(0.25, rel=1e-5), pytest.approx(0.5, rel=1e-5), 3) and not found.is_small
     assert not Differences(0.0, float("nan")).is_small and not Differences(0.0, 0.0, 1).is_small
+
+
+@pytest.mark.slow
+def test_a_program_of_torch_decides_as_the_detector_does_and_holds_the_same_metadata(leaf, plain_export, capsys):
+    assert cli.main(["export", str(leaf), "--torch", str(leaf / "x.pt2")]) == 0
+    assert "largest difference to torch: 0.0e+00 of the largest score" in capsys.readouterr().out
+    about = {"metadata.json": ""}
+    program = torch.export.load(leaf / "x.pt2", extra_files=about).module()
+    score, heatmap = program(torch.from_numpy(CORPUS.images[:3]))
+    np.testing.assert_allclose(
+        score, load_detector(leaf / "snapshot.pt", "cpu").detect(CORPUS.images[:3]).scores, rtol=1e-5
+    )
+    assert heatmap.shape == (3, 1, 28, 28)
+    assert json.loads(about["metadata.json"]) == session_of(plain_export[1]).get_modelmeta().custom_metadata_map
+
+
+def test_an_export_without_a_file_to_write_is_bad_input(leaf, capsys):
+    assert cli.main(["export", str(leaf)]) == 2
+    assert "--onnx FILE or --torch FILE" in capsys.readouterr().err
 
 
 def test_hsc_is_refused_by_name(leaf):
