@@ -254,7 +254,9 @@ def run_program(content: bytes, names: Sequence[str]) -> Runs:
     program = torch.export.load(io.BytesIO(content)).module()
 
     def run(batch: _Pixels) -> dict[str, npt.NDArray[Any]]:
-        return {name: found.numpy() for name, found in zip(names, program(torch.from_numpy(batch)), strict=True)}
+        with torch.no_grad():
+            found = program(torch.from_numpy(batch))
+        return {name: values.numpy() for name, values in zip(names, found, strict=True)}
 
     return run
 

@@ -243,7 +243,8 @@ def test_a_program_of_torch_decides_as_the_detector_does_and_holds_the_same_meta
     assert "largest difference to torch: 0.0e+00 of the largest score" in capsys.readouterr().out
     about = {"metadata.json": ""}
     program = torch.export.load(leaf / "x.pt2", extra_files=about).module()
-    score, heatmap = program(torch.from_numpy(CORPUS.images[:3]))
+    with torch.no_grad():
+        score, heatmap = program(torch.from_numpy(CORPUS.images[:3]))
     np.testing.assert_allclose(
         score, load_detector(leaf / "snapshot.pt", "cpu").detect(CORPUS.images[:3]).scores, rtol=1e-5
     )
