@@ -35,7 +35,8 @@ class DetectorGraph(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         detector = self.detector
         seen = images.index_select(2, self.rows).index_select(3, self.columns)
-        inputs = detector.preprocessor.normalized(seen.float() / 255)
+        # in float64: onnxruntime sums float32 one by one, whose rounding local contrast normalization would enlarge
+        inputs = detector.preprocessor.normalized((seen.float() / 255).double()).float()
         maps, scores = detector.method.detect(detector.network, inputs)
         heatmaps = self.weights @ (maps @ self.weights.mT) if detector.method.by_cells else maps
         if detector.score_column in HEATMAP_COLUMNS:
