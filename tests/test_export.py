@@ -126,7 +126,7 @@ def test_local_contrast_of_faint_images_is_that_of_torch():
     graph = detector_graph.DetectorGraph(detector)
     faint = torch.from_numpy(200 + (raw[:4] > 100).astype(np.uint8))
     visible = faint.index_select(2, graph.rows).index_select(3, graph.columns)
-    exact = detector.preprocessor.normalized(visible.double() / 255)
+    exact = detector.preprocessor.normalized((visible.float() / 255).double())
     seen = []
     detector.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     with torch.no_grad():
