@@ -12,6 +12,7 @@ from fcdd_sweep import Run
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
+from tests import searches
 from tests.fakes import EXPERIMENT, FakeRun, small_run
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,19 @@ def test_the_best_config_is_chosen_on_selection_data(tmp_path):
     }
     (oracle,) = run.best("image_auroc").to_dict("records")
     assert oracle["config"] == "c" and oracle["value"] == pytest.approx(0.95) and "oracle" in oracle["selected_on"]
+
+
+@pytest.mark.usefixtures("without_search_report")
+def test_the_best_config_of_a_search_is_its_own_choice(tmp_path):
+    experiment = searches.load(tmp_path, "search.budget.configs=4")
+    searches.go(experiment)
+    summary, rows = searches.summary(experiment), searches.table(experiment)
+    (chosen,) = [row for row in rows if row["number"] == summary["best"]]
+    (best,) = Run(experiment.run_dir).best().to_dict("records")
+    assert best["value"] == chosen["value"] == max(row["value"] for row in rows) and best["n_configs"] == 4
+    for name in ("config", "param.training.learning_rate", "param.anomalies.limit"):
+        assert str(best[name]) == str(chosen[name])
+    assert best["selected_on"] == summary["selection_source"] and best["metric"] == "validation_image_auroc"
 
 
 def test_without_selection_data_no_config_is_chosen_in_silence(tmp_path):
