@@ -240,14 +240,15 @@ def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("trial", type=_location, metavar="LEAF", help="a trial's folder, or its snapshot.pt")
-    parser.add_argument("--onnx", type=Path, required=True, metavar="FILE", help="the file to write")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write an ONNX file")
+    parser.add_argument("--torch", type=Path, metavar="FILE", help="write a program for torch.export.load, say x.pt2")
     parser.add_argument(
         "--images",
         type=Path,
         nargs="+",
         default=[],
         metavar="IMAGE_OR_DIR",
-        help="images to check the file on, 100 at most (default: the test images that the trial kept)",
+        help="images to check the file on, 100 at most (default: test images of the data set)",
     )
 
 

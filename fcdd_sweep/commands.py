@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
+    from fcdd_sweep.export import Export
     from fcdd_sweep.planning.plan import Plan
     from fcdd_sweep.prediction.predict import PredictionResult
     from fcdd_sweep.prediction.targets import HowToPredict
@@ -264,17 +265,26 @@ def _watch_folder(options: Namespace, how: HowToPredict) -> int:
 
 
 def export_command(options: Namespace) -> int:
-    """Export a trial's detector as an ONNX file."""
-    from fcdd_sweep.export import export_onnx
+    """Export a trial's detector as an ONNX file, a program of torch, or both."""
+    from fcdd_sweep.export import export_onnx, export_torch
 
-    result = export_onnx(options.trial, options.onnx, options.images)
+    wanted = {"onnx": (export_onnx, options.onnx), "torch": (export_torch, options.torch)}
+    if options.onnx is None and options.torch is None:
+        raise InputError(Problem("export", "there is no file to write", "--onnx FILE or --torch FILE"))
+    for name, (write, target) in wanted.items():
+        if target is not None:
+            _print_export(name, write(options.trial, target, options.images))
+    return ExitCode.DONE
+
+
+def _print_export(name: str, result: Export) -> None:
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     print(f"checked on {result.images}")
-    print(f"largest difference to torch: {result.score_difference:.1e} of the largest score, ", end="")
-    print(f"{result.heatmap_difference:.1e} of the largest heatmap value")
-    print(f"onnx: {result.path}")
-    return ExitCode.DONE
+    found = result.differences
+    print(f"largest difference to torch: {found.score:.1e} of the largest score, ", end="")
+    print(f"{found.heatmap:.1e} of the largest heatmap value; {count_noun(found.labels, 'decision')} differ")
+    print(f"{name}: {result.path}")
 
 
 def _printed() -> int:

@@ -1,42 +1,72 @@
-"""Export a trial's detector as one ONNX file, from 8-bit images to scores and heatmaps, checked against torch."""
+"""Export a trial's detector as one file, from 8-bit images to scores and decisions, checked against the detector."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import io
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
-from fcdd_sweep.config.errors import DataError, InputError, Problem
+from fcdd_sweep.config.errors import DataError, InputError, Problem, short_error
 from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.config.trial_spec import config_id
+from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.folders import images_at
-from fcdd_sweep.data.loading import load_image_file
-from fcdd_sweep.metrics.heatmap_values import upsampling_weights
+from fcdd_sweep.data.loading import load_corpus, load_image_file
 from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.results import files
-from fcdd_sweep.results.storage import Location, is_file, local_copy
-from fcdd_sweep.results.tree import MAPS, SNAPSHOT, TrialPaths
+from fcdd_sweep.results.storage import Location, is_file, local_copy, read_bytes
+from fcdd_sweep.results.tree import MAPS, SNAPSHOT, RunPaths, TrialPaths
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.detector_graph import exported_program, output_names
 from fcdd_sweep.training.device import numerics
 
-FORMAT = 1
+FORMAT = 2
 """Of inputs, outputs and metadata of the file; docs/export.md describes them."""
 LARGEST_DIFFERENCE = 1e-4
 """Between onnxruntime and torch, relative to the largest score or heatmap value; above it no file is written."""
 _CHECKED = 100
 _CHECK_BATCH = 8
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+METADATA_FILE = "metadata.json"
+"""Name of the metadata in a file of `program_bytes`."""
 _Pixels = npt.NDArray[np.uint8]
+Runs = Callable[[_Pixels], dict[str, npt.NDArray[Any]]]
+"""Runs an exported file on (N, C, R, R) uint8 images, and returns its outputs by name."""
+
+
+class Differences(NamedTuple):
+    """How much results of onnxruntime differ from those of torch.
+
+    Attributes:
+        score: largest difference of an image score, relative to the largest score.
+        heatmap: the same of heatmap pixels.
+        labels: number of decisions on images and pixels that differ although their score or value is farther from the
+            threshold than `LARGEST_DIFFERENCE` of the largest.
+    """
+
+    score: float
+    heatmap: float
+    labels: int = 0
+
+    @property
+    def is_small(self) -> bool:
+        """Whether a file may be written; not so for NaN."""
+        return self.score <= LARGEST_DIFFERENCE and self.heatmap <= LARGEST_DIFFERENCE and not self.labels
 
 
 @dataclass(frozen=True)
@@ -46,15 +76,13 @@ class Export:
     Attributes:
         path: the file.
         images: how many images it was checked on, and where they come from.
-        score_difference: largest difference of an image score to torch's, relative to the largest score.
-        heatmap_difference: the same of heatmap pixels.
-        notes: sentences on given files that are passed over, and on what the file lacks.
+        differences: to torch.
+        notes: sentences on images that are passed over, and on what the file lacks.
     """
 
     path: Path
     images: str
-    score_difference: float
-    heatmap_difference: float
+    differences: Differences
     notes: tuple[str, ...] = ()
 
 
@@ -64,34 +92,50 @@ def export_onnx(trial: Location, target: Path, images: Sequence[Path] = ()) -> E
     Args:
         trial: leaf folder of a finished trial, or its `snapshot.pt`; on this machine or in an object store.
         target: the file to write; replaced if it exists.
-        images: to check on, or folders of them; at most 100 are used. None: the images in the trial's `maps.npz`.
+        images: to check on, or folders of them; at most 100 are used. None: test images of the data set, or where it is
+            not on this machine those in the trial's `maps.npz`.
     Raises:
         InputError: the packages of the extra `export` are missing, the trial or the images cannot be read, the
             detector cannot be exported, or onnxruntime's results differ too much. No file is left then.
     """
     _check_packages()
+    return _exported(trial, target, images, _Form("onnxruntime", onnx_bytes, run_onnx))
+
+
+def export_torch(trial: Location, target: Path, images: Sequence[Path] = ()) -> Export:
+    """Export a trial's detector as a program for `torch.export.load`; else as `export_onnx`, without its packages."""
+    return _exported(trial, target, images, _Form("the loaded program", program_bytes, run_program))
+
+
+class _Form(NamedTuple):
+    """A format of files: what runs them, and functions that write and run their content."""
+
+    runs: str
+    write: Callable[[Detector, Mapping[str, object]], bytes]
+    run: Callable[[bytes, Sequence[str]], Runs]
+
+
+def _exported(trial: Location, target: Path, images: Sequence[Path], form: _Form) -> Export:
     snapshot = trial if trial.name.endswith(".pt") else trial / SNAPSHOT
     detector = load_snapshot(snapshot, "cpu")
     _check_supported(detector, snapshot)
-    raw, source, notes = _given_images(detector, images) if images else _kept_images(detector, snapshot)
-    content = onnx_bytes(detector)
-    score, heatmap = differences(detector, content, raw)
-    if not max(score, heatmap) <= LARGEST_DIFFERENCE:
-        what = f"onnxruntime differs from torch by {score:.1e} of the largest score and {heatmap:.1e} of the largest "
-        raise InputError(
-            Problem(
-                str(target),
-                f"{what}heatmap value on {source}; the file is not written",
-                f"at most {LARGEST_DIFFERENCE:g}",
-                "Upgrade onnxruntime and torch to the versions in constraints.txt",
-            )
+    raw, source, notes = _given_images(detector, images) if images else _own_images(detector, snapshot)
+    content = form.write(detector, _provenance(snapshot))
+    found = differences(detector, form.run(content, output_names(detector)), raw)
+    if not found.is_small:
+        what = (
+            f"{form.runs} differs from torch by {found.score:.1e} of the largest score, by {found.heatmap:.1e} of the"
         )
+        what += f" largest heatmap value and in {count_noun(found.labels, 'decision')} on {source}"
+        allowed = f"at most {LARGEST_DIFFERENCE:g}, and no other decision"
+        step = "Upgrade onnxruntime and torch to the versions in constraints.txt"
+        raise InputError(Problem(str(target), f"{what}; the file is not written", allowed, step))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         files.write_atomically(target, lambda path: path.write_bytes(content))
     except OSError as error:
         raise InputError(Problem(str(target), f"cannot be written ({error.strerror})")) from error
-    return Export(target, source, score, heatmap, (*notes, *_notes(detector)))
+    return Export(target, source, found, (*notes, *_notes(detector)))
 
 
 def _check_packages() -> None:
@@ -112,15 +156,12 @@ def _check_supported(detector: Detector, snapshot: Location) -> None:
         what = f"evaluation.calibration is cross: {models} models decide together by p-values, which cannot be exported"
         step = "Train with calibration split and held-out nominal images (evaluation.validation.nominal_fraction)"
         raise InputError(Problem(str(snapshot), what, "a trial with calibration split or none", step))
-    if detector.settings.evaluation.image_score != "mean":
-        what = f"its images are scored by {detector.settings.evaluation.image_score}, which cannot be exported yet"
-        raise InputError(Problem(str(snapshot), what, "evaluation.image_score: mean"))
 
 
 def _notes(detector: Detector) -> list[str]:
-    if math.isnan(detector.threshold):
-        return ["The file has no output 'anomalous': no images were held out in training, so there is no threshold."]
-    return []
+    absent = {"anomalous": detector.threshold, "mask": detector.pixel_threshold}
+    names = " and ".join(f"'{name}'" for name, threshold in absent.items() if math.isnan(threshold))
+    return [f"The file has no output {names}: {detector.threshold_source or 'no threshold'}."] if names else []
 
 
 def _given_images(detector: Detector, paths: Sequence[Path]) -> tuple[_Pixels, str, list[str]]:
@@ -140,6 +181,33 @@ def _given_images(detector: Detector, paths: Sequence[Path]) -> tuple[_Pixels, s
     return np.stack(loaded), f"{count_noun(len(loaded), 'image')} of {where}", skipped
 
 
+def _own_images(detector: Detector, snapshot: Location) -> tuple[_Pixels, str, list[str]]:
+    """Return test images of the trial's data set, or where it cannot be read those that the trial kept."""
+    settings = detector.settings
+    try:
+        corpus = load_corpus(settings.dataset.model_copy(update={"download": False}), settings.images)
+        rows = _test_rows(corpus, detector.normal_class)
+    except (DataError, OSError) as error:
+        raw, source, notes = _kept_images(detector, snapshot)
+        return raw, source, [*notes, f"The data set cannot be read here ({short_error(error)})."]
+    return corpus.images[rows], f"{count_noun(len(rows), 'test image')} of {settings.dataset.name}", []
+
+
+def _test_rows(corpus: Corpus, normal_class: str) -> npt.NDArray[np.int64]:
+    """Return up to `_CHECKED` rows of the test images that a trial of this class is tested on, evenly spread.
+
+    Raises:
+        DataError: there are none.
+    """
+    if normal_class not in corpus.classes:
+        raise DataError(Problem(corpus.name, f"has no class {normal_class!r}"))
+    own = corpus.class_index == corpus.classes.index(normal_class)
+    rows = np.flatnonzero(corpus.is_test & (own if corpus.protocol == "defects" else True))
+    if not len(rows):
+        raise DataError(Problem(corpus.name, f"has no test images of class {normal_class!r}"))
+    return rows[np.unique(np.linspace(0, len(rows) - 1, _CHECKED).astype(int))]
+
+
 def _kept_images(detector: Detector, snapshot: Location) -> tuple[_Pixels, str, list[str]]:
     """Return the test images that the trial kept, or else its training samples, resized to the load size."""
     where = TrialPaths(snapshot.parent).maps
@@ -154,56 +222,74 @@ def _kept_images(detector: Detector, snapshot: Location) -> tuple[_Pixels, str, 
     raise InputError(Problem(str(snapshot), what, next_step="Name some with --images DIR"))
 
 
-class _Graph(nn.Module):
-    """All that the file computes: (N, C, R, R) uint8 images to scores, heatmaps and, with a threshold, labels."""
-
-    rows: Tensor
-    columns: Tensor
-    weights: Tensor
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        assert isinstance(detector.network, nn.Module)
-        self.network = detector.network
-        self.detector = detector
-        geometry, maps = detector.preprocessor.recipe.test_geometry(1), detector.map_geometry
-        self.register_buffer("rows", torch.from_numpy(geometry.rows[0]))
-        self.register_buffer("columns", torch.from_numpy(geometry.columns[0]))
-        # not the network's own upsampling, whose cached weights would be those of the tracing
-        cells = detector.network.receptive_field.width if detector.method.by_cells else maps.out_size[0]
-        of_axis = upsampling_weights(maps.receptive_field, cells, maps.out_size[0], maps.std)
-        self.register_buffer("weights", torch.tensor(of_axis, dtype=torch.float32))
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        detector = self.detector
-        seen = images.index_select(2, self.rows).index_select(3, self.columns)
-        inputs = detector.preprocessor.normalized(seen.float() / 255)
-        maps, scores = detector.method.detect(detector.network, inputs)
-        heatmaps = self.weights @ (maps @ self.weights.mT) if detector.method.by_cells else maps
-        labels = () if math.isnan(detector.threshold) else (scores > detector.threshold,)
-        return scores.float(), heatmaps, *labels
+def _provenance(snapshot: Location) -> dict[str, object]:
+    """Return what the folders around a snapshot say of its trial and experiment; empty where they do not."""
+    found: dict[str, object] = dict.fromkeys(("trial_id", "seed", "experiment", "experiment_digest", "preset"), "")
+    try:
+        spec = files.read_spec(snapshot.parent)
+    except (OSError, ValueError):
+        return found
+    found |= {"trial_id": spec.trial_id, "seed": spec.seed}
+    run_dir = snapshot.parent
+    for _ in spec.leaf.split("/"):
+        run_dir = run_dir.parent
+    try:
+        text = read_bytes(RunPaths(run_dir).experiment)
+        plain = YAML(typ="safe", pure=True).load(text)
+        found |= {"experiment": plain["name"], "preset": plain.get("preset") or ""}
+    except (OSError, ValueError, YAMLError, TypeError, KeyError):
+        return found
+    return found | {"experiment_digest": hashlib.sha256(text).hexdigest()[:12]}
 
 
-def onnx_bytes(detector: Detector) -> bytes:
-    """Return the detector, on the CPU, as the content of an ONNX file for batches of any size."""
-    images = detector.settings.images
-    example = torch.zeros(2, images.channels, images.load_size, images.load_size, dtype=torch.uint8)
-    outputs = ["score", "heatmap", *([] if math.isnan(detector.threshold) else ["anomalous"])]
+def _texts(detector: Detector, provenance: Mapping[str, object]) -> dict[str, str]:
+    return metadata(detector) | {name: str(value) for name, value in provenance.items()}
+
+
+def program_bytes(detector: Detector, provenance: Mapping[str, object] = MappingProxyType({})) -> bytes:
+    """Return the detector, on the CPU, as the content of a file for `torch.export.load`; arguments as `onnx_bytes`."""
+    content = io.BytesIO()
+    about = json.dumps(_texts(detector, provenance), indent=2)
+    torch.export.save(exported_program(detector), content, extra_files={METADATA_FILE: about})
+    return content.getvalue()
+
+
+def run_program(content: bytes, names: Sequence[str]) -> Runs:
+    """Return what runs a file of `program_bytes`."""
+    program = torch.export.load(io.BytesIO(content)).module()
+
+    def run(batch: _Pixels) -> dict[str, npt.NDArray[Any]]:
+        with torch.no_grad():
+            found = program(torch.from_numpy(batch))
+        return {name: values.numpy() for name, values in zip(names, found, strict=True)}
+
+    return run
+
+
+def run_onnx(content: bytes, names: Sequence[str]) -> Runs:
+    """Return what runs a file of `onnx_bytes`."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda batch: dict(zip(names, session.run(names, {"images": batch}), strict=True))
+
+
+def onnx_bytes(detector: Detector, provenance: Mapping[str, object] = MappingProxyType({})) -> bytes:
+    """Return the detector, on the CPU, as the content of an ONNX file for batches of any size.
+
+    Args:
+        detector: what is exported.
+        provenance: further metadata.
+    """
+    names = output_names(detector)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of torch's exporter about itself
-        program = torch.onnx.export(
-            _Graph(detector).eval(),
-            (example,),
-            input_names=["images"],
-            output_names=outputs,
-            dynamic_shapes=({0: torch.export.Dim("N")},),
-            dynamo=True,
-            verbose=False,
-        )
+        traced = exported_program(detector)
+        program = torch.onnx.export(traced, input_names=["images"], output_names=names, dynamo=True, verbose=False)
     for node in program.model.graph:
         node.metadata_props.clear()  # lines of source code and paths of this machine
     program.model.metadata_props.clear()
-    program.model.metadata_props.update(metadata(detector))
+    program.model.metadata_props.update(_texts(detector, provenance))
     content: bytes = program.model_proto.SerializeToString()
     return content
 
@@ -217,6 +303,7 @@ def metadata(detector: Detector) -> dict[str, str]:
         "fcdd_sweep": version("fcdd_sweep"),
         "torch": str(torch.__version__),
         "normal_class": detector.normal_class,
+        "config_id": config_id(settings),
         "method": settings.method,
         "network": settings.network.name or f"{settings.network.backbone}/{settings.network.node}",
         "preprocessing": settings.preprocessing,
@@ -226,35 +313,63 @@ def metadata(detector: Detector) -> dict[str, str]:
         "resize": images.resize,
         "aspect": images.aspect,
         "value_range": "" if detector.value_range is None else json.dumps(asdict(detector.value_range)),
-        "threshold": "" if math.isnan(detector.threshold) else repr(detector.threshold),
-        "heatmap_low": "" if math.isnan(low_high[0]) else repr(low_high[0]),
-        "heatmap_high": "" if math.isnan(low_high[1]) else repr(low_high[1]),
+        "image_score": detector.score_column,
+        "threshold": _number_text(detector.threshold),
+        "pixel_threshold": _number_text(detector.pixel_threshold),
+        "false_alarm_rate": settings.evaluation.false_alarm_rate,
+        "calibration": detector.threshold_source,
+        "n_calibration": detector.n_calibration,
+        "heatmap_low": _number_text(low_high[0]),
+        "heatmap_high": _number_text(low_high[1]),
         "settings": settings.model_dump_json(),
     }
     return {name: str(value) for name, value in plain.items()}
 
 
-def differences(detector: Detector, content: bytes, raw: _Pixels) -> tuple[float, float]:
-    """Return the largest differences of scores and of heatmaps between onnxruntime and torch.
+def _number_text(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def differences(detector: Detector, run: Runs, raw: _Pixels) -> Differences:
+    """Return how much the results of an exported file on images differ from those of the detector.
 
     Args:
         detector: on the CPU.
-        content: of its ONNX file.
+        run: runs the file on a batch.
         raw: (N, C, R, R) uint8 images at the load size, N at least 1.
-    Returns:
-        Both relative to the largest value of torch.
     """
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    apart, largest = np.zeros(2), np.zeros(2)
+    scores, heatmaps = _Compared(detector.threshold), _Compared(detector.pixel_threshold)
     for start in range(0, len(raw), _CHECK_BATCH):
         batch = raw[start : start + _CHECK_BATCH]
         with numerics(detector.settings, detector.device):
             detection = detector.detect(batch)
-            expected = detection.scores.numpy(), detector.heatmaps(detection.maps).numpy()
-        found = session.run(["score", "heatmap"], {"images": batch})
-        apart = np.maximum(apart, [np.abs(a - b).max() for a, b in zip(found, expected, strict=True)])
-        largest = np.maximum(largest, [np.abs(each).max() for each in expected])
-    score, heatmap = apart / np.maximum(largest, np.finfo(np.float32).tiny)
-    return float(score), float(heatmap)
+            expected = detector.scores(detection)[detector.score_column], detector.heatmaps(detection.maps).numpy()
+            found = run(batch)
+        scores.take(expected[0], found["score"], found.get("anomalous"))
+        heatmaps.take(expected[1], found["heatmap"], found.get("mask"))
+    return Differences(scores.relative(), heatmaps.relative(), scores.other_labels() + heatmaps.other_labels())
+
+
+class _Compared:
+    """Values of one output beside those of torch, batch by batch."""
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+        self._apart = self._largest = 0.0
+        self._distances: list[npt.NDArray[np.float64]] = []
+
+    def take(self, expected: npt.NDArray[Any], found: npt.NDArray[Any], decided: npt.NDArray[np.bool_] | None) -> None:
+        """Compare a batch; `decided` is what the file says of these values, None without a threshold."""
+        self._apart = float(np.maximum(self._apart, np.abs(found - expected).max()))  # NaN stays
+        self._largest = max(self._largest, float(np.abs(expected).max()))
+        if decided is not None:
+            wrong = decided != (expected > self._threshold)
+            self._distances.append(np.abs(expected[wrong] - self._threshold).astype(np.float64))
+
+    def relative(self) -> float:
+        return self._apart / max(self._largest, float(np.finfo(np.float32).tiny))
+
+    def other_labels(self) -> int:
+        """Return how many decisions differ farther from the threshold than rounding explains."""
+        margin = LARGEST_DIFFERENCE * self._largest
+        return sum(int((distances > margin).sum()) for distances in self._distances)

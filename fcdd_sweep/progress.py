@@ -1,10 +1,14 @@
-"""The display of a running sweep: live on a terminal that can move its cursor, plain lines for any other output."""
+"""The display of a running sweep: live on a terminal that can move its cursor or in the cell of a notebook, plain lines
+for any other output."""
 
 from __future__ import annotations
 
+import html
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -24,6 +28,10 @@ _MAX_SHOWN = 12
 """Running trials that the live display shows at most."""
 _MIN_BAR, _MAX_BAR = 8, 24
 """Columns of a trial's bar: a terminal that lacks room for the shortest gets none."""
+_NOTEBOOK_S = 0.25
+"""Seconds at least between two drawings for epochs alone in a notebook."""
+_MAX_SENTENCES = 20
+"""Messages and failures that a notebook shows at most, the last ones."""
 
 
 def label(spec: TrialSpec) -> str:
@@ -144,9 +152,80 @@ def _state(at: EpochDone) -> str:
     return f"epoch {at.epoch}/{at.epochs}, loss {at.loss:.4f}" if at.epoch else "starting"
 
 
+class NotebookProgress(PlainProgress):
+    """A sink whose display, in the output of a notebook's cell, is replaced as the sweep goes on and then stays."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._sentences: list[str] = []
+        self._handle: Any = None
+        self._shown_at = 0.0
+
+    def handle(self, event: Event) -> None:
+        super().handle(event)
+        if not isinstance(event, EpochDone) or time.monotonic() - self._shown_at > _NOTEBOOK_S:
+            self.draw()
+
+    def draw(self) -> None:
+        """Draw the display, or replace the one that is there."""
+        from IPython.display import display  # only where a notebook runs this, which has it
+
+        self._shown_at = time.monotonic()
+        if self._handle is None:
+            self._handle = display(self, display_id=True)
+        else:
+            self._handle.update(self)
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._sentences, *([self.counts.line()] if self.counts.planned else [])])
+
+    def _repr_html_(self) -> str:
+        running = list(self.counts.running.values())
+        earlier = len(self._sentences) - _MAX_SENTENCES
+        parts = [f"<div>{earlier} earlier messages</div>"] if earlier > 0 else []
+        parts += [f"<div>{html.escape(sentence)}</div>" for sentence in self._sentences[-_MAX_SENTENCES:]]
+        if running:
+            parts.append(f"<table>{''.join(map(_html_row, running[:_MAX_SHOWN]))}</table>")
+        if len(running) > _MAX_SHOWN:
+            parts.append(f"<div>and {len(running) - _MAX_SHOWN} more</div>")
+        if self.counts.planned:
+            bar = _html_bar(self.counts.ended, max(self.counts.missing, 1))
+            parts.append(f"<div>{bar} <b>{html.escape(self.counts.line())}</b></div>")
+        return "".join(parts)
+
+    def _print(self, text: str, style: str = "") -> None:
+        self._sentences.append(text)
+
+    def _heartbeat(self) -> None:
+        """Add no sentence: the display is replaced anyway."""
+
+    def _trial_ended(self, spec: TrialSpec, result: TrialResult) -> None:
+        if result.status == TrialStatus.FAILED:
+            self._print(result_line(spec, result))
+
+
+def _html_row(at: EpochDone) -> str:
+    cells = (html.escape(label(at.spec)), _html_bar(at.epoch, at.epochs), html.escape(_state(at)))
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _html_bar(value: int, most: int) -> str:
+    return f'<progress value="{value}" max="{most}"></progress>'
+
+
 @contextmanager
 def make_progress(console: Console) -> Iterator[EventSink]:
-    """Yield the display for a console: live on a terminal, which keeps the last counts when the display ends."""
+    """Yield the display for a console: live on a terminal, which keeps the last counts when the display ends, and in a
+    notebook."""
+    if console.is_jupyter:
+        notebook = NotebookProgress(console)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "IProgress not found")  # of Ray's own bars, which nobody sees
+            try:
+                yield notebook
+            finally:
+                notebook.draw()
+        return
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(console)
         return

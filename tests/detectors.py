@@ -10,7 +10,7 @@ from tests.specs import settings
 
 
 def random_detector(network, method="fcdd", size=32, channels=3, threshold=float("nan"), **sections):
-    """A detector with random weights whose batch norms and preprocessing fit its random images."""
+    """A detector with random weights whose batch norms and preprocessing fit its random images, and these images."""
     changed = {"images": {"load_size": size + 4, "size": size, "color": "rgb" if channels == 3 else "gray"}, **sections}
     trained = settings(**changed)
     trained = trained.model_copy(update={"method": method, "network": trained.network.model_validate(network)})

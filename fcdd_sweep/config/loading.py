@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePath
 from typing import Any, TypeVar
+
+import numpy as np
 
 from fcdd_sweep.config.errors import ExperimentError, Key, Origin, Problem, SourceLine
 from fcdd_sweep.config.fields import Section
@@ -26,7 +29,11 @@ _PATHS = ("dataset.root", "anomalies.source.root", "anomalies.source.folder", "n
 """Keys whose values on the command line are not read as YAML: `2024`, `a: b` and `x #1` are folders, too."""
 _LONGEST_SHOWN = 120
 """Characters of an override in messages."""
+_IN_PYTHON = "the experiment"
+"""Where the keys of an experiment that is a mapping were written, in messages."""
 S = TypeVar("S", bound=Section)
+Written = Mapping[str, Any]
+"""An experiment, or a part of it, as nested mappings of plain values."""
 
 
 @dataclass(frozen=True)
@@ -50,32 +57,33 @@ class ParsedExperiment:
         return valid_section(kind, self.tree.get(name, {}))
 
 
-def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Return the experiment in a YAML file: values of the preset, overridden by the file, overridden by `overrides`.
+def load_experiment(source: str | Path | Written, overrides: Sequence[str] | Written = ()) -> Experiment:
+    """Return an experiment: values of the preset, overridden by `source`, overridden by `overrides`.
 
     Names of data sets, classes, networks and sources are checked by `planning.plan`.
 
     Args:
-        path: the file.
-        overrides: such as `training.epochs=3`, the value as YAML.
+        source: a YAML file, or what it would hold as a mapping: `{"schema": 2, "name": "x", "preset": "digits"}`.
+        overrides: texts such as `training.epochs=3`, the value as YAML, or a mapping of dotted keys:
+            `{"training.epochs": 3}`; both take the place of what `source` says under that key.
     Raises:
         ExperimentError: everything that is wrong, each problem with file and line or with the override.
     """
-    parsed = parse_experiment(path, overrides)
+    parsed = parse_experiment(source, overrides)
     if parsed.experiment is None:
         raise ExperimentError(parsed.problems)
     return parsed.experiment
 
 
-def parse_experiment(path: str | Path, overrides: Sequence[str] = ()) -> ParsedExperiment:
-    """Read an experiment file as far as possible, with all of its problems.
+def parse_experiment(source: str | Path | Written, overrides: Sequence[str] | Written = ()) -> ParsedExperiment:
+    """Read an experiment as far as possible, with all of its problems; see `load_experiment`.
 
     Raises:
         ExperimentError: the file cannot be read, or is not a YAML mapping.
     """
-    above, problems = _overrides_layer(overrides)
+    above, problems = _overrides_layer(_given(overrides))
     try:
-        written = overlay(above, _file_layer(Path(path)))
+        written = overlay(above, _mapping_layer(source) if isinstance(source, Mapping) else _file_layer(Path(source)))
     except ExperimentError as error:
         raise ExperimentError([*error.problems, *problems]) from None
     layer, unknown_preset = _over_preset(written)
@@ -102,6 +110,35 @@ def _file_layer(path: Path) -> ConfigLayer:
     return ConfigLayer(document.tree, {(): SourceLine(str(path)), **places})
 
 
+def _mapping_layer(source: Written) -> ConfigLayer:
+    """Return an experiment that a program has made."""
+    _check_text(_keys(source), _IN_PYTHON)
+    return ConfigLayer(_plain(source), {(): SourceLine(_IN_PYTHON)})
+
+
+def _keys(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            yield key
+            yield from _keys(below)
+
+
+def _check_text(keys: Iterable[Any], where: str) -> None:
+    if wrong := [repr(key) for key in keys if not isinstance(key, str)]:
+        raise ExperimentError(Problem(where, f"these keys are not text: {', '.join(wrong)}", "text in quotes"))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a YAML file would give it: paths as text, tuples as lists, numbers of numpy as Python's own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(below) for key, below in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [_plain(each) for each in value]
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def _over_preset(written: ConfigLayer) -> tuple[ConfigLayer, list[Problem]]:
     name = written.tree.get("preset")
     if not isinstance(name, str):
@@ -110,7 +147,7 @@ def _over_preset(written: ConfigLayer) -> tuple[ConfigLayer, list[Problem]]:
         names = list(PRESETS)
         where = written.origin.where("preset")
         return written, [Problem(where, f"there is no preset '{name}'", choice_list(names), closest(name, names))]
-    place = SourceLine(f"{written.places[('preset',)].text}: preset '{name}'")
+    place = SourceLine(f"{written.places.get(('preset',), written.places[()]).text}: preset '{name}'")
     tree = PRESETS[name].tree
     return overlay(written, ConfigLayer(tree, dict.fromkeys(_leaves(tree), place))), []
 
@@ -122,23 +159,47 @@ def _leaves(tree: Any, above: Key = ()) -> list[Key]:
     return [key for name, value in tree.items() for key in _leaves(value, (*above, name))]
 
 
-def _overrides_layer(overrides: Sequence[str]) -> tuple[ConfigLayer, list[Problem]]:
+@dataclass(frozen=True)
+class _Given:
+    """An override: its text for messages, and how its key and value are read, which may raise an `ExperimentError`."""
+
+    text: str
+    read: Callable[[], tuple[Key, Any]]
+
+
+def _given(overrides: Sequence[str] | Written) -> list[_Given]:
+    """Return overrides of the command line, or of a program, each with how it is read."""
+    if isinstance(overrides, str):
+        raise TypeError(f"overrides are a list of texts or a mapping, not one text: [{overrides!r}]")
+    if not isinstance(overrides, Mapping):
+        return [_Given(_shown(text), partial(_override, text)) for text in overrides]
+    return [
+        _Given(_cut(f"override {key}={value!r}"), partial(_own_override, key, value))
+        for key, value in overrides.items()
+    ]
+
+
+def _overrides_layer(overrides: Sequence[_Given]) -> tuple[ConfigLayer, list[Problem]]:
     """Return all overrides as one layer, in which later ones win, and their problems."""
     layer = ConfigLayer({})
     problems: list[Problem] = []
-    for text in overrides:
+    for given in overrides:
         try:
-            key, value = _override(text)
+            key, value = given.read()
         except ExperimentError as error:
             problems += error.problems
         else:
-            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(_shown(text), names_key=True)}), layer)
+            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(given.text, names_key=True)}), layer)
     return layer, problems
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _shown(override: str) -> str:
     """Return an override as it was typed, shortened."""
-    return f"--set {override}" if len(override) <= _LONGEST_SHOWN else f"--set {override[:_LONGEST_SHOWN]}..."
+    return f"--set {_cut(override)}"
 
 
 def _override(text: str) -> tuple[Key, Any]:
@@ -152,9 +213,22 @@ def _override(text: str) -> tuple[Key, Any]:
         raise ExperimentError(
             Problem(where, "this is not KEY=VALUE", next_step="Write it as `--set training.epochs=3`")
         )
-    if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
-        step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
-        raise ExperimentError(renamed_key(where, key) or Problem(where, f"there is no key {key}", next_step=step))
+    _check_known(key, where)
     if key in _PATHS:
         return split_key(key), None if value == "null" else value
     return split_key(key), parse_value(value, where)
+
+
+def _own_override(key: str, value: Any) -> tuple[Key, Any]:
+    """Return the key and the plain value of an override that a program has made."""
+    where = f"override {key}"
+    _check_text([key, *_keys(value)], where)
+    _check_known(key, where)
+    return split_key(key), _plain(value)
+
+
+def _check_known(key: str, where: str) -> None:
+    """Raise an `ExperimentError` for a dotted key that no experiment has."""
+    if key not in KNOWN_KEYS and not key.startswith(tuple(f"{name}." for name in _OPEN_SECTIONS)):
+        step = closest(key, KNOWN_KEYS) or "`--show-config` prints all keys"
+        raise ExperimentError(renamed_key(where, key) or Problem(where, f"there is no key {key}", next_step=step))

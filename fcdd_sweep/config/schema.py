@@ -381,6 +381,10 @@ class Experiment(Settings):
             raise ValueError(f"the list of seeds holds {', '.join(map(str, twice))} more than once")
         return seeds
 
+    def __repr__(self) -> str:
+        seeds = f"{len(self.seed_list)} seed{'' if len(self.seed_list) == 1 else 's'}"
+        return f"Experiment({self.name!r}: {self.method} on {self.dataset.name}, {self.network.title}, {seeds})"
+
     @property
     def run_dir(self) -> Path | RemotePath:
         return self.output / self.name

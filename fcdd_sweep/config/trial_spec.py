@@ -47,7 +47,7 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrialSpec:
     """One (config, normal class, seed).
 
@@ -64,6 +64,9 @@ class TrialSpec:
     seed: int
     config_name: str = ""
     parameters: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        return f"TrialSpec({self.trial_id}: {self.leaf})"
 
     @cached_property
     def config_id(self) -> str:

@@ -13,6 +13,7 @@ from fcdd_sweep.config.grid import Config, configs_of
 from fcdd_sweep.config.loading import parse_experiment
 from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.search_space import Space, space_of
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
@@ -31,7 +32,7 @@ from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_c
 from fcdd_sweep.planning.validation_checks import threshold_notes, validation_notes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Every trial of an experiment, whether done or not; of one with a search, those that evaluate the file's config.
 
@@ -63,10 +64,15 @@ class Plan:
     all_classes: tuple[str, ...]
     notes: tuple[str, ...]
     result_notes: tuple[str, ...]
-    inspector: DataInspector = field(compare=False, repr=False)
-    space: Space | None = field(compare=False, repr=False)
-    extremes: tuple[Config, ...] = field(compare=False, repr=False)
-    calibrations: Calibrations = field(compare=False, repr=False)
+    inspector: DataInspector = field(compare=False)
+    space: Space | None = field(compare=False)
+    extremes: tuple[Config, ...] = field(compare=False)
+    calibrations: Calibrations = field(compare=False)
+
+    def __repr__(self) -> str:
+        amounts = ((len(self.configs), "config"), (len(self.classes), "class"), (len(self.seeds), "seed"))
+        parts = " x ".join(count_noun(count, noun) for count, noun in amounts)
+        return f"Plan({self.experiment.name!r}: {count_noun(len(self.specs), 'trial')}, {parts})"
 
     def settled(self, settings: Settings) -> Settings:
         """Return settings of another config as its trials have them, but for what is calibrated by class."""

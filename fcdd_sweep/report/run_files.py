@@ -24,6 +24,7 @@ from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.rescoring import ScoredImages
 from fcdd_sweep.metrics.score_choice import CANDIDATES, ScoreChoice
 from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.run_folders import run_suggestion
 from fcdd_sweep.report.score_choices import choose_scores
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
@@ -232,7 +233,8 @@ def read_plan(run_dir: Location) -> list[TableRow]:
                 Problem(str(run_dir), f"the run's plan cannot be read: {error}", next_step=step)
             ) from error
         what = f"is not a run directory: {tree.PLAN} cannot be read ({short_error(error)})"
-        raise InputError(Problem(str(run_dir), what, allowed="the directory of a run, OUTPUT/NAME")) from error
+        allowed = "the directory of a run, OUTPUT/NAME"
+        raise InputError(Problem(str(run_dir), what, allowed, run_suggestion(run_dir))) from error
 
 
 def index_or_problem(run_dir: Location, problems: list[str]) -> dict[str, TableRow]:

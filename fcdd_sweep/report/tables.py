@@ -26,7 +26,7 @@ from fcdd_sweep.report.summaries import (
 )
 from fcdd_sweep.report.text import INTERVAL_RULE, interval_text, spread_text
 from fcdd_sweep.results import schemas
-from fcdd_sweep.results.files import TableRow, table_from_rows, write_atomically, write_rows, write_text
+from fcdd_sweep.results.files import TableRow, table_from_rows, write_atomically, write_rows, write_table, write_text
 from fcdd_sweep.results.tree import RunPaths
 
 SUMMARY_CSV, SUMMARY_MD, DEFECTS_CSV = "summary.csv", "summary.md", "defects.csv"
@@ -50,7 +50,7 @@ def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = (
         notes: sentences for the top of `summary.md`.
     """
     reported = reported or run
-    write_trials(RunPaths(run.path).trials, run.trials)
+    write_table(RunPaths(run.path).trials, trials_table(run.trials))
     if run.score_choices:
         write_rows(RunPaths(run.path).image_scores, choice_rows(run.score_choices), schemas.IMAGE_SCORES)
     else:  # of an earlier report, when the experiment asked for `auto`
@@ -60,23 +60,23 @@ def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = (
     write_csv(run.path / DEFECTS_CSV, defects_table(reported))
 
 
-def write_trials(path: Path, trials: Sequence[Trial]) -> None:
-    """Write one row per planned trial; what a failed or missing trial does not have is null."""
-    kinds = parameter_kinds(trials)
+def trials_table(trials: Sequence[Trial]) -> pa.Table:
+    """Return one row per planned trial, as in `trials.parquet`; what a trial does not have is null."""
+    kinds = parameter_kinds(trial.parameters for trial in trials)
     fixed = [name for name, *_ in schemas.TRIALS_FIXED]
     rows = []
     for trial in trials:
         known = trial.metrics | trial.plan | {"status": trial.status, "leaf": trial.leaf, "error": trial.error}
         values = {f"param.{key}": as_cell(trial.parameters.get(key), kind) for key, kind in kinds.items()}
         rows.append({name: known.get(name) for name in fixed} | values)
-    write_rows(path, rows, schemas.trials_schema(kinds))
+    return table_from_rows(rows, schemas.trials_schema(kinds))
 
 
-def parameter_kinds(trials: Iterable[Trial]) -> dict[str, pa.DataType]:
+def parameter_kinds(parameters: Iterable[TableRow]) -> dict[str, pa.DataType]:
     """Return the column type of each of the configs' parameters."""
     values: dict[str, list[Any]] = {}
-    for trial in trials:
-        for key, value in trial.parameters.items():
+    for each in parameters:
+        for key, value in each.items():
             values.setdefault(key, []).append(value)
     return {key: column_kind(found) for key, found in values.items()}
 

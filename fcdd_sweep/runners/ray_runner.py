@@ -123,6 +123,7 @@ def _tuner(
             name="tune",
             storage_path=str(scratch / "tune"),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # silent at this level; Tune's own for notebooks clears our display
             log_to_file=False,
             callbacks=[listener],
         ),

@@ -133,7 +133,11 @@ def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator
     parent, reason = parent_for_sockets() if address is None else (Path(tempfile.gettempdir()), "")
     if reason:
         report(f"Ray's temporary files go to {parent} instead of {tempfile.gettempdir()}: {reason}")
-    with scratch_folder(parent) as scratch, _environment({**_QUIET, **own}), _quiet("ray.tune", "ray.air"):
+    with (
+        scratch_folder(parent) as scratch,
+        _environment({**_QUIET, **own}),
+        _quiet("ray.tune", "ray.air", "ray.widgets"),
+    ):
         import ray  # only now: it reads the environment when it is first imported
 
         try:

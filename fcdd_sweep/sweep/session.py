@@ -85,7 +85,7 @@ class RunOptions:
     work: Work | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepResult:
     """How a sweep ended.
 
@@ -108,6 +108,13 @@ class SweepResult:
     interrupted: bool = False
     hung_up: bool = False
     failures: tuple[tuple[str, int], ...] = ()
+
+    def __repr__(self) -> str:
+        ended = "interrupted, " if self.interrupted else ""
+        counts = (
+            f"{self.done} of {count_noun(self.planned, 'trial')} done, {self.failed} failed, {self.missing} missing"
+        )
+        return f"SweepResult({str(self.run_dir)!r}: {ended}{counts})"
 
     @property
     def missing(self) -> int:

@@ -54,7 +54,7 @@ class Scored(NamedTuple):
     columns: dict[str, npt.NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Detector(Predictor):
     """A network with everything that scoring images needs.
 
@@ -85,6 +85,11 @@ class Detector(Predictor):
     n_calibration: int = 0
     reference_quantiles: npt.NDArray[np.float32] = field(default_factory=lambda: np.full(STEPS + 1, np.nan, np.float32))
     ensemble: FoldModels | None = None
+
+    def __repr__(self) -> str:
+        settings, images = self.settings, self.settings.images
+        seen = f"{images.size} x {images.size} {images.color}"
+        return f"Detector({self.normal_class!r}: {settings.method}, {settings.network.title}, {seen}, {self.device})"
 
     @property
     def device(self) -> torch.device:

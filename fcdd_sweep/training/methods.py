@@ -38,6 +38,10 @@ class Detection(NamedTuple):
     maps: Tensor
     scores: Tensor
 
+    def __repr__(self) -> str:
+        height, width = self.maps.shape[2:]
+        return f"Detection({len(self.scores)} image{'' if len(self.scores) == 1 else 's'}, maps {height} x {width})"
+
 
 @dataclass(frozen=True)
 class Method:

@@ -64,7 +64,7 @@ def test_a_parameter_has_the_type_of_all_its_values(values, kind):
 def test_parameters_that_are_lists_become_text():
     plan = {"parameters": '{"training.schedule.milestones": [1, 2], "seeds": null}'}
     trial = Trial(plan, TrialStatus.DONE)
-    assert set(tables.parameter_kinds([trial]).values()) == {pa.string()}
+    assert set(tables.parameter_kinds([trial.parameters]).values()) == {pa.string()}
 
 
 def test_markdown_lists_what_is_missing_between_notes_and_tables(run):

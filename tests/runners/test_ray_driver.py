@@ -50,6 +50,17 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_in_a_notebook_no_display_of_tune_clears_the_cell(ray_token, monkeypatch, tmp_path):
+    from IPython import display
+    from ray.tune import progress_reporter
+
+    cleared = []
+    monkeypatch.setattr(progress_reporter, "IS_NOTEBOOK", True)
+    monkeypatch.setattr(display, "clear_output", lambda wait=False: cleared.append(wait))
+    assert len(run(works.empty, [spec()], tmp_path).ended) == 1
+    assert cleared == []
+
+
 @pytest.fixture(scope="module")
 def happened(tmp_path_factory):
     """What was heard of trials to which something happens, each known by its seed: (result, what came before it)."""
