@@ -25,7 +25,7 @@ from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
 from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
-from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, Judged
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, EnsembleDetection
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
@@ -178,7 +178,7 @@ class Detector(Predictor):
 
     def judge(
         self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
-    ) -> Judged:
+    ) -> EnsembleDetection:
         """Return what an ensemble decides of images; arguments and errors are those of `detect`."""
         assert self.ensemble is not None
         self._check(raw)
@@ -243,7 +243,7 @@ class Detector(Predictor):
         ]
 
     def _by_p_values(
-        self, judged: Judged, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
+        self, judged: EnsembleDetection, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
     ) -> Iterator[Decision]:
         """Yield the decisions of an ensemble about images with these scores and (N, S, S) heatmaps; a threshold, which
         it has from a user alone, gives the labels instead."""
