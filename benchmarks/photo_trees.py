@@ -166,7 +166,7 @@ def drawn_images(name: str, seed: int = 0) -> Iterator[Drawn]:
                 rng = _generator(name, seed, kind, size, number)
                 view = _view(tree, rng)
                 image, mask = draw_defect(kind, size, view, lambda rng=rng: _spot(tree, rng), rng)
-                yield Drawn(f"{kind}_{size}_{number}", True, f"{kind}_{size}", image, mask)
+                yield Drawn(f"{kind}_{size}_{number}", is_test=True, defect=f"{kind}_{size}", image=image, mask=mask)
 
 
 def _view(tree: Tree, rng: np.random.Generator) -> Pixels:

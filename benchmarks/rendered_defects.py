@@ -83,7 +83,7 @@ def _stain(image: Floats, spot: Spot, extent: float, rng: np.random.Generator) -
 
 
 def _missing_piece(image: Floats, spot: Spot, extent: float, rng: np.random.Generator) -> Floats:
-    """Break out a jagged polygon: what is behind it has the color of the image's edge, and the break throws a shadow."""
+    """Break out a jagged polygon: behind it is the color of the image's edge, and the break throws a shadow."""
     corners = np.sort(rng.uniform(0, 2 * math.pi, rng.integers(5, 10)))
     radius = extent / 2 * rng.uniform(0.6, 1.1, len(corners))
     points = np.array(spot) + radius[:, None] * np.stack([np.sin(corners), np.cos(corners)], axis=1)
