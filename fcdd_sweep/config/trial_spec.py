@@ -112,6 +112,8 @@ def identity(settings: Settings) -> dict[str, Any]:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict):
             section.pop(last, None)
+    if plain.get("training", {}).get("supervision") == "labels":
+        del plain["training"]["supervision"]  # once the default, and what plans make of `auto` without maps
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

@@ -56,6 +56,7 @@ class Probe:
         test_s, test_images: seconds of scoring with its metrics, and images that were scored.
         leaf_bytes: size of the files of the finished trial.
         device: name of the device.
+        samples: training samples of a pass.
     """
 
     setup_s: float
@@ -65,11 +66,12 @@ class Probe:
     test_images: int
     leaf_bytes: int
     device: str
+    samples: int
 
     def trial_s(self, settings: Settings) -> float:
         """Return the seconds of a whole trial."""
         training = settings.training
-        return self.setup_s + training.passes * self.pass_s + self.test_s
+        return self.setup_s + training.epochs * training.passes_over(self.samples) * self.pass_s + self.test_s
 
 
 def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
@@ -196,7 +198,7 @@ def _probe(spec: TrialSpec) -> Probe:
     from fcdd_sweep.sweep.trial import run_trial  # imports torch, as does the next
     from fcdd_sweep.training.batches import in_batches
 
-    short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
+    short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1, "min_steps": 0})
     probed = TrialSpec(spec.settings.model_copy(update={"training": short}), spec.normal_class, spec.seed)
     with tempfile.TemporaryDirectory(prefix="fcdd-probe-") as folder:
         began = time.perf_counter()
@@ -213,7 +215,7 @@ def _probe(spec: TrialSpec) -> Probe:
     step_s = pass_s / len(in_batches(np.arange(samples), spec.settings.training.batch_size))
     tested = row["n_test_nominal"] + row["n_test_anomalous"]
     setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
-    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"])
+    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, size, row["device"], samples)
 
 
 def _samples(settings: Settings, row: Mapping[str, Any]) -> int:

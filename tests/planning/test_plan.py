@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,6 +205,38 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
     assert expected in describe(found, experiment)
 
 
+def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp_path):
+    path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
+    path.write_text(HEAD.replace("digits", "folder") + f"dataset: {{root: {root}}}\n")
+
+    def planned(*overrides):
+        experiment, found = plan_file(path, ["seeds=1", *overrides])
+        (config,) = found.configs
+        return config, describe(found, experiment)
+
+    by_itself, text = planned()
+    assert by_itself.settings.training.supervision == "maps" and "loss       fcdd on maps" in text
+    assert by_itself.config_id == planned("training.supervision=maps")[0].config_id
+    by_labels, text = planned("training.supervision=labels")
+    assert by_labels.settings.training.supervision == "labels" and "loss       fcdd on labels" in text
+    assert by_labels.config_id != by_itself.config_id
+    assert "note: training.supervision is labels: the ground-truth maps of 'folder' measure heatmaps and are not" in text
+    baseline, _ = planned("method=hsc", "network.name=CNN224")
+    assert baseline.settings.training.supervision == "labels"
+    shutil.rmtree(root / "test_maps")
+    without, text = planned()
+    assert without.config_id == by_labels.config_id and "note: training" not in text
+    assert planned("anomalies.mode=malformed_normal_gt")[0].settings.training.supervision == "maps"
+
+
+def test_a_grid_of_what_auto_means_and_auto_is_the_same_config_twice(tmp_path):
+    path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
+    path.write_text(HEAD.replace("digits", "folder") + f"dataset: {{root: {root}}}\n")
+    assert len(plan_file(path, ["grid={training.supervision: [labels, maps]}"])[1].configs) == 2
+    with pytest.raises(ExperimentError, match=r"are the same.*auto means labels or maps here"):
+        plan_file(path, ["grid={training.supervision: [auto, maps]}"])
+
+
 def test_the_description_states_what_maps_mark(tmp_path):
     path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
     path.write_text(HEAD.replace("digits", "folder"))
@@ -215,7 +248,7 @@ def test_the_description_states_what_maps_mark(tmp_path):
         ("images.map_rule=half", "Ground-truth maps mark what is beyond half of the format's range as anomalous."),
         ("images.map_background=255", "Ground-truth maps mark all but value 255 as anomalous"),
     ):
-        experiment, found = plan_file(path, [f"dataset.root={root}", override, "training.supervision=maps"])
+        experiment, found = plan_file(path, [f"dataset.root={root}", override])
         assert f"maps       {expected}" in describe(found, experiment)
     experiment, found = plan_file(path, [f"dataset.root={trees.write_split_first(tmp_path / 'without')}"])
     assert "Ground-truth maps" not in describe(found, experiment)
