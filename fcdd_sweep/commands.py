@@ -172,7 +172,7 @@ def aggregate_command(options: Namespace) -> int:
     """Build the report of a run from its files."""
     from fcdd_sweep.report.aggregate import aggregate
 
-    page = aggregate(options.run_dir, options.redraw, warn=lambda sentence: print(sentence, file=sys.stderr))
+    page = aggregate(options.run_dir, options.redraw, lambda sentence: print(sentence, file=sys.stderr), print)
     print(f"report: {page}")
     return ExitCode.DONE
 

@@ -29,6 +29,7 @@ from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.documents import stored_decision
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.device import no_gpu_reason, numerics
@@ -125,7 +126,7 @@ def load_snapshot(snapshot: Location, device: str) -> Detector:
     check_reachable(snapshot)
     try:
         with local_copy(snapshot) as path:
-            return load_detector(path, device)
+            return load_detector(path, device, stored_decision(snapshot))
     except FileNotFoundError as error:  # in a store; on this machine `load_detector` raises an InputError
         raise InputError(Problem(str(snapshot), "there is no such file")) from error
 

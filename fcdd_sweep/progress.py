@@ -37,6 +37,8 @@ def result_line(spec: TrialSpec, result: TrialResult) -> str:
     if result.status == TrialStatus.FAILED:
         return f"FAILED  {label(spec)}: {result.error}"
     name, score = "image AUROC", result.image_auroc
+    if spec.settings.evaluation.image_score == "auto":  # the score is chosen when all trials of the class are done
+        name = "image AUROC of the mean"
     if not spec.settings.evaluation.test:
         name, score = "AUROC over validation images", result.validation_image_auroc
     return f"{result.status}  {label(spec)}: {name} {'n/a' if score is None else f'{score:.4f}'}"

@@ -52,7 +52,7 @@ def without_search_report(monkeypatch):
     """Tests of a search are not those of its report."""
     from fcdd_sweep.search import search
 
-    monkeypatch.setattr(search, "aggregate", lambda run_dir: RunPaths(run_dir).report)
+    monkeypatch.setattr(search, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
 
 
 @pytest.fixture

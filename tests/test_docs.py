@@ -29,6 +29,7 @@ SCHEMAS = {
     "HISTORY": schemas.HISTORY,
     "SCORES": schemas.SCORES,
     "CURVES": schemas.CURVES,
+    "IMAGE_SCORES": schemas.IMAGE_SCORES,
     "DEFECTS": schemas.DEFECTS,
     "METRICS": schemas.METRICS,
     "PLAN": schemas.PLAN,

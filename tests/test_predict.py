@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from fcdd_sweep.config.decision_record import DecisionRecord
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.data.decoding.depth import ValueRange
@@ -118,6 +119,27 @@ def test_the_score_that_the_trial_was_tested_by_decides_about_new_images(image_s
         assert row["score"] == pytest.approx(found[f"image/{int(Path(row['path']).stem)}"], rel=1e-5)
         assert row["label"] == (row["score"] > result.metrics["threshold"])
     assert image_score != "max" or all(row["agrees"] for row in rows)
+
+
+def test_a_record_of_decisions_beside_the_snapshot_decides_and_one_of_another_trial_is_refused(outcome, snapshot):
+    record = DecisionRecord(
+        trial_id=outcome.snapshot["trial_id"],
+        image_score="max",
+        image_score_source="auto: why",
+        false_alarm_rate=0.5,
+        threshold=0.25,
+        pixel_threshold=0.5,
+        threshold_source="with 20 held-out images",
+        n_calibration=20,
+    )
+    snapshot.with_name("decision.json").write_text(record.model_dump_json())
+    found = load_detector(snapshot)
+    assert (found.score_column, found.threshold, found.pixel_threshold) == ("score_max", 0.25, 0.5)
+    assert (found.n_calibration, found.settings.evaluation.false_alarm_rate) == (20, 0.5)
+    other = record.model_copy(update={"trial_id": "another"})
+    snapshot.with_name("decision.json").write_text(other.model_dump_json())
+    with pytest.raises(InputError, match=r"decision\.json: belongs to trial another, the snapshot to trial"):
+        load_detector(snapshot)
 
 
 def test_without_a_threshold_nothing_is_decided(test_images, tmp_path):

@@ -114,6 +114,15 @@ def test_a_trial_that_is_not_tested_shows_its_selection_metric(out):
     assert "AUROC over validation images 0.6250" in out.getvalue() and "image AUROC n/a" not in out.getvalue()
 
 
+def test_while_no_image_score_is_chosen_the_score_that_stands_in_is_named(out):
+    waiting = spec(evaluation={"image_score": "auto"})
+    progress = PlainProgress(Console(file=out, width=120))
+    progress.handle(SweepStarted(1, 0, 1))
+    progress.handle(TrialStarted(waiting))
+    progress.handle(TrialEnded(waiting, TrialResult(waiting.trial_id, "done", 1, image_auroc=0.625)))
+    assert "image AUROC of the mean 0.6250" in out.getvalue()
+
+
 PROGRAM = """
 import sys, time
 from rich.console import Console

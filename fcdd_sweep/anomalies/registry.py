@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fcdd_sweep.config.schema import Settings
+
 SourceKind = Literal["synthetic", "exposure", "real"]
 """Rendered from random numbers; outlier exposure: images of another data set or of a folder; real anomalies of the
 normal class, taken out of the test set."""
@@ -48,6 +50,7 @@ SOURCES: dict[str, str] = {
     "blob": "many small white squares on black, 6 px",
     "mixed_blob": "a few squares of 34 px on black, white or with a random color in every pixel",
     "chips": "1 to 4 rotated bars and specks, sharp or soft, lighter or darker; sized by the image, for small defects",
+    "spots": "one small round spot, lighter or darker; sized by the image, to choose image scores on",
 }
 """Synthetic sources and what they look like. Values are in gray levels, 0 to 255, or added to such."""
 REAL_SOURCES: dict[str, str] = {
@@ -58,3 +61,19 @@ REAL_SOURCES: dict[str, str] = {
 `defects` has them too."""
 DARKENING = frozenset({"confetti"})
 """Sources whose values are at most 0: visible when added to an image, but black images on their own."""
+_LARGE = 64
+"""Side in pixels from which on a square of 34 px is a part of the image."""
+
+
+def other_generator(settings: Settings) -> str:
+    """Return a synthetic source that training does not use, with squares that fit the images.
+
+    The same generator would reward the configs that fit it best, however well they detect real defects.
+    """
+    names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
+    return next(name for name in names if name != settings.anomalies.source)
+
+
+def small_generator(settings: Settings) -> str:
+    """Return a synthetic source of small anomalies that training does not use: image scores are chosen on them."""
+    return "chips" if settings.anomalies.source == "spots" else "spots"

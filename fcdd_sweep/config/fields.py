@@ -142,15 +142,44 @@ class TopScore(Section):
         return top
 
 
-ImageScore = Annotated[
-    Annotated[Literal["mean", "max"], Tag("(name)")] | Annotated[TopScore, Tag("(top)")],
-    Discriminator(lambda score: "(top)" if isinstance(score, TopScore | dict) else "(name)"),
+def _kind_of_score(score: object) -> str:
+    return "(top)" if isinstance(score, TopScore | dict) else "(name)"
+
+
+KnownScore = Annotated[
+    Annotated[Literal["mean", "max"], Tag("(name)")] | Annotated[TopScore, Tag("(top)")], Discriminator(_kind_of_score)
 ]
+ImageScore = Annotated[
+    Annotated[Literal["mean", "max", "auto"], Tag("(name)")] | Annotated[TopScore, Tag("(top)")],
+    Discriminator(_kind_of_score),
+]
+MEAN_SCORE = "score_mean"
 
 
-def score_column(image_score: Literal["mean", "max"] | TopScore) -> str:
-    """Return the column of `scores.parquet` that holds an image's score by this setting."""
-    return TOP_SHARES[image_score.top] if isinstance(image_score, TopScore) else f"score_{image_score}"
+def score_column(image_score: Literal["mean", "max", "auto"] | TopScore) -> str:
+    """Return the column of `scores.parquet` that holds an image's score by this setting; of `auto` the mean, which
+    stands in until a score is chosen."""
+    if isinstance(image_score, TopScore):
+        return TOP_SHARES[image_score.top]
+    return MEAN_SCORE if image_score == "auto" else f"score_{image_score}"
+
+
+def known_score(column: str) -> Literal["mean", "max"] | TopScore:
+    """Return the setting by which this column of `scores.parquet` is an image's score."""
+    shares = {name: share for share, name in TOP_SHARES.items()}
+    if column in shares:
+        return TopScore(top=shares[column])
+    return "mean" if column == MEAN_SCORE else "max"
+
+
+def score_title(column: str) -> str:
+    """Return in words what this column of `scores.parquet` holds."""
+    match known_score(column):
+        case TopScore(top=share):
+            return f"mean of the largest {100 * share:g}% of the heatmap's values"
+        case "mean":
+            return "mean of the anomaly map"
+    return "largest value of the heatmap"
 
 
 class Validation(Section):

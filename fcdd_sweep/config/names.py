@@ -19,6 +19,12 @@ def normal_form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def name_share(name: str) -> float:
+    """Return a number in [0, 1) that depends on the name only, for splits that do not depend on other files."""
+    head = hashlib.sha256(normal_form(name).encode(errors="surrogateescape")).digest()[:8]
+    return int.from_bytes(head, "big") / 2**64
+
+
 def printable(name: str) -> str:
     r"""Return `name` as one line that any UTF-8 file can hold; nearly all names are unchanged.
 

@@ -200,6 +200,7 @@ PRESETS: dict[str, Preset] = {
                 "schedule": _decay(0.8),
             },
             "heatmaps": {"color_quantile": 0.97},
+            "evaluation": {"image_score": "auto"},
         },
     ),
 }

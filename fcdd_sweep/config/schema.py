@@ -231,8 +231,9 @@ class Evaluation(Section):
     """False: the test set is counted but not scored; trials of a search use it."""
     image_score: ImageScore = "mean"
     """Score of an image: `mean` of its anomaly map, as in the paper; `max`, the largest value of its heatmap; or
-    `{top: SHARE}`, the mean over that share of its pixels, those with the largest values: 0.001, 0.01, 0.03 or 0.1.
-    `aggregate` applies a change without training."""
+    `{top: SHARE}`, the mean over that share of its pixels, those with the largest values: 0.001, 0.01, 0.03 or 0.1;
+    `auto` chooses one of these for each class, on a part of the held-out nominal images and on anomalies that are not
+    in the test set. `aggregate` applies a change without training."""
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     """Greatest share of new nominal images that is called anomalous, on average over draws of the held-out images that
     thresholds are calibrated on; `aggregate` applies a change without training."""

@@ -61,7 +61,7 @@ _ALLOWED: dict[Key, str] = {
         "validation",
         "anomalies",
     ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}",
-    ("evaluation", "image_score"): "'mean', 'max' or {top: SHARE} with SHARE 0.001, 0.01, 0.03 or 0.1",
+    ("evaluation", "image_score"): "'mean', 'max', 'auto' or {top: SHARE} with SHARE 0.001, 0.01, 0.03 or 0.1",
     ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
     (
         "training",

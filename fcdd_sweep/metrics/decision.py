@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, rank
+from fcdd_sweep.metrics.score_choice import is_for_selection
 from fcdd_sweep.metrics.statistics import wilson_interval
 
 _RECALL = 0.95
@@ -82,24 +84,49 @@ def _percent(rate: float) -> str:
     return f"{100 * rate:.4g}%"
 
 
-def decision_metrics(scores: Mapping[str, Sequence[Any]], column: str, rate: float) -> dict[str, Any]:
+def decision_metrics(
+    scores: Mapping[str, Sequence[Any]], column: str, rate: float, *, selecting: bool = False
+) -> dict[str, Any]:
     """Return the columns of `metrics.parquet` on thresholds and decisions; NaN where undefined.
 
     Args:
-        scores: columns of `scores.parquet`: `split`, `label`, `defect` and those of scores.
+        scores: columns of `scores.parquet`: `split`, `path`, `label`, `defect` and those of scores.
         column: the one that images are called anomalous by.
         rate: the false-alarm rate.
+        selecting: whether `column` was chosen on a part of the held-out images, which then calibrates nothing.
     """
     split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
     held_out = (split == "validation") & (defect == "")
     nominal, tested = held_out & (label == 0), split == "test"
-    found = calibration(_values(scores, column, nominal), _values(scores, _HEATMAP_MAX, nominal), rate)
+    kept = nominal
+    if selecting:
+        calibrating = calibrating_paths(scores, rate)
+        kept = nominal & np.array([path in calibrating for path in scores["path"]], dtype=bool)
+    found = calibration(_values(scores, column, kept), _values(scores, _HEATMAP_MAX, kept), rate)
     if held_out.any() and not nominal.any():
         found["threshold_source"] = _NOTHING_NOMINAL
+    elif nominal.any() and not kept.any():
+        found["threshold_source"] = calibration_text(int(nominal.sum()), rate)
+    elif taken := int(nominal.sum() - kept.sum()):
+        found["threshold_source"] += f" ({count_noun(taken, 'other')} chose the image score)"
     test_label = label[tested].astype(np.int8)
     decided = _values(scores, column, tested), found["threshold"]
     marked = _values(scores, _HEATMAP_MAX, tested), found["pixel_threshold"]
     return found | _on_test(test_label, decided, marked)
+
+
+def calibrating_paths(scores: Mapping[str, Sequence[Any]], rate: float) -> set[str]:
+    """Return the paths of the held-out nominal images that calibrate where `auto` chooses the image score.
+
+    None, where all of them together are too few for a threshold: they choose the score.
+
+    Args:
+        scores: columns of `scores.parquet`.
+        rate: the false-alarm rate.
+    """
+    rows = zip(*(scores[name] for name in ("split", "label", "defect", "path")), strict=True)
+    held_out = [path for *role, path in rows if role == ["validation", 0, ""]]
+    return {path for path in held_out if len(held_out) >= fewest_images(rate) and not is_for_selection(path)}
 
 
 def _values(scores: Mapping[str, Sequence[Any]], column: str, part: npt.NDArray[np.bool_]) -> FloatArray:

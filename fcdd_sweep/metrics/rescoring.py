@@ -34,6 +34,11 @@ class ScoredImages:
         score, label, defect = (np.array(scores[name], dtype=object)[tested] for name in (column, "label", "defect"))
         return cls(score.astype(np.float64), label.astype(np.int8), defect)
 
+    @property
+    def auroc(self) -> float:
+        """Return the AUROC; NaN where undefined."""
+        return rank(self.score, self.label).auroc() if len(self.label) else math.nan
+
     def metrics(self) -> dict[str, float]:
         """Return the columns of `metrics.parquet` that depend on scores alone; NaN where undefined."""
         if not len(self.label):

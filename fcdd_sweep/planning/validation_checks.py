@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reservable, reserved_of
-from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
+from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES, other_generator
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import VALIDATION_NAMES, DatasetSource, FolderSource, FromTestSource, Validation
 from fcdd_sweep.config.names import printable
@@ -19,14 +19,13 @@ from fcdd_sweep.data.decoding.folders import no_folder
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.metrics.decision import fewest_images
+from fcdd_sweep.metrics.score_choice import SELECTION_SHARE
 from fcdd_sweep.planning.anomaly_checks import data_set_problems, resolved
 from fcdd_sweep.planning.data_counts import anomalies_in_training, defect_counts, listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
 FEW = 50
 """Fewer held-out nominal images rank configs poorly: at an AUROC of 0.9 its standard error is then above 0.02."""
-_LARGE = 64
-"""Side in pixels from which on a square of 34 px is a part of the image."""
 _WHERE = "evaluation.validation.anomalies"
 
 
@@ -77,15 +76,6 @@ def validation_for_search(settings: Settings, facts: DatasetFacts) -> Validation
         kind = "training" if facts.protocol == "one_vs_rest" else "synthetic"
     anomalies = other_generator(settings) if kind == "synthetic" else kind
     return Validation(nominal_fraction=default.nominal_fraction, anomalies=anomalies)
-
-
-def other_generator(settings: Settings) -> str:
-    """Return a synthetic source that training does not use, with squares that fit the images.
-
-    The same generator would reward the configs that fit it best, however well they detect real defects.
-    """
-    names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
-    return next(name for name in names if name != settings.anomalies.source)
 
 
 def validation_problems(
@@ -245,6 +235,7 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     """Yield notes on decisions that are asked for and that trials will not make."""
     evaluation = settings.evaluation
     fraction = evaluation.validation.nominal_fraction
+    auto = evaluation.image_score == "auto"
     if not fraction:
         if evaluation.false_alarm_rate != Evaluation.model_fields["false_alarm_rate"].default:
             yield (
@@ -261,11 +252,14 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
         return
     rate = evaluation.false_alarm_rate
     held_out = {name: held_out_of(scan.nominal_in_training[name], fraction) for name in classes}
-    if few := {name: count for name, count in held_out.items() if count < fewest_images(rate)}:
+    kept = 1 - SELECTION_SHARE if auto else 1
+    calibrating = {name: round(count * kept) for name, count in held_out.items()}
+    if few := {name: count for name, count in calibrating.items() if count < fewest_images(rate)}:
+        besides = "About a fifth more choose the image score. " if auto else ""
         yield (
             f"No decision: a false-alarm rate of {rate:g} needs {fewest_images(rate)} held-out nominal images, and of "
             f"those that evaluation.validation.nominal_fraction {fraction:g} holds out, {listed(few)}. "
-            "Raise it, or add images."
+            f"{besides}Raise it, or add images."
         )
 
 

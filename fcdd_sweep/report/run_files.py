@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +22,9 @@ from fcdd_sweep.config.schema import Evaluation
 from fcdd_sweep.metrics.decision import decision_metrics
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.rescoring import ScoredImages
+from fcdd_sweep.metrics.score_choice import CANDIDATES, ScoreChoice
 from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.score_choices import choose_scores
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows
@@ -54,6 +56,8 @@ class Trial:
         defects: its rows of `defects.parquet`.
         folder: its leaf on this machine; None unless done.
         rescored: whether images are scored by another column than when the leaf was written.
+        redecided: whether decisions were computed again.
+        by_score: with `auto`, the AUROC over test images by each column that images may be scored by.
     """
 
     plan: TableRow
@@ -65,6 +69,8 @@ class Trial:
     defects: list[TableRow] = field(default_factory=list)
     folder: Path | None = None
     rescored: bool = False
+    redecided: bool = False
+    by_score: dict[str, float] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
@@ -128,6 +134,7 @@ class Run:
         experiment: `experiment.yaml`.
         environment: `environment.json`; its `notes` are sentences on the data.
         last_published: when the last trial was published; None before the first.
+        score_choices: with `evaluation.image_score: auto`, the image score of each class with a finished trial.
     """
 
     path: Path
@@ -137,6 +144,7 @@ class Run:
     experiment: ExperimentFile
     environment: TableRow
     last_published: dt.datetime | None = None
+    score_choices: Mapping[str, ScoreChoice] = field(default_factory=dict)
 
     @property
     def configs(self) -> list[str]:
@@ -189,19 +197,20 @@ def read_run(run_dir: Path) -> Run:
     problems: list[str] = []
     index = index_or_problem(run_dir, problems)
     experiment = ExperimentFile(_read_text(RunPaths(run_dir).experiment))
-    trials = tuple(
-        _decided(_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems), experiment.evaluation)
-        for row in plan
-    )
+    trials = [_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan]
+    evaluation = experiment.evaluation
+    chosen = _chosen_scores(trials, evaluation.false_alarm_rate) if evaluation.image_score == "auto" else {}
+    decided = (_decided(each, evaluation, chosen.get(each.normal_class)) for each in trials)
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
-        trials=trials,
+        trials=tuple(decided),
         problems=tuple(problems),
         unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
         experiment=experiment,
         environment=_read_environment(RunPaths(run_dir).environment, problems),
         last_published=max((row["published_at"] for row in index.values() if row["published_at"]), default=None),
+        score_choices=chosen,
     )
 
 
@@ -303,16 +312,35 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
     )
 
 
-def _decided(trial: Trial, evaluation: Evaluation) -> Trial:
-    """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others."""
-    column, rate = score_column(evaluation.image_score), evaluation.false_alarm_rate
-    made_with = (trial.metrics.get("image_score"), trial.metrics.get("false_alarm_rate"))
-    if trial.folder is None or None in made_with or made_with == (column, rate):
+def _chosen_scores(trials: Iterable[Trial], rate: float) -> dict[str, ScoreChoice]:
+    """Return the image score that `auto` chooses for each class, from the selection images of its finished trials."""
+    leaves: dict[str, list[Path]] = {}
+    for trial in trials:
+        if trial.folder is not None:
+            leaves.setdefault(trial.normal_class, []).append(trial.folder)
+    return choose_scores(leaves, rate)
+
+
+def _decided(trial: Trial, evaluation: Evaluation, choice: ScoreChoice | None) -> Trial:
+    """Return a trial by this score of images and this false-alarm rate, computed again where its leaf has others.
+
+    Args:
+        trial: as its leaf has it.
+        evaluation: of the experiment.
+        choice: the image score of its class with `auto`; None where the experiment names the score.
+    """
+    column = score_column(evaluation.image_score) if choice is None else choice.column
+    rate, source = evaluation.false_alarm_rate, "" if choice is None else choice.text
+    made_with = tuple(trial.metrics.get(name) for name in ("image_score", "false_alarm_rate", "image_score_source"))
+    if trial.folder is None or None in made_with[:2] or (choice is None and made_with == (column, rate, source)):
         return trial
     scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
-    metrics = trial.metrics | nulled(decision_metrics(scores, column, rate))
+    decisions = decision_metrics(scores, column, rate, selecting=choice is not None and choice.is_made)
+    metrics = trial.metrics | nulled({"image_score_source": source} | decisions)
+    by_score = {} if choice is None else {name: ScoredImages.of(scores, name).auroc for name in CANDIDATES}
+    trial = replace(trial, metrics=metrics, redecided=True, by_score=by_score)
     if trial.metrics["image_score"] == column:
-        return replace(trial, metrics=metrics)
+        return trial
     images = ScoredImages.of(scores, column)
     defects = [nulled(row | {"image_auroc": images.defect_auroc(row["defect"])}) for row in trial.defects]
     metrics |= nulled({"image_score": column, **images.metrics()})

@@ -13,6 +13,7 @@ import pyarrow.csv
 
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, Trial, status_counts
+from fcdd_sweep.report.score_choices import choice_rows
 from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
     DefectRow,
@@ -41,7 +42,7 @@ _DEFECT_METRICS = ("image_auroc", "pixel_auroc")
 
 
 def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = ()) -> None:
-    """Write the four tables into the run's directory.
+    """Write the tables into the run's directory.
 
     Args:
         run: its trials are listed in `trials.parquet`.
@@ -50,6 +51,10 @@ def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = (
     """
     reported = reported or run
     write_trials(RunPaths(run.path).trials, run.trials)
+    if run.score_choices:
+        write_rows(RunPaths(run.path).image_scores, choice_rows(run.score_choices), schemas.IMAGE_SCORES)
+    else:  # of an earlier report, when the experiment asked for `auto`
+        RunPaths(run.path).image_scores.unlink(missing_ok=True)
     write_csv(run.path / SUMMARY_CSV, summary_table(reported))
     write_text(run.path / SUMMARY_MD, summary_markdown(reported, notes))
     write_csv(run.path / DEFECTS_CSV, defects_table(reported))
@@ -143,6 +148,9 @@ def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     parts += notes
     if missing := [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]:
         parts.append("\n".join(missing))
+    if run.score_choices:
+        choices = (f"- Image score of {name}: {choice.text}." for name, choice in run.score_choices.items())
+        parts.append("\n".join(choices))
     if len(run.configs) > 1:
         rows = [mean_row(run, config) for config in run.configs]
         parts += ["## Configs, mean over classes", _summary_markdown(rows, [row.config for row in rows], "config")]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
+from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
 from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.config.search_schema import Direction
 from fcdd_sweep.results import storage
@@ -182,6 +184,21 @@ def read_search_summary(run_dir: Location) -> SearchSummary:
         OSError: it is missing or cannot be read.
     """
     return SearchSummary.model_validate_json(storage.read_bytes(RunPaths(run_dir).search.summary))
+
+
+def stored_decision(snapshot: Location) -> DecisionRecord | None:
+    """Return the record of decisions beside a snapshot in an object store.
+
+    None for a file on this machine, too: who loads it looks beside it.
+
+    Raises:
+        InputError: it is damaged.
+        StorageError: the store was unreachable for too long.
+    """
+    place = snapshot.parent / DECISION
+    if isinstance(place, Path) or not storage.is_file(place):
+        return None
+    return DecisionRecord.of(storage.read_bytes(place), place)
 
 
 def read_progress(run_dir: Location) -> SweepProgress | None:

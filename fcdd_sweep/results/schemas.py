@@ -43,7 +43,8 @@ SCORES = _schema(
     (
         "split",
         TEXT,
-        "`test`; `validation`: held-out nominal training images and validation anomalies; `used_in_training`: real "
+        "`test`; `validation`: held-out nominal training images and validation anomalies; `selection`: "
+        "anomalies rendered to choose an image score on; `used_in_training`: real "
         "anomalies that left the test set for training; `reserved`: real anomalies that left it for other configs",
     ),
     (
@@ -57,7 +58,8 @@ SCORES = _schema(
     (
         "defect",
         TEXT,
-        "defect type, the other class in one-vs-rest, or the source of a validation anomaly; empty for nominal images",
+        "defect type, the other class in one-vs-rest, or the source of a validation or selection anomaly; empty for "
+        "nominal images",
     ),
     ("score", REAL, "anomaly score; higher is more anomalous; null for images that left the test set"),
     ("score_mean", REAL, "mean of the anomaly map, of `hsc` its own distance; `score` is one of this and the next"),
@@ -76,6 +78,11 @@ CURVES = _schema(
 )
 _RESULTS = (
     ("image_score", TEXT, "column of `scores.parquet` that is the score of images, by `evaluation.image_score`"),
+    (
+        "image_score_source",
+        TEXT,
+        "what `auto` chose that score by, in a leaf nothing yet; empty where `evaluation.image_score` names the score",
+    ),
     ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined"),
     ("image_ap", REAL, "average precision over test images; null when undefined"),
     (
@@ -177,6 +184,24 @@ _RESULTS = (
 )
 METRICS = _schema(*_KEY, ("attempt", INT, "number of the attempt, from 1"), *_RESULTS)
 """One row: the last file that an attempt writes."""
+IMAGE_SCORES = _schema(
+    ("normal_class", TEXT, "the class"),
+    ("score", TEXT, "column of `scores.parquet`: a score that images may have"),
+    ("is_used", FLAG, "whether it is the score of the class's images"),
+    (
+        "selection_auroc",
+        REAL,
+        "share of the pairs of a nominal and an anomalous selection image of one trial that it puts in the right "
+        "order; null where scores were not compared",
+    ),
+    ("gain", REAL, "`selection_auroc` minus that of `score_mean`; null where scores were not compared"),
+    ("gain_std_error", REAL, "standard error of `gain` over images; null where scores were not compared"),
+    ("n_trials", INT, "number of trials, of all seeds and configs, with selection images"),
+    ("n_nominal", INT, "number of different nominal selection images"),
+    ("n_anomalous", INT, "number of selection anomalies, over all trials"),
+    ("source", TEXT, "what the anomalies are; empty without any"),
+)
+"""What `evaluation.image_score: auto` chose by: one row per class and candidate."""
 DEFECTS = _schema(
     ("trial_id", TEXT, "the trial"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest"),

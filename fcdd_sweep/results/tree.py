@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar, cast
 
+from fcdd_sweep.config.decision_record import DECISION
 from fcdd_sweep.config.locations import RemotePath
 
 EXPERIMENT = "experiment.yaml"
@@ -16,6 +17,8 @@ INDEX = "index.parquet"
 FAILURES = "failures.parquet"
 ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
+IMAGE_SCORES = "image_scores.parquet"
+"""What `evaluation.image_score: auto` chose by."""
 REPORT = "report.html"
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
@@ -74,6 +77,8 @@ Further arrays:
   the nominal ones
 """
 SNAPSHOT = "snapshot.pt"
+"""The detector, with the decisions that were known when its trial ended; `decision.json` beside it has those of the
+report, see `config.decision_record`."""
 LOG = "log.txt"
 ERROR = "error.txt"
 AnyPath = TypeVar("AnyPath", bound=Path | RemotePath)
@@ -172,6 +177,10 @@ class TrialPaths(_Paths[AnyPath]):
         return self._below(SNAPSHOT)
 
     @property
+    def decision(self) -> AnyPath:
+        return self._below(DECISION)
+
+    @property
     def log(self) -> AnyPath:
         return self._below(LOG)
 
@@ -207,6 +216,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def trials(self) -> AnyPath:
         return self._below(TRIALS)
+
+    @property
+    def image_scores(self) -> AnyPath:
+        return self._below(IMAGE_SCORES)
 
     @property
     def report(self) -> AnyPath:

@@ -245,7 +245,7 @@ class _Search:
         report = RunPaths(self.run_dir).report
         if not interrupted:
             self.session.report("building the report")
-            report = aggregate(self.run_dir)
+            report = aggregate(self.run_dir, tell=self.session.report)
         return self.session.result(self._all_specs(), report, self.kept, interrupted=interrupted)
 
 

@@ -51,7 +51,7 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
                 publisher.display.handle(SweepStopped())
         if not interrupted:
             session.report("building the report")
-        report = RunPaths(ledger.run_dir).report if interrupted else aggregate(ledger.run_dir)
+        report = RunPaths(ledger.run_dir).report if interrupted else aggregate(ledger.run_dir, tell=session.report)
         return session.result(planned.specs, report, kept, interrupted=interrupted)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.schema import Settings
@@ -230,19 +231,21 @@ def make_network(
     return network
 
 
-def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
+def load_detector(snapshot: str | Path, device: str = "auto", decision: DecisionRecord | None = None) -> Detector:
     """Load a detector from a `snapshot.pt`, whatever device it was trained on.
 
     Args:
         snapshot: the file.
         device: `auto`, `cpu`, `cuda` or `mps`.
+        decision: image score and thresholds to decide by; None: those of `decision.json` beside the snapshot, which
+            the report of the run writes, or else the snapshot's own.
     Raises:
         InputError: there is no such file, it is not a snapshot, another version of fcdd_sweep wrote it, or the device
             is not available.
     """
     path = Path(snapshot)
     plain = _read(path)
-    settings = Settings.model_validate(plain["settings"])
+    settings, decided = _decided_by(decision or DecisionRecord.beside(path), plain, path)
     target = choose_device(device)
     network = make_network(settings, target, pretrained=False)
     network.load_state_dict(plain["network"])
@@ -253,9 +256,31 @@ def load_detector(snapshot: str | Path, device: str = "auto") -> Detector:
         network=network.eval(),
         preprocessor=Preprocessor(Recipe(**stored["recipe"]), stored["shift"].to(target), stored["scale"].to(target)),
         value_range=None if plain["value_range"] is None else ValueRange(**plain["value_range"]),
-        **{name: plain[name] for name in DECISION_FIELDS},
+        **decided,
         reference_quantiles=plain["reference_quantiles"].numpy(),
     )
+
+
+def _decided_by(record: DecisionRecord | None, plain: Mapping[str, Any], path: Path) -> tuple[Settings, dict[str, Any]]:
+    """Return the settings of a snapshot with the image score that decides, and the detector's `DECISION_FIELDS`.
+
+    Raises:
+        InputError: the record is that of another trial.
+    """
+    settings = Settings.model_validate(plain["settings"])
+    decided = {name: plain[name] for name in DECISION_FIELDS}
+    if record is None and settings.evaluation.image_score == "auto":
+        mean = settings.evaluation.model_copy(update={"image_score": "mean"})
+        decided["threshold_source"] += "; images are scored by the mean, as no image score has been chosen yet: "
+        decided["threshold_source"] += "run aggregate for the run"
+        return settings.model_copy(update={"evaluation": mean}), decided
+    if record is None:
+        return settings, decided
+    if record.trial_id != plain.get("trial_id", record.trial_id):
+        what = f"belongs to trial {record.trial_id}, the snapshot to trial {plain['trial_id']}"
+        step = "Remove it, or run aggregate for the run of the snapshot"
+        raise InputError(Problem(str(path.with_name(DECISION)), what, next_step=step))
+    return record.decided_settings(settings), decided | record.decision
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.curves import thin_curve
-from fcdd_sweep.metrics.decision import decision_metrics
+from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
+from fcdd_sweep.metrics.score_choice import NOT_CHOSEN_YET, SELECTION, SelectionScores, choose_score
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker
@@ -88,19 +89,32 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
     cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
     metrics, curves = _metrics(label, score, cells)
-    tested = _Tested(label, by_column)
-    scores = _score_columns(corpus, replace(prepared, split=split), tested, validation, detector)
+    scores = _score_columns(corpus, replace(prepared, split=split), _Tested(label, by_column), validation, detector)
     return TestResult(
         scores=scores,
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | {"image_score": detector.score_column}
-        | decision_metrics(scores, detector.score_column, detector.settings.evaluation.false_alarm_rate)
+        | _decisions(scores, detector)
         | validation.metrics,
         defects=_by_defect(split, label, score, cells),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
     )
+
+
+def _decisions(scores: dict[str, list[Any]], detector: Detector) -> dict[str, Any]:
+    """Return the columns of `metrics.parquet` on the image score and on decisions by it.
+
+    With `auto` the report chooses the score, when all trials of the class are done; until then it is the mean, and
+    the images that the score will be chosen on calibrate nothing.
+    """
+    column, rate = detector.score_column, detector.settings.evaluation.false_alarm_rate
+    source, selecting = "", False
+    if detector.settings.evaluation.image_score == "auto":
+        selecting = choose_score([SelectionScores.of(scores, calibrating_paths(scores, rate))]).is_made
+        source = NOT_CHOSEN_YET
+    decided = decision_metrics(scores, column, rate, selecting=selecting)
+    return {"image_score": column, "image_score_source": source} | decided
 
 
 def _untested(split: Split) -> Split:
@@ -121,28 +135,32 @@ def _score_columns(
     validation: ValidationResult,
     detector: Detector,
 ) -> dict[str, list[Any]]:
-    """Return the columns of `scores.parquet`: test, validation, then reserved images, which have no score."""
+    """Return the columns of `scores.parquet`: test, validation, selection, then reserved images without scores."""
     split, nominal, anomalies = prepared.split, prepared.validation.nominal, prepared.validation.anomalies
+    selection, parts = prepared.validation.selection, (validation.nominal, validation.anomalous, validation.selection)
     used = set(prepared.reserved_anomalies.used.tolist())
     reserved = prepared.reserved_anomalies.reserved.tolist()
     scored = [*split.test.tolist(), *nominal.tolist()]
     nominal_label = detector.settings.images.nominal_label
     scores = {
-        name: [
-            *np.concatenate([each[name] for each in (tested.scores, validation.nominal, validation.anomalous)]).tolist()
-        ]
-        + [None] * len(reserved)
+        name: [*np.concatenate([each[name] for each in (tested.scores, *parts)]).tolist(), *[None] * len(reserved)]
         for name in tested.scores
     }
-    validation_label = [nominal_label] * len(nominal) + [1 - nominal_label] * len(anomalies)
+    validation_split = ["validation"] * (len(nominal) + len(anomalies)) + [SELECTION] * len(selection)
+    anomalous_label = [1 - nominal_label] * (len(anomalies) + len(selection) + len(reserved))
     reserved_split = ["used_in_training" if row in used else "reserved" for row in reserved]
     reserved_defect = [corpus.defect[row] for row in reserved]
     return {
-        "split": ["test"] * len(split.test) + ["validation"] * len(validation_label) + reserved_split,
-        "image_index": [*scored, *anomalies.index, *reserved],
-        "path": [*(corpus.path[i] for i in scored), *anomalies.path, *(corpus.path[i] for i in reserved)],
-        "label": [*tested.label.tolist(), *validation_label, *[1 - nominal_label] * len(reserved)],
-        "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *reserved_defect],
+        "split": ["test"] * len(split.test) + validation_split + reserved_split,
+        "image_index": [*scored, *anomalies.index, *selection.index, *reserved],
+        "path": [
+            *(corpus.path[i] for i in scored),
+            *anomalies.path,
+            *selection.path,
+            *(corpus.path[i] for i in reserved),
+        ],
+        "label": [*tested.label.tolist(), *[nominal_label] * len(nominal), *anomalous_label],
+        "defect": [*split.test_defect, *[""] * len(nominal), *anomalies.defect, *selection.defect, *reserved_defect],
         "score": scores[detector.score_column],
         **scores,
     }

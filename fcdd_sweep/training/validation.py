@@ -27,11 +27,13 @@ class ValidationResult:
     Attributes:
         nominal: (v,) scores by column of `scores.parquet`.
         anomalous: (m,) scores.
+        selection: (s,) scores of the anomalies that only an image score is chosen on.
         metrics: columns of `metrics.parquet`, of the mean whatever `evaluation.image_score` is; NaN where undefined.
     """
 
     nominal: dict[str, FloatArray]
     anomalous: dict[str, FloatArray]
+    selection: dict[str, FloatArray]
     metrics: dict[str, Any]
 
 
@@ -55,7 +57,8 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
-    return ValidationResult(detector.scores(nominal), detector.scores(anomalous), metrics)
+    selection = detector.scores(detector.detect(validation.selection.images))
+    return ValidationResult(detector.scores(nominal), detector.scores(anomalous), selection, metrics)
 
 
 def validation_auroc(detector: Detector, corpus: Corpus, validation: ValidationSet) -> float:

@@ -11,23 +11,28 @@ import torch
 
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reserved_of
 from fcdd_sweep.anomalies.malform import malform_once
+from fcdd_sweep.anomalies.registry import small_generator
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool, SubsetPool
+from fcdd_sweep.metrics.score_choice import is_for_selection
 from fcdd_sweep.training.anomaly_pools import read_first
 from fcdd_sweep.training.partition import Partition, RowIndices, TrialData
 from fcdd_sweep.training.streams import Streams
 
-_ROWS, _POOL, _RENDERED = 0, 1, 2
-"""Keys in the stream `validation`: of anomalies of the training split, of images of a pool, of rendered anomalies."""
+_ROWS, _POOL, _RENDERED, _SELECTION = 0, 1, 2, 3
+"""Keys in the stream `validation`: of anomalies of the training split, of images of a pool, of rendered anomalies, and
+of those that are rendered to choose an image score on."""
 _STRENGTHS = 2.0 ** -torch.arange(6)
 """Rendered anomalies cycle through these factors, from the generator's full strength down to a 32nd of it.
 
 At full strength alone, most configs would find every one of them, and their metrics could not rank the configs.
 """
+_MOST_SELECTION = 16
+"""Images, of those that an image score is chosen on, which get anomalies of all strengths."""
 _CHUNK = 64
 """Images that are rendered together. A change changes the draws of every image."""
 
@@ -63,10 +68,12 @@ class ValidationSet:
     Attributes:
         nominal: (v,) int64, held-out nominal training images: indices into the corpus; may be empty.
         anomalies: anomalous images; may be empty.
+        selection: anomalies that only an image score is chosen on; empty where `anomalies` serve for that, too.
     """
 
     nominal: RowIndices
     anomalies: ValidationAnomalies
+    selection: ValidationAnomalies
 
     @property
     def source(self) -> str:
@@ -105,9 +112,11 @@ class ValidationSplit:
 def split_validation(settings: Settings, data: TrialData, partition: Partition, streams: Streams) -> ValidationSplit:
     """Take the images that settings are selected on; which they are depends on seed and class alone."""
     corpus, split, held_out = data.corpus, partition.split, partition.held_out
+    nothing = _of_corpus(corpus, held_out[:0], "")
     match settings.evaluation.validation.anomalies:
         case "none":
-            anomalies = _of_corpus(corpus, held_out[:0], "")
+            validation = ValidationSet(held_out, nothing, _for_image_score(settings, corpus, held_out, streams))
+            return ValidationSplit(validation, split.train_anomalous)
         case "training":
             return _from_training(corpus, split, held_out, streams)
         case FromTestSource():
@@ -116,11 +125,30 @@ def split_validation(settings: Settings, data: TrialData, partition: Partition, 
         case DatasetSource() | FolderSource() as source:
             assert data.validation_pool is not None  # the config names one
             anomalies, remaining, notes = _from_pool(settings, source, data.validation_pool, streams)
-            validation = ValidationSet(held_out, anomalies)
+            validation = ValidationSet(held_out, anomalies, nothing)
             return ValidationSplit(validation, split.train_anomalous, data.validation_pool, remaining, notes)
         case name:
-            anomalies = _rendered(name, corpus, held_out, streams)
-    return ValidationSplit(ValidationSet(held_out, anomalies), split.train_anomalous)
+            count = min(len(held_out), MOST_IN_VALIDATION)
+            anomalies = _rendered(name, corpus, _spaced(held_out, count), streams.torch("validation", _RENDERED))
+    return ValidationSplit(ValidationSet(held_out, anomalies, nothing), split.train_anomalous)
+
+
+def _for_image_score(settings: Settings, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
+    """Return small anomalies to choose an image score on, of a generator that training does not use.
+
+    They are rendered whatever `evaluation.image_score` is, so that it can become `auto` without training. Images that
+    may calibrate thresholds get some only after all others: they choose a score where all are too few for a threshold.
+    """
+    never = np.array([is_for_selection(corpus.path[row]) for row in held_out], dtype=bool)
+    first = _spaced(held_out[never], min(int(never.sum()), _MOST_SELECTION))
+    others = _spaced(held_out[~never], min(int((~never).sum()), _MOST_SELECTION - len(first)))
+    rows = np.repeat(np.concatenate([first, others]), len(_STRENGTHS))
+    return _rendered(small_generator(settings), corpus, rows, streams.torch("validation", _SELECTION))
+
+
+def _spaced(rows: RowIndices, count: int) -> RowIndices:
+    """Return `count` evenly spaced rows."""
+    return rows[np.arange(count) * len(rows) // max(count, 1)]
 
 
 def _of_corpus(corpus: Corpus, rows: RowIndices, origin: str) -> ValidationAnomalies:
@@ -139,7 +167,8 @@ def _from_training(corpus: Corpus, split: Split, held_out: RowIndices, streams: 
     one_vs_rest = corpus.protocol == "one_vs_rest"
     origin = "images of other classes of the training split" if one_vs_rest else "real anomalies of the training split"
     anomalies = _of_corpus(corpus, candidates[chosen], origin)
-    return ValidationSplit(ValidationSet(held_out, anomalies), candidates[remaining])
+    nothing = _of_corpus(corpus, held_out[:0], "")
+    return ValidationSplit(ValidationSet(held_out, anomalies, nothing), candidates[remaining])
 
 
 def _from_pool(
@@ -170,17 +199,15 @@ def _unreadable_notes(pool: ImagePool, unreadable: Sequence[int], wanted: int) -
     return [f"{counts}: {name_list(pool.names(sorted(unreadable)))}"]
 
 
-def _rendered(source: str, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
-    """Return one synthetic anomaly per held-out image, rendered on the CPU so that every device gets the same ones.
+def _rendered(source: str, corpus: Corpus, rows: RowIndices, generator: torch.Generator) -> ValidationAnomalies:
+    """Return one synthetic anomaly per nominal image, rendered on the CPU so that every device gets the same ones.
 
     Noise is negated pixel by pixel, as in `anomalies.online`, so that it shows on any ground.
     """
-    count = min(len(held_out), MOST_IN_VALIDATION)
-    rows = held_out[np.arange(count) * len(held_out) // max(count, 1)]  # evenly spaced
+    count = len(rows)
     clean = np.asarray(corpus.images[rows])
     gt_maps = np.zeros((count, *clean.shape[2:]), dtype=np.bool_)
     images = np.empty_like(clean)
-    generator = streams.torch("validation", _RENDERED)
     for start in range(0, count, _CHUNK):
         chunk = slice(start, start + _CHUNK)
         nominal = torch.from_numpy(np.array(clean[chunk]))

@@ -33,7 +33,7 @@ FILES = {
     ),
     "a score of images that is not known": (
         HEAD + "evaluation: {image_score: median}\n",
-        ["x.yaml:4: evaluation.image_score: found the text 'median'|Allowed: 'mean', 'max' or {top: SHARE}"],
+        ["x.yaml:4: evaluation.image_score: found the text 'median'|Allowed: 'mean', 'max', 'auto' or {top: SHARE}"],
     ),
     "a share that no score is kept for": (
         HEAD + "evaluation: {image_score: {top: 0.02}}\n",

@@ -303,6 +303,17 @@ def test_a_decision_that_trials_will_not_make_is_noted(eight_images, fraction, r
         assert f"needs {needed} held-out nominal images" in note and f"class 'bolt' has {held}." in note
 
 
+@pytest.mark.parametrize(("image_score", "held"), [("mean", None), ("auto", 2)])
+def test_images_that_choose_the_image_score_do_not_count_for_decisions(eight_images, image_score, held):
+    """A rate of 0.3 needs three images: those that 0.375 of eight holds out, if all of them calibrate."""
+    overrides = ["evaluation.validation.nominal_fraction=0.375", "evaluation.false_alarm_rate=0.3"]
+    notes = plan_file(eight_images, [*overrides, f"evaluation.image_score={image_score}"])[1].notes
+    found = [note for note in notes if note.startswith("No decision")]
+    assert [f"class 'bolt' has {held}. About a fifth more choose the image score." in note for note in found] == (
+        [True] if held else []
+    )
+
+
 @pytest.mark.parametrize(
     ("override", "why"),
     [

@@ -13,10 +13,12 @@ import uuid
 import pytest
 
 from fcdd_sweep import cli
+from fcdd_sweep.config.decision_record import DecisionRecord
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import StorageError, parse_location
 from fcdd_sweep.planning.plan import plan
+from fcdd_sweep.predict import load_snapshot
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import attempts, files, lease, storage, tree
@@ -143,6 +145,28 @@ def test_the_commands_take_addresses(finished, tmp_path, capsys):
     assert "1 image scored" in capsys.readouterr().out
     assert cli.main(["predict", f"{snapshot}".replace(".pt", ".no"), str(tmp_path / "x.png"), "--output", output]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_record_of_decisions_in_the_store_decides(finished):
+    loaded, _, _ = finished
+    leaf = TrialPaths(loaded.run_dir / "normal_8" / "it_0")
+    assert load_snapshot(leaf.snapshot, "cpu").score_column == "score_mean"
+    record = DecisionRecord(
+        trial_id=next(spec.trial_id for spec in plan(loaded).specs if spec.normal_class == "8"),
+        image_score="max",
+        image_score_source="auto: why",
+        false_alarm_rate=0.1,
+        threshold=0.25,
+        pixel_threshold=None,
+        threshold_source="with 9 held-out images",
+        n_calibration=9,
+    )
+    files.write_text(leaf.decision, record.model_dump_json())
+    try:
+        found = load_snapshot(leaf.snapshot, "cpu")
+    finally:
+        storage.remove(leaf.decision)
+    assert (found.score_column, found.threshold, found.n_calibration) == ("score_max", 0.25, 9)
 
 
 def test_a_trial_costs_about_two_requests_a_file(finished):

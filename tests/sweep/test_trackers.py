@@ -218,7 +218,7 @@ def test_tensorboard_itself_reads_what_is_written(run_dir):
 
 def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
     pytest.importorskip("tensorboardX")
-    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir: RunPaths(run_dir).report)
+    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
 
     def work(which, run_dir, observer):
         number, attempt = claim_attempt(run_dir, which.trial_id)

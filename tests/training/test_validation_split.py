@@ -12,7 +12,9 @@ import torch
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, drawn_by_type, reserved_of
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
+from fcdd_sweep.metrics.decision import calibrating_paths
 from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.score_choice import SelectionScores, is_for_selection
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.methods import Detection
@@ -255,6 +257,32 @@ def test_a_poisoned_test_set_changes_no_bit_of_what_configs_are_selected_by(name
     assert not math.isnan(clean.metrics["validation_image_auroc"])
     if test:
         assert clean.metrics["image_auroc"] != dirty.metrics["image_auroc"]
+
+
+@pytest.mark.parametrize(("source", "other"), [("confetti", "spots"), ("spots", "chips")])
+def test_an_image_score_is_chosen_on_another_generator_and_on_nothing_of_the_test_set(source, other):
+    """Anomalies of all strengths on each held-out image that no threshold is calibrated on; training knows none."""
+    sections = {"anomalies": {"mode": "malformed_normal", "source": source}, **LABELS}
+    rate, half = 0.1, {"validation": {"nominal_fraction": 0.5}, "false_alarm_rate": 0.1}
+    trial = spec(evaluation={**half, "image_score": "auto"}, **sections)
+    clean, dirty = (train(trial, TrialData(corpus)) for corpus in (CORPUS, poisoned(CORPUS)))
+    named = train(spec(evaluation=half, **sections), TrialData(CORPUS))
+    found, changed, by_name = (
+        SelectionScores.of(result.scores, calibrating_paths(result.scores, rate)) for result in (clean, dirty, named)
+    )
+    np.testing.assert_array_equal(found.nominal, changed.nominal)
+    np.testing.assert_array_equal(found.anomalous, changed.anomalous)
+    np.testing.assert_array_equal(found.anomalous, by_name.anomalous)
+    assert found.sources == {f"rendered {other}"} and len(found.nominal) >= 2
+    assert sorted(found.anomalous_path) == sorted([*found.nominal_path] * 6)
+    strongest, faintest = found.anomalous[::6, 1].mean(), found.anomalous[5::6, 1].mean()
+    assert strongest > faintest
+    rows = zip(*(clean.scores[name] for name in ("split", "path", "label")), strict=True)
+    held_out = {path for split, path, label in rows if (split, label) == ("validation", 0)}
+    assert set(found.nominal_path) == {path for path in held_out if is_for_selection(path)}
+    assert clean.metrics["n_calibration"] == len(held_out) - len(found.nominal)
+    assert named.metrics["n_calibration"] == len(held_out)
+    assert clean.metrics["image_score_source"].startswith("auto: mean of the anomaly map until")
 
 
 def test_images_that_stay_in_the_test_set_do_not_matter_to_those_that_were_set_aside():

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fcdd_sweep.config.errors import Problem
+from fcdd_sweep.config.names import name_share
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.decoding.files import file_record, name_share
+from fcdd_sweep.data.decoding.files import file_record
 from fcdd_sweep.data.records import DatasetScan, Record, wanted_classes
 from fcdd_sweep.data.registry import info
 

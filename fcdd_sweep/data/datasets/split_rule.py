@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from fcdd_sweep.config.errors import DataError, Problem
-from fcdd_sweep.config.names import printable
+from fcdd_sweep.config.names import name_share, printable
 from fcdd_sweep.config.schema import Dataset
-from fcdd_sweep.data.decoding.files import name_share
 
 TEST_SHARE = 1 / 3
 """Share of the groups that are test images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from fcdd_sweep.config.errors import DataError
-from fcdd_sweep.config.names import normal_form, printable
+from fcdd_sweep.config.names import printable
 from fcdd_sweep.data.decoding.pixels import read_picture
 from fcdd_sweep.data.records import Record
 
@@ -20,12 +19,6 @@ SUFFIXES = frozenset(
     ".bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split(),
 )
 """Suffixes of image files, in lower case; files with other suffixes are ignored."""
-
-
-def name_share(name: str) -> float:
-    """Return a number in [0, 1) that depends on the name only, for splits that do not depend on other files."""
-    head = hashlib.sha256(normal_form(name).encode(errors="surrogateescape")).digest()[:8]
-    return int.from_bytes(head, "big") / 2**64
 
 
 def is_image(name: str) -> bool:

@@ -16,6 +16,7 @@ from fcdd_sweep.report.figures.run_figures import KINDS, ConfigFigures, RunFigur
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
 from fcdd_sweep.report.page.html import Markup, element, section
+from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
@@ -68,6 +69,7 @@ def report_page(
         body.append(section("Results", element("p", _nothing_yet(search))))
     elif tested.configs != [""]:
         body.append(_configs_section(tested, figures))
+    body.append(image_score_section(run, tested))
     for drawn in figures.configs:
         if any(trial.is_done for trial in tested.of(drawn.config)):
             body.append(_config_section(tested, drawn))

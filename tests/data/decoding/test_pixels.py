@@ -10,9 +10,9 @@ import tifffile
 from PIL import Image
 
 from fcdd_sweep.config.errors import DataError
+from fcdd_sweep.config.names import name_share
 from fcdd_sweep.config.schema import Images
 from fcdd_sweep.data.decoding.depth import ValueRange
-from fcdd_sweep.data.decoding.files import name_share
 from fcdd_sweep.data.decoding.maps import MapRule
 from fcdd_sweep.data.decoding.pixels import Decoding, fit_image, read_image, read_mask, read_picture
 from fcdd_sweep.data.loading import load_image_file
