@@ -58,8 +58,8 @@ def render(
         device: where to render; None: the generator's device, or the CPU. It must be the generator's.
 
     Returns:
-        (n, c, h, w) int16. `confetti` -511..0, `gaussian`, `chips` and `spots` either sign, all others 0..255. Every image of
-        `confetti`, `blob` and `mixed_blob` has at least one square, of `chips` a chip, of `spots` one spot.
+        (n, c, h, w) int16. `confetti` -511..0, `gaussian`, `chips` and `spots` either sign, all others 0..255. Every
+        image of `confetti`, `blob` and `mixed_blob` has at least one square, of `chips` a chip, of `spots` one spot.
 
     Raises:
         InputError: an unknown source, or confetti on images that its blur does not fit.
