@@ -192,7 +192,7 @@ PRESETS: dict[str, Preset] = {
             # steps, not epochs: 20 images and 200 are trained equally long
             "training": {
                 "epochs": 10,
-                "min_steps": 80,
+                "min_steps": 40,
                 "batch_size": 16,
                 "optimizer": "adam",
                 "learning_rate": 0.001,
