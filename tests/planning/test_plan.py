@@ -220,7 +220,9 @@ def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp
     by_labels, text = planned("training.supervision=labels")
     assert by_labels.settings.training.supervision == "labels" and "loss       fcdd on labels" in text
     assert by_labels.config_id != by_itself.config_id
-    assert "note: training.supervision is labels: the ground-truth maps of 'folder' measure heatmaps and are not" in text
+    assert (
+        "note: training.supervision is labels: the ground-truth maps of 'folder' measure heatmaps and are not" in text
+    )
     baseline, _ = planned("method=hsc", "network.name=CNN224")
     assert baseline.settings.training.supervision == "labels"
     shutil.rmtree(root / "test_maps")

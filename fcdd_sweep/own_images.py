@@ -1,0 +1,329 @@
+"""An experiment file for a folder of the user's own images, every choice with its reason. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.schema import Dataset, Images
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.data.appearance import Appearance, look_at
+from fcdd_sweep.data.corpus import held_out_of
+from fcdd_sweep.data.decoding.survey import depth_text
+from fcdd_sweep.data.records import DatasetFacts
+from fcdd_sweep.metrics.decision import fewest_images
+from fcdd_sweep.planning.checks import facts_of, this_machine
+from fcdd_sweep.planning.data_counts import image_counts
+from fcdd_sweep.planning.sections import DataInspector
+
+FEW = 50
+"""Nominal training images of a class below which metrics vary widely between draws of the images."""
+_FEW_TESTED = 20
+"""Nominal or anomalous test images below which an AUROC says little."""
+_LARGEST_SIDE = {"GPU": 224, "CPU": 128}
+_SMALLEST_SIDE, _MULTIPLE = 32, 8
+_LARGE_FIELD = 64
+"""Side in pixels from which on the network with the larger receptive field is chosen."""
+_STEPS, _EPOCHS = {"GPU": 3000, "CPU": 800}, 16
+_BATCH = 16
+_REAL = 10
+"""Real training anomalies of each class from which on they replace rendered ones."""
+_HELD_OUT = ((150, 0.33), (1000, 0.2), (math.inf, 0.1))
+"""By number of nominal training images up to which it holds, the share that is held out."""
+_RATE, _WORST_RATE = 0.05, 0.25
+_MOST_THREADS = 4
+_WIDTH = 100
+
+
+class ClassCounts(NamedTuple):
+    """Numbers of a class's images."""
+
+    nominal: int
+    """Nominal training images."""
+    anomalous: int
+    """Training anomalies; in one-vs-rest the images of other classes."""
+    test_nominal: int
+    test_anomalous: int
+
+
+@dataclass(frozen=True)
+class OwnImages:
+    """What a folder or table of images holds.
+
+    Attributes:
+        dataset: as the experiment will name it.
+        facts: protocol, classes and abilities.
+        layout: how the folders are read, in words.
+        counts: by class.
+        count_lines: the same as text.
+        appearance: of the images.
+        depth: a sentence on images of more than 8 bits; empty without such.
+        n_masks: images with ground-truth maps.
+        gaps: sentences on what is missing or not read.
+    """
+
+    dataset: Dataset
+    facts: DatasetFacts
+    layout: str
+    counts: Mapping[str, ClassCounts]
+    count_lines: tuple[str, ...]
+    appearance: Appearance
+    depth: str
+    n_masks: int
+    gaps: tuple[str, ...]
+
+    @property
+    def fewest(self) -> ClassCounts:
+        """Return the smallest of each number over the classes."""
+        return ClassCounts(*(min(numbers) for numbers in zip(*self.counts.values(), strict=True)))
+
+    @property
+    def total(self) -> int:
+        """Return the number of nominal training images of all classes."""
+        return sum(counts.nominal for counts in self.counts.values())
+
+    @property
+    def lines(self) -> list[str]:
+        """Return what was found, a line each."""
+        seen = self.appearance
+        masks = count_noun(self.n_masks, "image") if self.n_masks else "none"
+        return [
+            f"  layout  {self.layout or self.facts.protocol}",
+            *(f"  {'images' if row == 0 else '':8}{line}" for row, line in enumerate(self.count_lines)),
+            f"  pixels  {_sizes_text(seen)}, {_color_text(seen)}. {self.depth or 'No image has more than 8 bits.'}",
+            f"  masks   {masks}",
+            *(f"note: {gap}" for gap in self.gaps),
+        ]
+
+
+def look(root: Path, options: Mapping[str, str]) -> OwnImages:
+    """Return what a folder or table of images holds; nothing is decoded but thumbnails.
+
+    Args:
+        root: the folder, or a CSV or Parquet table.
+        options: `layout` and `group` of `dataset.options`, where they are given.
+    Raises:
+        InputError: everything that keeps the images from being read.
+    """
+    dataset, images = Dataset(name="folder", root=root, options=dict(options)), Images(load_size=64, size=64)
+    facts, problems = facts_of(dataset)
+    if facts is None:
+        raise InputError(_as_typed(problems, root))
+    inspector = DataInspector()
+    scan = inspector.scan(dataset, images)
+    if scan.problems:
+        raise InputError(_as_typed(scan.problems, root))
+    appearance = look_at([record.file for record in scan.records if record.file is not None])
+    if appearance is None:
+        raise InputError(Problem(str(root), "none of its images can be opened", next_step="Replace the files"))
+    counts = {name: [0, 0, 0, 0] for name in facts.classes}
+    for record in scan.records:
+        counts[record.class_name][2 * record.is_test + record.is_anomalous] += 1
+    found = {name: ClassCounts(*each) for name, each in counts.items()}
+    if facts.protocol == "one_vs_rest":
+        found = {name: _against_others(name, found) for name in found}
+    return OwnImages(
+        dataset=dataset,
+        facts=facts,
+        layout=scan.layout,
+        counts=found,
+        count_lines=tuple(image_counts(dataset, images, facts, inspector)),
+        appearance=appearance,
+        depth=depth_text(inspector.depth(dataset, images), images),
+        n_masks=sum(bool(record.masks) for record in scan.records),
+        gaps=tuple(inspector.notes),
+    )
+
+
+def _against_others(name: str, counts: Mapping[str, ClassCounts]) -> ClassCounts:
+    others = [each for other, each in counts.items() if other != name]
+    anomalous, tested = sum(each.nominal for each in others), sum(each.test_nominal for each in others)
+    return counts[name]._replace(anomalous=anomalous, test_anomalous=tested)
+
+
+_TYPED = {"dataset.options.layout": "--layout", "dataset.options.group": "--group"}
+
+
+def _as_typed(problems: Sequence[Problem], root: Path) -> list[Problem]:
+    """Return problems of the data set with the words of the command line in place of keys."""
+    named = _TYPED | {"dataset.root": str(root)}
+    return [replace(problem, where=named.get(problem.where, problem.where)) for problem in problems]
+
+
+class Choice(NamedTuple):
+    """A key of the experiment file with its value and the reason for it."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+def choices_for(found: OwnImages, name: str) -> list[Choice]:
+    """Return the settings for some images, in the order of an experiment file."""
+    device = "GPU" if this_machine().gpu else "CPU"
+    return [
+        Choice("schema", 2, ""),
+        Choice("name", name, f"Results go to results/{name}."),
+        Choice("preset", "folder", "Defaults for own images; everything below overrides them."),
+        Choice("seeds", 1, "One seed gives a first answer. With --set seeds=5 the others are added: their spread."),
+        *_dataset(found),
+        *_images(found, device),
+        *_anomalies(found),
+        *_network(found, device),
+        *_training(found, device),
+        *_evaluation(found),
+    ]
+
+
+def _dataset(found: OwnImages) -> Iterator[Choice]:
+    classes = f"{count_noun(len(found.counts), 'class')}, {count_noun(found.total, 'nominal training image')}"
+    yield Choice("dataset.root", str(found.dataset.root), f"Read as {found.layout or found.facts.protocol}: {classes}.")
+    for option, value in found.dataset.options.items():
+        yield Choice(f"dataset.options.{option}", value, "As given on the command line.")
+
+
+def _side(found: OwnImages, device: str) -> int:
+    """Return the side in pixels at which images are seen."""
+    side = min(min(found.appearance.median), _LARGEST_SIDE[device])
+    return max(_SMALLEST_SIDE, side // _MULTIPLE * _MULTIPLE)
+
+
+def _images(found: OwnImages, device: str) -> Iterator[Choice]:
+    side, seen = _side(found, device), found.appearance
+    limit = f"at most {_LARGEST_SIDE[device]} px on a {device}, for time"
+    why = f"The images have {_sizes_text(seen)}; {limit}. A defect must be a few pixels wide at this size: raise it for"
+    yield Choice("images.load_size", side, f"{why} finer ones, at a cost that grows with its square.")
+    yield Choice("images.size", side, "As load_size: whole images are seen, with their rims.")
+    yield Choice("images.resize", "area", "Averages pixels when it shrinks, so that fine lines stay.")
+    gray = "a network with one input channel" if seen.colored == 0 else "color may show a defect"
+    yield Choice("images.color", "rgb" if seen.colored else "gray", f"{_color_text(seen).capitalize()}: {gray}.")
+
+
+def _anomalies(found: OwnImages) -> Iterator[Choice]:
+    real, one_vs_rest = found.fewest.anomalous, found.facts.protocol == "one_vs_rest"
+    if real >= _REAL:
+        what = "images of the other classes" if one_vs_rest else "training anomalies"
+        yield Choice(
+            "anomalies.mode", "other", f"There are {real} or more {what} per class: training learns from them."
+        )
+        return
+    few = (
+        f"Only {real} real training anomalies in a class, fewer than {_REAL}" if real else "No real training anomalies"
+    )
+    why = f"{few}: dark squares are drawn on copies of the images, and training knows which pixels changed."
+    yield Choice("anomalies.mode", "malformed_normal_gt", why)
+    yield Choice("anomalies.source", "confetti", "The paper's choice for defects. Others: see docs/anomalies.md.")
+
+
+def _network(found: OwnImages, device: str) -> Iterator[Choice]:
+    if _side(found, device) >= _LARGE_FIELD:
+        field = "Small, starts from random weights, needs no download; a cell of its map sees 59 px."
+        yield Choice("network.name", "FCDD_CNN224", field)
+    else:
+        yield Choice("network.name", "FCDD_CNN32_S", "For small images: a cell of its map sees 18 px.")
+    yield Choice("heatmaps.kernel_std_px", None, "By the network: each cell is spread over what it sees.")
+
+
+def _training(found: OwnImages, device: str) -> Iterator[Choice]:
+    held_out, _ = _calibration(found.fewest.nominal)
+    left = found.fewest.nominal - held_out_of(found.fewest.nominal, held_out)
+    steps = _STEPS[device] // _EPOCHS
+    yield Choice("preprocessing", "aug1", "Flips, slight changes of color, and noise: few images become many.")
+    few = f"{left} images to train on: " if left < 8 * _BATCH else ""
+    yield Choice("training.batch_size", _BATCH, f"{few}a small batch gives many steps, and fits any memory.")
+    passes = math.ceil(steps * _BATCH / left)
+    why = f"An epoch passes over the images until it has so many steps: {passes} times in the smallest class."
+    yield Choice("training.min_steps", steps, why if passes > 1 else "An epoch has more steps than this.")
+    yield Choice("training.epochs", _EPOCHS, f"{_EPOCHS} epochs of at least {steps} steps, on a {device}.")
+    yield Choice("training.learning_rate", 0.01, "For SGD with momentum from random weights.")
+    yield Choice("training.schedule", {"type": "exponential", "factor": 0.8}, "Falls to 4% of that by the last epoch.")
+    if len(found.counts) == 1 and device == "CPU" and (threads := min(this_machine().cores, _MOST_THREADS)) > 1:
+        yield Choice("training.threads", threads, "A single trial may use several CPU cores.")
+
+
+def _calibration(nominal: int) -> tuple[float, float]:
+    """Return the share of `nominal` images to hold out, 0 for none, and the false-alarm rate that they allow."""
+    share = next(share for most, share in _HELD_OUT if nominal <= most)
+    held_out = held_out_of(nominal, share)
+    rate = max(_RATE, math.ceil(100 / (held_out + 1)) / 100)
+    return (share, rate) if rate <= _WORST_RATE else (0.0, _RATE)
+
+
+def _evaluation(found: OwnImages) -> Iterator[Choice]:
+    nominal = found.fewest.nominal
+    share, rate = _calibration(nominal)
+    if not share:
+        few = f"{count_noun(nominal, 'image')} are too few to hold some out, so there is no decision, only scores."
+        yield Choice("evaluation.validation.nominal_fraction", 0.0, few)
+    else:
+        held_out = held_out_of(nominal, share)
+        why = f"{held_out} of {nominal} nominal images are not trained on: the thresholds come from them."
+        yield Choice("evaluation.validation.nominal_fraction", share, why)
+        usual = f"{_RATE:.0%} would need {fewest_images(_RATE)}. " if rate > _RATE else ""
+        why = f"At most {rate:.0%} of new nominal images are called anomalous. {usual}"
+        yield Choice("evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it.")
+    largest = "The largest value of the heatmap: a small defect counts, and image and mask agree."
+    yield Choice("evaluation.image_score", "max", largest)
+
+
+def too_little(found: OwnImages) -> list[str]:
+    """Return sentences on what there is too little of."""
+    notes = []
+    for name, counts in found.counts.items():
+        if counts.nominal < FEW:
+            few = f"{count_noun(counts.nominal, 'nominal training image')}: below {FEW} expect a wide spread"
+            notes.append(f"class '{name}': {few} between draws of the images.")
+        tested = {"nominal": counts.test_nominal, "anomalous": counts.test_anomalous}
+        if not counts.test_anomalous:
+            notes.append(f"class '{name}': no test anomalies, so nothing can say how well it works.")
+        elif few_of := [f"{number} {kind}" for kind, number in tested.items() if number < _FEW_TESTED]:
+            few = f"{' and '.join(few_of)} test images: below {_FEW_TESTED} of a kind an AUROC says little"
+            notes.append(f"class '{name}': {few}.")
+    return notes
+
+
+def experiment_text(choices: Sequence[Choice], head: Sequence[str]) -> str:
+    """Return an experiment file: `head` as comments, then each key below the comment that gives its reason."""
+    lines = [line for text in head for line in _comment(text, "")]
+    above: list[str] = []
+    for choice in choices:
+        *sections, key = choice.key.split(".")
+        if sections[:1] != above[:1]:
+            lines.append("")
+        for depth, section in enumerate(sections):
+            if above[: depth + 1] != sections[: depth + 1]:
+                lines.append(f"{'  ' * depth}{section}:")
+        indent = "  " * len(sections)
+        lines += [*_comment(choice.reason, indent), f"{indent}{key}: {json.dumps(choice.value, ensure_ascii=False)}"]
+        above = sections
+    return "\n".join([*lines, ""])
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+
+
+def run_name(root: Path) -> str:
+    """Return the name of the run, and of the file, for a folder: its own, in letters that any system takes."""
+    stem = root.stem if root.is_file() else root.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem)[:100].strip("-._") or "own-images"
+
+
+def _sizes_text(seen: Appearance) -> str:
+    if seen.sizes == 1:
+        return f"{seen.median[0]}x{seen.median[1]} px"
+    smallest, median, largest = ("x".join(map(str, size)) for size in (seen.smallest, seen.median, seen.largest))
+    return f"{smallest} to {largest} px (median {median})"
+
+
+def _color_text(seen: Appearance) -> str:
+    if seen.colored in (0, 1):
+        return "all in color" if seen.colored else "all gray"
+    return f"{seen.colored:.0%} in color"
