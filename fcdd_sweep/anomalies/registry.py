@@ -47,6 +47,7 @@ SOURCES: dict[str, str] = {
     "uniform": "every value drawn uniformly from 0 to 255",
     "blob": "many small white squares on black, 6 px",
     "mixed_blob": "a few squares of 34 px on black, white or with a random color in every pixel",
+    "chips": "1 to 4 rotated bars and specks, sharp or soft, lighter or darker; sized by the image, for small defects",
 }
 """Synthetic sources and what they look like. Values are in gray levels, 0 to 255, or added to such."""
 REAL_SOURCES: dict[str, str] = {
