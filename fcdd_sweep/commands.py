@@ -95,8 +95,12 @@ def init_command(options: Namespace) -> int:
     print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
     head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]
     _write_new(path, experiment_text(choices_for(found, name), head))
-    _, planned = plan_file(path, [] if options.output is None else [f"output={options.output}"])
-    _print_cost(planned, found.total)
+    try:
+        _, planned = plan_file(path, [] if options.output is None else [f"output={options.output}"])
+        _print_cost(planned, found.total)
+    except InputError:  # images that do not decode, for one
+        path.unlink()
+        raise
     print(f"written: {path}")
     if options.run_now:
         return _run_here(planned, options)

@@ -27,11 +27,11 @@ FEW = 50
 """Nominal training images of a class below which metrics vary widely between draws of the images."""
 _FEW_TESTED = 20
 """Nominal or anomalous test images below which an AUROC says little."""
-_LARGEST_SIDE = {"GPU": 224, "CPU": 128}
+_LARGEST_SIDE = {"GPU": 224, "CPU": 64}
 _SMALLEST_SIDE, _MULTIPLE = 32, 8
-_LARGE_FIELD = 64
-"""Side in pixels from which on the network with the larger receptive field is chosen."""
-_STEPS, _EPOCHS = {"GPU": 3000, "CPU": 800}, 16
+_STEPS, _EPOCHS = {"GPU": 1000, "CPU": 200}, 10
+_FACTOR = 0.8
+"""By which the learning rate is multiplied after each epoch."""
 _BATCH = 16
 _REAL = 10
 """Real training anomalies of each class from which on they replace rendered ones."""
@@ -94,11 +94,13 @@ class OwnImages:
         """Return what was found, a line each."""
         seen = self.appearance
         masks = count_noun(self.n_masks, "image") if self.n_masks else "none"
+        closed = f"note: {seen.unreadable} of {count_noun(seen.looked_at, 'image')} do not open."
         return [
             f"  layout  {self.layout or self.facts.protocol}",
             *(f"  {'images' if row == 0 else '':8}{line}" for row, line in enumerate(self.count_lines)),
             f"  pixels  {_sizes_text(seen)}, {_color_text(seen)}. {self.depth or 'No image has more than 8 bits.'}",
             f"  masks   {masks}",
+            *([closed] if seen.unreadable else []),
             *(f"note: {gap}" for gap in self.gaps),
         ]
 
@@ -176,7 +178,7 @@ def choices_for(found: OwnImages, name: str) -> list[Choice]:
         *_dataset(found),
         *_images(found, device),
         *_anomalies(found),
-        *_network(found, device),
+        *_network(),
         *_training(found, device),
         *_evaluation(found),
     ]
@@ -217,17 +219,16 @@ def _anomalies(found: OwnImages) -> Iterator[Choice]:
     few = (
         f"Only {real} real training anomalies in a class, fewer than {_REAL}" if real else "No real training anomalies"
     )
-    why = f"{few}: dark squares are drawn on copies of the images, and training knows which pixels changed."
+    why = f"{few}: bars and specks are drawn on copies of the images, and training knows which pixels changed."
     yield Choice("anomalies.mode", "malformed_normal_gt", why)
-    yield Choice("anomalies.source", "confetti", "The paper's choice for defects. Others: see docs/anomalies.md.")
+    yield Choice(
+        "anomalies.source", "chips", "Small and large, sharp and soft, lighter and darker than what they cover."
+    )
 
 
-def _network(found: OwnImages, device: str) -> Iterator[Choice]:
-    if _side(found, device) >= _LARGE_FIELD:
-        field = "Small, starts from random weights, needs no download; a cell of its map sees 59 px."
-        yield Choice("network.name", "FCDD_CNN224", field)
-    else:
-        yield Choice("network.name", "FCDD_CNN32_S", "For small images: a cell of its map sees 18 px.")
+def _network() -> Iterator[Choice]:
+    field = "Small, starts from random weights, needs no download. A cell of its map sees 18 px: small defects count."
+    yield Choice("network.name", "FCDD_CNN32_S", field)
     yield Choice("heatmaps.kernel_std_px", None, "By the network: each cell is spread over what it sees.")
 
 
@@ -235,15 +236,18 @@ def _training(found: OwnImages, device: str) -> Iterator[Choice]:
     held_out, _ = _calibration(found.fewest.nominal)
     left = found.fewest.nominal - held_out_of(found.fewest.nominal, held_out)
     steps = _STEPS[device] // _EPOCHS
-    yield Choice("preprocessing", "aug1", "Flips, slight changes of color, and noise: few images become many.")
+    yield Choice("preprocessing", "none", "Whole images as they are. With aug1, noise and jitter hid small defects.")
     few = f"{left} images to train on: " if left < 8 * _BATCH else ""
     yield Choice("training.batch_size", _BATCH, f"{few}a small batch gives many steps, and fits any memory.")
     passes = math.ceil(steps * _BATCH / left)
     why = f"An epoch passes over the images until it has so many steps: {passes} times in the smallest class."
     yield Choice("training.min_steps", steps, why if passes > 1 else "An epoch has more steps than this.")
     yield Choice("training.epochs", _EPOCHS, f"{_EPOCHS} epochs of at least {steps} steps, on a {device}.")
-    yield Choice("training.learning_rate", 0.01, "For SGD with momentum from random weights.")
-    yield Choice("training.schedule", {"type": "exponential", "factor": 0.8}, "Falls to 4% of that by the last epoch.")
+    yield Choice("training.optimizer", "adam", "Needs fewer steps than SGD from random weights.")
+    yield Choice("training.learning_rate", 0.001, "Usual for Adam.")
+    yield Choice("training.weight_decay", 1e-4, "Keeps weights small.")
+    last = f"Falls to {_FACTOR ** (_EPOCHS - 1):.0%} of that by the last epoch."
+    yield Choice("training.schedule", {"type": "exponential", "factor": _FACTOR}, last)
     if len(found.counts) == 1 and device == "CPU" and (threads := min(this_machine().cores, _MOST_THREADS)) > 1:
         yield Choice("training.threads", threads, "A single trial may use several CPU cores.")
 

@@ -1,8 +1,8 @@
 """Sides of images in a split of our own: nearly identical images are on one side, and no new image moves an old one.
 
 Images are taken in the order of their files' times, then of their names. Each takes the side of its named group if that
-has one, else of the earlier image that it equals, else of the nearest earlier one that it nearly equals (the same picture
-saved again), else its own by `split_rule`.
+has one, else of the earlier image that it equals, else of the nearest earlier one that it nearly equals (the same
+picture saved again), else its own by `split_rule`.
 """
 
 from __future__ import annotations
