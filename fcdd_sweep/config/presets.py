@@ -182,15 +182,24 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "folder": Preset(
-        "your own images at 224 px, as the paper's `custom`, but for FCDD_CNN224 and confetti: no download",
+        "your own images at 64 px, few of them, on a CPU: chips in training, from random weights, no download",
         {
             "dataset": {"name": "folder"},
-            "images": {"load_size": 248, "size": 224, "color": "rgb"},
-            "anomalies": {"mode": "malformed_normal", "source": "confetti"},
-            "network": {"name": "FCDD_CNN224"},
-            "preprocessing": "aug1",
-            "training": {**_SGD, "epochs": 200, "learning_rate": 0.001, "schedule": _decay(0.985)},
-            "heatmaps": {"kernel_std_px": 10.0, "color_quantile": 0.97},
+            "images": {"load_size": 64, "size": 64, "resize": "area", "color": "rgb"},
+            "anomalies": {"mode": "malformed_normal_gt", "source": "chips"},
+            "network": {"name": "FCDD_CNN32_S"},
+            "preprocessing": "none",
+            # steps, not epochs: 20 images and 200 are trained equally long
+            "training": {
+                "epochs": 10,
+                "min_steps": 40,
+                "batch_size": 16,
+                "optimizer": "adam",
+                "learning_rate": 0.001,
+                "weight_decay": 1e-4,
+                "schedule": _decay(0.8),
+            },
+            "heatmaps": {"color_quantile": 0.97},
         },
     ),
 }

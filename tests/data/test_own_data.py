@@ -27,7 +27,14 @@ from tests.trees import (
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["images.load_size=40", "images.size=32", "network.name=FCDD_CNN32_S", "training.epochs=1", "seeds=1"]
+SMALL = [
+    "images.load_size=40",
+    "images.size=32",
+    "network.name=FCDD_CNN32_S",
+    "training.epochs=1",
+    "training.min_steps=0",
+    "seeds=1",
+]
 
 
 @pytest.fixture
