@@ -83,14 +83,14 @@ def _run_here(planned: Plan, options: Namespace) -> int:
 
 def init_command(options: Namespace) -> int:
     """Write an experiment file for a folder of images, say what it will cost, and run it if asked to."""
-    from fcdd_sweep.own_images import choices_for, experiment_text, look, run_name, too_little
+    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
     from fcdd_sweep.planning.plan import plan_file
 
     root = options.images.expanduser().absolute()
     name = run_name(root)
     path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
     _refuse_existing(path)
-    found = look(root, _layout_options(options))
+    found = inspect_images(root, _layout_options(options))
     few = too_little(found)
     print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
     head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]
@@ -141,13 +141,13 @@ def _write_new(path: Path, text: str) -> None:
 
 def doctor_command(options: Namespace) -> int:
     """Check this installation and this machine."""
-    from fcdd_sweep.doctor import Verdict, findings
+    from fcdd_sweep.doctor import Severity, findings
 
-    worst = Verdict.OK
+    worst = Severity.OK
     for finding in findings(options.output, ray=not options.no_ray):
         print(finding, flush=True)
-        worst = max(worst, finding.verdict)
-    return _printed() if worst < Verdict.PROBLEM else ExitCode.SOME_FAILED
+        worst = max(worst, finding.severity)
+    return _printed() if worst < Severity.PROBLEM else ExitCode.SOME_FAILED
 
 
 def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:

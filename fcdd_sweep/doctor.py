@@ -10,8 +10,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
@@ -21,6 +23,9 @@ from fcdd_sweep.config.names import printable
 from fcdd_sweep.runners.ray_check import ray_problem
 from fcdd_sweep.runners.ray_session import parent_for_sockets
 
+if TYPE_CHECKING:
+    import torch
+
 _GB = 1e9
 _LEAST_GB, _FEW_GB = 1.0, 10.0
 """Free space without which a run fails soon, and below which it may."""
@@ -29,7 +34,7 @@ _LEAST_SHM_GB = 0.5
 _RAY_LIMIT_S = 90.0
 
 
-class Verdict(IntEnum):
+class Severity(IntEnum):
     """How bad a finding is."""
 
     OK = 0
@@ -42,20 +47,20 @@ class Finding:
     """One thing that was checked.
 
     Attributes:
-        verdict: how bad it is.
+        severity: how bad it is.
         subject: what was checked, a word or two.
         text: what was found.
         step: what to do about it; empty where nothing needs to be done.
     """
 
-    verdict: Verdict
+    severity: Severity
     subject: str
     text: str
     step: str = ""
 
     def __str__(self) -> str:
         step = f" {self.step}." if self.step else ""
-        return printable(f"{self.verdict.name.lower():8}{self.subject}: {self.text}.{step}")
+        return printable(f"{self.severity.name.lower():8}{self.subject}: {self.text}.{step}")
 
 
 def findings(output: Path, *, ray: bool = True) -> Iterator[Finding]:
@@ -70,7 +75,7 @@ def findings(output: Path, *, ray: bool = True) -> Iterator[Finding]:
     yield from _folders(output)
     yield _temporary()
     yield from _shared_memory()
-    yield _ray() if ray else Finding(Verdict.OK, "Ray", "not started, as --no-ray asks; --local runs without it")
+    yield _ray() if ray else Finding(Severity.OK, "Ray", "not started, as --no-ray asks; --local runs without it")
 
 
 def _versions() -> Iterator[Finding]:
@@ -79,13 +84,13 @@ def _versions() -> Iterator[Finding]:
         wanted = [Requirement(text) for text in requires("fcdd_sweep") or ()]
     except PackageNotFoundError:
         step = "Install it: pip install -e . in its folder"
-        yield Finding(Verdict.PROBLEM, "fcdd_sweep", f"not installed into this Python ({sys.executable})", step)
+        yield Finding(Severity.PROBLEM, "fcdd_sweep", f"not installed into this Python ({sys.executable})", step)
         return
     faults = [finding for each in wanted if (finding := _version_of(each)) is not None]
     yield from faults
-    if not any(finding.verdict == Verdict.PROBLEM for finding in faults):
+    if not any(finding.severity == Severity.PROBLEM for finding in faults):
         needed = sum(each.marker is None or each.marker.evaluate({"extra": ""}) for each in wanted)
-        yield Finding(Verdict.OK, "packages", f"Python {python} and {needed} packages fit fcdd_sweep")
+        yield Finding(Severity.OK, "packages", f"Python {python} and {needed} packages fit fcdd_sweep")
 
 
 def _version_of(wanted: Requirement) -> Finding | None:
@@ -96,11 +101,11 @@ def _version_of(wanted: Requirement) -> Finding | None:
         found = version(wanted.name)
     except PackageNotFoundError:
         step = f"Install it: pip install '{text}'"
-        return Finding(Verdict.PROBLEM, wanted.name, f"not installed, wanted {text}", step) if needed else None
+        return Finding(Severity.PROBLEM, wanted.name, f"not installed, wanted {text}", step) if needed else None
     if wanted.specifier.contains(found, prereleases=True):
         return None
-    verdict = Verdict.PROBLEM if needed else Verdict.WARNING
-    return Finding(verdict, wanted.name, f"found {found}, wanted {text}", f"Upgrade it: pip install '{text}'")
+    severity = Severity.PROBLEM if needed else Severity.WARNING
+    return Finding(severity, wanted.name, f"found {found}, wanted {text}", f"Upgrade it: pip install '{text}'")
 
 
 def _devices() -> Iterator[Finding]:
@@ -109,7 +114,7 @@ def _devices() -> Iterator[Finding]:
         import torch
     except Exception as error:  # a broken installation may raise anything
         step = "Install it again, see https://pytorch.org"
-        yield Finding(Verdict.PROBLEM, "torch", f"cannot be imported ({short_error(error)})", step)
+        yield Finding(Severity.PROBLEM, "torch", f"cannot be imported ({short_error(error)})", step)
         return
     images, kernel = (
         torch.linspace(0, 1, 3 * 3 * 64 * 64).view(3, 3, 64, 64),
@@ -121,12 +126,16 @@ def _devices() -> Iterator[Finding]:
 
     names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     names += ["mps"] if torch.backends.mps.is_available() else []
-    expected = images.unfold(2, 3, 1).unfold(3, 3, 1).mul(1).flatten(4)
-    by_hand = torch.einsum("nchwk,ock->nohw", expected, kernel.flatten(2))
+    windows = images.unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+    by_hand = torch.einsum("nchwk,ock->nohw", windows, kernel.flatten(2))
     for name in names:
-        yield _device(name, lambda name=name: float((computed(name) - by_hand).abs().max()), _title(name))
+        yield _device(name, partial(_difference, computed, name, by_hand), _title(name))
     if len(names) == 1:
-        yield Finding(Verdict.OK, "GPU", f"none that torch {torch.__version__} can use: trials run on the CPU")
+        yield Finding(Severity.OK, "GPU", f"none that torch {torch.__version__} can use: trials run on the CPU")
+
+
+def _difference(computed: Callable[[str], torch.Tensor], name: str, expected: torch.Tensor) -> float:
+    return float((computed(name) - expected).abs().max())
 
 
 def _title(name: str) -> str:
@@ -145,11 +154,11 @@ def _device(name: str, difference: Callable[[], float], title: str) -> Finding:
         found = difference()
     except Exception as error:  # of the driver, of memory, of a library that lacks: all mean that it cannot be used
         step = "See nvidia-smi, or use the CPU: --set resources.device=cpu"
-        return Finding(Verdict.PROBLEM, name, f"a small convolution failed ({short_error(error)}), {title}", step)
+        return Finding(Severity.PROBLEM, name, f"a small convolution failed ({short_error(error)}), {title}", step)
     if not found <= _TOLERANCE:
         text = f"a small convolution is wrong by {found:.2g}, {title}"
-        return Finding(Verdict.PROBLEM, name, text, "Do not use this device: --set resources.device=cpu")
-    return Finding(Verdict.OK, name, f"computes, {title}")
+        return Finding(Severity.PROBLEM, name, text, "Do not use this device: --set resources.device=cpu")
+    return Finding(Severity.OK, name, f"computes, {title}")
 
 
 def _folders(output: Path) -> Iterator[Finding]:
@@ -157,7 +166,7 @@ def _folders(output: Path) -> Iterator[Finding]:
     try:
         yield from _folder("cache", cache_root(), "Set FCDD_SWEEP_CACHE to another folder")
     except InputError as error:
-        yield Finding(Verdict.PROBLEM, "cache", error.problems[0].what, error.problems[0].next_step)
+        yield Finding(Severity.PROBLEM, "cache", error.problems[0].what, error.problems[0].next_step)
 
 
 def _folder(subject: str, folder: Path, step: str) -> Iterator[Finding]:
@@ -167,12 +176,12 @@ def _folder(subject: str, folder: Path, step: str) -> Iterator[Finding]:
         with tempfile.NamedTemporaryFile(dir=held_by, prefix=".fcdd-doctor-"):
             pass
     except OSError as error:
-        yield Finding(Verdict.PROBLEM, subject, f"{held_by} cannot be written to ({error.strerror})", step)
+        yield Finding(Severity.PROBLEM, subject, f"{held_by} cannot be written to ({error.strerror})", step)
         return
     free = shutil.disk_usage(held_by).free / _GB
-    verdict = Verdict.PROBLEM if free < _LEAST_GB else Verdict.WARNING if free < _FEW_GB else Verdict.OK
+    severity = Severity.PROBLEM if free < _LEAST_GB else Severity.WARNING if free < _FEW_GB else Severity.OK
     text = f"{folder} can be written to, {free:.1f} GB are free"
-    yield Finding(verdict, subject, text, f"Free some space, or: {step}" if verdict else "")
+    yield Finding(severity, subject, text, f"Free some space, or: {step}" if severity else "")
 
 
 def _temporary() -> Finding:
@@ -181,11 +190,11 @@ def _temporary() -> Finding:
         parent, reason = parent_for_sockets()
     except InputError as error:
         problem = error.problems[0]
-        return Finding(Verdict.PROBLEM, "TMPDIR", problem.what, problem.next_step)
+        return Finding(Severity.PROBLEM, "TMPDIR", problem.what, problem.next_step)
     if reason:
         step = "Nothing needs to be done, or set TMPDIR to a short path"
-        return Finding(Verdict.WARNING, "TMPDIR", f"Ray uses {parent} instead of {usual}: {reason}", step)
-    return Finding(Verdict.OK, "TMPDIR", f"{usual} has room for Ray's sockets")
+        return Finding(Severity.WARNING, "TMPDIR", f"Ray uses {parent} instead of {usual}: {reason}", step)
+    return Finding(Severity.OK, "TMPDIR", f"{usual} has room for Ray's sockets")
 
 
 def _shared_memory() -> Iterator[Finding]:
@@ -194,13 +203,13 @@ def _shared_memory() -> Iterator[Finding]:
     free = shutil.disk_usage(_SHM).free / _GB
     if free < _LEAST_SHM_GB or not os.access(_SHM, os.W_OK):
         step = "In a container give more: docker run --shm-size=2g; without, Ray uses files and is slower"
-        yield Finding(Verdict.WARNING, "shared memory", f"{_SHM} has {free:.2f} GB free", step)
+        yield Finding(Severity.WARNING, "shared memory", f"{_SHM} has {free:.2f} GB free", step)
     else:
-        yield Finding(Verdict.OK, "shared memory", f"{_SHM} has {free:.1f} GB free")
+        yield Finding(Severity.OK, "shared memory", f"{_SHM} has {free:.1f} GB free")
 
 
 def _ray() -> Finding:
     problem, seconds = ray_problem(_RAY_LIMIT_S)
     if problem:
-        return Finding(Verdict.PROBLEM, "Ray", problem, "Runs work without it: --local. See docs/clusters.md")
-    return Finding(Verdict.OK, "Ray", f"started, ran a task and ended in {seconds:.0f} s")
+        return Finding(Severity.PROBLEM, "Ray", problem, "Runs work without it: --local. See docs/clusters.md")
+    return Finding(Severity.OK, "Ray", f"started, ran a task and ended in {seconds:.0f} s")

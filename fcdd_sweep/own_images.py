@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.data.appearance import Appearance, look_at
+from fcdd_sweep.data.appearance import Appearance, appearance_of
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.decoding.survey import depth_text
 from fcdd_sweep.data.records import DatasetFacts
@@ -105,7 +105,7 @@ class OwnImages:
         ]
 
 
-def look(root: Path, options: Mapping[str, str]) -> OwnImages:
+def inspect_images(root: Path, options: Mapping[str, str]) -> OwnImages:
     """Return what a folder or table of images holds; nothing is decoded but thumbnails.
 
     Args:
@@ -122,7 +122,7 @@ def look(root: Path, options: Mapping[str, str]) -> OwnImages:
     scan = inspector.scan(dataset, images)
     if scan.problems:
         raise InputError(_as_typed(scan.problems, root))
-    appearance = look_at([record.file for record in scan.records if record.file is not None])
+    appearance = appearance_of([record.file for record in scan.records if record.file is not None])
     if appearance is None:
         raise InputError(Problem(str(root), "none of its images can be opened", next_step="Replace the files"))
     counts = {name: [0, 0, 0, 0] for name in facts.classes}
@@ -159,7 +159,7 @@ def _as_typed(problems: Sequence[Problem], root: Path) -> list[Problem]:
     return [replace(problem, where=named.get(problem.where, problem.where)) for problem in problems]
 
 
-class Choice(NamedTuple):
+class ChosenSetting(NamedTuple):
     """A key of the experiment file with its value and the reason for it."""
 
     key: str
@@ -167,14 +167,16 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choices_for(found: OwnImages, name: str) -> list[Choice]:
+def choices_for(found: OwnImages, name: str) -> list[ChosenSetting]:
     """Return the settings for some images, in the order of an experiment file."""
     device = "GPU" if this_machine().gpu else "CPU"
     return [
-        Choice("schema", 2, ""),
-        Choice("name", name, f"Results go to results/{name}."),
-        Choice("preset", "folder", "Defaults for own images; everything below overrides them."),
-        Choice("seeds", 1, "One seed gives a first answer. With --set seeds=5 the others are added: their spread."),
+        ChosenSetting("schema", 2, ""),
+        ChosenSetting("name", name, f"Results go to results/{name}."),
+        ChosenSetting("preset", "folder", "Defaults for own images; everything below overrides them."),
+        ChosenSetting(
+            "seeds", 1, "One seed gives a first answer. With --set seeds=5 the others are added: their spread."
+        ),
         *_dataset(found),
         *_images(found, device),
         *_anomalies(found),
@@ -184,11 +186,13 @@ def choices_for(found: OwnImages, name: str) -> list[Choice]:
     ]
 
 
-def _dataset(found: OwnImages) -> Iterator[Choice]:
+def _dataset(found: OwnImages) -> Iterator[ChosenSetting]:
     classes = f"{count_noun(len(found.counts), 'class')}, {count_noun(found.total, 'nominal training image')}"
-    yield Choice("dataset.root", str(found.dataset.root), f"Read as {found.layout or found.facts.protocol}: {classes}.")
+    yield ChosenSetting(
+        "dataset.root", str(found.dataset.root), f"Read as {found.layout or found.facts.protocol}: {classes}."
+    )
     for option, value in found.dataset.options.items():
-        yield Choice(f"dataset.options.{option}", value, "As given on the command line.")
+        yield ChosenSetting(f"dataset.options.{option}", value, "As given on the command line.")
 
 
 def _side(found: OwnImages, device: str) -> int:
@@ -197,22 +201,22 @@ def _side(found: OwnImages, device: str) -> int:
     return max(_SMALLEST_SIDE, side // _MULTIPLE * _MULTIPLE)
 
 
-def _images(found: OwnImages, device: str) -> Iterator[Choice]:
+def _images(found: OwnImages, device: str) -> Iterator[ChosenSetting]:
     side, seen = _side(found, device), found.appearance
     limit = f"at most {_LARGEST_SIDE[device]} px on a {device}, for time"
     why = f"The images have {_sizes_text(seen)}; {limit}. A defect must be a few pixels wide at this size: raise it for"
-    yield Choice("images.load_size", side, f"{why} finer ones, at a cost that grows with its square.")
-    yield Choice("images.size", side, "As load_size: whole images are seen, with their rims.")
-    yield Choice("images.resize", "area", "Averages pixels when it shrinks, so that fine lines stay.")
+    yield ChosenSetting("images.load_size", side, f"{why} finer ones, at a cost that grows with its square.")
+    yield ChosenSetting("images.size", side, "As load_size: whole images are seen, with their rims.")
+    yield ChosenSetting("images.resize", "area", "Averages pixels when it shrinks, so that fine lines stay.")
     gray = "a network with one input channel" if seen.colored == 0 else "color may show a defect"
-    yield Choice("images.color", "rgb" if seen.colored else "gray", f"{_color_text(seen).capitalize()}: {gray}.")
+    yield ChosenSetting("images.color", "rgb" if seen.colored else "gray", f"{_color_text(seen).capitalize()}: {gray}.")
 
 
-def _anomalies(found: OwnImages) -> Iterator[Choice]:
+def _anomalies(found: OwnImages) -> Iterator[ChosenSetting]:
     real, one_vs_rest = found.fewest.anomalous, found.facts.protocol == "one_vs_rest"
     if real >= _REAL:
         what = "images of the other classes" if one_vs_rest else "training anomalies"
-        yield Choice(
+        yield ChosenSetting(
             "anomalies.mode", "other", f"There are {real} or more {what} per class: training learns from them."
         )
         return
@@ -220,36 +224,38 @@ def _anomalies(found: OwnImages) -> Iterator[Choice]:
         f"Only {real} real training anomalies in a class, fewer than {_REAL}" if real else "No real training anomalies"
     )
     why = f"{few}: bars and specks are drawn on copies of the images, and training knows which pixels changed."
-    yield Choice("anomalies.mode", "malformed_normal_gt", why)
-    yield Choice(
+    yield ChosenSetting("anomalies.mode", "malformed_normal_gt", why)
+    yield ChosenSetting(
         "anomalies.source", "chips", "Small and large, sharp and soft, lighter and darker than what they cover."
     )
 
 
-def _network() -> Iterator[Choice]:
+def _network() -> Iterator[ChosenSetting]:
     field = "Small, starts from random weights, needs no download. A cell of its map sees 18 px: small defects count."
-    yield Choice("network.name", "FCDD_CNN32_S", field)
-    yield Choice("heatmaps.kernel_std_px", None, "By the network: each cell is spread over what it sees.")
+    yield ChosenSetting("network.name", "FCDD_CNN32_S", field)
+    yield ChosenSetting("heatmaps.kernel_std_px", None, "By the network: each cell is spread over what it sees.")
 
 
-def _training(found: OwnImages, device: str) -> Iterator[Choice]:
+def _training(found: OwnImages, device: str) -> Iterator[ChosenSetting]:
     held_out, _ = _calibration(found.fewest.nominal)
     left = found.fewest.nominal - held_out_of(found.fewest.nominal, held_out)
     steps = _STEPS[device] // _EPOCHS
-    yield Choice("preprocessing", "none", "Whole images as they are. With aug1, noise and jitter hid small defects.")
+    yield ChosenSetting(
+        "preprocessing", "none", "Whole images as they are. With aug1, noise and jitter hid small defects."
+    )
     few = f"{left} images to train on: " if left < 8 * _BATCH else ""
-    yield Choice("training.batch_size", _BATCH, f"{few}a small batch gives many steps, and fits any memory.")
+    yield ChosenSetting("training.batch_size", _BATCH, f"{few}a small batch gives many steps, and fits any memory.")
     passes = math.ceil(steps * _BATCH / left)
     why = f"An epoch passes over the images until it has so many steps: {passes} times in the smallest class."
-    yield Choice("training.min_steps", steps, why if passes > 1 else "An epoch has more steps than this.")
-    yield Choice("training.epochs", _EPOCHS, f"{_EPOCHS} epochs of at least {steps} steps, on a {device}.")
-    yield Choice("training.optimizer", "adam", "Needs fewer steps than SGD from random weights.")
-    yield Choice("training.learning_rate", 0.001, "Usual for Adam.")
-    yield Choice("training.weight_decay", 1e-4, "Keeps weights small.")
+    yield ChosenSetting("training.min_steps", steps, why if passes > 1 else "An epoch has more steps than this.")
+    yield ChosenSetting("training.epochs", _EPOCHS, f"{_EPOCHS} epochs of at least {steps} steps, on a {device}.")
+    yield ChosenSetting("training.optimizer", "adam", "Needs fewer steps than SGD from random weights.")
+    yield ChosenSetting("training.learning_rate", 0.001, "Usual for Adam.")
+    yield ChosenSetting("training.weight_decay", 1e-4, "Keeps weights small.")
     last = f"Falls to {_FACTOR ** (_EPOCHS - 1):.0%} of that by the last epoch."
-    yield Choice("training.schedule", {"type": "exponential", "factor": _FACTOR}, last)
+    yield ChosenSetting("training.schedule", {"type": "exponential", "factor": _FACTOR}, last)
     if len(found.counts) == 1 and device == "CPU" and (threads := min(this_machine().cores, _MOST_THREADS)) > 1:
-        yield Choice("training.threads", threads, "A single trial may use several CPU cores.")
+        yield ChosenSetting("training.threads", threads, "A single trial may use several CPU cores.")
 
 
 def _calibration(nominal: int) -> tuple[float, float]:
@@ -260,21 +266,23 @@ def _calibration(nominal: int) -> tuple[float, float]:
     return (share, rate) if rate <= _WORST_RATE else (0.0, _RATE)
 
 
-def _evaluation(found: OwnImages) -> Iterator[Choice]:
+def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
     nominal = found.fewest.nominal
     share, rate = _calibration(nominal)
     if not share:
         few = f"{count_noun(nominal, 'image')} are too few to hold some out, so there is no decision, only scores."
-        yield Choice("evaluation.validation.nominal_fraction", 0.0, few)
+        yield ChosenSetting("evaluation.validation.nominal_fraction", 0.0, few)
     else:
         held_out = held_out_of(nominal, share)
         why = f"{held_out} of {nominal} nominal images are not trained on: the thresholds come from them."
-        yield Choice("evaluation.validation.nominal_fraction", share, why)
+        yield ChosenSetting("evaluation.validation.nominal_fraction", share, why)
         usual = f"{_RATE:.0%} would need {fewest_images(_RATE)}. " if rate > _RATE else ""
         why = f"At most {rate:.0%} of new nominal images are called anomalous. {usual}"
-        yield Choice("evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it.")
+        yield ChosenSetting(
+            "evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it."
+        )
     largest = "The largest value of the heatmap: a small defect counts, and image and mask agree."
-    yield Choice("evaluation.image_score", "max", largest)
+    yield ChosenSetting("evaluation.image_score", "max", largest)
 
 
 def too_little(found: OwnImages) -> list[str]:
@@ -293,7 +301,7 @@ def too_little(found: OwnImages) -> list[str]:
     return notes
 
 
-def experiment_text(choices: Sequence[Choice], head: Sequence[str]) -> str:
+def experiment_text(choices: Sequence[ChosenSetting], head: Sequence[str]) -> str:
     """Return an experiment file: `head` as comments, then each key below the comment that gives its reason."""
     lines = [line for text in head for line in _comment(text, "")]
     above: list[str] = []

@@ -13,9 +13,9 @@ from PIL import Image
 from fcdd_sweep import cli, own_images
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.data.appearance import LOOKED_AT, look_at
+from fcdd_sweep.data.appearance import LOOKED_AT, appearance_of
 from fcdd_sweep.metrics.decision import fewest_images
-from fcdd_sweep.own_images import choices_for, experiment_text, look, run_name, too_little
+from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
 from fcdd_sweep.planning.checks import Machine
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.report import aggregate
@@ -42,7 +42,7 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def chosen(root, **options):
-    return {choice.key: choice.value for choice in choices_for(look(root, options), "x")}
+    return {choice.key: choice.value for choice in choices_for(inspect_images(root, options), "x")}
 
 
 def write_gray(folder, count, side=200, value=90):
@@ -57,24 +57,24 @@ def test_what_images_look_like_is_seen(tmp_path):
     files = [write_image(tmp_path / f"{n}.png", size) for n, size in enumerate([(20, 24), (30, 50), (64, 40)])]
     gray_in_rgb = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, 2)
     Image.fromarray(gray_in_rgb).save(tmp_path / "g.png")
-    found = look_at([*files, tmp_path / "g.png"])
+    found = appearance_of([*files, tmp_path / "g.png"])
     assert (found.smallest, found.largest, found.sizes, found.looked_at) == ((16, 16), (40, 64), 4, 4)
     assert found.colored == 0.75
     (tmp_path / "bad.png").write_bytes(b"no image")
-    assert look_at([tmp_path / "bad.png"]) is None
-    assert look_at([files[0], tmp_path / "bad.png"]).unreadable == 1
-    assert look_at(files * LOOKED_AT).looked_at == LOOKED_AT
+    assert appearance_of([tmp_path / "bad.png"]) is None
+    assert appearance_of([files[0], tmp_path / "bad.png"]).unreadable == 1
+    assert appearance_of(files * LOOKED_AT).looked_at == LOOKED_AT
 
 
 def test_a_jpeg_of_a_gray_picture_in_three_channels_has_no_color(tmp_path):
     gray = np.repeat(np.random.default_rng(0).integers(0, 255, (80, 80, 1)).astype(np.uint8), 3, 2)
     Image.fromarray(gray).save(tmp_path / "a.jpg")
-    assert look_at([tmp_path / "a.jpg"]).colored == 0
+    assert appearance_of([tmp_path / "a.jpg"]).colored == 0
 
 
 def test_sizes_color_depth_masks_classes_and_layout_are_told(tmp_path):
     root = write_mvtec(tmp_path / "parts", ("bolt", "nut"), defects=("crack",))
-    found = look(root, {})
+    found = inspect_images(root, {})
     assert found.layout == "CLASS/{train,test}/{good,crack}/IMAGES, with maps" and found.n_masks == 4
     assert found.counts["bolt"] == (4, 0, 2, 2)
     text = "\n".join(found.lines)
@@ -83,11 +83,11 @@ def test_sizes_color_depth_masks_classes_and_layout_are_told(tmp_path):
     for path in (root / "bolt" / "train" / "good").iterdir():
         path.unlink()
         tifffile.imwrite(path.with_suffix(".tif"), np.full((20, 24), 900, np.uint16))
-    assert "4 images of more than 8 bits (TIFF)" in "\n".join(look(root, {}).lines)
+    assert "4 images of more than 8 bits (TIFF)" in "\n".join(inspect_images(root, {}).lines)
 
 
 def test_in_one_vs_rest_the_other_classes_are_the_anomalies(tmp_path):
-    found = look(write_one_vs_rest(tmp_path / "data"), {})
+    found = inspect_images(write_one_vs_rest(tmp_path / "data"), {})
     assert found.counts["cat"] == (4, 8, 2, 4)
     assert chosen(tmp_path / "data")["anomalies.mode"] == "malformed_normal_gt"  # 8 are too few
     for name in ("cat", "dog", "owl"):
@@ -126,13 +126,13 @@ def test_many_real_training_anomalies_replace_rendered_ones(tmp_path):
 
 def test_what_is_too_little_is_told(tmp_path):
     root = write_class_first(tmp_path / "parts", ("bolt",))
-    notes = too_little(look(root, {}))
+    notes = too_little(inspect_images(root, {}))
     assert notes == [
         "class 'bolt': 3 nominal training images: below 50 expect a wide spread between draws of the images.",
         "class 'bolt': 2 nominal and 3 anomalous test images: below 20 of a kind an AUROC says little.",
     ]
     shutil.rmtree(root / "bolt" / "test")
-    assert "no test anomalies, so nothing can say how well it works" in too_little(look(root, {}))[1]
+    assert "no test anomalies, so nothing can say how well it works" in too_little(inspect_images(root, {}))[1]
 
 
 @pytest.mark.parametrize("tree", ["mvtec", "one_vs_rest", "flat", "good_bad"])
@@ -144,7 +144,7 @@ def test_the_file_that_is_written_is_valid_and_plans_what_was_chosen(tmp_path, t
         "flat": lambda: write_images(root, 24),
         "good_bad": lambda: [write_images(root / "good", 30), write_images(root / "bad", 4, seed=9)],
     }[tree]()
-    found = look(root, {"group": r"^(part\d+)_"} if tree == "good_bad" else {})
+    found = inspect_images(root, {"group": r"^(part\d+)_"} if tree == "good_bad" else {})
     choices = choices_for(found, run_name(root))
     path = tmp_path / "x.yaml"
     path.write_text(experiment_text(choices, ["head"]), encoding="utf-8")
@@ -160,7 +160,7 @@ def test_the_file_that_is_written_is_valid_and_plans_what_was_chosen(tmp_path, t
 
 
 def test_every_choice_has_a_reason_and_lines_stay_short(tmp_path):
-    choices = choices_for(look(write_images(tmp_path / "parts", 24)[0].parent, {}), "parts")
+    choices = choices_for(inspect_images(write_images(tmp_path / "parts", 24)[0].parent, {}), "parts")
     lines = experiment_text(choices, []).splitlines()
     assert [choice.key for choice in choices if not choice.reason] == ["schema"]
     assert all(len(line) <= 100 for line in lines if line.lstrip().startswith("#"))
@@ -205,13 +205,13 @@ def test_images_that_all_fail_to_open_are_an_error(tmp_path):
     for number in range(9):
         (tmp_path / "parts" / f"{number}.png").write_text(f"no image {number}")
     with pytest.raises(InputError, match="none of its images can be opened"):
-        look(tmp_path / "parts", {})
+        inspect_images(tmp_path / "parts", {})
 
 
 def test_where_images_do_not_decode_all_are_named_and_no_file_is_left(call, tmp_path):
     for path in write_images(tmp_path / "parts", 9)[:2]:
         path.write_text(f"no image {path.name}")
-    assert "note: 2 of 9 images do not open" in "\n".join(look(tmp_path / "parts", {}).lines)
+    assert "note: 2 of 9 images do not open" in "\n".join(inspect_images(tmp_path / "parts", {}).lines)
     code, _, err = call("init", "parts")
     assert code == 2 and "000.png: does not decode" in err and "001.png: does not decode" in err
     assert not (tmp_path / "parts.yaml").exists()

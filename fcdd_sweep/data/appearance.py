@@ -43,7 +43,7 @@ class Appearance:
     colored: float
 
 
-def look_at(files: Sequence[Path]) -> Appearance | None:
+def appearance_of(files: Sequence[Path]) -> Appearance | None:
     """Return what image files look like, or None where none of them can be opened."""
     chosen = [files[i * len(files) // LOOKED_AT] for i in range(LOOKED_AT)] if len(files) > LOOKED_AT else list(files)
     seen = [found for found in map(_seen, chosen) if found is not None]

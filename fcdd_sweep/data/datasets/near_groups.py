@@ -37,7 +37,7 @@ identical: without this bound, all would be on one side."""
 _VERSION = 1
 """Raised by hand when other images are kept together."""
 _FILE = "leaders.json"
-CELLS = 16
+_CELLS = 16
 """Cells along a side of an image whose means are compared."""
 _DRAFT = 512
 """Side in pixels from which on a JPEG is decoded at a fraction of its size."""
@@ -185,6 +185,6 @@ def _thumbnail(path: Path) -> npt.NDArray[np.float32]:
             raise ValueError("no range of values is known")
         else:
             image = image.convert("RGB").convert("L").convert("F")
-        return np.asarray(image.resize((CELLS, CELLS), Image.Resampling.BILINEAR), np.float32).ravel()
+        return np.asarray(image.resize((_CELLS, _CELLS), Image.Resampling.BILINEAR), np.float32).ravel()
     except Exception:  # Pillow's readers raise many types; decoding reports what is damaged
-        return np.full(CELLS * CELLS, np.nan, np.float32)
+        return np.full(_CELLS * _CELLS, np.nan, np.float32)
