@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.appearance import Appearance, appearance_of
@@ -19,6 +21,7 @@ from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.decoding.survey import depth_text
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.metrics.decision import fewest_images
+from fcdd_sweep.networks.registry import NETWORKS
 from fcdd_sweep.planning.checks import facts_of, this_machine
 from fcdd_sweep.planning.data_counts import image_counts
 from fcdd_sweep.planning.sections import DataInspector
@@ -27,12 +30,8 @@ FEW = 50
 """Nominal training images of a class below which metrics vary widely between draws of the images."""
 _FEW_TESTED = 20
 """Nominal or anomalous test images below which an AUROC says little."""
-_LARGEST_SIDE = {"GPU": 224, "CPU": 64}
 _SMALLEST_SIDE, _MULTIPLE = 32, 8
-_STEPS, _EPOCHS = {"GPU": 1000, "CPU": 200}, 10
-_FACTOR = 0.8
-"""By which the learning rate is multiplied after each epoch."""
-_BATCH = 16
+_PRESET = PRESETS["folder"].tree
 _REAL = 10
 """Real training anomalies of each class from which on they replace rendered ones."""
 _HELD_OUT = ((150, 0.33), (1000, 0.2), (math.inf, 0.1))
@@ -168,20 +167,21 @@ class ChosenSetting(NamedTuple):
 
 
 def choices_for(found: OwnImages, name: str) -> list[ChosenSetting]:
-    """Return the settings for some images, in the order of an experiment file."""
-    device = "GPU" if this_machine().gpu else "CPU"
+    """Return the settings for some images, in the order of an experiment file.
+
+    What does not depend on the images is the preset's and stated all the same, to be changed in place.
+    """
+    one_seed = "One seed gives a first answer. With --set seeds=5 the others are added: they show the spread."
     return [
         ChosenSetting("schema", 2, ""),
         ChosenSetting("name", name, f"Results go to results/{name}."),
         ChosenSetting("preset", "folder", "Defaults for own images; everything below overrides them."),
-        ChosenSetting(
-            "seeds", 1, "One seed gives a first answer. With --set seeds=5 the others are added: their spread."
-        ),
+        ChosenSetting("seeds", 1, one_seed),
         *_dataset(found),
-        *_images(found, device),
+        *_images(found),
         *_anomalies(found),
         *_network(),
-        *_training(found, device),
+        *_training(found),
         *_evaluation(found),
     ]
 
@@ -195,17 +195,12 @@ def _dataset(found: OwnImages) -> Iterator[ChosenSetting]:
         yield ChosenSetting(f"dataset.options.{option}", value, "As given on the command line.")
 
 
-def _side(found: OwnImages, device: str) -> int:
-    """Return the side in pixels at which images are seen."""
-    side = min(min(found.appearance.median), _LARGEST_SIDE[device])
-    return max(_SMALLEST_SIDE, side // _MULTIPLE * _MULTIPLE)
-
-
-def _images(found: OwnImages, device: str) -> Iterator[ChosenSetting]:
-    side, seen = _side(found, device), found.appearance
-    limit = f"at most {_LARGEST_SIDE[device]} px on a {device}, for time"
-    why = f"The images have {_sizes_text(seen)}; {limit}. A defect must be a few pixels wide at this size: raise it for"
-    yield ChosenSetting("images.load_size", side, f"{why} finer ones, at a cost that grows with its square.")
+def _images(found: OwnImages) -> Iterator[ChosenSetting]:
+    seen, most = found.appearance, int(_PRESET["images"]["size"])
+    side = max(_SMALLEST_SIDE, min(*seen.median, most) // _MULTIPLE * _MULTIPLE)
+    small = "A defect must be a few pixels wide at this size: for finer ones raise both, time grows with the square."
+    why = f"The images have {_sizes_text(seen)}; at most {most} px, at which the preset was measured. {small}"
+    yield ChosenSetting("images.load_size", side, why)
     yield ChosenSetting("images.size", side, "As load_size: whole images are seen, with their rims.")
     yield ChosenSetting("images.resize", "area", "Averages pixels when it shrinks, so that fine lines stay.")
     gray = "a network with one input channel" if seen.colored == 0 else "color may show a defect"
@@ -223,38 +218,36 @@ def _anomalies(found: OwnImages) -> Iterator[ChosenSetting]:
     few = (
         f"Only {real} real training anomalies in a class, fewer than {_REAL}" if real else "No real training anomalies"
     )
-    why = f"{few}: bars and specks are drawn on copies of the images, and training knows which pixels changed."
-    yield ChosenSetting("anomalies.mode", "malformed_normal_gt", why)
-    yield ChosenSetting(
-        "anomalies.source", "chips", "Small and large, sharp and soft, lighter and darker than what they cover."
-    )
+    why = f"{few}: defects are drawn on copies of the images, and training knows which pixels changed."
+    yield ChosenSetting("anomalies.mode", _PRESET["anomalies"]["mode"], why)
+    kinds = f"{SOURCES[_PRESET['anomalies']['source']].capitalize()}. Others: docs/anomalies.md."
+    yield ChosenSetting("anomalies.source", _PRESET["anomalies"]["source"], kinds)
 
 
 def _network() -> Iterator[ChosenSetting]:
-    field = "Small, starts from random weights, needs no download. A cell of its map sees 18 px: small defects count."
-    yield ChosenSetting("network.name", "FCDD_CNN32_S", field)
-    yield ChosenSetting("heatmaps.kernel_std_px", None, "By the network: each cell is spread over what it sees.")
+    name = str(_PRESET["network"]["name"])
+    yield ChosenSetting("network.name", name, f"{NETWORKS[name].title}; needs no download.")
+    spread = "By the network: each cell of its map is spread over what it sees."
+    yield ChosenSetting("heatmaps.kernel_std_px", _PRESET["heatmaps"].get("kernel_std_px"), spread)
 
 
-def _training(found: OwnImages, device: str) -> Iterator[ChosenSetting]:
-    held_out, _ = _calibration(found.fewest.nominal)
+def _training(found: OwnImages) -> Iterator[ChosenSetting]:
+    preset, (held_out, _) = _PRESET["training"], _calibration(found.fewest.nominal)
     left = found.fewest.nominal - held_out_of(found.fewest.nominal, held_out)
-    steps = _STEPS[device] // _EPOCHS
-    yield ChosenSetting(
-        "preprocessing", "none", "Whole images as they are. With aug1, noise and jitter hid small defects."
-    )
-    few = f"{left} images to train on: " if left < 8 * _BATCH else ""
-    yield ChosenSetting("training.batch_size", _BATCH, f"{few}a small batch gives many steps, and fits any memory.")
-    passes = math.ceil(steps * _BATCH / left)
-    why = f"An epoch passes over the images until it has so many steps: {passes} times in the smallest class."
+    steps, batch, epochs = preset["min_steps"], preset["batch_size"], preset["epochs"]
+    passes = math.ceil(steps * batch / left)
+    yield ChosenSetting("preprocessing", _PRESET["preprocessing"], "As the preset, see docs/own_images.md.")
+    few = f"{count_noun(left, 'image')} to train on in the smallest class: "
+    yield ChosenSetting("training.batch_size", batch, f"{few}a small batch gives many steps, and fits any memory.")
+    why = f"An epoch passes over the images until it has so many steps: {count_noun(passes, 'time')}."
     yield ChosenSetting("training.min_steps", steps, why if passes > 1 else "An epoch has more steps than this.")
-    yield ChosenSetting("training.epochs", _EPOCHS, f"{_EPOCHS} epochs of at least {steps} steps, on a {device}.")
-    yield ChosenSetting("training.optimizer", "adam", "Needs fewer steps than SGD from random weights.")
-    yield ChosenSetting("training.learning_rate", 0.001, "Usual for Adam.")
-    yield ChosenSetting("training.weight_decay", 1e-4, "Keeps weights small.")
-    last = f"Falls to {_FACTOR ** (_EPOCHS - 1):.0%} of that by the last epoch."
-    yield ChosenSetting("training.schedule", {"type": "exponential", "factor": _FACTOR}, last)
-    if len(found.counts) == 1 and device == "CPU" and (threads := min(this_machine().cores, _MOST_THREADS)) > 1:
+    yield ChosenSetting("training.epochs", epochs, f"{epochs} epochs of {steps} steps or more.")
+    yield ChosenSetting("training.optimizer", preset["optimizer"], "As the preset, with its learning rate:")
+    yield ChosenSetting("training.learning_rate", preset["learning_rate"], "of the first epoch.")
+    last = f"Falls to {preset['schedule']['factor'] ** (epochs - 1):.0%} of that by the last epoch."
+    yield ChosenSetting("training.schedule", preset["schedule"], last)
+    machine = this_machine()
+    if len(found.counts) == 1 and not machine.gpu and (threads := min(machine.cores, _MOST_THREADS)) > 1:
         yield ChosenSetting("training.threads", threads, "A single trial may use several CPU cores.")
 
 

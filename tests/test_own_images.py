@@ -13,6 +13,7 @@ from PIL import Image
 from fcdd_sweep import cli, own_images
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.data.appearance import LOOKED_AT, appearance_of
 from fcdd_sweep.metrics.decision import fewest_images
 from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
@@ -106,15 +107,13 @@ def test_the_held_out_images_allow_the_false_alarm_rate(nominal):
         assert nominal < 9
 
 
-def test_sizes_follow_the_images_and_the_machine(tmp_path, monkeypatch):
+def test_sizes_follow_the_images_up_to_that_of_the_preset(tmp_path, monkeypatch):
     small = chosen(write_gray(tmp_path / "small", 6, side=50))
     assert (small["images.load_size"], small["images.size"], small["images.color"]) == (48, 48, "gray")
-    write_gray(tmp_path / "large", 6, side=300)
-    on_cpu = chosen(tmp_path / "large")
+    large = chosen(write_gray(tmp_path / "large", 6, side=300))
+    assert large["images.size"] == PRESETS["folder"].tree["images"]["size"] and large["training.threads"] == 2
     monkeypatch.setattr(own_images, "this_machine", lambda: Machine(cores=8, gpu=True))
-    on_gpu = chosen(tmp_path / "large")
-    assert on_cpu["images.size"] < on_gpu["images.size"] == 224
-    assert "training.threads" not in on_gpu
+    assert "training.threads" not in chosen(tmp_path / "large")
 
 
 def test_many_real_training_anomalies_replace_rendered_ones(tmp_path):
@@ -222,9 +221,9 @@ def test_init_states_the_cost_and_its_run_ends_with_a_report_and_a_decision(call
     """On 24 images, with short training: what the file says otherwise is planned above."""
     monkeypatch.setattr(own_images, "this_machine", lambda: Machine(cores=1, gpu=False))
     monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
-    monkeypatch.setattr(own_images, "_STEPS", {"CPU": 4})
-    monkeypatch.setattr(own_images, "_EPOCHS", 2)
-    monkeypatch.setattr(own_images, "_LARGEST_SIDE", {"CPU": 32})
+    for key, value in {"min_steps": 2, "epochs": 2}.items():
+        monkeypatch.setitem(PRESETS["folder"].tree["training"], key, value)
+    monkeypatch.setitem(PRESETS["folder"].tree["images"], "size", 32)
     root = tmp_path / "parts"
     write_images(root / "train" / "good", 24)
     for path in write_images(root / "test" / "bad", 3, seed=5):
