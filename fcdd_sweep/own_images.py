@@ -22,7 +22,7 @@ from fcdd_sweep.data.decoding.survey import depth_text
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.metrics.decision import fewest_images
 from fcdd_sweep.networks.registry import NETWORKS
-from fcdd_sweep.planning.checks import facts_of, this_machine
+from fcdd_sweep.planning.checks import facts_of
 from fcdd_sweep.planning.data_counts import image_counts
 from fcdd_sweep.planning.sections import DataInspector
 
@@ -37,7 +37,13 @@ _REAL = 10
 _HELD_OUT = ((150, 0.33), (1000, 0.2), (math.inf, 0.1))
 """By number of nominal training images up to which it holds, the share that is held out."""
 _RATE, _WORST_RATE = 0.05, 0.25
-_MOST_THREADS = 4
+_SELECTING = 0.2
+"""Share of the held-out images that choose the image score instead, where that is `auto`."""
+_SCORE_REASONS = {
+    "max": "The largest value of the heatmap: a small defect counts, and image and mask agree.",
+    "auto": "Chosen after training, on a part of the held-out images with drawn defects: mean, largest value or "
+    "mean of the largest values of the heatmap.",
+}
 _WIDTH = 100
 
 
@@ -246,16 +252,15 @@ def _training(found: OwnImages) -> Iterator[ChosenSetting]:
     yield ChosenSetting("training.learning_rate", preset["learning_rate"], "of the first epoch.")
     last = f"Falls to {preset['schedule']['factor'] ** (epochs - 1):.0%} of that by the last epoch."
     yield ChosenSetting("training.schedule", preset["schedule"], last)
-    machine = this_machine()
-    if len(found.counts) == 1 and not machine.gpu and (threads := min(machine.cores, _MOST_THREADS)) > 1:
-        yield ChosenSetting("training.threads", threads, "A single trial may use several CPU cores.")
 
 
 def _calibration(nominal: int) -> tuple[float, float]:
     """Return the share of `nominal` images to hold out, 0 for none, and the false-alarm rate that they allow."""
     share = next(share for most, share in _HELD_OUT if nominal <= most)
-    held_out = held_out_of(nominal, share)
-    rate = max(_RATE, math.ceil(100 / (held_out + 1)) / 100)
+    calibrating = held_out_of(nominal, share)
+    if _image_score() == "auto":  # a hash of its name decides what an image is for: two deviations fewer are counted on
+        calibrating = int(calibrating * (1 - _SELECTING) - 2 * math.sqrt(calibrating * _SELECTING * (1 - _SELECTING)))
+    rate = max(_RATE, math.ceil(100 / (calibrating + 1)) / 100)
     return (share, rate) if rate <= _WORST_RATE else (0.0, _RATE)
 
 
@@ -274,8 +279,13 @@ def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
         yield ChosenSetting(
             "evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it."
         )
-    largest = "The largest value of the heatmap: a small defect counts, and image and mask agree."
-    yield ChosenSetting("evaluation.image_score", "max", largest)
+    score = _image_score()
+    yield ChosenSetting("evaluation.image_score", score, _SCORE_REASONS.get(str(score), "As the preset."))
+
+
+def _image_score() -> Any:
+    """Return the preset's score of an image; `max` where it leaves the default."""
+    return _PRESET.get("evaluation", {}).get("image_score", "max")
 
 
 def too_little(found: OwnImages) -> list[str]:

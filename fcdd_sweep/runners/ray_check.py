@@ -21,7 +21,8 @@ def start_and_ask() -> None:
     with connected(None, StopSignal(), print):
         import ray
 
-        assert ray.get(ray.remote(num_cpus=1)(os.getpid).remote()) != os.getpid()
+        there = ray.get(ray.remote(num_cpus=1)(lambda: os.getpid()).remote())
+        assert there != os.getpid()
     print(_ANSWER)
 
 
