@@ -25,10 +25,25 @@ MAY_IMPORT = {
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
     "run": {"search", "sweep", "runners", "planning", "config"},
     "predict": {"training", "report", "results", "data"} | BASE,
+    "own_images": {"planning"} | STUFF,
+    "doctor": {"runners", "config"},
     "export": {"predict", "training", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
     "output": set(),
-    "commands": {"run", "progress", "output", "predict", "export", "search", "sweep", "runners", "planning", "report"}
+    "commands": {
+        "run",
+        "progress",
+        "output",
+        "predict",
+        "export",
+        "own_images",
+        "doctor",
+        "search",
+        "sweep",
+        "runners",
+        "planning",
+        "report",
+    }
     | {"results"}
     | STUFF,
     "cli": {"commands", "config"},
@@ -39,7 +54,7 @@ HEAVY = {
     "optuna": ["search/"],
     "torch": [
         *("networks/build", "networks/layer_modules", "networks/backbones", "networks/pretrained", "training/"),
-        *("anomalies/", "runners/trial_data", "sweep/trial", "predict", "export"),
+        *("anomalies/", "runners/trial_data", "sweep/trial", "predict", "export", "doctor"),
     ],
     "tensorboardX": ["sweep/trackers"],
     "mlflow": ["sweep/trackers"],

@@ -137,10 +137,11 @@ def test_what_is_unlikely_to_be_meant_is_noted_once(planned, override, note):
 def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
-    assert planned(text).notes == ()
-    (note,) = planned(text, "preprocessing=none").notes
+    sizes = "images={load_size: 248, size: 224}"
+    assert planned(text, sizes, "preprocessing=aug1").notes == ()
+    (note,) = planned(text, sizes, "preprocessing=none").notes
     assert "reduced from 248 to 224 px by nearest neighbor. Set images.load_size to 224" in note
-    assert planned(text, "preprocessing=none", "images.load_size=224").notes == ()
+    assert planned(text, sizes, "preprocessing=none", "images.load_size=224").notes == ()
 
 
 def test_an_ordinary_experiment_has_no_notes(planned):
@@ -207,7 +208,8 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
 
 def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp_path):
     path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
-    path.write_text(HEAD.replace("digits", "folder") + f"dataset: {{root: {root}}}\n")
+    text = HEAD.replace("digits", "folder") + "anomalies: {mode: malformed_normal, source: confetti}\n"
+    path.write_text(f"{text}dataset: {{root: {root}}}\n")
 
     def planned(*overrides):
         experiment, found = plan_file(path, ["seeds=1", *overrides])
@@ -223,7 +225,7 @@ def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp
     assert (
         "note: training.supervision is labels: the ground-truth maps of 'folder' measure heatmaps and are not" in text
     )
-    baseline, _ = planned("method=hsc", "network.name=CNN224")
+    baseline, _ = planned("method=hsc", "network.name=CNN32")
     assert baseline.settings.training.supervision == "labels"
     shutil.rmtree(root / "test_maps")
     without, text = planned()
@@ -233,7 +235,8 @@ def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp
 
 def test_a_grid_of_what_auto_means_and_auto_is_the_same_config_twice(tmp_path):
     path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
-    path.write_text(HEAD.replace("digits", "folder") + f"dataset: {{root: {root}}}\n")
+    text = HEAD.replace("digits", "folder") + "anomalies: {mode: malformed_normal, source: confetti}\n"
+    path.write_text(f"{text}dataset: {{root: {root}}}\n")
     assert len(plan_file(path, ["grid={training.supervision: [labels, maps]}"])[1].configs) == 2
     with pytest.raises(ExperimentError, match=r"are the same.*auto means labels or maps here"):
         plan_file(path, ["grid={training.supervision: [auto, maps]}"])
