@@ -21,7 +21,7 @@ THINNEST = 1.5
 """Pixels below which no chip is thinner."""
 SOFTNESS = (0.5, 3.0)
 """Width in pixels over which a chip's edge fades: most are sharp."""
-STRENGTH = (32.0, 160.0)
+CHIP_STRENGTH = (32.0, 160.0)
 """Gray levels by which a chip changes an image; a channel takes half to one and a half of it."""
 FAINT = 0.05
 """Cover below this is not drawn."""
@@ -69,4 +69,4 @@ def _cover(drawn: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 def _strength(drawn: Tensor) -> Tensor:
     """Return signed gray levels of uniform numbers: the lower half of them darkens, the upper half lightens."""
     signed = 2 * drawn - 1
-    return signed.sign() * (STRENGTH[0] + (STRENGTH[1] - STRENGTH[0]) * signed.abs())
+    return signed.sign() * (CHIP_STRENGTH[0] + (CHIP_STRENGTH[1] - CHIP_STRENGTH[0]) * signed.abs())

@@ -15,7 +15,7 @@ DIAMETER = (0.04, 0.1)
 """Of a spot, as a share of the image's shorter side; logarithms are uniform."""
 STRETCH = 2.0
 """Length of a spot over its width, at most; logarithms are uniform."""
-STRENGTH = (100.0, 200.0)
+SPOT_STRENGTH = (100.0, 200.0)
 """Gray levels in the middle of a spot, of each channel; less towards its rim, as on half a ball."""
 
 
@@ -36,5 +36,5 @@ def render_spots(
     along = (angle.cos() * right + angle.sin() * down) / (radius * stretch)
     across = (angle.cos() * down - angle.sin() * right) / (radius / stretch)
     height_of_ball = (1 - along.square() - across.square()).clamp(min=0).sqrt()
-    color = STRENGTH[0] + (STRENGTH[1] - STRENGTH[0]) * drawn[:, 6:].view(n, channels, 1, 1)
+    color = SPOT_STRENGTH[0] + (SPOT_STRENGTH[1] - SPOT_STRENGTH[0]) * drawn[:, 6:].view(n, channels, 1, 1)
     return (torch.where(sign < 0.5, -height_of_ball, height_of_ball)[:, None] * color).round().to(torch.int16)

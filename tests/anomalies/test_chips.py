@@ -49,7 +49,7 @@ def test_chips_are_sized_by_the_image() -> None:
 def test_chips_lighten_as_often_as_they_darken_within_their_strengths() -> None:
     noise = render("chips", 600, (3, 64, 64), torch.Generator().manual_seed(3)).flatten(2)
     strongest = noise.abs().amax(2).double()
-    assert noise.abs().max() <= 1.5 * chips.STRENGTH[1]
+    assert noise.abs().max() <= 1.5 * chips.CHIP_STRENGTH[1]
     assert noise[noise.abs() > 200].numel() and strongest.min() >= 1
     lighter = (noise > 0).any(2)[:, 0].float().mean() - (noise < 0).any(2)[:, 0].float().mean()
     assert abs(lighter.item()) < 4 / math.sqrt(600)

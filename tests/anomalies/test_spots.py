@@ -23,8 +23,8 @@ def test_an_image_has_one_spot_sized_by_the_image(side: int) -> None:
 def test_a_spot_is_strongest_in_its_middle_and_lightens_as_often_as_it_darkens() -> None:
     noise = render("spots", 400, (3, 64, 64), torch.Generator().manual_seed(0)).flatten(2).double()
     strongest = noise.abs().amax(2)
-    assert spots.STRENGTH[0] <= strongest.min() and strongest.max() <= spots.STRENGTH[1]
-    assert strongest.mean().item() == pytest.approx(sum(spots.STRENGTH) / 2, abs=4)
+    assert spots.SPOT_STRENGTH[0] <= strongest.min() and strongest.max() <= spots.SPOT_STRENGTH[1]
+    assert strongest.mean().item() == pytest.approx(sum(spots.SPOT_STRENGTH) / 2, abs=4)
     lighter = (noise.amax((1, 2)) > 0).double()
     assert not ((noise.amax((1, 2)) > 0) & (noise.amin((1, 2)) < 0)).any()
     assert abs(lighter.mean().item() - 0.5) < 2 / math.sqrt(400)
