@@ -47,7 +47,7 @@ PRESETS: dict[str, list[str]] = {
         "anomalies={mode: malformed_normal, source: confetti}",
         "network.name=FCDD_CNN224",
         "preprocessing=aug1",
-        "training={epochs: 200, batch_size: 128, optimizer: sgd, momentum: 0.9, learning_rate: 0.001, "
+        "training={epochs: 200, min_steps: 0, batch_size: 128, optimizer: sgd, momentum: 0.9, learning_rate: 0.001, "
         "weight_decay: 1.0e-6, schedule: {type: exponential, factor: 0.985}}",
         "heatmaps.kernel_std_px=10.0",
         "evaluation.image_score=mean",
