@@ -17,6 +17,7 @@ from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, lo
 from fcdd_sweep.config.nearest import closest
 
 _EXAMPLES = """examples:
+  python -m fcdd_sweep init ~/parts --run
   python -m fcdd_sweep experiments/digits.yaml
   python -m fcdd_sweep experiments/digits.yaml --set training.epochs=3 --set seeds=1 --dry-run
   python -m fcdd_sweep experiments/folder.yaml --set dataset.root=~/parts
@@ -144,6 +145,22 @@ def _add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", help="parent of run directories, a folder or s3://BUCKET/FOLDER; as --set output=DIR"
     )
+    _add_layout(parser)
+
+
+def _add_layout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--layout",
+        metavar="NAME",
+        help="how folders of own images are read: auto, labels, classes, mvtec, good_bad, flat; as --set "
+        "dataset.options.layout=NAME",
+    )
+    parser.add_argument(
+        "--group",
+        metavar="PATTERN",
+        help=r"regular expression on file names, such as '^(part\d+)_': images with the same first group stay together "
+        "where folders have no split; as --set dataset.options.group=PATTERN",
+    )
 
 
 def _add_run_dir(parser: argparse.ArgumentParser) -> None:
@@ -182,6 +199,24 @@ def _add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--show-config", action="store_true", help="print the resolved experiment, and exit")
     _add_execution(parser)
+
+
+def _add_init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", type=_path, metavar="DIR", help="a folder of images, or a CSV or Parquet table")
+    parser.add_argument(
+        "-o", dest="output_file", type=_path, metavar="FILE", help="the file to write (default: NAME_OF_DIR.yaml)"
+    )
+    parser.add_argument("--run", dest="run_now", action="store_true", help="run the experiment at once")
+    parser.add_argument("--output", metavar="DIR", help="parent of run directories, with --run (default: results)")
+    _add_layout(parser)
+    _add_execution(parser)
+
+
+def _add_doctor_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", type=_path, default=Path("results"), metavar="DIR", help="where results would go (default: results)"
+    )
+    parser.add_argument("--no-ray", action="store_true", help="do not start Ray")
 
 
 def _add_no_arguments(parser: argparse.ArgumentParser) -> None:
@@ -261,6 +296,12 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command(
+        _add_init_arguments,
+        commands.init_command,
+        "write an experiment file for a folder of images, with reasons and its cost; --run runs it",
+    ),
+    "doctor": Command(_add_doctor_arguments, commands.doctor_command, "check this installation and this machine"),
     "run": Command(
         _add_run_arguments,
         commands.run_command,

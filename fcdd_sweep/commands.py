@@ -5,6 +5,8 @@ Each imports what it needs when it is called: `--help` and `list` need neither t
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -80,6 +82,75 @@ def _run_here(planned: Plan, options: Namespace) -> int:
             progress=progress,
         )
     return _report_result(result)
+
+
+def init_command(options: Namespace) -> int:
+    """Write an experiment file for a folder of images, say what it will cost, and run it if asked to."""
+    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
+    from fcdd_sweep.planning.plan import plan_file
+
+    root = options.images.expanduser().absolute()
+    name = run_name(root)
+    path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
+    _refuse_existing(path)
+    found = inspect_images(root, _layout_options(options))
+    few = too_little(found)
+    print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
+    head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]
+    _write_new(path, experiment_text(choices_for(found, name), head))
+    try:
+        _, planned = plan_file(path, [] if options.output is None else [f"output={options.output}"])
+        _print_cost(planned, found.total)
+    except InputError:  # images that do not decode, for one
+        path.unlink()
+        raise
+    print(f"written: {path}")
+    if options.run_now:
+        return _run_here(planned, options)
+    print(f"to run it: fcdd-sweep {shlex.quote(str(path))}    what it would do: --dry-run")
+    return _printed()
+
+
+_MOST_PROBED = 2000
+"""Nominal training images up to which `init` measures a short training."""
+
+
+def _print_cost(planned: Plan, images: int) -> None:
+    if images > _MOST_PROBED:
+        print("cost: not measured, as there are many images; --dry-run --probe-cost measures it")
+        return
+    from fcdd_sweep.sweep.cost import probe_cost, probed_lines
+
+    probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
+    print("\n".join(probed_lines(planned, probes)), flush=True)
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        step = "Name another file with -o, or remove this one"
+        raise InputError(Problem(str(path), "is there already, and init overwrites no file", next_step=step))
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        _refuse_existing(path)
+    except OSError as error:
+        what, step = f"cannot be written ({error.strerror})", "Name another file with -o"
+        raise InputError(Problem(str(path), what, next_step=step)) from error
+
+
+def doctor_command(options: Namespace) -> int:
+    """Check this installation and this machine."""
+    from fcdd_sweep.doctor import Severity, findings
+
+    worst = Severity.OK
+    for finding in findings(options.output, ray=not options.no_ray):
+        print(finding, flush=True)
+        worst = max(worst, finding.severity)
+    return _printed() if worst < Severity.PROBLEM else ExitCode.SOME_FAILED
 
 
 def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
@@ -349,9 +420,16 @@ def _run_on_head(options: Namespace, command: Sequence[str], files: dict[str, st
     return run_on_head(options.address, arguments, files, lambda line: print(line, flush=True))
 
 
+def _layout_options(options: Namespace) -> dict[str, str]:
+    """Return the options of the data set that have a command-line option of their own."""
+    return {name: value for name in ("layout", "group") if (value := getattr(options, name)) is not None}
+
+
 def _overrides(options: Namespace) -> list[str]:
     output = [] if options.output is None else [f"output={options.output}"]
-    return [*options.set, *output]
+    # as JSON, which is YAML: a pattern may begin with a bracket
+    layout = [f"dataset.options.{name}={json.dumps(value)}" for name, value in _layout_options(options).items()]
+    return [*options.set, *layout, *output]
 
 
 def _console() -> Console:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.locations import StorageError
 from tests import works
-from tests.trees import write_class_first, write_habits
+from tests.trees import write_class_first, write_habits, write_images
 
 TEXT = """
 schema: 2
@@ -246,3 +247,20 @@ def test_a_tree_with_broken_links_ends_with_exit_code_2_and_starts_nothing(call,
     code, out, err = call("own.yaml", "--local")
     assert (code, out) == (2, "") and "lost.png: is a link that leads nowhere (to /nowhere)" in err
     assert not (tmp_path / "results").exists()
+
+
+def test_layout_and_group_set_the_options_of_the_data_set(call, tmp_path):
+    write_images(tmp_path / "parts" / "OK", 12)
+    write_images(tmp_path / "parts" / "NG", 2, seed=3)
+    text = "schema: 2\nname: own\npreset: folder\n"
+    (tmp_path / "own.yaml").write_text(f"{text}dataset: {{root: {tmp_path / 'parts'}}}\n")
+    given = ("--layout", "good_bad", "--group", "[0-9]*([02468])$|^(x: #)")
+    code, out, _ = call("own.yaml", *given, "--show-config")
+    options = YAML(typ="safe").load(out)["dataset"]["options"]
+    assert code == 0 and options == {"layout": given[1], "group": given[3]}
+    code, out, _ = call("own.yaml", "--layout", "classes", "--dry-run", "--set", "anomalies={mode: other}")
+    assert code == 0 and out.count("layout     ") == 1 and "classes    NG, OK" in out
+    code, _, err = call("validate", "own.yaml", "--layout", "god_bad")
+    assert code == 2 and "dataset.options.layout" in err and "found 'god_bad'" in err and "Closest: 'good_bad'" in err
+    code, _, err = call("quick.yaml", "--layout", "flat", "--dry-run")
+    assert code == 2 and "'digits' has no such option" in err

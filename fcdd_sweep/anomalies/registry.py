@@ -49,6 +49,8 @@ SOURCES: dict[str, str] = {
     "uniform": "every value drawn uniformly from 0 to 255",
     "blob": "many small white squares on black, 6 px",
     "mixed_blob": "a few squares of 34 px on black, white or with a random color in every pixel",
+    "chips": "1 to 4 rotated bars and specks, sharp or soft, lighter or darker; sized by the image, for small defects",
+    "spots": "one small round spot, lighter or darker; sized by the image, to choose image scores on",
 }
 """Synthetic sources and what they look like. Values are in gray levels, 0 to 255, or added to such."""
 REAL_SOURCES: dict[str, str] = {
@@ -70,3 +72,8 @@ def other_generator(settings: Settings) -> str:
     """
     names = ("mixed_blob", "confetti") if settings.images.load_size >= _LARGE else ("blob", "uniform")
     return next(name for name in names if name != settings.anomalies.source)
+
+
+def small_generator(settings: Settings) -> str:
+    """Return a synthetic source of small anomalies that training does not use: image scores are chosen on them."""
+    return "chips" if settings.anomalies.source == "spots" else "spots"

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fcdd_sweep.anomalies.chips import render_chips
 from fcdd_sweep.anomalies.registry import SOURCES
+from fcdd_sweep.anomalies.spots import render_spots
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
@@ -56,8 +58,8 @@ def render(
         device: where to render; None: the generator's device, or the CPU. It must be the generator's.
 
     Returns:
-        (n, c, h, w) int16. `confetti` -511..0, `gaussian` either sign, all others 0..255. Every image of `confetti`,
-        `blob` and `mixed_blob` has at least one square.
+        (n, c, h, w) int16. `confetti` -511..0, `gaussian`, `chips` and `spots` either sign, all others 0..255. Every
+        image of `confetti`, `blob` and `mixed_blob` has at least one square, of `chips` a chip, of `spots` one spot.
 
     Raises:
         InputError: an unknown source, or confetti on images that its blur does not fit.
@@ -252,5 +254,7 @@ RENDERERS: dict[str, Renderer] = {
     "uniform": _uniform,
     "blob": _blob,
     "mixed_blob": _mixed_blob,
+    "chips": render_chips,
+    "spots": render_spots,
 }
 """One renderer per source of `anomalies.registry.SOURCES`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -183,10 +184,13 @@ class Training(Section):
     """Number of epochs, each of `passes_per_epoch` passes over the data."""
     passes_per_epoch: int = Field(1, ge=1, le=10_000)
     """Passes over the nominal training images per epoch."""
+    min_steps: int = Field(0, ge=0, le=1_000_000)
+    """Least number of steps per epoch: few images are passed over more often than `passes_per_epoch` says."""
     batch_size: int = Field(128, ge=2, le=1_000_000)
     """Images per training step."""
-    supervision: Literal["labels", "maps"] = "labels"
-    """Loss on image labels or on ground-truth maps (data with maps always the latter)."""
+    supervision: Literal["auto", "labels", "maps"] = "auto"
+    """Loss on image labels or on ground-truth maps; auto: on maps where the data has them or `anomalies.mode` makes
+    them, else on labels. The plan states which."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """`sgd` has Nesterov momentum."""
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
@@ -204,8 +208,12 @@ class Training(Section):
 
     @property
     def passes(self) -> int:
-        """Passes over the nominal training images, over all epochs."""
+        """Passes over the nominal training images, over all epochs, without those that `min_steps` adds."""
         return self.epochs * self.passes_per_epoch
+
+    def passes_over(self, samples: int) -> int:
+        """Return the passes over `samples` training samples in an epoch: so many that it has `min_steps` steps."""
+        return max(self.passes_per_epoch, math.ceil(self.min_steps * self.batch_size / samples))
 
 
 class Heatmaps(Section):

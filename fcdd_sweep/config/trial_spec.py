@@ -119,6 +119,8 @@ def identity(settings: Settings) -> dict[str, Any]:
     if settings.evaluation.calibration in ("split", "none"):  # training is the same
         for key in ("calibration", "folds"):
             plain.get("evaluation", {}).pop(key, None)
+    if plain.get("training", {}).get("supervision") == "labels":
+        del plain["training"]["supervision"]  # once the default, and what plans make of `auto` without maps
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

@@ -20,7 +20,7 @@ NEAR_LIMIT = 5_000
 AUDIT_VERSION = 1
 """Raised by hand when other pairs or texts are found for the same images."""
 _SIDE = 32
-_NEAR = 2.5
+NEAR = 2.5
 """Largest difference of 255 levels between the means of two images' cells, of `_SIDE` x `_SIDE` cells or fewer."""
 _NAMED = 3
 Bools = npt.NDArray[np.bool_]
@@ -63,10 +63,10 @@ def _pairs(digests: list[bytes], means: npt.NDArray[np.float32] | None, second: 
     for i in np.flatnonzero(second):
         if int(i) in same:
             continue
-        low, high = np.searchsorted(brightness[ones], [brightness[i] - _NEAR, brightness[i] + _NEAR])
+        low, high = np.searchsorted(brightness[ones], [brightness[i] - NEAR, brightness[i] + NEAR])
         close = ones[low:high]
         differences = np.abs(means[close] - means[i]).max(1, initial=0)
-        if len(close) and differences.min() <= _NEAR:
+        if len(close) and differences.min() <= NEAR:
             near[int(i)] = int(close[differences.argmin()])
     return same, near
 

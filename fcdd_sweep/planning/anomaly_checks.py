@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 from fcdd_sweep.anomalies.limits import reservable
 from fcdd_sweep.anomalies.registry import DARKENING, MODES, REAL_SOURCES, SOURCES, ModeInfo
@@ -169,6 +170,24 @@ def baseline_problems(sections: ConfigSections) -> Iterator[Problem]:
         yield Problem("images.nominal_label", what, "0")
 
 
+def supervision_of(settings: Settings, facts: DatasetFacts) -> Literal["labels", "maps"]:
+    """Return what a trial's loss is on: `training.supervision`, or what `auto` means for its data and mode."""
+    asked = settings.training.supervision
+    if asked != "auto":
+        return asked
+    has_maps = facts.maps or MODES[settings.anomalies.mode].gives_maps
+    return "maps" if has_maps and settings.method == "fcdd" else "labels"
+
+
+def supervision_notes(settings: Settings, facts: DatasetFacts) -> Iterator[str]:
+    """Yield a note on ground-truth maps that training leaves aside."""
+    if settings.training.supervision == "labels" and facts.maps and settings.method == "fcdd":
+        yield (
+            f"training.supervision is labels: the ground-truth maps of '{settings.dataset.name}' measure heatmaps and "
+            "are not trained on. Remove the key to train on them."
+        )
+
+
 def supervision_problems(sections: ConfigSections, facts: DatasetFacts | None) -> Iterator[Problem]:
     """Yield problems of labels or maps that mode or data set do not allow."""
     if sections.training is None or sections.anomalies is None:
@@ -179,12 +198,9 @@ def supervision_problems(sections: ConfigSections, facts: DatasetFacts | None) -
         if mapless and sections.dataset is not None:
             what = f"'{sections.dataset.name}' has no ground-truth maps, and mode '{mode}' makes none"
             yield Problem(where, what, "labels")
-    elif MODES[mode].gives_maps:
-        step = "Set training.supervision: maps, or anomalies.mode: malformed_normal"
+    elif sections.training.supervision == "labels" and MODES[mode].gives_maps:
+        step = "Remove the key, or set anomalies.mode: malformed_normal"
         yield Problem(where, f"mode '{mode}' trains on the maps of changed pixels", "maps", step)
-    elif facts is not None and facts.maps and sections.dataset is not None:
-        what = f"'{sections.dataset.name}' has ground-truth maps, and such data always trains on maps"
-        yield Problem(where, what, "maps", "Set training.supervision: maps")
 
 
 def reserved_per_defect(settings: Settings) -> int:

@@ -168,6 +168,7 @@ def _source_text(anomalies: Anomalies) -> str:
 def _training_text(settings: Settings) -> str:
     training = settings.training
     passes = "" if training.passes_per_epoch == 1 else f" of {training.passes_per_epoch} passes"
+    passes += f" of {training.min_steps} steps or more" if training.min_steps else ""
     rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
     epochs = count_noun(training.epochs, "epoch")
     return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"

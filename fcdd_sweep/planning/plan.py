@@ -17,7 +17,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
-from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect
+from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect, supervision_notes, supervision_of
 from fcdd_sweep.planning.calibration import Calibrations, calibration_notes
 from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
 from fcdd_sweep.planning.data_counts import decoding_notes, defect_counts, few_notes
@@ -114,8 +114,7 @@ def plan(experiment: Experiment) -> Plan:
     extremes = tuple(replace(each, settings=_settled(each.settings, calibrations, reserved)) for each in written)
     planned = written if space is None else written[:1]
     configs = extremes[: len(planned)]
-    if reserved:
-        _check_distinct(configs)
+    _check_distinct(configs)
     all_classes = chosen_classes(experiment.dataset, facts)
     classes = all_classes if search is None else evaluation_classes(search, experiment, facts)
     explaining = (
@@ -221,6 +220,7 @@ def _notes(
     machine = this_machine()
     for config in configs:
         yield from settings_warnings(config.settings, machine)
+        yield from supervision_notes(config.settings, facts)
     for config in configs:
         yield from few_notes(config.settings, facts, inspector)
     for config in configs:
@@ -238,14 +238,18 @@ def _notes(
 
 
 def _check_distinct(configs: Sequence[Config]) -> None:
-    """Raise an error for configs that differ only in `evaluation.reserved_anomalies`, which is the same for all."""
+    """Raise an error for configs that are the same once `evaluation.reserved_anomalies` and `auto` are filled in."""
     first: dict[str, str] = {}
     for config in configs:
         other = first.setdefault(config.config_id, config.name)
         if other != config.name:
             what = f"the configs {other} and {config.name} are the same and would be trained twice"
-            step = "evaluation.reserved_anomalies is the same for all configs: set it outside of grid and variants"
-            raise ExperimentError([Problem(config.origin.where("evaluation"), what, next_step=step)])
+            if "training.supervision" in config.parameters:
+                where, step = "training.supervision", "auto means labels or maps here: leave one of the two out"
+            else:
+                where = "evaluation"
+                step = "evaluation.reserved_anomalies is the same for all configs: set it outside of grid and variants"
+            raise ExperimentError([Problem(config.origin.where(where), what, next_step=step)])
 
 
 def _check_trials_distinct(specs: Sequence[TrialSpec], experiment: Experiment) -> None:
@@ -264,7 +268,8 @@ def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> S
     """Return settings in which the same data is always written in the same way, so that a trial has one id.
 
     A protocol that was left out is filled in, and options at their default are left out. As many real anomalies leave
-    the test set as any config of the experiment needs, so that all are tested on the same images.
+    the test set as any config of the experiment needs, so that all are tested on the same images. Supervision is on
+    labels or on maps, as `auto` means for the data.
     """
     dataset, facts = settings.dataset, calibrations.facts
     known = DATA_SETS[dataset.name]
@@ -274,6 +279,7 @@ def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> S
     settled = settings.model_copy(
         update={
             "dataset": dataset.model_copy(update={"options": options, "protocol": protocol}),
+            "training": settings.training.model_copy(update={"supervision": supervision_of(settings, facts)}),
             "evaluation": settings.evaluation.model_copy(update={"reserved_anomalies": reserved}),
         }
     )

@@ -57,6 +57,7 @@ class Probe:
         leaf_bytes: size of the files of the finished trial.
         model_bytes: size of its `snapshot.pt`, of one model.
         device: name of the device.
+        samples: training samples of a pass.
     """
 
     setup_s: float
@@ -66,11 +67,13 @@ class Probe:
     test_images: int
     leaf_bytes: int
     device: str
+    samples: int
     model_bytes: int = 0
 
     def trial_s(self, settings: Settings) -> float:
         """Return the seconds of a whole trial."""
-        return self.setup_s + settings.total_passes * self.pass_s + settings.models * self.test_s
+        passes = settings.total_epochs * settings.training.passes_over(self.samples)
+        return self.setup_s + passes * self.pass_s + settings.models * self.test_s
 
     def leaf_size(self, settings: Settings) -> int:
         """Return the bytes of the files of a whole trial."""
@@ -201,7 +204,7 @@ def _probe(spec: TrialSpec) -> Probe:
     from fcdd_sweep.sweep.trial import run_trial  # imports torch, as does the next
     from fcdd_sweep.training.batches import in_batches
 
-    short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1})
+    short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1, "min_steps": 0})
     one_model = spec.settings.evaluation.model_copy(update={"calibration": "split"})
     changes = {"training": short, "evaluation": one_model}
     probed = TrialSpec(spec.settings.model_copy(update=changes), spec.normal_class, spec.seed)
@@ -221,7 +224,8 @@ def _probe(spec: TrialSpec) -> Probe:
     step_s = pass_s / len(in_batches(np.arange(samples), spec.settings.training.batch_size))
     tested = row["n_test_nominal"] + row["n_test_anomalous"]
     setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
-    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, sum(sizes.values()), row["device"], model)
+    bytes_ = sum(sizes.values())
+    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, bytes_, row["device"], samples, model)
 
 
 def _samples(settings: Settings, row: Mapping[str, Any]) -> int:

@@ -90,8 +90,9 @@ class BatchMaker:
         return None if self.pool is None or self.settings.anomalies.source in SOURCES else len(self.pool)
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """Return the samples of an epoch in order, each `passes_per_epoch` times: int64."""
-        n, passes = len(self.nominal) + self.appended, self.settings.training.passes_per_epoch
+        """Return the samples of an epoch in order, each as often as there are passes: int64."""
+        n = len(self.nominal) + self.appended
+        passes = self.settings.training.passes_over(n)
         return self.streams.numpy("order", epoch).permutation(n * passes) % n
 
     @property

@@ -25,7 +25,7 @@ from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
 from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
-from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, EnsembleDetection
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, EnsembleDetection, FoldModels
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model

@@ -11,7 +11,7 @@ import torch
 
 from fcdd_sweep.anomalies.limits import MOST_IN_VALIDATION, reserved_of
 from fcdd_sweep.anomalies.malform import malform_once
-from fcdd_sweep.anomalies.registry import other_generator
+from fcdd_sweep.anomalies.registry import small_generator
 from fcdd_sweep.anomalies.synthetic import render
 from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource
 from fcdd_sweep.config.schema import Settings
@@ -134,7 +134,7 @@ def split_validation(settings: Settings, data: TrialData, partition: Partition, 
 
 
 def _for_image_score(settings: Settings, corpus: Corpus, held_out: RowIndices, streams: Streams) -> ValidationAnomalies:
-    """Return anomalies to choose an image score on, of a generator that training does not use.
+    """Return small anomalies to choose an image score on, of a generator that training does not use.
 
     They are rendered whatever `evaluation.image_score` is, so that it can become `auto` without training. Images that
     may calibrate thresholds get some only after all others: they choose a score where all are too few for a threshold.
@@ -143,7 +143,7 @@ def _for_image_score(settings: Settings, corpus: Corpus, held_out: RowIndices, s
     first = _spaced(held_out[never], min(int(never.sum()), _MOST_SELECTION))
     others = _spaced(held_out[~never], min(int((~never).sum()), _MOST_SELECTION - len(first)))
     rows = np.repeat(np.concatenate([first, others]), len(_STRENGTHS))
-    return _rendered(other_generator(settings), corpus, rows, streams.torch("validation", _SELECTION))
+    return _rendered(small_generator(settings), corpus, rows, streams.torch("validation", _SELECTION))
 
 
 def _spaced(rows: RowIndices, count: int) -> RowIndices:

@@ -27,7 +27,14 @@ from tests.trees import (
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["images.load_size=40", "images.size=32", "network.name=FCDD_CNN32_S", "training.epochs=1", "seeds=1"]
+SMALL = [
+    "images.load_size=40",
+    "images.size=32",
+    "network.name=FCDD_CNN32_S",
+    "training.epochs=1",
+    "training.min_steps=0",
+    "seeds=1",
+]
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def run(tmp_path, capsys):
 
 
 def test_a_tree_with_people_s_habits_runs(run, tmp_path):
-    rows = run("folder", write_habits(tmp_path / "parts"), "training.supervision=maps")
+    rows = run("folder", write_habits(tmp_path / "parts"))
     assert len(rows) >= 2 and all(row["status"] == "done" for row in rows.values())
     without = [row for row in rows.values() if row["n_test_anomalous"] == 0]
     assert without and all(row["image_auroc"] is None for row in without)
@@ -68,7 +75,7 @@ def test_names_of_any_kind_run_through_to_the_report(run, tmp_path):
 
 def test_own_maps_give_pixel_figures(run, tmp_path):
     root = write_split_first(tmp_path / "parts", maps=True)
-    rows = run("folder", root, "training.supervision=maps")
+    rows = run("folder", root)
     assert all(row["pixel_auroc"] is not None and row["n_test_maps"] > 0 for row in rows.values())
 
 
@@ -111,7 +118,7 @@ def test_training_anomalies_of_each_class_are_trained_on(run, tmp_path):
 def test_training_anomalies_with_maps_are_trained_on_by_pixel(run, tmp_path):
     root = write_class_first(tmp_path / "parts", ("bolt",))
     write_mask(root / "bolt" / "train_maps" / "anomalous" / "000.png")
-    rows = run("folder", root, "anomalies={mode: other}", "training.supervision=maps")
+    rows = run("folder", root, "anomalies={mode: other}")
     assert rows["bolt"]["n_train_anomalous"] == 1 and rows["bolt"]["n_test_maps"] == 2
 
 

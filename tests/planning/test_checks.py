@@ -182,13 +182,9 @@ FILES = {
         HEAD + "training: {supervision: maps}\n",
         ["x.yaml:4: training.supervision: 'digits' has no ground-truth maps, and mode 'other' makes none|labels"],
     ),
-    "labels where there are maps": (
-        TEXTURES + "training: {supervision: labels}\n",
-        ["x.yaml:4: training.supervision: 'textures' has ground-truth maps|Set training.supervision: maps"],
-    ),
     "labels where the mode makes maps": (
-        HEAD + "anomalies: {mode: malformed_normal_gt, source: confetti}\n",
-        ["x.yaml: training.supervision: mode 'malformed_normal_gt' trains on the maps|maps"],
+        HEAD + "anomalies: {mode: malformed_normal_gt, source: confetti}\ntraining: {supervision: labels}\n",
+        ["x.yaml:5: training.supervision: mode 'malformed_normal_gt' trains on the maps|Remove the key"],
     ),
     # Grid and variants
     "an unknown grid key": (
@@ -309,15 +305,6 @@ def test_classes_that_would_share_a_folder_are_a_problem(tmp_path):
     expected = "dataset.classes: the results of classes 'Nut' and 'nut' would share the folder normal_nut"
     assert_reported(problems_in(path), [expected])
     assert plan_file(path, ["dataset.classes=[bolt, nut]"])[1].classes == ("bolt", "nut")
-
-
-def test_a_folder_with_maps_must_train_on_them(tmp_path):
-    trees.write_split_first(tmp_path / "data", maps=True)
-    path = folder_experiment(tmp_path, tmp_path / "data")
-    assert_reported(
-        problems_in(path), ["training.supervision: 'folder' has ground-truth maps|Set training.supervision: maps"]
-    )
-    assert plan_file(path, ["training.supervision=maps"])[1].classes == ("bolt", "nut")
 
 
 def test_a_folder_of_outlier_exposure_must_hold_images(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -136,10 +137,11 @@ def test_what_is_unlikely_to_be_meant_is_noted_once(planned, override, note):
 def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
-    assert planned(text).notes == ()
-    (note,) = planned(text, "preprocessing=none").notes
+    sizes = "images={load_size: 248, size: 224}"
+    assert planned(text, sizes, "preprocessing=aug1").notes == ()
+    (note,) = planned(text, sizes, "preprocessing=none").notes
     assert "reduced from 248 to 224 px by nearest neighbor. Set images.load_size to 224" in note
-    assert planned(text, "preprocessing=none", "images.load_size=224").notes == ()
+    assert planned(text, sizes, "preprocessing=none", "images.load_size=224").notes == ()
 
 
 def test_an_ordinary_experiment_has_no_notes(planned):
@@ -204,6 +206,42 @@ def test_the_description_names_the_anomalies(tmp_path, anomalies, expected):
     assert expected in describe(found, experiment)
 
 
+def test_masks_bring_the_loss_on_maps_by_themselves_and_what_is_written_wins(tmp_path):
+    path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
+    text = HEAD.replace("digits", "folder") + "anomalies: {mode: malformed_normal, source: confetti}\n"
+    path.write_text(f"{text}dataset: {{root: {root}}}\n")
+
+    def planned(*overrides):
+        experiment, found = plan_file(path, ["seeds=1", *overrides])
+        (config,) = found.configs
+        return config, describe(found, experiment)
+
+    by_itself, text = planned()
+    assert by_itself.settings.training.supervision == "maps" and "loss       fcdd on maps" in text
+    assert by_itself.config_id == planned("training.supervision=maps")[0].config_id
+    by_labels, text = planned("training.supervision=labels")
+    assert by_labels.settings.training.supervision == "labels" and "loss       fcdd on labels" in text
+    assert by_labels.config_id != by_itself.config_id
+    assert (
+        "note: training.supervision is labels: the ground-truth maps of 'folder' measure heatmaps and are not" in text
+    )
+    baseline, _ = planned("method=hsc", "network.name=CNN32")
+    assert baseline.settings.training.supervision == "labels"
+    shutil.rmtree(root / "test_maps")
+    without, text = planned()
+    assert without.config_id == by_labels.config_id and "note: training" not in text
+    assert planned("anomalies.mode=malformed_normal_gt")[0].settings.training.supervision == "maps"
+
+
+def test_a_grid_of_what_auto_means_and_auto_is_the_same_config_twice(tmp_path):
+    path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
+    text = HEAD.replace("digits", "folder") + "anomalies: {mode: malformed_normal, source: confetti}\n"
+    path.write_text(f"{text}dataset: {{root: {root}}}\n")
+    assert len(plan_file(path, ["grid={training.supervision: [labels, maps]}"])[1].configs) == 2
+    with pytest.raises(ExperimentError, match=r"are the same.*auto means labels or maps here"):
+        plan_file(path, ["grid={training.supervision: [auto, maps]}"])
+
+
 def test_the_description_states_what_maps_mark(tmp_path):
     path, root = tmp_path / "x.yaml", trees.write_split_first(tmp_path / "data", maps=True)
     path.write_text(HEAD.replace("digits", "folder"))
@@ -215,7 +253,7 @@ def test_the_description_states_what_maps_mark(tmp_path):
         ("images.map_rule=half", "Ground-truth maps mark what is beyond half of the format's range as anomalous."),
         ("images.map_background=255", "Ground-truth maps mark all but value 255 as anomalous"),
     ):
-        experiment, found = plan_file(path, [f"dataset.root={root}", override, "training.supervision=maps"])
+        experiment, found = plan_file(path, [f"dataset.root={root}", override])
         assert f"maps       {expected}" in describe(found, experiment)
     experiment, found = plan_file(path, [f"dataset.root={trees.write_split_first(tmp_path / 'without')}"])
     assert "Ground-truth maps" not in describe(found, experiment)

@@ -48,9 +48,11 @@ def test_configs_that_differ_in_rates_and_epochs_cost_the_same_a_pass():
 
 
 def test_a_trial_is_its_passes_its_scoring_and_the_rest():
-    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64")
+    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64", 120)
     probed: Settings = settings(training={"epochs": 10, "passes_per_epoch": 4})
     assert probe.trial_s(probed) == pytest.approx(3 + 10 * 4 * 0.5 + 2)
+    steady: Settings = settings(training={"epochs": 10, "batch_size": 16, "min_steps": 30})  # 4 passes of 120 images
+    assert probe.trial_s(steady) == pytest.approx(3 + 10 * 4 * 0.5 + 2)
 
 
 def test_the_models_of_folds_cost_a_training_each():
@@ -67,8 +69,8 @@ def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):
     found, _ = planned
     keys = list(dict.fromkeys(cost_class(spec.settings) for spec in found.specs))
     assert len(keys) == 2
-    probes = {keys[0]: Probe(6.0, 1.0, 0.01, 2.0, 100, 2**20, "x86_64"),
-              keys[1]: Probe(16.0, 1.0, 0.01, 4.0, 100, 2**20, "x86_64")}  # fmt: skip
+    probes = {keys[0]: Probe(6.0, 1.0, 0.01, 2.0, 100, 2**20, "x86_64", 120),
+              keys[1]: Probe(16.0, 1.0, 0.01, 4.0, 100, 2**20, "x86_64", 120)}  # fmt: skip
     text = "\n".join(probed_lines(found, probes))
     assert "10.0 ms per step, 1.00 s per pass, scoring 20.00 ms per image, 6.0 s for the rest" in text
     assert ": 8 trials of about 0:12 each" in text and ": 8 trials of about 0:24 each" in text
@@ -78,7 +80,7 @@ def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):
 
 def test_on_a_gpu_trials_count_with_their_share(planned):
     found, _ = planned
-    probes = {cost_class(spec.settings): Probe(0.0, 900.0, 1.0, 0.0, 1, 1, "NVIDIA H100") for spec in found.specs}
+    probes = {cost_class(spec.settings): Probe(0.0, 900.0, 1.0, 0.0, 1, 1, "NVIDIA H100", 120) for spec in found.specs}
     assert "16 trials: 4.00 GPU-hours, about 4:00:00 on one GPU, 4 at once" in "\n".join(probed_lines(found, probes))
 
 

@@ -94,6 +94,14 @@ def test_offline_every_epoch_sees_each_nominal_image_and_one_anomaly_for_each(an
     assert found.batches.distinct_anomalies == (40 if anomalies is FOLDER else None)
 
 
+@pytest.mark.parametrize(("min_steps", "passes"), [(0, 1), (2, 1), (3, 2), (30, 12)])
+def test_few_images_are_passed_over_until_an_epoch_has_its_steps(min_steps, passes):
+    """40 images in batches of 16: 2.5 steps a pass."""
+    found = made(training={"min_steps": min_steps, "batch_size": 16})
+    assert (np.bincount(found.batches.order(1)) == passes).all()
+    assert len(batches_of(found)) == -(-40 * passes // 16) >= min_steps
+
+
 def test_offline_anomalies_are_made_once():
     found = made(anomalies={"mode": "noise", "source": "uniform", "online": False}, preprocessing="none")
     again = made(anomalies={"mode": "noise", "source": "uniform", "online": False}, preprocessing="none")

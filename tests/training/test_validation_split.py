@@ -259,7 +259,7 @@ def test_a_poisoned_test_set_changes_no_bit_of_what_configs_are_selected_by(name
         assert clean.metrics["image_auroc"] != dirty.metrics["image_auroc"]
 
 
-@pytest.mark.parametrize(("source", "other"), [("confetti", "blob"), ("blob", "uniform")])
+@pytest.mark.parametrize(("source", "other"), [("confetti", "spots"), ("spots", "chips")])
 def test_an_image_score_is_chosen_on_another_generator_and_on_nothing_of_the_test_set(source, other):
     """Anomalies of all strengths on each held-out image that no threshold is calibrated on; training knows none."""
     sections = {"anomalies": {"mode": "malformed_normal", "source": source}, **LABELS}

@@ -10,7 +10,8 @@
 
     ROOT/{train,test}/CLASS/IMAGES
     ROOT/CLASS/IMAGES       fixed split: an image is in the test set when the SHA-256 of CLASS/NAME, as a share of its
-                            range, is below a third; no other file matters; see `split_rule`
+                            range, is below a third; see `split_rule`. Nearly identical images stay together, see
+                            `near_groups`
 
 ROOT may also be the parent of a folder `custom` with one of these layouts. Images may be in subfolders; a folder below
 `anomalous` names the type of its defects (the default type is `anomalous`). The case of `train`, `test`, NORMAL and
@@ -52,13 +53,17 @@ from fcdd_sweep.data.datasets.folder_layout import (
     unread_notes,
 )
 from fcdd_sweep.data.datasets.image_table import is_table, read_image_table
-from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages, PartsLayout, find_parts
+from fcdd_sweep.data.datasets.near_groups import MOST_COMPARED, UnsplitImage, sides_of
+from fcdd_sweep.data.datasets.part_trees import FoundImages, PartsLayout, find_parts
 from fcdd_sweep.data.datasets.split_rule import SplitRule, split_rule
 from fcdd_sweep.data.decoding.files import file_record
 from fcdd_sweep.data.decoding.folders import Folder, problems_of_faults
 from fcdd_sweep.data.decoding.pixels import may_have_pages
 from fcdd_sweep.data.records import DatasetFacts, DatasetScan, Record, wanted_classes
 
+_TOGETHER = (
+    f"images that are nearly identical stay together, or identical ones where a class has over {MOST_COMPARED:,} images"
+)
 _LAYOUT = "dataset.options.layout"
 _LAYOUTS = {
     "mvtec": "[CLASS/]{train,test}/{good,DEFECT}/IMAGES, maps in ground_truth/DEFECT",
@@ -75,7 +80,8 @@ def discover(dataset: Dataset) -> DatasetFacts:
     """
     found, rule = _found(dataset), split_rule(dataset)
     if isinstance(found, FoundImages):
-        trains = any(image.defect and not _is_test_image(image, rule) for image in found.images)
+        sides = _sides_of_images(found, rule)
+        trains = any(image.defect and not sides[image.path] for image in found.images)
         return DatasetFacts("defects", found.classes, maps=bool(found.maps), trains_with_anomalies=trains)
     if problems := found.all_problems:
         raise DataError(problems)
@@ -105,7 +111,8 @@ def scan(dataset: Dataset, images: Images) -> DatasetScan:
     problems = problems_of_faults(fault for place in places for each in place.folders for fault in each.all_faults)
     unfit = [problem for place in places for problem in _place_problems(place, labeled=labeled)]
     problems += [*unfit, *(problems_of_unread_maps(layout) if unfit else [])]
-    records = tuple(record for place in places for record in _records(root, place, rule, labeled=labeled))
+    sides = _sides_of_places(places, rule)
+    records = tuple(record for place in places for record in _records(root, place, sides, labeled=labeled))
     problems += _untrained(root, records, wanted)
     gaps = _gaps(layout.protocol, records, wanted)
     unused = _unused_rule(dataset, is_split=any(place.is_test is None for place in layout.places))
@@ -122,12 +129,13 @@ def _scan_images(dataset: Dataset, found: FoundImages, rule: SplitRule) -> Datas
     wanted = wanted_classes(dataset, found.classes)
     images = [image for image in found.images if image.class_name in wanted]
     problems = [*problems_of_faults(Folder(root).all_faults if base == root else ()), *found.problems]
+    sides = _sides_of_images(found, rule)
     records = tuple(
         file_record(
             base,
             image.path,
             class_name=image.class_name,
-            is_test=_is_test_image(image, rule),
+            is_test=sides[image.path],
             defect=image.defect,
             masks=found.maps.get(image.path, ()),
         )
@@ -175,18 +183,36 @@ def _may_be_other(layout: Layout) -> bool:
     return bool(layout.problems) or any(_name_problems(place, labeled=labeled) for place in layout.places)
 
 
-def _is_test_image(image: FoundImage, rule: SplitRule) -> bool:
-    """Return whether an image is a test image; an anomalous one without group or split always is."""
-    if image.is_test is not None:
-        return image.is_test
-    grouped = rule.pattern is not None or image.group
-    return bool(image.defect and not grouped) or rule.is_test(image.class_name, image.name, image.group)
+def _sides_of_images(found: FoundImages, rule: SplitRule) -> dict[Path, bool]:
+    """Return by file whether an image is a test image."""
+    unsplit = (
+        UnsplitImage(image.path, image.class_name, image.name, image.group, bool(image.defect))
+        for image in found.images
+        if image.is_test is None
+    )
+    return {image.path: bool(image.is_test) for image in found.images} | sides_of(unsplit, rule)
+
+
+def _sides_of_places(places: Iterable[ClassFolder], rule: SplitRule) -> dict[Path, bool]:
+    """Return whether images of folders without a split are test images."""
+    return sides_of(
+        (
+            UnsplitImage(path, place.class_name, path.relative_to(place.folder.path).as_posix())
+            for place in places
+            if place.is_test is None
+            for path in place.folder.all_images
+        ),
+        rule,
+    )
 
 
 def _split_note(rule: SplitRule) -> str:
     if rule.pattern is not None:
         return f"Fixed split by the groups that {rule.pattern.pattern} finds: about a third are test images."
-    return "Fixed split by file name: about a third of each class's nominal images and all anomalous are test images."
+    return (
+        "Fixed split by file name: about a third of each class's nominal images and all anomalous are test images; "
+        f"{_TOGETHER}."
+    )
 
 
 def _unused_rule(dataset: Dataset, *, is_split: bool) -> tuple[str, ...]:
@@ -249,7 +275,7 @@ def _expected_name(place: ClassFolder, by_key: Mapping[str, Sequence[Path]], map
     return f"Name maps as their images: {image.relative_to(top)} -> {renamed.relative_to(top)}"
 
 
-def _records(root: Path, place: ClassFolder, rule: SplitRule, *, labeled: bool) -> Iterable[Record]:
+def _records(root: Path, place: ClassFolder, sides: Mapping[Path, bool], *, labeled: bool) -> Iterable[Record]:
     maps = {_map_key(path, place): path for path in images_below(place.maps)}
     for path in place.folder.all_images:
         inside = path.relative_to(place.folder.path)
@@ -259,7 +285,7 @@ def _records(root: Path, place: ClassFolder, rule: SplitRule, *, labeled: bool) 
             root,
             path,
             class_name=place.class_name,
-            is_test=rule.is_test(place.class_name, inside.as_posix()) if place.is_test is None else place.is_test,
+            is_test=sides[path] if place.is_test is None else place.is_test,
             defect=defect,
             masks=() if mask is None else (mask,),
         )

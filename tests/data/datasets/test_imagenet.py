@@ -274,7 +274,7 @@ images: {{load_size: 32, size: 32}}
 anomalies: {{mode: noise, source: {{dataset: imagenet, root: {root}}}, limit: 3}}
 network: {{name: FCDD_CNN32_S}}
 preprocessing: none
-training: {{epochs: 1, batch_size: 4}}
+training: {{epochs: 1, batch_size: 4, min_steps: 0}}
 seeds: 1
 """)
     assert cli.main([str(tmp_path / "x.yaml"), "--local", "--output", str(tmp_path / "results")]) == 0
