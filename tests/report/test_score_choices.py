@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fcdd_sweep.predict import predict
 from PIL import Image
 
 from fcdd_sweep import load_experiment, run_sweep
+from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.score_choice import CANDIDATES, is_for_selection
+from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.score_choices import choice_sentences
@@ -44,6 +45,7 @@ def add_selection(leaf, trial_id, gain=3.0, seed=0, choosing=6):
             "path": name,
         }
         row |= {"label": int(anomalous), "defect": "mixed_blob" if anomalous else "", "score": None}
+        row |= dict.fromkeys(("fold", *map(p_value_column, CANDIDATES)))
         row |= {column: float(value) for column, value in zip(CANDIDATES, rng.normal(size=6), strict=True)}
         row["score_max"] += gain * anomalous
         found.append(row | {"score": row["score_mean"]})

@@ -11,7 +11,6 @@ import time
 import uuid
 
 import pytest
-from fcdd_sweep.predict import load_snapshot
 
 from fcdd_sweep import cli
 from fcdd_sweep.config.decision_record import DecisionRecord
@@ -19,6 +18,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import StorageError, parse_location
 from fcdd_sweep.planning.plan import plan
+from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import attempts, files, lease, storage, tree
