@@ -25,7 +25,7 @@ from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
 from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
-from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, EnsembleDetection, FoldModels
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, JointDetection
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
@@ -173,18 +173,18 @@ class Detector(Predictor):
         if self.ensemble is None:
             detection = self.detect(raw, rows, batch_size)
             return Scored(detection, self.scores(detection))
-        judged = self.judge(raw, rows, batch_size)
-        return Scored(judged.detection, self.scores(judged.detection) | judged.p_values)
+        joint = self.detect_together(raw, rows, batch_size)
+        return Scored(joint.detection, self.scores(joint.detection) | joint.p_values)
 
-    def judge(
+    def detect_together(
         self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
-    ) -> EnsembleDetection:
+    ) -> JointDetection:
         """Return what an ensemble decides of images; arguments and errors are those of `detect`."""
         assert self.ensemble is not None
         self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
         rate = self.settings.evaluation.false_alarm_rate
-        return self.ensemble.judge(raw, rows, batch_size or self._batch_size(), rate)
+        return self.ensemble.detect_together(raw, rows, batch_size or self._batch_size(), rate)
 
     def deciding_scores(self, detection: Detection, heatmaps: Tensor) -> npt.NDArray[np.float64]:
         """Return the (N,) scores that decide, with the (N, 1, S, S) heatmaps of the detection at hand."""
@@ -223,11 +223,11 @@ class Detector(Predictor):
         """Return the predictions on images that `read` returned."""
         raw = np.stack([each.raw for each in images])
         with numerics(self.settings, self.device):  # as in the trial that the threshold comes from
-            judged = None if self.ensemble is None else self.judge(raw, batch_size=len(raw))
-            detection = self.detect(raw, batch_size=len(raw)) if judged is None else judged.detection
+            joint = None if self.ensemble is None else self.detect_together(raw, batch_size=len(raw))
+            detection = self.detect(raw, batch_size=len(raw)) if joint is None else joint.detection
             heatmaps = self.heatmaps(detection.maps)
         scores, plain = self.deciding_scores(detection, heatmaps).tolist(), heatmaps[:, 0].numpy()
-        decisions = map(self.decide, scores, plain) if judged is None else self._by_p_values(judged, scores, plain)
+        decisions = map(self.decide, scores, plain) if joint is None else self._by_p_values(joint, scores, plain)
         of_each = zip(images, scores, self.visible(raw), plain, decisions, strict=True)
         return [
             ImagePrediction(
@@ -243,14 +243,14 @@ class Detector(Predictor):
         ]
 
     def _by_p_values(
-        self, judged: EnsembleDetection, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
+        self, joint: JointDetection, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
     ) -> Iterator[Decision]:
         """Yield the decisions of an ensemble about images with these scores and (N, S, S) heatmaps; a threshold, which
         it has from a user alone, gives the labels instead."""
         assert self.ensemble is not None
         level = self.ensemble.left_out.level(self.settings.evaluation.false_alarm_rate)
-        p_values = judged.p_values[p_value_column(self.score_column)].tolist()
-        masks = [None] * len(scores) if judged.masks is None else judged.masks
+        p_values = joint.p_values[p_value_column(self.score_column)].tolist()
+        masks = [None] * len(scores) if joint.masks is None else joint.masks
         for p_value, score, mask, heatmap in zip(p_values, scores, masks, heatmaps, strict=True):
             found = decide_by_p_value(p_value, level, mask, heatmap)
             yield found if math.isnan(self.threshold) else relabeled(found, score, self.threshold)

@@ -42,8 +42,8 @@ class FoldModel(Protocol):
     def heatmaps(self, anomaly_maps: Tensor) -> Tensor: ...
 
 
-class EnsembleDetection(NamedTuple):
-    """Images that the models have judged together.
+class JointDetection(NamedTuple):
+    """Images that the models have scored together.
 
     Attributes:
         detection: mean maps and scores over the models.
@@ -72,7 +72,7 @@ class FoldModels:
         """Return mean maps and scores of images; see `Detector.detect`."""
         return _joined([_mean(found) for found in self._by_batch(raw, rows, size)])
 
-    def judge(self, raw: npt.NDArray[np.uint8], rows: _Rows, size: int, rate: float) -> EnsembleDetection:
+    def detect_together(self, raw: npt.NDArray[np.uint8], rows: _Rows, size: int, rate: float) -> JointDetection:
         """Return mean maps and scores of images, their p-values and, where there are decisions, the masks.
 
         A mask is empty wherever the p-value of the largest heatmap value is above the level: its false alarms are
@@ -95,7 +95,7 @@ class FoldModels:
             p_value_column(name): self.left_out.p_values(np.concatenate([each[name] for each in counted]))
             for name in counted[0]
         }
-        return EnsembleDetection(_joined(detections), p_values, np.concatenate(masks) if masks else None)
+        return JointDetection(_joined(detections), p_values, np.concatenate(masks) if masks else None)
 
     def _by_batch(self, raw: npt.NDArray[np.uint8], rows: _Rows, size: int) -> Iterator[list[Detection]]:
         """Yield what each member detects, batch by batch; one empty batch without rows."""

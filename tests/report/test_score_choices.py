@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from fcdd_sweep import load_experiment, run_sweep
+from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.score_choice import CANDIDATES, is_for_selection
 from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.report.aggregate import aggregate
@@ -44,6 +45,7 @@ def add_selection(leaf, trial_id, gain=3.0, seed=0, choosing=6):
             "path": name,
         }
         row |= {"label": int(anomalous), "defect": "mixed_blob" if anomalous else "", "score": None}
+        row |= dict.fromkeys(("fold", *map(p_value_column, CANDIDATES)))
         row |= {column: float(value) for column, value in zip(CANDIDATES, rng.normal(size=6), strict=True)}
         row["score_max"] += gain * anomalous
         found.append(row | {"score": row["score_mean"]})

@@ -54,7 +54,7 @@ def test_maps_and_scores_are_means_over_the_models(result, detector):
 def test_p_values_and_masks_are_those_of_loops(result, detector):
     """The mask marks a pixel whose value few left-out heatmaps reach anywhere, by the models that left them out."""
     members, left_out = detector.ensemble.members, detector.ensemble.left_out
-    judged = detector.judge(TEST, batch_size=7)
+    joint = detector.detect_together(TEST, batch_size=7)
     limit = largest_limit(4, 6, 0.45)
     pixels = np.zeros((24, 28, 28), int)
     means = np.zeros(24, int)
@@ -64,12 +64,12 @@ def test_p_values_and_masks_are_those_of_loops(result, detector):
         for largest, mean in zip(left_out.columns["score_max"][own], left_out.columns["score_mean"][own], strict=True):
             pixels += largest >= heat
             means += mean >= found.scores.numpy()
-    assert (judged.masks == (pixels <= limit)).all() and judged.masks.any() and not judged.masks.all()
-    assert judged.p_values["p_value_mean"].tolist() == ((1 + means) / 25).tolist()
-    assert judged.p_values["p_value_max"].tolist() == ((1 + pixels.min((1, 2))) / 25).tolist()
-    for name, values in judged.p_values.items():
+    assert (joint.masks == (pixels <= limit)).all() and joint.masks.any() and not joint.masks.all()
+    assert joint.p_values["p_value_mean"].tolist() == ((1 + means) / 25).tolist()
+    assert joint.p_values["p_value_max"].tolist() == ((1 + pixels.min((1, 2))) / 25).tolist()
+    for name, values in joint.p_values.items():
         assert result.scores[name][:24] == values.tolist()
-    has_region = judged.masks.any((1, 2))
+    has_region = joint.masks.any((1, 2))
     assert result.metrics["test_region_rate"] == has_region[np.array(result.scores["label"][:24]) == 0].mean()
 
 
@@ -88,7 +88,7 @@ def test_predictions_are_the_stored_decisions(result, detector):
 def test_without_a_decision_there_is_no_label_and_no_mask(detector):
     evaluation = detector.settings.evaluation.model_copy(update={"false_alarm_rate": 0.01})
     strict = replace(detector, settings=detector.settings.model_copy(update={"evaluation": evaluation}))
-    assert strict.judge(TEST[:2]).masks is None
+    assert strict.detect_together(TEST[:2]).masks is None
     assert [(each.label, each.has_region) for each in strict.predict(TEST[:2])] == [(None, None)] * 2
 
 
