@@ -1,6 +1,7 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
 # make test-fast    the tests that take under a second each; under 90 s on two cores
+# make test-long    the longest tests, which `make test` leaves out: more kills, networks, presets and figures
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # make test-fuzz    thousands of made experiment files, trees, images and command lines (FCDD_FUZZ_SEED=N: others)
 # make test-nullcuda    tests of what a GPU is asked to do, on a CUDA device without a GPU; needs gcc and a CUDA build of torch
@@ -12,7 +13,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-plain test-ray test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-plain test-ray test-long test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -22,13 +23,16 @@ test: lint types
 	$(MAKE) -k test-plain test-ray
 
 test-plain: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not fuzz'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not long and not faults and not fuzz'
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not faults and not fuzz and not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not ray and not long and not faults and not fuzz and not slow'
 
 test-ray: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not faults'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'ray and not long and not faults'
+
+test-long: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'long and not faults and not fuzz'
 
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -s --timeout 0 -m faults

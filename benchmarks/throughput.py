@@ -23,6 +23,7 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import make_network
 from fcdd_sweep.training.device import device_name, numerics
 from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.optimizers import Optimizer
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import begin, run_epoch, sample_losses
@@ -63,14 +64,12 @@ def batch_maker(chosen: Settings, steps: int, device: torch.device) -> BatchMake
     return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(0, "bench"))
 
 
-def run_bare_steps(
-    network: DetectionNetwork, optimizer: torch.optim.Optimizer, batches: BatchMaker, steps: int
-) -> None:
+def run_bare_steps(network: DetectionNetwork, optimizer: Optimizer, batches: BatchMaker, steps: int) -> None:
     """Train on one fixed batch: forward, loss, backward, optimizer."""
     batch = batches.batch(np.arange(BATCH), 1, 0)
     for _ in range(steps):
         losses = sample_losses(network, batch, batches.settings)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         losses.mean().backward()
         optimizer.step()
 

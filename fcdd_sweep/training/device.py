@@ -127,12 +127,17 @@ def numerics(settings: Settings, device: torch.device) -> Iterator[None]:
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(settings.training.threads)
-    torch.use_deterministic_algorithms(device.type == "cuda")
+    _set_deterministic(wanted=device.type == "cuda")
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         with full_precision():
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        _set_deterministic(wanted=deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = fills
+
+
+def _set_deterministic(*, wanted: bool) -> None:
+    """Set whether kernels must be deterministic; `use_deterministic_algorithms` would import torch's compiler."""
+    torch.set_deterministic_debug_mode("error" if wanted else "default")

@@ -5,7 +5,6 @@ Draws are keyed by (stream, epoch, step), so no generator's state is part of it.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,11 +13,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.optimizers import Optimizer, Schedule
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
@@ -88,7 +86,7 @@ class TrainingState:
 
     network: DetectionNetwork
     optimizer: Optimizer
-    schedule: LRScheduler
+    schedule: Schedule
     sums: Tensor
     unreadable: set[int]
     started: float
@@ -112,7 +110,7 @@ class TrainingState:
             "state_version": STATE_VERSION,
             "network": copied_to_cpu(self.network.state_dict()),
             "optimizer": copied_to_cpu(self.optimizer.state_dict()),
-            "schedule": copy.deepcopy(self.schedule.state_dict()),
+            "schedule": self.schedule.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "sums": self.sums.tolist(),
@@ -131,7 +129,7 @@ class TrainingState:
         try:
             self.network.load_state_dict(state_dict["network"])
             self.optimizer.load_state_dict(copied_to_cpu(state_dict["optimizer"]))
-            self.schedule.load_state_dict(copy.deepcopy(state_dict["schedule"]))
+            self.schedule.load_state_dict(state_dict["schedule"])
             self.history = [EpochRecord(**record) for record in state_dict["history"]]
             self.sums = torch.tensor(state_dict["sums"], dtype=torch.float64).to(self.sums.device)
             self.epoch, self.step = state_dict["epoch"], state_dict["step"]

@@ -12,16 +12,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, Optimizer
-from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, MultiStepLR
 
-from fcdd_sweep.config.schema import ExponentialSchedule, Settings, Training
+from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.training.batches import Batch, BatchMaker
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector, make_network
 from fcdd_sweep.training.device import choose_device, device_name, numerics
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.optimizers import Schedule, make_optimizer
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
@@ -139,8 +138,9 @@ def _final_state(state: TrainingState) -> dict[str, Any]:
 
 def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> TrainingState:
     """Return the state before the first step; `started` is when training began, in seconds of `perf_counter`."""
-    optimizer = make_optimizer(network, batches.settings.training)
-    schedule = make_schedule(optimizer, batches.settings.training)
+    training = batches.settings.training
+    optimizer = make_optimizer(list(network.parameters()), training)
+    schedule = Schedule(optimizer, training.schedule)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     return TrainingState(network, optimizer, schedule, sums, batches.unreadable, started)
 
@@ -166,7 +166,7 @@ def train_epochs(
     epochs = batches.settings.training.epochs
     while state.epoch <= epochs:
         run_epoch(state, batches, hooks)
-        sums, rate = state.sums.tolist(), float(state.optimizer.param_groups[0]["lr"])
+        sums, rate = state.sums.tolist(), state.optimizer.learning_rate
         _check_finite(state.epoch, sum(sums[:2]), batches.settings)
         record = _record(state.epoch, sums, rate, time.perf_counter() - state.epoch_started)
         if state.epoch in batches.settings.evaluation.validation.epochs:
@@ -184,7 +184,7 @@ def run_epoch(state: TrainingState, batches: BatchMaker, hooks: TrainingHooks = 
         _pause(state, hooks)
         with _step_generators(network, batches, state.epoch, state.step):
             losses = sample_losses(network, batch, batches.settings)
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         losses.mean().backward()
         optimizer.step()
         state.sums += _loss_sums(losses.detach(), batch.labels)
@@ -254,21 +254,3 @@ def sample_losses(network: DetectionNetwork, batch: Batch, settings: Settings) -
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
         outputs = network(batch.inputs)
     return METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)
-
-
-def make_optimizer(network: DetectionNetwork, training: Training) -> Optimizer:
-    """Return the optimizer of the settings over all parameters that are not frozen."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "adam":
-        return Adam(parameters, lr=rate, weight_decay=decay)
-    momentum = training.momentum
-    return SGD(parameters, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
-
-
-def make_schedule(optimizer: Optimizer, training: Training) -> LRScheduler:
-    """Return the learning-rate schedule of the settings; it steps once per epoch."""
-    schedule = training.schedule
-    if isinstance(schedule, ExponentialSchedule):
-        return ExponentialLR(optimizer, schedule.factor)
-    return MultiStepLR(optimizer, schedule.milestones, schedule.factor)

@@ -104,6 +104,7 @@ def print_failures(run):
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["folder", pytest.param("store", marks=pytest.mark.faults)])
 def test_a_kill_of_each_kind(tmp_path, short_run, request, monkeypatch, where):
     output = tmp_path / "results" if where == "folder" else request.getfixturevalue("store")

@@ -275,9 +275,16 @@ def undisturbed(tmp_path_factory):
     return go(loaded)[0].run_dir
 
 
+MORE_MOMENTS = [("moved", "folder"), ("entering", "folder"), ("removing", "store")]
+
+
 @pytest.mark.parametrize(
     ("moment", "output"),
-    [("moving", "folder"), ("moved", "folder"), ("entering", "folder"), ("copying", "store"), ("removing", "store")],
+    [
+        ("moving", "folder"),
+        ("copying", "store"),
+        *(pytest.param(*case, marks=pytest.mark.long) for case in MORE_MOMENTS),
+    ],
     indirect=["output"],
 )
 def test_a_driver_that_is_killed_while_it_publishes_loses_nothing(experiment, output, undisturbed, moment, tmp_path):

@@ -29,6 +29,7 @@ def address(ray_token):
     made.shutdown()
 
 
+@pytest.mark.long
 def test_the_command_runs_on_the_head_stops_there_and_continues_there(address, tmp_path):
     run = tmp_path / "results" / "small"
     first = command(tmp_path, address, "--set", "training.epochs=500", "--set", "seeds=1")

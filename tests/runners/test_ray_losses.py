@@ -18,7 +18,7 @@ from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment, spec
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 
 
 def test_a_worker_that_is_killed_for_memory_while_it_trains_is_retried_with_more_room(tmp_path, monkeypatch):

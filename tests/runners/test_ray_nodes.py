@@ -46,6 +46,7 @@ def load(tmp_path, *overrides):
     return load_experiment(tmp_path / "small.yaml", [f"output={tmp_path / 'results'}", *overrides])
 
 
+@pytest.mark.long
 def test_a_machine_with_other_code_that_joins_later_gets_no_trials(cluster, tmp_path):
     cluster.add_node(num_cpus=1)
     joined = {OTHER_CODE: str(tmp_path / "results" / "joined")}

@@ -165,7 +165,7 @@ def start():
         program.wait()
 
 
-@pytest.fixture(params=["--local", pytest.param("", marks=pytest.mark.ray, id="ray")])
+@pytest.fixture(params=["--local", pytest.param("", marks=[pytest.mark.ray, pytest.mark.long], id="ray")])
 def command(request, tmp_path):
     (tmp_path / "small.yaml").write_text(EXPERIMENT)
     where = ["--output", str(tmp_path), *([request.param] if request.param else [])]

@@ -31,7 +31,7 @@ from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment
-from tests.trees import write_class_first, write_image, write_images, write_mvtec
+from tests.trees import write_images, write_mvtec
 
 pytestmark = pytest.mark.slow
 
@@ -329,25 +329,6 @@ def test_results_do_not_depend_on_the_order_of_trials(experiment, tmp_path):
         assert result.status == "done"
     go(backward)
     assert numbers(backward.run_dir) == numbers(forward.run_dir)
-
-
-def test_data_that_changes_within_one_process_is_noticed(experiment, tmp_path):
-    root = write_class_first(tmp_path / "parts")
-    text = f"""
-schema: 2
-name: parts
-preset: folder
-dataset: {{name: folder, root: {root}, classes: [bolt]}}
-images: {{load_size: 32, size: 32}}
-network: {{name: FCDD_CNN32_S}}
-training: {{epochs: 1, batch_size: 4, min_steps: 0}}
-seeds: 1
-"""
-    assert go(experiment(text=text))[0].done == 1
-    image = sorted((root / "bolt" / "train").rglob("*.png"))[0]
-    write_image(image, seed=99)
-    with pytest.raises(InputError, match="data of class bolt has changed"):
-        go(experiment(text=text))
 
 
 def test_a_limit_beyond_the_exposure_is_reported_with_both_numbers(experiment, tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.optim.lr_scheduler import ExponentialLR
 
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.heatmap_values import upsample
+from fcdd_sweep.training.optimizers import Schedule, make_optimizer
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
@@ -280,11 +280,12 @@ def test_dropout_draws_from_the_trial_s_streams_by_epoch_and_step():
 
 def test_what_a_snapshot_holds_of_an_optimizer_on_a_gpu_is_on_the_cpu():
     with FakeTensorMode():  # tensors without values, on any device
-        weight = torch.zeros(3, device="cuda", requires_grad=True)
-        optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        weight = torch.nn.Parameter(torch.zeros(3, device="cuda"))
+        training = spec().settings.training
+        optimizer = make_optimizer([weight], training)
         weight.grad = torch.ones_like(weight)
         optimizer.step()
-        assert optimizer.state[weight]["momentum_buffer"].device.type == "cuda"
-        state = SimpleNamespace(optimizer=optimizer, schedule=ExponentialLR(optimizer, 0.9), history=[])
+        assert optimizer.state_dict()["state"][0]["momentum_buffer"].device.type == "cuda"
+        state = SimpleNamespace(optimizer=optimizer, schedule=Schedule(optimizer, training.schedule), history=[])
         (kept,) = _final_state(state)["optimizer"]["state"].values()
         assert kept["momentum_buffer"].device.type == "cpu"

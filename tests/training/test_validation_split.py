@@ -21,8 +21,8 @@ from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
 from fcdd_sweep.training.validation import validation_auroc
+from tests.prepared import Patchy, pixels, typed
 from tests.specs import defects_corpus, spec
-from tests.training.test_prepare import Patchy, pixels, typed
 from tests.training.test_state import plain
 
 CORPUS = defects_corpus()
