@@ -68,7 +68,7 @@ preset: folder
 dataset: {{name: folder, root: {root}, classes: [bolt]}}
 images: {{load_size: 32, size: 32}}
 network: {{name: FCDD_CNN32_S}}
-training: {{epochs: 1, batch_size: 4}}
+training: {{epochs: 1, batch_size: 4, min_steps: 0}}
 seeds: 1
 """
     (tmp_path / "parts.yaml").write_text(text)
