@@ -1,5 +1,6 @@
 """What every test gets: one thread, since several test processes share the cores, and a cache of its own session."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
 
 torch.set_num_threads(1)
+# Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=ray_session._TOKEN)
 TESTS = Path(__file__).parent
 ROOMS_WITHOUT_FIGURES = {"config", "data", "planning", "results", "runners", "search", "sweep"}
 
@@ -59,10 +62,3 @@ def without_search_report(monkeypatch):
     from fcdd_sweep.search import search
 
     monkeypatch.setattr(search, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
-
-
-@pytest.fixture
-def ray_token(monkeypatch):
-    """Ray as our own sweeps have it, behind a token; it reads this when it is first imported, and keeps to it."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", ray_session._TOKEN)

@@ -116,6 +116,20 @@ rarely, since they are never read."""
 _TOKEN = secrets.token_hex(32)
 """Password of the sweep's Ray, kept out of the user's home folder. One per process: Ray's client keeps the first."""
 
+_first_import: set[str] = set()
+"""Has `ours` where Ray was first imported in this process for a Ray with our password; it keeps to what it read then."""
+
+
+def _password(report: Report) -> dict[str, str]:
+    """Return the environment that gives our Ray a password; what there is, where Ray was imported before without one."""
+    if "ray" not in sys.modules:
+        _first_import.add("ours")
+    if _first_import:
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN}
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        report("Ray was imported before the sweep began, so the sweep's Ray has no password")
+    return {}
+
 
 @contextlib.contextmanager
 def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator[Path]:
@@ -128,7 +142,7 @@ def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator
     Raises:
         InputError: no cluster answers at `address`, or no folder has room for Ray's sockets.
     """
-    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _TOKEN} if address is None else {}
+    own = _password(report) if address is None else {}
     # the sockets of a cluster are elsewhere
     parent, reason = parent_for_sockets() if address is None else (Path(tempfile.gettempdir()), "")
     if reason:

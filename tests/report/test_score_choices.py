@@ -166,7 +166,7 @@ def test_a_detector_of_a_finished_run_decides_by_the_score_that_was_chosen(tmp_p
     trials = read_table(RunPaths(run_dir).trials).to_pylist()
     column = trials[0]["image_score"]
     assert {row["image_score"] for row in trials} == {column} and any("image score of class" in each for each in told)
-    assert read_table(RunPaths(run_dir).image_scores).to_pylist()[0]["source"] == "rendered uniform"
+    assert read_table(RunPaths(run_dir).image_scores).to_pylist()[0]["source"] == "rendered spots"
     for row in trials:
         leaf = run_dir / row["leaf"]
         stored = read_table(TrialPaths(leaf).scores).to_pylist()

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
-def address(ray_token):
+def address():
     """Of a head with a core."""
     from ray.cluster_utils import Cluster
 

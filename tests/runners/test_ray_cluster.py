@@ -21,7 +21,7 @@ seeds: 2
 
 
 @pytest.fixture
-def cluster(ray_token):
+def cluster():
     """A head that runs no trials and two machines with a core each, behind a token."""
     from ray.cluster_utils import Cluster
 

@@ -50,7 +50,7 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_in_a_notebook_no_display_of_tune_clears_the_cell(ray_token, monkeypatch, tmp_path):
+def test_in_a_notebook_no_display_of_tune_clears_the_cell(monkeypatch, tmp_path):
     from IPython import display
     from ray.tune import progress_reporter
 
@@ -131,7 +131,7 @@ def test_a_process_whose_gpu_failed_runs_no_further_trial(tmp_path):
     assert len(failed) == 2 and not failed & done
 
 
-def test_trials_that_hold_no_share_of_a_gpu_see_none(ray_token, tmp_path):
+def test_trials_that_hold_no_share_of_a_gpu_see_none(tmp_path):
     from fcdd_sweep.runners.ray_resources import TrialResources
 
     runner = RayRunner(Resources())

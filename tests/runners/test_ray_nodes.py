@@ -18,7 +18,7 @@ pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
-def cluster(ray_token):
+def cluster():
     """A head that runs no trials, behind a token."""
     from ray.cluster_utils import Cluster
 
@@ -65,7 +65,7 @@ def test_a_machine_with_other_code_that_joins_later_gets_no_trials(cluster, tmp_
     assert not (experiment.run_dir / ".machines").exists()
 
 
-def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_left(ray_token, monkeypatch):
+def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_left(monkeypatch):
     from fcdd_sweep.runners import ray_nodes
 
     nodes = ray_nodes.ClusterNodes(None, [], None)

@@ -11,7 +11,7 @@ GPU, TWO_GPUS = {"CPU": 8.0, "GPU": 1.0}, {"CPU": 5.0, "GPU": 2.0}
 
 
 @pytest.fixture
-def resources(ray_token, monkeypatch):
+def resources(monkeypatch):
     import ray
 
     from fcdd_sweep.runners.ray_resources import TrialResources

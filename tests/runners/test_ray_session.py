@@ -121,3 +121,26 @@ def test_trials_run_although_ray_cannot_use_the_temporary_folder(name, temporary
     assert [result.status for result in recorder.ended.values()] == ["done"]
     (sentence,) = recorder.messages
     assert sentence.startswith("Ray's temporary files go to /") and f"instead of {unfit}: its path has" in sentence
+
+
+@pytest.mark.ray
+def test_trials_run_although_ray_was_imported_before_without_a_password(tmp_path):
+    program = """
+import sys
+import ray
+from pathlib import Path
+from fcdd_sweep.config.schema import Resources
+from fcdd_sweep.runners.ray_runner import RayRunner
+from fcdd_sweep.runners.stop_signal import StopSignal
+from tests import works
+from tests.events import Recorder
+from tests.specs import spec
+recorder = Recorder()
+RayRunner(Resources(device="cpu"))([spec()], Path(sys.argv[1]), recorder, works.empty, StopSignal())
+print([result.status for result in recorder.ended.values()], recorder.messages)
+"""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, env=plain, timeout=240)
+    assert ended.returncode == 0, ended.stderr
+    assert "['done']" in ended.stdout and "the sweep's Ray has no password" in ended.stdout
