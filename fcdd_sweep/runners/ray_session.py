@@ -117,11 +117,11 @@ _TOKEN = secrets.token_hex(32)
 """Password of the sweep's Ray, kept out of the user's home folder. One per process: Ray's client keeps the first."""
 
 _first_import: set[str] = set()
-"""Has `ours` where Ray was first imported in this process for a Ray with our password; it keeps to what it read then."""
+"""Has `ours` where Ray was first imported here for a Ray with our password: it keeps to what it read then."""
 
 
 def _password(report: Report) -> dict[str, str]:
-    """Return the environment that gives our Ray a password; what there is, where Ray was imported before without one."""
+    """Return the environment that gives our Ray a password; none where Ray was imported before without it."""
     if "ray" not in sys.modules:
         _first_import.add("ours")
     if _first_import:
