@@ -11,6 +11,7 @@ from fcdd_sweep.report import aggregate
 from fcdd_sweep.report.figures.run_figures import RunFigures
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
+from fcdd_sweep.sweep import trial
 
 torch.set_num_threads(1)
 # Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
@@ -34,14 +35,15 @@ def own_cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def without_run_figures(request, monkeypatch):
-    """Leave out the figures of a run's report, most of the time of a small sweep, outside of the tests that see them.
+def without_figures(request, monkeypatch):
+    """Leave out the figures of a run and its trials, most of the time of a small sweep, outside of tests that see them.
 
     They are drawn in the tests of the report and of whole commands, and where a test is marked `figures`.
     """
     room = request.path.relative_to(TESTS).parts[0]
     if room in ROOMS_WITHOUT_FIGURES and "figures" not in request.keywords:
         monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
+        monkeypatch.setattr(trial, "_draw", lambda spec, leaf: None)
 
 
 @pytest.fixture

@@ -224,8 +224,8 @@ def _probe(spec: TrialSpec) -> Probe:
     step_s = pass_s / len(in_batches(np.arange(samples), spec.settings.training.batch_size))
     tested = row["n_test_nominal"] + row["n_test_anomalous"]
     setup_s = max(0.0, whole - PROBED_EPOCHS * pass_s - row["test_time_s"])
-    bytes_ = sum(sizes.values())
-    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, bytes_, row["device"], samples, model)
+    leaf_bytes = sum(sizes.values())
+    return Probe(setup_s, pass_s, step_s, row["test_time_s"], tested, leaf_bytes, row["device"], samples, model)
 
 
 def _samples(settings: Settings, row: Mapping[str, Any]) -> int:

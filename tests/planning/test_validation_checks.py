@@ -249,6 +249,7 @@ seeds: 1
 )
 
 
+@pytest.mark.figures
 @pytest.mark.slow
 def test_a_run_whose_test_set_stays_shut_has_figures_pictures_and_a_report(tmp_path):
     (tmp_path / "small.yaml").write_text(SMALL)

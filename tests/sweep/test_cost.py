@@ -58,7 +58,7 @@ def test_a_trial_is_its_passes_its_scoring_and_the_rest():
 def test_the_models_of_folds_cost_a_training_each():
     one = settings(training={"epochs": 10, "passes_per_epoch": 4})
     five = settings(training={"epochs": 10, "passes_per_epoch": 4}, evaluation={"calibration": "cross", "folds": 5})
-    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64", model_bytes=400)
+    probe = Probe(3.0, 0.5, 0.01, 2.0, 100, 1000, "x86_64", 120, model_bytes=400)
     assert probe.trial_s(five) == pytest.approx(3 + 5 * (10 * 4 * 0.5 + 2))
     assert (probe.leaf_size(one), probe.leaf_size(five)) == (1000, 1000 + 4 * 400)
     assert work_of_settings("", five).passes == 5 * work_of_settings("", one).passes == 200

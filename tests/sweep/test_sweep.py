@@ -357,6 +357,7 @@ def test_a_run_keeps_the_program_that_made_it(experiment):
     assert text == Path(sweeping.__file__).read_text()
 
 
+@pytest.mark.figures
 def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
     def broken(leaf, quantile, *, blurred):
         raise RuntimeError("no ink")
