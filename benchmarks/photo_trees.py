@@ -55,7 +55,7 @@ class Tree:
         angle: most degrees by which an image is turned.
         shift: most pixels of the photograph by which it is shifted.
         light: most by which brightness is scaled.
-        reach: radius that defects lie in, as a share of the side.
+        reach: radius within which defects are drawn, as a share of the side.
     """
 
     photograph: Callable[[], Pixels]

@@ -20,7 +20,7 @@ def run_suggestion(folder: Location) -> str:
     if not isinstance(folder, Path):
         return ""
     if above := next(filter(_is_run, folder.absolute().parents), None):
-        return f"It lies in the run '{above}'"
+        return f"It is part of the run '{above}'"
     if inside := _runs_in(folder):
         return f"It holds {_named(inside)}"
     beside = _runs_in(folder.parent)

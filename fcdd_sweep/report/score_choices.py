@@ -27,7 +27,7 @@ from fcdd_sweep.results.tree import TrialPaths
 Columns = dict[str, list[Any]]
 """Of `scores.parquet`, by name."""
 _MOST_TOLD = 10
-"""Classes whose choice is told in a sentence; the table has all."""
+"""Classes whose choice gets a sentence; the table has all."""
 
 
 def choose_scores(leaves: Mapping[str, Sequence[Path]], rate: float) -> dict[str, ScoreChoice]:

@@ -23,9 +23,9 @@ def test_a_misspelled_run_gets_the_nearest_of_the_same_folder(results):
 
 
 def test_the_run_of_a_leaf_is_named(results, monkeypatch):
-    assert run_suggestion(results / "digits" / "normal_3" / "it_0") == f"It lies in the run '{results / 'digits'}'"
+    assert run_suggestion(results / "digits" / "normal_3" / "it_0") == f"It is part of the run '{results / 'digits'}'"
     monkeypatch.chdir(results / "digits")
-    assert run_suggestion(Path("normal_3")) == f"It lies in the run '{results / 'digits'}'"
+    assert run_suggestion(Path("normal_3")) == f"It is part of the run '{results / 'digits'}'"
 
 
 def test_the_runs_of_a_folder_are_named_the_first_five(results):
