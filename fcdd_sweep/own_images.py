@@ -39,8 +39,11 @@ _HELD_OUT = ((150, 0.33), (1000, 0.2), (math.inf, 0.1))
 _RATE, _WORST_RATE = 0.05, 0.25
 _SELECTING = 0.2
 """Share of the held-out images that choose the image score instead, where that is `auto`."""
+_FEWEST_CHOOSING = 8
+"""Images for that below which `auto` is not worth it: their AUROC would have a standard error above .1."""
 _SCORE_REASONS = {
-    "max": "The largest value of the heatmap: a small defect counts, and image and mask agree.",
+    "max": "The largest value of the heatmap: a small defect counts, and image and mask agree. (`auto` chooses among "
+    "scores, which needs 40 held-out images.)",
     "auto": "Chosen after training, on a part of the held-out images with drawn defects: mean, largest value or "
     "mean of the largest values of the heatmap.",
 }
@@ -258,7 +261,9 @@ def _calibration(nominal: int) -> tuple[float, float]:
     """Return the share of `nominal` images to hold out, 0 for none, and the false-alarm rate that they allow."""
     share = next(share for most, share in _HELD_OUT if nominal <= most)
     calibrating = held_out_of(nominal, share)
-    if _image_score() == "auto":  # a hash of its name decides what an image is for: two deviations fewer are counted on
+    if (
+        _image_score(calibrating) == "auto"
+    ):  # a hash of its name decides what an image is for: two deviations fewer are counted on
         calibrating = int(calibrating * (1 - _SELECTING) - 2 * math.sqrt(calibrating * _SELECTING * (1 - _SELECTING)))
     rate = max(_RATE, math.ceil(100 / (calibrating + 1)) / 100)
     return (share, rate) if rate <= _WORST_RATE else (0.0, _RATE)
@@ -279,13 +284,14 @@ def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
         yield ChosenSetting(
             "evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it."
         )
-    score = _image_score()
+    score = _image_score(held_out_of(nominal, share) if share else 0)
     yield ChosenSetting("evaluation.image_score", score, _SCORE_REASONS.get(str(score), "As the preset."))
 
 
-def _image_score() -> Any:
-    """Return the preset's score of an image; `max` where it leaves the default."""
-    return _PRESET.get("evaluation", {}).get("image_score", "max")
+def _image_score(held_out: int) -> Any:
+    """Return the preset's score of an image; `max` where it leaves the default, or too few images could choose."""
+    score = _PRESET.get("evaluation", {}).get("image_score", "max")
+    return "max" if score == "auto" and held_out * _SELECTING < _FEWEST_CHOOSING else score
 
 
 def too_little(found: OwnImages) -> list[str]:
