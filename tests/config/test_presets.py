@@ -127,7 +127,13 @@ def test_the_papers_experiments_can_be_planned(name, data, weights, capsys):
     assert out.startswith(f"{name}: ") and " x 5 seeds" in out
 
 
-@pytest.mark.parametrize("name", PAPER)
+FORMATS = ("fmnist", "cifar10", "mvtec_semi", "pascalvoc", "imagenet")
+"""An experiment for each format of data; the others train on the same files."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FORMATS else pytest.mark.long) for name in PAPER]
+)
 @pytest.mark.slow
 def test_the_papers_experiments_train_two_steps_on_data_in_their_formats(name, data, weights, tmp_path):
     """One class, one seed, one pass in two batches; photographs are small, everything else is as in the file."""
