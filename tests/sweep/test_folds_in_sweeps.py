@@ -13,8 +13,8 @@ from fcdd_sweep.sweep.checkpoints import resume_notes
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training.detector import load_detector
-from fcdd_sweep.training.result import NullObserver
 from tests.specs import small_experiment
+from tests.sweep.test_checkpoints import StopAt
 
 pytestmark = pytest.mark.slow
 
@@ -52,17 +52,6 @@ def test_another_rate_and_score_decide_again_from_files_and_train_nothing(experi
     detector = load_detector(leaf / "snapshot.pt", "cpu")  # decides as the report does, by the record beside it
     assert detector.ensemble.left_out.level(detector.settings.evaluation.false_alarm_rate) == row["p_value_level"]
     assert detector.score_column == "score_max" and detector.threshold_source == row["threshold_source"]
-
-
-class StopAt(NullObserver):
-    """Asks for a stop the n-th time that it is asked."""
-
-    def __init__(self, number):
-        self.left = number
-
-    def stop_asked(self):
-        self.left -= 1
-        return self.left == 0
 
 
 def test_an_attempt_resumes_within_the_model_that_was_in_training(experiment, tmp_path):
