@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fcdd_sweep import commands, output
+from fcdd_sweep import commands, detector_commands, output
 from fcdd_sweep.commands import ExitCode
 from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, grouped_lines
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
@@ -324,12 +324,12 @@ COMMANDS = {
     ),
     "predict": Command(
         _add_predict_arguments,
-        commands.predict_command,
+        detector_commands.predict_command,
         "score new images with a trained detector, decide, and draw heatmaps",
     ),
     "export": Command(
         _add_export_arguments,
-        commands.export_command,
+        detector_commands.export_command,
         "write a trial's detector as one ONNX file, checked against torch",
     ),
 }

@@ -1,6 +1,7 @@
 """The commands of the command line, each a function of its parsed arguments that returns an exit code.
 
-Each imports what it needs when it is called: `--help` and `list` need neither torch nor Ray.
+The commands on trained detectors are in `detector_commands.py`. Each command imports what it needs when it is called:
+`--help` and `list` need neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -24,10 +25,7 @@ if TYPE_CHECKING:
 
     from fcdd_sweep.config.schema import Experiment
     from fcdd_sweep.data.registry import DataSetInfo
-    from fcdd_sweep.export import Export
     from fcdd_sweep.planning.plan import Plan
-    from fcdd_sweep.prediction.predict import PredictionResult
-    from fcdd_sweep.prediction.targets import HowToPredict
     from fcdd_sweep.sweep.session import SweepResult
 
 
@@ -62,10 +60,10 @@ def run_command(options: Namespace) -> int:
     experiment, planned = plan_file(options.experiment, _overrides(options))
     if options.show_config:
         print(dump_experiment(experiment), end="")
-        return _printed()
+        return printed()
     if options.dry_run:
         _print_plan(planned, experiment, probe=options.probe_cost)
-        return _printed()
+        return printed()
     return _run_here(planned, options)
 
 
@@ -108,7 +106,7 @@ def init_command(options: Namespace) -> int:
     if options.run_now:
         return _run_here(planned, options)
     print(f"to run it: fcdd-sweep {shlex.quote(str(path))}    what it would do: --dry-run")
-    return _printed()
+    return printed()
 
 
 _MOST_PROBED = 2000
@@ -150,7 +148,7 @@ def doctor_command(options: Namespace) -> int:
     for finding in findings(options.output, ray=not options.no_ray):
         print(finding, flush=True)
         worst = max(worst, finding.severity)
-    return _printed() if worst < Severity.PROBLEM else ExitCode.SOME_FAILED
+    return printed() if worst < Severity.PROBLEM else ExitCode.SOME_FAILED
 
 
 def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
@@ -179,7 +177,7 @@ def validate_command(options: Namespace) -> int:
         print(note)
     trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")
     print(f"{options.experiment}: valid, {trials}")
-    return _printed()
+    return printed()
 
 
 def list_command(options: Namespace) -> int:
@@ -201,7 +199,7 @@ def list_command(options: Namespace) -> int:
         "presets": {name: preset.title for name, preset in PRESETS.items()},
     }
     print("\n\n".join(_titled_table(title, entries) for title, entries in tables.items()))
-    return _printed()
+    return printed()
 
 
 def _data_set_text(info: DataSetInfo) -> str:
@@ -228,7 +226,7 @@ def status_command(options: Namespace) -> int:
     width = terminal_width(sys.stdout)
     if options.watch is None:
         print(status_text(options.run_dir, width))
-        return _printed()
+        return printed()
     clear = "\033[H\033[2J" if width else ""
 
     def print_status(text: str) -> bool:
@@ -239,7 +237,7 @@ def status_command(options: Namespace) -> int:
         watch(options.run_dir, options.watch, print_status, width=width)
     except KeyboardInterrupt:
         pass  # ends watching, not the sweep
-    return _printed()
+    return printed()
 
 
 def aggregate_command(options: Namespace) -> int:
@@ -260,7 +258,7 @@ def baselines_command(options: Namespace) -> int:
     if options.dry_run:
         experiment, _ = baselines_of(options.run_dir, options.set)
         print(describe(plan(experiment), experiment))
-        return _printed()
+        return printed()
     if _from_outside(options):
         settings = [word for text in options.set for word in ("--set", text)]
         return _run_on_head(options, ["baselines", str(parse_location(options.run_dir)), *settings], {})
@@ -278,87 +276,7 @@ def baselines_command(options: Namespace) -> int:
     return _report_result(result.sweep, result.comparison)
 
 
-def predict_command(options: Namespace) -> int:
-    """Score new images with trained detectors: given ones, labelled ones, or those that arrive in a folder."""
-    from fcdd_sweep.prediction.predict import predict
-    from fcdd_sweep.prediction.targets import HowToPredict
-
-    if options.watch is not None and (options.images or options.labels):
-        what = "predicts on images as they arrive, and cannot be used with images or --labels"
-        raise InputError(Problem("--watch", what, next_step="Predict on them in a command of their own"))
-    if not (options.images or options.labels or options.watch):
-        step = "Name images or folders, --labels SOURCE or --watch DIR"
-        raise InputError(Problem("predict", "no images are given", next_step=step))
-    how = HowToPredict(
-        device=options.device,
-        batch_size=options.batch_size,
-        tile=options.tile,
-        native_scale=options.native_scale,
-        threshold=options.threshold,
-        pictures=options.pictures,
-    )
-    if options.watch is not None:
-        return _watch_folder(options, how)
-    result = predict(options.target, options.images, options.output, how, options.labels)
-    for problem in result.unreadable:
-        print(f"skipped {problem}", file=sys.stderr)
-    for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
-    _print_predictions(result)
-    return ExitCode.SOME_FAILED if result.unreadable else _printed()
-
-
-def _print_predictions(result: PredictionResult) -> None:
-    from fcdd_sweep.prediction.outputs import TITLES
-    from fcdd_sweep.report.terminal import table_text, terminal_width
-
-    print(table_text([TITLES, *result.rows], names=3, width=terminal_width(sys.stdout)))
-    if len(result.rows) < result.count:
-        print(f"the {len(result.rows)} images with the highest scores of {result.count:,}")
-    print()
-    if result.basis:
-        print(f"decisions: {result.basis}")
-    for line in [] if result.evaluation is None else result.evaluation.lines:
-        print(line)
-    print(f"device: {result.device}")
-    if result.output is not None:
-        print(f"predictions: {result.scores}\nheatmaps: {result.heatmaps}")
-    anomalous = "no decisions" if result.anomalous is None else f"{result.anomalous:,} anomalous"
-    print(f"{count_noun(result.count, 'image')} scored, {anomalous}, {len(result.unreadable)} skipped")
-
-
-def _watch_folder(options: Namespace, how: HowToPredict) -> int:
-    from fcdd_sweep.prediction.watch import watch_folder
-
-    seen = watch_folder(options.target, options.watch, options.output, how, lambda line: print(line, flush=True))
-    print(f"{count_noun(seen.count, 'image')} scored, {seen.anomalous:,} anomalous, {seen.skipped} skipped")
-    return ExitCode.SOME_FAILED if seen.skipped else _printed()
-
-
-def export_command(options: Namespace) -> int:
-    """Export a trial's detector as an ONNX file, a program of torch, or both."""
-    from fcdd_sweep.export import export_onnx, export_torch
-
-    wanted = {"onnx": (export_onnx, options.onnx), "torch": (export_torch, options.torch)}
-    if options.onnx is None and options.torch is None:
-        raise InputError(Problem("export", "there is no file to write", "--onnx FILE or --torch FILE"))
-    for name, (write, target) in wanted.items():
-        if target is not None:
-            _print_export(name, write(options.trial, target, options.images))
-    return ExitCode.DONE
-
-
-def _print_export(name: str, result: Export) -> None:
-    for note in result.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"checked on {result.images}")
-    found = result.differences
-    print(f"largest difference to torch: {found.score:.1e} of the largest score, ", end="")
-    print(f"{found.heatmap:.1e} of the largest heatmap value; {count_noun(found.labels, 'decision')} differ")
-    print(f"{name}: {result.path}")
-
-
-def _printed() -> int:
+def printed() -> int:
     """Return the exit code of a command whose only result is what it printed."""
     return ExitCode.SOME_FAILED if is_unwritable() else ExitCode.DONE
 

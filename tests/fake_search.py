@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from fcdd_sweep.report.search.axes import text_of
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, schemas, search_schemas
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fakes import EXPERIMENT, NOW, FakeRun, key
 
@@ -191,14 +191,14 @@ class FakeSearch:
             }
             for row in self.configs
         ]
-        files.write_rows(SearchPaths(folder).configs, rows, schemas.search_configs_schema(self.kinds))
+        files.write_rows(SearchPaths(folder).configs, rows, search_schemas.search_configs_schema(self.kinds))
         files.write_text(SearchPaths(folder).summary, json.dumps(self.summary))
         if self.importance:
-            files.write_rows(SearchPaths(folder).importance, self.importance, schemas.IMPORTANCE)
+            files.write_rows(SearchPaths(folder).importance, self.importance, search_schemas.IMPORTANCE)
         if self.confirmation:
-            files.write_rows(SearchPaths(folder).confirmation, self.confirmation, schemas.CONFIRMATION)
+            files.write_rows(SearchPaths(folder).confirmation, self.confirmation, search_schemas.CONFIRMATION)
         if self.rungs:
-            files.write_rows(SearchPaths(folder).rungs, self.rungs, schemas.RUNGS)
+            files.write_rows(SearchPaths(folder).rungs, self.rungs, search_schemas.RUNGS)
         return folder
 
 

@@ -47,7 +47,8 @@ MAY_IMPORT = {
     }
     | {"results"}
     | STUFF,
-    "cli": {"commands", "config"},
+    "detector_commands": {"commands", "prediction", "export", "report", "config"},
+    "cli": {"commands", "detector_commands", "config"},
 }
 """Which rooms a room may import from besides itself. From `run` on they are single files."""
 HEAVY = {

@@ -17,7 +17,7 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.planning.plan import plan_file
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, schemas, search_schemas
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -41,14 +41,14 @@ SCHEMAS = {
     "PREDICTIONS": schemas.PREDICTIONS,
     "EVALUATION": schemas.EVALUATION,
     "ROC_POINTS": schemas.ROC_POINTS,
-    "SEARCH_CONFIGS": schemas.search_configs_schema({}),
-    "IMPORTANCE": schemas.IMPORTANCE,
-    "CONFIRMATION": schemas.CONFIRMATION,
-    "RUNGS": schemas.RUNGS,
-    "OPTIMIZATION": schemas.OPTIMIZATION,
-    "LEVELS": schemas.LEVELS,
-    "CELLS": schemas.CELLS,
-    "DIFFERENCES": schemas.DIFFERENCES,
+    "SEARCH_CONFIGS": search_schemas.search_configs_schema({}),
+    "IMPORTANCE": search_schemas.IMPORTANCE,
+    "CONFIRMATION": search_schemas.CONFIRMATION,
+    "RUNGS": search_schemas.RUNGS,
+    "OPTIMIZATION": search_schemas.OPTIMIZATION,
+    "LEVELS": search_schemas.LEVELS,
+    "CELLS": search_schemas.CELLS,
+    "DIFFERENCES": search_schemas.DIFFERENCES,
 }
 
 

@@ -14,7 +14,7 @@ from fcdd_sweep.config.fields import DatasetSource, FolderSource, FromTestSource
 from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
-from fcdd_sweep.config.schema import SCHEMA_VERSION, ExponentialSchedule, MilestoneSchedule
+from fcdd_sweep.config.schema import SCHEMA_VERSION
 from fcdd_sweep.config.text import (
     allowed,
     annotation_of,
@@ -25,6 +25,7 @@ from fcdd_sweep.config.text import (
     sections_in,
     without_annotation,
 )
+from fcdd_sweep.config.training_schema import ExponentialSchedule, MilestoneSchedule
 
 RENAMED_KEYS = {
     "images.raw_size": "images.load_size",

@@ -10,7 +10,8 @@ from typing import get_args
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.fields import DatasetSource
 from fcdd_sweep.config.loading import ParsedExperiment
-from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings, Training
+from fcdd_sweep.config.schema import Anomalies, Dataset, Evaluation, Images, Network, Settings
+from fcdd_sweep.config.training_schema import Training
 from fcdd_sweep.data.decoding.folders import Folder, exposure_notes
 from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.data.decoding.survey import Depth, depth_of

@@ -1,4 +1,7 @@
-"""Every column of every Parquet table that fcdd_sweep writes: name, type, unit, meaning. Declared only here."""
+"""Every column of the Parquet tables of runs and predictions: name, type, unit, meaning. Declared only here.
+
+The tables of a search are in `search_schemas.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
 
-def _schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+def table_schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    """Return a schema whose columns carry their meanings, and whose metadata the version of the tables."""
     fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns]
     return pa.schema(fields, metadata={VERSION_KEY: str(TABLES_VERSION)})
 
@@ -24,7 +28,7 @@ _KEY = (
     ("normal_class", TEXT, "the class that the trial is trained on"),
     ("seed", INT, "the integer seed of all random generators"),
 )
-HISTORY = _schema(
+HISTORY = table_schema(
     ("trial_id", TEXT, "the trial"),
     ("epoch", INT, "number of the epoch, from 1; for `evaluation.calibration` cross the models follow one another"),
     ("loss", REAL, "mean training loss of the epoch over all samples"),
@@ -38,7 +42,7 @@ HISTORY = _schema(
         "AUROC over validation images after the epoch; null for epochs outside `evaluation.validation.epochs`",
     ),
 )
-SCORES = _schema(
+SCORES = table_schema(
     ("trial_id", TEXT, "the trial"),
     (
         "split",
@@ -83,7 +87,7 @@ SCORES = _schema(
     ("p_value_top_3", REAL, "p-value of `score_top_3`"),
     ("p_value_top_10", REAL, "p-value of `score_top_10`"),
 )
-CURVES = _schema(
+CURVES = table_schema(
     ("trial_id", TEXT, "the trial"),
     ("kind", TEXT, "`image_roc`, `pixel_roc`, `image_pr` or `pixel_pr`"),
     ("x", REAL, "false-positive rate (ROC) or recall (PR)"),
@@ -216,9 +220,9 @@ _RESULTS = (
     ("host", TEXT, "name of the machine"),
     ("versions", TEXT, "JSON: versions of fcdd_sweep, source (the file in `source/`), python, torch, numpy"),
 )
-METRICS = _schema(*_KEY, ("attempt", INT, "number of the attempt, from 1"), *_RESULTS)
+METRICS = table_schema(*_KEY, ("attempt", INT, "number of the attempt, from 1"), *_RESULTS)
 """One row: the last file that an attempt writes."""
-IMAGE_SCORES = _schema(
+IMAGE_SCORES = table_schema(
     ("normal_class", TEXT, "the class"),
     ("score", TEXT, "column of `scores.parquet`: a score that images may have"),
     ("is_used", FLAG, "whether it is the score of the class's images"),
@@ -236,7 +240,7 @@ IMAGE_SCORES = _schema(
     ("source", TEXT, "what the anomalies are; empty without any"),
 )
 """What `evaluation.image_score: auto` chose by: one row per class and candidate."""
-DEFECTS = _schema(
+DEFECTS = table_schema(
     ("trial_id", TEXT, "the trial"),
     ("defect", TEXT, "defect type, or the other class in one-vs-rest"),
     ("n_images", INT, "number of anomalous test images of this defect"),
@@ -247,12 +251,12 @@ DEFECTS = _schema(
         "area under the ROC curve over pixels of these images and of all nominal test images; null without maps",
     ),
 )
-PLAN = _schema(
+PLAN = table_schema(
     *_KEY,
     ("leaf", TEXT, "planned folder of the trial, relative to the run"),
     ("parameters", TEXT, "JSON: the values of the config by key"),
 )
-INDEX = _schema(
+INDEX = table_schema(
     *_KEY,
     ("status", TEXT, "`done` or `failed`"),
     ("leaf", TEXT, "folder of the trial, relative to the run; empty for failed trials"),
@@ -264,7 +268,7 @@ INDEX = _schema(
     ("wall_time_s", REAL, "seconds of the attempt that finished the trial; null for failed trials"),
     ("device", TEXT, "name of the device; null for failed trials"),
 )
-FAILURES = _schema(
+FAILURES = table_schema(
     *_KEY,
     ("attempt", INT, "number of the attempt; 0 when it is unknown, after the loss of a worker"),
     (
@@ -280,7 +284,7 @@ FAILURES = _schema(
     ("ended_at", TIME, "when the driver recorded the failure"),
 )
 """One row per attempt that ended without a result, over all starts; newest last."""
-PREDICTIONS = _schema(
+PREDICTIONS = table_schema(
     ("path", TEXT, "path of the image as it was given or found"),
     ("score", REAL, "anomaly score; higher is more anomalous"),
     (
@@ -310,7 +314,7 @@ PREDICTIONS = _schema(
     ("normal_class", TEXT, "the class that the detector was trained on"),
     ("heatmap", TEXT, "path of the picture, relative to the output folder; null where none was drawn"),
 )
-EVALUATION = _schema(
+EVALUATION = table_schema(
     ("n_images", INT, "number of labelled images that were scored"),
     ("n_nominal", INT, "nominal ones among them"),
     ("n_anomalous", INT, "anomalous ones among them"),
@@ -341,109 +345,10 @@ EVALUATION = _schema(
     ("false_alarm_high", REAL, "upper end of its 95% Wilson interval"),
     ("agreement", REAL, "share of the images whose label and heatmap agree"),
 )
-ROC_POINTS = _schema(
+ROC_POINTS = table_schema(
     ("false_positive_rate", REAL, "share of the nominal images with at least this score"),
     ("true_positive_rate", REAL, "share of the anomalous images with at least this score"),
     ("score", REAL, "the score; infinite for the first point"),
-)
-SEARCH_CONFIGS_FIXED = (
-    ("number", INT, "number of the config in the order of suggestions; 0 is the config of the experiment file"),
-    ("config_id", TEXT, "12 hex digits, a digest of the config and the numerics version"),
-    ("config", TEXT, "name of the config and of its folder"),
-    (
-        "state",
-        TEXT,
-        "`done`; `failed`: no value, see `failure_policy`; `pruned`; `running`; `incomplete`: interrupted, or not "
-        "finished when the budget was spent",
-    ),
-    ("value", REAL, "mean of the metric over the evaluating trials; null unless done"),
-    (
-        "value_std_error",
-        REAL,
-        "standard error of `value` due to the number of validation images; null when unknown",
-    ),
-    ("values", TEXT, "JSON: the values of several metrics in their order; null for one metric, or unless done"),
-    ("n_trials", INT, "number of trials that evaluate the config"),
-    ("n_done", INT, "number of evaluating trials that are done"),
-    ("n_failed", INT, "number of evaluating trials that failed and are not retried in this start"),
-    ("epochs_trained", INT, "epochs of finished trials, and of stopped ones up to the last epoch that was reported"),
-    ("pruned_at", INT, "epoch at which the config was pruned; null unless pruned"),
-    ("failure_policy", TEXT, "how failed trials were counted; empty when none failed"),
-    ("started", TIME, "when the config was suggested"),
-    ("finished", TIME, "when its state was entered into the study; null while it runs"),
-)
-"""Columns of `search/configs.parquet`; one column per searched key follows, `param.KEY`, null where the value of
-another key excludes it."""
-IMPORTANCE = _schema(
-    ("key", TEXT, "a searched key"),
-    (
-        "importance",
-        REAL,
-        "share of the metric's variance over the space that the key explains (fANOVA); null if unknown",
-    ),
-)
-CONFIRMATION = _schema(
-    ("role", TEXT, "`best`; `default`: the config of the experiment file; `pareto`: one of the Pareto set"),
-    ("number", INT, "number of the config, as in `configs.parquet`"),
-    ("normal_class", TEXT, "the class that the trial is trained on"),
-    ("seed", INT, "a fresh seed, which evaluated no config of the search"),
-    ("trial_id", TEXT, "the trial"),
-    ("image_auroc", REAL, "area under the ROC curve over test images; null when undefined or not done"),
-    ("image_ap", REAL, "average precision over test images; null when undefined or not done"),
-    ("pixel_auroc", REAL, "area under the ROC curve over pixels of test images; null when undefined or not done"),
-)
-RUNGS = _schema(
-    ("number", INT, "number of the config, as in `configs.parquet`"),
-    ("epoch", INT, "epoch at which configs were compared"),
-    ("value", REAL, "mean of `validation_image_auroc` at that epoch over the evaluating trials that reached it"),
-)
-"""What pruning compared: one row per config and epoch at which the config was measured."""
-_METRIC = ("metric", TEXT, "the metric; the table holds the rows of all metrics one after the other")
-OPTIMIZATION = _schema(
-    _METRIC,
-    ("number", INT, "number of the config, as in `configs.parquet`"),
-    ("state", TEXT, "state of the config, as in `configs.parquet`"),
-    ("value", REAL, "value of the config; null unless done"),
-    ("value_std_error", REAL, "standard error of `value`; null when unknown"),
-    ("best", REAL, "best value up to this number; null before the first value"),
-    ("best_number", INT, "number of the config with the best value"),
-)
-LEVELS = _schema(
-    _METRIC,
-    ("key", TEXT, "a searched key"),
-    ("level", TEXT, "a value of the key, or an interval of its range"),
-    ("n", INT, "number of configs at this level with a value"),
-    ("n_other", INT, "number of configs at this level without a value: failed, pruned or running"),
-    ("best", REAL, "best value of these configs; null without a value"),
-    ("best_std_error", REAL, "standard error of `best`; null when unknown"),
-    ("best_number", INT, "number of the config with the best value"),
-    ("median", REAL, "median of the values; null without a value"),
-    ("low", REAL, "lower quartile of the values; null for fewer than three"),
-    ("high", REAL, "upper quartile of the values; null for fewer than three"),
-)
-CELLS = _schema(
-    _METRIC,
-    ("kind", TEXT, "`surface`: the value is interpolated; `median`: the median over the configs in the cell"),
-    ("x_key", TEXT, "the searched key on the horizontal axis"),
-    ("y_key", TEXT, "the searched key on the vertical axis"),
-    ("x_low", REAL, "lower bound of the cell on the horizontal axis; null for a choice"),
-    ("x_high", REAL, "upper bound of the cell on the horizontal axis; null for a choice"),
-    ("y_low", REAL, "lower bound of the cell on the vertical axis; null for a choice"),
-    ("y_high", REAL, "upper bound of the cell on the vertical axis; null for a choice"),
-    ("x_choice", TEXT, "the choice on the horizontal axis; null for a range"),
-    ("y_choice", TEXT, "the choice on the vertical axis; null for a range"),
-    ("value", REAL, "value of the cell; null without a config in it, or near enough to interpolate"),
-    ("n", INT, "number of configs in the cell with a value"),
-    ("n_other", INT, "number of configs in the cell without a value"),
-)
-DIFFERENCES = _schema(
-    ("number", INT, "number of the confirmed config, as in `configs.parquet`"),
-    ("normal_class", TEXT, "the class that both trials are trained on"),
-    ("seed", INT, "a fresh seed, the same for both trials"),
-    ("metric", TEXT, "the metric on the test set"),
-    ("value", REAL, "value of the confirmed config; null when undefined or not done"),
-    ("default", REAL, "value of the config of the experiment file; null when undefined or not done"),
-    ("difference", REAL, "`value` minus `default`; null unless both are known"),
 )
 TRIALS_FIXED = (
     *_KEY,
@@ -458,10 +363,4 @@ TRIALS_FIXED = (
 def trials_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
     """Return the schema of `trials.parquet` for an experiment whose configs differ in `parameters`."""
     extra = [(f"param.{key}", kind, f"value of `{key}` in the config") for key, kind in sorted(parameters.items())]
-    return _schema(*TRIALS_FIXED, *extra)
-
-
-def search_configs_schema(parameters: dict[str, pa.DataType]) -> pa.Schema:
-    """Return the schema of `search/configs.parquet` for a search over `parameters`."""
-    extra = [(f"param.{key}", kind, f"the suggested value of `{key}`") for key, kind in parameters.items()]
-    return _schema(*SEARCH_CONFIGS_FIXED, *extra)
+    return table_schema(*TRIALS_FIXED, *extra)

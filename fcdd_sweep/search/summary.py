@@ -13,7 +13,7 @@ from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.statistics import paired_difference
 from fcdd_sweep.report.tables import as_cell, column_kind
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, search_schemas
 from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, PruningSummary, SearchAmounts, SearchSummary
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
@@ -233,7 +233,7 @@ def write_configs(
         }
         for entry in entries
     ]
-    files.write_rows(RunPaths(run_dir).search.configs, rows, schemas.search_configs_schema(kinds))
+    files.write_rows(RunPaths(run_dir).search.configs, rows, search_schemas.search_configs_schema(kinds))
 
 
 def _config_row(entry: Entry, trials: int, *, several: bool, over: bool) -> dict[str, Any]:
@@ -270,12 +270,12 @@ def write_rungs(run_dir: Location, entries: Sequence[Entry]) -> None:
             for epoch, values in sorted(measured.items())
         ]
     if rows:
-        files.write_rows(RunPaths(run_dir).search.rungs, rows, schemas.RUNGS)
+        files.write_rows(RunPaths(run_dir).search.rungs, rows, search_schemas.RUNGS)
 
 
 def write_importance(run_dir: Location, importance: Mapping[str, float | None]) -> None:
     rows = [{"key": key, "importance": value} for key, value in importance.items()]
-    files.write_rows(RunPaths(run_dir).search.importance, rows, schemas.IMPORTANCE)
+    files.write_rows(RunPaths(run_dir).search.importance, rows, search_schemas.IMPORTANCE)
 
 
 def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> list[dict[str, Any]]:
@@ -295,7 +295,7 @@ def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> 
 
 
 def write_confirmation(run_dir: Location, rows: Sequence[Mapping[str, Any]]) -> None:
-    files.write_rows(RunPaths(run_dir).search.confirmation, rows, schemas.CONFIRMATION)
+    files.write_rows(RunPaths(run_dir).search.confirmation, rows, search_schemas.CONFIRMATION)
 
 
 def write_summary(run_dir: Location, summary: SearchSummary) -> None:

@@ -16,7 +16,7 @@ from torch.nn import Parameter
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from fcdd_sweep.config.schema import ExponentialSchedule, MilestoneSchedule, Training
+from fcdd_sweep.config.training_schema import ExponentialSchedule, MilestoneSchedule, Training
 
 
 class Optimizer(ABC):

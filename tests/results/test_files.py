@@ -15,7 +15,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas, search_schemas, tree
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
@@ -97,15 +97,15 @@ def test_a_new_folder_a_run_of_this_version_and_damaged_files_pass(tmp_path):
 
 
 def test_every_written_table_carries_the_version_of_its_columns(tmp_path):
-    path = files.write_rows(tmp_path / "t.parquet", [{"key": "a", "importance": 0.5}], schemas.IMPORTANCE)
+    path = files.write_rows(tmp_path / "t.parquet", [{"key": "a", "importance": 0.5}], search_schemas.IMPORTANCE)
     assert pq.read_schema(path).metadata[b"fcdd_sweep.tables"] == b"3"
-    assert files.read_table(path).schema.equals(schemas.IMPORTANCE, check_metadata=True)
+    assert files.read_table(path).schema.equals(search_schemas.IMPORTANCE, check_metadata=True)
 
 
 @pytest.mark.parametrize("row", [{"key": "a"}, {"key": "a", "importance": 0.5, "other": 1}])
 def test_a_row_with_other_columns_than_its_schema_is_not_written(tmp_path, row):
     with pytest.raises(ValueError, match="columns differ from the schema: .*(importance|other)"):
-        files.write_rows(tmp_path / "t.parquet", [row], schemas.IMPORTANCE)
+        files.write_rows(tmp_path / "t.parquet", [row], search_schemas.IMPORTANCE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,9 +138,9 @@ def test_a_damaged_index_is_an_error_of_its_own(tmp_path):
 
 
 def test_folders_that_look_like_partitions_add_no_columns(tmp_path):
-    path = files.write_rows(tmp_path / "seed=1" / "t.parquet", [], schemas.IMPORTANCE)
+    path = files.write_rows(tmp_path / "seed=1" / "t.parquet", [], search_schemas.IMPORTANCE)
     assert files.read_table(path).column_names == ["key", "importance"]
-    assert files.read_rows(path, schemas.IMPORTANCE) == []
+    assert files.read_rows(path, search_schemas.IMPORTANCE) == []
 
 
 def test_arrays_come_back_by_name_and_objects_are_refused(tmp_path):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fcdd_sweep.results import schemas
+from fcdd_sweep.results import schemas, search_schemas
 
-TABLES = {name: value for name, value in vars(schemas).items() if isinstance(value, pa.Schema)}
+DECLARED = {**vars(schemas), **vars(search_schemas)}
+TABLES = {name: value for name, value in DECLARED.items() if isinstance(value, pa.Schema)}
 
 
 def test_all_tables_are_looked_at():
@@ -26,7 +27,7 @@ def test_a_table_states_its_version_and_each_column_its_meaning(name):
 
 def test_parameters_of_trials_follow_by_name_and_those_of_a_search_in_the_order_of_its_space():
     parameters = {"training.momentum": schemas.REAL, "anomalies.limit": schemas.TEXT}
-    trials, configs = schemas.trials_schema(parameters), schemas.search_configs_schema(parameters)
+    trials, configs = schemas.trials_schema(parameters), search_schemas.search_configs_schema(parameters)
     assert trials.names[-2:] == ["param.anomalies.limit", "param.training.momentum"]
     assert configs.names[-2:] == ["param.training.momentum", "param.anomalies.limit"]
     assert configs.field("param.training.momentum").type == pa.float64()

@@ -1,14 +1,8 @@
 """Runs in an object store: a real S3 server on this machine, its outages, and its second driver."""
 
-import json
-import os
-import platform
 import re
-import subprocess
-import sys
 import threading
 import time
-import uuid
 
 import pytest
 
@@ -16,7 +10,7 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.decision_record import DecisionRecord
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.loading import load_experiment
-from fcdd_sweep.config.locations import StorageError, parse_location
+from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.report.aggregate import aggregate
@@ -28,25 +22,13 @@ from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from tests import fake_search, fakes, works
 from tests.events import Recorder
-from tests.s3 import served
+from tests.results.test_lease_in_store import write_holder
 from tests.sweep.test_sweep import EXPERIMENT, LEAF
 from tests.trees import write_image
 
 pytestmark = pytest.mark.slow
 
 QUICK = "keep.pictures=none"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with served() as started:
-        yield started
-
-
-@pytest.fixture
-def store(server):
-    """A folder of the store for this test alone."""
-    return parse_location(server.address(uuid.uuid4().hex))
 
 
 def experiment(folder, output, *overrides):
@@ -291,52 +273,6 @@ def test_a_store_that_cannot_be_used_is_reported_before_anything_starts(
         go(experiment(tmp_path, uri))
 
 
-def test_the_second_driver_of_a_run_in_a_store_learns_who_the_first_is(store):
-    named = rf"another sweep is writing to this run \(host {platform.node()}, process {os.getpid()}, since 20"
-    with lease.lease(store), pytest.raises(InputError, match=named), lease.lease(store):
-        pass
-    with lease.lease(store):
-        assert storage.is_file(store / lease.LEASE)
-    assert storage.children(store) == []
-
-
-def write_holder(store, **changes):
-    holder = lease._holder() | changes
-    storage.write_bytes(store / lease.LEASE, json.dumps(holder).encode())
-
-
-def test_a_lease_runs_out_when_its_holder_is_gone(store, monkeypatch):
-    monkeypatch.setattr(lease, "EXPIRE_S", 3.0)
-    write_holder(store, host="elsewhere")
-    with pytest.raises(InputError, match=r"host elsewhere.*if it has died, its lease expires in [123] s"):
-        with lease.lease(store):
-            pass
-    time.sleep(3.2)
-    with lease.lease(store):
-        pass
-
-
-def test_a_dead_process_of_this_machine_holds_nothing(store):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    write_holder(store, pid=ended.pid)
-    with lease.lease(store):
-        pass
-    write_holder(store, started="1")  # an earlier process that had the number of this one
-    with lease.lease(store):
-        pass
-
-
-def test_a_driver_that_was_out_of_touch_stops_when_another_has_taken_over(store, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_S", 0.2)
-    with pytest.raises(InputError, match=r"host elsewhere.*This sweep lost contact with the storage and has stopped"):
-        with lease.lease(store):
-            for _ in range(100):  # again and again, as one that lives does
-                write_holder(store, host="elsewhere")
-                time.sleep(0.1)
-    assert storage.is_file(store / lease.LEASE)  # it is the other's
-
-
 def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(store, tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_S", 0.2)
     loaded = experiment(tmp_path, store, QUICK)
@@ -357,16 +293,6 @@ def test_a_driver_whose_run_was_taken_over_leaves_index_and_leaves_to_the_other(
     assert storage.read_bytes(RunPaths(run).index) == b"the other's"
     assert not [name for name in storage.files_below(run) if name.startswith("normal_3")]
     assert storage.is_file(run / lease.LEASE)
-
-
-def test_a_lease_is_renewed(store, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_S", 0.2)
-    with lease.lease(store):
-        before = storage.written_ns(store / lease.LEASE)
-        deadline = time.monotonic() + 10
-        while storage.written_ns(store / lease.LEASE) == before:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
 
 
 @pytest.fixture(params=["folder", "store"])

@@ -15,7 +15,7 @@ import pytest
 from fcdd_sweep import cli
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.report.status import status_text
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, schemas, search_schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep.baselines import baselines_of
 from fcdd_sweep.sweep.sweep import run_sweep
@@ -56,9 +56,9 @@ def test_the_tables_have_the_declared_columns(experiment):
     folder = RunPaths(loaded.run_dir).search.root
     kinds = {"training.learning_rate": schemas.REAL, "anomalies.limit": schemas.TEXT}
     for name, schema in {
-        tree.SEARCH_CONFIGS: schemas.search_configs_schema(kinds),
-        tree.IMPORTANCE: schemas.IMPORTANCE,
-        tree.CONFIRMATION: schemas.CONFIRMATION,
+        tree.SEARCH_CONFIGS: search_schemas.search_configs_schema(kinds),
+        tree.IMPORTANCE: search_schemas.IMPORTANCE,
+        tree.CONFIRMATION: search_schemas.CONFIRMATION,
     }.items():
         assert files.read_table(folder / name).schema.equals(schema, check_metadata=True), name
     importance = {row["key"]: row["importance"] for row in table(loaded, tree.IMPORTANCE)}

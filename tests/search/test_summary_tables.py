@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, search_schemas, tree
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search import summary
@@ -113,4 +113,6 @@ def test_a_confirmation_has_a_row_for_every_trial_with_nulls_for_what_is_not_don
         ("default", 0, "8", 3, None),
     ]  # fmt: skip
     assert [row["trial_id"] for row in found] == [spec.trial_id for spec in specs]
-    assert all(row["pixel_auroc"] is None for row in found) and found[0].keys() == set(schemas.CONFIRMATION.names)
+    assert all(row["pixel_auroc"] is None for row in found) and found[0].keys() == set(
+        search_schemas.CONFIRMATION.names
+    )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR, MultiStepLR
 
-from fcdd_sweep.config.schema import Training
+from fcdd_sweep.config.training_schema import Training
 from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.state import copied_to_cpu
 from tests.specs import SETTINGS

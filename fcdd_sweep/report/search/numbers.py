@@ -11,7 +11,7 @@ from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
-from fcdd_sweep.results import schemas
+from fcdd_sweep.results import search_schemas
 from fcdd_sweep.results.files import TableRow, write_rows
 from fcdd_sweep.results.tree import SearchPaths
 
@@ -25,10 +25,10 @@ CONFIRMED = ("image_auroc", "image_ap", "pixel_auroc")
 
 def write_search_tables(search: SearchRecord, cells: Sequence[TableRow]) -> None:
     """Write the numbers behind the plots into RUN/search."""
-    write_rows(SearchPaths(search.path).optimization, optimization_rows(search), schemas.OPTIMIZATION)
-    write_rows(SearchPaths(search.path).levels, level_rows(search), schemas.LEVELS)
-    write_rows(SearchPaths(search.path).cells, cells, schemas.CELLS)
-    write_rows(SearchPaths(search.path).differences, difference_rows(search), schemas.DIFFERENCES)
+    write_rows(SearchPaths(search.path).optimization, optimization_rows(search), search_schemas.OPTIMIZATION)
+    write_rows(SearchPaths(search.path).levels, level_rows(search), search_schemas.LEVELS)
+    write_rows(SearchPaths(search.path).cells, cells, search_schemas.CELLS)
+    write_rows(SearchPaths(search.path).differences, difference_rows(search), search_schemas.DIFFERENCES)
 
 
 def known(value: float) -> float | None:

@@ -16,7 +16,7 @@ from fcdd_sweep.config.search_schema import ORACLE
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.run_files import UNREADABLE, Run
 from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
-from fcdd_sweep.results import schemas, tree
+from fcdd_sweep.results import search_schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
 from fcdd_sweep.results.files import TableRow, read_rows
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
@@ -112,17 +112,17 @@ def read_search(run: Run) -> SearchRecord | None:
         return None
     problems: list[str] = []
     summary = _summary(run, problems)
-    configs = _table(SearchPaths(folder).configs, schemas.search_configs_schema({}), problems)
+    configs = _table(SearchPaths(folder).configs, search_schemas.search_configs_schema({}), problems)
     configs = [_with_plain_parameters(row) for row in sorted(configs, key=lambda row: row["number"])]
-    importance = _table(SearchPaths(folder).importance, schemas.IMPORTANCE, problems)
+    importance = _table(SearchPaths(folder).importance, search_schemas.IMPORTANCE, problems)
     return SearchRecord(
         folder,
         summary,
         tuple(configs),
         _axes(configs, summary, run.experiment.search_choices),
         _importance(importance),
-        tuple(_table(SearchPaths(folder).confirmation, schemas.CONFIRMATION, problems)),
-        tuple(_table(SearchPaths(folder).rungs, schemas.RUNGS, problems)),
+        tuple(_table(SearchPaths(folder).confirmation, search_schemas.CONFIRMATION, problems)),
+        tuple(_table(SearchPaths(folder).rungs, search_schemas.RUNGS, problems)),
         tuple(problems),
     )
 

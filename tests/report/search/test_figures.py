@@ -18,7 +18,7 @@ from fcdd_sweep.report.search.parallel import draw_parallel
 from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_optimization, draw_pruning, draw_slices
 from fcdd_sweep.report.search.record import read_search, reported
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, pair_of
-from fcdd_sweep.results import files, schemas, tree
+from fcdd_sweep.results import files, search_schemas, tree
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fake_search import FakeSearch, searched_run
@@ -51,10 +51,10 @@ def test_every_picture_and_table_is_there(aggregated):
         with Image.open(folder / f"{name}.png") as picture:
             assert min(picture.size) > 300 and np.ptp(np.asarray(picture.convert("L"))) > 100
     for name, schema in (
-        (tree.OPTIMIZATION, schemas.OPTIMIZATION),
-        (tree.LEVELS, schemas.LEVELS),
-        (tree.CELLS, schemas.CELLS),
-        (tree.DIFFERENCES, schemas.DIFFERENCES),
+        (tree.OPTIMIZATION, search_schemas.OPTIMIZATION),
+        (tree.LEVELS, search_schemas.LEVELS),
+        (tree.CELLS, search_schemas.CELLS),
+        (tree.DIFFERENCES, search_schemas.DIFFERENCES),
     ):
         table = files.read_table(folder / name)
         assert table.schema.equals(schema, check_metadata=True) and table.num_rows > 0
