@@ -264,9 +264,10 @@ def _sort_in(entry: os.DirEntry[str], path: Path, found: _Entries) -> None:
 
 
 def _fault_of(path: Path, error: OSError) -> UnreadableEntry:
-    if not path.is_symlink():
+    try:
+        target = f"to {printable(str(path.readlink()))}"
+    except OSError:  # no link, or one that may not be read
         return UnreadableEntry(path, Reason.FILE, error.strerror or "")
-    target = f"to {printable(str(path.readlink()))}"
     if isinstance(error, FileNotFoundError):
         return UnreadableEntry(path, Reason.DANGLING, target)
     if error.errno == errno.ELOOP:

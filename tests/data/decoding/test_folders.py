@@ -229,3 +229,10 @@ def test_a_broken_link_does_not_begin_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leads nowhere"):
         load_corpus(Dataset(name="folder", root=root), IMAGES, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/1/cwd").is_symlink(), reason="needs Linux's /proc")
+def test_a_link_that_may_not_be_read_is_named() -> None:
+    """As those of another user's process."""
+    unreadable = as_nobody(lambda: {entry.path.name: entry.detail for entry in Folder(Path("/proc/1")).faults})
+    assert unreadable["cwd"] == unreadable["root"] == "Permission denied"
