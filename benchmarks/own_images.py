@@ -1,6 +1,6 @@
 """The preset for own images, `folder`, chosen and proved on trees of real photographs; see `photo_trees`.
 
-`select` trains on the three trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains the
+`select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains the
 preset, and the one that it replaced, on the five others; each seed draws the held-out images anew. Every finished trial
 is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints what is there.
 

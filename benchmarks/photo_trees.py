@@ -4,8 +4,8 @@ Every image of a tree is a draw of one process: a part of a photograph, turned, 
 images are draws of the same process, so that a false-alarm rate may be checked; they overlap in the photograph, so that
 an AUROC says how two settings compare on it, not how either does on other parts. Defects are of `rendered_defects`.
 
-`cups`, `retina` and `coins` are for choosing settings, the others for the proof. No photograph is in two trees, and none in the
-`textures` data set.
+`cups`, `retina` and `coins` are for choosing settings, the others for the proof. No photograph is in two trees,
+or in the data set `textures`.
 
     python benchmarks/photo_trees.py FOLDER [--sheet SHEET.png]
 """

@@ -343,5 +343,5 @@ def command_line(files: list[str], keys: list[tuple[str, ...]], draw: random.Ran
     ]
     given = [word for _ in range(draw.randint(0, 3)) for word in draw.choice(options)()]
     places = [draw.choice(files if draw.random() < 0.7 else names) for _ in range(draw.choice([0, 1, 1, 1, 2, 3]))]
-    safe = {"doctor": ["--no-ray"]} | dict.fromkeys(("run", "", "baselines", "Run", "stauts"), ["--dry-run"])
-    return [word for word in [command, *places, *given, *safe.get(command, [])] if word or draw.random() < 0.05]
+    safe = {"doctor": "--no-ray"} | dict.fromkeys(("run", "", "baselines", "Run", "stauts"), "--dry-run")
+    return [word for word in [command, *places, *given, safe.get(command, "")] if word or draw.random() < 0.05]
