@@ -75,7 +75,7 @@ class Ranking:
         passed = self.true_positives + self.false_positives
         precision = np.divide(self.true_positives, passed, out=np.ones_like(passed), where=passed > 0)
         y = precision if self.is_defined else np.full_like(precision, np.nan)
-        return Curve(_share(self.true_positives, self.positives), y, self.threshold)
+        return Curve(self.roc.y, y, self.threshold)
 
     def auroc(self) -> float:
         """Return the share of (positive, negative) pairs in the right order; a tie counts half."""
@@ -129,7 +129,9 @@ def auroc(scores: Numbers, positives: Numbers, negatives: Numbers | None = None)
 
 def area(x: FloatArray, y: FloatArray) -> float:
     """Return the area under straight lines between the points; `x` must not decrease."""
-    return float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
+    height = y[1:] + y[:-1]
+    height /= 2  # in place: fresh memory costs more than the division
+    return float(np.dot(np.diff(x), height))
 
 
 def cell_counts(mask: Numbers, size: int) -> tuple[CellCounts, CellCounts]:
