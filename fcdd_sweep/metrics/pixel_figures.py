@@ -47,14 +47,6 @@ def _is_defined(ranked: RankedPositives) -> bool:
     return len(ranked.count) > 0 and ranked.negatives > 0
 
 
-def auroc(ranked: RankedPositives) -> float:
-    """Return the share of (anomalous, defect-free) pairs in the right order; a tie counts half."""
-    if not _is_defined(ranked):
-        return math.nan
-    wrong = float(np.dot(ranked.count, ranked.above + ranked.upto)) / 2
-    return 1 - wrong / (float(ranked.count.sum()) * ranked.negatives)
-
-
 def average_precision(ranked: RankedPositives) -> float:
     """Return the sum of precisions, each weighted by the recall gained at its threshold."""
     if not _is_defined(ranked):

@@ -93,7 +93,7 @@ class PixelTruth:
             side: of the heatmaps, in cells.
         """
         given, sizes, positives, negatives, found = [], [], [], [], RegionCollector()
-        clean: dict[tuple[int, int], Numbers] = {}
+        clean: dict[tuple[int, int], Counts] = {}
         for number, image in enumerate(images):
             if image.mask is None:
                 if image.size not in clean:
@@ -135,10 +135,10 @@ class PixelTruth:
         """(parts,) what one pixel of a nominal image adds to the mean over nominal images of their false-positive
         rate; 0 for parts of anomalous images."""
         part, groups = self.parts
-        nominal = np.count_nonzero(self.group == 0)
+        nominal = max(int(np.count_nonzero(self.group == 0)), 1)
         pixels = np.zeros(len(groups))
         pixels[part] = self.size.prod(1)
-        return np.where(groups == 0, 1 / (pixels * max(nominal, 1)), 0.0)
+        return np.where(groups == 0, 1 / (pixels * nominal), 0.0)
 
     @cached_property
     def code_bits(self) -> tuple[int, int]:
@@ -156,6 +156,41 @@ class PixelTruth:
         codes |= self.positive.astype(np.uint32) << np.uint32(low)
         codes |= (part.astype(np.uint32) << np.uint32(low + middle))[:, None]
         return codes.ravel()
+
+
+@dataclass(frozen=True)
+class FullTruth:
+    """The ground truth of P images pixel by pixel, at the size of their maps.
+
+    Attributes:
+        group, size: as in `PixelTruth`.
+        inside: by image, where its anomalous pixels are in the flat map, increasing.
+        regions: their elements are anomalous pixels, numbered through all images in this order.
+        has_saturation: as in `PixelTruth`.
+    """
+
+    group: Indices
+    size: Indices
+    inside: tuple[Counts, ...]
+    regions: Regions
+    has_saturation: bool = False
+
+    @classmethod
+    def of(cls, images: Iterable[MaskedImage]) -> FullTruth:
+        """Find the anomalous pixels and the regions of some images; at least one, read one after the other."""
+        given, sizes, inside, found = [], [], [], RegionCollector()
+        first = 0
+        for image in images:
+            given.append(image.group)
+            sizes.append(image.size)
+            mask = np.zeros(0, bool) if image.mask is None else np.asarray(image.mask) != 0
+            inside.append(np.flatnonzero(mask).astype(np.int32))
+            if image.mask is not None:
+                found.add(image, np.cumsum(mask).reshape(mask.shape) - 1, first)
+            first += len(inside[-1])
+        return cls(
+            np.array(given, np.int64), np.array(sizes, np.int64), tuple(inside), found.regions(), found.has_saturation
+        )
 
 
 class RegionCollector:
@@ -184,7 +219,7 @@ class RegionCollector:
             labels, count, self.has_saturation = np.asarray(image.mask), len(image.saturation), True
         inside = np.flatnonzero(labels)
         region = labels.ravel()[inside].astype(np.int64) - 1
-        pairs, counted = np.unique(elements.ravel()[inside] * count + region, return_counts=True)
+        pairs, counted = np.unique(elements.ravel()[inside] * max(count, 1) + region, return_counts=True)
         area = np.bincount(region, minlength=count).astype(np.float64)
         known = np.flatnonzero(area)  # a defect of the data set's table may have no pixel in this image
         number = np.cumsum(area > 0) - 1 + self._count

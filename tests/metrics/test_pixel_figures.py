@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fcdd_sweep.metrics import pixel_figures as figures
-from fcdd_sweep.metrics.pixel_order import SortedCells, rank_pixels
-from fcdd_sweep.metrics.pixel_truth import MaskedImage, PixelTruth
+from fcdd_sweep.metrics.pixel_order import SortedCells, pair_share, rank_pixels
+from fcdd_sweep.metrics.pixel_truth import FullTruth, MaskedImage, PixelTruth
 from tests import pixel_oracles as slow
 from tests.pixel_oracles import Picture
 
@@ -63,7 +63,7 @@ def sorted_cells(heat, given):
 def in_both_ways(heat, given, pictures):
     """By cells that stand for several pixels, and by the pixels themselves."""
     yield sorted_cells(heat, given).ranked()
-    yield rank_pixels((p.heat, image) for p, image in zip(pictures, given, strict=True))
+    yield rank_pixels((p.heat for p in pictures), FullTruth.of(given))
 
 
 @pytest.mark.parametrize("values", [3, 1000], ids=["heavy ties", "few ties"])
@@ -74,7 +74,7 @@ def test_every_figure_is_that_of_walking_over_pixels_and_thresholds(sizes, value
     flat = np.concatenate([p.heat.ravel() for p in pictures])
     truth = np.concatenate([p.mask.ravel() > 0 for p in pictures])
     expected = {
-        figures.auroc: roc_auc_score(truth, flat),
+        pair_share: roc_auc_score(truth, flat),
         figures.average_precision: average_precision_score(truth, flat),
         figures.f1_max: slow.slow_f1_max(pictures),
         figures.precision_at_recall: slow.slow_precision_at_recall(pictures, 0.95),
@@ -126,7 +126,7 @@ def test_one_defect_type_is_measured_among_its_images_and_the_nominal_ones():
         truth = np.concatenate([p.mask.ravel() > 0 for p in pictures])
         flat = np.concatenate([p.heat.ravel() for p in pictures])
         ranked = cells.ranked(group)
-        assert figures.auroc(ranked) == pytest.approx(roc_auc_score(truth, flat), abs=1e-12)
+        assert pair_share(ranked) == pytest.approx(roc_auc_score(truth, flat), abs=1e-12)
         assert figures.average_precision(ranked) == pytest.approx(average_precision_score(truth, flat), abs=1e-12)
         expected = slow.slow_region_overlap(pictures, 0.3)
         assert figures.region_overlap(ranked, 0.3) == pytest.approx(expected, abs=1e-12)
@@ -159,7 +159,7 @@ def test_figures_without_one_kind_of_pixel_are_undefined(kept):
         images = [image._replace(mask=np.ones(image.size, bool)) for image in images]
     heat = heat[chosen]
     for ranked in in_both_ways(heat, images, pictures_of(heat, images)):
-        measured = [figures.auroc(ranked), figures.average_precision(ranked), figures.f1_max(ranked)]
+        measured = [pair_share(ranked), figures.average_precision(ranked), figures.f1_max(ranked)]
         measured += [figures.region_overlap(ranked, 0.3), figures.precision_at_recall(ranked)]
         assert np.isnan(measured).all() == (kept != "anomalous")
         assert np.isnan(figures.image_overlap(ranked, len(heat))).all()
@@ -173,7 +173,7 @@ def test_a_perfect_heatmap_has_every_figure_at_one_and_a_constant_one_none_of_it
     ranked = SortedCells(perfect.reshape(2, -1), PixelTruth.of(given, 400)).ranked()
     assert figures.image_overlap(ranked, 2)[1] == pytest.approx(1.0, abs=1e-12)
     assert figures.region_overlap(ranked, 0.05) == pytest.approx(1.0, abs=1e-12)
-    assert figures.f1_max(ranked) == figures.auroc(ranked) == figures.precision_at_recall(ranked) == 1.0
+    assert figures.f1_max(ranked) == pair_share(ranked) == figures.precision_at_recall(ranked) == 1.0
     constant = SortedCells(np.ones((2, 160_000), np.float32), PixelTruth.of(given, 400)).ranked()
-    assert figures.auroc(constant) == 0.5 and figures.region_overlap(constant, 0.3) == pytest.approx(0.15)
+    assert pair_share(constant) == 0.5 and figures.region_overlap(constant, 0.3) == pytest.approx(0.15)
     assert np.isnan(figures.image_overlap(constant, 2)[1])

@@ -5,7 +5,7 @@ import pytest
 
 from fcdd_sweep.metrics import pixel_truth
 from fcdd_sweep.metrics.pixel_order import SortedCells, descending_keys, order_of, rank_pixels, scores_of
-from fcdd_sweep.metrics.pixel_truth import MaskedImage, PixelTruth
+from fcdd_sweep.metrics.pixel_truth import FullTruth, MaskedImage, PixelTruth
 from fcdd_sweep.metrics.ranking import rank
 from tests.metrics.test_pixel_figures import SIDE, SIZES, made
 
@@ -50,7 +50,7 @@ def test_scores_that_are_not_finite_are_refused(value):
         SortedCells(heat.reshape(len(heat), -1), PixelTruth.of(given, SIDE))
     one = MaskedImage(0, (SIDE, SIDE), None)
     with pytest.raises(ValueError, match="scores must be finite, but 1 of 36 are not"):
-        rank_pixels([(heat[4], one)])
+        rank_pixels([heat[4]], FullTruth.of([one]))
 
 
 def test_heatmaps_of_another_size_than_the_ground_truth_are_refused():
