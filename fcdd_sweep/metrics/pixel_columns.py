@@ -31,8 +31,9 @@ FULL_METRICS = tuple(
 """Columns of `metrics.parquet` at the resolution of the ground-truth maps."""
 IMAGE_COLUMNS = ("aupimo", "defect_share", "pointing_hit", "heat_in_mask")
 """Columns of `scores.parquet` on the heatmap of a test image."""
-DEFECT_COLUMNS = ("pixel_ap", *(f"pixel_aupro_{each}" for each in PRO_LIMITS), "pixel_spro_30", "pixel_spro_05") + (
-    *("pixel_aupimo", *_EXPLAINED, "defect_share"),
+DEFECT_COLUMNS = (
+    *("pixel_ap", "pixel_aupro_30", "pixel_aupro_05", "pixel_spro_30", "pixel_spro_05", "pixel_aupimo"),
+    *(*_EXPLAINED, "defect_share"),
 )
 """Columns of `defects.parquet` that leaves of earlier versions lack."""
 

@@ -92,6 +92,10 @@ class Ranking:
         """Return the least false-positive rate at which at least this share of the positives passes."""
         return float(self.roc.x[np.argmax(self.roc.y >= recall)]) if self.is_defined else np.nan
 
+    def precision_at_recall(self, recall: float) -> float:
+        """Return the largest precision of a threshold at which at least this share of the positives passes."""
+        return float(self.pr.y[self.roc.y >= recall].max()) if self.is_defined else np.nan
+
     def f1_max(self) -> float:
         """Return the largest F1 over all thresholds: an oracle metric, since labels choose the threshold."""
         if not self.is_defined:

@@ -1,14 +1,19 @@
 """Every column of the Parquet tables of runs and predictions: name, type, unit, meaning. Declared only here.
 
-The tables of a search are in `search_schemas.py`.
+The tables of a search are in `search_schemas.py`, columns on heatmaps in `pixel_schemas.py`.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+from fcdd_sweep.results.pixel_schemas import PIXEL_DEFECTS, PIXEL_METRICS, PIXEL_SCORES
+
 TABLES_VERSION = 3
-"""Version of the tables; raised when a column is renamed, removed or changes its meaning."""
+"""Version of the tables; raised when a column is renamed, removed or changes its meaning.
+
+A column that is added is named in `pixel_schemas.LATER_COLUMNS`, and null in tables that lack it.
+"""
 VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
@@ -86,6 +91,7 @@ SCORES = table_schema(
     ("p_value_top_1", REAL, "p-value of `score_top_1`"),
     ("p_value_top_3", REAL, "p-value of `score_top_3`"),
     ("p_value_top_10", REAL, "p-value of `score_top_10`"),
+    *PIXEL_SCORES,
 )
 CURVES = table_schema(
     ("trial_id", TEXT, "the trial"),
@@ -106,9 +112,11 @@ _RESULTS = (
     (
         "pixel_auroc",
         REAL,
-        "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
+        "area under the ROC curve over test pixels of the ground-truth maps, each with the value of the heatmap's cell "
+        "that it falls into (`pixel_resolution`); null without maps",
     ),
     ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
+    *PIXEL_METRICS,
     (
         "calibration",
         TEXT,
@@ -171,6 +179,11 @@ _RESULTS = (
         "share of the test images that are called anomalous and have such a pixel, or neither; null without decisions",
     ),
     ("fpr_at_95_recall", REAL, "least false-positive rate at which 95% of the anomalous test images are found"),
+    (
+        "precision_at_95_recall",
+        REAL,
+        "largest precision of a score threshold at which 95% of the anomalous test images are found",
+    ),
     ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
     (
         "selection_source",
@@ -250,6 +263,7 @@ DEFECTS = table_schema(
         REAL,
         "area under the ROC curve over pixels of these images and of all nominal test images; null without maps",
     ),
+    *PIXEL_DEFECTS,
 )
 PLAN = table_schema(
     *_KEY,
