@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fcdd_sweep.metrics.pixel_order import RankedPositives
-from fcdd_sweep.metrics.pixel_truth import PixelTruth, Regions
+from fcdd_sweep.metrics.pixel_truth import DefectRegions, PixelTruth
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
 PRO_LIMITS = {"30": 0.3, "05": 0.05}
@@ -96,7 +96,7 @@ def region_overlap(ranked: RankedPositives, limit: float, *, saturated: bool = F
     return float(np.dot(share, area[regions.element])) / (most * len(regions.area))
 
 
-def _saturated_shares(regions: Regions) -> FloatArray:
+def _saturated_shares(regions: DefectRegions) -> FloatArray:
     """Return what each element adds to the share of its region that is found, as its elements pass by score."""
     order = np.lexsort((regions.element, regions.region))
     region, count = regions.region[order], regions.count[order]

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from fcdd_sweep.metrics.pixel_truth import FullTruth, Indices, PixelTruth, Regions
+from fcdd_sweep.metrics.pixel_truth import DefectRegions, FullTruth, Indices, PixelTruth
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, Ranking, rank
 
 Keys = npt.NDArray[np.uint32]
@@ -45,10 +45,10 @@ class RankedPositives:
     rate_above: FloatArray | None
     rate_upto: FloatArray | None
     least_rate: float
-    find_regions: Callable[[], Regions]
+    find_regions: Callable[[], DefectRegions]
 
     @cached_property
-    def regions(self) -> Regions:
+    def regions(self) -> DefectRegions:
         """Their elements are positions in the arrays; found on first use."""
         return self.find_regions()
 
@@ -339,10 +339,10 @@ def _check_finite(heat: Numbers) -> None:
         raise ValueError(f"scores must be finite, but {bad} of {heat.size} are not")
 
 
-def _at(regions: Regions, elements: Indices) -> Regions:
+def _at(regions: DefectRegions, elements: Indices) -> DefectRegions:
     """Return the regions in some elements of all, (n,) without repetition, renumbered to their places among these."""
     order = np.argsort(elements, kind="stable")
     at = np.searchsorted(elements, regions.element, sorter=order)
     kept = np.flatnonzero(np.append(elements[order], -1)[at] == regions.element)
     used, region = np.unique(regions.region[kept], return_inverse=True)
-    return Regions(order[at[kept]], region, regions.count[kept], regions.area[used], regions.saturation[used])
+    return DefectRegions(order[at[kept]], region, regions.count[kept], regions.area[used], regions.saturation[used])

@@ -18,7 +18,7 @@ from scipy import ndimage
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, cell_counts
 
 Indices = npt.NDArray[np.int64]
-Counts = npt.NDArray[np.int32]
+AreaCounts = npt.NDArray[np.int32]
 _TOUCHING = np.ones((3, 3), dtype=int)
 _CODE_BITS = 32
 
@@ -41,7 +41,7 @@ class MaskedImage(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Regions:
+class DefectRegions:
     """The regions of a set of images, as counts of pixels by element (a cell of a heatmap, or a pixel).
 
     Attributes:
@@ -75,9 +75,9 @@ class PixelTruth:
     side: int
     group: Indices
     size: Indices
-    positive: Counts
-    negative: Counts
-    regions: Regions
+    positive: AreaCounts
+    negative: AreaCounts
+    regions: DefectRegions
     has_saturation: bool = False
     _rows: Indices = field(init=False, repr=False)
 
@@ -93,7 +93,7 @@ class PixelTruth:
             side: of the heatmaps, in cells.
         """
         given, sizes, positives, negatives, found = [], [], [], [], RegionCollector()
-        clean: dict[tuple[int, int], Counts] = {}
+        clean: dict[tuple[int, int], AreaCounts] = {}
         for number, image in enumerate(images):
             if image.mask is None:
                 if image.size not in clean:
@@ -171,8 +171,8 @@ class FullTruth:
 
     group: Indices
     size: Indices
-    inside: tuple[Counts, ...]
-    regions: Regions
+    inside: tuple[AreaCounts, ...]
+    regions: DefectRegions
     has_saturation: bool = False
 
     @classmethod
@@ -194,7 +194,7 @@ class FullTruth:
 
 
 class RegionCollector:
-    """Regions, image by image."""
+    """DefectRegions, image by image."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[Indices, Indices, FloatArray]] = []
@@ -229,13 +229,13 @@ class RegionCollector:
         self._saturations.append(limit[known])
         self._count += len(known)
 
-    def regions(self) -> Regions:
+    def regions(self) -> DefectRegions:
         """Return all regions that were added."""
         nothing = np.empty(0, np.int64)
         element, region = (np.concatenate([nothing, *(entry[i] for entry in self._entries)]) for i in (0, 1))
         count = np.concatenate([np.empty(0), *(entry[2] for entry in self._entries)])
         area, saturation = (np.concatenate([np.empty(0), *each]) for each in (self._areas, self._saturations))
-        return Regions(element, region, count, area, saturation)
+        return DefectRegions(element, region, count, area, saturation)
 
 
 def _cells(size: tuple[int, int], side: int) -> Indices:

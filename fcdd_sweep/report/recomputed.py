@@ -76,15 +76,15 @@ def lacking_note(run: Run) -> str:
         return ""
     return (
         f"{count_noun(count, 'trial')} of an earlier version lack figures on heatmaps (n/a): "
-        f"run `aggregate {run.path.name}`, which computes them where all anomaly maps were kept (keep.maps: all) and the "
-        "ground-truth maps have the size of the network's input; for others run the experiment under another name"
+        f"run `aggregate {run.path.name}`, which computes them where all anomaly maps were kept (keep.maps: all) and "
+        "the ground-truth maps have the size of the network's input; for others run the experiment under another name"
     )
 
 
 def _recomputed(trial: Trial) -> Trial:
-    lacks = _Lacks.of(trial)
-    if trial.folder is None or not any(lacks):
-        return trial
+    completed, lacks = _completed(trial), _Lacks.of(trial)
+    if trial.folder is None or not any(_Lacks.of(completed)):
+        return completed
     found: dict[str, Any] = {"metrics": {}, "defects": {}}
     if lacks.precision:
         scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
@@ -101,10 +101,12 @@ def _recomputed(trial: Trial) -> Trial:
             row = nulled(measured.defect(number))
             found["defects"][names[number - 1]] = {name: row[name] for name in DEFECT_COLUMNS}
     if not found["metrics"]:
-        return trial
+        return completed
     made_for = {name: trial.metrics.get(name) for name in ("trial_id", "image_score", "pixel_threshold")}
     record = {"made_for": made_for, "metrics": nulled(found["metrics"]), "defects": found["defects"]}
-    write_text(TrialPaths(trial.folder).recomputed, json.dumps(record, indent=2) + "\n")
+    text, path = json.dumps(record, indent=2) + "\n", TrialPaths(trial.folder).recomputed
+    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text)
     return _completed(trial)
 
 

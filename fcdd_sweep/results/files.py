@@ -27,7 +27,7 @@ from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import schemas, storage, tree
-from fcdd_sweep.results.pixel_schemas import LATER_COLUMNS
+from fcdd_sweep.results.pixel_schemas import LATER
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -115,7 +115,7 @@ def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
     except pa.ArrowException as error:
         raise DamagedTableError(f"{path.name} is damaged: it is not Parquet") from error
     absent = [name for name in schema.names if name not in table.column_names]
-    if damaged := [name for name in absent if name not in LATER_COLUMNS]:
+    if damaged := [name for name in absent if LATER.encode() not in schema.field(name).metadata]:
         raise DamagedTableError(f"{path.name} lacks the columns {', '.join(damaged)}")
     for name in absent:
         table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()
 _NO_MAPS = "null without maps"
+LATER = "later"
+"""Marks a column that tables of the same version may lack: it was added later, and is null where a table has none."""
 
-PIXEL_METRICS = (
+_METRICS = (
     ("pixel_resolution", _TEXT, "height and width of the heatmaps in pixels: the network's input; null without maps"),
     (
         "pixel_f1_max_oracle",
@@ -79,8 +83,7 @@ PIXEL_METRICS = (
     ("pixel_aupimo_full", _REAL, "`pixel_aupimo` of the same enlarged heatmaps; null without maps"),
     ("n_test_regions", _INT, "number of regions of the ground-truth maps in the pixel metrics"),
 )
-"""Of `metrics.parquet` and `trials.parquet`."""
-PIXEL_SCORES = (
+_SCORES = (
     (
         "aupimo",
         _REAL,
@@ -96,8 +99,7 @@ PIXEL_SCORES = (
     ),
     ("heat_in_mask", _REAL, "share of the heatmap's sum that lies on the defect; null as `aupimo`"),
 )
-"""Of `scores.parquet`."""
-PIXEL_DEFECTS = (
+_DEFECTS = (
     ("pixel_ap", _REAL, "average precision over the same pixels; null without maps"),
     ("pixel_aupro_30", _REAL, "as in `metrics.parquet`, of these images and all nominal test images"),
     ("pixel_aupro_05", _REAL, "the same up to a false-positive rate of 0.05"),
@@ -108,8 +110,11 @@ PIXEL_DEFECTS = (
     ("heat_in_mask", _REAL, "mean of `heat_in_mask` over these images"),
     ("defect_share", _REAL, "mean of `defect_share` over these images"),
 )
-"""Of `defects.parquet`."""
-LATER_COLUMNS = frozenset(name for name, *_ in (*PIXEL_METRICS, *PIXEL_SCORES, *PIXEL_DEFECTS)) | {
-    "precision_at_95_recall"
-}
-"""Columns that tables of the same version may lack: they were added later, and are null where a table has none."""
+
+
+def _later(columns: Sequence[tuple[str, pa.DataType, str]]) -> tuple[tuple[str, pa.DataType, str, str], ...]:
+    return tuple((*column, LATER) for column in columns)
+
+
+PIXEL_METRICS, PIXEL_SCORES, PIXEL_DEFECTS = map(_later, (_METRICS, _SCORES, _DEFECTS))
+"""Columns of `metrics.parquet` and `trials.parquet`, of `scores.parquet`, and of `defects.parquet`."""

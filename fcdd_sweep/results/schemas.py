@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from fcdd_sweep.results.pixel_schemas import PIXEL_DEFECTS, PIXEL_METRICS, PIXEL_SCORES
+from fcdd_sweep.results.pixel_schemas import LATER, PIXEL_DEFECTS, PIXEL_METRICS, PIXEL_SCORES
 
 TABLES_VERSION = 3
 """Version of the tables; raised when a column is renamed, removed or changes its meaning.
 
-A column that is added is named in `pixel_schemas.LATER_COLUMNS`, and null in tables that lack it.
+A column that is added is marked as `LATER`, and null in tables that lack it.
 """
 VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
 
-def table_schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
-    """Return a schema whose columns carry their meanings, and whose metadata the version of the tables."""
-    fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns]
+def table_schema(*columns: tuple[str, pa.DataType, str] | tuple[str, pa.DataType, str, str]) -> pa.Schema:
+    """Return a schema whose columns carry their meanings, and whose metadata the version of the tables.
+
+    Args:
+        columns: name, type, meaning, and `LATER` for one that tables of this version may lack.
+    """
+    fields = [
+        pa.field(name, kind, metadata={"meaning": meaning} | dict.fromkeys(marks, "yes"))
+        for name, kind, meaning, *marks in columns
+    ]
     return pa.schema(fields, metadata={VERSION_KEY: str(TABLES_VERSION)})
 
 
@@ -183,6 +190,7 @@ _RESULTS = (
         "precision_at_95_recall",
         REAL,
         "largest precision of a score threshold at which 95% of the anomalous test images are found",
+        LATER,
     ),
     ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
     (

@@ -84,7 +84,8 @@ def combine(run_dir: Path) -> Path:
 
 def _combine(run_dir: Path) -> Path:
     folder = RunPaths(run_dir).baselines
-    runs = ComparedRuns(*(with_recomputed(read_run(each)) for each in (run_dir, folder)), _read_counterparts(folder))
+    fcdd, baselines = (with_recomputed(read_run(each)) for each in (run_dir, folder))
+    runs = ComparedRuns(fcdd, baselines, _read_counterparts(folder))
     problems: list[str] = []
     sections = [_config_section(runs, config, folder / COMBINED_DIR, problems) for config in runs.fcdd.configs]
     heading = html.element("h1", f"{runs.fcdd.path.name}: FCDD and its baselines")
