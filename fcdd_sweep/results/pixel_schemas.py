@@ -113,7 +113,7 @@ _DEFECTS = (
 
 
 def _later(columns: Sequence[tuple[str, pa.DataType, str]]) -> tuple[tuple[str, pa.DataType, str, str], ...]:
-    return tuple((*column, LATER) for column in columns)
+    return tuple((name, kind, meaning, LATER) for name, kind, meaning in columns)
 
 
 PIXEL_METRICS, PIXEL_SCORES, PIXEL_DEFECTS = map(_later, (_METRICS, _SCORES, _DEFECTS))

@@ -18,7 +18,10 @@ VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
 
-def table_schema(*columns: tuple[str, pa.DataType, str] | tuple[str, pa.DataType, str, str]) -> pa.Schema:
+Column = tuple[str, pa.DataType, str] | tuple[str, pa.DataType, str, str]
+
+
+def table_schema(*columns: Column) -> pa.Schema:
     """Return a schema whose columns carry their meanings, and whose metadata the version of the tables.
 
     Args:
@@ -107,7 +110,7 @@ CURVES = table_schema(
     ("y", REAL, "true-positive rate (ROC) or precision (PR)"),
     ("threshold", REAL, "a sample with this score or a higher one counts as anomalous; infinite at the first point"),
 )
-_RESULTS = (
+_RESULTS: tuple[Column, ...] = (
     ("image_score", TEXT, "column of `scores.parquet` that is the score of images, by `evaluation.image_score`"),
     (
         "image_score_source",
@@ -372,7 +375,7 @@ ROC_POINTS = table_schema(
     ("true_positive_rate", REAL, "share of the anomalous images with at least this score"),
     ("score", REAL, "the score; infinite for the first point"),
 )
-TRIALS_FIXED = (
+TRIALS_FIXED: tuple[Column, ...] = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),
     ("leaf", TEXT, "folder of the trial, relative to the run; empty unless done"),
