@@ -16,6 +16,7 @@ from fcdd_sweep.metrics.pixel_truth import DefectRegions, FullTruth, Indices, Pi
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, Ranking, rank
 
 Keys = npt.NDArray[np.uint32]
+_BLOCK = 64
 _FEW_CELLS = 1 << 21
 _SIGN, _ALL = np.uint32(0x80000000), np.uint32(0xFFFFFFFF)
 
@@ -238,7 +239,9 @@ def rank_pixels(heatmaps: Iterable[npt.NDArray[np.float32]], truth: FullTruth) -
     """
     free = _FreePixels(truth)
     scores = [free.take(heat, number) for number, heat in enumerate(heatmaps)]
-    keys = descending_keys(np.concatenate([np.empty(0, np.float32), *scores]))
+    found = np.concatenate([np.empty(0, np.float32), *scores])
+    _check_finite(found)
+    keys = descending_keys(found)
     order = order_of(keys)
     keys = keys[order]
     new = np.append(True, keys[1:] != keys[:-1])[: len(keys)]
@@ -274,7 +277,6 @@ class _FreePixels:
 
     def take(self, heat: npt.NDArray[np.float32], number: int) -> npt.NDArray[np.float32]:
         """Keep the defect-free pixels of an image, and return the anomalous ones."""
-        _check_finite(heat)
         kind, inside, flat = int(self._kind[number]), self._truth.inside[number], heat.ravel()
         found = flat[inside]
         if len(inside):
@@ -288,15 +290,21 @@ class _FreePixels:
 
     def passed(self, scores: npt.NDArray[np.float32]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, float]:
         """Return how many defect-free pixels are above each score, and at least as high; the same as mean over nominal
-        images of their shares; the least such share above 0."""
+        images of their shares; the least such share above 0.
+
+        Args:
+            scores: (k,) distinct, from the highest.
+        """
         above, upto, rate_above, rate_upto = (np.zeros(len(scores)) for _ in range(4))
         if not self._images:
             rate_above[:] = rate_upto[:] = np.nan
-        highest = max((values.max() for kind, values in self._values.items() if kind), default=0)
+        for values in self._values.values():
+            values.sort()
+            _check_finite(values)
+        highest = max((values[-1] for kind, values in self._values.items() if kind), default=0)
         first = 0.0
         for kind, values in self._values.items():
-            values.sort()
-            higher, at_least = (len(values) - np.searchsorted(values, scores, side) for side in ("right", "left"))
+            at_least, higher = _counts_above(values, scores)
             above += higher
             upto += at_least
             if kind:
@@ -304,6 +312,29 @@ class _FreePixels:
                 rate_upto += at_least / (kind * self._images)
                 first += (len(values) - np.searchsorted(values, highest)) / (kind * self._images)
         return above, upto, rate_above, rate_upto, first if self._images else np.nan
+
+
+def _counts_above(values: Numbers, scores: Numbers) -> tuple[Indices, Indices]:
+    """Return how many of some increasing values are at least each score, and how many are higher."""
+    if not len(values):
+        return np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
+    start = _insertion_points(values, scores)
+    end = start.copy()
+    equal = np.flatnonzero(values.take(start, mode="clip") == scores)
+    end[equal] = np.searchsorted(values, scores[equal], "right")
+    return len(values) - start, len(values) - end
+
+
+def _insertion_points(values: Numbers, sought: Numbers) -> Indices:
+    """Return `np.searchsorted(values, sought)`, faster where the values are too many for the cache of a processor: the
+    last value of each block is looked up first, then the place in the block."""
+    blocks = values[_BLOCK - 1 :: _BLOCK].copy()
+    at = np.searchsorted(blocks, sought) * _BLOCK
+    step = _BLOCK // 2
+    while step:
+        at += step * (values.take(at + (step - 1), mode="clip") < sought)
+        step //= 2
+    return np.minimum(at, len(values))
 
 
 def descending_keys(scores: npt.NDArray[np.float32]) -> Keys:
@@ -341,6 +372,10 @@ def _check_finite(heat: Numbers) -> None:
 
 def _at(regions: DefectRegions, elements: Indices) -> DefectRegions:
     """Return the regions in some elements of all, (n,) without repetition, renumbered to their places among these."""
+    if len(elements) == elements.max(initial=-1) + 1:  # all of them
+        place = np.empty(len(elements), np.int64)
+        place[elements] = np.arange(len(elements))
+        return DefectRegions(place[regions.element], regions.region, regions.count, regions.area, regions.saturation)
     order = np.argsort(elements, kind="stable")
     at = np.searchsorted(elements, regions.element, sorter=order)
     kept = np.flatnonzero(np.append(elements[order], -1)[at] == regions.element)
