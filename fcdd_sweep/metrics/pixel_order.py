@@ -16,7 +16,6 @@ from fcdd_sweep.metrics.pixel_truth import DefectRegions, FullTruth, Indices, Pi
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, Ranking, rank
 
 Keys = npt.NDArray[np.uint32]
-_BLOCK = 64
 _FEW_CELLS = 1 << 21
 _SIGN, _ALL = np.uint32(0x80000000), np.uint32(0xFFFFFFFF)
 
@@ -76,7 +75,7 @@ class SortedCells:
     def __init__(self, heat: npt.NDArray[np.float32], truth: PixelTruth) -> None:
         if heat.shape != truth.positive.shape:
             raise ValueError(f"heatmaps are {heat.shape}, but the ground truth is {truth.positive.shape}")
-        _check_finite(heat)
+        _check_finite(_ends(heat), heat)
         self.truth = truth
         self._cell_keys = descending_keys(heat.ravel())
         codes = np.arange(heat.size, dtype=np.uint32) if truth.codes is None else truth.codes
@@ -240,7 +239,7 @@ def rank_pixels(heatmaps: Iterable[npt.NDArray[np.float32]], truth: FullTruth) -
     free = _FreePixels(truth)
     scores = [free.take(heat, number) for number, heat in enumerate(heatmaps)]
     found = np.concatenate([np.empty(0, np.float32), *scores])
-    _check_finite(found)
+    _check_finite(_ends(found), found)
     keys = descending_keys(found)
     order = order_of(keys)
     keys = keys[order]
@@ -300,11 +299,11 @@ class _FreePixels:
             rate_above[:] = rate_upto[:] = np.nan
         for values in self._values.values():
             values.sort()
-            _check_finite(values)
+            _check_finite(values[[0, -1]] if len(values) else values, values)
         highest = max((values[-1] for kind, values in self._values.items() if kind), default=0)
         first = 0.0
         for kind, values in self._values.items():
-            at_least, higher = _counts_above(values, scores)
+            at_least, higher = counts_above(values, scores)
             above += higher
             upto += at_least
             if kind:
@@ -314,27 +313,15 @@ class _FreePixels:
         return above, upto, rate_above, rate_upto, first if self._images else np.nan
 
 
-def _counts_above(values: Numbers, scores: Numbers) -> tuple[Indices, Indices]:
+def counts_above(values: Numbers, scores: Numbers) -> tuple[Indices, Indices]:
     """Return how many of some increasing values are at least each score, and how many are higher."""
     if not len(values):
         return np.zeros(len(scores), np.int64), np.zeros(len(scores), np.int64)
-    start = _insertion_points(values, scores)
+    start = np.searchsorted(values, scores)
     end = start.copy()
     equal = np.flatnonzero(values.take(start, mode="clip") == scores)
     end[equal] = np.searchsorted(values, scores[equal], "right")
     return len(values) - start, len(values) - end
-
-
-def _insertion_points(values: Numbers, sought: Numbers) -> Indices:
-    """Return `np.searchsorted(values, sought)`, faster where the values are too many for the cache of a processor: the
-    last value of each block is looked up first, then the place in the block."""
-    blocks = values[_BLOCK - 1 :: _BLOCK].copy()
-    at = np.searchsorted(blocks, sought) * _BLOCK
-    step = _BLOCK // 2
-    while step:
-        at += step * (values.take(at + (step - 1), mode="clip") < sought)
-        step //= 2
-    return np.minimum(at, len(values))
 
 
 def descending_keys(scores: npt.NDArray[np.float32]) -> Keys:
@@ -364,8 +351,13 @@ def scores_of(keys: Keys) -> FloatArray:
     return (bits ^ np.where(bits & _SIGN, _SIGN, _ALL)).view(np.float32).astype(np.float64)
 
 
-def _check_finite(heat: Numbers) -> None:
-    if heat.size and not (np.isfinite(heat.min()) and np.isfinite(heat.max())):  # NaN is both
+def _ends(values: Numbers) -> Numbers:
+    return np.array([values.min(), values.max()]) if values.size else values.ravel()
+
+
+def _check_finite(ends: Numbers, heat: Numbers) -> None:
+    """Raise a `ValueError` if the least or the largest of some values is not finite; NaN is both, and sorted last."""
+    if not np.isfinite(ends).all():
         bad = heat.size - np.count_nonzero(np.isfinite(heat))
         raise ValueError(f"scores must be finite, but {bad} of {heat.size} are not")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.metrics import pixel_truth
-from fcdd_sweep.metrics.pixel_order import SortedCells, _counts_above, descending_keys, order_of, rank_pixels, scores_of
+from fcdd_sweep.metrics.pixel_order import SortedCells, counts_above, descending_keys, order_of, rank_pixels, scores_of
 from fcdd_sweep.metrics.pixel_truth import FullTruth, MaskedImage, PixelTruth
 from fcdd_sweep.metrics.ranking import rank
 from tests.metrics.test_pixel_figures import SIDE, SIZES, made
@@ -64,6 +64,6 @@ def test_places_are_those_of_a_plain_search(count):
     rng = np.random.default_rng(count)
     values = np.sort(rng.integers(0, 40, count)).astype(np.float32)
     sought = np.arange(45, -3, -0.5, np.float32)
-    at_least, higher = _counts_above(values, sought)
+    at_least, higher = counts_above(values, sought)
     assert at_least.tolist() == [np.sum(values >= score) for score in sought]
     assert higher.tolist() == [np.sum(values > score) for score in sought]
