@@ -16,6 +16,7 @@ from fcdd_sweep.config.trial_spec import digest
 from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
 from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
+from fcdd_sweep.metrics.pixel_columns import DEFECT_COLUMNS, IMAGE_COLUMNS
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -142,7 +143,7 @@ def score_columns(score):
     """All scores of an image: the largest heatmap value is twice the mean, the others are between."""
     names = ("score_mean", "score_top_10", "score_top_3", "score_top_1", "score_top_0_1", "score_max")
     found = {name: score * (1 + i / 5) for i, name in enumerate(names)}
-    return found | dict.fromkeys(("fold", *map(p_value_column, names)))
+    return found | dict.fromkeys(("fold", *map(p_value_column, names), *IMAGE_COLUMNS))
 
 
 def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
@@ -178,9 +179,8 @@ def write_tables(leaf, mark, label, score, defects, by_image, by_pixel):
         own = np.concatenate([np.ones(N_NOMINAL, bool), defects == name])
         auroc = ranking.auroc(score[own], label[own])
         pixel = None if by_pixel is None else by_pixel.auroc()
-        rows.append(
-            mark | dict(defect=name, n_images=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel)
-        )
+        known = dict(defect=name, n_images=int((defects == name).sum()), image_auroc=auroc, pixel_auroc=pixel)
+        rows.append(mark | dict.fromkeys(DEFECT_COLUMNS) | known)
     files.write_rows(TrialPaths(leaf).defects, rows, schemas.DEFECTS)
 
 

@@ -75,7 +75,7 @@ class Ranking:
         passed = self.true_positives + self.false_positives
         precision = np.divide(self.true_positives, passed, out=np.ones_like(passed), where=passed > 0)
         y = precision if self.is_defined else np.full_like(precision, np.nan)
-        return Curve(_share(self.true_positives, self.positives), y, self.threshold)
+        return Curve(self.roc.y, y, self.threshold)
 
     def auroc(self) -> float:
         """Return the share of (positive, negative) pairs in the right order; a tie counts half."""
@@ -91,6 +91,10 @@ class Ranking:
     def fpr_at_recall(self, recall: float) -> float:
         """Return the least false-positive rate at which at least this share of the positives passes."""
         return float(self.roc.x[np.argmax(self.roc.y >= recall)]) if self.is_defined else np.nan
+
+    def precision_at_recall(self, recall: float) -> float:
+        """Return the largest precision of a threshold at which at least this share of the positives passes."""
+        return float(self.pr.y[self.roc.y >= recall].max()) if self.is_defined else np.nan
 
     def f1_max(self) -> float:
         """Return the largest F1 over all thresholds: an oracle metric, since labels choose the threshold."""
@@ -129,7 +133,9 @@ def auroc(scores: Numbers, positives: Numbers, negatives: Numbers | None = None)
 
 def area(x: FloatArray, y: FloatArray) -> float:
     """Return the area under straight lines between the points; `x` must not decrease."""
-    return float(np.dot(np.diff(x), (y[1:] + y[:-1]) / 2))
+    height = y[1:] + y[:-1]
+    height /= 2  # in place: fresh memory costs more than the division
+    return float(np.dot(np.diff(x), height))
 
 
 def cell_counts(mask: Numbers, size: int) -> tuple[CellCounts, CellCounts]:

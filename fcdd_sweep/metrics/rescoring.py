@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fcdd_sweep.metrics.curves import thin_curve
-from fcdd_sweep.metrics.ranking import Curve, FloatArray, rank
+from fcdd_sweep.metrics.pixel_figures import RECALL
+from fcdd_sweep.metrics.ranking import Curve, FloatArray, Ranking, rank
+
+IMAGE_METRICS = ("image_auroc", "image_ap", "f1_max_oracle", "precision_at_95_recall")
+"""Columns of `metrics.parquet` that depend on the scores of test images alone."""
+
+
+def image_metrics(by_image: Ranking) -> dict[str, float]:
+    """Return the columns `IMAGE_METRICS` of ranked test images; NaN where undefined."""
+    values = (by_image.auroc(), by_image.average_precision(), by_image.f1_max(), by_image.precision_at_recall(RECALL))
+    return dict(zip(IMAGE_METRICS, values, strict=True))
 
 
 @dataclass(frozen=True)
@@ -40,15 +50,10 @@ class ScoredImages:
         return rank(self.score, self.label).auroc() if len(self.label) else math.nan
 
     def metrics(self) -> dict[str, float]:
-        """Return the columns of `metrics.parquet` that depend on scores alone; NaN where undefined."""
+        """Return the columns `IMAGE_METRICS`; NaN where undefined."""
         if not len(self.label):
-            return dict.fromkeys(("image_auroc", "image_ap", "f1_max_oracle"), math.nan)
-        by_image = rank(self.score, self.label)
-        return {
-            "image_auroc": by_image.auroc(),
-            "image_ap": by_image.average_precision(),
-            "f1_max_oracle": by_image.f1_max(),
-        }
+            return dict.fromkeys(IMAGE_METRICS, math.nan)
+        return image_metrics(rank(self.score, self.label))
 
     def curves(self) -> dict[str, Curve]:
         """Return ROC and precision-recall curves by kind, thinned; none where a label is missing."""

@@ -11,6 +11,7 @@ from fcdd_sweep.report.decisions import write_decisions
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, draw_run
 from fcdd_sweep.report.page.comparison import combine
 from fcdd_sweep.report.page.run_page import report_page
+from fcdd_sweep.report.recomputed import recompute
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.score_choices import choice_sentences
 from fcdd_sweep.report.search.confirmation import search_notes
@@ -50,7 +51,8 @@ def aggregate(
     files of `report.page.comparison`; one with a search the tables and figures of `report.search.figures`, and
     test metrics of its confirmation only. With `evaluation.image_score: auto` it chooses the image score of each class
     and writes `image_scores.parquet`. Leaves whose decisions are no longer those that they were written with get a
-    `decision.json`, by which their detectors decide. Trials that failed, are missing or cannot be read are named and
+    `decision.json`, by which their detectors decide; leaves that lack figures get them where their files allow it
+    (`report.recomputed`). Trials that failed, are missing or cannot be read are named and
     left out.
 
     Args:
@@ -67,6 +69,8 @@ def aggregate(
     run_dir = as_written(run_dir)
     with mirrored(run_dir, redrawn=(ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE, *SEARCH_PICTURES, IMAGE_SCORES)) as folder:
         run = read_run(folder)
+        with write_errors(folder):
+            run = recompute(run)
         search = read_search(run)
         with write_errors(folder):
             write_decisions(run)

@@ -15,9 +15,10 @@ from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.report import run_files
 from fcdd_sweep.report.page.html import Markup, bullets, element, joined, table
+from fcdd_sweep.report.recomputed import with_recomputed
 from fcdd_sweep.report.run_files import Trial, status_counts
 from fcdd_sweep.report.search.record import SearchRecord, read_search, reported
-from fcdd_sweep.report.summaries import SUMMARY_METRICS, mean_row, shortfalls, summary_rows
+from fcdd_sweep.report.summaries import ALL_METRICS, SUMMARY_METRICS, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import as_cell, mean_name, parameter_kinds, summary_metrics, summary_table, trials_table
 from fcdd_sweep.report.text import spread_text
 from fcdd_sweep.results import schemas
@@ -116,7 +117,7 @@ class Run:
     @contextmanager
     def _read(self) -> Iterator[tuple[run_files.Run, SearchRecord | None]]:
         with mirrored(self.path) as folder:
-            run = run_files.read_run(folder)
+            run = with_recomputed(run_files.read_run(folder))
             yield run, read_search(run)
 
 
@@ -167,7 +168,7 @@ def _found(search: SearchRecord, path: Location) -> pa.Table:
 
 def _chosen(run: run_files.Run, metric: str, path: Location) -> pa.Table:
     """Return the config with the largest mean over classes, among those whose trials all have the metric."""
-    allowed = [*_SELECTION, *(name for name in SUMMARY_METRICS if not name.startswith("test_"))]
+    allowed = [*_SELECTION, *(name for name in ALL_METRICS if not name.startswith("test_"))]
     if metric not in allowed:
         problem = Problem("metric", f"there is no metric '{metric}'", choice_list(allowed), closest(metric, allowed))
         raise InputError(problem)

@@ -344,6 +344,8 @@ def _decided(trial: Trial, evaluation: Evaluation, choice: ScoreChoice | None) -
     decisions = decision_metrics(scores, column, rate, method, selecting=choice is not None and choice.is_made)
     metrics = trial.metrics | nulled({"image_score_source": source} | decisions)
     by_score = {} if choice is None else {name: ScoredImages.of(scores, name).auroc for name in CANDIDATES}
+    if metrics["pixel_threshold"] != trial.metrics["pixel_threshold"]:
+        metrics["pixel_f1"] = None  # it was of the other threshold; `report.recomputed` computes it from kept maps
     trial = replace(trial, metrics=metrics, redecided=True, by_score=by_score)
     if trial.metrics["image_score"] == column:
         return trial

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fcdd_sweep.metrics.pixel_figures import SIZES
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
 from fcdd_sweep.results.documents import TrialStatus
@@ -20,6 +21,27 @@ SUMMARY_METRICS = {
     "test_false_alarm_rate": "false alarms",
 }
 """The metrics of the tables, and their titles. The last two are of decisions at the trials' thresholds."""
+
+HEATMAP_METRICS = {
+    "pixel_aupro_30": "AUPRO .3",
+    "pixel_aupro_05": "AUPRO .05",
+    "pixel_spro_05": "sPRO .05",
+    "pixel_aupimo": "AUPIMO",
+    "pixel_f1_max_oracle": "pixel F1 max (oracle)",
+    "pixel_f1": "pixel F1",
+    "pointing_game": "pointing game",
+    "heat_in_mask": "heat in mask",
+}
+"""The metrics of the tables on heatmaps as explanations, and their titles; docs/metrics.md defines them."""
+SIZE_METRICS = {
+    f"{metric}_{size}": f"{HEATMAP_METRICS[metric]}, {size}"
+    for metric in ("pointing_game", "heat_in_mask")
+    for size in SIZES
+}
+"""The same by the size of the defect."""
+DEFECT_METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro_30", "pixel_aupimo", "pointing_game", "heat_in_mask")
+"""The metrics of the tables of defect types."""
+ALL_METRICS = SUMMARY_METRICS | HEATMAP_METRICS | SIZE_METRICS
 
 
 @dataclass(frozen=True)
@@ -48,14 +70,14 @@ class DefectRow:
 
     Attributes:
         images: number of test images with this defect, in the trial with the most.
+        metrics: by column, those of `DEFECT_METRICS`.
     """
 
     config: str
     normal_class: str
     defect: str
     images: int
-    image_auroc: Summary
-    pixel_auroc: Summary
+    metrics: dict[str, Summary]
 
 
 def summary_rows(run: Run, config: str) -> list[SummaryRow]:
@@ -68,13 +90,13 @@ def mean_row(run: Run, config: str) -> SummaryRow:
     """Return the mean over a config's classes; with one class, the metrics of that class."""
     by_class = [run.of(config, name) for name in run.classes(config)]
     metrics, classes = {}, {}
-    for metric in SUMMARY_METRICS:
+    for metric in ALL_METRICS:
         metrics[metric], classes[metric] = over_classes(by_class, metric)
     return SummaryRow(config, None, status_counts(run.of(config)), metrics, classes)
 
 
 def _class_row(config: str, name: str, trials: Sequence[Trial]) -> SummaryRow:
-    metrics = {metric: summarize(trial.value(metric) for trial in trials) for metric in SUMMARY_METRICS}
+    metrics = {metric: summarize(trial.value(metric) for trial in trials) for metric in ALL_METRICS}
     classes = {metric: int(summary.n > 0) for metric, summary in metrics.items()}
     return SummaryRow(config, name, status_counts(trials), metrics, classes)
 
@@ -111,8 +133,7 @@ def defect_rows(run: Run, config: str) -> list[DefectRow]:
                     name,
                     defect,
                     max(row["n_images"] for row in own),
-                    summarize(row["image_auroc"] for row in own),
-                    summarize(row["pixel_auroc"] for row in own),
+                    {metric: summarize(row[metric] for row in own) for metric in DEFECT_METRICS},
                 )
             )
     return rows

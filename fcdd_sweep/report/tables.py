@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,14 @@ import pyarrow as pa
 import pyarrow.csv
 
 from fcdd_sweep.metrics.statistics import Summary
+from fcdd_sweep.report.recomputed import lacking_note
 from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, Trial, status_counts
 from fcdd_sweep.report.score_choices import choice_rows
 from fcdd_sweep.report.summaries import (
+    ALL_METRICS,
+    DEFECT_METRICS,
+    HEATMAP_METRICS,
+    SIZE_METRICS,
     SUMMARY_METRICS,
     DefectRow,
     SummaryRow,
@@ -38,7 +43,6 @@ _DEFECT_FIELDS = (
     *((name, pa.string()) for name in ("config", "normal_class", "defect")),
     ("images", pa.int64()),
 )
-_DEFECT_METRICS = ("image_auroc", "pixel_auroc")
 
 
 def write_tables(run: Run, reported: Run | None = None, notes: Sequence[str] = ()) -> None:
@@ -108,25 +112,25 @@ def summary_table(run: Run) -> pa.Table:
     for row in (row for config in run.configs for row in summary_rows(run, config)):
         level = "class" if row.normal_class is not None else "mean over classes"
         cells: TableRow = {"config": row.config, "level": level, "normal_class": row.normal_class or "", **row.counts}
-        for metric in SUMMARY_METRICS:
+        for metric in ALL_METRICS:
             cells |= summary_cells(metric, row.metrics[metric]) | {f"{metric}_classes": row.classes[metric]}
         rows.append(cells)
     fields = list(_SUMMARY_FIELDS)
-    for metric in SUMMARY_METRICS:
+    for metric in ALL_METRICS:
         fields += [*summary_fields(metric), (f"{metric}_classes", pa.int64())]
     return table_from_rows(rows, pa.schema(fields))
 
 
 def defects_table(run: Run) -> pa.Table:
     """Return one row per config, class and defect type, over seeds; undefined is null."""
-    rows = [
-        {"config": row.config, "normal_class": row.normal_class, "defect": row.defect, "images": row.images}
-        | summary_cells("image_auroc", row.image_auroc)
-        | summary_cells("pixel_auroc", row.pixel_auroc)
-        for config in run.configs
-        for row in defect_rows(run, config)
-    ]
-    fields = [*_DEFECT_FIELDS, *(field for metric in _DEFECT_METRICS for field in summary_fields(metric))]
+    rows = []
+    for row in (row for config in run.configs for row in defect_rows(run, config)):
+        cells: TableRow = {"config": row.config, "normal_class": row.normal_class, "defect": row.defect}
+        cells["images"] = row.images
+        for metric, summary in row.metrics.items():
+            cells |= summary_cells(metric, summary)
+        rows.append(cells)
+    fields = [*_DEFECT_FIELDS, *(field for metric in DEFECT_METRICS for field in summary_fields(metric))]
     return table_from_rows(rows, pa.schema(fields))
 
 
@@ -148,6 +152,8 @@ def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     parts += notes
     if missing := [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]:
         parts.append("\n".join(missing))
+    if note := lacking_note(run):
+        parts.append(f"- {note}.")
     if run.score_choices:
         choices = (f"- Image score of {name}: {choice.text}." for name, choice in run.score_choices.items())
         parts.append("\n".join(choices))
@@ -168,6 +174,11 @@ def _config_markdown(run: Run, config: str) -> list[str]:
     rows = summary_rows(run, config)
     names = [row.normal_class or f"**{mean_name(row, len(run.classes(config)))}**" for row in rows]
     parts = [f"## {config or 'Classes'}", _summary_markdown(rows, names, "class")]
+    for titles in (HEATMAP_METRICS, SIZE_METRICS):
+        if metrics := summary_metrics(rows, titles):
+            head = ["class", *(titles[metric] for metric in metrics)]
+            cells = [[_markdown_cell(row.metrics[metric]) for metric in metrics] for row in rows]
+            parts.append(_markdown_table(head, [[name, *each] for name, each in zip(names, cells, strict=True)]))
     if decisions := decision_texts(run, config):
         parts.append("\n".join(f"- {sentence}." for sentence in decisions))
     if defects := defect_rows(run, config):
@@ -191,16 +202,16 @@ def _summary_markdown(rows: Sequence[SummaryRow], names: Sequence[str], first: s
     return _markdown_table(head, body)
 
 
-def summary_metrics(rows: Sequence[SummaryRow]) -> list[str]:
+def summary_metrics(rows: Sequence[SummaryRow], titles: Mapping[str, str] = SUMMARY_METRICS) -> list[str]:
     """Return the metrics that a table shows: those of images always, others where any row has them."""
-    return [name for name in SUMMARY_METRICS if name.startswith("image") or any(row.metrics[name].n for row in rows)]
+    return [name for name in titles if name.startswith("image") or any(row.metrics[name].n for row in rows)]
 
 
 def _defect_markdown(rows: Sequence[DefectRow]) -> str:
     metrics = defect_metrics(rows)
-    head = ["class", "defect", "images", *(SUMMARY_METRICS[metric] for metric in metrics)]
+    head = ["class", "defect", "images", *(ALL_METRICS[metric] for metric in metrics)]
     body = [
-        [row.normal_class, row.defect, str(row.images), *(spread_text(getattr(row, metric)) for metric in metrics)]
+        [row.normal_class, row.defect, str(row.images), *(spread_text(row.metrics[metric]) for metric in metrics)]
         for row in rows
     ]
     return _markdown_table(head, body)
@@ -208,7 +219,7 @@ def _defect_markdown(rows: Sequence[DefectRow]) -> str:
 
 def defect_metrics(rows: Sequence[DefectRow]) -> list[str]:
     """Return the metrics that a table of defect types shows, chosen as in `summary_metrics`."""
-    return [metric for metric in _DEFECT_METRICS if metric.startswith("image") or any(r.pixel_auroc.n for r in rows)]
+    return [metric for metric in DEFECT_METRICS if metric.startswith("image") or any(r.metrics[metric].n for r in rows)]
 
 
 def _markdown_cell(summary: Summary) -> str:

@@ -27,6 +27,7 @@ from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.results import schemas, storage, tree
+from fcdd_sweep.results.pixel_schemas import LATER
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -102,7 +103,8 @@ def read_table(path: storage.Location) -> pa.Table:
 
 
 def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
-    """Return the table at `path`, which has at least the columns of `schema`.
+    """Return the table at `path`, which has at least the columns of `schema`; those that were added later, and that
+    it lacks, are null.
 
     Raises:
         DamagedTableError: the file is not Parquet, or lacks a column.
@@ -112,8 +114,11 @@ def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
         table = read_table(path)
     except pa.ArrowException as error:
         raise DamagedTableError(f"{path.name} is damaged: it is not Parquet") from error
-    if absent := [name for name in schema.names if name not in table.column_names]:
-        raise DamagedTableError(f"{path.name} lacks the columns {', '.join(absent)}")
+    absent = [name for name in schema.names if name not in table.column_names]
+    if damaged := [name for name in absent if LATER.encode() not in schema.field(name).metadata]:
+        raise DamagedTableError(f"{path.name} lacks the columns {', '.join(damaged)}")
+    for name in absent:
+        table = table.append_column(schema.field(name), pa.nulls(len(table), schema.field(name).type))
     return table
 
 

@@ -1,21 +1,36 @@
 """Every column of the Parquet tables of runs and predictions: name, type, unit, meaning. Declared only here.
 
-The tables of a search are in `search_schemas.py`.
+The tables of a search are in `search_schemas.py`, columns on heatmaps in `pixel_schemas.py`.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+from fcdd_sweep.results.pixel_schemas import LATER, PIXEL_DEFECTS, PIXEL_METRICS, PIXEL_SCORES
+
 TABLES_VERSION = 3
-"""Version of the tables; raised when a column is renamed, removed or changes its meaning."""
+"""Version of the tables; raised when a column is renamed, removed or changes its meaning.
+
+A column that is added is marked as `LATER`, and null in tables that lack it.
+"""
 VERSION_KEY = b"fcdd_sweep.tables"
 """Key of the version in the metadata of every table. Tables of version 1 lack it."""
 
 
-def table_schema(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
-    """Return a schema whose columns carry their meanings, and whose metadata the version of the tables."""
-    fields = [pa.field(name, kind, metadata={"meaning": meaning}) for name, kind, meaning in columns]
+Column = tuple[str, pa.DataType, str] | tuple[str, pa.DataType, str, str]
+
+
+def table_schema(*columns: Column) -> pa.Schema:
+    """Return a schema whose columns carry their meanings, and whose metadata the version of the tables.
+
+    Args:
+        columns: name, type, meaning, and `LATER` for one that tables of this version may lack.
+    """
+    fields = [
+        pa.field(name, kind, metadata={"meaning": meaning} | dict.fromkeys(marks, "yes"))
+        for name, kind, meaning, *marks in columns
+    ]
     return pa.schema(fields, metadata={VERSION_KEY: str(TABLES_VERSION)})
 
 
@@ -86,6 +101,7 @@ SCORES = table_schema(
     ("p_value_top_1", REAL, "p-value of `score_top_1`"),
     ("p_value_top_3", REAL, "p-value of `score_top_3`"),
     ("p_value_top_10", REAL, "p-value of `score_top_10`"),
+    *PIXEL_SCORES,
 )
 CURVES = table_schema(
     ("trial_id", TEXT, "the trial"),
@@ -94,7 +110,7 @@ CURVES = table_schema(
     ("y", REAL, "true-positive rate (ROC) or precision (PR)"),
     ("threshold", REAL, "a sample with this score or a higher one counts as anomalous; infinite at the first point"),
 )
-_RESULTS = (
+_RESULTS: tuple[Column, ...] = (
     ("image_score", TEXT, "column of `scores.parquet` that is the score of images, by `evaluation.image_score`"),
     (
         "image_score_source",
@@ -106,9 +122,11 @@ _RESULTS = (
     (
         "pixel_auroc",
         REAL,
-        "area under the ROC curve over test pixels at the original size of the ground-truth maps; null without maps",
+        "area under the ROC curve over test pixels of the ground-truth maps, each with the value of the heatmap's cell "
+        "that it falls into (`pixel_resolution`); null without maps",
     ),
     ("pixel_ap", REAL, "average precision over the same pixels; null without maps"),
+    *PIXEL_METRICS,
     (
         "calibration",
         TEXT,
@@ -171,6 +189,12 @@ _RESULTS = (
         "share of the test images that are called anomalous and have such a pixel, or neither; null without decisions",
     ),
     ("fpr_at_95_recall", REAL, "least false-positive rate at which 95% of the anomalous test images are found"),
+    (
+        "precision_at_95_recall",
+        REAL,
+        "largest precision of a score threshold at which 95% of the anomalous test images are found",
+        LATER,
+    ),
     ("f1_max_oracle", REAL, "largest F1 over all thresholds, chosen on the test set: an oracle metric"),
     (
         "selection_source",
@@ -250,6 +274,7 @@ DEFECTS = table_schema(
         REAL,
         "area under the ROC curve over pixels of these images and of all nominal test images; null without maps",
     ),
+    *PIXEL_DEFECTS,
 )
 PLAN = table_schema(
     *_KEY,
@@ -350,7 +375,7 @@ ROC_POINTS = table_schema(
     ("true_positive_rate", REAL, "share of the anomalous images with at least this score"),
     ("score", REAL, "the score; infinite for the first point"),
 )
-TRIALS_FIXED = (
+TRIALS_FIXED: tuple[Column, ...] = (
     *_KEY,
     ("status", TEXT, "`done`, `failed` or `missing`"),
     ("leaf", TEXT, "folder of the trial, relative to the run; empty unless done"),

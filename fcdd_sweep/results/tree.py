@@ -53,6 +53,8 @@ CURVES = "curves.parquet"
 DEFECTS = "defects.parquet"
 METRICS = "metrics.parquet"
 """Written last: a leaf that has it is complete."""
+RECOMPUTED = "recomputed.json"
+"""Figures that `aggregate` computed from kept files, since the leaf lacks them."""
 MAPS = "maps.npz"
 """Arrays of M test images (those that figures show, or all; see `keep.maps`). Row i of each is the same image:
 
@@ -179,6 +181,10 @@ class TrialPaths(_Paths[AnyPath]):
     @property
     def decision(self) -> AnyPath:
         return self._below(DECISION)
+
+    @property
+    def recomputed(self) -> AnyPath:
+        return self._below(RECOMPUTED)
 
     @property
     def log(self) -> AnyPath:

@@ -17,7 +17,8 @@ from fcdd_sweep.metrics.cross_conformal import OUT_OF_FOLD, p_value_column
 from fcdd_sweep.metrics.curves import thin_curve
 from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
-from fcdd_sweep.metrics.ranking import FloatArray, Ranking, cell_counts, rank
+from fcdd_sweep.metrics.ranking import FloatArray, Ranking, rank
+from fcdd_sweep.metrics.rescoring import IMAGE_METRICS, image_metrics
 from fcdd_sweep.metrics.score_choice import NOT_CHOSEN_YET, SELECTION, SelectionScores, choose_score
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
@@ -25,6 +26,7 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS
 from fcdd_sweep.training.partition import RowIndices
+from fcdd_sweep.training.pixel_scoring import Explained, test_pixels
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.validation import ValidationResult, validate
@@ -46,26 +48,6 @@ class TestResult:
     metrics: dict[str, Any]
     defects: list[dict[str, Any]]
     maps: dict[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class PixelCells:
-    """Heatmap pixels of the images that pixel metrics use, and how many original pixels each stands for.
-
-    Attributes:
-        image: (P,) int64, positions in the test set.
-        heat: (P, S * S) float32.
-        positive, negative: (P, S * S) int32, numbers of anomalous and of defect-free original pixels.
-    """
-
-    image: npt.NDArray[np.int64]
-    heat: npt.NDArray[np.float32]
-    positive: npt.NDArray[np.int32]
-    negative: npt.NDArray[np.int32]
-
-    def rank(self, part: npt.NDArray[np.bool_] | slice = slice(None)) -> Ranking:
-        """Rank the pixels of all images, or of those that `part`, (P,) bool, selects."""
-        return rank(self.heat[part].ravel(), self.positive[part].ravel(), self.negative[part].ravel())
 
 
 class _Tested(NamedTuple):
@@ -90,17 +72,20 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     detection, by_column = detector.scored(corpus.images, split.test)
     maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
-    cells = _pixel_cells(detector, corpus, split, maps) if with_pixels else None
-    metrics, curves = _metrics(label, score, cells)
+    pixels = test_pixels(corpus, split, detector.settings.images.size) if with_pixels else None
+    explained = Explained.of(pixels, detector, maps)
+    metrics, curves = _metrics(label, score, explained)
     scores = _score_columns(corpus, replace(prepared, split=split), _Tested(label, by_column), validation, detector)
+    decisions = _decisions(scores, detector)
     return TestResult(
-        scores=scores,
+        scores=scores | explained.image_columns(len(label), len(scores["split"])),
         curves=curves,
         metrics=metrics
         | _test_counts(prepared.split, nominal_label)
-        | _decisions(scores, detector)
+        | decisions
+        | explained.decided(decisions["pixel_threshold"])
         | validation.metrics,
-        defects=_by_defect(split, label, score, cells),
+        defects=_by_defect(split, label, score, explained),
         maps=_kept_maps(detector, corpus, split, label, score, maps),
     )
 
@@ -195,85 +180,43 @@ def _with_left_out(
     }
 
 
-def _pixel_cells(detector: Detector, corpus: Corpus, split: Split, maps: Tensor) -> PixelCells | None:
-    """Return the pixels of nominal images, whose maps are empty, and of anomalous images that have a map.
-
-    In one-vs-rest an image of the normal class counts as defect-free, whatever map it has.
-
-    Returns:
-        None when there are no such images.
-    """
-    size = detector.settings.images.size
-    with_mask = corpus.mask_index[split.test] >= 0
-    image = np.flatnonzero(with_mask | (split.test_label == 0))
-    if not len(image):
-        return None
-    counts = []
-    for i in image:
-        mask = corpus.mask(split.test[i]) if split.test_label[i] else None
-        if mask is None:
-            height, width = corpus.original_size[split.test[i]]
-            mask = np.zeros((int(height), int(width)), dtype=bool)
-        counts.append(cell_counts(mask, size))
-    positive = np.stack([positive.ravel().astype(np.int32) for positive, _ in counts])
-    total = np.stack([total.ravel().astype(np.int32) for _, total in counts])
-    heat = detector.heatmaps(maps[image]).flatten(1).numpy()
-    return PixelCells(image, heat, positive, total - positive)
-
-
 def _metrics(
-    label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
+    label: npt.NDArray[np.int8], score: FloatArray, explained: Explained
 ) -> tuple[dict[str, Any], dict[str, tuple[FloatArray, FloatArray, FloatArray]]]:
     """Return metrics and curves of the test set; metrics are NaN and curves left out where undefined."""
-    metrics: dict[str, Any] = {
-        **dict.fromkeys(("image_auroc", "image_ap", "f1_max_oracle", "pixel_auroc", "pixel_ap"), math.nan),
-        "n_test_maps": 0,
-    }
+    metrics: dict[str, Any] = dict.fromkeys(IMAGE_METRICS, math.nan)
     curves = {}
     if len(label):
         by_image = rank(score, label)
-        metrics["image_auroc"], metrics["image_ap"] = by_image.auroc(), by_image.average_precision()
-        metrics["f1_max_oracle"] = by_image.f1_max()
+        metrics |= image_metrics(by_image)
         curves = _curves("image", by_image)
-    if cells is not None:
-        by_pixel = cells.rank()
-        metrics["pixel_auroc"], metrics["pixel_ap"] = by_pixel.auroc(), by_pixel.average_precision()
-        metrics["n_test_maps"] = len(cells.image)
-        curves |= _curves("pixel", by_pixel)
-    return metrics, curves
+    if explained.result is not None:
+        curves |= _curves("pixel", explained.result.cells.ranking)
+    return metrics | explained.metrics, curves
 
 
 def _curves(name: str, ranking: Ranking) -> dict[str, tuple[FloatArray, FloatArray, FloatArray]]:
     """Return ROC and precision-recall curves, thinned; none where a label is missing and they are undefined."""
-    if math.isnan(ranking.auroc()):
+    if not ranking.is_defined:
         return {}
     return {f"{name}_roc": thin_curve(*ranking.roc), f"{name}_pr": thin_curve(*ranking.pr)}
 
 
 def _by_defect(
-    split: Split, label: npt.NDArray[np.int8], score: FloatArray, cells: PixelCells | None
+    split: Split, label: npt.NDArray[np.int8], score: FloatArray, explained: Explained
 ) -> list[dict[str, Any]]:
     """Return the metrics of each defect type against all nominal test images, one row per type."""
     defect = np.array(split.test_defect, dtype=object)
     rows = []
     for name in sorted(set(split.test_defect) - {""}):
         part = (split.test_label == 0) | (defect == name)
-        rows.append(
-            {
-                "defect": name,
-                "n_images": int((defect == name).sum()),
-                "image_auroc": rank(score[part], label[part]).auroc(),
-                "pixel_auroc": _pixel_auroc(cells, part),
-            }
-        )
+        row = {
+            "defect": name,
+            "n_images": int((defect == name).sum()),
+            "image_auroc": rank(score[part], label[part]).auroc(),
+        }
+        rows.append(row | explained.defect(name))
     return rows
-
-
-def _pixel_auroc(cells: PixelCells | None, part: npt.NDArray[np.bool_]) -> float:
-    """Return the AUROC over pixels of the test images in `part`, (t,) bool; NaN where there are none."""
-    if cells is None or not part[cells.image].any():
-        return math.nan
-    return cells.rank(part[cells.image]).auroc()
 
 
 def _kept_maps(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from fcdd_sweep import load_experiment, run_sweep
 from fcdd_sweep.metrics.cross_conformal import p_value_column
+from fcdd_sweep.metrics.pixel_columns import IMAGE_COLUMNS
 from fcdd_sweep.metrics.score_choice import CANDIDATES, is_for_selection
 from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.report.aggregate import aggregate
@@ -45,7 +46,7 @@ def add_selection(leaf, trial_id, gain=3.0, seed=0, choosing=6):
             "path": name,
         }
         row |= {"label": int(anomalous), "defect": "mixed_blob" if anomalous else "", "score": None}
-        row |= dict.fromkeys(("fold", *map(p_value_column, CANDIDATES)))
+        row |= dict.fromkeys(("fold", *map(p_value_column, CANDIDATES), *IMAGE_COLUMNS))
         row |= {column: float(value) for column, value in zip(CANDIDATES, rng.normal(size=6), strict=True)}
         row["score_max"] += gain * anomalous
         found.append(row | {"score": row["score_mean"]})

@@ -19,8 +19,9 @@ from fcdd_sweep.report.figures.image_grid import Strip, StripRow, absent_row, as
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
 from fcdd_sweep.report.figures.style import as_jpeg_uri, save
 from fcdd_sweep.report.page import html
+from fcdd_sweep.report.recomputed import with_recomputed
 from fcdd_sweep.report.run_files import Run, Trial, read_run, write_errors
-from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, summary_rows
+from fcdd_sweep.report.summaries import ALL_METRICS, SummaryRow, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
 from fcdd_sweep.results.documents import TrialStatus
@@ -33,7 +34,7 @@ _UNREADABLE = "unreadable"
 _COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
 _FIELDS = [
     *((name, pa.string()) for name in ("config", "method", "normal_class")),
-    *(field for metric in SUMMARY_METRICS for field in summary_fields(metric)),
+    *(field for metric in ALL_METRICS for field in summary_fields(metric)),
 ]
 Paths = npt.NDArray[np.str_]
 
@@ -83,7 +84,8 @@ def combine(run_dir: Path) -> Path:
 
 def _combine(run_dir: Path) -> Path:
     folder = RunPaths(run_dir).baselines
-    runs = ComparedRuns(read_run(run_dir), read_run(folder), _read_counterparts(folder))
+    fcdd, baselines = (with_recomputed(read_run(each)) for each in (run_dir, folder))
+    runs = ComparedRuns(fcdd, baselines, _read_counterparts(folder))
     problems: list[str] = []
     sections = [_config_section(runs, config, folder / COMBINED_DIR, problems) for config in runs.fcdd.configs]
     heading = html.element("h1", f"{runs.fcdd.path.name}: FCDD and its baselines")
@@ -209,7 +211,7 @@ def _metric_tables(runs: ComparedRuns, config: str) -> html.Markup:
     rows = _rows_by_method(runs, config)
     by_class = {method: {row.normal_class: row for row in each} for method, each in rows.items()}
     tables = []
-    for metric, title in SUMMARY_METRICS.items():
+    for metric, title in ALL_METRICS.items():
         if any(row.metrics[metric].n for each in rows.values() for row in each):
             body = [
                 [name or "mean", *(_metric_cell(by_class[method].get(name), metric) for method in rows)]
@@ -247,7 +249,7 @@ def comparison_table(runs: ComparedRuns) -> pa.Table:
         for method, summaries in _rows_by_method(runs, config).items():
             for row in summaries:
                 cells = {"config": config, "method": method, "normal_class": row.normal_class or "mean"}
-                for metric in SUMMARY_METRICS:
+                for metric in ALL_METRICS:
                     cells |= summary_cells(metric, row.metrics[metric])
                 rows.append(cells)
     return table_from_rows(rows, pa.schema(_FIELDS))

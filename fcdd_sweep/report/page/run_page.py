@@ -17,11 +17,15 @@ from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
+from fcdd_sweep.report.recomputed import lacking_note
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
 from fcdd_sweep.report.summaries import (
+    ALL_METRICS,
+    HEATMAP_METRICS,
+    SIZE_METRICS,
     SUMMARY_METRICS,
     DefectRow,
     SummaryRow,
@@ -196,6 +200,7 @@ def _config_section(run: Run, drawn: ConfigFigures) -> Markup:
         f"Config {drawn.config}" if drawn.config else "Results",
         _summary_table("class", names, rows, last_is_mean=len(rows) > 1),
         element("p", _HOW_TO_READ, cls="note"),
+        _heatmap_tables(run, names, rows),
         _decision_list(run, drawn.config),
         element("div", *plots, cls="pair"),
         _defect_section(defect_rows(run, drawn.config)),
@@ -226,6 +231,21 @@ def _summary_table(
     return html.table(head, body, last_is_mean=last_is_mean)
 
 
+def _heatmap_tables(run: Run, names: Sequence[object], rows: Sequence[SummaryRow]) -> Markup | str:
+    """Return how well heatmaps show where defects are, by class, and by the size of the defect."""
+    note, tables = lacking_note(run), []
+    for titles in (HEATMAP_METRICS, SIZE_METRICS):
+        if metrics := summary_metrics(rows, titles):
+            cells = ([_metric_cell(row.metrics[metric]) for metric in metrics] for row in rows)
+            body = [(name, *each) for name, each in zip(names, cells, strict=True)]
+            head = ("class", *(titles[metric] for metric in metrics))
+            tables.append(html.table(head, body, last_is_mean=len(rows) > 1))
+    if not tables and not note:
+        return ""
+    parts = [*tables[:1], *(html.details("By size of the defect", each) for each in tables[1:])]
+    return section("Heatmaps as explanations", element("p", f"{note}.", cls="note") if note else "", *parts, level=3)
+
+
 def _count_cells(counts: Mapping[str, int]) -> tuple[object, ...]:
     done = f"{counts[TrialStatus.DONE]} of {counts[PLANNED]}"
     return done, counts[TrialStatus.FAILED], counts[TrialStatus.MISSING]
@@ -245,10 +265,10 @@ def _defect_section(rows: Sequence[DefectRow]) -> Markup | str:
         return ""
     metrics = defect_metrics(rows)
     body = [
-        (row.normal_class, row.defect, row.images, *(_metric_cell(getattr(row, metric)) for metric in metrics))
+        (row.normal_class, row.defect, row.images, *(_metric_cell(row.metrics[metric]) for metric in metrics))
         for row in rows
     ]
-    head = ("class", "defect, or other class", "images", *(SUMMARY_METRICS[metric] for metric in metrics))
+    head = ("class", "defect, or other class", "images", *(ALL_METRICS[metric] for metric in metrics))
     table = html.table(head, body, names=2)
     note = element("p", "Each defect type against all nominal test images, over seeds.", cls="note")
     content = table if len(rows) <= _MOST_UNFOLDED else html.details(f"All {len(rows)} rows", table)
