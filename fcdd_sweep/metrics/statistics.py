@@ -13,6 +13,8 @@ from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
 LEVEL = 0.95
 """Confidence level of all intervals."""
+ALPHA = 0.05
+"""`1 - LEVEL`: a p-value, corrected for the number of comparisons, that is below it decides."""
 
 
 class Summary(NamedTuple):
@@ -79,12 +81,12 @@ def auroc_standard_error(scores: Numbers, label: Numbers) -> float:
     nominal, anomalous = np.sort(scores[label == 0]), np.sort(scores[label == 1])
     if min(len(nominal), len(anomalous)) < 2:
         return np.nan
-    above = _share_below(anomalous, nominal).var(ddof=1) / len(anomalous)
-    below = _share_below(nominal, anomalous).var(ddof=1) / len(nominal)
+    above = share_below(anomalous, nominal).var(ddof=1) / len(anomalous)
+    below = share_below(nominal, anomalous).var(ddof=1) / len(nominal)
     return float(np.sqrt(above + below))
 
 
-def _share_below(values: FloatArray, others: FloatArray) -> FloatArray:
+def share_below(values: FloatArray, others: FloatArray) -> FloatArray:
     """Return for each value the share of `others`, sorted, below it; a tie counts half."""
     below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
     return np.asarray(below / (2 * len(others)))
