@@ -1,8 +1,8 @@
 """Is one config better than another? Paired tests, each at one level: test images, seeds, or classes.
 
 - Images (`delong_test`): would other test images of the same kind turn the order around? Trained networks are fixed.
-- Seeds (`seed_test`): would training again? Classes and test images are fixed. Seeds are paired within each class; values
-  of different classes are never pooled as if they were repetitions of one another.
+- Seeds (`seed_test`): would training again? Classes and test images are fixed. Seeds are paired within each class;
+  values of different classes are never pooled as if they were repetitions of one another.
 - Classes (`class_test`): would other classes? One number per class and config, the mean over its seeds.
 
 `decide` is what `better`, in tables and on pages, is decided by. All functions take arrays of many comparisons at once.
@@ -91,7 +91,7 @@ def holm(p_values: FloatArray, family: int) -> tuple[FloatArray, FloatArray]:
 
     Args:
         p_values: (..., P); NaN is not tested.
-        family: number of comparisons, P or more: those that were chosen by their results count all they were chosen from.
+        family: number of comparisons, P or more: of comparisons that were chosen by their results, all that there were.
     Returns:
         Corrected p-values, and the levels at which they are tested: the interval at such a level leaves out 0 exactly
         where the corrected p-value is below `ALPHA`.
@@ -123,17 +123,15 @@ class Decisions(NamedTuple):
     better: npt.NDArray[np.int8]
 
 
-def decide(values: FloatArray, pairs: npt.NDArray[np.intp], family: int) -> Decisions:
+def decide(differences: FloatArray, family: int) -> Decisions:
     """Decide which config of each pair is better: training again with other seeds would hardly turn the order around.
 
     Pairs with a class of fewer than `LEAST_SEEDS` common seeds are undecided.
 
     Args:
-        values: (..., K, C, S), larger is better; NaN where a trial is missing.
-        pairs: (P, 2) rows of K.
+        differences: (..., P, C, S), of the first minus the second config; NaN where a trial is missing.
         family: see `holm`.
     """
-    differences = values[..., pairs[:, 0], :, :] - values[..., pairs[:, 1], :, :]
     test = seed_test(differences)
     enough = (~np.isnan(differences)).sum(axis=-1).min(axis=-1) >= LEAST_SEEDS
     test = test._replace(p_value=np.where(enough, test.p_value, np.nan))
@@ -179,7 +177,7 @@ def delong_test(first: Placements, second: Placements) -> PairedTest:
     parts = [one - other for one, other in zip(first, second, strict=True)]
     enough = min(map(len, parts)) > 1
     variance = sum(part.var(ddof=1) / len(part) for part in parts) if enough else np.nan
-    return _tested(np.float64(parts[1].mean()), np.float64(variance), np.float64(np.inf))
+    return _tested(np.asarray(parts[1].mean()), np.asarray(variance), np.asarray(np.inf))
 
 
 def class_test(means: FloatArray) -> FloatArray:

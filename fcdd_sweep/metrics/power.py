@@ -6,6 +6,7 @@ Source: Student's noncentral t distribution.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import nctdtr, stdtrit
 
 from fcdd_sweep.metrics.ranking import FloatArray
@@ -57,9 +58,9 @@ def needed_seeds(shift: FloatArray, degrees: FloatArray, seeds: FloatArray, alph
         (P,) whole numbers; NaN where more than `MOST_SEEDS` are needed, or an argument is NaN.
     """
 
-    def found(count: FloatArray) -> FloatArray:
+    def found(count: FloatArray) -> npt.NDArray[np.bool_]:
         grown = degrees * (count - 1) / (seeds - 1)
-        return seed_power(shift * np.sqrt(count / seeds), grown, alpha) >= POWER
+        return np.asarray(seed_power(shift * np.sqrt(count / seeds), grown, alpha) >= POWER)
 
     low = np.ones_like(shift)
     high = np.full_like(shift, MOST_SEEDS)

@@ -19,6 +19,8 @@ ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
 IMAGE_SCORES = "image_scores.parquet"
 """What `evaluation.image_score: auto` chose by."""
+COMPARISONS = "comparisons.parquet"
+"""Statistics of configs, or of methods and runs, against each other."""
 REPORT = "report.html"
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
@@ -216,6 +218,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def trials(self) -> AnyPath:
         return self._below(TRIALS)
+
+    @property
+    def comparisons(self) -> AnyPath:
+        return self._below(COMPARISONS)
 
     @property
     def image_scores(self) -> AnyPath:

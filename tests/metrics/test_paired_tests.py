@@ -73,20 +73,19 @@ def test_better_is_what_the_corrected_interval_says_and_several_sweeps_give_what
     rng = np.random.default_rng(3)
     sweeps = rng.normal(0, 1, (40, 4, 3, 5)) + np.linspace(0, 2, 4)[:, None, None]
     pairs = all_pairs(4)
-    found = decide(sweeps, pairs, 6)
+    between = sweeps[:, pairs[:, 0]] - sweeps[:, pairs[:, 1]]
+    found = decide(between, 6)
     low, high = found.test.interval(found.levels)
     np.testing.assert_array_equal(found.better, np.where(low > 0, 1, np.where(high < 0, -1, 0)))
     assert {-1, 0} <= set(found.better.ravel())
-    np.testing.assert_array_equal(decide(sweeps[7], pairs, 6).better, found.better[7])
+    np.testing.assert_array_equal(decide(between[7], 6).better, found.better[7])
 
 
 def test_two_seeds_of_a_class_decide_nothing():
-    values = np.stack([np.full((2, 3), 0.5), np.full((2, 3), 0.9)]) + np.random.default_rng(0).normal(
-        0, 1e-3, (2, 2, 3)
-    )
-    assert decide(values, all_pairs(2), 1).better.tolist() == [-1]
-    values[0, 1, 2] = np.nan
-    found = decide(values, all_pairs(2), 1)
+    between = -0.4 + np.random.default_rng(0).normal(0, 1e-3, (1, 2, 3))
+    assert decide(between, 1).better.tolist() == [-1]
+    between[0, 1, 2] = np.nan
+    found = decide(between, 1)
     assert found.better.tolist() == [0] and np.isnan(found.corrected).all()
 
 
