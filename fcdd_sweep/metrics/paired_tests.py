@@ -5,11 +5,12 @@
   values of different classes are never pooled as if they were repetitions of one another.
 - Classes (`class_test`): would other classes? One number per class and config, the mean over its seeds.
 
-`decide` is what `better`, in tables and on pages, is decided by. All functions take arrays of many comparisons at once.
+`decide_pairs` is what `better`, in tables and on pages, is decided by. All functions take arrays of many comparisons at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers
-from fcdd_sweep.metrics.statistics import ALPHA, share_below
+from fcdd_sweep.metrics.statistics import ALPHA, Summary, share_below, summarize
 
 LEAST_SEEDS = 3
 """Fewer seeds decide nothing: with two, the interval is 9 standard deviations wide on either side."""
@@ -84,6 +85,29 @@ def seed_test(differences: FloatArray) -> PairedTest:
     return _tested(means.mean(axis=-1), variance, degrees)
 
 
+def seed_summary(differences: Mapping[tuple[str, int], float | None], alpha: float = ALPHA) -> tuple[Summary, float]:
+    """Return a summary of one pair's differences by class and seed, with the interval of `seed_test`, and its p-value.
+
+    The mean is that over classes; `std` and `n` are of all known differences.
+
+    Args:
+        differences: by class and seed; None and NaN where either trial is missing.
+        alpha: the interval leaves out 0 where the p-value is below it; `ALPHA` over the number of comparisons for one
+            of several.
+    """
+    classes, seeds = (list(dict.fromkeys(part)) for part in zip(*differences, strict=True)) if differences else ([], [])
+    values = np.full((len(classes), len(seeds)), np.nan)
+    for (name, seed), difference in differences.items():
+        values[classes.index(name), seeds.index(seed)] = np.nan if difference is None else difference
+    known = summarize(values.ravel())
+    if not known.n:
+        return known, np.nan
+    test = seed_test(values[~np.isnan(values).all(axis=1)])
+    low, high = test.interval(alpha)
+    summary = known._replace(mean=float(test.mean), low=float(low), high=float(high))
+    return summary, float(test.p_value)
+
+
 def holm(p_values: FloatArray, family: int) -> tuple[FloatArray, FloatArray]:
     """Correct p-values for the number of comparisons by Holm's method.
 
@@ -107,7 +131,7 @@ def holm(p_values: FloatArray, family: int) -> tuple[FloatArray, FloatArray]:
     return np.take_along_axis(corrected, back, axis=-1), np.take_along_axis(levels, back, axis=-1)
 
 
-class Decisions(NamedTuple):
+class SeedDecisions(NamedTuple):
     """What is decided of pairs of configs, arrays of shape (..., P).
 
     Attributes:
@@ -123,7 +147,7 @@ class Decisions(NamedTuple):
     better: npt.NDArray[np.int8]
 
 
-def decide(differences: FloatArray, family: int) -> Decisions:
+def decide_pairs(differences: FloatArray, family: int) -> SeedDecisions:
     """Decide which config of each pair is better: training again with other seeds would hardly turn the order around.
 
     Pairs with a class of fewer than `LEAST_SEEDS` common seeds are undecided.
@@ -137,7 +161,7 @@ def decide(differences: FloatArray, family: int) -> Decisions:
     test = test._replace(p_value=np.where(enough, test.p_value, np.nan))
     corrected, levels = holm(test.p_value, family)
     decided = corrected < ALPHA
-    return Decisions(test, corrected, levels, np.where(decided, np.sign(test.mean), 0).astype(np.int8))
+    return SeedDecisions(test, corrected, levels, np.where(decided, np.sign(test.mean), 0).astype(np.int8))
 
 
 def all_pairs(count: int) -> npt.NDArray[np.intp]:

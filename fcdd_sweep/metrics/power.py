@@ -33,6 +33,15 @@ def seed_power(shift: FloatArray | float, degrees: FloatArray | float, alpha: Fl
     return np.where(np.isnan(shift + critical), np.nan, 1 - below + far)
 
 
+def usual_degrees(classes: int, seeds: int) -> float:
+    """Return about the degrees of freedom that the test has where all classes have the same noise.
+
+    The test cannot know that they have. With one class they are `seeds - 1`; with more, fewer than that for each class.
+    """
+    own = seeds - 1
+    return (classes * own + 2) * own / (own + 2)
+
+
 def detectable_shift(degrees: FloatArray, alpha: FloatArray | float) -> FloatArray:
     """Return the difference, in standard errors of the mean, that is found with a power of `POWER`."""
     low = np.zeros_like(degrees)

@@ -2,7 +2,7 @@
 
 All configs are resampled with the same seeds, as they were trained on the same draws. Classes and test images stay: the
 intervals say what training again would change. With few seeds they are too narrow (3 seeds: about 0.8 of the width that
-they should have); what is better is decided by `paired_tests.decide` instead.
+they should have); what is better is decided by `paired_tests.decide_pairs` instead.
 
 Source: Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021.
 """

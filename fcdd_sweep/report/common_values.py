@@ -16,11 +16,11 @@ from fcdd_sweep.report.run_files import Trial
 MOST_PAIRED = 20
 """Up to this many configs all pairs are compared; of more, each with the config of the largest mean. The family counts
 all pairs in either case, as that config was chosen by its results."""
-Pairs = npt.NDArray[np.intp]
+EntryPairs = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ComparedEntry:
     """A config, method or run in a comparison.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Values:
+class CommonValues:
     """A metric of all entries on their common classes and seeds.
 
     Attributes:
@@ -57,7 +57,7 @@ class Values:
     seeds: list[int]
     values: FloatArray
     planned: npt.NDArray[np.bool_]
-    pairs: Pairs
+    pairs: EntryPairs
 
     @property
     def family(self) -> int:
@@ -75,7 +75,7 @@ class Values:
         return self.values[self.pairs[:, 0]] - self.values[self.pairs[:, 1]]
 
 
-def common_values(entries: Sequence[Entry], common: Sequence[tuple[str, int]], metric: str) -> Values:
+def common_values(entries: Sequence[ComparedEntry], common: Sequence[tuple[str, int]], metric: str) -> CommonValues:
     """Return a metric of entries on these pairs of class and seed, which all of them planned.
 
     Classes without the metric, though trials are done, are left out: it is undefined there, as pixel metrics without
@@ -93,10 +93,10 @@ def common_values(entries: Sequence[Entry], common: Sequence[tuple[str, int]], m
     defined = (defined | [name not in done for name in classes]) & defined.any()
     values, planned = values[:, defined], planned[defined]
     kept = [name for name, is_defined in zip(classes, defined, strict=True) if is_defined]
-    return Values(metric, [entry.name for entry in entries], kept, seeds, values, planned, _pairs(values))
+    return CommonValues(metric, [entry.name for entry in entries], kept, seeds, values, planned, _pairs(values))
 
 
-def _pairs(values: FloatArray) -> Pairs:
+def _pairs(values: FloatArray) -> EntryPairs:
     count = len(values)
     pairs = all_pairs(count)
     if count <= MOST_PAIRED or np.isnan(values).all():

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from fcdd_sweep.metrics.paired_tests import (
     LEAST_SEEDS,
-    Decisions,
+    SeedDecisions,
     class_interval,
     class_test,
-    decide,
+    decide_pairs,
     friedman_test,
     holm,
     least_classes,
@@ -21,27 +21,27 @@ from fcdd_sweep.metrics.power import detectable_shift, needed_seeds
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.resampling import Estimates, resample
 from fcdd_sweep.metrics.statistics import ALPHA
-from fcdd_sweep.report.common_values import Values
+from fcdd_sweep.report.common_values import CommonValues
 from fcdd_sweep.results.files import TableRow
 
 
-def seed_rows(values: Values) -> Iterator[TableRow]:
+def seed_rows(values: CommonValues) -> Iterator[TableRow]:
     """Yield one row per pair on the mean over classes, with what its design can find, and one per pair and class."""
     family = values.family
-    found = decide(values.differences, family)
+    found = decide_pairs(values.differences, family)
     overall = _t_rows(values, found, values.differences, values.planned[None], [None])
     for cells, reach in zip(overall, _reach(values, found), strict=True):
         yield cells | ({} if cells["better"] else reach)
     if len(values.classes) > 1:
         single = values.differences.reshape(-1, 1, values.differences.shape[-1])
         planned = np.tile(values.planned[:, None], (len(values.pairs), 1, 1))
-        by_class = decide(single, family * len(values.classes))
+        by_class = decide_pairs(single, family * len(values.classes))
         yield from _t_rows(values, by_class, single, planned, values.classes)
 
 
 def _t_rows(
-    values: Values,
-    found: Decisions,
+    values: CommonValues,
+    found: SeedDecisions,
     differences: FloatArray,
     planned: npt.NDArray[np.bool_],
     classes: Sequence[str | None],
@@ -80,13 +80,13 @@ def _t_rows(
         }
 
 
-def about_pair(values: Values, level: str, test: str, pair: Sequence[int]) -> TableRow:
+def about_pair(values: CommonValues, level: str, test: str, pair: Sequence[int]) -> TableRow:
     """Return the cells that say what a row about two entries is about."""
     first, second = (values.names[index] for index in pair)
     return {"metric": values.metric, "level": level, "test": test, "first": first, "second": second}
 
 
-def better_name(values: Values, pair: Sequence[int], better: int) -> str | None:
+def better_name(values: CommonValues, pair: Sequence[int], better: int) -> str | None:
     """Return the name of the better one: the first for 1, the second for -1, None for 0."""
     return values.names[pair[0 if better > 0 else 1]] if better else None
 
@@ -96,7 +96,7 @@ def incomplete(lost: int) -> str | None:
     return f"incomplete: {lost} planned pairs are missing or undefined" if lost else None
 
 
-def _undecided(found: Decisions, row: int, seeds: int) -> str | None:
+def _undecided(found: SeedDecisions, row: int, seeds: int) -> str | None:
     if not np.isnan(found.corrected[row]):
         return None
     if seeds < LEAST_SEEDS:
@@ -104,7 +104,7 @@ def _undecided(found: Decisions, row: int, seeds: int) -> str | None:
     return "equal with every seed" if found.test.mean[row] == 0 else "no spread over seeds: nothing to test against"
 
 
-def _reach(values: Values, found: Decisions) -> Iterator[TableRow]:
+def _reach(values: CommonValues, found: SeedDecisions) -> Iterator[TableRow]:
     """Yield for each pair the difference that the design can find, and how many more seeds the seen one needs."""
     level = ALPHA / values.family
     tested = ~np.isnan(found.test.p_value)
@@ -117,7 +117,7 @@ def _reach(values: Values, found: Decisions) -> Iterator[TableRow]:
         yield {"detectable": smallest[row], "more_seeds": None if np.isnan(more) else max(1, int(more))}
 
 
-def class_rows(values: Values) -> Iterator[TableRow]:
+def class_rows(values: CommonValues) -> Iterator[TableRow]:
     """Yield Friedman's test of all whole entries, then Wilcoxon's of each pair, over classes."""
     count, means = len(values.classes), _class_means(values.values)
     whole = int(values.whole.sum())
@@ -184,7 +184,7 @@ def _no_friedman(statistic: float, whole: int, classes: int) -> str | None:
     return f"too few classes to decide: {classes}, needs 2" if classes < 2 else "equal in every class"
 
 
-def resampled_rows(values: Values) -> Iterator[TableRow]:
+def resampled_rows(values: CommonValues) -> Iterator[TableRow]:
     """Yield estimates with an interval by resampling seeds within classes; null for what is incomplete."""
     kept = np.flatnonzero(values.whole)
     place = {int(index): row for row, index in enumerate(kept)}
@@ -212,7 +212,7 @@ def resampled_rows(values: Values) -> Iterator[TableRow]:
 
 
 def _estimated(
-    values: Values, entries: Sequence[int], estimates: Estimates | None, row: int | None, reason: str | None
+    values: CommonValues, entries: Sequence[int], estimates: Estimates | None, row: int | None, reason: str | None
 ) -> TableRow:
     """Return the cells of one estimate; `row` is its place among the estimates, None where an entry is incomplete."""
     lost = int((np.isnan(values.values[list(entries)]).any(axis=0) & values.planned).sum())

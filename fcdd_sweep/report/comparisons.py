@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fcdd_sweep.report.common_values import Entry, common_values
+from fcdd_sweep.report.common_values import ComparedEntry, common_values
 from fcdd_sweep.report.comparison_rows import class_rows, resampled_rows, seed_rows
 from fcdd_sweep.report.image_level import image_rows
 from fcdd_sweep.report.run_files import Run
@@ -22,12 +22,12 @@ DECIDING = "paired_t"
 """The test, at the level of seeds, whose `better` is what pages call better."""
 
 
-def run_entries(run: Run) -> list[Entry]:
+def run_entries(run: Run) -> list[ComparedEntry]:
     """Return the configs of a run."""
-    return [Entry(config, tuple(run.of(config))) for config in run.configs]
+    return [ComparedEntry(config, tuple(run.of(config))) for config in run.configs]
 
 
-def comparison_rows(entries: Sequence[Entry], tried: int | None = None) -> list[TableRow]:
+def comparison_rows(entries: Sequence[ComparedEntry], tried: int | None = None) -> list[TableRow]:
     """Return all rows about entries; none for fewer than two.
 
     Args:

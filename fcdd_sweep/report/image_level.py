@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from fcdd_sweep.metrics.paired_tests import PairedTest, Placements, delong_test, holm, placements
 from fcdd_sweep.metrics.statistics import ALPHA
-from fcdd_sweep.report.common_values import Values
+from fcdd_sweep.report.common_values import CommonValues
 from fcdd_sweep.report.comparison_rows import about_pair, better_name, incomplete
 from fcdd_sweep.report.run_files import Trial
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import TableRow, read_columns
 from fcdd_sweep.results.tree import TrialPaths
 
-Trials = Mapping[tuple[str, int], Trial]
+TrialsByKey = Mapping[tuple[str, int], Trial]
 """An entry's trials by class and seed."""
 _UNDEFINED = PairedTest(*(np.asarray(np.nan) for _ in PairedTest._fields))
 
@@ -33,7 +33,7 @@ class _Images(NamedTuple):
     placements: Placements
 
 
-def image_rows(values: Values, trials: Sequence[Trials]) -> Iterator[TableRow]:
+def image_rows(values: CommonValues, trials: Sequence[TrialsByKey]) -> Iterator[TableRow]:
     """Yield one row per pair and class on the mean AUROC of the common seeds, with test images as what varies.
 
     Args:
@@ -95,7 +95,7 @@ def _tested(first: _Images | str, second: _Images | str, lost: int) -> tuple[Tab
 
 
 def _decided(
-    values: Values, rows: Sequence[TableRow], tests: Sequence[PairedTest], pairs: Sequence[Sequence[int]]
+    values: CommonValues, rows: Sequence[TableRow], tests: Sequence[PairedTest], pairs: Sequence[Sequence[int]]
 ) -> Iterator[TableRow]:
     family = values.family * len(values.classes)
     test = PairedTest(*(np.array(part) for part in zip(*tests, strict=True)))

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from fcdd_sweep.metrics import paired_tests
-from fcdd_sweep.metrics.paired_tests import ALPHA, all_pairs, decide, holm, seed_test
+from fcdd_sweep.metrics.paired_tests import ALPHA, all_pairs, decide_pairs, holm, seed_test
 from fcdd_sweep.metrics.ranking import auroc
 
 
@@ -74,18 +74,18 @@ def test_better_is_what_the_corrected_interval_says_and_several_sweeps_give_what
     sweeps = rng.normal(0, 1, (40, 4, 3, 5)) + np.linspace(0, 2, 4)[:, None, None]
     pairs = all_pairs(4)
     between = sweeps[:, pairs[:, 0]] - sweeps[:, pairs[:, 1]]
-    found = decide(between, 6)
+    found = decide_pairs(between, 6)
     low, high = found.test.interval(found.levels)
     np.testing.assert_array_equal(found.better, np.where(low > 0, 1, np.where(high < 0, -1, 0)))
     assert {-1, 0} <= set(found.better.ravel())
-    np.testing.assert_array_equal(decide(between[7], 6).better, found.better[7])
+    np.testing.assert_array_equal(decide_pairs(between[7], 6).better, found.better[7])
 
 
 def test_two_seeds_of_a_class_decide_nothing():
     between = -0.4 + np.random.default_rng(0).normal(0, 1e-3, (1, 2, 3))
-    assert decide(between, 1).better.tolist() == [-1]
+    assert decide_pairs(between, 1).better.tolist() == [-1]
     between[0, 1, 2] = np.nan
-    found = decide(between, 1)
+    found = decide_pairs(between, 1)
     assert found.better.tolist() == [0] and np.isnan(found.corrected).all()
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.metrics.paired_tests import seed_test
-from fcdd_sweep.metrics.power import POWER, detectable_shift, needed_seeds, seed_power
+from fcdd_sweep.metrics.power import POWER, detectable_shift, needed_seeds, seed_power, usual_degrees
 
 
 @pytest.mark.parametrize(("seeds", "alpha"), [(3, 0.05), (5, 0.05), (5, 0.005)])
@@ -12,6 +12,12 @@ def test_the_power_is_how_often_a_difference_is_found(seeds, alpha):
     draws = np.random.default_rng(seeds).normal(1.5, 1.0, (20_000, 1, seeds))
     found = np.mean(seed_test(draws).p_value < alpha)
     assert float(seed_power(1.5 * np.sqrt(seeds), seeds - 1, alpha)) == pytest.approx(found, abs=0.012)
+
+
+@pytest.mark.parametrize(("classes", "seeds"), [(1, 4), (3, 3), (10, 5)])
+def test_the_usual_degrees_of_freedom_are_those_of_the_test(classes, seeds):
+    draws = np.random.default_rng(classes).normal(0, 1.0, (4000, classes, seeds))
+    assert usual_degrees(classes, seeds) == pytest.approx(seed_test(draws).degrees.mean(), rel=0.06)
 
 
 def test_without_a_difference_the_power_is_the_level_and_a_large_one_is_always_found():

@@ -58,7 +58,6 @@ def test_intervals_of_ranks_narrow_with_seeds():
     assert width(3) > 1.3 * width(10) > 1.5 * width(60)
 
 
-
 def test_what_all_seeds_share_does_not_widen_paired_differences():
     noise = np.random.default_rng(1).normal(0, 5, (1, 4, 6))
     found = resample(np.concatenate([noise + 0.2, noise]), all_pairs(2), draws=100).means

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from fcdd_sweep.metrics.statistics import summarize
-from fcdd_sweep.report.common_values import MOST_PAIRED, Entry
+from fcdd_sweep.report.common_values import MOST_PAIRED, ComparedEntry
 from fcdd_sweep.report.comparison_text import comparison_sentences, leading_pair
 from fcdd_sweep.report.comparisons import clear_best, comparison_rows
 from fcdd_sweep.report.run_files import Trial
@@ -29,7 +29,7 @@ def entry(name, values, classes=CLASSES, status=TrialStatus.DONE):
             plan = {"normal_class": normal_class, "seed": seed, "config": name}
             metrics = {"image_auroc": None if np.isnan(value) else float(value), "image_score": "score_mean"}
             trials.append(Trial(plan, status, metrics=metrics if status == TrialStatus.DONE else {}))
-    return Entry(name, tuple(trials))
+    return ComparedEntry(name, tuple(trials))
 
 
 def noise(classes=7, seeds=4, spread=0.01, seed=0):
@@ -101,7 +101,7 @@ def test_the_best_is_bold_only_where_it_is_better_than_every_other():
 def test_a_missing_trial_is_counted_and_its_config_never_ranked():
     entries = three()
     lost = entries[0].trials[5]
-    holed = Entry(
+    holed = ComparedEntry(
         "a", tuple(replace(t, status=TrialStatus.FAILED, metrics={}) if t is lost else t for t in entries[0].trials)
     )
     rows = comparison_rows([holed, *entries[1:]])
@@ -121,7 +121,7 @@ def test_a_class_that_no_config_has_begun_is_missing_but_one_without_the_metric_
     rows = comparison_rows([entry("a", values * undefined), entry("b", values * undefined - 0.1 + noise(3, seed=4))])
     assert (of(rows, "paired_t", "a", "b")["n_classes"], of(rows, "paired_t", "a", "b")["dropped"]) == (2, 0)
     begun = [
-        Entry(
+        ComparedEntry(
             name,
             (*entry(name, values[:2] - shift).trials, *entry(name, values[2:], ["c2"], TrialStatus.MISSING).trials),
         )
@@ -194,7 +194,7 @@ def scored(folder, name, wrong, anomalous=20):
         leaf.mkdir(parents=True)
         write_rows(TrialPaths(leaf).scores, [*rows, rows[0] | {"split": "validation"}], schemas.SCORES)
         trials.append(replace(trial, folder=leaf))
-    return Entry(name, tuple(trials))
+    return ComparedEntry(name, tuple(trials))
 
 
 def test_test_images_are_compared_by_delong_s_test_of_mean_aurocs(tmp_path):
