@@ -5,7 +5,7 @@
   values of different classes are never pooled as if they were repetitions of one another.
 - Classes (`class_test`): would other classes? One number per class and config, the mean over its seeds.
 
-`decide_pairs` is what `better`, in tables and on pages, is decided by. All functions take arrays of many comparisons at once.
+`better`, in tables and on pages, is what `decide_pairs` says. All functions take arrays of many comparisons at once.
 """
 
 from __future__ import annotations

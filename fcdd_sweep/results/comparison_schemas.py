@@ -54,3 +54,36 @@ COMPARISONS = table_schema(
     ("reason", TEXT, "why nothing is decided or estimated, and what it needs; null otherwise"),
 )
 """One row per metric, test and pair of configs; none for a single config."""
+PUBLISHED = table_schema(
+    ("config", TEXT, "name of the config; empty when the experiment has one config"),
+    ("normal_class", TEXT, "the class; null for the mean over the classes that the figure is published for"),
+    ("metric", TEXT, "the metric, a column of `metrics.parquet`"),
+    ("source", TEXT, "`paper`, or `reproduction` of it"),
+    ("reference", TEXT, "authors, title and place of the source"),
+    ("place", TEXT, "the table in the source"),
+    ("published", REAL, "the published figure, a mean over seeds"),
+    ("decimals", INT, "number of decimals that are printed: differences below half a unit of the last mean nothing"),
+    ("published_seeds", INT, "number of seeds behind it; null where the source does not say"),
+    ("status", TEXT, "`first-hand`: seen in print; `second-hand` and `inferred` figures get no verdict"),
+    ("note", TEXT, "how the figure was found"),
+    ("protocol", TEXT, "what it was measured on"),
+    ("resolution", TEXT, "of pixel metrics: `network input`, as in the column of the run; null for images"),
+    ("leak", TEXT, "why it was measured on images of its training; null where it was not"),
+    (
+        "other_settings",
+        TEXT,
+        "JSON: keys of the config with other values than the source's, and both values; `{}` if none",
+    ),
+    ("mean", REAL, "mean over the seeds of this run; null without any"),
+    ("std", REAL, "their sample standard deviation; null for fewer than two"),
+    ("n", INT, "number of seeds of this run"),
+    ("difference", REAL, "`mean` minus `published`"),
+    (
+        "verdict",
+        TEXT,
+        "`within rounding`; `within the spread of seeds`: two standard deviations of this run, as sources print none; "
+        "`off by +0.012`; `n/a`",
+    ),
+    ("reason", TEXT, "why the verdict is n/a; null otherwise"),
+)
+"""One row per config, class and published figure; none where nothing is published for the data set and method."""

@@ -21,6 +21,8 @@ IMAGE_SCORES = "image_scores.parquet"
 """What `evaluation.image_score: auto` chose by."""
 COMPARISONS = "comparisons.parquet"
 """Statistics of configs, or of methods and runs, against each other."""
+PUBLISHED = "published.parquet"
+"""Published figures beside those of the run."""
 REPORT = "report.html"
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
@@ -222,6 +224,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def comparisons(self) -> AnyPath:
         return self._below(COMPARISONS)
+
+    @property
+    def published(self) -> AnyPath:
+        return self._below(PUBLISHED)
 
     @property
     def image_scores(self) -> AnyPath:
