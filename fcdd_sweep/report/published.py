@@ -1,7 +1,7 @@
 """Published figures beside those of a run: the paper's, and those of its reproduction by others.
 
 `published.json` has them with source, printed precision and status. A run is compared with the figures of its data set
-and method whose settings are nearest to its own; what differs is named, and then there is no verdict.
+and method whose settings are nearest to its own; what differs is named, and then there is no conclusion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.results.files import TableRow, nulled
 
-LEAST_SEEDS_FOR_VERDICT = 3
+LEAST_SEEDS_FOR_CONCLUSION = 3
 """With fewer seeds of its own a run has no spread to judge by."""
 SPREADS = 2.0
 """Standard deviations on either side of a run's mean that count as its spread."""
@@ -35,7 +35,7 @@ _NO_MATTER = (
     *("evaluation.validation.anomalies", "evaluation.validation.epochs", "evaluation.test"),
     *("evaluation.false_alarm_rate", "evaluation.folds", "evaluation.reserved_anomalies"),
 )
-"""Keys of these sections that say where files are, how colors are drawn and how is decided: no figure depends on them."""
+"""Keys of these sections that say where files are, how colors are drawn and what decides: figures do not change."""
 _ROUNDING = 1e-9
 
 
@@ -132,7 +132,7 @@ def _row(
     config: str, name: str | None, table: Tree, differing: Mapping[str, Any], figures: tuple[float, Summary]
 ) -> TableRow:
     published, ours = figures
-    judged, reason = verdict(ours, published, table, differing)
+    judged, reason = conclusion(ours, published, table, differing)
     return {
         "config": config,
         "normal_class": name,
@@ -145,14 +145,14 @@ def _row(
         "std": ours.std,
         "n": ours.n,
         "difference": ours.mean - published,
-        "verdict": judged,
+        "conclusion": judged,
         "reason": reason,
     } | {
         key: table[key] for key in ("metric", "source", "decimals", "status", "note", "protocol", "resolution", "leak")
     }
 
 
-def verdict(ours: Summary, published: float, table: Tree, differing: Mapping[str, Any]) -> tuple[str, str | None]:
+def conclusion(ours: Summary, published: float, table: Tree, differing: Mapping[str, Any]) -> tuple[str, str | None]:
     """Return what is to be said of a figure beside a published one, and why nothing is.
 
     Args:
@@ -167,8 +167,8 @@ def verdict(ours: Summary, published: float, table: Tree, differing: Mapping[str
         return _NOT_JUDGED, table["leak"]
     if differing:
         return _NOT_JUDGED, f"other settings: {settings_text(differing)}"
-    if ours.n < LEAST_SEEDS_FOR_VERDICT:
-        return _NOT_JUDGED, f"too few seeds: {ours.n}, needs {LEAST_SEEDS_FOR_VERDICT}"
+    if ours.n < LEAST_SEEDS_FOR_CONCLUSION:
+        return _NOT_JUDGED, f"too few seeds: {ours.n}, needs {LEAST_SEEDS_FOR_CONCLUSION}"
     difference, half = ours.mean - published, 0.5 * 10.0 ** -table["decimals"] + _ROUNDING
     if abs(difference) <= half:
         return "within rounding", None

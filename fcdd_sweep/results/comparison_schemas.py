@@ -64,7 +64,7 @@ PUBLISHED = table_schema(
     ("published", REAL, "the published figure, a mean over seeds"),
     ("decimals", INT, "number of decimals that are printed: differences below half a unit of the last mean nothing"),
     ("published_seeds", INT, "number of seeds behind it; null where the source does not say"),
-    ("status", TEXT, "`first-hand`: seen in print; `second-hand` and `inferred` figures get no verdict"),
+    ("status", TEXT, "`first-hand`: seen in print; `second-hand` and `inferred` figures get no conclusion"),
     ("note", TEXT, "how the figure was found"),
     ("protocol", TEXT, "what it was measured on"),
     ("resolution", TEXT, "of pixel metrics: `network input`, as in the column of the run; null for images"),
@@ -79,11 +79,11 @@ PUBLISHED = table_schema(
     ("n", INT, "number of seeds of this run"),
     ("difference", REAL, "`mean` minus `published`"),
     (
-        "verdict",
+        "conclusion",
         TEXT,
         "`within rounding`; `within the spread of seeds`: two standard deviations of this run, as sources print none; "
         "`off by +0.012`; `n/a`",
     ),
-    ("reason", TEXT, "why the verdict is n/a; null otherwise"),
+    ("reason", TEXT, "why the conclusion is n/a; null otherwise"),
 )
 """One row per config, class and published figure; none where nothing is published for the data set and method."""

@@ -11,7 +11,7 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.page.published_section import published_section
-from fcdd_sweep.report.published import other_settings, published_figures, published_rows, verdict
+from fcdd_sweep.report.published import other_settings, published_figures, published_rows, conclusion
 from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.results.comparison_schemas import PUBLISHED
 from fcdd_sweep.results.documents import TrialStatus
@@ -88,32 +88,32 @@ def test_each_class_and_the_mean_have_a_verdict():
     rows = published_rows(run_of("cifar10", values))
     assert table_from_rows(rows, PUBLISHED).num_rows == len(rows) == 22
     found = by_class(rows)
-    assert found["bird"]["verdict"] == "within rounding" and found["bird"]["other_settings"] == "{}"
-    assert found["cat"]["verdict"] == "within the spread of seeds"
-    assert found["dog"]["verdict"] == "off by -0.0200"
-    assert (found["ship"]["verdict"], found["ship"]["reason"]) == ("n/a", "too few seeds: 2, needs 3")
+    assert found["bird"]["conclusion"] == "within rounding" and found["bird"]["other_settings"] == "{}"
+    assert found["cat"]["conclusion"] == "within the spread of seeds"
+    assert found["dog"]["conclusion"] == "off by -0.0200"
+    assert (found["ship"]["conclusion"], found["ship"]["reason"]) == ("n/a", "too few seeds: 2, needs 3")
     mean = found[None]
     assert mean["published"] == figures["mean"] and mean["n"] == 2 and mean["reason"] == "too few seeds: 2, needs 3"
     paper = by_class(rows, "paper")["bird"]
-    assert paper["verdict"] == "n/a" and "second-hand" in paper["reason"] and paper["decimals"] == 2
+    assert paper["conclusion"] == "n/a" and "second-hand" in paper["reason"] and paper["decimals"] == 2
 
 
 def test_other_settings_are_named_and_give_no_verdict():
     values = {"bottle": near(0.97, 0.001)}
     rows = published_rows(run_of("mvtec", values, "pixel_auroc", ["training.epochs=3", "anomalies.limit=8"]))
     found = by_class(rows, "paper", "pixel_auroc")["bottle"]
-    assert found["verdict"] == "n/a" and found["published"] == 0.97
+    assert found["conclusion"] == "n/a" and found["published"] == 0.97
     assert "training.epochs 3 (published: 200)" in found["reason"] and "anomalies.limit 8" in found["reason"]
     assert None not in by_class(rows, "paper", "pixel_auroc")  # one class of 15 has no mean to set beside theirs
     assert by_class(published_rows(run_of("mvtec", values, "pixel_auroc")), "paper", "pixel_auroc")["bottle"][
-        "verdict"
+        "conclusion"
     ] == ("within rounding")
 
 
 def test_a_leak_of_the_source_is_named_and_gives_no_verdict():
     rows = published_rows(run_of("mvtec_semi", {"bottle": near(0.96)}, "pixel_auroc"))
     found = by_class(rows, "paper", "pixel_auroc")["bottle"]
-    assert found["verdict"] == "n/a" and "trained on in the test set" in found["reason"]
+    assert found["conclusion"] == "n/a" and "trained on in the test set" in found["reason"]
     assert found["published"] == 0.96 and found["other_settings"] == "{}"
 
 
@@ -143,8 +143,8 @@ def test_imagenet_has_published_means_only_and_other_data_sets_nothing():
 def test_half_a_unit_of_the_last_digit_means_nothing(mean, std, said):
     table = {"status": "first-hand", "leak": None, "decimals": 2}
     ours = Summary(mean, std, 5, np.nan, np.nan)
-    assert verdict(ours, 0.92, table, {})[0] == said
-    assert verdict(summarize([mean]), 0.92, table, {}) == ("n/a", "too few seeds: 1, needs 3")
+    assert conclusion(ours, 0.92, table, {})[0] == said
+    assert conclusion(summarize([mean]), 0.92, table, {}) == ("n/a", "too few seeds: 1, needs 3")
 
 
 def test_the_page_has_a_row_for_each_class_with_printed_precision_and_reasons_once():

@@ -1,4 +1,4 @@
-"""The section of a report that sets published figures beside those of the run, with a verdict where one is possible."""
+"""The section of a report that sets published figures beside those of the run, with a conclusion where one is possible."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results.files import TableRow
 
 _NOTE = (
-    "Verdicts: within rounding, at the precision that is printed; within the spread of seeds, "
+    "Conclusions: within rounding, at the precision that is printed; within the spread of seeds, "
     f"{SPREADS:g} standard deviations of this run's seeds, as the sources print none; off by the difference. "
     "An asterisk marks figures that were not seen in print."
 )
@@ -28,7 +28,7 @@ def published_section(rows: Sequence[TableRow]) -> Markup | str:
 
 
 def _table(rows: Sequence[TableRow]) -> Markup:
-    """Return one table of a config and metric: a row per class, columns for each source, the run and the verdicts."""
+    """Return one table of a config and metric: a row per class, columns for each source, the run and the conclusions."""
     sources = list(dict.fromkeys(row["source"] for row in rows))
     classes = list(dict.fromkeys(row["normal_class"] for row in rows))
     found = {(row["normal_class"], row["source"]): row for row in rows}
@@ -36,8 +36,8 @@ def _table(rows: Sequence[TableRow]) -> Markup:
     for name in classes:
         own = [found.get((name, source)) for source in sources]
         known = next(row for row in own if row is not None)
-        verdicts = [NOT_DEFINED if row is None else row["verdict"] for row in own]
-        body.append((name or "mean", *map(published_text, own), ours_text(known), *verdicts))
+        conclusions = [NOT_DEFINED if row is None else row["conclusion"] for row in own]
+        body.append((name or "mean", *map(published_text, own), ours_text(known), *conclusions))
     head = ("class", *sources, "this run", *(f"against the {source}" for source in sources))
     title = f"{SUMMARY_METRICS[rows[0]['metric']]}{', config ' if rows[0]['config'] else ''}{rows[0]['config']}"
     return html.section(title, html.table(head, body, last_is_mean=classes[-1] is None), level=3)
@@ -59,7 +59,7 @@ def ours_text(row: TableRow) -> str:
 
 
 def _remarks(rows: Sequence[TableRow]) -> list[str]:
-    """Return what each source is, and why it gives no verdict."""
+    """Return what each source is, and why it gives no conclusion."""
     remarks = []
     for row in rows:
         source = f"{SUMMARY_METRICS[row['metric']]}, {row['source']}"
@@ -67,7 +67,7 @@ def _remarks(rows: Sequence[TableRow]) -> list[str]:
             f"{source}: {row['reference']}, {row['place']}; {row['protocol']}; {row['status']}, {row['note']}."
         )
     reasons = dict.fromkeys(
-        f"{SUMMARY_METRICS[row['metric']]}, {row['source']}, no verdict: {row['reason']}."
+        f"{SUMMARY_METRICS[row['metric']]}, {row['source']}, no conclusion: {row['reason']}."
         for row in rows
         if row["reason"]
     )
