@@ -11,7 +11,7 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.page.published_section import published_section
-from fcdd_sweep.report.published import other_settings, published_figures, published_rows, conclusion
+from fcdd_sweep.report.published import conclusion, other_settings, published_figures, published_rows
 from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.results.comparison_schemas import PUBLISHED
 from fcdd_sweep.results.documents import TrialStatus

@@ -1,4 +1,4 @@
-"""The section of a report that sets published figures beside those of the run, with a conclusion where one is possible."""
+"""The section of a report that sets published figures beside those of the run, with conclusions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def published_section(rows: Sequence[TableRow]) -> Markup | str:
 
 
 def _table(rows: Sequence[TableRow]) -> Markup:
-    """Return one table of a config and metric: a row per class, columns for each source, the run and the conclusions."""
+    """Return one table of a config and metric: a row per class, columns of each source, the run and the conclusions."""
     sources = list(dict.fromkeys(row["source"] for row in rows))
     classes = list(dict.fromkeys(row["normal_class"] for row in rows))
     found = {(row["normal_class"], row["source"]): row for row in rows}
