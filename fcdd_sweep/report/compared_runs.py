@@ -14,7 +14,7 @@ _DIVERGED = "training diverged"
 
 
 @dataclass(frozen=True)
-class Member:
+class ComparedConfig:
     """A config of a run, as one column of a comparison.
 
     Attributes:
@@ -59,7 +59,7 @@ class ComparedGroup:
     """
 
     title: str
-    members: Mapping[str, Member]
+    members: Mapping[str, ComparedConfig]
 
     @property
     def classes(self) -> list[str]:
@@ -82,18 +82,18 @@ class ComparedGroup:
 
 def group_of_runs(runs: Sequence[Run]) -> ComparedGroup:
     """Return all configs of several runs as one group; runs of equal names are told apart by their folders."""
-    names = [run_name(run) for run in runs]
+    names = [run_title(run) for run in runs]
     counts = Counter(names)
-    members: dict[str, Member] = {}
+    members: dict[str, ComparedConfig] = {}
     for run, name in zip(runs, names, strict=True):
         own = name if counts[name] == 1 else run.path.absolute().as_posix()
         for config in run.configs:
             title = " ".join(filter(None, [own, config]))
-            members[title] = Member(title, run, config)
+            members[title] = ComparedConfig(title, run, config)
     return ComparedGroup("", members)
 
 
-def run_name(run: Run) -> str:
+def run_title(run: Run) -> str:
     """Return the name of a run's folder; of baselines, whose folder always has the same, with that of their run."""
     path = run.path.absolute()
     return f"{path.parent.name}/{path.name}" if path.name == "baselines" else path.name

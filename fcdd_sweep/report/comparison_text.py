@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.power import MOST_SEEDS
-from fcdd_sweep.report.comparisons import COMPARED_METRICS, clear_best, deciding_rows
+from fcdd_sweep.report.comparisons import COMPARED_METRICS, clear_best, deciding_rows, lost_trials
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
 from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results.files import TableRow
@@ -28,7 +28,7 @@ def comparison_sentences(rows: Sequence[TableRow]) -> list[str]:
     found = deciding_rows(rows, metric)
     if found[0]["first"] is None:
         return [sentence(found[0]["reason"])]
-    return [*_incomplete(found), _headline(rows, metric), *_next_best(rows, metric), _over_classes(rows, metric)]
+    return [*_incomplete(rows, metric), _headline(rows, metric), *_next_best(rows, metric), _over_classes(rows, metric)]
 
 
 def sentence(text: str) -> str:
@@ -47,9 +47,8 @@ def compared_metrics(rows: Sequence[TableRow]) -> list[str]:
     return [metric for metric in COMPARED_METRICS if metric in found]
 
 
-def _incomplete(found: Sequence[TableRow]) -> list[str]:
-    names = list(dict.fromkeys(name for row in found for name in (row["first"], row["second"])))
-    lost = {name: min(row["dropped"] for row in found if name in (row["first"], row["second"])) for name in names}
+def _incomplete(rows: Sequence[TableRow], metric: str) -> list[str]:
+    lost = lost_trials(rows, metric)
     texts = [f"{named(name)} ({count} missing or undefined)" for name, count in lost.items() if count]
     return [f"Not ranked, as trials are missing: {', '.join(texts)}."] if texts else []
 
@@ -65,10 +64,8 @@ def _headline(rows: Sequence[TableRow], metric: str) -> str:
         return (
             f"{len(decided)} of {len(found)} pairs differ in {title} ({family}); no config is better than all others."
         )
-    others = len(found) if len(found) == 1 else sum(row["better"] == best for row in found)
-    than = (
-        named(found[0]["second"] if found[0]["first"] == best else found[0]["first"]) if others == 1 else "all others"
-    )
+    beaten = [_other(row) for row in decided if row["better"] == best]
+    than = beaten[0] if len(beaten) == 1 else f"all {len(beaten)} others"
     return f"{named(best)} is better than {than} in {title} ({family}, seeds as what varies)."
 
 
@@ -85,8 +82,8 @@ def _next_best(rows: Sequence[TableRow], metric: str) -> list[str]:
 
 
 def leading_pair(rows: Sequence[TableRow], metric: str) -> TableRow | None:
-    """Return the row on the config with the largest mean and the one behind it; None without an estimate."""
-    found = [row for row in deciding_rows(rows, metric) if row["estimate"] is not None]
+    """Return the row on the config with the largest mean and the one behind it, of complete ones; None without."""
+    found = [row for row in deciding_rows(rows, metric) if row["estimate"] is not None and not row["dropped"]]
     names = {name for row in found for name in (row["first"], row["second"])}
     for name in names:
         own = [row for row in found if name in (row["first"], row["second"])]

@@ -64,16 +64,21 @@ def deciding_rows(rows: Sequence[TableRow], metric: str, normal_class: str | Non
     return [row for row in rows if (row["metric"], row["test"], row["normal_class"]) == wanted]
 
 
+def lost_trials(rows: Sequence[TableRow], metric: str) -> dict[str, int]:
+    """Return by config the number of planned trials that lack the metric; such a config is never ranked."""
+    return {row["first"]: row["dropped"] for row in rows if (row["metric"], row["test"]) == (metric, "iqm")}
+
+
 def clear_best(rows: Sequence[TableRow], metric: str, normal_class: str | None = None) -> str | None:
-    """Return the config that is better than every other one, for bold print; None where no config is.
+    """Return the config that is better than every other complete one, for bold print; None where no config is.
 
     Args:
         rows: of `comparison_rows`.
         metric: one of `COMPARED_METRICS`.
         normal_class: None for the mean over classes. With a single class both are the same.
     """
-    found = deciding_rows(rows, metric, normal_class)
-    names = {name for row in found for name in (row["first"], row["second"])}
+    names = {name for name, lost in lost_trials(rows, metric).items() if not lost}
+    found = [row for row in deciding_rows(rows, metric, normal_class) if {row["first"], row["second"]} <= names]
     for name in {row["better"] for row in found} - {None}:
         own = [row for row in found if name in (row["first"], row["second"])]
         if len(own) == len(names) - 1 and all(row["better"] == name for row in own):

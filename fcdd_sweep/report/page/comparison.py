@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.compared_runs import ComparedGroup, Member, group_of_runs, run_name
+from fcdd_sweep.report.compared_runs import ComparedConfig, ComparedGroup, group_of_runs, run_title
 from fcdd_sweep.report.comparison_text import comparison_sentences
 from fcdd_sweep.report.comparisons import clear_best, comparison_rows
 from fcdd_sweep.report.experiment_file import COMPARED
@@ -69,7 +69,8 @@ def combine(run_dir: Path) -> Path:
     with write_errors(folder):
         fcdd, baselines, counterparts = read_run(run_dir), read_run(folder), _read_counterparts(folder)
         groups = [_group_of_methods(fcdd, baselines, config, counterparts) for config in fcdd.configs]
-        return _write(groups, folder, f"{run_dir.name}: FCDD and its baselines", f"{_RULES} {_BASELINES_NOTE}")
+        page, _ = _write(groups, folder, f"{run_dir.name}: FCDD and its baselines", f"{_RULES} {_BASELINES_NOTE}")
+        return page
 
 
 def compare_runs(run_dirs: Sequence[Location], output: Path) -> tuple[Path, list[str]]:
@@ -87,11 +88,11 @@ def compare_runs(run_dirs: Sequence[Location], output: Path) -> tuple[Path, list
     """
     with ExitStack() as stack:
         runs = _read_runs(run_dirs, stack)
-        title = f"Comparison of {', '.join(map(run_name, runs))}"
+        title = f"Comparison of {', '.join(map(run_title, runs))}"
         with write_errors(output):
             group = group_of_runs(runs)
-            page = _write([group], output, title, _RULES)
-            return page, [*_shortfalls(group), *comparison_sentences(comparison_rows(group.entries()))]
+            page, rows = _write([group], output, title, _RULES)
+            return page, [*_shortfalls(group), *comparison_sentences(rows)]
 
 
 def _read_runs(run_dirs: Sequence[Location], stack: ExitStack) -> list[Run]:
@@ -114,10 +115,10 @@ def _read_runs(run_dirs: Sequence[Location], stack: ExitStack) -> list[Run]:
 
 
 def _group_of_methods(fcdd: Run, baselines: Run, config: str, counterparts: dict[str, dict[str, str]]) -> ComparedGroup:
-    members = {"fcdd": Member("FCDD", fcdd, config)}
+    members = {"fcdd": ComparedConfig("FCDD", fcdd, config)}
     for method, name in counterparts.get(config, {}).items():
         if baselines.of(name):
-            members[method] = Member(method.upper(), baselines, name)
+            members[method] = ComparedConfig(method.upper(), baselines, name)
     return ComparedGroup(config, members)
 
 
@@ -130,7 +131,8 @@ def _read_counterparts(folder: Path) -> dict[str, dict[str, str]]:
         raise InputError(Problem(str(path), what, next_step="Rerun `baselines`, which writes it")) from error
 
 
-def _write(groups: Sequence[ComparedGroup], folder: Path, title: str, note: str) -> Path:
+def _write(groups: Sequence[ComparedGroup], folder: Path, title: str, note: str) -> tuple[Path, list[TableRow]]:
+    """Write all files of a comparison; return its page and the rows of its `comparisons.parquet`."""
     problems: list[str] = []
     rows = [comparison_rows(group.entries()) for group in groups]
     sections = [
@@ -138,10 +140,11 @@ def _write(groups: Sequence[ComparedGroup], folder: Path, title: str, note: str)
     ]
     absent = html.section("Not shown", html.bullets(dict.fromkeys(problems))) if problems else ""
     write_csv(folder / COMPARISON_CSV, comparison_table(groups))
-    write_rows(folder / COMPARISONS_FILE, [row for own in rows for row in own], COMPARISONS)
+    table = [row for own in rows for row in own]
+    write_rows(folder / COMPARISONS_FILE, table, COMPARISONS)
     heading = html.element("h1", title)
     body = html.joined([heading, html.element("p", note, cls="note"), *sections, absent])
-    return write_text(folder / COMPARISON_HTML, html.page(title, body))
+    return write_text(folder / COMPARISON_HTML, html.page(title, body)), table
 
 
 def _group_section(group: ComparedGroup, rows: Sequence[TableRow], folder: Path, problems: list[str]) -> html.Markup:

@@ -20,7 +20,7 @@ MOST_SHOWN = 8
 """Most members in a picture."""
 _UNREADABLE = "unreadable"
 _COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
-Paths = npt.NDArray[np.str_]
+ImagePaths = npt.NDArray[np.str_]
 
 
 def draw_class(group: ComparedGroup, name: str, folder: Path, problems: list[str]) -> Path | None:
@@ -73,7 +73,7 @@ def maps_by_member(group: ComparedGroup, name: str, seed: int, problems: list[st
     return found
 
 
-def compared_images(maps: Sequence[TrialMaps], nominal: int = 3, anomalous: int = 6) -> Paths:
+def compared_images(maps: Sequence[TrialMaps], nominal: int = 3, anomalous: int = 6) -> ImagePaths:
     """Return the paths of test images that all of the trials kept: of each label equidistant by the first's score."""
     if not maps:
         return np.zeros(0, np.str_)
@@ -84,7 +84,7 @@ def compared_images(maps: Sequence[TrialMaps], nominal: int = 3, anomalous: int 
     return common[np.concatenate([shown_images.equidistant(label, score, value, counts[value]) for value in (0, 1)])]
 
 
-def member_strip(maps: Mapping[str, TrialMaps | str], images: Paths, title: str, quantile: float) -> Strip:
+def member_strip(maps: Mapping[str, TrialMaps | str], images: ImagePaths, title: str, quantile: float) -> Strip:
     """Return input, one row of heatmaps per member, each in the colors of its own reference set, and ground truth.
 
     Args:
