@@ -13,6 +13,8 @@ from fcdd_sweep.report.comparison_text import (
     p_text,
 )
 from fcdd_sweep.report.comparisons import clear_best, deciding_rows
+from fcdd_sweep.report.figures.rank_diagram import draw_ranks, ranked_rows
+from fcdd_sweep.report.figures.style import as_svg_uri
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.html import Markup, element
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
@@ -31,7 +33,17 @@ def comparison_section(rows: Sequence[TableRow]) -> Markup:
         return html.section(_TITLE, element("p", NOTHING_TO_COMPARE))
     tables = [_pair_table(rows, metric) for metric in compared_metrics(rows) if deciding_rows(rows, metric)[0]["first"]]
     note = element("p", LEVELS_TEXT, cls="note")
-    return html.section(_TITLE, html.bullets(comparison_sentences(rows)), *tables, note)
+    return html.section(_TITLE, html.bullets(comparison_sentences(rows)), _ranks(rows), *tables, note)
+
+
+def _ranks(rows: Sequence[TableRow]) -> Markup | str:
+    metric = rows[0]["metric"]
+    figure = draw_ranks(rows, metric, SUMMARY_METRICS[metric])
+    if figure is None:
+        return ""
+    ranks = ", ".join(f"{named(row['first'])} {row['estimate']:.2f}" for row in ranked_rows(rows, metric))
+    caption = "A bar on the right joins configs of which none is better than another over classes."
+    return html.picture(as_svg_uri(figure), f"average ranks by {SUMMARY_METRICS[metric]}: {ranks}", caption)
 
 
 def _pair_table(rows: Sequence[TableRow], metric: str) -> Markup:
