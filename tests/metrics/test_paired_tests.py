@@ -9,6 +9,7 @@ from scipy import stats
 from fcdd_sweep.metrics import paired_tests
 from fcdd_sweep.metrics.paired_tests import ALPHA, all_pairs, decide_pairs, holm, seed_test
 from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.statistics import wilson_interval
 
 
 def differences(*shape, seed=0):
@@ -79,6 +80,16 @@ def test_better_is_what_the_corrected_interval_says_and_several_sweeps_give_what
     np.testing.assert_array_equal(found.better, np.where(low > 0, 1, np.where(high < 0, -1, 0)))
     assert {-1, 0} <= set(found.better.ravel())
     np.testing.assert_array_equal(decide_pairs(between[7], 6).better, found.better[7])
+
+
+def test_equal_configs_are_called_better_in_a_twentieth_of_sweeps_at_most():
+    rng = np.random.default_rng(7)
+    pairs = all_pairs(5)
+    for seeds, classes in ((3, 1), (3, 10), (10, 3)):
+        spread = np.exp(rng.normal(0, 0.5, (1000, 1, classes, 1)))
+        sweeps = spread * rng.normal(0, 1, (1000, 5, classes, seeds))
+        found = decide_pairs(sweeps[:, pairs[:, 0]] - sweeps[:, pairs[:, 1]], 10).better.any(axis=1).sum()
+        assert 0 < found and wilson_interval(int(found), 1000)[0] <= ALPHA
 
 
 def test_two_seeds_of_a_class_decide_nothing():
