@@ -66,6 +66,11 @@ class ComparedGroup:
         """The normal classes of all members, in the order of the first that has them."""
         return list(dict.fromkeys(name for each in self.members.values() for name in each.run.classes(each.config)))
 
+    @property
+    def common_classes(self) -> list[str]:
+        """The normal classes that all members have."""
+        return [name for name in self.classes if all(each.run.of(each.config, name) for each in self.members.values())]
+
     def seeds(self, normal_class: str) -> list[int]:
         """Return the seeds of a class in any member."""
         return sorted(

@@ -24,7 +24,7 @@ from fcdd_sweep.report.page.comparison_figures import draw_class
 from fcdd_sweep.report.page.statistics_section import comparison_section
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.search.record import read_search, reported
-from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, summary_rows
+from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, mean_over, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
 from fcdd_sweep.results.comparison_schemas import COMPARISONS
@@ -191,32 +191,35 @@ def data_notes(group: ComparedGroup) -> list[str]:
 
 
 def _rows_by_member(group: ComparedGroup) -> dict[str, dict[str | None, SummaryRow]]:
-    """Return by member and class one row, and one for the mean (None)."""
-    return {
-        name: {row.normal_class: row for row in summary_rows(each.run, each.config)}
-        for name, each in group.members.items()
-    }
+    """Return by member and class one row, and one for the mean over the classes that all members have (None)."""
+    common = group.common_classes
+    found: dict[str, dict[str | None, SummaryRow]] = {}
+    for name, each in group.members.items():
+        found[name] = {row.normal_class: row for row in summary_rows(each.run, each.config) if row.normal_class}
+        if len(common) > 1:
+            found[name][None] = mean_over(each.run, each.config, common)
+    return found
 
 
 def _metric_tables(group: ComparedGroup, rows: Sequence[TableRow]) -> html.Markup:
     """Return one table per metric, one column per member: a table of all metrics would be wider than a page."""
-    found = _rows_by_member(group)
+    found, common = _rows_by_member(group), group.common_classes
     names = {name: entry.name for name, entry in zip(group.members, group.entries(), strict=True)}
-    classes = [*group.classes, *([None] if len(group.classes) > 1 else [])]
     head = ("class", *(each.title for each in group.members.values()))
+    mean = "mean" if len(common) == len(group.classes) else f"mean over {len(common)} common classes"
     tables = []
     for metric, title in SUMMARY_METRICS.items():
         if not any(row.metrics[metric].n for own in found.values() for row in own.values()):
             continue
         body = []
-        for name in classes:
-            best = clear_best(rows, metric, None if len(group.classes) == 1 else name)
+        for name in [*group.classes, *([None] if len(common) > 1 else [])]:
+            best = clear_best(rows, metric, None if common == [name] else name)
             cells = [
                 _metric_cell(found[member].get(name), metric, each.shortfall, best=names[member] == best)
                 for member, each in group.members.items()
             ]
-            body.append([name or MEAN, *cells])
-        table = html.table(head, body, last_is_mean=len(body) > 1)
+            body.append([mean if name is None else name, *cells])
+        table = html.table(head, body, last_is_mean=len(common) > 1)
         tables.append(html.section(title, table, level=3))
     return html.element("div", *tables, cls="pair")
 

@@ -220,6 +220,19 @@ def test_data_that_is_not_the_same_is_named(runs):
     assert comparison.data_notes(group) == ["The data of brick is not the same in fcdd and wide."]
 
 
+def test_the_mean_is_that_over_the_classes_that_all_have(runs, tmp_path):
+    wide = fakes.FakeRun(tmp_path / "more").plan(["brick", "tile"], [0])
+    wide.finish("", "brick", 0, wrong=1).finish("", "tile", 0, wrong=9)
+    group = group_of_runs([read_run(wide.write()), read_run(runs[0])])
+    assert group.classes == ["brick", "tile"] and group.common_classes == ["brick"]
+    found = comparison.comparison_table([group]).to_pylist()
+    assert [(row["method"], row["normal_class"]) for row in found] == [
+        ("more", "brick"),
+        ("more", "tile"),
+        ("fcdd", "brick"),
+    ]
+
+
 def test_runs_of_equal_names_are_told_apart_by_their_folders(tmp_path):
     paths = [fakes.FakeRun(tmp_path / parent / "run").plan(["brick"], [0]).write() for parent in "ab"]
     assert list(group_of_runs(list(map(read_run, paths))).members) == [path.as_posix() for path in paths]
