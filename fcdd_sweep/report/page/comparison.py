@@ -50,6 +50,8 @@ _RULES = (
     "where it is better than every other, by the same test as below. What is incomplete, or diverged, is shown by "
     f"class but never ranked. {INTERVAL_RULE}"
 )
+_MOST_BESIDE = 12
+"""Characters in the heads of tables up to which two stand beside each other."""
 _FURTHER_SETTINGS = ("data set", "classes", "anomaly limit", "seeds")
 
 
@@ -219,9 +221,10 @@ def _metric_tables(group: ComparedGroup, rows: Sequence[TableRow]) -> html.Marku
                 for member, each in group.members.items()
             ]
             body.append([mean if name is None else name, *cells])
-        table = html.table(head, body, last_is_mean=len(common) > 1)
+        table = html.table(head, body)  # bold is for what is better, not for the mean
         tables.append(html.section(title, table, level=3))
-    return html.element("div", *tables, cls="pair")
+    narrow = sum(len(each.title) for each in group.members.values()) <= _MOST_BESIDE
+    return html.element("div", *tables, cls="pair" if narrow else None)
 
 
 def _metric_cell(row: SummaryRow | None, metric: str, shortfall: str, *, best: bool) -> html.Markup:
