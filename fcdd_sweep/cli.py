@@ -253,6 +253,13 @@ def _add_baselines_arguments(parser: argparse.ArgumentParser) -> None:
     _add_execution(parser)
 
 
+def _add_compare_arguments(parser: argparse.ArgumentParser) -> None:
+    what = "run directories, such as results/digits; runs of baselines and of searches, too"
+    parser.add_argument("run_dirs", type=_location, nargs="+", metavar="RUN_DIR", help=what)
+    what = "folder for comparison.html and its tables (default: comparison)"
+    parser.add_argument("--output", type=_path, default=Path("comparison"), metavar="DIR", help=what)
+
+
 def _add_predict_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     what = "a trial's folder or snapshot.pt, or the folder of a class, whose seeds vote, or of a run with one class"
@@ -321,6 +328,11 @@ COMMANDS = {
     "aggregate": Command(_add_aggregate_arguments, commands.aggregate_command, "rebuild a run's report from its files"),
     "baselines": Command(
         _add_baselines_arguments, commands.baselines_command, "run HSC and AE on a run's classes and seeds, and compare"
+    ),
+    "compare": Command(
+        _add_compare_arguments,
+        commands.compare_command,
+        "compare the configs of several runs, joined by class and seed",
     ),
     "predict": Command(
         _add_predict_arguments,

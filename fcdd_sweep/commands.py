@@ -258,6 +258,17 @@ def aggregate_command(options: Namespace) -> int:
     return ExitCode.DONE
 
 
+def compare_command(options: Namespace) -> int:
+    """Compare several runs."""
+    from fcdd_sweep.report.page.comparison import compare_runs
+
+    page, sentences = compare_runs(options.run_dirs, options.output)
+    for sentence in sentences:
+        print(sentence)
+    print(f"comparison: {page}")
+    return printed()
+
+
 def baselines_command(options: Namespace) -> int:
     """Run the baselines of a run, and compare them with it."""
     from fcdd_sweep.planning.describe import describe

@@ -17,7 +17,7 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.planning.plan import plan_file
-from fcdd_sweep.results import files, schemas, search_schemas
+from fcdd_sweep.results import comparison_schemas, files, schemas, search_schemas
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -31,6 +31,8 @@ SCHEMAS = {
     "HISTORY": schemas.HISTORY,
     "SCORES": schemas.SCORES,
     "CURVES": schemas.CURVES,
+    "COMPARISONS": comparison_schemas.COMPARISONS,
+    "PUBLISHED": comparison_schemas.PUBLISHED,
     "IMAGE_SCORES": schemas.IMAGE_SCORES,
     "DEFECTS": schemas.DEFECTS,
     "METRICS": schemas.METRICS,

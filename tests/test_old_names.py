@@ -296,7 +296,7 @@ def public_names(package: Path) -> dict[str, set[str]]:
     return found
 
 
-TABLES_AND_FILES = {"results/schemas.py", "results/search_schemas.py", "results/tree.py"}
+TABLES_AND_FILES = {f"results/{name}.py" for name in ("schemas", "search_schemas", "comparison_schemas", "tree")}
 """`schemas.HISTORY` is the columns of the file `tree.HISTORY`: the module makes the difference clear."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
 LEVEL = 0.95
 """Confidence level of all intervals."""
+ALPHA = 0.05
+"""`1 - LEVEL`: a p-value, corrected for the number of comparisons, that is below it decides."""
 
 
 class Summary(NamedTuple):
@@ -79,44 +81,15 @@ def auroc_standard_error(scores: Numbers, label: Numbers) -> float:
     nominal, anomalous = np.sort(scores[label == 0]), np.sort(scores[label == 1])
     if min(len(nominal), len(anomalous)) < 2:
         return np.nan
-    above = _share_below(anomalous, nominal).var(ddof=1) / len(anomalous)
-    below = _share_below(nominal, anomalous).var(ddof=1) / len(nominal)
+    above = share_below(anomalous, nominal).var(ddof=1) / len(anomalous)
+    below = share_below(nominal, anomalous).var(ddof=1) / len(nominal)
     return float(np.sqrt(above + below))
 
 
-def _share_below(values: FloatArray, others: FloatArray) -> FloatArray:
+def share_below(values: FloatArray, others: FloatArray) -> FloatArray:
     """Return for each value the share of `others`, sorted, below it; a tie counts half."""
     below = np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")
     return np.asarray(below / (2 * len(others)))
-
-
-class PairedDifference(NamedTuple):
-    """The differences of paired values.
-
-    Attributes:
-        summary: mean, spread, number of pairs, and interval by Student's t, of first minus second.
-        p_value: of Wilcoxon's signed-rank test, two-sided; NaN for fewer than two pairs or when none differ.
-    """
-
-    summary: Summary
-    p_value: float
-
-
-def paired_difference(first: Sequence[float], second: Sequence[float]) -> PairedDifference:
-    """Return statistics of the differences `first - second`; a pair with NaN or None is left out.
-
-    Pairs of one class share its data and pairs of one seed its random draws, so pairs are not independent: with few
-    classes and seeds the interval is a guide, not a proof.
-    """
-    one, other = (np.array([np.nan if v is None else v for v in values], np.float64) for values in (first, second))
-    difference = one - other
-    difference = difference[~np.isnan(difference)]
-    p_value = np.nan
-    if len(difference) > 1 and difference.any():
-        from scipy.stats import wilcoxon  # it takes a second to import
-
-        p_value = float(wilcoxon(difference).pvalue)
-    return PairedDifference(summarize(difference), p_value)
 
 
 def exact_fraction(rate: float) -> Fraction:

@@ -7,18 +7,24 @@ from dataclasses import replace
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.locations import as_written
+from fcdd_sweep.report.comparison_text import comparison_sentences
+from fcdd_sweep.report.comparisons import comparison_rows, run_entries
 from fcdd_sweep.report.decisions import write_decisions
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, draw_run
 from fcdd_sweep.report.page.comparison import combine
+from fcdd_sweep.report.page.published_section import published_section
 from fcdd_sweep.report.page.run_page import report_page
+from fcdd_sweep.report.page.statistics_section import comparison_section
+from fcdd_sweep.report.published import published_rows
 from fcdd_sweep.report.recomputed import recompute
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.score_choices import choice_sentences
 from fcdd_sweep.report.search.confirmation import search_notes
 from fcdd_sweep.report.search.figures import SEARCH_PICTURES, draw_search
-from fcdd_sweep.report.search.record import read_search, reported
+from fcdd_sweep.report.search.record import SearchRecord, read_search, reported
 from fcdd_sweep.report.tables import write_tables
-from fcdd_sweep.results.files import write_text
+from fcdd_sweep.results.comparison_schemas import COMPARISONS, PUBLISHED
+from fcdd_sweep.results.files import write_rows, write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import IMAGE_SCORES, RunPaths
@@ -38,6 +44,11 @@ def _compared(run: Run) -> Run:
     return run
 
 
+def _tried(run: Run, search: SearchRecord | None) -> int:
+    """Return the number of configs that were tried: of a search all that it suggested."""
+    return len(run.configs) if search is None else search.tried or len(search.configs)
+
+
 def aggregate(
     run_dir: Location | str,
     redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
@@ -46,14 +57,14 @@ def aggregate(
 ) -> Location:
     """Build the report of a run; the same files give the same report.
 
-    Writes `trials.parquet`, `summary.csv`, `summary.md`, `defects.csv`, `roc.pdf` and `pixel_roc.pdf` of the run and of
-    its configs, `roc.pdf` and `heatmaps.png` of every class, and `report.html`. A run with baselines also gets the
-    files of `report.page.comparison`; one with a search the tables and figures of `report.search.figures`, and
-    test metrics of its confirmation only. With `evaluation.image_score: auto` it chooses the image score of each class
-    and writes `image_scores.parquet`. Leaves whose decisions are no longer those that they were written with get a
-    `decision.json`, by which their detectors decide; leaves that lack figures get them where their files allow it
-    (`report.recomputed`). Trials that failed, are missing or cannot be read are named and
-    left out.
+    Writes `trials.parquet`, `comparisons.parquet`, `published.parquet`, `summary.csv`, `summary.md`, `defects.csv`,
+    `roc.pdf` and `pixel_roc.pdf` of the run and of its configs, `roc.pdf` and `heatmaps.png` of every class, and
+    `report.html`. A run with baselines also gets the files of `report.page.comparison`; one with a search the tables
+    and figures of `report.search.figures`, and test metrics of its confirmation only. With
+    `evaluation.image_score: auto` it chooses the image score of each class and writes `image_scores.parquet`. Leaves
+    whose decisions are no longer those that they were written with get a `decision.json`, by which their detectors
+    decide; leaves that lack figures get them where their files allow it (`report.recomputed`). Trials that failed, are
+    missing or cannot be read are named and left out.
 
     Args:
         run_dir: the directory of a run, OUTPUT/NAME, on this machine or in an object store.
@@ -74,11 +85,18 @@ def aggregate(
         search = read_search(run)
         with write_errors(folder):
             write_decisions(run)
-            write_tables(run, reported(run, search), search_notes(search) if search else ())
+            tested = reported(run, search)
+            comparisons = comparison_rows(run_entries(tested), _tried(run, search))
+            write_rows(RunPaths(folder).comparisons, comparisons, COMPARISONS)
+            published = published_rows(tested)
+            write_rows(RunPaths(folder).published, published, PUBLISHED)
+            notes = search_notes(search) if search else ()
+            write_tables(run, tested, (*notes, *comparison_sentences(comparisons)))
             run = _compared(run)
-            figures = draw_run(reported(run, search), redraw=redraw)
+            figures = draw_run(tested, redraw=redraw)
             search_figures = draw_search(search) if search else ()
-            write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures))
+            sections = (comparison_section(comparisons), published_section(published))
+            write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures, sections))
     problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
     for sentence in dict.fromkeys(problems):
         warn(sentence)

@@ -117,7 +117,7 @@ class ExperimentFile:
         Args:
             parameters: values of the config's varied keys; under `variant` the name of its variant.
         """
-        tree = self._config_tree(parameters)
+        tree = self.config_tree(parameters)
         texts = {}
         for name, keys in _SETTINGS:
             values = [value_at_key(tree, tuple(key.split("."))) for key in keys]
@@ -125,7 +125,7 @@ class ExperimentFile:
                 texts[name] = ", ".join(map(_seeds_text if name == _SEEDS else _value_text, given))
         return texts
 
-    def _config_tree(self, parameters: Mapping[str, Any]) -> Tree:
+    def config_tree(self, parameters: Mapping[str, Any]) -> Tree:
         """Return the file's plain values with those of one config over them."""
         variant = value_at_key(self.tree, ("variants", str(parameters.get("variant"))))
         layer = ConfigLayer(self.tree)

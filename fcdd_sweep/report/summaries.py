@@ -88,11 +88,17 @@ def summary_rows(run: Run, config: str) -> list[SummaryRow]:
 
 def mean_row(run: Run, config: str) -> SummaryRow:
     """Return the mean over a config's classes; with one class, the metrics of that class."""
-    by_class = [run.of(config, name) for name in run.classes(config)]
+    return mean_over(run, config, run.classes(config))
+
+
+def mean_over(run: Run, config: str, names: Sequence[str]) -> SummaryRow:
+    """Return the mean over some of a config's classes."""
+    by_class = [run.of(config, name) for name in names]
     metrics, classes = {}, {}
     for metric in ALL_METRICS:
         metrics[metric], classes[metric] = over_classes(by_class, metric)
-    return SummaryRow(config, None, status_counts(run.of(config)), metrics, classes)
+    counts = status_counts(trial for trials in by_class for trial in trials)
+    return SummaryRow(config, None, counts, metrics, classes)
 
 
 def _class_row(config: str, name: str, trials: Sequence[Trial]) -> SummaryRow:

@@ -82,13 +82,14 @@ class ComparisonSummary(Document):
 
     metric: str = Field(description="the metric of the test set, `image_auroc` for instance")
     n: int = Field(description="number of pairs with a value for both")
-    mean: float | None = Field(description="mean difference; null without a pair")
+    mean: float | None = Field(description="mean over classes of the difference; null without a pair")
     std: float | None = Field(description="standard deviation of the differences; null for fewer than two pairs")
     low: float | None = Field(
-        description="lower bound of the 95% interval of the mean (Student's t); null if undefined"
+        description="lower bound of the 95% interval of the mean, by a paired t-test over the seeds of each class; "
+        "null if undefined"
     )
     high: float | None = Field(description="upper bound of the 95% interval of the mean; null if undefined")
-    p_value: float | None = Field(description="Wilcoxon's signed-rank test; null if undefined")
+    p_value: float | None = Field(description="of that test; null if undefined")
 
 
 class SearchSummary(Document):

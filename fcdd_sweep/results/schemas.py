@@ -1,6 +1,7 @@
 """Every column of the Parquet tables of runs and predictions: name, type, unit, meaning. Declared only here.
 
-The tables of a search are in `search_schemas.py`, columns on heatmaps in `pixel_schemas.py`.
+The tables of a search are in `search_schemas.py`, those of comparisons in `comparison_schemas.py`, columns on heatmaps
+in `pixel_schemas.py`.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ ENVIRONMENT = "environment.json"
 TRIALS = "trials.parquet"
 IMAGE_SCORES = "image_scores.parquet"
 """What `evaluation.image_score: auto` chose by."""
+COMPARISONS = "comparisons.parquet"
+"""Statistics of configs, or of methods and runs, against each other."""
+PUBLISHED = "published.parquet"
+"""Published figures beside those of the run."""
 REPORT = "report.html"
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
@@ -222,6 +226,14 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def trials(self) -> AnyPath:
         return self._below(TRIALS)
+
+    @property
+    def comparisons(self) -> AnyPath:
+        return self._below(COMPARISONS)
+
+    @property
+    def published(self) -> AnyPath:
+        return self._below(PUBLISHED)
 
     @property
     def image_scores(self) -> AnyPath:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.metrics.statistics import paired_difference
+from fcdd_sweep.metrics.paired_tests import seed_summary
 from fcdd_sweep.report.tables import as_cell, column_kind
 from fcdd_sweep.results import files, search_schemas
 from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, PruningSummary, SearchAmounts, SearchSummary
@@ -102,16 +102,18 @@ def _comparison(metric: str, confirmation: Sequence[Mapping[str, Any]]) -> Compa
         role: {(row["normal_class"], row["seed"]): row[reported] for row in confirmation if row["role"] == role}
         for role in ("best", "default")
     }
-    pairs = [pair for pair in values["best"] if pair in values["default"]]
-    found = paired_difference([values["best"][pair] for pair in pairs], [values["default"][pair] for pair in pairs])
+    pairs = {
+        pair: (value, values["default"][pair]) for pair, value in values["best"].items() if pair in values["default"]
+    }
+    found, p_value = seed_summary({pair: None if None in both else both[0] - both[1] for pair, both in pairs.items()})
     return ComparisonSummary(
         metric=reported,
-        n=found.summary.n,
-        mean=_known(found.summary.mean),
-        std=_known(found.summary.std),
-        low=_known(found.summary.low),
-        high=_known(found.summary.high),
-        p_value=_known(found.p_value),
+        n=found.n,
+        mean=_known(found.mean),
+        std=_known(found.std),
+        low=_known(found.low),
+        high=_known(found.high),
+        p_value=_known(p_value),
     )
 
 
@@ -174,9 +176,10 @@ def _compared(summary: SearchSummary, found: ComparisonSummary) -> str:
     name = _NAMES[found.metric]
     text = f"On {fresh} the best config's {name} on the test set differs from the default's by {found.mean:+.4f}"
     if found.low is None or found.high is None:
-        return f"{text}, a single pair: the search is not shown to beat the default."
+        few = "a single pair" if found.n == 1 else "a class with a single pair"
+        return f"{text}, {few}: the search is not shown to beat the default."
     text += f" (95% interval {found.low:+.4f} to {found.high:+.4f}, {found.n} pairs of class and seed"
-    text += ")" if found.p_value is None else f"; Wilcoxon p = {found.p_value:.3g})"
+    text += ")" if found.p_value is None else f"; p = {found.p_value:.3g})"
     if found.low > 0:
         return f"{text}: the search beats the default."
     if found.high < 0:

@@ -1,4 +1,5 @@
-"""Baselines of a finished run: HSC and AE with its settings, on its classes and seeds, compared with it.
+"""Baselines of a finished run: HSC and AE on its classes and seeds, compared with it. HSC has its settings, AE all but
+optimizer and learning rate.
 
 The baselines are a separate run in RUN/baselines, an experiment whose variants are the run's configs under the other
 methods. It resumes, reports and predicts like any other run.
@@ -16,6 +17,7 @@ from fcdd_sweep.config.grid import Config, configs_of, may_vary
 from fcdd_sweep.config.layers import ConfigLayer, nest, overlay, split_key
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.locations import parse_location
+from fcdd_sweep.config.presets import AUTOENCODER_TRAINING
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import canonical
 from fcdd_sweep.config.yaml_text import parse_value
@@ -139,7 +141,8 @@ def _override(text: str, method: str) -> tuple[str, Any]:
 def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Return what makes the counterpart of a config: its values, the method, its network, and supervision by labels.
 
-    The hypersphere classifier trains on the config's anomalies, the autoencoder on none. Overrides come last.
+    The hypersphere classifier trains on the config's anomalies, the autoencoder on none, with optimizer and learning
+    rate of its own. Overrides come last.
     """
     changed: dict[str, Any] = {
         "method": method,
@@ -149,6 +152,7 @@ def _changes(config: Config, method: str, overrides: Sequence[tuple[str, Any]]) 
     anomalies = config.settings.anomalies
     if method == "ae":
         changed["anomalies"] = {"mode": "unsupervised"}
+        changed["training"] |= AUTOENCODER_TRAINING
     elif anomalies.mode == "malformed_normal_gt":
         changed["anomalies"] = {"mode": "malformed_normal"}
     elif anomalies.source == "mvtec_gt":

@@ -18,6 +18,7 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import schemas
+from fcdd_sweep.results.comparison_schemas import COMPARISONS
 from fcdd_sweep.results.files import read_table, write_text
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests.fakes import FakeRun, csv_rows, key, small_run
@@ -37,6 +38,13 @@ def test_every_file_of_the_report_is_there(reported):
     root = ["trials.parquet", "summary.csv", "summary.md", "defects.csv", "roc.pdf", "pixel_roc.pdf", "report.html"]
     leaves = [f"normal_{name}/{file}" for name in ("brick", slug("metal nut")) for file in ("roc.pdf", "heatmaps.png")]
     assert [name for name in root + leaves if not (path / name).is_file()] == []
+
+
+def test_one_config_is_compared_with_nothing_and_its_table_has_all_columns(reported):
+    path, page = reported
+    assert "One config: nothing to compare." in page and "One config: nothing" in (path / "summary.md").read_text()
+    table = read_table(RunPaths(path).comparisons)
+    assert table.schema.equals(COMPARISONS, check_metadata=True) and table.num_rows == 0
 
 
 def test_summary_has_the_known_figures(reported):
@@ -202,6 +210,10 @@ def test_configs_have_their_own_folders_and_are_compared(tmp_path):
     assert table["param.anomalies.limit"].to_pylist() == ["8", "8", "all", "all"]
     means = [row["image_auroc_mean"] for row in csv_rows(path / "summary.csv") if row["level"] != "class"]
     assert [float(mean) for mean in means] == pytest.approx([1.0, 0.95])
+    assert "too few seeds to decide: 1, needs 3" in page
+    compared = read_table(RunPaths(path).comparisons).to_pylist()
+    assert {row["metric"] for row in compared} == {"image_auroc", "image_ap", "pixel_auroc", "pixel_ap"}
+    assert {(row["first"], row["second"]) for row in compared if row["test"] == "delong"} == {tuple(CONFIGS)}
 
 
 def test_status_counts_the_leaves_that_are_there_and_names_failures_with_their_config(tmp_path):

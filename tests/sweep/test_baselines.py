@@ -92,10 +92,11 @@ def test_every_config_of_a_grid_gets_its_baselines(tmp_path):
         (config.settings.method, config.settings.network.name, config.settings.training.learning_rate)
         for config in configs
     }
-    networks = {"hsc": ("CNN28", "CNN28_W"), "ae": ("AE28", "AE28_W")}
     assert found == {
-        (method, name, rate) for method, names in networks.items() for name in names for rate in (0.1, 0.01)
+        *(("hsc", name, rate) for name in ("CNN28", "CNN28_W") for rate in (0.1, 0.01)),
+        *(("ae", name, 0.001) for name in ("AE28", "AE28_W")),  # with a rate of its own, shared by both
     }
+    assert {config.settings.training.optimizer for config in configs if config.settings.method == "ae"} == {"adam"}
     assert all(config.settings.heatmaps.blur for config in configs)
 
 

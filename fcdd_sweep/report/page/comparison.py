@@ -1,105 +1,129 @@
-"""FCDD and its baselines side by side: the same test images under every method, and their metrics."""
+"""Methods or runs side by side: their metrics, who is better, and the same test images under each.
+
+`combine` compares a run with its baselines, `compare_runs` any runs; both write the same files with the same code.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path, PurePosixPath
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
-from fcdd_sweep.metrics import shown_images
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.report.compared_runs import ComparedConfig, ComparedGroup, group_of_runs, run_title
+from fcdd_sweep.report.comparison_text import comparison_sentences
+from fcdd_sweep.report.comparisons import clear_best, comparison_rows
 from fcdd_sweep.report.experiment_file import COMPARED
-from fcdd_sweep.report.figures.heatmaps import LABEL_NAMES, NO_MAP_MARK, TrialMaps, common_paths
-from fcdd_sweep.report.figures.image_grid import Strip, StripRow, absent_row, as_rgb, draw_strips, map_row
-from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
-from fcdd_sweep.report.figures.style import as_jpeg_uri, save
+from fcdd_sweep.report.figures.style import as_jpeg_uri
 from fcdd_sweep.report.page import html
+from fcdd_sweep.report.page.comparison_figures import draw_class
+from fcdd_sweep.report.page.statistics_section import comparison_section
 from fcdd_sweep.report.recomputed import with_recomputed
-from fcdd_sweep.report.run_files import Run, Trial, read_run, write_errors
-from fcdd_sweep.report.summaries import ALL_METRICS, SummaryRow, summary_rows
+from fcdd_sweep.report.run_files import Run, read_run, write_errors
+from fcdd_sweep.report.search.record import read_search, reported
+from fcdd_sweep.report.summaries import ALL_METRICS, SummaryRow, mean_over, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
-from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.files import table_from_rows, write_text
+from fcdd_sweep.results.comparison_schemas import COMPARISONS
+from fcdd_sweep.results.files import TableRow, table_from_rows, write_rows, write_text
+from fcdd_sweep.results.mirror import mirrored
+from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.tree import COMPARISONS as COMPARISONS_FILE
 from fcdd_sweep.results.tree import RunPaths
 
 COMPARISON_HTML, COMPARISON_CSV, COMBINED_DIR = "comparison.html", "comparison.csv", "combined"
-_FCDD = "fcdd"
-_UNREADABLE = "unreadable"
-_COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
+MEAN = "mean"
 _FIELDS = [
-    *((name, pa.string()) for name in ("config", "method", "normal_class")),
+    *((name, pa.string()) for name in ("config", "method", "normal_class", "shortfall")),
     *(field for metric in ALL_METRICS for field in summary_fields(metric)),
 ]
-Paths = npt.NDArray[np.str_]
-
-
-@dataclass(frozen=True)
-class ComparedRuns:
-    """A run and the run of its baselines.
-
-    Attributes:
-        fcdd: the run.
-        baselines: the run of its baselines.
-        counterparts: by config of the run and method, the baseline's config; several configs may share one.
-    """
-
-    fcdd: Run
-    baselines: Run
-    counterparts: dict[str, dict[str, str]]
-
-    def configs(self, config: str) -> dict[str, tuple[Run, str]]:
-        """Return by method the run and the name of the config that is compared with a config of FCDD."""
-        baselines = self.counterparts.get(config, {})
-        return {_FCDD: (self.fcdd, config)} | {method: (self.baselines, name) for method, name in baselines.items()}
-
-    def trials(self, config: str, normal_class: str, seed: int) -> dict[str, Trial | None]:
-        """Return the trials of one config, class and seed by method; None where none is planned."""
-        return {
-            method: next((trial for trial in run.of(name, normal_class) if trial.seed == seed), None)
-            for method, (run, name) in self.configs(config).items()
-        }
+_BASELINES_NOTE = (
+    "The autoencoder (AE) is trained without anomalies and with an optimizer of its own; the hypersphere classifier "
+    "(HSC) with the anomalies of FCDD and their labels. Heatmaps of HSC are input gradients; those of both baselines "
+    "are blurred."
+)
+_RULES = (
+    "Mean over seeds ± sample standard deviation, and the 95% interval of the mean. The best of a row is bold only "
+    "where it is better than every other, by the same test as below. What is incomplete, or diverged, is shown by "
+    f"class but never ranked. {INTERVAL_RULE}"
+)
+_MOST_BESIDE = 12
+"""Characters in the heads of tables up to which two stand beside each other."""
+_FURTHER_SETTINGS = ("data set", "classes", "anomaly limit", "seeds")
 
 
 def combine(run_dir: Path) -> Path:
-    """Draw all methods side by side, and compare their metrics.
+    """Compare a run with its baselines.
 
-    Writes into `RUN/baselines`: `comparison.html`, `comparison.csv`, `combined/[CONFIG/]normal_CLASS/it_SEED.png` with
-    one strip (rows: input, FCDD, HSC, AE, ground truth), and `combined/[CONFIG/]normal_CLASS/heatmaps.png` with the
-    strips of all seeds, which show the same images.
+    Writes into `RUN/baselines`: `comparison.html`, `comparison.csv`, `comparisons.parquet`,
+    `combined/[CONFIG/]normal_CLASS/it_SEED.png` with one strip (rows: input, FCDD, HSC, AE, ground truth), and
+    `combined/[CONFIG/]normal_CLASS/heatmaps.png` with the strips of all seeds, which show the same images.
 
     Returns:
         The path of `comparison.html`.
     Raises:
         InputError: `run_dir` is not a run directory, has no run of baselines, or a file in it cannot be written.
     """
-    with write_errors(RunPaths(run_dir).baselines):
-        return _combine(run_dir)
-
-
-def _combine(run_dir: Path) -> Path:
     folder = RunPaths(run_dir).baselines
-    fcdd, baselines = (with_recomputed(read_run(each)) for each in (run_dir, folder))
-    runs = ComparedRuns(fcdd, baselines, _read_counterparts(folder))
-    problems: list[str] = []
-    sections = [_config_section(runs, config, folder / COMBINED_DIR, problems) for config in runs.fcdd.configs]
-    heading = html.element("h1", f"{runs.fcdd.path.name}: FCDD and its baselines")
-    note = html.element(
-        "p",
-        f"Mean over seeds ± sample standard deviation, and the 95% interval of the mean. {INTERVAL_RULE} The "
-        "autoencoder (AE) is trained without anomalies, the hypersphere classifier (HSC) with the anomalies of FCDD "
-        "and their labels. Heatmaps of HSC are input gradients; those of both baselines are blurred.",
-        cls="note",
-    )
-    absent = html.section("Not shown", html.bullets(dict.fromkeys(problems))) if problems else ""
-    write_csv(folder / COMPARISON_CSV, comparison_table(runs))
-    page = html.page(f"{runs.fcdd.path.name}: comparison", html.joined([heading, note, *sections, absent]))
-    return write_text(folder / COMPARISON_HTML, page)
+    with write_errors(folder):
+        fcdd, baselines = (with_recomputed(read_run(each)) for each in (run_dir, folder))
+        counterparts = _read_counterparts(folder)
+        groups = [_group_of_methods(fcdd, baselines, config, counterparts) for config in fcdd.configs]
+        page, _ = _write(groups, folder, f"{run_dir.name}: FCDD and its baselines", f"{_RULES} {_BASELINES_NOTE}")
+        return page
+
+
+def compare_runs(run_dirs: Sequence[Location], output: Path) -> tuple[Path, list[str]]:
+    """Compare the configs of several runs, joined by class and seed.
+
+    Writes `comparison.html`, `comparison.csv`, `comparisons.parquet` and the pictures of `combined/normal_CLASS/` into
+    `output`. Of a search, the trials of its confirmation are compared.
+
+    Returns:
+        The path of `comparison.html`, and sentences on who is better.
+    Raises:
+        InputError: fewer than two runs, one of them is named twice or is not a run directory, or a file cannot be
+            written.
+        StorageError: the store of a run was unreachable for too long.
+    """
+    with ExitStack() as stack:
+        runs = _read_runs(run_dirs, stack)
+        title = f"Comparison of {', '.join(map(run_title, runs))}"
+        with write_errors(output):
+            group = group_of_runs(runs)
+            page, rows = _write([group], output, title, _RULES)
+            return page, [*_shortfalls(group), *comparison_sentences(rows)]
+
+
+def _read_runs(run_dirs: Sequence[Location], stack: ExitStack) -> list[Run]:
+    problems = []
+    twice = sorted({str(each) for each in run_dirs if [str(other) for other in run_dirs].count(str(each)) > 1})
+    problems += [Problem(name, "is named twice", next_step="Name each run once") for name in twice]
+    if len(run_dirs) < 2:
+        problems.append(Problem("compare", f"found {count_noun(len(run_dirs), 'run')}", "two or more run directories"))
+    runs = []
+    for run_dir in dict.fromkeys(run_dirs):
+        try:
+            run = with_recomputed(read_run(stack.enter_context(mirrored(run_dir))))
+        except InputError as error:
+            problems += error.problems
+        else:
+            runs.append(reported(run, read_search(run)))
+    if problems:
+        raise InputError(problems)
+    return runs
+
+
+def _group_of_methods(fcdd: Run, baselines: Run, config: str, counterparts: dict[str, dict[str, str]]) -> ComparedGroup:
+    members = {"fcdd": ComparedConfig("FCDD", fcdd, config)}
+    for method, name in counterparts.get(config, {}).items():
+        if baselines.of(name):
+            members[method] = ComparedConfig(method.upper(), baselines, name)
+    return ComparedGroup(config, members)
 
 
 def _read_counterparts(folder: Path) -> dict[str, dict[str, str]]:
@@ -111,144 +135,127 @@ def _read_counterparts(folder: Path) -> dict[str, dict[str, str]]:
         raise InputError(Problem(str(path), what, next_step="Rerun `baselines`, which writes it")) from error
 
 
-def _config_section(runs: ComparedRuns, config: str, folder: Path, problems: list[str]) -> html.Markup:
+def _write(groups: Sequence[ComparedGroup], folder: Path, title: str, note: str) -> tuple[Path, list[TableRow]]:
+    """Write all files of a comparison; return its page and the rows of its `comparisons.parquet`."""
+    problems: list[str] = []
+    rows = [comparison_rows(group.entries()) for group in groups]
+    sections = [
+        _group_section(group, own, folder / COMBINED_DIR, problems) for group, own in zip(groups, rows, strict=True)
+    ]
+    absent = html.section("Not shown", html.bullets(dict.fromkeys(problems))) if problems else ""
+    write_csv(folder / COMPARISON_CSV, comparison_table(groups))
+    table = [row for own in rows for row in own]
+    write_rows(folder / COMPARISONS_FILE, table, COMPARISONS)
+    heading = html.element("h1", title)
+    body = html.joined([heading, html.element("p", note, cls="note"), *sections, absent])
+    return write_text(folder / COMPARISON_HTML, html.page(title, body)), table
+
+
+def _group_section(group: ComparedGroup, rows: Sequence[TableRow], folder: Path, problems: list[str]) -> html.Markup:
     figures = []
-    for name in runs.fcdd.classes(config):
-        path = _draw_class(runs, config, name, folder, problems)
+    for name in group.classes:
+        path = draw_class(group, name, folder / _class_folder(group, name), problems)
         if path:
             figure = html.picture(as_jpeg_uri(path), f"heatmaps of {name} by method")
             figures.append(html.section(name, figure, level=3))
-    return html.section(config or "Results", _settings_table(runs, config), _metric_tables(runs, config), *figures)
-
-
-def _draw_class(runs: ComparedRuns, config: str, name: str, folder: Path, problems: list[str]) -> Path | None:
-    """Draw one figure per seed and one of all seeds; return None when no seed has FCDD and another method."""
-    trials = runs.fcdd.of(config, name)
-    by_seed = {trial.seed: maps_by_method(runs, config, name, trial.seed, problems) for trial in trials}
-    problems.extend(
-        f"{' '.join(filter(None, [config, name]))}, seed {seed}: {method.upper()} is {reason}"
-        for seed, maps in by_seed.items()
-        for method, reason in maps.items()
-        if isinstance(reason, str)
+    marks = [*_shortfalls(group), *data_notes(group)]
+    return html.section(
+        group.title or "Results",
+        html.bullets(marks) if marks else "",
+        _metric_tables(group, rows),
+        comparison_section(rows),
+        _settings_table(group),
+        *figures,
     )
-    drawn = {seed: maps for seed, maps in by_seed.items() if isinstance(maps[_FCDD], TrialMaps)}
-    found = {seed: [each for each in maps.values() if isinstance(each, TrialMaps)] for seed, maps in drawn.items()}
-    images = compared_images([each for maps in found.values() for each in maps])
-    if not len(images) or max(map(len, found.values())) < 2:
-        return None
-    quantile = runs.fcdd.experiment.heatmaps.color_quantile
-    strips = {seed: method_strip(maps, images, f"seed {seed}", quantile) for seed, maps in drawn.items()}
-    class_folder = folder / trials[0].class_folder
-    for seed, strip in strips.items():
-        save(draw_strips([strip], note=_COLOR_NOTE), class_folder / f"it_{seed}.png")
-    return save(draw_strips(list(strips.values()), note=_COLOR_NOTE), class_folder / HEATMAPS_FILE)
 
 
-def maps_by_method(
-    runs: ComparedRuns, config: str, name: str, seed: int, problems: list[str]
-) -> dict[str, TrialMaps | str]:
-    """Return by method the maps of a trial, or in a word why there are none: its status, or `unreadable`."""
-    found: dict[str, TrialMaps | str] = {}
-    for method, trial in runs.trials(config, name, seed).items():
-        run = runs.fcdd if method == _FCDD else runs.baselines
-        if trial is None or not trial.is_done:
-            found[method] = (trial.status if trial else TrialStatus.MISSING).value
-        else:
-            found[method] = maps_of(run, trial, problems) or _UNREADABLE
+def _shortfalls(group: ComparedGroup) -> list[str]:
+    return [f"{each.title} is not ranked: {each.shortfall}." for each in group.members.values() if each.shortfall]
+
+
+def _class_folder(group: ComparedGroup, name: str) -> PurePosixPath:
+    """Return where the figures of a class go: `[CONFIG/]normal_CLASS`, with the config of a group that has a title."""
+    trial = next(trial for each in group.members.values() for trial in each.run.of(each.config, name))
+    whole = PurePosixPath(trial.class_folder)
+    return whole if group.title else PurePosixPath(whole.name)
+
+
+def data_notes(group: ComparedGroup) -> list[str]:
+    """Return a sentence on each class whose images differ between members, as their fingerprints say."""
+    notes = []
+    for name in group.classes:
+        found: dict[str, list[str]] = {}
+        for each in group.members.values():
+            prints = {trial.metrics.get("data_fingerprint") for trial in each.run.of(each.config, name)} - {None}
+            found.setdefault(" ".join(sorted(map(str, prints))), []).append(each.title)
+        found.pop("", None)
+        if len(found) > 1:
+            notes.append(f"The data of {name} is not the same in {' and '.join(map(', '.join, found.values()))}.")
+    return notes
+
+
+def _rows_by_member(group: ComparedGroup) -> dict[str, dict[str | None, SummaryRow]]:
+    """Return by member and class one row, and one for the mean over the classes that all members have (None)."""
+    common = group.common_classes
+    found: dict[str, dict[str | None, SummaryRow]] = {}
+    for name, each in group.members.items():
+        found[name] = {row.normal_class: row for row in summary_rows(each.run, each.config) if row.normal_class}
+        if len(common) > 1:
+            found[name][None] = mean_over(each.run, each.config, common)
     return found
 
 
-def compared_images(maps: Sequence[TrialMaps], nominal: int = 3, anomalous: int = 6) -> Paths:
-    """Return the paths of test images that all of the trials kept: of each label equidistant by the first's score."""
-    if not maps:
-        return np.zeros(0, np.str_)
-    common = common_paths(maps)
-    rows = maps[0].rows_of(common)
-    label, score = maps[0].label[rows], maps[0].score[rows]
-    counts = (nominal, anomalous)
-    return common[np.concatenate([shown_images.equidistant(label, score, value, counts[value]) for value in (0, 1)])]
-
-
-def method_strip(maps: Mapping[str, TrialMaps | str], images: Paths, title: str, quantile: float) -> Strip:
-    """Return input, one row of heatmaps per method, each in the colors of its own reference set, and ground truth.
-
-    Args:
-        maps: by method; a reason in place of maps gives a row of empty images.
-        images: paths that all of them kept.
-        title: text above the strip.
-        quantile: share of the values that the colors span.
-    Raises:
-        ValueError: FCDD has no maps.
-    """
-    first = maps[_FCDD]
-    if isinstance(first, str):
-        raise ValueError(f"FCDD is {first}: there is nothing to compare with")
-    rows = first.rows_of(images)
-    inputs = as_rgb(first.images[rows])
-    strip_rows = [StripRow("input", inputs)]
-    for method, each in maps.items():
-        if isinstance(each, str):
-            strip_rows.append(absent_row(f"{method.upper()}:\n{each}", inputs))
-        else:
-            strip_rows.append(StripRow(method.upper(), each.colored(each.rows_of(images), quantile, "global")))
-    if first.gt_maps is not None:
-        strip_rows.append(map_row("ground\ntruth", first.gt_maps[rows], NO_MAP_MARK))
-    captions = tuple(LABEL_NAMES[label] for label in first.label[rows])
-    return Strip(title, tuple(strip_rows), captions)
-
-
-def _rows_by_method(runs: ComparedRuns, config: str) -> dict[str, list[SummaryRow]]:
-    """Return by method one row per class and one for their mean; a method without trials is left out."""
-    found = {_FCDD: summary_rows(runs.fcdd, config)}
-    for method, name in runs.counterparts.get(config, {}).items():
-        if runs.baselines.of(name):
-            found[method] = summary_rows(runs.baselines, name)
-    return found
-
-
-def _metric_tables(runs: ComparedRuns, config: str) -> html.Markup:
-    """Return one table per metric, one column per method: a table of all metrics would be wider than a page."""
-    rows = _rows_by_method(runs, config)
-    by_class = {method: {row.normal_class: row for row in each} for method, each in rows.items()}
+def _metric_tables(group: ComparedGroup, rows: Sequence[TableRow]) -> html.Markup:
+    """Return one table per metric, one column per member: a table of all metrics would be wider than a page."""
+    found, common = _rows_by_member(group), group.common_classes
+    names = {name: entry.name for name, entry in zip(group.members, group.entries(), strict=True)}
+    head = ("class", *(each.title for each in group.members.values()))
+    mean = "mean" if len(common) == len(group.classes) else f"mean over {len(common)} common classes"
     tables = []
     for metric, title in ALL_METRICS.items():
-        if any(row.metrics[metric].n for each in rows.values() for row in each):
-            body = [
-                [name or "mean", *(_metric_cell(by_class[method].get(name), metric) for method in rows)]
-                for name in by_class[_FCDD]
+        if not any(row.metrics[metric].n for own in found.values() for row in own.values()):
+            continue
+        body = []
+        for name in [*group.classes, *([None] if len(common) > 1 else [])]:
+            best = clear_best(rows, metric, None if common == [name] else name)
+            cells = [
+                _metric_cell(found[member].get(name), metric, each.shortfall, best=names[member] == best)
+                for member, each in group.members.items()
             ]
-            table = html.table(("class", *map(str.upper, rows)), body, last_is_mean=len(body) > 1)
-            tables.append(html.section(title, table, level=3))
-    return html.element("div", *tables, cls="pair")
+            body.append([mean if name is None else name, *cells])
+        table = html.table(head, body)  # bold is for what is better, not for the mean
+        tables.append(html.section(title, table, level=3))
+    narrow = sum(len(each.title) for each in group.members.values()) <= _MOST_BESIDE
+    return html.element("div", *tables, cls="pair" if narrow else None)
 
 
-def _settings_table(runs: ComparedRuns, config: str) -> html.Markup:
-    settings = {
-        method: run.experiment.settings(run.parameters(name)) for method, (run, name) in runs.configs(config).items()
-    }
-    body = [
-        [name, *(html.element("code", each.get(name, NOT_DEFINED)) for each in settings.values())]
-        for name in COMPARED
-        if any(name in each for each in settings.values())
-    ]
-    head = ("setting", *map(str.upper, settings))
-    return html.section("Settings by method", html.table(head, body, names=len(head)), level=3)
-
-
-def _metric_cell(row: SummaryRow | None, metric: str) -> html.Markup:
+def _metric_cell(row: SummaryRow | None, metric: str, shortfall: str, *, best: bool) -> html.Markup:
+    """Return mean and interval; of something incomplete a mean over classes is left out, as it is of other classes."""
     if row is None:
         return html.element("span", metric_text(None))
+    if row.normal_class is None and shortfall:
+        return html.joined([html.element("span", metric_text(None)), html.element("small", "incomplete")])
     summary = row.metrics[metric]
-    return html.joined([html.element("span", mean_text(summary)), html.element("small", count_text(summary))])
+    text = html.element("b" if best else "span", mean_text(summary))
+    return html.joined([text, html.element("small", count_text(summary))])
 
 
-def comparison_table(runs: ComparedRuns) -> pa.Table:
-    """Return one row per config, method and class (`mean` over classes); undefined is null."""
+def _settings_table(group: ComparedGroup) -> html.Markup:
+    settings = [each.run.experiment.settings(each.run.parameters(each.config)) for each in group.members.values()]
+    known = [name for name in (*COMPARED, *_FURTHER_SETTINGS) if any(name in each for each in settings)]
+    body = [[name, *(html.element("code", each.get(name, NOT_DEFINED)) for each in settings)] for name in known]
+    head = ("setting", *(each.title for each in group.members.values()))
+    return html.section("Settings", html.table(head, body, names=len(head)), level=3)
+
+
+def comparison_table(groups: Sequence[ComparedGroup]) -> pa.Table:
+    """Return one row per group, member and class (`mean` over classes); undefined is null."""
     rows = []
-    for config in runs.fcdd.configs:
-        for method, summaries in _rows_by_method(runs, config).items():
-            for row in summaries:
-                cells = {"config": config, "method": method, "normal_class": row.normal_class or "mean"}
+    for group in groups:
+        for name, by_class in _rows_by_member(group).items():
+            for row in by_class.values():
+                cells: TableRow = {"config": group.title, "method": name, "normal_class": row.normal_class or MEAN}
+                cells["shortfall"] = group.members[name].shortfall
                 for metric in ALL_METRICS:
                     cells |= summary_cells(metric, row.metrics[metric])
                 rows.append(cells)

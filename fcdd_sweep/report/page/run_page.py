@@ -54,7 +54,11 @@ _MOST_UNFOLDED = 30
 
 
 def report_page(
-    run: Run, figures: RunFigures, search: SearchRecord | None = None, search_figures: Sequence[SearchPicture] = ()
+    run: Run,
+    figures: RunFigures,
+    search: SearchRecord | None = None,
+    search_figures: Sequence[SearchPicture] = (),
+    evidence: Sequence[Markup | str] = (),
 ) -> str:
     """Return the whole page as text, with all figures embedded.
 
@@ -63,6 +67,7 @@ def report_page(
         figures: of the run.
         search: of the run, if it has one; test metrics are then those of its confirmation.
         search_figures: of the search.
+        evidence: sections on what the metrics show, for after the table of configs.
     """
     problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
     tested = reported(run, search)
@@ -73,6 +78,7 @@ def report_page(
         body.append(section("Results", element("p", _nothing_yet(search))))
     elif tested.configs != [""]:
         body.append(_configs_section(tested, figures))
+    body.extend(evidence)
     body.append(image_score_section(run, tested))
     for drawn in figures.configs:
         if any(trial.is_done for trial in tested.of(drawn.config)):

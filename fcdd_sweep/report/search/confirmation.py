@@ -47,15 +47,15 @@ def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> st
     overall = comparison.overall
     name = f"Config {comparison.number}"
     lost = comparison.planned - overall.n
-    missing = f" Left out: {lost} of {comparison.planned} pairs, missing or undefined." if lost else ""
-    if overall.n < LEAST_FOR_INTERVAL:
-        return (
-            f"Undecided whether {name.lower()} beats the default: {overall.n} of {comparison.planned} pairs "
-            f"of class and seed have {metric} for both, and an interval needs {LEAST_FOR_INTERVAL}."
-        )
+    undecided = f"Undecided whether {name.lower()} beats the default"
+    if lost:
+        return f"{undecided}: {lost} of {comparison.planned} pairs of class and seed lack {metric} for either."
+    seeds = min(summary.n for summary in comparison.by_class.values())
+    if seeds < LEAST_FOR_INTERVAL:
+        return f"{undecided}: {seeds} fresh seeds for each class, and an interval needs {LEAST_FOR_INTERVAL}."
     numbers = (
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
-        f"of class and fresh seed; {_tried(search)} tried.{missing}"
+        f"of class and fresh seed; {_tried(search)} tried."
     )
     oracle = f" The config is an {ORACLE_MARK}, so that this favors it." if search.summary.oracle else ""
     return f"{name} {comparison_outcome(overall)} the default on the test set: {numbers}{oracle}"

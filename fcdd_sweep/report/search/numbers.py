@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fcdd_sweep.metrics.paired_tests import seed_summary
 from fcdd_sweep.metrics.ranking import FloatArray
-from fcdd_sweep.metrics.statistics import Summary, summarize
+from fcdd_sweep.metrics.statistics import ALPHA, Summary, summarize
 from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
 from fcdd_sweep.results import search_schemas
@@ -184,7 +185,8 @@ class Comparison(NamedTuple):
     """A confirmed config compared with the default.
 
     Attributes:
-        overall: summary of the differences over pairs of class and seed.
+        overall: summary of the differences, the mean over classes, with the interval of a paired t-test over the seeds
+            of each class, corrected for all pairs of confirmed configs.
         by_class: summary of the differences over seeds.
         planned: number of planned pairs.
     """
@@ -198,13 +200,16 @@ class Comparison(NamedTuple):
 def comparisons(rows: Sequence[TableRow]) -> list[Comparison]:
     """Return one comparison per confirmed config, from `difference_rows`."""
     found = []
+    count = len({0, *(row["number"] for row in rows)})
+    alpha = ALPHA / max(1, count * (count - 1) // 2)  # all pairs, as in `comparisons.parquet`
     for number in dict.fromkeys(row["number"] for row in rows):
         own = [row for row in rows if row["number"] == number]
         classes = dict.fromkeys(row["normal_class"] for row in own)
         by_class = {
             name: summarize(row["difference"] for row in own if row["normal_class"] == name) for name in classes
         }
-        found.append(Comparison(number, summarize(row["difference"] for row in own), by_class, len(own)))
+        overall, _ = seed_summary({(row["normal_class"], row["seed"]): row["difference"] for row in own}, alpha)
+        found.append(Comparison(number, overall, by_class, len(own)))
     return found
 
 
