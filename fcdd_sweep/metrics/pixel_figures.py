@@ -83,7 +83,7 @@ def region_overlap(ranked: RankedPositives, limit: float, *, saturated: bool = F
     The rate is over all defect-free pixels of all images; between thresholds the curve is a straight line; the area is
     divided by the limit. `saturated`: a region counts as found when its saturation area is (sPRO).
 
-    Source: Bergmann et al., IJCV 129 (2021), section 5; sPRO: IJCV 130 (2022), section 4.
+    Source: Bergmann et al., IJCV 129 (2021); sPRO: IJCV 130 (2022).
     """
     regions = ranked.regions
     if not _is_defined(ranked) or not len(regions.area):

@@ -152,8 +152,6 @@ def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     parts += notes
     if missing := [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]:
         parts.append("\n".join(missing))
-    if note := lacking_note(run):
-        parts.append(f"- {note}.")
     if run.score_choices:
         choices = (f"- Image score of {name}: {choice.text}." for name, choice in run.score_choices.items())
         parts.append("\n".join(choices))
@@ -162,6 +160,8 @@ def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
         parts += ["## Configs, mean over classes", _summary_markdown(rows, [row.config for row in rows], "config")]
     for config in run.configs:
         parts += _config_markdown(run, config)
+    if note := lacking_note(run):
+        parts.append(f"{note}.")
     parts.append(
         "Mean ± sample standard deviation over n seeds, and the 95% interval of the mean (Student's t); n/a is "
         "undefined. Over classes: the mean of the classes' means; spread, interval and n are over the seeds that all "

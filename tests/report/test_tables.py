@@ -41,7 +41,7 @@ def test_csv_cells_keep_all_digits_and_undefined_ones_are_empty(run, tmp_path):
 def test_a_table_without_rows_keeps_its_header(run, tmp_path):
     tables.write_csv(tmp_path / "d.csv", tables.defects_table(run).slice(0, 0))
     (header,) = csv.reader((tmp_path / "d.csv").open())
-    assert header[:4] == ["config", "normal_class", "defect", "images"] and header[-1] == "pixel_auroc_high"
+    assert header[:4] == ["config", "normal_class", "defect", "images"] and "pixel_auroc_high" in header
 
 
 @pytest.mark.parametrize(
