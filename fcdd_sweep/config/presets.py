@@ -40,7 +40,7 @@ _ADAM: dict[str, Any] = {
 """The paper's training of CIFAR-10, ImageNet and VOC."""
 AUTOENCODER_TRAINING: dict[str, Any] = {"optimizer": "adam", "learning_rate": 0.001}
 """What the autoencoder of `baselines` is trained with in place of the run's own: stochastic gradient descent at a rate
-that suits a map pushed around does not train it, or diverges (docs/figures.md)."""
+that suits a map pushed around does not train it, or diverges. Chosen on selection data, see docs/figures.md."""
 PRESETS: dict[str, Preset] = {
     "digits": Preset(
         "handwritten digits at 32 px, 32 real anomalies of other classes",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.common_values import ComparedEntry, common_values
 from fcdd_sweep.report.comparison_rows import class_rows, resampled_rows, seed_rows
 from fcdd_sweep.report.image_level import image_rows
@@ -38,7 +39,7 @@ def comparison_rows(entries: Sequence[ComparedEntry], tried: int | None = None) 
         return []
     tried = tried or len(entries)
     about: TableRow = {"metric": COMPARED_METRICS[0], "level": "seeds", "test": DECIDING, "n_pairs": 0}
-    common = [key for key in entries[0].by_key if all(key in entry.by_key for entry in entries)]
+    common = common_keys(entries)
     if not common:
         return [_row(about | {"reason": "no class and seed is planned for all: there is no common pair"}, tried)]
     rows: list[TableRow] = []
@@ -51,6 +52,33 @@ def comparison_rows(entries: Sequence[ComparedEntry], tried: int | None = None) 
     if not rows:
         rows.append(about | {"dropped": len(common), "reason": "no trial has a result yet"})
     return [_row(row, tried) for row in rows]
+
+
+def paired_summaries(run: Run, metric: str) -> dict[tuple[str, str], Summary]:
+    """Return the differences of a run's configs, the mean over classes of the first minus the second, in either order.
+
+    The interval is the corrected one of the test that decides: it leaves out 0 exactly where the table says better. It
+    is NaN where nothing is decided, as trials are missing or seeds too few. `n` is the number of seeds.
+    """
+    entries = run_entries(run)
+    common = common_keys(entries)
+    if len(entries) < 2 or not common:
+        return {}
+    values = common_values(entries, common, metric)
+    found: dict[tuple[str, str], Summary] = {}
+    for cells in seed_rows(values) if values.classes else ():
+        if cells["normal_class"] is None:
+            ends = (np.nan, np.nan) if cells["reason"] else (cells["corrected_low"], cells["corrected_high"])
+            mean, low, high = float(cells["estimate"]), float(ends[0]), float(ends[1])
+            first, second, n = cells["first"], cells["second"], int(cells["n"])
+            found[first, second] = Summary(mean, np.nan, n, low, high)
+            found[second, first] = Summary(-mean, np.nan, n, -high, -low)
+    return found
+
+
+def common_keys(entries: Sequence[ComparedEntry]) -> list[tuple[str, int]]:
+    """Return the pairs of class and seed that all entries planned."""
+    return [key for key in entries[0].by_key if all(key in entry.by_key for entry in entries)] if entries else []
 
 
 def _row(cells: TableRow, tried: int) -> TableRow:

@@ -1,6 +1,7 @@
 """Rows of `comparisons.parquet` and what is said of them, from trials with known metrics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from scipy import stats
 from fcdd_sweep.metrics.statistics import summarize
 from fcdd_sweep.report.common_values import MOST_PAIRED, ComparedEntry
 from fcdd_sweep.report.comparison_text import comparison_sentences, leading_pair
-from fcdd_sweep.report.comparisons import clear_best, comparison_rows
-from fcdd_sweep.report.run_files import Trial
+from fcdd_sweep.report.comparisons import clear_best, comparison_rows, deciding_rows, paired_summaries
+from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.comparison_schemas import COMPARISONS
 from fcdd_sweep.results.documents import TrialStatus
@@ -212,3 +214,16 @@ def test_other_test_images_are_not_paired(tmp_path):
     entries = [scored(tmp_path, "x", [0, 1, 2]), scored(tmp_path, "y", [6, 8, 10], anomalous=18)]
     row = of(comparison_rows(entries), "delong", "x", "y", "c0")
     assert row["reason"] == "the test images differ" and row["p_value"] is None
+
+
+def test_the_paired_summaries_of_a_run_decide_as_its_table_does():
+    entries = three()
+    run = Run(Path("run"), tuple(trial for each in entries for trial in each.trials), (), 0, ExperimentFile(), {})
+    found = paired_summaries(run, "image_auroc")
+    for row in deciding_rows(comparison_rows(entries), "image_auroc"):
+        own = found[row["first"], row["second"]]
+        assert (own.low > 0 or own.high < 0) == (row["better"] is not None) and own.n == 4
+        assert found[row["second"], row["first"]].high == -own.low
+    waiting = replace(run, trials=(replace(run.trials[0], status=TrialStatus.MISSING, metrics={}), *run.trials[1:]))
+    assert np.isnan(paired_summaries(waiting, "image_auroc")["a", "b"].low)
+    assert paired_summaries(replace(run, trials=run.trials[:28]), "image_auroc") == {}

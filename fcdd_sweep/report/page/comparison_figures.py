@@ -16,7 +16,7 @@ from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
 from fcdd_sweep.report.figures.style import save
 from fcdd_sweep.results.documents import TrialStatus
 
-MOST_COMPARED = 8
+MOST_IN_PICTURE = 8
 """Most members in a picture."""
 _UNREADABLE = "unreadable"
 _COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
@@ -27,7 +27,7 @@ def draw_class(group: ComparedGroup, name: str, folder: Path, problems: list[str
     """Draw one figure per seed and one of all seeds, `it_SEED.png` and `heatmaps.png`.
 
     Args:
-        group: what is compared; the first `MOST_COMPARED` members are drawn.
+        group: what is compared; the first `MOST_IN_PICTURE` members are drawn.
         name: the normal class.
         folder: for the figures.
         problems: gets a sentence on each member that is not drawn.
@@ -64,7 +64,7 @@ def draw_class(group: ComparedGroup, name: str, folder: Path, problems: list[str
 def maps_by_member(group: ComparedGroup, name: str, seed: int, problems: list[str]) -> dict[str, TrialMaps | str]:
     """Return by member the maps of a trial, or in a word why there are none: its status, or `unreadable`."""
     found: dict[str, TrialMaps | str] = {}
-    for member, each in list(group.members.items())[:MOST_COMPARED]:
+    for member, each in list(group.members.items())[:MOST_IN_PICTURE]:
         trial = each.trial(name, seed)
         if trial is None or not trial.is_done:
             found[member] = (trial.status if trial else TrialStatus.MISSING).value
