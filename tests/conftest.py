@@ -9,9 +9,10 @@ import torch
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.report import aggregate
 from fcdd_sweep.report.figures.run_figures import RunFigures
+from fcdd_sweep.report.leaf_pictures import LeafPictures
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
-from fcdd_sweep.sweep import trial
+from fcdd_sweep.sweep.session import Session
 
 torch.set_num_threads(1)
 # Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
@@ -43,7 +44,9 @@ def without_figures(request, monkeypatch):
     room = request.path.relative_to(TESTS).parts[0]
     if room in ROOMS_WITHOUT_FIGURES and "figures" not in request.keywords:
         monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
-        monkeypatch.setattr(trial, "_draw", lambda spec, leaf: None)
+        monkeypatch.setattr(LeafPictures, "add", lambda self, leaves: None)
+    elif room == "report" and "figures" not in request.keywords:
+        monkeypatch.setattr(aggregate, "without_pictures", lambda run_dir, leaves: [])
 
 
 @pytest.fixture
@@ -59,8 +62,6 @@ def load(tmp_path):
 
 
 @pytest.fixture
-def without_search_report(monkeypatch):
-    """Tests of a search are not those of its report."""
-    from fcdd_sweep.search import search
-
-    monkeypatch.setattr(search, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
+def without_report(monkeypatch):
+    """Leave out the report: tests of a search are not those of its report."""
+    monkeypatch.setattr(Session, "make_report", lambda session: RunPaths(session.ledger.run_dir).report)

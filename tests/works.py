@@ -16,7 +16,8 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
+from fcdd_sweep.sweep.trial import config_text, run_trial
+from fcdd_sweep.sweep.trial_rows import key_of
 from fcdd_sweep.training.result import EpochRecord, NullObserver, Observer
 
 

@@ -20,6 +20,8 @@ TRIALS = "trials.parquet"
 IMAGE_SCORES = "image_scores.parquet"
 """What `evaluation.image_score: auto` chose by."""
 REPORT = "report.html"
+REPORT_STATE = ".report.json"
+"""Of which files the report was built; see `report.report_state`."""
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
 ATTEMPTS = ".attempts"
@@ -224,6 +226,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def report(self) -> AnyPath:
         return self._below(REPORT)
+
+    @property
+    def report_state(self) -> AnyPath:
+        return self._below(REPORT_STATE)
 
     @property
     def progress(self) -> AnyPath:
