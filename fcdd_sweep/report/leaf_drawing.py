@@ -17,10 +17,8 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.schema import Heatmaps
-from fcdd_sweep.results.tree import ATTEMPTS
+from fcdd_sweep.results.tree import ATTEMPTS, LAST_PICTURE
 
-LAST_PICTURE = "loss.pdf"
-"""Of every leaf, whatever it was tested on; renamed last, so a leaf that has it has its other pictures, too."""
 PREFIX = "pictures-"
 """Of folders in which leaves are drawn."""
 _NICENESS = 19
@@ -28,7 +26,7 @@ _NICENESS = 19
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def draw_leaf(run_dir: Path, leaf: str, display: Heatmaps) -> str:
+def draw_pictures(run_dir: Path, leaf: str, display: Heatmaps) -> str:
     """Draw the pictures of a finished trial and move them into its leaf, those of an earlier drawing away.
 
     Args:
@@ -83,7 +81,7 @@ class DrawingProcess:
         )
 
     def draw(self, run_dir: Path, leaf: str, display: Heatmaps) -> str:
-        """Return what `draw_leaf` returns there.
+        """Return what `draw_pictures` returns there.
 
         Raises:
             OSError: the process has died.
@@ -113,5 +111,5 @@ def serve() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         run_dir, leaf, display = json.loads(line)
-        answers.write(json.dumps(draw_leaf(Path(run_dir), leaf, Heatmaps(**display))) + "\n")
+        answers.write(json.dumps(draw_pictures(Path(run_dir), leaf, Heatmaps(**display))) + "\n")
         answers.flush()

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.leaf_drawing import LAST_PICTURE, PREFIX, DrawingProcess, draw_leaf
-from fcdd_sweep.results.tree import RunPaths
+from fcdd_sweep.report.leaf_drawing import PREFIX, DrawingProcess, draw_pictures
+from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths
 
 _WORTH_A_PROCESS = 4
 """Leaves that wait for a process to be started: its imports take as long as drawing one to three."""
@@ -119,7 +119,7 @@ class LeafPictures:
                 tell(f"drawing pictures: {min(self._drawn - begun, total)} of {count_noun(total, 'trial')}")
 
         while (leaf := self._next()) is not None:
-            self._ended(leaf, draw_leaf(self.run_dir, leaf, self._display))
+            self._ended(leaf, draw_pictures(self.run_dir, leaf, self._display))
             say()
         for thread in self._threads:
             while thread.is_alive():

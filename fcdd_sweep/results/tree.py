@@ -78,6 +78,8 @@ Further arrays:
   the values of the images. True (`lcn`): level and contrast of each image are lost, and all samples share the range of
   the nominal ones
 """
+LAST_PICTURE = "loss.pdf"
+"""Of every leaf, whatever it was tested on; written last, so a leaf that has it has its other pictures, too."""
 SNAPSHOT = "snapshot.pt"
 """The detector, with the decisions that were known when its trial ended; `decision.json` beside it has those of the
 report, see `config.decision_record`."""

@@ -43,6 +43,7 @@ from fcdd_sweep.runners.ray_session import parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.early_ray import EarlyRay, early_ray
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
@@ -136,6 +137,7 @@ class Session:
         data_notes: notes on the data, for the report.
         pictures: draws leaves beside the trials; None where leaves get no pictures, and for a run in an object store,
             whose leaves are drawn with its report.
+        ray: a Ray that has started already.
     """
 
     experiment: Experiment
@@ -147,6 +149,7 @@ class Session:
     fingerprints: Mapping[str, str]
     data_notes: list[str]
     pictures: LeafPictures | None = None
+    ray: EarlyRay | None = None
 
     def report(self, text: str) -> None:
         """Show a sentence to the user."""
@@ -190,6 +193,8 @@ class Session:
     def make_report(self) -> Location:
         """Draw what is not drawn yet, build the report, and return where it is."""
         run_dir = self.ledger.run_dir
+        if self.ray is not None:
+            self.ray.close()
         if isinstance(run_dir, Path) and (told := sentences_of_current_report(run_dir)) is not None:
             for sentence in told:
                 self.report(sentence)
@@ -214,7 +219,8 @@ class Session:
         resources = self.experiment.resources
         if self.options.address is None and runs_on_cpu(resources.device):
             resources = resources.model_copy(update={"device": "cpu"})  # Ray may list a GPU that torch cannot use
-        return RayRunner(resources, faults, self.options.address, failures_left=failures_left)
+        scratch = self.ray.scratch if self.ray is not None else None
+        return RayRunner(resources, faults, self.options.address, failures_left=failures_left, scratch=scratch)
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
@@ -241,6 +247,8 @@ def open_session(
     notes: Sequence[str],
     options: RunOptions,
     check: Callable[[], None] = lambda: None,
+    *,
+    all_known: bool = False,
 ) -> Iterator[Session]:
     """Check storage and device, prepare the data, and keep other drivers out of the run while entered.
 
@@ -250,6 +258,7 @@ def open_session(
         notes: notes of the plan, shown first.
         options: how it runs.
         check: raises an error for what else in the run cannot be used; called before data is decoded.
+        all_known: `specs` are all trials of the run, so Ray starts at once if any is missing.
     Raises:
         InputError: storage, device, data or temporary folder that cannot be used, a run of another version of
             fcdd_sweep, or one that another driver works on.
@@ -266,18 +275,21 @@ def open_session(
         check_device(experiment.resources.device)
         if not options.local:
             parent_for_sockets()
-    fingerprints, data_notes = prepare_data(specs, report)
-    with storage_errors(), lease(run_dir) as held:
+    early = all_known and options.work is None and not options.local and options.address is None
+    with ExitStack() as opened:
+        ray = opened.enter_context(early_ray(experiment, specs, report)) if early else None
+        fingerprints, data_notes = prepare_data(specs, report)
+        opened.enter_context(storage_errors())
+        held = opened.enter_context(lease(run_dir))
         failures = FailureLog(run_dir)
         if failures.problem:
             report(failures.problem)
         ledger = Ledger(run_dir, failures.counts())
         stop = StopSignal(partial(report, _STOP_NOTICE))
-        with ExitStack() as opened:
-            pictures = None
-            if isinstance(run_dir, Path) and experiment.keep.pictures == "leaf":
-                pictures = opened.enter_context(LeafPictures(run_dir, experiment.heatmaps))
-            yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures)
+        pictures = None
+        if isinstance(run_dir, Path) and experiment.keep.pictures == "leaf":
+            pictures = opened.enter_context(LeafPictures(run_dir, experiment.heatmaps))
+        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures, ray)
 
 
 def attempt_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str) -> TrialResult:

@@ -38,7 +38,7 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
     """
     options = RunOptions(**keywords)
     planned = as_plan(experiment)
-    with open_session(planned.experiment, planned.specs, planned.notes, options) as session:
+    with open_session(planned.experiment, planned.specs, planned.notes, options, all_known=True) as session:
         missing = _missing_trials(session, planned)
         ledger = session.ledger
         kept = sum(ledger.done(spec.trial_id) for spec in planned.specs)
