@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.results.files import leave_pandas_out
 from fcdd_sweep.results.tree import ATTEMPTS, LAST_PICTURE
 
 PREFIX = "pictures-"
@@ -26,7 +27,7 @@ _NICENESS = 19
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def draw_pictures(run_dir: Path, leaf: str, display: Heatmaps) -> str:
+def draw_into_leaf(run_dir: Path, leaf: str, display: Heatmaps) -> str:
     """Draw the pictures of a finished trial and move them into its leaf, those of an earlier drawing away.
 
     Args:
@@ -69,7 +70,7 @@ class DrawingProcess:
     """
 
     def __init__(self) -> None:
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve_drawings; serve_drawings()"
         self._process = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
@@ -81,7 +82,7 @@ class DrawingProcess:
         )
 
     def draw(self, run_dir: Path, leaf: str, display: Heatmaps) -> str:
-        """Return what `draw_pictures` returns there.
+        """Return what `draw_into_leaf` returns there.
 
         Raises:
             OSError: the process has died.
@@ -104,12 +105,13 @@ class DrawingProcess:
                 pipe.close()
 
 
-def serve() -> None:
+def serve_drawings() -> None:
     """Draw the leaves that standard input names, a line each, and answer each by a line; the process's whole work."""
     os.nice(_NICENESS)
+    leave_pandas_out()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         run_dir, leaf, display = json.loads(line)
-        answers.write(json.dumps(draw_pictures(Path(run_dir), leaf, Heatmaps(**display))) + "\n")
+        answers.write(json.dumps(draw_into_leaf(Path(run_dir), leaf, Heatmaps(**display))) + "\n")
         answers.flush()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.leaf_drawing import PREFIX, DrawingProcess, draw_pictures
+from fcdd_sweep.report.leaf_drawing import PREFIX, DrawingProcess, draw_into_leaf
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths
 
 _WORTH_A_PROCESS = 4
@@ -119,7 +119,7 @@ class LeafPictures:
                 tell(f"drawing pictures: {min(self._drawn - begun, total)} of {count_noun(total, 'trial')}")
 
         while (leaf := self._next()) is not None:
-            self._ended(leaf, draw_pictures(self.run_dir, leaf, self._display))
+            self._ended(leaf, draw_into_leaf(self.run_dir, leaf, self._display))
             say()
         for thread in self._threads:
             while thread.is_alive():

@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -38,12 +38,13 @@ from fcdd_sweep.runners.events import (
     reporter,
 )
 from fcdd_sweep.runners.local import LocalRunner
+from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.queue import Trials
 from fcdd_sweep.runners.ray_session import parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.early_ray import EarlyRay, early_ray
+from fcdd_sweep.sweep.early_start import EarlyStart, early_start
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
@@ -59,7 +60,7 @@ OnChangedData = Literal["stop", "keep", "redo"]
 class RunKeywords(TypedDict, total=False):
     """Keyword arguments of the public functions; see `RunOptions`."""
 
-    local: bool
+    local: bool | int
     address: str | None
     changed_data: OnChangedData
     progress: EventSink | None
@@ -71,7 +72,8 @@ class RunOptions:
     """How a sweep or a search runs.
 
     Attributes:
-        local: run in this process, one trial after the other, instead of on Ray Tune.
+        local: run without Ray Tune: True or 1 in this process, one trial after the other, a larger number in as many
+            processes of this machine.
         address: of a Ray cluster, `auto` or HOST:PORT; None starts a Ray on this machine.
         changed_data: what happens to finished trials whose data has changed since: `stop` raises an error, `keep` keeps
             their results, `redo` runs them again (not in a search, whose study cannot take them back).
@@ -79,7 +81,7 @@ class RunOptions:
         work: what a worker does with a trial; None stands for `run_trial`, others are for tests and benchmarks.
     """
 
-    local: bool = False
+    local: bool | int = False
     address: str | None = None
     changed_data: OnChangedData = "stop"
     progress: EventSink | None = None
@@ -137,7 +139,7 @@ class Session:
         data_notes: notes on the data, for the report.
         pictures: draws leaves beside the trials; None where leaves get no pictures, and for a run in an object store,
             whose leaves are drawn with its report.
-        ray: a Ray that has started already.
+        early: what has started already to run the trials.
     """
 
     experiment: Experiment
@@ -149,7 +151,7 @@ class Session:
     fingerprints: Mapping[str, str]
     data_notes: list[str]
     pictures: LeafPictures | None = None
-    ray: EarlyRay | None = None
+    early: EarlyStart = field(default_factory=EarlyStart)
 
     def report(self, text: str) -> None:
         """Show a sentence to the user."""
@@ -158,7 +160,7 @@ class Session:
     def note_device(self) -> None:
         """Say what `resources.device: auto` means on this machine."""
         if self.options.address is None and self.experiment.resources.device == "auto":
-            if note := auto_device_note(one_process=self.options.local):
+            if note := auto_device_note(one_process=bool(self.options.local)):
                 self.report(note)
 
     @contextlib.contextmanager
@@ -193,8 +195,7 @@ class Session:
     def make_report(self) -> Location:
         """Draw what is not drawn yet, build the report, and return where it is."""
         run_dir = self.ledger.run_dir
-        if self.ray is not None:
-            self.ray.close()
+        self.early.close()
         if isinstance(run_dir, Path) and (told := sentences_of_current_report(run_dir)) is not None:
             for sentence in told:
                 self.report(sentence)
@@ -212,6 +213,8 @@ class Session:
     def _runner(self) -> Runner:
         faults = self.experiment.faults
         failures_left = partial(self.ledger.failures_left, faults=faults)
+        if self.options.local > 1:
+            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template)
         if self.options.local:
             return LocalRunner(faults, failures_left)
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
@@ -219,8 +222,8 @@ class Session:
         resources = self.experiment.resources
         if self.options.address is None and runs_on_cpu(resources.device):
             resources = resources.model_copy(update={"device": "cpu"})  # Ray may list a GPU that torch cannot use
-        scratch = self.ray.scratch if self.ray is not None else None
-        return RayRunner(resources, faults, self.options.address, failures_left=failures_left, scratch=scratch)
+        address, scratch = self.options.address, self.early.scratch
+        return RayRunner(resources, faults, address, failures_left=failures_left, scratch=scratch)
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
@@ -275,9 +278,10 @@ def open_session(
         check_device(experiment.resources.device)
         if not options.local:
             parent_for_sockets()
-    early = all_known and options.work is None and not options.local and options.address is None
     with ExitStack() as opened:
-        ray = opened.enter_context(early_ray(experiment, specs, report)) if early else None
+        start = EarlyStart()
+        if all_known and options.work is None and options.address is None:
+            start = opened.enter_context(early_start(experiment, specs, report, local=int(options.local)))
         fingerprints, data_notes = prepare_data(specs, report)
         opened.enter_context(storage_errors())
         held = opened.enter_context(lease(run_dir))
@@ -289,7 +293,7 @@ def open_session(
         pictures = None
         if isinstance(run_dir, Path) and experiment.keep.pictures == "leaf":
             pictures = opened.enter_context(LeafPictures(run_dir, experiment.heatmaps))
-        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures, ray)
+        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures, start)
 
 
 def attempt_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str) -> TrialResult:

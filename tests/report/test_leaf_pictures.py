@@ -10,7 +10,7 @@ import pytest
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.report import leaf_pictures
 from fcdd_sweep.report.figures import trial_figures
-from fcdd_sweep.report.leaf_drawing import DrawingProcess, draw_pictures
+from fcdd_sweep.report.leaf_drawing import DrawingProcess, draw_into_leaf
 from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths, TrialPaths
 from tests.fakes import FakeRun
@@ -44,7 +44,7 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
     for name in drawn:
         (run / LEAVES[0] / name).unlink()
     (run / LEAVES[0] / "heatmaps_of_an_older_version.png").write_bytes(b"")
-    assert draw_pictures(run, LEAVES[0], Heatmaps()) == "" and pictures_of(run / LEAVES[0]) == drawn
+    assert draw_into_leaf(run, LEAVES[0], Heatmaps()) == "" and pictures_of(run / LEAVES[0]) == drawn
     assert list(RunPaths(run).attempts.iterdir()) == []
 
 
@@ -55,7 +55,7 @@ def test_the_picture_that_is_renamed_last_is_one_of_every_leaf():
 def test_processes_draw_many_leaves_each_once_and_the_rest_is_drawn_here(run, monkeypatch):
     monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
     here = []
-    monkeypatch.setattr(leaf_pictures, "draw_pictures", lambda run_dir, leaf, display: here.append(leaf) or "")
+    monkeypatch.setattr(leaf_pictures, "draw_into_leaf", lambda run_dir, leaf, display: here.append(leaf) or "")
     with LeafPictures(run, Heatmaps()) as pictures:
         pictures.add([LEAVES[0]])
         pictures.add(LEAVES[:1])
