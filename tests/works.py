@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +25,16 @@ from fcdd_sweep.training.result import EpochRecord, NullObserver, Observer
 def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """A trial that does nothing at all."""
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+
+
+NEEDLESS = ("monitor.py", "log_monitor.py", "dashboard.py")
+"""Processes that Ray starts, and a sweep does not use."""
+
+
+def naming_its_process(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The result names the process, its niceness, and whether it has imported a module that nothing else imports."""
+    time.sleep(0.5)
+    return TrialResult(spec.trial_id, "done", 1, host=f"{os.getpid()} {os.nice(0)} {'colorsys' in sys.modules}")
 
 
 def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:

@@ -47,7 +47,7 @@ def test_a_trial_whose_process_dies_or_is_to_stop_runs_again_in_another(template
     statuses = [recorder.ended[each.trial_id].status for each in specs]
     assert statuses == ["done", "done", "failed", "done", "done"]
     assert recorder.ended[specs[2].trial_id].kind == "worker_lost"
-    kinds = [kind for each in specs for trial_id, kind, _ in recorder.retried if trial_id == each.trial_id]
+    kinds = [result.kind for each in specs for name, result, _ in recorder.retried if name == each.trial_id]
     assert kinds == ["worker_lost"] * 3 + ["preempted"] * 2 + ["out_of_memory"]
 
 
@@ -56,7 +56,7 @@ def test_a_trial_that_hangs_and_a_process_that_is_frozen_run_again_elsewhere(tem
     faults = Faults(progress_timeout="3s")
     ProcessRunner(faults, template=template)(specs, tmp_path, recorder, works.standing_still, StopSignal())
     assert {result.status for result in recorder.ended.values()} == {"done"}
-    assert sorted(kind for _, kind, _ in recorder.retried) == ["hung", "hung"]
+    assert [result.kind for _, result, _ in recorder.retried] == ["hung", "hung"]
 
 
 def test_workers_are_forks_of_one_process_that_has_one_thread_after_importing_torch(tmp_path):

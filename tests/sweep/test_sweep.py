@@ -395,6 +395,31 @@ def test_a_driver_killed_after_publishing_leaves_no_trial_to_train_again_and_its
     assert {path.name for path in leaf.iterdir()} == LEAF
 
 
+def test_a_start_with_nothing_to_run_imports_neither_torch_nor_ray_nor_what_draws(experiment):
+    finished = experiment("seeds=1")
+    go(finished)
+    blocked = ("torch", "ray", "matplotlib", "scipy", "sklearn", "optuna")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+        "from fcdd_sweep.cli import main; sys.exit(main(sys.argv[1:]))\n"
+    )
+    file = finished.output.parent / "small.yaml"
+    command = [sys.executable, "-c", code, str(file), "--output", str(finished.output), "--set", "seeds=1"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "2 of 2 trials done" in result.stdout and "building the report" not in result.stdout
+
+
+def test_several_processes_of_this_machine_make_the_files_of_one(experiment):
+    metrics = {}
+    for local in (1, 2):
+        loaded = experiment(f"name=by-{local}", "seeds=1")
+        result = run_sweep(loaded, local=local, progress=Recorder())
+        table = files.read_table(RunPaths(result.run_dir).trials)
+        metrics[local] = table.select(["trial_id", "image_auroc", "pixel_auroc", "status"]).to_pylist()
+    assert metrics[1] == metrics[2] and [row["status"] for row in metrics[2]] == ["done", "done"]
+
+
 def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
     go(experiment("seeds=1"))
     run = experiment().run_dir
