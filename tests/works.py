@@ -27,10 +27,6 @@ def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
 
 
-NEEDLESS = ("monitor.py", "log_monitor.py", "dashboard.py")
-"""Processes that Ray starts, and a sweep does not use."""
-
-
 def naming_its_process(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """The result names the process, its niceness, and whether it has imported a module that nothing else imports."""
     time.sleep(0.5)
