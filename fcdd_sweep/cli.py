@@ -52,10 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_command(given: list[str]) -> list[str]:
     """Return the arguments with the command `run` where none is named: `python -m fcdd_sweep experiments/x.yaml`."""
+    given = [_local_word(word, after) for word, after in zip(given, [*given[1:], ""], strict=True)]
     if not given or given[0] in COMMANDS or given[0] in ("-h", "--help", "--version"):
         return given or ["--help"]
     _refuse_misspelled(given[0])
     return ["run", *given]
+
+
+def _local_word(word: str, after: str) -> str:
+    """Return `--local` with its number, 1 where none follows: the file after it is no number."""
+    return "--local=1" if word == "--local" and not after.lstrip("-").isdigit() else word
 
 
 def _refuse_misspelled(word: str) -> None:
@@ -173,7 +179,15 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_execution(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--local", action="store_true", help="run in this process, without Ray")
+    where.add_argument(
+        "--local",
+        nargs="?",
+        type=_at_least_one,
+        const=1,
+        default=0,
+        metavar="N",
+        help="run without Ray: in this process, or in N processes of this machine",
+    )
     where.add_argument(
         "--address",
         default=os.environ.get("RAY_ADDRESS"),

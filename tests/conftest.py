@@ -11,9 +11,10 @@ import torch
 from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.report import aggregate
 from fcdd_sweep.report.figures.run_figures import RunFigures
+from fcdd_sweep.report.leaf_pictures import LeafPictures
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners import ray_session
-from fcdd_sweep.sweep import trial
+from fcdd_sweep.sweep.session import Session
 
 torch.set_num_threads(1)
 # Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
@@ -36,32 +37,42 @@ def own_cache(tmp_path_factory):
         yield
 
 
-DRAWING = (aggregate.draw_run, trial._draw)
+DRAWING = {
+    (aggregate, "draw_run"): aggregate.draw_run,
+    (aggregate, "without_pictures"): aggregate.without_pictures,
+    (LeafPictures, "add"): LeafPictures.add,
+}
+NOTHING_DRAWN = {
+    (aggregate, "draw_run"): lambda run, *, redraw: RunFigures({}, (), ()),
+    (LeafPictures, "add"): lambda self, leaves: None,
+}
+NO_LEAF_DRAWN = {(aggregate, "without_pictures"): lambda run_dir, leaves: []}
 
 
 @contextmanager
-def figures(draw_run, draw_trial):
-    """Draw the figures of runs and of trials by these functions while entered."""
+def drawing_by(functions):
+    """Draw by these functions while entered."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aggregate, "draw_run", draw_run)
-        patch.setattr(trial, "_draw", draw_trial)
+        for (owner, name), function in functions.items():
+            patch.setattr(owner, name, function)
         yield
 
 
 @pytest.fixture(autouse=True, scope="module")
 def without_figures(request):
-    """Leave out the figures of runs and trials, most of the time of a small sweep, outside of the report's tests."""
-    if request.path.relative_to(TESTS).parts[0] == "report":
+    """Leave out the figures of runs and trials, most of the time of a small sweep, outside of the report's tests.
+
+    In these the figures of trials are left out.
+    """
+    in_report = request.path.relative_to(TESTS).parts[0] == "report"
+    with drawing_by(NO_LEAF_DRAWN if in_report else NOTHING_DRAWN):
         yield
-    else:
-        with figures(lambda run, *, redraw: RunFigures({}, (), ()), lambda spec, leaf: None):
-            yield
 
 
 @pytest.fixture(scope="module")
 def drawn():
     """Draw figures while entered, in the fixtures of a file; tests are marked `figures`."""
-    return partial(figures, *DRAWING)
+    return partial(drawing_by, DRAWING)
 
 
 @pytest.fixture(autouse=True)
@@ -83,8 +94,6 @@ def load(tmp_path):
 
 
 @pytest.fixture
-def without_search_report(monkeypatch):
-    """Tests of a search are not those of its report."""
-    from fcdd_sweep.search import search
-
-    monkeypatch.setattr(search, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
+def without_report(monkeypatch):
+    """Leave out the report: tests of a search are not those of its report."""
+    monkeypatch.setattr(Session, "make_report", lambda session: RunPaths(session.ledger.run_dir).report)

@@ -264,3 +264,12 @@ def test_layout_and_group_set_the_options_of_the_data_set(call, tmp_path):
     assert code == 2 and "dataset.options.layout" in err and "found 'god_bad'" in err and "Closest: 'good_bad'" in err
     code, _, err = call("quick.yaml", "--layout", "flat", "--dry-run")
     assert code == 2 and "'digits' has no such option" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "local"),
+    [(["x.yaml"], 0), (["x.yaml", "--local"], 1), (["--local", "x.yaml"], 1), (["x.yaml", "--local", "3"], 3)],
+)
+def test_local_takes_a_number_of_processes_and_leaves_the_file_alone(words, local):
+    options = cli.make_parser().parse_args(cli._with_command(words))
+    assert (options.local, str(options.experiment)) == (local, "x.yaml")

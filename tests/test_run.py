@@ -9,7 +9,7 @@ from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.run import run_experiment
 from tests import searches, works
 
-pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("without_report"), pytest.mark.slow]
 
 
 @pytest.mark.parametrize("planned", [False, True], ids=["experiment", "plan"])

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -16,13 +17,20 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import fingerprint_of
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.trial import config_text, key_of, run_trial
+from fcdd_sweep.sweep.trial import config_text, run_trial
+from fcdd_sweep.sweep.trial_rows import key_of
 from fcdd_sweep.training.result import EpochRecord, NullObserver, Observer
 
 
 def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """A trial that does nothing at all."""
     return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+
+
+def naming_its_process(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The result names the process, its niceness, and whether it has imported a module that nothing else imports."""
+    time.sleep(0.5)
+    return TrialResult(spec.trial_id, "done", 1, host=f"{os.getpid()} {os.nice(0)} {'colorsys' in sys.modules}")
 
 
 def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:

@@ -206,7 +206,7 @@ class Keep(Section):
     maps: Literal["shown", "all"] = "shown"
     """Anomaly maps and images that a trial keeps: those shown in its figures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
-    """Whether workers draw the figures of trials; `aggregate --redraw` draws them later."""
+    """Whether the figures of trials are drawn, by the driver; `aggregate --redraw` draws them later."""
 
 
 class MlflowTracker(Section):

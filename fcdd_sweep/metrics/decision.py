@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.cross_conformal import (
@@ -253,6 +252,8 @@ class RegionMask(NamedTuple):
     @classmethod
     def of(cls, heatmap: Numbers, pixel_threshold: float) -> RegionMask:
         mask = heatmap > pixel_threshold
+        from scipy import ndimage  # slow to import, and planning does not need it
+
         return cls(int(ndimage.label(mask)[1]), float(mask.mean()))
 
 

@@ -10,7 +10,6 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from fcdd_sweep.metrics.ranking import Numbers
 
@@ -87,6 +86,8 @@ def blur(heatmaps: Numbers, size: int, std: float) -> Numbers:
         (..., H, W) float32.
     """
     radius = min((size - 1) // 2, min(heatmaps.shape[-2:]) - 1)
+    from scipy import ndimage  # slow to import, and rarely needed
+
     blurred: Numbers = ndimage.gaussian_filter(
         heatmaps, std, mode="mirror", radius=radius, axes=(-2, -1), output=np.float32
     )

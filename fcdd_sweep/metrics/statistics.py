@@ -7,7 +7,6 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers
 
@@ -43,6 +42,8 @@ def summarize(values: Iterable[float]) -> Summary:
     if n < 2:
         return Summary(mean, np.nan, n, np.nan, np.nan)
     std = float(defined.std(ddof=1))
+    from scipy.special import stdtrit  # slow to import, and planning does not need it
+
     # the quantile of Student's t; scipy.stats returns the same, but takes a second to import
     half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n)
     return Summary(mean, std, n, mean - half, mean + half)
@@ -55,6 +56,8 @@ def wilson_interval(count: int, n: int) -> tuple[float, float]:
 
     Source: Wilson, JASA 22 (1927).
     """
+    from scipy.special import ndtri
+
     z, share = float(ndtri((1 + LEVEL) / 2)), count / n
     middle, scale = share + z**2 / (2 * n), 1 + z**2 / n
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import sys
 import tempfile
 import uuid
 import zipfile
@@ -34,6 +35,26 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 TableRow = dict[str, Any]
 """One row of a table, by column."""
 P = TypeVar("P", bound=storage.Location)
+
+
+def leave_pandas_out() -> None:
+    """Have pyarrow not import pandas in this process, which takes half a second and which no table of a run needs.
+
+    For processes that run nothing but this package: `to_pandas` of tables fails afterwards.
+    """
+    if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _NoPandas)
+        try:
+            pa.array([0])  # pyarrow tries once
+        finally:
+            sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ImportError
 
 
 class DamagedTableError(ValueError):

@@ -54,7 +54,10 @@ def mirrored(run_dir: Location, *, redrawn: tuple[str, ...] = ()) -> Iterator[Pa
         before = storage.files_below(local)
         yield local
         after = storage.files_below(local)
-        storage.send_tree(local, run_dir, names=[name for name in after if after[name] != before.get(name)])
+        sent = [name for name in after if after[name] != before.get(name)]
+        storage.send_tree(local, run_dir, names=[name for name in sent if not _ends_pictures(name)])
+        storage.send_tree(local, run_dir, names=[name for name in sent if _ends_pictures(name)])
+        _record_sent(run_dir, sent, home / _DOWNLOADED)
         removed = [name for name in remote if PurePosixPath(name).name in redrawn and name not in after]
         storage.in_parallel(lambda name: storage.remove(run_dir / name), removed)
 
@@ -74,6 +77,18 @@ def _download(run_dir: RemotePath, local: Path, record: Path) -> dict[str, Stamp
     marks = {name: _mark(stamp) for name, stamp in needed.items() if now - stamp.written_ns > _SETTLED_NS}
     write_text(record, json.dumps(marks))
     return remote
+
+
+def _ends_pictures(name: str) -> bool:
+    return PurePosixPath(name).name == tree.LAST_PICTURE
+
+
+def _record_sent(run_dir: RemotePath, names: list[str], record: Path) -> None:
+    """Record that the folder has what was just uploaded from it, pictures mostly, or it would be downloaded again."""
+    if names:
+        remote = storage.files_below(run_dir)
+        marks = {name: _mark(remote[name]) for name in names if name in remote and _needed(name)}
+        write_text(record, json.dumps(_read_record(record) | marks))
 
 
 def _needed(name: str) -> bool:

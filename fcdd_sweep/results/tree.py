@@ -24,6 +24,8 @@ COMPARISONS = "comparisons.parquet"
 PUBLISHED = "published.parquet"
 """Published figures beside those of the run."""
 REPORT = "report.html"
+REPORT_STATE = ".report.json"
+"""Of which files the report was built; see `report.report_state`."""
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
 ATTEMPTS = ".attempts"
@@ -82,6 +84,8 @@ Further arrays:
   the values of the images. True (`lcn`): level and contrast of each image are lost, and all samples share the range of
   the nominal ones
 """
+LAST_PICTURE = "loss.pdf"
+"""Of every leaf, whatever it was tested on; written last, so a leaf that has it has its other pictures, too."""
 SNAPSHOT = "snapshot.pt"
 """The detector, with the decisions that were known when its trial ended; `decision.json` beside it has those of the
 report, see `config.decision_record`."""
@@ -242,6 +246,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def report(self) -> AnyPath:
         return self._below(REPORT)
+
+    @property
+    def report_state(self) -> AnyPath:
+        return self._below(REPORT_STATE)
 
     @property
     def progress(self) -> AnyPath:

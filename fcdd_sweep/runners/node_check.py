@@ -29,7 +29,6 @@ from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.failures import FailureKind
 from fcdd_sweep.runners.trial_data import corpus_of, data_key, data_keys, fingerprint_of, pools_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.training.device import gpu_failure
 from fcdd_sweep.training.result import Observer
 
 _MUST_EQUAL = ("fcdd_sweep", "source", "python", "torch", "numpy")
@@ -116,6 +115,8 @@ class WithGpu:
     kind: FailureKind
 
     def __call__(self, spec: TrialSpec, run_dir: Location, observer: Observer) -> TrialResult:
+        from fcdd_sweep.training.device import gpu_failure  # imports torch, which the driver does not need
+
         if not (failure := gpu_failure()):
             return self.work(spec, run_dir, observer)
         what = f"the trial holds a share of a GPU that cannot be used ({failure})"

@@ -16,9 +16,8 @@ _LAST_CHARACTERS = 300
 def start_and_ask() -> None:
     """Start Ray as a sweep does, run one task, end it, and print that it answered."""
     from fcdd_sweep.runners.ray_session import connected
-    from fcdd_sweep.runners.stop_signal import StopSignal
 
-    with connected(None, StopSignal(), print):
+    with connected(None, print):
         import ray
 
         there = ray.get(ray.remote(num_cpus=1)(lambda: os.getpid()).remote())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,6 +45,7 @@ class RayRunner:
         address: of a Ray cluster; None starts a Ray on this machine that ends with the sweep.
         wave_jobs: jobs that one Tuner gets.
         failures_left: see `JobQueue`.
+        scratch: the scratch folder of a Ray that is connected already, see `ray_session.connected`.
     """
 
     resources: Resources
@@ -51,6 +53,7 @@ class RayRunner:
     address: str | None = None
     wave_jobs: int = WAVE_JOBS
     failures_left: Callable[[str], float] = no_failure_limit
+    scratch: Path | None = None
 
     def __call__(self, trials: Trials, run_dir: Location, sink: EventSink, work: Work, stop: StopSignal) -> None:
         """Run the trials.
@@ -62,13 +65,15 @@ class RayRunner:
             KeyboardInterrupt: trials took too long to save themselves; their workers are gone.
         """
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
-        with connected(self.address, stop, reporter(sink)) as scratch:
+        ray = connected(self.address, reporter(sink)) if self.scratch is None else nullcontext(self.scratch)
+        with ray as scratch, stop.listening():
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
             from fcdd_sweep.runners.node_check import WithGpu
             from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
             from fcdd_sweep.runners.ray_losses import all_losses_known, watched_raylet
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
+            from fcdd_sweep.runners.ray_start import plain_workers
 
             examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
@@ -83,7 +88,8 @@ class RayRunner:
                     work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
-                with all_losses_known(), watched_raylet() as require_ray:
+                workers = nullcontext() if on_cluster else plain_workers()
+                with workers, all_losses_known(), watched_raylet() as require_ray:
                     while not queue.empty:
                         wave = Wave(queue, self.wave_jobs, nodes)
                         listener = TuneListener(wave, sink, stop, patience, require_ray)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.events import Report
-from fcdd_sweep.runners.stop_signal import StopSignal, children_without_hangups, undisturbed
+from fcdd_sweep.runners.ray_start import NO_EARLY_WORKERS, EarlyWorkers, few_processes
+from fcdd_sweep.runners.stop_signal import children_without_hangups, undisturbed
 
 _PREFIX = "fcdd-ray-"
 _FALLBACKS = ("/tmp", "/var/tmp")
@@ -110,9 +111,14 @@ _QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "600",
     "TUNE_RESULT_BUFFER_LENGTH": "1",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "RAY_worker_niceness": "0",
 }
 """Send no statistics, change no directory, use no logger of Tune's, leave Ctrl-C to the sweep, and write snapshots
-rarely, since they are never read."""
+rarely, since they are never read. Keep workers that started early: Ray ends idle ones as soon as Tune reserves their
+cores, just before it would use them. Trials have the priority that the sweep was started with, as with `--local`, not
+Ray's 15, with which they starve beside any other program: `nice` in front of the command is the user's choice."""
 _TOKEN = secrets.token_hex(32)
 """Password of the sweep's Ray, kept out of the user's home folder. One per process: Ray's client keeps the first."""
 
@@ -132,12 +138,14 @@ def _password(report: Report) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator[Path]:
+def connected(address: str | None, report: Report, early: EarlyWorkers = NO_EARLY_WORKERS) -> Iterator[Path]:
     """Connect to Ray, and yield a scratch folder for Tune on this machine; both end with the context.
+
+    From here on Ray handles signals, until `StopSignal.listening` is entered.
 
     Args:
         address: `auto` or HOST:PORT of a cluster's head; None starts a Ray on this machine.
-        stop: gets the signals that Ray would handle otherwise.
+        early: workers that a Ray on this machine starts at once.
         report: gets a sentence when the scratch folder is not in `TMPDIR`.
     Raises:
         InputError: no cluster answers at `address`, or no folder has room for Ray's sockets.
@@ -156,18 +164,18 @@ def connected(address: str | None, stop: StopSignal, report: Report) -> Iterator
 
         try:
             if address is None:
-                with children_without_hangups():
+                with children_without_hangups(), few_processes(early.number):
                     ray.init(
                         address="local",
                         include_dashboard=False,
                         log_to_driver=False,
                         logging_level="ERROR",
                         _temp_dir=str(scratch),
+                        _system_config={"preload_python_modules": list(early.modules)} if early.modules else None,
                     )
             else:
                 _join(address)
-            with stop.listening():  # Ray has just set its own handler
-                yield scratch
+            yield scratch
         finally:
             with undisturbed():
                 ray.shutdown()

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import platform
+import runpy
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
+from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 
 from fcdd_sweep.config.schema import Dataset, Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, digest
@@ -34,9 +38,19 @@ def versions() -> dict[str, str]:
         "fcdd_sweep": version("fcdd_sweep"),
         "source": source_digest(),
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        "torch": _torch_version(),
         "numpy": np.__version__,
     }
+
+
+@cache
+def _torch_version() -> str:
+    """Return `torch.__version__`, also where torch is not imported, which takes two seconds."""
+    if "torch" in sys.modules:
+        return str(sys.modules["torch"].__version__)
+    found = find_spec("torch")
+    assert found is not None and found.origin is not None
+    return str(runpy.run_path(str(Path(found.origin).with_name("version.py")))["__version__"])
 
 
 @dataclass(frozen=True)

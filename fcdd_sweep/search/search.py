@@ -12,7 +12,6 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
 from fcdd_sweep.planning.plan import Plan
-from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.storage import Location
@@ -32,10 +31,10 @@ from fcdd_sweep.search.summary import (
     write_rungs,
     write_summary,
 )
-from fcdd_sweep.sweep.checkpoints import resume_notes
 from fcdd_sweep.sweep.ledger import Ledger
+from fcdd_sweep.sweep.publisher import Publisher
+from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.session import (
-    Publisher,
     RunKeywords,
     RunOptions,
     Session,
@@ -78,6 +77,7 @@ def run_search(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) -
         with session.publishing() as publisher:
             search = _Search(planned, study, session, publisher, save_study)
             search.prepare()
+            session.note_device()
             interrupted = search.evaluate() or search.confirm()
             if interrupted:
                 publisher.display.handle(SweepStopped())
@@ -242,10 +242,7 @@ class _Search:
         write_summary(self.run_dir, summary)
         for sentence in summary.sentences:
             self.session.report(sentence)
-        report = RunPaths(self.run_dir).report
-        if not interrupted:
-            self.session.report("building the report")
-            report = aggregate(self.run_dir, tell=self.session.report)
+        report = RunPaths(self.run_dir).report if interrupted else self.session.make_report()
         return self.session.result(self._all_specs(), report, self.kept, interrupted=interrupted)
 
 

@@ -23,7 +23,7 @@ from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.trial import finished_result, key_of
+from fcdd_sweep.sweep.trial_rows import finished_result, key_of
 
 _MAX_CHARACTERS = 20_000
 """Of a traceback; its end is kept."""

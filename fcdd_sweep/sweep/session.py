@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypedDict
 
 from fcdd_sweep.config.loading import dump_experiment
@@ -18,6 +19,8 @@ from fcdd_sweep.config.schema import Experiment, Faults
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan
+from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
+from fcdd_sweep.report.report_state import sentences_of_current_report
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import check_run_version, keep_source
@@ -25,31 +28,30 @@ from fcdd_sweep.results.lease import Held, lease
 from fcdd_sweep.results.storage import Location, check_reachable, is_storage_error
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import (
-    AttemptRetried,
-    Event,
     EventFanout,
     EventSink,
     Message,
     NullSink,
     Report,
     Runner,
-    TrialEnded,
     Work,
     reporter,
 )
-from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.local import LocalRunner
+from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.queue import Trials
 from fcdd_sweep.runners.ray_session import parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.early_start import EarlyStart, early_start
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
+from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.trackers import trackers_of
-from fcdd_sweep.sweep.trial import run_trial
-from fcdd_sweep.training.device import choose_device, device_name, no_gpu_reason
+from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu
+from fcdd_sweep.training.result import Observer
 
 _STOP_NOTICE = "stopping: running trials save themselves; interrupt again to end at once"
 OnChangedData = Literal["stop", "keep", "redo"]
@@ -58,7 +60,7 @@ OnChangedData = Literal["stop", "keep", "redo"]
 class RunKeywords(TypedDict, total=False):
     """Keyword arguments of the public functions; see `RunOptions`."""
 
-    local: bool
+    local: bool | int
     address: str | None
     changed_data: OnChangedData
     progress: EventSink | None
@@ -70,7 +72,8 @@ class RunOptions:
     """How a sweep or a search runs.
 
     Attributes:
-        local: run in this process, one trial after the other, instead of on Ray Tune.
+        local: run without Ray Tune: True or 1 in this process, one trial after the other, a larger number in as many
+            processes of this machine.
         address: of a Ray cluster, `auto` or HOST:PORT; None starts a Ray on this machine.
         changed_data: what happens to finished trials whose data has changed since: `stop` raises an error, `keep` keeps
             their results, `redo` runs them again (not in a search, whose study cannot take them back).
@@ -78,7 +81,7 @@ class RunOptions:
         work: what a worker does with a trial; None stands for `run_trial`, others are for tests and benchmarks.
     """
 
-    local: bool = False
+    local: bool | int = False
     address: str | None = None
     changed_data: OnChangedData = "stop"
     progress: EventSink | None = None
@@ -134,6 +137,9 @@ class Session:
         stop: the request to stop, by a signal.
         fingerprints: of the data that the trials read, by trial id.
         data_notes: notes on the data, for the report.
+        pictures: draws leaves beside the trials; None where leaves get no pictures, and for a run in an object store,
+            whose leaves are drawn with its report.
+        early: what has started already to run the trials.
     """
 
     experiment: Experiment
@@ -144,10 +150,18 @@ class Session:
     stop: StopSignal
     fingerprints: Mapping[str, str]
     data_notes: list[str]
+    pictures: LeafPictures | None = None
+    early: EarlyStart = field(default_factory=EarlyStart)
 
     def report(self, text: str) -> None:
         """Show a sentence to the user."""
         _display(self.options).handle(Message(text))
+
+    def note_device(self) -> None:
+        """Say what `resources.device: auto` means on this machine."""
+        if self.options.address is None and self.experiment.resources.device == "auto":
+            if note := auto_device_note(one_process=bool(self.options.local)):
+                self.report(note)
 
     @contextlib.contextmanager
     def publishing(self) -> Iterator[Publisher]:
@@ -158,11 +172,12 @@ class Session:
             others: list[EventSink] = [opened.enter_context(ProgressFile(self.ledger.run_dir, self.report))]
             for tracker in trackers_of(self.experiment, leaf_of, self.report):
                 others.append(opened.enter_context(tracker))
-            yield Publisher(self.ledger, EventFanout(display, others), self.failures, self.held)
+            yield Publisher(self.ledger, EventFanout(display, others), self.failures, self.held, pictures=self.pictures)
 
     def run(self, trials: Trials, publisher: Publisher) -> bool:
         """Run trials; return whether a signal ended them."""
-        work = self.options.work or partial(run_trial, checkpoint_every=self.experiment.faults.checkpoint_every)
+        self._draw_what_is_missing()
+        work = self.options.work or partial(attempt_trial, checkpoint_every=self.experiment.faults.checkpoint_every)
         try:
             self._runner()(trials, self.ledger.run_dir, publisher, work, self.stop)
         except KeyboardInterrupt:
@@ -171,17 +186,44 @@ class Session:
             publisher.save()
         return self.stop.asked
 
+    def _draw_what_is_missing(self) -> None:
+        """Have leaves drawn that a killed driver left without pictures."""
+        if self.pictures is not None:
+            done = [row["leaf"] for row in self.ledger.rows.values() if row["status"] == TrialStatus.DONE]
+            self.pictures.add(without_pictures(self.pictures.run_dir, done))
+
+    def make_report(self) -> Location:
+        """Draw what is not drawn yet, build the report, and return where it is."""
+        run_dir = self.ledger.run_dir
+        self.early.close()
+        if isinstance(run_dir, Path) and (told := sentences_of_current_report(run_dir)) is not None:
+            for sentence in told:
+                self.report(sentence)
+            return RunPaths(run_dir).report
+        from fcdd_sweep.report.aggregate import aggregate  # imports matplotlib, which is not needed before
+
+        self.report("building the report")
+        problems: list[str] = []
+        page = aggregate(self.ledger.run_dir, warn=problems.append, tell=self.report, pictures=self.pictures)
+        if problems:
+            more = f" (and {len(problems) - 1} more, see the report)" if len(problems) > 1 else ""
+            self.report(f"{problems[0]}{more}; to try again: fcdd-sweep aggregate {self.ledger.run_dir} --redraw")
+        return page
+
     def _runner(self) -> Runner:
         faults = self.experiment.faults
         failures_left = partial(self.ledger.failures_left, faults=faults)
+        if self.options.local > 1:
+            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template)
         if self.options.local:
             return LocalRunner(faults, failures_left)
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
 
         resources = self.experiment.resources
-        if self.options.address is None and choose_device(resources.device).type == "cpu":
+        if self.options.address is None and runs_on_cpu(resources.device):
             resources = resources.model_copy(update={"device": "cpu"})  # Ray may list a GPU that torch cannot use
-        return RayRunner(resources, faults, self.options.address, failures_left=failures_left)
+        address, scratch = self.options.address, self.early.scratch
+        return RayRunner(resources, faults, address, failures_left=failures_left, scratch=scratch)
 
     def result(self, specs: Sequence[TrialSpec], report: Location, kept: int, *, interrupted: bool) -> SweepResult:
         """Return how the session ended for these trials."""
@@ -208,6 +250,8 @@ def open_session(
     notes: Sequence[str],
     options: RunOptions,
     check: Callable[[], None] = lambda: None,
+    *,
+    all_known: bool = False,
 ) -> Iterator[Session]:
     """Check storage and device, prepare the data, and keep other drivers out of the run while entered.
 
@@ -217,6 +261,7 @@ def open_session(
         notes: notes of the plan, shown first.
         options: how it runs.
         check: raises an error for what else in the run cannot be used; called before data is decoded.
+        all_known: `specs` are all trials of the run, so Ray starts at once if any is missing.
     Raises:
         InputError: storage, device, data or temporary folder that cannot be used, a run of another version of
             fcdd_sweep, or one that another driver works on.
@@ -230,21 +275,32 @@ def open_session(
     check_run_version(run_dir)
     check()
     if options.address is None:  # a cluster's head need not have what its workers have
-        device = choose_device(experiment.resources.device)
+        check_device(experiment.resources.device)
         if not options.local:
             parent_for_sockets()
-        if experiment.resources.device == "auto" and device.type == "cpu":
-            report(f"trials run on the CPU: torch sees no GPU ({no_gpu_reason()})")
-        elif experiment.resources.device == "auto" and options.local:
-            report(f"trials run on a GPU: {device_name(device)}")
-    fingerprints, data_notes = prepare_data(specs, report)
-    with storage_errors(), lease(run_dir) as held:
+    with ExitStack() as opened:
+        start = EarlyStart()
+        if all_known and options.work is None and options.address is None:
+            start = opened.enter_context(early_start(experiment, specs, report, local=int(options.local)))
+        fingerprints, data_notes = prepare_data(specs, report)
+        opened.enter_context(storage_errors())
+        held = opened.enter_context(lease(run_dir))
         failures = FailureLog(run_dir)
         if failures.problem:
             report(failures.problem)
         ledger = Ledger(run_dir, failures.counts())
         stop = StopSignal(partial(report, _STOP_NOTICE))
-        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes)
+        pictures = None
+        if isinstance(run_dir, Path) and experiment.keep.pictures == "leaf":
+            pictures = opened.enter_context(LeafPictures(run_dir, experiment.heatmaps))
+        yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures, start)
+
+
+def attempt_trial(spec: TrialSpec, run_dir: Location, observer: Observer, checkpoint_every: str) -> TrialResult:
+    """Make one attempt, see `sweep.trial.run_trial`: imported where trials run, as it imports torch."""
+    from fcdd_sweep.sweep.trial import run_trial
+
+    return run_trial(spec, run_dir, observer, checkpoint_every)
 
 
 def _display(options: RunOptions) -> EventSink:
@@ -306,64 +362,3 @@ def trials_with_changed_data(
 
 def class_list(specs: Sequence[TrialSpec]) -> str:
     return ", ".join(sorted({spec.normal_class for spec in specs}))
-
-
-@dataclass(frozen=True)
-class Publisher:
-    """The sink of a runner: enters results into the ledger, then passes each event on.
-
-    Once another driver has taken the run over, nothing is written any more: the run is the other's.
-
-    Attributes:
-        ledger, failures: where results and failed attempts are entered.
-        display: gets the events first: the display, `progress.json` and the trackers.
-        held: whether the run is still this driver's.
-        evaluator: gets the events last; the search, whose next trials depend on them.
-    """
-
-    ledger: Ledger
-    display: EventSink
-    failures: FailureLog
-    held: Held = field(default_factory=Held)
-    evaluator: EventSink = field(default_factory=NullSink)
-
-    def handle(self, event: Event) -> None:
-        shown = True
-        match event:
-            case AttemptRetried(spec, result, decision):
-                self._log(spec, result, decision)
-                self.ledger.failures[spec.trial_id] += POLICIES[result.kind or "error"].counts
-            case TrialEnded(spec, result):
-                # a worker that was lost after its trial was published changes nothing
-                shown = not self.held.lost and not self.ledger.done(spec.trial_id)
-                if shown:
-                    self._enter(spec, result)
-        if shown:
-            self.display.handle(event)
-        self.evaluator.handle(event)
-
-    def _enter(self, spec: TrialSpec, result: TrialResult) -> None:
-        try:
-            if result.status == TrialStatus.DONE:
-                self.ledger.publish(spec, result)
-            elif result.status == TrialStatus.FAILED:
-                self.ledger.fail(spec, result)
-                self._log(spec, result, "not retried in this start")
-        except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
-            self._report(f"could not enter {spec.leaf} into the run: {error}")
-
-    def _log(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
-        if self.held.lost:
-            return
-        try:
-            self.failures.add(spec, result, decision)
-        except OSError as error:
-            self._report(f"could not record the failure of {spec.leaf}: {error}")
-
-    def _report(self, text: str) -> None:
-        self.display.handle(Message(text))
-
-    def save(self) -> None:
-        """Write the ledger's index, if the run is still this driver's."""
-        if not self.held.lost:
-            self.ledger.save()

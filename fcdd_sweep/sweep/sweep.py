@@ -9,10 +9,9 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan, as_plan
-from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
-from fcdd_sweep.sweep.checkpoints import resume_notes
+from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.session import (
     RunKeywords,
     RunOptions,
@@ -39,19 +38,19 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
     """
     options = RunOptions(**keywords)
     planned = as_plan(experiment)
-    with open_session(planned.experiment, planned.specs, planned.notes, options) as session:
+    with open_session(planned.experiment, planned.specs, planned.notes, options, all_known=True) as session:
         missing = _missing_trials(session, planned)
         ledger = session.ledger
         kept = sum(ledger.done(spec.trial_id) for spec in planned.specs)
+        if missing:
+            session.note_device()
         with session.publishing() as publisher:
             passes = sum(spec.settings.total_passes for spec in missing)
             publisher.display.handle(SweepStarted(len(planned.specs), kept, len(missing), passes))
             interrupted = bool(missing) and session.run(missing, publisher)
             if interrupted:
                 publisher.display.handle(SweepStopped())
-        if not interrupted:
-            session.report("building the report")
-        report = RunPaths(ledger.run_dir).report if interrupted else aggregate(ledger.run_dir, tell=session.report)
+        report = RunPaths(ledger.run_dir).report if interrupted else session.make_report()
         return session.result(planned.specs, report, kept, interrupted=interrupted)
 
 

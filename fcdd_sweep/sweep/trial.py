@@ -41,6 +41,7 @@ from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import Checkpoints
+from fcdd_sweep.sweep.trial_rows import finished_result, key_of
 from fcdd_sweep.training.device import choose_device, device_name, release_memory
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import EpochRecord, Observer, TrainingResult
@@ -217,21 +218,6 @@ def _described(error: BaseException) -> tuple[str, str]:
     return error_line(error), "".join(traceback.format_exception(error))
 
 
-def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
-    """Return the result of a finished attempt from its row of `metrics.parquet`."""
-    return TrialResult(
-        row["trial_id"],
-        TrialStatus.DONE,
-        number,
-        image_auroc=row["image_auroc"],
-        data_fingerprint=row["data_fingerprint"],
-        host=host,
-        wall_time_s=row["wall_time_s"],
-        device=row["device"],
-        validation_image_auroc=row.get("validation_image_auroc"),
-    )
-
-
 def write_error(folder: Path, text: str, attempt_dir: Location) -> None:
     """Keep a traceback; an error while doing so is only logged, or a full disk would hide the first error."""
     try:
@@ -279,8 +265,6 @@ def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:
     files.write_arrays(TrialPaths(leaf).maps, result.maps)
     if spec.settings.keep.snapshots == "all":
         files.write_atomically(TrialPaths(leaf).snapshot, partial(_save, result.snapshot))
-    if spec.settings.keep.pictures == "leaf":
-        _draw(spec, leaf)
 
 
 def _save(snapshot: Mapping[str, Any], path: Path) -> None:
@@ -290,16 +274,6 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
             torch.save(snapshot, file)
     except RuntimeError as error:
         raise error.__context__ if isinstance(error.__context__, OSError) else error from None
-
-
-def _draw(spec: TrialSpec, leaf: Path) -> None:
-    """Draw the leaf's figures. A failure is only logged: they can be drawn later from the same files."""
-    from fcdd_sweep.report.figures.trial_figures import draw_trial  # imports matplotlib, needed only here
-
-    try:
-        draw_trial(leaf, spec.settings.heatmaps.color_quantile, blurred=spec.settings.heatmaps.blur)
-    except Exception:
-        logger.exception("the figures were not drawn; run `aggregate --redraw` to draw them")
 
 
 def metrics_row(
@@ -318,14 +292,3 @@ def metrics_row(
         "versions": json.dumps(versions()),
     }
     return files.nulled(row)
-
-
-def key_of(spec: TrialSpec) -> dict[str, Any]:
-    """Return the columns that name a trial in every table."""
-    return {
-        "trial_id": spec.trial_id,
-        "config_id": spec.config_id,
-        "config": spec.config_name,
-        "normal_class": spec.normal_class,
-        "seed": spec.seed,
-    }

@@ -87,7 +87,7 @@ def test_the_best_config_is_chosen_on_selection_data(tmp_path):
     assert oracle["config"] == "c" and oracle["value"] == pytest.approx(0.95) and "oracle" in oracle["selected_on"]
 
 
-@pytest.mark.usefixtures("without_search_report")
+@pytest.mark.usefixtures("without_report")
 def test_the_best_config_of_a_search_is_its_own_choice(tmp_path):
     experiment = searches.load(tmp_path, "search.budget.configs=4")
     searches.go(experiment)

@@ -10,6 +10,7 @@ from fcdd_sweep.runners import node_check
 from fcdd_sweep.runners.data_transfer import TransferableData
 from fcdd_sweep.runners.node_check import NodeRequirements, WithGpu, WithNodeCheck
 from fcdd_sweep.runners.trial_data import data_key, fingerprint_of, versions
+from fcdd_sweep.training import device
 from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.specs import spec
@@ -104,9 +105,9 @@ def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypa
 
 @pytest.mark.parametrize("kind", ["node_unfit", "gpu_failed"])
 def test_a_trial_with_a_share_of_a_gpu_never_runs_on_the_cpu(trial, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(node_check, "gpu_failure", lambda: "Found no NVIDIA driver on your system")
+    monkeypatch.setattr(device, "gpu_failure", lambda: "Found no NVIDIA driver on your system")
     result = WithGpu(works.empty, kind)(trial, tmp_path, NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", kind, HERE)
     assert "a share of a GPU that cannot be used (Found no NVIDIA driver on your system)" in result.error
-    monkeypatch.setattr(node_check, "gpu_failure", lambda: "")
+    monkeypatch.setattr(device, "gpu_failure", lambda: "")
     assert WithGpu(works.empty, kind)(trial, tmp_path, NullObserver()).status == "done"

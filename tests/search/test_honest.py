@@ -28,7 +28,7 @@ search:
 """,
     '["3"]',
 )
-pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("without_report"), pytest.mark.slow]
 
 
 @pytest.fixture

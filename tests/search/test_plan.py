@@ -14,7 +14,7 @@ from fcdd_sweep.search.plan import NUMBER, ROLE, plan_search
 from tests import searches
 from tests.searches import go, load, table
 
-pytestmark = pytest.mark.usefixtures("without_search_report")
+pytestmark = pytest.mark.usefixtures("without_report")
 
 
 @pytest.fixture

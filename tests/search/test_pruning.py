@@ -15,7 +15,7 @@ from fcdd_sweep.search.pruning import LearningCurves
 from tests import works
 from tests.searches import go, load, study, suggested, summary, table
 
-pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("without_report"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests import old_runs, works
 from tests.events import Recorder
 from tests.searches import EXPERIMENT, SIZES, go, load, study, suggested, summary, table
 
-pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("without_report"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from fcdd_sweep.results.tree import RunPaths
 from tests.s3 import served
 from tests.searches import go, load, suggested, table
 
-pytestmark = [pytest.mark.usefixtures("without_search_report"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("without_report"), pytest.mark.slow]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from fcdd_sweep.metrics.cross_conformal import largest_limit
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
-from fcdd_sweep.sweep.checkpoints import resume_notes
+from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trial import run_trial
 from fcdd_sweep.training.detector import load_detector

@@ -20,7 +20,8 @@ from fcdd_sweep.runners.events import (
 )
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
-from fcdd_sweep.sweep.session import Publisher, RunKeywords, RunOptions
+from fcdd_sweep.sweep.publisher import Publisher
+from fcdd_sweep.sweep.session import RunKeywords, RunOptions
 from tests.specs import spec
 
 SPEC = spec()

@@ -358,14 +358,66 @@ def test_a_run_keeps_the_program_that_made_it(experiment):
 
 
 @pytest.mark.figures
-def test_pictures_that_fail_lose_no_training(experiment, monkeypatch):
-    def broken(leaf, quantile, *, blurred):
+def test_pictures_that_fail_are_said_once_and_drawn_by_the_next_start_which_trains_nothing(experiment, monkeypatch):
+    def broken(*_, **__):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
-    result, _ = go(experiment("seeds=1", "keep.pictures=leaf"))
+    with monkeypatch.context() as patch:
+        patch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
+        result, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
+    leaves = [result.run_dir / f"normal_{name}/it_0" for name in "38"]
     assert result.done == 2
-    assert "no ink" in TrialPaths(result.run_dir / "normal_3" / "it_0").log.read_text()
+    (told,) = [text for text in recorder.messages if "no ink" in text]
+    assert told.startswith("normal_3/it_0: its figures cannot be drawn (no ink) (and 1 more")
+    assert told.endswith(f"fcdd-sweep aggregate {result.run_dir} --redraw")
+    assert not any(path.suffix in (".png", ".pdf") for leaf in leaves for path in leaf.iterdir())
+    written = [TrialPaths(leaf).metrics.stat().st_mtime_ns for leaf in leaves]
+    again, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
+    assert (again.kept, recorder.started_ids) == (2, [])
+    assert [TrialPaths(leaf).metrics.stat().st_mtime_ns for leaf in leaves] == written
+    assert all((leaf / name).is_file() for leaf in leaves for name in LEAF)
+
+
+@pytest.mark.figures
+def test_a_driver_killed_after_publishing_leaves_no_trial_to_train_again_and_its_pictures_are_drawn(experiment):
+    file, output = experiment("seeds=1", "keep.pictures=leaf").output.parent / "small.yaml", "results"
+    code = (
+        "import os, sys; from fcdd_sweep.cli import main; from fcdd_sweep.report.leaf_pictures import LeafPictures;"
+        "LeafPictures.add = lambda self, leaves: [os.kill(os.getpid(), 9) for leaf in leaves]; main(sys.argv[1:])"
+    )
+    command = [str(file), "--local", "--output", output, "--set", "seeds=1", "--set", "keep.pictures=leaf"]
+    killed = subprocess.run([sys.executable, "-c", code, *command], cwd=file.parent, capture_output=True, text=True)
+    leaf = file.parent / output / "small" / "normal_3" / "it_0"
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert TrialPaths(leaf).metrics.is_file() and not (leaf / "loss.pdf").exists()
+    again, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
+    assert (again.kept, again.done, len(recorder.started_ids)) == (1, 2, 1)
+    assert {path.name for path in leaf.iterdir()} == LEAF
+
+
+def test_a_start_with_nothing_to_run_imports_neither_torch_nor_ray_nor_what_draws(experiment):
+    finished = experiment("seeds=1")
+    go(finished)
+    slow = {"torch", "ray", "matplotlib", "scipy", "sklearn", "optuna"}
+    code = (
+        "import sys; from fcdd_sweep.cli import main\n"
+        f"print(main(sys.argv[1:]), sorted(sys.modules.keys() & {slow!r}))\n"
+    )
+    file = finished.output.parent / "small.yaml"
+    command = [sys.executable, "-c", code, str(file), "--output", str(finished.output), "--set", "seeds=1"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout.endswith("2 of 2 trials done, 0 failed, 0 missing\n0 []\n"), result.stderr
+    assert "building the report" not in result.stdout
+
+
+def test_several_processes_of_this_machine_make_the_files_of_one(experiment):
+    metrics = {}
+    for local in (1, 2):
+        loaded = experiment(f"name=by-{local}", "seeds=1")
+        result = run_sweep(loaded, local=local, progress=Recorder())
+        table = files.read_table(RunPaths(result.run_dir).trials)
+        metrics[local] = table.select(["trial_id", "image_auroc", "pixel_auroc", "status"]).to_pylist()
+    assert metrics[1] == metrics[2] and [row["status"] for row in metrics[2]] == ["done", "done"]
 
 
 def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
@@ -380,7 +432,7 @@ def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
 
 
 def test_the_device_that_auto_chose_is_reported(experiment, monkeypatch):
-    from fcdd_sweep.sweep import session
+    from fcdd_sweep.training import device as session
 
     monkeypatch.setattr(session, "no_gpu_reason", lambda: "Found no NVIDIA driver on your system")
     monkeypatch.setattr(session, "device_name", lambda device: "NVIDIA H200")

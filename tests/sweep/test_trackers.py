@@ -22,11 +22,10 @@ from fcdd_sweep.results.attempts import claim_attempt
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep import sweep as sweeping
 from fcdd_sweep.sweep import trackers
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, TrackerSink, Wandb, parameters_of
-from fcdd_sweep.sweep.trial import key_of
+from fcdd_sweep.sweep.trial_rows import key_of
 from fcdd_sweep.training.result import EpochRecord
 from tests.broken import HEAD
 from tests.specs import spec
@@ -216,9 +215,9 @@ def test_tensorboard_itself_reads_what_is_written(run_dir):
     assert hparams == 3
 
 
-def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("without_report")
+def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, tmp_path):
     pytest.importorskip("tensorboardX")
-    monkeypatch.setattr(sweeping, "aggregate", lambda run_dir, tell: RunPaths(run_dir).report)
 
     def work(which, run_dir, observer):
         number, attempt = claim_attempt(run_dir, which.trial_id)

@@ -1,0 +1,36 @@
+"""What names a trial in every table, and its result as its leaf tells it; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.results.documents import TrialStatus
+from fcdd_sweep.runners.trial_result import TrialResult
+
+
+def key_of(spec: TrialSpec) -> dict[str, Any]:
+    """Return the columns that name a trial in every table."""
+    return {
+        "trial_id": spec.trial_id,
+        "config_id": spec.config_id,
+        "config": spec.config_name,
+        "normal_class": spec.normal_class,
+        "seed": spec.seed,
+    }
+
+
+def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:
+    """Return the result of a finished attempt from its row of `metrics.parquet`."""
+    return TrialResult(
+        row["trial_id"],
+        TrialStatus.DONE,
+        number,
+        image_auroc=row["image_auroc"],
+        data_fingerprint=row["data_fingerprint"],
+        host=host,
+        wall_time_s=row["wall_time_s"],
+        device=row["device"],
+        validation_image_auroc=row.get("validation_image_auroc"),
+    )

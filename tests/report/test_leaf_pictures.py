@@ -1,0 +1,99 @@
+"""Pictures of leaves: which are drawn, by whom, and what a failure leaves."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.report import leaf_pictures
+from fcdd_sweep.report.figures import trial_figures
+from fcdd_sweep.report.leaf_drawing import DrawingProcess, draw_into_leaf
+from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
+from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths, TrialPaths
+from tests.fakes import FakeRun
+
+pytestmark = [pytest.mark.slow, pytest.mark.figures]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of two leaves, whose pictures are not drawn."""
+    fake = FakeRun(tmp_path / "r").plan(["brick"], [0, 1])
+    return fake.finish("", "brick", 0).finish("", "brick", 1).write()
+
+
+LEAVES = ["normal_brick/it_0", "normal_brick/it_1"]
+
+
+def pictures_of(leaf):
+    return {path.name: path.read_bytes() for path in leaf.iterdir() if path.suffix in (".png", ".pdf")}
+
+
+def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(run):
+    assert without_pictures(run, LEAVES) == LEAVES
+    process = DrawingProcess()
+    try:
+        assert process.draw(run, LEAVES[0], Heatmaps()) == ""
+    finally:
+        process.close()
+    drawn = pictures_of(run / LEAVES[0])
+    assert drawn and without_pictures(run, LEAVES) == LEAVES[1:]
+    for name in drawn:
+        (run / LEAVES[0] / name).unlink()
+    (run / LEAVES[0] / "heatmaps_of_an_older_version.png").write_bytes(b"")
+    assert draw_into_leaf(run, LEAVES[0], Heatmaps()) == "" and pictures_of(run / LEAVES[0]) == drawn
+    assert list(RunPaths(run).attempts.iterdir()) == []
+
+
+def test_the_picture_that_is_renamed_last_is_one_of_every_leaf():
+    assert LAST_PICTURE == trial_figures.LOSS_FILE
+
+
+def test_processes_draw_many_leaves_each_once_and_the_rest_is_drawn_here(run, monkeypatch):
+    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
+    here = []
+    monkeypatch.setattr(leaf_pictures, "draw_into_leaf", lambda run_dir, leaf, display: here.append(leaf) or "")
+    with LeafPictures(run, Heatmaps()) as pictures:
+        pictures.add([LEAVES[0]])
+        pictures.add(LEAVES[:1])
+        while without_pictures(run, LEAVES[:1]):
+            time.sleep(0.02)
+        monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)
+        pictures.add(LEAVES)
+        assert pictures.finish(lambda text: None) == [] and here == LEAVES[1:]
+
+
+def test_a_drawing_that_fails_or_kills_its_process_is_said_and_stops_no_other(run, monkeypatch):
+    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    TrialPaths(run / LEAVES[1]).maps.unlink()
+    original = DrawingProcess.draw
+
+    def draw(process, run_dir, leaf, display):
+        if leaf == "dying":
+            process._process.kill()
+        return original(process, run_dir, leaf, display)
+
+    monkeypatch.setattr(DrawingProcess, "draw", draw)
+    with LeafPictures(run, Heatmaps()) as pictures:
+        pictures.add(["dying"])
+        while not pictures.failed:
+            time.sleep(0.02)
+        pictures.add(LEAVES)
+        problems = pictures.finish(lambda text: None)
+    died, missing = problems
+    assert died.startswith("dying: its figures cannot be drawn (") and "maps.npz is missing" in missing
+    assert without_pictures(run, LEAVES) == [LEAVES[1]]
+    assert pictures_of(run / LEAVES[1]) == {}
+
+
+def test_what_killed_processes_left_is_removed_when_it_is_old(run):
+    old, new = (RunPaths(run).attempts / f"pictures-{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    LeafPictures(run, Heatmaps()).close()
+    assert new.exists() and not old.exists()

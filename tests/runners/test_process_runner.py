@@ -1,0 +1,92 @@
+"""The runner with several processes of this machine."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from fcdd_sweep.config.errors import RunnerLostError
+from fcdd_sweep.config.schema import Faults
+from fcdd_sweep.runners import failures, process_template
+from fcdd_sweep.runners.process_runner import ProcessRunner
+from fcdd_sweep.runners.process_template import Template
+from fcdd_sweep.runners.stop_signal import StopSignal
+from tests import works
+from tests.events import Recorder
+from tests.runners.conformance import RunnerConformance
+from tests.specs import spec
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    monkeypatch.setattr(failures, "MAX_WAIT_S", 0.05)
+
+
+@pytest.fixture(scope="module")
+def template():
+    with Template(["tests.works"]) as started:
+        yield started
+
+
+class TestProcessRunner(RunnerConformance):
+    @pytest.fixture
+    def runner(self, template):
+        def make(faults, **keywords):
+            return ProcessRunner(faults, template=template, **keywords)
+
+        return make
+
+
+def test_a_trial_whose_process_dies_or_is_to_stop_runs_again_in_another(template, tmp_path):
+    seeds = (works.TELLING, works.DYING_ONCE, works.DYING_ALWAYS, works.PREEMPTED_TWICE, works.SHORT_OF_MEMORY_ONCE)
+    specs, recorder = [spec(seed=seed) for seed in seeds], Recorder()
+    ProcessRunner(Faults(retries=2), template=template)(specs, tmp_path, recorder, works.by_seed, StopSignal())
+    statuses = [recorder.ended[each.trial_id].status for each in specs]
+    assert statuses == ["done", "done", "failed", "done", "done"]
+    assert recorder.ended[specs[2].trial_id].kind == "worker_lost"
+    kinds = [result.kind for each in specs for name, result, _ in recorder.retried if name == each.trial_id]
+    assert kinds == ["worker_lost"] * 3 + ["preempted"] * 2 + ["out_of_memory"]
+
+
+def test_a_trial_that_hangs_and_a_process_that_is_frozen_run_again_elsewhere(template, tmp_path, monkeypatch):
+    specs, recorder = [spec(seed=seed) for seed in (works.HANGING_ONCE, works.FROZEN_ONCE)], Recorder()
+    faults = Faults(progress_timeout="3s")
+    ProcessRunner(faults, template=template)(specs, tmp_path, recorder, works.standing_still, StopSignal())
+    assert {result.status for result in recorder.ended.values()} == {"done"}
+    assert [result.kind for _, result, _ in recorder.retried] == ["hung", "hung"]
+
+
+def test_workers_are_forks_of_one_process_that_has_one_thread_after_importing_torch(tmp_path):
+    with Template(["fcdd_sweep.sweep.trial"]) as template:
+        connections = [template.start_worker() for _ in range(2)]
+        for connection, pid in connections:
+            status = Path(f"/proc/{pid}/status").read_text()
+            assert f"PPid:\t{template._process.pid}\n" in status and "Threads:\t1\n" in status
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            assert "libtorch" in maps
+            connection.close()
+
+
+def test_where_a_fork_is_not_safe_workers_are_programs_of_their_own(tmp_path, monkeypatch):
+    code = "import threading, time; threading.Thread(target=time.sleep, args=[60], daemon=True).start()"
+    (tmp_path / "threaded.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    specs, recorder = [spec(seed=seed) for seed in range(3)], Recorder()
+    with Template(["threaded"]) as template:
+        ProcessRunner(Faults(), template=template)(specs, tmp_path, recorder, works.empty, StopSignal())
+    assert len(recorder.ended) == 3 and recorder.retried == []
+
+
+def test_work_that_other_processes_cannot_find_is_an_error_at_once(tmp_path):
+    with pytest.raises(ValueError, match="must be a function of a module"):
+        process_template.first_message(lambda *_: None, tmp_path, 1.0)
+
+
+def test_a_template_that_has_died_is_said(tmp_path):
+    with Template() as template:
+        os.kill(template._process.pid, signal.SIGKILL)
+        with pytest.raises(RunnerLostError, match="starts workers has died"):
+            ProcessRunner(Faults(), template=template)([spec()], tmp_path, Recorder(), works.empty, StopSignal())
