@@ -42,7 +42,7 @@ def without_figures(request, monkeypatch):
     """
     room = request.path.relative_to(TESTS).parts[0]
     if room in ROOMS_WITHOUT_FIGURES and "figures" not in request.keywords:
-        monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
+        monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures())
         monkeypatch.setattr(trial, "_draw", lambda spec, leaf: None)
 
 

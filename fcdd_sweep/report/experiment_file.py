@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Evaluation, Heatmaps, Resources
+from fcdd_sweep.config.schema import Evaluation, Heatmaps, Report, Resources
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -79,6 +79,11 @@ class ExperimentFile:
     def evaluation(self) -> Evaluation:
         """What images are scored by, and the false-alarm rate of decisions."""
         return self._section("evaluation", Evaluation)
+
+    @cached_property
+    def report(self) -> Report:
+        """How the report looks."""
+        return self._section("report", Report)
 
     @cached_property
     def resources(self) -> Resources:

@@ -297,7 +297,7 @@ def _draw(spec: TrialSpec, leaf: Path) -> None:
     from fcdd_sweep.report.figures.trial_figures import draw_trial  # imports matplotlib, needed only here
 
     try:
-        draw_trial(leaf, spec.settings.heatmaps.color_quantile, blurred=spec.settings.heatmaps.blur)
+        draw_trial(leaf, spec.settings.heatmaps)
     except Exception:
         logger.exception("the figures were not drawn; run `aggregate --redraw` to draw them")
 

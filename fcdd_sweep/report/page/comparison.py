@@ -14,10 +14,11 @@ import pyarrow as pa
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.metrics import shown_images
 from fcdd_sweep.report.experiment_file import COMPARED
+from fcdd_sweep.report.figures.color_maps import low_high
 from fcdd_sweep.report.figures.heatmaps import LABEL_NAMES, NO_MAP_MARK, TrialMaps, common_paths
 from fcdd_sweep.report.figures.image_grid import Strip, StripRow, absent_row, as_rgb, draw_strips, map_row
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
-from fcdd_sweep.report.figures.style import as_jpeg_uri, save
+from fcdd_sweep.report.figures.style import as_jpeg_uri, save_picture
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.run_files import Run, Trial, read_run, write_errors
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, summary_rows
@@ -30,7 +31,7 @@ from fcdd_sweep.results.tree import RunPaths
 COMPARISON_HTML, COMPARISON_CSV, COMBINED_DIR = "comparison.html", "comparison.csv", "combined"
 _FCDD = "fcdd"
 _UNREADABLE = "unreadable"
-_COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
+_COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, {}."
 _FIELDS = [
     *((name, pa.string()) for name in ("config", "method", "normal_class")),
     *(field for metric in SUMMARY_METRICS for field in summary_fields(metric)),
@@ -134,12 +135,13 @@ def _draw_class(runs: ComparedRuns, config: str, name: str, folder: Path, proble
     images = compared_images([each for maps in found.values() for each in maps])
     if not len(images) or max(map(len, found.values())) < 2:
         return None
-    quantile = runs.fcdd.experiment.heatmaps.color_quantile
-    strips = {seed: method_strip(maps, images, f"seed {seed}", quantile) for seed, maps in drawn.items()}
+    display = runs.fcdd.experiment.heatmaps
+    strips = {seed: method_strip(maps, images, f"seed {seed}", display.color_quantile) for seed, maps in drawn.items()}
+    note = _COLOR_NOTE.format(low_high(display.color_map))
     class_folder = folder / trials[0].class_folder
     for seed, strip in strips.items():
-        save(draw_strips([strip], note=_COLOR_NOTE), class_folder / f"it_{seed}.png")
-    return save(draw_strips(list(strips.values()), note=_COLOR_NOTE), class_folder / HEATMAPS_FILE)
+        save_picture(draw_strips([strip], note=note), class_folder / f"it_{seed}.png")
+    return save_picture(draw_strips(list(strips.values()), note=note), class_folder / HEATMAPS_FILE)
 
 
 def maps_by_method(

@@ -44,10 +44,10 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
 def words(monkeypatch, said, proportions=1.0):
     """Everything that is written on a picture, with the place where each text ends."""
     found = []
-    plain = prediction_figure._write
+    plain = prediction_figure.write
 
     def write(draw, place, text, size, color=prediction_figure.INK):
-        found.append((text, place[0] + prediction_figure._width(text, size), place[1] + size))
+        found.append((text, place[0] + prediction_figure.text_width(text, size), place[1] + size))
         plain(draw, place, text, size, color)
 
     monkeypatch.setattr(prediction_figure, "_write", write)
