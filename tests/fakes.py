@@ -125,7 +125,7 @@ def decisions(label, score, threshold):
     wrong = counts["false_positives"] + counts["false_negatives"]
     f1 = 2 * counts["true_positives"] / (2 * counts["true_positives"] + wrong)
     rate = counts["false_positives"] / (label == 0).sum()
-    return counts | {"threshold": threshold, "f1": f1, "test_false_alarm_rate": rate}
+    return counts | {"image_score_source": "", "threshold": threshold, "f1": f1, "test_false_alarm_rate": rate}
 
 
 def write_leaf(

@@ -14,7 +14,7 @@ from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL
 from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
-from fcdd_sweep.report.figures.style import LOOKS, SCREEN, Look, save, save_picture
+from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture, use_look
 from fcdd_sweep.report.figures.trial_figures import draw_trial
 from fcdd_sweep.report.ranking import ranked_configs
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
@@ -48,7 +48,7 @@ class RunFigures:
 
 def draw_run(run: Run, *, redraw: bool) -> RunFigures:
     """Draw the figures of run, configs and classes, and with `redraw` those of every finished trial."""
-    look = LOOKS[run.experiment.report.style]
+    look = use_look(run.experiment.report.style)
     problems = redraw_trials(run, look) if redraw else []
     drawn = drawn_configs(run)
     sheets = {}

@@ -19,8 +19,8 @@ from PIL import Image
 from fcdd_sweep.report.figures.fonts import families, make_drawable
 from fcdd_sweep.results.files import write_atomically
 
-# Publishers ask for TrueType text. Set once here: switching it for each file is not safe among threads.
-matplotlib.rcParams["pdf.fonttype"] = 42
+# Outlines of the characters in use: embedding a part of a TrueType font takes as long as the rest of a figure.
+matplotlib.rcParams["pdf.fonttype"] = 3
 # Names inside an SVG are random otherwise, and the same files would give different pages.
 matplotlib.rcParams["svg.hashsalt"] = "fcdd_sweep"
 matplotlib.rcParams["font.family"] = families()
@@ -71,6 +71,17 @@ SCREEN = Look()
 PAPER = Look(width_in=3.3, height_in=3.1, title=False, text_pt=8.0, small_pt=8.0, line=0.8)
 """A column of a paper is 3.3 in wide; its caption says what a title would."""
 LOOKS = {"screen": SCREEN, "paper": PAPER}
+
+
+def use_look(name: str) -> Look:
+    """Return a look by its name, and embed the fonts of PDFs as it needs them: publishers ask for TrueType text.
+
+    This holds for the whole process, so call it before figures are drawn, not among threads that draw.
+    """
+    matplotlib.rcParams["pdf.fonttype"] = 42 if name == "paper" else 3
+    return LOOKS[name]
+
+
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 

@@ -138,7 +138,9 @@ def heat_table(
     body = []
     for name, line, counts in zip(rows, matrix.values, matrix.counts, strict=True):
         cells = [
-            heat_cell(value, span, title=f"{name}, {column}: {metric_text(value)}, n={count}")
+            Cell("", cls="heat own")
+            if name == column
+            else heat_cell(value, span, title=f"{name}, {column}: {metric_text(value)}, n={count}")
             for column, value, count in zip(columns, line, counts, strict=True)
         ]
         if best_of_column:

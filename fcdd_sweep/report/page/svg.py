@@ -15,12 +15,15 @@ import numpy as np
 
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.page.html import Markup, element
+from fcdd_sweep.report.text import abbreviated
 
 COLORS = 10
 """Colors `--c0` to `--c9` of the style sheet."""
 _MOST_POINTS = 80
 """Points of a line; more cannot be told apart at its size."""
 WIDTH, HEIGHT = 340, 250
+_MOST_NAME = 44
+"""Characters of a row's name."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 38
 
 
@@ -224,8 +227,8 @@ def interval_plot(alt: str, rows: Sequence[Interval], title: str) -> Markup:
     known = [row for row in rows if not math.isnan(row.mean)]
     ends = [end for row in known for end in (row.mean, row.low, row.high) if not math.isnan(end)]
     scale = fitted(title, ends)
-    left = 12 + 6.2 * min(max((len(row.name) for row in rows), default=4), 26)
-    width, step = 460, 20
+    left = 12 + 5.6 * min(max((len(row.name) for row in rows), default=4), _MOST_NAME)
+    width, step = left + 340, 20
     height = step * len(rows) + 44
 
     def at(value: float) -> float:
@@ -237,8 +240,7 @@ def interval_plot(alt: str, rows: Sequence[Interval], title: str) -> Markup:
     parts.append(words((left + width - 46) / 2, height - 6, title, "name"))
     for number, row in enumerate(rows):
         y = 16 + step * number
-        name = row.name if len(row.name) <= 26 else f"{row.name[:25]}…"
-        parts.append(words(left - 6, y + 3.5, name, "strong" if row.is_mean else "", "end"))
+        parts.append(words(left - 6, y + 3.5, abbreviated(row.name, _MOST_NAME), "strong" if row.is_mean else "", "end"))
         if math.isnan(row.mean):
             parts.append(words(width - 4, y + 3.5, "n/a", "faint", "end"))
             continue
