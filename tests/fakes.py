@@ -155,9 +155,10 @@ def write_leaf(
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
     row |= {"image_score": "score_mean", "false_alarm_rate": 0.05, "calibration": "split"}
-    row |= {"n_test_nominal": N_NOMINAL, "n_test_anomalous": anomalous, "n_train": 100, "epochs": 30}
-    row |= {"train_time_s": 50.0, "test_time_s": 5.0, "wall_time_s": 60.0}
-    row |= {} if threshold is None else decisions(label, score, threshold)
+    row |= {"n_test_nominal": N_NOMINAL, "n_test_anomalous": anomalous}
+    if threshold is not None:
+        row |= decisions(label, score, threshold) | {"n_train": 100, "epochs": 30}
+        row |= {"train_time_s": 50.0, "test_time_s": 5.0, "wall_time_s": 60.0}
     row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
     files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 

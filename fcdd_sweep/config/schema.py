@@ -211,7 +211,7 @@ class Keep(Section):
     """Whether workers draw the figures of trials; `aggregate --redraw` draws them later."""
 
 
-class Report(Section):
+class ReportSettings(Section):
     style: Literal["screen", "paper"] = "screen"
     """Look of plots in files: `paper` is as wide as a column (3.3 in), with text of 8 pt and no title."""
     self_contained: bool = False
@@ -298,7 +298,7 @@ class Experiment(Settings):
     search: SearchSettings | None = None
     """A search for the best config, instead of `grid` and `variants`."""
     faults: Faults = Faults()
-    report: Report = Report()
+    report: ReportSettings = ReportSettings()
     trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder of the runs, or an address in an object store: `s3://BUCKET/FOLDER`."""

@@ -118,7 +118,7 @@ def worst_mistakes(seeds: Sequence[SeedScores], label: int, most: int = 5) -> li
     return [mistake for wrong, _, mistake in rows if wrong or not decided][:most]
 
 
-def confusion(trials: Sequence[Trial]) -> dict[str, int] | None:
+def confusion_counts(trials: Sequence[Trial]) -> dict[str, int] | None:
     """Return the decisions on test images, summed over the seeds that decided; None where none did."""
     counted = [trial.metrics for trial in trials if trial.metrics.get("true_positives") is not None]
     return {name: sum(row[name] for row in counted) for name in CONFUSION} if counted else None

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Evaluation, Heatmaps, Report, Resources
+from fcdd_sweep.config.schema import Evaluation, Heatmaps, ReportSettings, Resources
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -81,9 +81,9 @@ class ExperimentFile:
         return self._section("evaluation", Evaluation)
 
     @cached_property
-    def report(self) -> Report:
+    def report(self) -> ReportSettings:
         """How the report looks."""
-        return self._section("report", Report)
+        return self._section("report", ReportSettings)
 
     @cached_property
     def resources(self) -> Resources:

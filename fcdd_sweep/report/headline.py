@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.matrices import is_one_vs_rest
-from fcdd_sweep.report.ranking import LEAST_SEEDS, RankedConfig, is_decided, ranked_configs
+from fcdd_sweep.report.config_ranks import LEAST_SEEDS, RankedConfig, is_decided, ranked_configs
 from fcdd_sweep.report.run_files import Run, status_counts
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, DefectRow, SummaryRow, defect_rows, summary_rows
-from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, class_text, config_text, metric_text
+from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, class_text, config_words, metric_text
 from fcdd_sweep.results.documents import TrialStatus
 
 METRIC = "image_auroc"
@@ -20,7 +20,7 @@ _MOST_NAMED = 2
 
 
 def result_sentences(run: Run) -> list[str]:
-    """Return what the finished trials say: mean and interval, the best config, extremes, and what is missing.
+    """Return what the finished trials say: mean and interval, the best config, best_and_worst, and what is missing.
 
     Args:
         run: with the trials whose test metrics may be shown.
@@ -48,12 +48,12 @@ def _mean_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
     over = class_text(names[0]) if len(names) == 1 else f"mean over {count_noun(classes, 'class')}"
     if len(ranked) == 1:
         what = f"{metric} of {over}" if len(names) == 1 else f"{metric}, {over}"
-        return f"{what[0].upper()}{what[1:]}: {value_text(summary)}."
-    name = config_text(best.config, run.parameters(best.config))
-    return f"Best of {len(ranked)} configs: {name}, with {metric} {value_text(summary)}, {over}."
+        return f"{what[0].upper()}{what[1:]}: {mean_with_interval(summary)}."
+    name = config_words(best.config, run.parameters(best.config))
+    return f"Best of {len(ranked)} configs: {name}, with {metric} {mean_with_interval(summary)}, {over}."
 
 
-def value_text(summary: Summary) -> str:
+def mean_with_interval(summary: Summary) -> str:
     """Return a mean with its interval and its number of seeds: `0.953 [0.941, 0.965], 3 seeds`."""
     if not summary.n:
         return f"{metric_text(summary.mean)} (no seed has all classes)"
@@ -73,7 +73,7 @@ def _decision_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
 
 def _named(run: Run, configs: Sequence[RankedConfig]) -> str:
     more = len(configs) - _MOST_NAMED
-    names = "; ".join(config_text(each.config, run.parameters(each.config)) for each in configs[:_MOST_NAMED])
+    names = "; ".join(config_words(each.config, run.parameters(each.config)) for each in configs[:_MOST_NAMED])
     return f"{names}{f' and {more} more' if more > 0 else ''}"
 
 
@@ -81,11 +81,11 @@ def _extremes_sentence(run: Run, config: str) -> str:
     rows = [row for row in summary_rows(run, config) if row.normal_class and row.metrics[METRIC].n]
     if len(rows) < 2:
         return ""
-    best, worst = extremes(rows)
+    best, worst = best_and_worst(rows)
     return f"Best: {_named_value(best)}; worst: {_named_value(worst)}."
 
 
-def extremes(rows: Sequence[SummaryRow]) -> tuple[SummaryRow, SummaryRow]:
+def best_and_worst(rows: Sequence[SummaryRow]) -> tuple[SummaryRow, SummaryRow]:
     """Return the classes with the largest and the smallest mean, of those that have one."""
 
     def mean(row: SummaryRow) -> float:

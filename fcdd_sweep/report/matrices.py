@@ -10,7 +10,7 @@ import numpy as np
 
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import defect_rows, mean_row
-from fcdd_sweep.report.text import value_text
+from fcdd_sweep.report.text import setting_text
 
 LEAST_CLASSES = 3
 
@@ -72,7 +72,7 @@ def varied_keys(run: Run) -> list[str]:
     values: dict[str, dict[str, None]] = {}
     for config in run.configs:
         for key, value in run.parameters(config).items():
-            values.setdefault(key, {})[value_text(value)] = None
+            values.setdefault(key, {})[setting_text(value)] = None
     return [key for key, found in values.items() if len(found) > 1]
 
 
@@ -88,7 +88,7 @@ def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
     order: tuple[dict[str, object], dict[str, object]] = ({}, {})
     for config in run.configs:
         given = run.parameters(config)
-        place = value_text(given.get(down)), value_text(given.get(across))
+        place = setting_text(given.get(down)), setting_text(given.get(across))
         for names, name, key in zip(order, place, (down, across), strict=True):
             names.setdefault(name, given.get(key))
         mean = mean_row(run, config).metrics[metric].mean

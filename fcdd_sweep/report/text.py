@@ -78,14 +78,14 @@ def key_titles(keys: Sequence[str]) -> dict[str, str]:
     return {key: title if shared[title] == 1 else key for key, title in last.items()}
 
 
-def value_text(value: object) -> str:
+def setting_text(value: object) -> str:
     """Return a parameter's value in few characters: numbers to four digits, words as they are, others as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else "not set" if value is None else json.dumps(value)
 
 
-def config_text(config: str, parameters: Mapping[str, object]) -> str:
+def config_words(config: str, parameters: Mapping[str, object]) -> str:
     """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none."""
     titles = key_titles(list(parameters))
-    return ", ".join(f"{titles[key]} {value_text(value)}" for key, value in parameters.items()) or config
+    return ", ".join(f"{titles[key]} {setting_text(value)}" for key, value in parameters.items()) or config

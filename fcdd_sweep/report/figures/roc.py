@@ -31,7 +31,7 @@ from fcdd_sweep.report.figures.style import (
 )
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
-from fcdd_sweep.report.text import abbreviated, class_text, config_text, metric_text, spread_text
+from fcdd_sweep.report.text import abbreviated, class_text, config_words, metric_text, spread_text
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.results.tree import TrialPaths
 
@@ -113,7 +113,7 @@ def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
         }
         parts = list(found.values())
         if parts:
-            name = abbreviated(config_text(config, run.parameters(config))) or "no name"
+            name = abbreviated(config_words(config, run.parameters(config))) or "no name"
             label = f"{name}, {count_noun(len(parts), 'class')}"
             spread = spread_text(_over_classes(run, config, kind))
             band = _seed_band([run.of(config, name) for name in found], kind)

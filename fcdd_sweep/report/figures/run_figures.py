@@ -16,7 +16,7 @@ from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
 from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture, use_look
 from fcdd_sweep.report.figures.trial_figures import draw_trial
-from fcdd_sweep.report.ranking import ranked_configs
+from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 
 ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"

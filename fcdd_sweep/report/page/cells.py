@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.page.html import Cell, Markup, element
+from fcdd_sweep.report.page.html import TableCell, Markup, element
 from fcdd_sweep.report.run_files import PLANNED
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow
 from fcdd_sweep.report.tables import summary_metrics
@@ -48,7 +48,7 @@ def _ends(summary: Summary) -> list[float]:
     return shown
 
 
-def metric_cell(summary: Summary, span: Span, *, bold: bool = False, below: str = "") -> Cell:
+def metric_cell(summary: Summary, span: Span, *, bold: bool = False, below: str = "") -> TableCell:
     """Return mean and spread, and below them interval, place on the column's scale and number of seeds.
 
     Args:
@@ -58,7 +58,7 @@ def metric_cell(summary: Summary, span: Span, *, bold: bool = False, below: str 
         below: a further text, such as the base rate.
     """
     if math.isnan(summary.mean):
-        return Cell(NOT_DEFINED)
+        return TableCell(NOT_DEFINED)
     spread = "" if math.isnan(summary.std) else element("small", f" ± {summary.std:.3f}", cls="spread")
     digits = element("b" if bold else "span", metric_text(summary.mean), spread)
     has_interval = summary.n >= LEAST_FOR_INTERVAL
@@ -66,7 +66,7 @@ def metric_cell(summary: Summary, span: Span, *, bold: bool = False, below: str 
     lines = [element("small", text) for text in (interval, below) if text]
     parts = [digits, _track(summary, span), *lines]
     title = f"mean over {count_noun(summary.n, 'seed')}" if summary.n else "no seed has all classes"
-    return Cell(Markup("".join(parts)), value=summary.mean, title=title)
+    return TableCell(Markup("".join(parts)), value=summary.mean, title=title)
 
 
 def _track(summary: Summary, span: Span) -> Markup:
@@ -96,18 +96,18 @@ def base_rate_text(rate: float) -> str:
     return f"chance {digits}"
 
 
-def count_cell(counts: Mapping[str, int]) -> Cell:
+def count_cell(counts: Mapping[str, int]) -> TableCell:
     """Return `3 of 3`, with what failed or is missing below it."""
     done, planned = counts[TrialStatus.DONE], counts[PLANNED]
     absent = [f"{counts[status]} {status}" for status in (TrialStatus.FAILED, TrialStatus.MISSING) if counts[status]]
     below = element("small", ", ".join(absent), cls="bad") if absent else ""
-    return Cell(Markup(f"{element('span', f'{done} of {planned}')}{below}"), value=done)
+    return TableCell(Markup(f"{element('span', f'{done} of {planned}')}{below}"), value=done)
 
 
-def heat_cell(value: float, span: Span, *, title: str = "", text: str | None = None, bold: bool = False) -> Cell:
+def heat_cell(value: float, span: Span, *, title: str = "", text: str | None = None, bold: bool = False) -> TableCell:
     """Return a number on a tint that grows with it."""
     if math.isnan(value):
-        return Cell(NOT_DEFINED, title=title or None, cls="heat")
+        return TableCell(NOT_DEFINED, title=title or None, cls="heat")
     style = f"--tint:{span.percent(value) * _MOST_TINT / 100:.0f}%"
     content = metric_text(value) if text is None else text
-    return Cell(element("b", content) if bold else content, value=value, cls="heat", style=style, title=title or None)
+    return TableCell(element("b", content) if bold else content, value=value, cls="heat", style=style, title=title or None)

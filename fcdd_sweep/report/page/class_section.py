@@ -13,7 +13,7 @@ from fcdd_sweep.report.class_scores import (
     Mistake,
     SeedScores,
     base_rate,
-    confusion,
+    confusion_counts,
     pixel_base_rate,
     read_seed_scores,
     worst_mistakes,
@@ -25,13 +25,13 @@ from fcdd_sweep.report.headline import METRIC
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import base_rate_text, count_cell, metric_cell, metric_heads
 from fcdd_sweep.report.page.config_section import roc_plots
-from fcdd_sweep.report.page.files import class_files
-from fcdd_sweep.report.page.html import Cell, Markup, details, element
-from fcdd_sweep.report.page.svg import Line, Scale, fitted, histogram, line_plot
+from fcdd_sweep.report.page.figure_links import class_files
+from fcdd_sweep.report.page.html import TableCell, Markup, details, element
+from fcdd_sweep.report.page.svg import Line, PlotScale, fitted, histogram, line_plot
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 from fcdd_sweep.report.summaries import SummaryRow
 from fcdd_sweep.report.tables import mean_name
-from fcdd_sweep.report.text import class_text, config_text, metric_text, score_text
+from fcdd_sweep.report.text import class_text, config_words, metric_text, score_text
 from fcdd_sweep.results.tree import TrialPaths
 
 _MOST_UNFOLDED = 1
@@ -89,7 +89,7 @@ def _class_content(
     run: Run, trials: Sequence[Trial], sheet: ContactSheet | None, problems: list[str], *, embed: bool
 ) -> list[object]:
     name = class_text(trials[0].normal_class)
-    where = ", ".join(filter(None, [config_text(trials[0].config, trials[0].parameters), name]))
+    where = ", ".join(filter(None, [config_words(trials[0].config, trials[0].parameters), name]))
     scores = _read_scores(trials, problems)
     plots = [*roc_plots([class_roc(trials[0].normal_class, trials, kind) for kind in KINDS])]
     if scores:
@@ -167,7 +167,7 @@ def _loss_plot(trials: Sequence[Trial], where: str, problems: list[str]) -> Mark
     every = np.concatenate([line.y for line in lines])
     known = every[np.isfinite(every)]
     log = len(known) > 0 and known.min() > 0 and known.max() / known.min() > 100
-    x = Scale("epoch", 0, float(max(line.x.max() for line in lines)))
+    x = PlotScale("epoch", 0, float(max(line.x.max() for line in lines)))
     ends = "; ".join(f"{line.name} ends at {line.y[-1]:.3g}" for line in lines)
     drawing = line_plot(f"{where}: training loss by epoch; {ends}.", lines, x, fitted("loss", every, log=bool(log)))
     return element("div", element("h4", "training loss"), drawing)
@@ -175,13 +175,13 @@ def _loss_plot(trials: Sequence[Trial], where: str, problems: list[str]) -> Mark
 
 def _decisions(trials: Sequence[Trial]) -> Markup | str:
     """Return the confusion table over the seeds; empty without decisions."""
-    counts = confusion(trials)
+    counts = confusion_counts(trials)
     if counts is None:
         return ""
     head = ("test images, summed over seeds", "called nominal", "called anomalous")
     rows = [
-        ("nominal", counts["true_negatives"], Cell(counts["false_positives"], cls="wrong")),
-        ("anomalous", Cell(counts["false_negatives"], cls="wrong"), counts["true_positives"]),
+        ("nominal", counts["true_negatives"], TableCell(counts["false_positives"], cls="wrong")),
+        ("anomalous", TableCell(counts["false_negatives"], cls="wrong"), counts["true_positives"]),
     ]
     return element("div", html.table(head, rows), cls="narrow")
 
@@ -208,7 +208,7 @@ def _mistake_table(found: Sequence[Mistake], *, decided: bool) -> Markup:
             Markup(
                 f"{element('code', each.path)}{element('small', each.defect) if each.defect else ''}",
             ),
-            Cell(score_text(each.score), value=each.score),
+            TableCell(score_text(each.score), value=each.score),
             *([f"{each.wrong} of {each.seeds} seeds"] if decided else []),
         )
         for each in found

@@ -15,13 +15,13 @@ from fcdd_sweep.report.headline import METRIC
 from fcdd_sweep.report.matrices import Matrix, config_matrix, two_way, varied_keys
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import count_cell, heat_cell, metric_cell, metric_heads, span_of
-from fcdd_sweep.report.page.html import Cell, Markup, element, section
-from fcdd_sweep.report.page.parallel import parallel_plot
-from fcdd_sweep.report.page.svg import Line, Scale, line_plot
-from fcdd_sweep.report.ranking import LEAST_SEEDS, RankedConfig, is_decided
+from fcdd_sweep.report.page.html import TableCell, Markup, element, section
+from fcdd_sweep.report.page.parallel_plot import parallel_plot
+from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
+from fcdd_sweep.report.config_ranks import LEAST_SEEDS, RankedConfig, is_decided
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
-from fcdd_sweep.report.text import class_text, config_text, key_titles, metric_text, value_text
+from fcdd_sweep.report.text import class_text, config_words, key_titles, metric_text, setting_text
 
 _MOST_CONFIGS = 1000
 """Configs in the table; `summary.csv` has all."""
@@ -70,31 +70,31 @@ def config_table(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) 
     return html.table(head, body, cls="metrics")
 
 
-def _rank_cell(rank: int, config: str, figures: RunFigures) -> Cell:
+def _rank_cell(rank: int, config: str, figures: RunFigures) -> TableCell:
     name = config or "(no name)"
     if config not in figures.configs:
-        return Cell(str(rank), value=rank, title=name)
-    return Cell(element("a", str(rank), href=f"#{config_anchor(config)}"), value=rank, title=name)
+        return TableCell(str(rank), value=rank, title=name)
+    return TableCell(element("a", str(rank), href=f"#{config_anchor(config)}"), value=rank, title=name)
 
 
-def _parameter_cell(value: object) -> Cell:
+def _parameter_cell(value: object) -> TableCell:
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return Cell(value_text(value), value=number)
+    return TableCell(setting_text(value), value=number)
 
 
-def _behind_cell(each: RankedConfig) -> Cell:
+def _behind_cell(each: RankedConfig) -> TableCell:
     """Return how far a config is behind the best, with the interval of the paired difference."""
     if each.behind is None:
-        return Cell("" if math.isnan(each.row.metrics[METRIC].mean) else "best")
+        return TableCell("" if math.isnan(each.row.metrics[METRIC].mean) else "best")
     summary = each.behind
     if math.isnan(summary.mean):
-        return Cell("n/a", title="no seed has all classes with both configs")
+        return TableCell("n/a", title="no seed has all classes with both configs")
     if summary.n < LEAST_SEEDS:
         few = element("small", f"{summary.n} seeds: too few")
-        return Cell(Markup(f"{element('span', f'{summary.mean:.3f}')}{few}"), value=summary.mean)
+        return TableCell(Markup(f"{element('span', f'{summary.mean:.3f}')}{few}"), value=summary.mean)
     interval = element("small", f"[{summary.low:.3f}, {summary.high:.3f}]")
     digits = element("b" if each.is_told_apart else "span", f"{summary.mean:.3f}")
-    return Cell(Markup(f"{digits}{interval}"), value=summary.mean)
+    return TableCell(Markup(f"{digits}{interval}"), value=summary.mean)
 
 
 def comparison_note(run: Run, ranked: Sequence[RankedConfig]) -> Markup:
@@ -115,7 +115,7 @@ def by_class_section(run: Run, ranked: Sequence[RankedConfig]) -> Markup | str:
     matrix = config_matrix(run, configs, METRIC)
     if len(matrix.columns) < 2:
         return ""
-    names = [config_text(config, run.parameters(config)) for config in configs]
+    names = [config_words(config, run.parameters(config)) for config in configs]
     table = heat_table("config", matrix, names, [class_text(name) for name in matrix.columns], best_of_column=True)
     note = "Image AUROC, mean over seeds; the largest value of each class is underlined."
     return section("Configs by class", element("p", note, cls="note"), table, anchor="by-class")
@@ -138,7 +138,7 @@ def heat_table(
     body = []
     for name, line, counts in zip(rows, matrix.values, matrix.counts, strict=True):
         cells = [
-            Cell("", cls="heat own")
+            TableCell("", cls="heat own")
             if name == column
             else heat_cell(value, span, title=f"{name}, {column}: {metric_text(value)}, n={count}")
             for column, value, count in zip(columns, line, counts, strict=True)
@@ -159,7 +159,7 @@ def two_way_section(run: Run) -> Markup | str:
     if len(keys) < 2:
         return ""
     if len(keys) > _MOST_KEYS_IN_PAIRS:
-        numbers = {key: len({value_text(run.parameters(config).get(key)) for config in run.configs}) for key in keys}
+        numbers = {key: len({setting_text(run.parameters(config).get(key)) for config in run.configs}) for key in keys}
         keys = sorted(keys, key=lambda key: -numbers[key])[:2]
     titles = key_titles(keys)
     parts: list[Markup] = []
@@ -206,7 +206,7 @@ def _roc_plot(figure: RocFigure) -> Markup:
     ]
     alt = f"{figure.title}. {'; '.join(line.name for line in lines)}."
     drawing = line_plot(
-        alt, lines, Scale("false-positive rate", 0, 1), Scale("true-positive rate", 0, 1), diagonal=True
+        alt, lines, PlotScale("false-positive rate", 0, 1), PlotScale("true-positive rate", 0, 1), diagonal=True
     )
     absent = [element("p", f"Not shown, {reason}.", cls="note") for reason in figure.absent]
     return element("div", element("h4", figure.title), drawing, *absent)

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.page import html
-from fcdd_sweep.report.page.html import Cell, Markup, element, section
+from fcdd_sweep.report.page.html import TableCell, Markup, element, section
 from fcdd_sweep.report.run_files import Run, Trial
-from fcdd_sweep.report.text import NOT_DEFINED, config_text
+from fcdd_sweep.report.text import NOT_DEFINED, config_words
 from fcdd_sweep.report.trial_costs import on_gpu, share_of
 
 _TIMES = {"train_time_s": "training", "test_time_s": "scoring", "wall_time_s": "whole trial"}
@@ -37,12 +37,12 @@ def _row(run: Run, config: str) -> tuple[object, ...]:
     devices = dict.fromkeys(str(trial.metrics.get("device")) for trial in done if trial.metrics.get("device"))
     hours = sum(_hours(run, trial) for trial in done)
     kind = "GPU" if any(map(on_gpu, devices)) else "CPU"
-    name = config_text(config, run.parameters(config)) or "all"
+    name = config_words(config, run.parameters(config)) or "all"
     return (
         name,
         len(done),
         *times,
-        Cell(f"{hours:.3g} {kind}", value=hours),
+        TableCell(f"{hours:.3g} {kind}", value=hours),
         ", ".join(devices) or NOT_DEFINED,
         _range_text([trial.value("n_train") for trial in done]),
         _range_text([trial.value("epochs") for trial in done]),
@@ -55,13 +55,13 @@ def _hours(run: Run, trial: Trial) -> float:
     return 0.0 if seconds != seconds else seconds * share / 3600
 
 
-def _median_cell(values: Sequence[float]) -> Cell:
+def _median_cell(values: Sequence[float]) -> TableCell:
     known = [value for value in values if value == value]
     if not known:
-        return Cell(NOT_DEFINED)
+        return TableCell(NOT_DEFINED)
     median = statistics.median(known)
     text = f"{median:.2g} s" if median < 10 else duration_text(median)
-    return Cell(text, value=median)
+    return TableCell(text, value=median)
 
 
 def _range_text(values: Sequence[float]) -> str:

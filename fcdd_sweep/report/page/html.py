@@ -40,7 +40,7 @@ def joined(parts: Iterable[object]) -> Markup:
     return Markup("\n".join(map(escaped, parts)))
 
 
-class Cell(NamedTuple):
+class TableCell(NamedTuple):
     """A cell of a table with more than its content.
 
     Attributes:
@@ -96,7 +96,7 @@ def table(
 
 
 def _cell(tag: str, cell: object, *, is_name: bool) -> Markup:
-    given = cell if isinstance(cell, Cell) else Cell(cell)
+    given = cell if isinstance(cell, TableCell) else TableCell(cell)
     cls = " ".join(filter(None, [None if is_name else "num", given.cls])) or None
     value = None if given.value is None or math.isnan(given.value) else f"{given.value:.10g}"
     return element(tag, given.content, cls=cls, style=given.style, title=given.title, **{"data-value": value})

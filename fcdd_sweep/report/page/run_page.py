@@ -10,7 +10,7 @@ from typing import Any
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
-from fcdd_sweep.report.headline import METRIC, extremes, result_sentences
+from fcdd_sweep.report.headline import METRIC, best_and_worst, result_sentences
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.class_section import class_details, class_table, sheet_figure
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
@@ -29,14 +29,14 @@ from fcdd_sweep.report.page.defect_section import defect_section
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.page.svg import Interval, interval_plot
-from fcdd_sweep.report.ranking import RankedConfig, ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.run_files import Run, Trial, status_counts
 from fcdd_sweep.report.search.confirmation import conclusions
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, decision_texts, shortfalls, summary_rows
-from fcdd_sweep.report.text import INTERVAL_RULE, LEAST_FOR_INTERVAL, class_text, config_text, metric_text
+from fcdd_sweep.report.text import INTERVAL_RULE, LEAST_FOR_INTERVAL, class_text, config_words, metric_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.tree import RunPaths
@@ -142,7 +142,7 @@ def _first_screen(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures)
 
 def _intervals(run: Run, ranked: Sequence[RankedConfig], rows: Sequence[SummaryRow]) -> Markup | str:
     if len(ranked) > 1:
-        found = [(config_text(each.config, run.parameters(each.config)), each.row, False) for each in ranked]
+        found = [(config_words(each.config, run.parameters(each.config)), each.row, False) for each in ranked]
     else:
         found = [(class_text(row.normal_class or "mean"), row, row.normal_class is None) for row in rows]
     shown = [_interval(name, row, is_mean=is_mean) for name, row, is_mean in found[:_MOST_INTERVALS]]
@@ -165,12 +165,12 @@ def _interval(name: str, row: SummaryRow, *, is_mean: bool) -> Interval:
 
 def _picture(run: Run, config: str, rows: Sequence[SummaryRow], figures: RunFigures) -> Markup | str:
     known = [row for row in rows if row.normal_class and row.metrics[METRIC].n]
-    hardest = extremes(known)[1].normal_class if known else None
+    hardest = best_and_worst(known)[1].normal_class if known else None
     names = [hardest, *run.classes(config)]
     name = next((name for name in names if name and (config, name) in figures.sheets), None)
     if name is None:
         return ""
-    where = ", ".join(filter(None, [config_text(config, run.parameters(config)), class_text(name)]))
+    where = ", ".join(filter(None, [config_words(config, run.parameters(config)), class_text(name)]))
     title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if len(known) > 1 else ''}"
     return element("div", element("h2", title), sheet_figure(figures.sheets[config, name], where))
 
@@ -217,7 +217,7 @@ def _config_section(run: Run, config: str, figures: RunFigures, problems: list[s
     ]
     if len(run.configs) == 1 and not config:
         return section("Classes", *content, anchor=config_anchor(config))
-    title = config_text(config, run.parameters(config))
+    title = config_words(config, run.parameters(config))
     if len(run.configs) == 1:
         return section(f"Config {title}", *content, anchor=config_anchor(config))
     is_first = config == figures.configs[0]

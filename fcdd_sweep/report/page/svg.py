@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scale:
+class PlotScale:
     """An axis: its title, ends and whether it is logarithmic."""
 
     title: str
@@ -71,15 +71,15 @@ def round_numbers(low: float, high: float, about: int = 4) -> list[float]:
     return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def fitted(title: str, values: Sequence[float] | FloatArray, *, log: bool = False) -> Scale:
+def fitted(title: str, values: Sequence[float] | FloatArray, *, log: bool = False) -> PlotScale:
     """Return a scale that spans values with a little room."""
     known = np.asarray(values, float)
     known = known[np.isfinite(known) & ((known > 0) | (not log))]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if log:
-        return Scale(title, low / 1.2, high * 1.2, log=True)
+        return PlotScale(title, low / 1.2, high * 1.2, log=True)
     room = 0.04 * (high - low) or 0.5
-    return Scale(title, low - room, high + room)
+    return PlotScale(title, low - room, high + room)
 
 
 def svg(alt: str, width: float, height: float, *parts: str) -> Markup:
@@ -107,7 +107,7 @@ def number_text(value: float) -> str:
     return f"{value:.3g}" if abs(value) >= 1e-3 or not value else f"{value:.0e}".replace("e-0", "e-")
 
 
-def frame(x: Scale, y: Scale) -> str:
+def frame(x: PlotScale, y: PlotScale) -> str:
     """Return the axes of a plot: grid lines, numbers, titles."""
     parts = []
     for tick in y.ticks:
@@ -122,15 +122,15 @@ def frame(x: Scale, y: Scale) -> str:
     return "".join(parts)
 
 
-def _x(scale: Scale, values: FloatArray) -> FloatArray:
+def _x(scale: PlotScale, values: FloatArray) -> FloatArray:
     return _LEFT + scale.unit(values) * (WIDTH - _LEFT - _RIGHT)
 
 
-def _y(scale: Scale, values: FloatArray) -> FloatArray:
+def _y(scale: PlotScale, values: FloatArray) -> FloatArray:
     return HEIGHT - _BOTTOM - scale.unit(values) * (HEIGHT - _TOP - _BOTTOM)
 
 
-def line_plot(alt: str, lines: Sequence[Line], x: Scale, y: Scale, *, diagonal: bool = False) -> Markup:
+def line_plot(alt: str, lines: Sequence[Line], x: PlotScale, y: PlotScale, *, diagonal: bool = False) -> Markup:
     """Return lines over two axes with a legend below them.
 
     Args:
@@ -172,7 +172,7 @@ def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     return x[kept], y[kept]
 
 
-def _path(line: Line, x: Scale, y: Scale) -> str:
+def _path(line: Line, x: PlotScale, y: PlotScale) -> str:
     xs, ys = _thinned(np.asarray(line.x, float), np.asarray(line.y, float))
     known = np.isfinite(xs) & np.isfinite(ys)
     points = [f"{a:.1f} {b:.1f}" for a, b in zip(_x(x, xs[known]), _y(y, ys[known]), strict=True)]
@@ -181,7 +181,7 @@ def _path(line: Line, x: Scale, y: Scale) -> str:
     return f"M{'L'.join(points)}" if points else ""
 
 
-def _band(line: Line, x: Scale, y: Scale) -> str:
+def _band(line: Line, x: PlotScale, y: PlotScale) -> str:
     assert line.band is not None
     xs, low = _thinned(line.x, line.band[0])
     back, high = _thinned(line.x, line.band[1])
@@ -196,7 +196,7 @@ def histogram(alt: str, groups: Sequence[tuple[str, FloatArray]], x: str, thresh
     scale = fitted(x, [*every, *([] if threshold is None else [threshold])])
     edges = np.linspace(scale.low, scale.high, 31)
     shares = [np.histogram(values, edges)[0] / max(len(values), 1) for _, values in groups]
-    y = Scale("share of its images", 0.0, 1.08 * max((float(each.max()) for each in shares), default=1.0))
+    y = PlotScale("share of its images", 0.0, 1.08 * max((float(each.max()) for each in shares), default=1.0))
     parts = [frame(scale, y)]
     for number, share in enumerate(shares):
         steps = _y(y, np.repeat(share, 2))

@@ -10,7 +10,7 @@ import numpy as np
 
 from fcdd_sweep.report.page.html import Markup, element
 from fcdd_sweep.report.page.svg import fitted, number_text, stroke, svg, words
-from fcdd_sweep.report.text import metric_text, value_text
+from fcdd_sweep.report.text import metric_text, setting_text
 
 _STEP, _TOP, _TALL, _LEFT = 130, 40, 190, 70
 _LOG_FROM = 20.0
@@ -32,10 +32,10 @@ def _axis(title: str, values: Sequence[object]) -> _Axis:
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in given) and given:
         numbers = np.array([math.nan if value is None else float(str(value)) for value in values])
         return _number_axis(title, numbers)
-    names = list(dict.fromkeys(value_text(value) for value in given))
+    names = list(dict.fromkeys(setting_text(value) for value in given))
     room = max(len(names) - 1, 1)
     place = {name: i / room if len(names) > 1 else 0.5 for i, name in enumerate(names)}
-    heights = tuple(math.nan if value is None else place[value_text(value)] for value in values)
+    heights = tuple(math.nan if value is None else place[setting_text(value)] for value in values)
     step = math.ceil(len(names) / _MOST_TICKS)
     return _Axis(title, heights, tuple((place[name], name) for name in names[::step]))
 
