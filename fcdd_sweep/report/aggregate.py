@@ -42,6 +42,7 @@ def aggregate(
     redraw: bool = False,  # noqa: FBT001, FBT002 (part of the named interface)
     warn: Callable[[str], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
+    self_contained: bool = False,  # noqa: FBT001, FBT002
 ) -> Location:
     """Build the report of a run; the same files give the same report.
 
@@ -58,6 +59,7 @@ def aggregate(
         redraw: whether the figures of every finished trial are drawn again.
         warn: called with a sentence on each file that could not be read; the page has the same sentences.
         tell: called with a sentence on the image score of each class where `evaluation.image_score` is `auto`.
+        self_contained: whether the page holds the full-size images, too, as with `report.self_contained`.
     Returns:
         Where `report.html` is.
     Raises:
@@ -73,6 +75,7 @@ def aggregate(
             write_tables(run, reported(run, search), search_notes(search) if search else ())
             run = _compared(run)
             figures = draw_run(reported(run, search), redraw=redraw)
+            figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
             search_figures = draw_search(search) if search else ()
             write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures))
     problems = [*run.problems, *(search.problems if search else ()), *figures.problems]

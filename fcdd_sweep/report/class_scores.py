@@ -136,9 +136,5 @@ def base_rate(trials: Sequence[Trial]) -> float:
 
 def pixel_base_rate(trials: Sequence[Trial]) -> float:
     """Return the share of anomalous pixels: the precision where all are called anomalous; NaN without maps."""
-    rates = [
-        float(trial.curves["pixel_pr"][1][-1])
-        for trial in trials
-        if "pixel_pr" in trial.curves
-    ]
+    rates = [float(trial.curves["pixel_pr"][1][-1]) for trial in trials if "pixel_pr" in trial.curves]
     return float(np.mean(rates)) if rates else float("nan")

@@ -108,7 +108,9 @@ def _defects_sentence(run: Run, config: str) -> str:
     several = len(run.classes(config)) > 1
     if is_one_vs_rest(run, config):
         return f"Hardest pair: {_pair_text(hardest)}; easiest: {_pair_text(easiest)}."
-    names = [f"{_defect_name(row, several=several)} ({metric_text(row.image_auroc.mean)})" for row in (hardest, easiest)]
+    names = [
+        f"{_defect_name(row, several=several)} ({metric_text(row.image_auroc.mean)})" for row in (hardest, easiest)
+    ]
     return f"Hardest defect type: {names[0]}; easiest: {names[1]}."
 
 

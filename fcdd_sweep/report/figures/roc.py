@@ -84,7 +84,9 @@ def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
     if drawn:
         mean = mean_curve([trial.curves[f"{kind}_roc"] for trial in drawn])
         lines.append(_mean_line("mean", mean, summarize(trial.value(auroc) for trial in drawn)))
-    return RocFigure(f"{abbreviated(class_text(name))}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind)))
+    return RocFigure(
+        f"{abbreviated(class_text(name))}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind))
+    )
 
 
 def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
@@ -164,9 +166,7 @@ def _over_classes(run: Run, config: str, kind: Kind) -> Summary:
     return over_classes([run.of(config, name) for name in run.classes(config)], f"{kind}_auroc")[0]
 
 
-def _mean_of(
-    curves: Sequence[MeanCurve], label: str, spread: FloatArray | None, *, is_mean: bool = False
-) -> RocLine:
+def _mean_of(curves: Sequence[MeanCurve], label: str, spread: FloatArray | None, *, is_mean: bool = False) -> RocLine:
     """Return the mean over classes: the black line among classes, or one line per config. All share a grid of rates.
 
     Args:
@@ -192,8 +192,6 @@ def _seed_band(by_class: Sequence[Sequence[Trial]], kind: Kind) -> FloatArray | 
         return None
     means = [mean_curve([each[seed] for each in curves]) for seed in seeds]
     return mean_curve([(mean.x, mean.mean) for mean in means]).std
-
-
 
 
 def draw_side_by_side(plots: Sequence[RocFigure], look: Look = SCREEN) -> Figure:
@@ -226,6 +224,10 @@ _LINE_HEIGHT = 1.45
 """Height of a line of text as a share of its size."""
 
 
+_ENTRY_HEIGHT = 1.75
+"""Of an entry of a legend."""
+
+
 def _labels(plot: RocFigure) -> list[str]:
     bands = [_BAND] if any(line.low is not None for line in plot.lines) else []
     return [*(line.label for line in plot.lines), *bands]
@@ -235,7 +237,7 @@ def _legend_in(plot: RocFigure, look: Look) -> tuple[float, float]:
     """Return width and height of the legend in inches."""
     size = round(look.small_pt * DPI / 72)
     widest = max((text_width(label, size) for label in _labels(plot)), default=0) / DPI
-    return widest + 4.5 * look.small_pt / 72 + 0.15, len(_labels(plot)) * _LINE_HEIGHT * look.small_pt / 72 + 0.15
+    return widest + 4.5 * look.small_pt / 72 + 0.15, len(_labels(plot)) * _ENTRY_HEIGHT * look.small_pt / 72 + 0.2
 
 
 def _notes(plot: RocFigure, look: Look) -> list[str]:
@@ -290,7 +292,7 @@ def _draw_at(figure: Figure, plot: RocFigure, place: tuple[float, float, float],
 def _draw_legend(ax: Any, plot: RocFigure, corner: tuple[float, float], look: Look) -> None:
     """Draw the legend beside the axes, below them with its upper left corner at `corner`, or into their empty corner."""
     if _is_beside(plot, look):
-        where: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}
+        where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)}
     elif _is_below(plot, look):
         where = {"loc": "upper left", "bbox_to_anchor": corner, "bbox_transform": ax.figure.transFigure}
     else:

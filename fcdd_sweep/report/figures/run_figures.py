@@ -115,9 +115,7 @@ def draw_kinds(plots: Sequence[RocFigure], folder: Path, look: Look) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def draw_class(
-    run: Run, config: str, name: str, problems: list[str], sizes: tuple[Look, int]
-) -> ContactSheet | None:
+def draw_class(run: Run, config: str, name: str, problems: list[str], sizes: tuple[Look, int]) -> ContactSheet | None:
     """Draw the ROC plots and the heatmaps of a class, all of its seeds; return its contact sheet, if it has images.
 
     Args:

@@ -131,7 +131,9 @@ def save(figure: Figure, path: Path) -> Path:
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
     """Write an image as a PNG."""
-    return write_atomically(path, lambda temporary: picture.save(temporary, **_OPTIONS[".png"]["pil_kwargs"]))
+    return write_atomically(
+        path, lambda temporary: picture.save(temporary, dpi=(DPI, DPI), **_OPTIONS[".png"]["pil_kwargs"])
+    )
 
 
 def as_svg_uri(figure: Figure) -> str:

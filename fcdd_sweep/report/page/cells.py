@@ -110,4 +110,6 @@ def heat_cell(value: float, span: Span, *, title: str = "", text: str | None = N
         return TableCell(NOT_DEFINED, title=title or None, cls="heat")
     style = f"--tint:{span.percent(value) * _MOST_TINT / 100:.0f}%"
     content = metric_text(value) if text is None else text
-    return TableCell(element("b", content) if bold else content, value=value, cls="heat", style=style, title=title or None)
+    return TableCell(
+        element("b", content) if bold else content, value=value, cls="heat", style=style, title=title or None
+    )

@@ -188,9 +188,13 @@ def _decisions(trials: Sequence[Trial]) -> Markup | str:
 
 def _mistakes(scores: Sequence[SeedScores]) -> Markup:
     decided = any(each.called is not None for each in scores)
-    titles = ("Worst false positives", "Worst false negatives") if decided else (
-        "Nominal images with the highest scores",
-        "Anomalous images with the lowest scores",
+    titles = (
+        ("Worst false positives", "Worst false negatives")
+        if decided
+        else (
+            "Nominal images with the highest scores",
+            "Anomalous images with the lowest scores",
+        )
     )
     parts = [
         element("div", element("h4", title), _mistake_table(worst_mistakes(scores, label), decided=decided))
@@ -214,5 +218,3 @@ def _mistake_table(found: Sequence[Mistake], *, decided: bool) -> Markup:
         for each in found
     ]
     return html.table(head, rows)
-
-

@@ -41,7 +41,9 @@ def class_files(run: Run, trials: Sequence[Trial], *, embed: bool) -> Markup:
             for file, what in _FIGURES.items():
                 path, text = f"{trial.leaf}/{file}", f"seed {trial.seed}: {what}"
                 is_image = file.endswith(".png")
-                lines.append(image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text))
+                lines.append(
+                    image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text)
+                )
     return details("Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"))
 
 

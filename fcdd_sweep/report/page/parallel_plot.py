@@ -80,7 +80,9 @@ def parallel_plot(columns: Mapping[str, Sequence[object]], values: Sequence[floa
     best = metric_text(values[0]) if values else "n/a"
     alt = f"{len(values)} configs over {', '.join(columns)} to {metric}; the best has {best}."
     drawing = svg(alt, width, _TOP + _TALL + 20, *lines, *(_drawn(j, axis) for j, axis in enumerate(axes)))
-    return element("div", element("figure", drawing, cls="chart parallel", style=f"--wide:{1.15 * width:.0f}px"), cls="wide")
+    return element(
+        "div", element("figure", drawing, cls="chart parallel", style=f"--wide:{1.15 * width:.0f}px"), cls="wide"
+    )
 
 
 def _value_axis(metric: str, numbers: np.ndarray) -> _Axis:

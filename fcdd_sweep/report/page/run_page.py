@@ -222,7 +222,9 @@ def _config_section(run: Run, config: str, figures: RunFigures, problems: list[s
         return section(f"Config {title}", *content, anchor=config_anchor(config))
     is_first = config == figures.configs[0]
     heading = [section("Each config", anchor="each-config")] if is_first else []
-    return html.joined([*heading, html.details(element("b", title), *content, anchor=config_anchor(config), cls="card")])
+    return html.joined(
+        [*heading, html.details(element("b", title), *content, anchor=config_anchor(config), cls="card")]
+    )
 
 
 def _settings(run: Run) -> Markup:

@@ -240,7 +240,9 @@ def interval_plot(alt: str, rows: Sequence[Interval], title: str) -> Markup:
     parts.append(words((left + width - 46) / 2, height - 6, title, "name"))
     for number, row in enumerate(rows):
         y = 16 + step * number
-        parts.append(words(left - 6, y + 3.5, abbreviated(row.name, _MOST_NAME), "strong" if row.is_mean else "", "end"))
+        parts.append(
+            words(left - 6, y + 3.5, abbreviated(row.name, _MOST_NAME), "strong" if row.is_mean else "", "end")
+        )
         if math.isnan(row.mean):
             parts.append(words(width - 4, y + 3.5, "n/a", "faint", "end"))
             continue
