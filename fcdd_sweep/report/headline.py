@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.matrices import is_one_vs_rest
 from fcdd_sweep.report.config_ranks import LEAST_SEEDS, RankedConfig, is_decided, ranked_configs
+from fcdd_sweep.report.matrices import is_one_vs_rest
 from fcdd_sweep.report.run_files import Run, status_counts
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, DefectRow, SummaryRow, defect_rows, summary_rows
 from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, class_text, config_words, metric_text

@@ -40,13 +40,13 @@ class PaperTable:
         caption: what it shows.
         names: titles of the columns of text.
         metrics: titles of the columns of metrics.
-        rows: texts of a row, its metrics, and whether it is bold.
+        rows: texts of a row, its metrics, and which of them are bold.
     """
 
     caption: str
     names: tuple[str, ...]
     metrics: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Summary, ...], bool], ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[Summary, ...], tuple[bool, ...]], ...]
 
 
 def run_tables(run: Run) -> list[PaperTable]:
@@ -57,33 +57,41 @@ def run_tables(run: Run) -> list[PaperTable]:
         keys = varied_keys(run)
         titles = key_titles(keys)
         metrics = summary_metrics([each.row for each in ranked])
-        decided = is_decided(ranked)
+        best = {metric: _decided_best(run, metric) for metric in metrics}
         rows = [
             (
                 tuple(setting_text(run.parameters(each.config).get(key)) for key in keys) or (each.config,),
                 tuple(each.row.metrics[metric] for metric in metrics),
-                decided and rank == 0,
+                tuple(each.config == best[metric] for metric in metrics),
             )
-            for rank, each in enumerate(ranked)
+            for each in ranked
         ]
         names = tuple(titles[key] for key in keys) or ("config",)
         caption = "Configs, means over classes; bold where the best is told from each of the others."
         tables.append(PaperTable(caption, names, tuple(SUMMARY_METRICS[metric] for metric in metrics), tuple(rows)))
-    best = ranked[0].config
-    classes = summary_rows(run, best)
+    first = ranked[0].config
+    classes = summary_rows(run, first)
     metrics = summary_metrics(classes)
     lines = [
         (
-            (class_text(row.normal_class) if row.normal_class else mean_name(row, len(run.classes(best))),),
+            (class_text(row.normal_class) if row.normal_class else mean_name(row, len(run.classes(first))),),
             tuple(row.metrics[metric] for metric in metrics),
-            row.normal_class is None,
+            (row.normal_class is None,) * len(metrics),
         )
         for row in classes
     ]
-    of = config_words(best, run.parameters(best))
+    of = config_words(first, run.parameters(first))
     caption = f"Classes{f' of {of}' if of else ''}, means over seeds with 95% intervals."
     tables.append(PaperTable(caption, ("class",), tuple(SUMMARY_METRICS[metric] for metric in metrics), tuple(lines)))
     return tables
+
+
+def _decided_best(run: Run, metric: str) -> str | None:
+    """Return the config with the largest mean where it is told from each of the others; None for false alarms."""
+    if metric == "test_false_alarm_rate":
+        return None
+    ranked = ranked_configs(run, metric)
+    return ranked[0].config if is_decided(ranked) else None
 
 
 def paper_tables(run: Run, form: str) -> str:
@@ -109,7 +117,7 @@ def _markdown(table: PaperTable) -> str:
     rule = [":---"] * len(table.names) + ["---:"] * len(table.metrics)
     lines = [head, rule]
     for names, summaries, bold in table.rows:
-        values = [f"**{_value(each)}**" if bold else _value(each) for each in summaries]
+        values = [f"**{_value(each)}**" if b else _value(each) for each, b in zip(summaries, bold, strict=True)]
         lines.append([*(name.replace("|", "\\|") for name in names), *values])
     return "\n".join([table.caption, "", *(f"| {' | '.join(line)} |" for line in lines)])
 
@@ -117,7 +125,10 @@ def _markdown(table: PaperTable) -> str:
 def _latex(table: PaperTable) -> str:
     head = " & ".join(map(_escaped, (*table.names, *table.metrics)))
     body = [
-        " & ".join([*map(_escaped, names), *(_latex_value(each, bold=bold) for each in summaries)]) + r" \\"
+        " & ".join(
+            [*map(_escaped, names), *(_latex_value(each, bold=b) for each, b in zip(summaries, bold, strict=True))]
+        )
+        + r" \\"
         for names, summaries, bold in table.rows
     ]
     columns = "l" * len(table.names) + "r" * len(table.metrics)
@@ -152,9 +163,11 @@ def _csv(table: PaperTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     parts = ("mean", "std", "n", "low", "high")
-    writer.writerow([*table.names, *(f"{metric} {part}" for metric in table.metrics for part in parts), "bold"])
+    writer.writerow([*table.names, *(f"{metric} {part}" for metric in table.metrics for part in (*parts, "bold"))])
     for names, summaries, bold in table.rows:
-        values = [getattr(each, part) for each in summaries for part in parts]
+        values = [
+            v for each, b in zip(summaries, bold, strict=True) for v in (*(getattr(each, p) for p in parts), int(b))
+        ]
         cells = ["" if isinstance(value, float) and math.isnan(value) else value for value in values]
-        writer.writerow([*names, *cells, int(bold)])
+        writer.writerow([*names, *cells])
     return stream.getvalue().rstrip("\n")

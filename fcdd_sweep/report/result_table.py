@@ -116,7 +116,7 @@ def _config_names(run_dir: Location) -> dict[str, str]:
 def _summary(row: TableRow) -> Summary:
     parts = {part: row[f"{_METRIC}_{part}"] for part in Summary._fields}
     known = {part: math.nan if value in (None, "") else float(value) for part, value in parts.items()}
-    return Summary(**(known | {"n": int(parts["n"] or 0)}))
+    return Summary(known["mean"], known["std"], int(parts["n"] or 0), known["low"], known["high"])
 
 
 def _lines(rows: Sequence[ResultRow], width: int | None, unit: str = "seeds") -> list[str]:

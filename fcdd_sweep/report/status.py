@@ -11,8 +11,8 @@ from pathlib import Path
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.experiment_file import ExperimentFile
-from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.report.result_table import found_lines
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree

@@ -13,11 +13,10 @@ import numpy.typing as npt
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.shown_images import NO_MAP
-from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, as_colors
+from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
 from fcdd_sweep.report.figures.image_grid import (
     CELL_IN,
     ColorScale,
-    RgbImages,
     Strip,
     StripRow,
     as_rgb,
@@ -177,7 +176,8 @@ def read_test_scores(leaf: Path, threshold: float | None = None) -> TestScores:
     table = read_table(TrialPaths(leaf).scores)
     is_test = np.array(table["split"].to_pylist()) == "test"
     path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
-    return TestScores(path, *(table[name].to_numpy()[is_test] for name in ("label", "score")), threshold)
+    label, score = (table[name].to_numpy()[is_test] for name in ("label", "score"))
+    return TestScores(path, label, score, threshold)
 
 
 def strip_of(

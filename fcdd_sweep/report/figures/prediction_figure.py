@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, as_colors
-from fcdd_sweep.report.figures.image_grid import ColorScale, RgbImages
+from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
+from fcdd_sweep.report.figures.image_grid import ColorScale
 from fcdd_sweep.report.figures.lettering import text_width, wrapped, write
 from fcdd_sweep.report.figures.style import FAINT_INK
 from fcdd_sweep.report.text import score_text

@@ -284,13 +284,13 @@ def _draw_at(figure: Figure, plot: RocFigure, place: tuple[float, float, float],
         _draw_legend(ax, plot, ((left + 0.1) / size[0], below / size[1]), look)
     if _is_below(plot, look):
         below -= _legend_in(plot, look)[1]
-    for line in _notes(plot, look):
+    for text in _notes(plot, look):
         below -= _LINE_HEIGHT * look.small_pt / 72
-        figure.text((left + 0.1) / size[0], below / size[1], line, fontsize=look.small_pt, color=FAINT_INK)
+        figure.text((left + 0.1) / size[0], below / size[1], text, fontsize=look.small_pt, color=FAINT_INK)
 
 
 def _draw_legend(ax: Any, plot: RocFigure, corner: tuple[float, float], look: Look) -> None:
-    """Draw the legend beside the axes, below them with its upper left corner at `corner`, or into their empty corner."""
+    """Draw the legend beside the axes, below them from `corner` on, or into their empty corner."""
     if _is_beside(plot, look):
         where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)}
     elif _is_below(plot, look):
@@ -305,7 +305,9 @@ _BAND = "± 1 std. dev."
 
 
 def _draw_line(ax: Any, line: RocLine, index: int, look: Look) -> None:
-    own = {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    own: dict[str, Any] = (
+        {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    )
     ax.plot(line.x, line.y, label=line.label, **(own | {"linewidth": own["linewidth"] * look.line}))
     if line.low is not None:
         known = {label for label in ax.get_legend_handles_labels()[1]}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.report.class_scores import read_seed_scores
+from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.figures.color_maps import low_high
 from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL, ContactSheet, contact_sheet
 from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
@@ -16,7 +17,6 @@ from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
 from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture, use_look
 from fcdd_sweep.report.figures.trial_figures import draw_trial
-from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 
 ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
@@ -148,7 +148,7 @@ def _draw_images(run: Run, seeds: Sequence[tuple[Trial, TrialMaps]], path: Path,
 
 
 def _present_scores(trial: Trial) -> dict[str, float] | None:
-    """Return the scores of a trial's test images by path where they are no longer those that its maps were kept with."""
+    """Return the scores of a trial's test images by path where they are no longer those in its `maps.npz`."""
     if not trial.rescored:
         return None
     scores = read_seed_scores(trial)

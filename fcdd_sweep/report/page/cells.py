@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.page.html import TableCell, Markup, element
+from fcdd_sweep.report.page.html import Markup, TableCell, element
 from fcdd_sweep.report.run_files import PLANNED
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow
 from fcdd_sweep.report.tables import summary_metrics

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +25,7 @@ from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import base_rate_text, count_cell, metric_cell, metric_heads
 from fcdd_sweep.report.page.config_section import roc_plots
 from fcdd_sweep.report.page.figure_links import class_files
-from fcdd_sweep.report.page.html import TableCell, Markup, details, element
+from fcdd_sweep.report.page.html import Markup, TableCell, details, element
 from fcdd_sweep.report.page.svg import Line, PlotScale, fitted, histogram, line_plot
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 from fcdd_sweep.report.summaries import SummaryRow

@@ -9,16 +9,16 @@ from itertools import combinations
 import numpy as np
 
 from fcdd_sweep.config.names import slug
+from fcdd_sweep.report.config_ranks import LEAST_SEEDS, RankedConfig, is_decided
 from fcdd_sweep.report.figures.roc import RocFigure, run_roc
 from fcdd_sweep.report.figures.run_figures import MOST_LINES, RunFigures
 from fcdd_sweep.report.headline import METRIC
 from fcdd_sweep.report.matrices import Matrix, config_matrix, two_way, varied_keys
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import count_cell, heat_cell, metric_cell, metric_heads, span_of
-from fcdd_sweep.report.page.html import TableCell, Markup, element, section
+from fcdd_sweep.report.page.html import Markup, TableCell, element, section
 from fcdd_sweep.report.page.parallel_plot import parallel_plot
 from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
-from fcdd_sweep.report.config_ranks import LEAST_SEEDS, RankedConfig, is_decided
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
 from fcdd_sweep.report.text import class_text, config_words, key_titles, metric_text, setting_text

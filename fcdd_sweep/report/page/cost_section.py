@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.page import html
-from fcdd_sweep.report.page.html import TableCell, Markup, element, section
+from fcdd_sweep.report.page.html import Markup, TableCell, element, section
 from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.report.text import NOT_DEFINED, config_words
 from fcdd_sweep.report.trial_costs import on_gpu, share_of
@@ -25,8 +25,8 @@ def cost_section(run: Run) -> Markup | str:
     body = [_row(run, config) for config in configs[:_MOST]]
     more = f" The first {_MOST} of {len(configs)} configs." if len(configs) > _MOST else ""
     note = (
-        "Times are medians over finished trials, as minutes and seconds; device-hours are their sum, times the cores or "
-        f"the share of a GPU that a trial holds.{more}"
+        "Times are medians over finished trials, as minutes and seconds; device-hours are their sum, times the cores "
+        f"or the share of a GPU that a trial holds.{more}"
     )
     return section("Time and cost", html.table(head, body), element("p", note, cls="note"), anchor="cost")
 

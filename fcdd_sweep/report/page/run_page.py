@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
 from fcdd_sweep.report.headline import METRIC, best_and_worst, result_sentences
@@ -29,7 +30,6 @@ from fcdd_sweep.report.page.defect_section import defect_section
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.page.svg import Interval, interval_plot
-from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.run_files import Run, Trial, status_counts
 from fcdd_sweep.report.search.confirmation import conclusions
 from fcdd_sweep.report.search.figures import SearchPicture
@@ -44,9 +44,10 @@ from fcdd_sweep.results.tree import RunPaths
 _HOW_TO_READ = (
     "Each cell has the mean over seeds ± sample standard deviation, and below it the 95% interval of the mean (by "
     "Student's t, may exceed 1) on a scale that the whole column shares; the ends of the scale are below the column's "
-    "title. Over classes: the mean of class means; its spread and interval are over the seeds that all of these classes "
-    "have. n/a is undefined, for instance because the test set has one label only. " + INTERVAL_RULE + " The chance "
-    "level of average precision (AP) is the share of anomalous images, or pixels, in the test set; that of AUROC is 0.5."
+    "title. Over classes: the mean of class means; its spread and interval are over the seeds that all of these "
+    "classes have. n/a is undefined, for instance because the test set has one label only. "
+    f"{INTERVAL_RULE} The chance level of average precision (AP) is the share of anomalous images, or pixels, in the "
+    "test set; that of AUROC is 0.5."
 )
 _MOST_LISTED = 50
 """Most bullets and failures in a list: a sweep whose trials all fail would fill the page."""
@@ -152,8 +153,8 @@ def _intervals(run: Run, ranked: Sequence[RankedConfig], rows: Sequence[SummaryR
     plot = interval_plot(f"{title} of {what}, with 95% intervals over seeds: {values}.", shown, title)
     more = len(found) - len(shown)
     note = f"95% intervals over seeds{f'; {more} more in the table' if more > 0 else ''}"
-    return element("div", element("h2", f"{title[0].upper()}{title[1:]} by {'config' if len(ranked) > 1 else 'class'}"), plot,
-                   element("p", note, cls="note"))  # fmt: skip
+    heading = f"{title[0].upper()}{title[1:]} by {'config' if len(ranked) > 1 else 'class'}"
+    return element("div", element("h2", heading), plot, element("p", note, cls="note"))
 
 
 def _interval(name: str, row: SummaryRow, *, is_mean: bool) -> Interval:

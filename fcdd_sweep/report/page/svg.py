@@ -24,7 +24,7 @@ _MOST_POINTS = 80
 WIDTH, HEIGHT = 340, 250
 _MOST_NAME = 44
 """Characters of a row's name."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 38
 
 
 class Line(NamedTuple):
@@ -206,8 +206,8 @@ def histogram(alt: str, groups: Sequence[tuple[str, FloatArray]], x: str, thresh
         parts.append(f'<path d="M{at[0]:.1f} {floor}L{outline}L{at[-1]:.1f} {floor}Z" class="area s{number}"/>')
     entries = [(f"s{number}", name) for number, (name, _) in enumerate(groups)]
     if threshold is not None:
-        at = float(_x(scale, np.array([threshold]))[0])
-        parts.append(stroke(at, _TOP, at, HEIGHT - _BOTTOM, "threshold"))
+        cut = float(_x(scale, np.array([threshold]))[0])
+        parts.append(stroke(cut, _TOP, cut, HEIGHT - _BOTTOM, "threshold"))
         entries.append(("mean", f"threshold {number_text(threshold)}"))
     return element("figure", svg(alt, WIDTH, HEIGHT, *parts), legend(entries), cls="chart")
 

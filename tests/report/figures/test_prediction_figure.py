@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from fcdd_sweep.report.figures import prediction_figure
-from fcdd_sweep.report.figures.lettering import text_width
-from fcdd_sweep.report.figures.style import INK
 from fcdd_sweep.report.figures.image_grid import ColorScale
+from fcdd_sweep.report.figures.lettering import text_width
 from fcdd_sweep.report.figures.prediction_figure import PredictionText, draw_prediction, tile_size
+from fcdd_sweep.report.figures.style import INK
 
 SCALE = ColorScale("0.1", "≥ 2")
 
