@@ -19,11 +19,12 @@ _MOST_NAMED = 2
 """Configs that cannot be told from the best one and are named."""
 
 
-def result_sentences(run: Run) -> list[str]:
+def result_sentences(run: Run, *, decide: bool = True) -> list[str]:
     """Return what the finished trials say: mean and interval, the best config, best_and_worst, and what is missing.
 
     Args:
         run: with the trials whose test metrics may be shown.
+        decide: whether a sentence says which configs the best can be told from; a search has conclusions of its own.
     Returns:
         Empty before the first trial finished.
     """
@@ -32,7 +33,7 @@ def result_sentences(run: Run) -> list[str]:
     ranked = ranked_configs(run)
     best = ranked[0]
     sentences = [_mean_sentence(run, ranked)]
-    if len(ranked) > 1:
+    if len(ranked) > 1 and decide:
         sentences.append(_decision_sentence(run, ranked))
     sentences += filter(None, [_extremes_sentence(run, best.config), _defects_sentence(run, best.config)])
     return [*sentences, *filter(None, [absent_sentence(run)])]
@@ -105,6 +106,8 @@ def _defects_sentence(run: Run, config: str) -> str:
         return ""
     easiest = max(rows, key=lambda row: row.image_auroc.mean)
     hardest = min(rows, key=lambda row: row.image_auroc.mean)
+    if easiest.image_auroc.mean == hardest.image_auroc.mean:
+        return ""
     several = len(run.classes(config)) > 1
     if is_one_vs_rest(run, config):
         return f"Hardest pair: {_pair_text(hardest)}; easiest: {_pair_text(easiest)}."

@@ -73,7 +73,7 @@ def table(
         rows: cells, as many per row as there are titles.
         names: number of columns on the left that hold names; the others hold numbers, aligned on the right.
         last_is_mean: whether the last row sums up the others: it is emphasized and stays last.
-        cls: class of the style sheet.
+        cls: class of the style sheet; `plain` is neither sorted nor filtered.
     """
 
     def line(tag: str, cells: Sequence[object]) -> Markup:
@@ -84,7 +84,7 @@ def table(
         for i, row in enumerate(rows)
     ]
     body, foot = (lines[:-1], lines[-1:]) if last_is_mean else (lines, [])
-    kinds = " ".join(filter(None, [cls, "sortable" if len(body) >= _LEAST_SORTED else None]))
+    kinds = " ".join(filter(None, [cls, "sortable" if len(body) >= _LEAST_SORTED and cls != "plain" else None]))
     whole = element(
         "table",
         element("thead", element("tr", line("th", head))),

@@ -103,7 +103,7 @@ def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
     if len(missing) > _MOST_BULLETS:
         listed = html.details(f"{count_noun(len(missing), 'class')} with missing seeds", listed)
     warning = [element("p", _how_to_complete(run)), listed] if missing else []
-    sentences = [*(conclusions(search) if search else []), *result_sentences(tested)]
+    sentences = [*(conclusions(search) if search else []), *result_sentences(tested, decide=search is None)]
     lead = " ".join(sentences) if sentences else _nothing_yet(search)
     return html.joined(
         [
