@@ -24,9 +24,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.figures.trial_figures import draw_trial
-from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.tree import RunPaths, TrialPaths
-from tests.fakes import FakeRun, key, leaf_name
+from fcdd_sweep.results.tree import RunPaths
+from tests.fakes import FakeRun
 
 CLASSES, SEEDS = 10, 3
 
@@ -40,23 +39,9 @@ def made_run(path: Path, trials: int) -> Path:
     for name in names:
         for seed in range(SEEDS):
             run.finish(first, name, seed, wrong=(int(name) + seed) % 6, threshold=0.45)
-            source = path / leaf_name(first, name, seed)
-            (row,) = files.read_rows(TrialPaths(source).metrics, schemas.METRICS)
             for config in list(configs)[1:]:
-                linked(source, path / leaf_name(config, name, seed), row | key(config, name, seed))
-                entry = run.index[key(first, name, seed)["trial_id"]]
-                own = key(config, name, seed)
-                run.index[own["trial_id"]] = entry | own | {"leaf": leaf_name(config, name, seed)}
+                run.link(first, config, name, seed)
     return run.write()
-
-
-def linked(source: Path, leaf: Path, row: dict[str, Any]) -> None:
-    """A leaf with the files of another and metrics of its own."""
-    leaf.mkdir(parents=True)
-    for file in source.iterdir():
-        if file.name != TrialPaths(source).metrics.name:
-            os.link(file, leaf / file.name)
-    files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 
 
 def cpu_seconds(task: Callable[[], object], rounds: int) -> list[float]:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.report import class_scores, config_ranks, headline, matrices, paper_tables
+from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.result_table import found_lines, result_lines
-from fcdd_sweep.report.run_files import Trial, read_run
+from fcdd_sweep.report.run_files import Run, Trial, read_run
 from fcdd_sweep.report.tables import SUMMARY_CSV, summary_table, write_csv
 from fcdd_sweep.results.documents import TrialStatus
+from tests.fakes import FakeRun, key
 
 
 def trial(config, name, seed, auroc, parameters="{}", **metrics):
@@ -17,25 +19,26 @@ def trial(config, name, seed, auroc, parameters="{}", **metrics):
     return Trial(plan, TrialStatus.DONE, metrics={"image_auroc": auroc} | metrics)
 
 
-class OfTrials:
+def run_of(tmp_path, trials):
     """A run of trials alone."""
-
-    def __init__(self, tmp_path, trials, defects=None):
-        from fcdd_sweep.report.experiment_file import ExperimentFile
-        from fcdd_sweep.report.run_files import Run
-
-        self.run = Run(tmp_path, tuple(trials), (), 0, ExperimentFile(), {})
+    return Run(tmp_path, tuple(trials), (), 0, ExperimentFile(), {})
 
 
 def by_config(tmp_path, values):
     """`values` by learning rate: AUROC of classes 0 and 1 by seed."""
     trials = [
-        trial(f"rate-{rate}", name, seed, auroc, f'{{"training.learning_rate": {rate}, "anomalies.limit": {limit}}}')
+        trial(
+            f"rate-{rate}_limit-{limit}",
+            name,
+            seed,
+            auroc,
+            f'{{"training.learning_rate": {rate}, "anomalies.limit": {limit}}}',
+        )
         for (rate, limit), by_class in values.items()
         for name, by_seed in by_class.items()
         for seed, auroc in enumerate(by_seed)
     ]
-    return OfTrials(tmp_path, trials).run
+    return run_of(tmp_path, trials)
 
 
 CLEAR = {(0.1, 8): {"0": [0.7, 0.72, 0.71], "1": [0.6, 0.61, 0.6]}, (0.01, 8): {"0": [0.9, 0.91, 0.9], "1": [0.8] * 3}}
@@ -44,7 +47,7 @@ CLEAR = {(0.1, 8): {"0": [0.7, 0.72, 0.71], "1": [0.6, 0.61, 0.6]}, (0.01, 8): {
 def test_the_best_config_is_named_by_its_values_and_told_from_the_others(tmp_path):
     run = by_config(tmp_path, CLEAR)
     first, second = config_ranks.ranked_configs(run)
-    assert first.behind is None and (first.config, second.config) == ("rate-0.01", "rate-0.1")
+    assert first.behind is None and (first.config, second.config) == ("rate-0.01_limit-8", "rate-0.1_limit-8")
     differences = [(0.9 + 0.8) / 2 - (0.7 + 0.6) / 2, (0.91 + 0.8) / 2 - (0.72 + 0.61) / 2, 0.85 - (0.71 + 0.6) / 2]
     assert second.behind.mean == pytest.approx(np.mean(differences)) and second.behind.n == 3
     assert second.is_told_apart and config_ranks.is_decided([first, second])
@@ -72,14 +75,8 @@ def test_configs_that_overlap_cannot_be_told_apart_and_unpaired_seeds_do_not_cou
 def test_two_keys_make_a_table_of_means_with_numbers_in_order(tmp_path):
     values = {(0.1, 64): 0.7, (0.1, 8): 0.6, (0.001, 8): 0.9}
     run = by_config(tmp_path, {key: {"0": [value]} for key, value in values.items()})
-    trials = [t for t in run.trials]
-    assert matrices.varied_keys(run) == ["training.learning_rate"] or len(trials) == 3
-    names = {f"c{i}": each for i, each in enumerate(run.trials)}
-    again = OfTrials(
-        tmp_path, [trial(name, "0", 0, each.value("image_auroc"), each.plan["parameters"]) for name, each in names.items()]
-    ).run
-    assert matrices.varied_keys(again) == ["training.learning_rate", "anomalies.limit"]
-    table = matrices.two_way(again, "training.learning_rate", "anomalies.limit", "image_auroc")
+    assert matrices.varied_keys(run) == ["training.learning_rate", "anomalies.limit"]
+    table = matrices.two_way(run, "training.learning_rate", "anomalies.limit", "image_auroc")
     assert (table.rows, table.columns) == (("0.001", "0.1"), ("8", "64"))
     np.testing.assert_allclose(table.values, [[0.9, np.nan], [0.6, 0.7]])
     assert table.counts == ((1, 0), (1, 1))
@@ -96,7 +93,7 @@ def one_vs_rest(tmp_path):
         ]
         plain = trial("", name, 0, 0.8)
         trials.append(Trial(plain.plan, TrialStatus.DONE, metrics=plain.metrics, defects=rows))
-    return OfTrials(tmp_path, trials).run
+    return run_of(tmp_path, trials)
 
 
 def test_in_one_vs_rest_defects_are_a_matrix_of_classes(tmp_path):
@@ -113,8 +110,8 @@ def seed_scores(seed, scores, threshold):
     score = np.array(scores)
     label = np.array([0, 0, 0, 1, 1], np.int8)
     called = None if threshold is None else score > threshold
-    return class_scores.SeedScores(seed, np.array(list("abcde")), label, np.array(["", "", "", "x", "y"]), score, called,
-                                   threshold)  # fmt: skip
+    path, defect = np.array(list("abcde")), np.array(["", "", "", "x", "y"])
+    return class_scores.SeedScores(seed, path, label, defect, score, called, threshold)
 
 
 def test_worst_mistakes_are_those_of_most_seeds_then_the_furthest():
@@ -123,7 +120,9 @@ def test_worst_mistakes_are_those_of_most_seeds_then_the_furthest():
     assert [(each.path, each.wrong, each.seeds) for each in found] == [("c", 2, 2), ("b", 1, 2)]
     missed = class_scores.worst_mistakes(seeds, 1)
     assert [(each.path, each.defect, each.wrong) for each in missed] == [("d", "x", 1), ("e", "y", 1)]
-    assert [each.path for each in class_scores.worst_mistakes([seed_scores(0, [0.1, 0.6, 0.9, 0.2, 0.8], None)], 0, 2)] == [
+    assert [
+        each.path for each in class_scores.worst_mistakes([seed_scores(0, [0.1, 0.6, 0.9, 0.2, 0.8], None)], 0, 2)
+    ] == [
         "c",
         "b",
     ]
@@ -153,7 +152,7 @@ def test_names_are_escaped_for_latex():
 
 def test_the_terminal_shows_classes_with_interval_and_the_best_and_worst(tmp_path):
     trials = [trial("", name, seed, auroc) for name, by in CLEAR[0.01, 8].items() for seed, auroc in enumerate(by)]
-    write_csv(tmp_path / SUMMARY_CSV, summary_table(OfTrials(tmp_path, trials).run))
+    write_csv(tmp_path / SUMMARY_CSV, summary_table(run_of(tmp_path, trials)))
     lines = result_lines(tmp_path)
     cells = [line.split() for line in lines[0].splitlines()]
     assert cells[0] == ["image", "AUROC", "95%", "interval", "seeds"]
@@ -167,8 +166,6 @@ def test_without_a_report_there_is_no_table(tmp_path):
 
 
 def test_status_reads_finished_trials_where_the_report_is_older(tmp_path):
-    from tests.fakes import FakeRun, key
-
     run = FakeRun(tmp_path / "r").plan(["0"], [0, 1])
     run.finish("", "0", 0, wrong=2)
     path = run.write()
