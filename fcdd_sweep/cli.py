@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fcdd_sweep import commands, detector_commands, output
+from fcdd_sweep import commands, detector_commands, output, report_commands
 from fcdd_sweep.commands import ExitCode
 from fcdd_sweep.config.errors import InputError, Problem, RunnerLostError, grouped_lines
 from fcdd_sweep.config.locations import RemotePath, StorageError, as_written, local_path
@@ -252,6 +252,36 @@ def _add_status_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_aggregate_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run_dir(parser)
     parser.add_argument("--redraw", action="store_true", help="draw the figures of every trial again, too")
+    what = "embed the full-size images in report.html; otherwise it links them"
+    parser.add_argument("--self-contained", action="store_true", help=what)
+
+
+def _add_figures_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run_dir(parser)
+    what = "screen, or paper: 3.3 in wide, 8 pt, no titles (default: report.style of the run)"
+    parser.add_argument("--style", choices=("screen", "paper"), help=what)
+    what = "kinds of figures, separated by commas: roc, loss, heatmaps (default: all)"
+    parser.add_argument("--only", type=_kinds, default=report_commands.KINDS_OF_FIGURES, metavar="KINDS", help=what)
+    what = "folder of the figures (default: RUN_DIR/figures)"
+    parser.add_argument("--output", type=_path, metavar="DIR", help=what)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    given = tuple(part.strip() for part in text.split(","))
+    allowed = report_commands.KINDS_OF_FIGURES
+    if wrong := [kind for kind in given if kind not in allowed]:
+        raise argparse.ArgumentTypeError(f"found {wrong[0]!r}. Allowed: {', '.join(allowed)}")
+    return given
+
+
+def _add_tables_arguments(parser: argparse.ArgumentParser) -> None:
+    _add_run_dir(parser)
+    kind = parser.add_mutually_exclusive_group()
+    for name in ("markdown", "latex", "csv"):
+        what = (
+            f"print {name.upper() if name == 'csv' else name.capitalize()}{' (default)' if name == 'markdown' else ''}"
+        )
+        kind.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="markdown", help=what)
 
 
 def _add_baselines_arguments(parser: argparse.ArgumentParser) -> None:
@@ -339,13 +369,21 @@ COMMANDS = {
         commands.status_command,
         "count a run's planned, done, failed, missing and running trials",
     ),
-    "aggregate": Command(_add_aggregate_arguments, commands.aggregate_command, "rebuild a run's report from its files"),
+    "aggregate": Command(
+        _add_aggregate_arguments, report_commands.aggregate_command, "rebuild a run's report from its files"
+    ),
+    "figures": Command(
+        _add_figures_arguments, report_commands.figures_command, "draw a run's figures for the screen or for a paper"
+    ),
+    "tables": Command(
+        _add_tables_arguments, report_commands.tables_command, "print a run's tables as Markdown, LaTeX or CSV"
+    ),
     "baselines": Command(
         _add_baselines_arguments, commands.baselines_command, "run HSC and AE on a run's classes and seeds, and compare"
     ),
     "compare": Command(
         _add_compare_arguments,
-        commands.compare_command,
+        report_commands.compare_command,
         "compare the configs of several runs, joined by class and seed",
     ),
     "predict": Command(

@@ -249,26 +249,6 @@ def status_command(options: Namespace) -> int:
     return printed()
 
 
-def aggregate_command(options: Namespace) -> int:
-    """Build the report of a run from its files."""
-    from fcdd_sweep.report.aggregate import aggregate
-
-    page = aggregate(options.run_dir, options.redraw, lambda sentence: print(sentence, file=sys.stderr), print)
-    print(f"report: {page}")
-    return ExitCode.DONE
-
-
-def compare_command(options: Namespace) -> int:
-    """Compare several runs."""
-    from fcdd_sweep.report.page.comparison import compare_runs
-
-    page, sentences = compare_runs(options.run_dirs, options.output)
-    for sentence in sentences:
-        print(sentence)
-    print(f"comparison: {page}")
-    return printed()
-
-
 def baselines_command(options: Namespace) -> int:
     """Run the baselines of a run, and compare them with it."""
     from fcdd_sweep.planning.describe import describe
@@ -314,13 +294,20 @@ def _report_result(result: SweepResult, comparison: Path | RemotePath | None = N
         print(f"interrupted: {summary}")
         print("Rerun the same command to continue: finished trials are kept, others resume from their checkpoints.")
         return ExitCode.HUNG_UP if result.hung_up else ExitCode.INTERRUPTED
-    for line in _failure_lines(result):
+    for line in [*_result_lines(result), *_failure_lines(result)]:
         print(line)
     print(f"report: {result.report}")
     if comparison:
         print(f"comparison: {comparison}")
     print(summary)
     return ExitCode.SOME_FAILED if result.failed or result.missing else ExitCode.DONE
+
+
+def _result_lines(result: SweepResult) -> list[str]:
+    from fcdd_sweep.report.result_table import result_lines
+    from fcdd_sweep.report.terminal import terminal_width
+
+    return result_lines(result.run_dir, terminal_width(sys.stdout))
 
 
 _MOST_TRACEBACKS = 3

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +115,36 @@ def fake_maps(label, score, size, seed):
     return arrays, gt_maps, maps
 
 
-def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS, with_maps=True):
-    """A whole leaf of a finished trial; image AUROC is `1 - wrong / anomalous`, NaN without anomalous images."""
+def decisions(label, score, threshold):
+    """Columns of `metrics.parquet` on decisions by a threshold."""
+    called = score > threshold
+    counts = {
+        "true_positives": int((called & (label == 1)).sum()),
+        "false_positives": int((called & (label == 0)).sum()),
+        "true_negatives": int((~called & (label == 0)).sum()),
+        "false_negatives": int((~called & (label == 1)).sum()),
+    }
+    wrong = counts["false_positives"] + counts["false_negatives"]
+    f1 = 2 * counts["true_positives"] / (2 * counts["true_positives"] + wrong)
+    rate = counts["false_positives"] / (label == 0).sum()
+    return counts | {"image_score_source": "", "threshold": threshold, "f1": f1, "test_false_alarm_rate": rate}
+
+
+def write_leaf(
+    leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS, with_maps=True, threshold=None, others=None
+):
+    """A whole leaf of a finished trial; image AUROC is `1 - wrong / anomalous`, NaN without anomalous images.
+
+    `threshold` adds decisions; `others` are the defect types, which images have in turn.
+    """
     label, score = known_scores(wrong, anomalous)
     arrays, gt_maps, maps = fake_maps(label, score, size, trial["seed"])
     mark = {"trial_id": trial["trial_id"]}
     by_image = ranking.rank(score, label)
     heat = heatmap_values.upsample(maps, FIELD, (size, size), 2.0)
     by_pixel = ranking.rank(heat.ravel(), gt_maps.ravel().astype(int))
-    defects = np.array(["stain", "hole"], object)[np.arange(anomalous) % 2]
+    kinds = others or ["stain", "hole"]
+    defects = np.array(kinds, object)[np.arange(anomalous) % len(kinds)]
     write_tables(leaf, mark, label, score, defects, by_image, by_pixel if with_maps else None)
     if not with_maps:
         arrays = {name: array for name, array in arrays.items() if "gt_maps" not in name}
@@ -135,6 +157,10 @@ def write_leaf(leaf: Path, trial: dict, wrong=0, size=32, anomalous=N_ANOMALOUS,
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
     row |= {"image_score": "score_mean", "false_alarm_rate": 0.05, "calibration": "split"}
+    row |= {"n_test_nominal": N_NOMINAL, "n_test_anomalous": anomalous}
+    if threshold is not None:
+        row |= decisions(label, score, threshold) | {"n_train": 100, "epochs": 30}
+        row |= {"train_time_s": 50.0, "test_time_s": 5.0, "wall_time_s": 60.0}
     row |= {name: None if np.isnan(value) else value for name, value in figures.items()}
     files.write_rows(TrialPaths(leaf).metrics, [row], schemas.METRICS)
 
@@ -218,6 +244,20 @@ class FakeRun:
             wall_time_s=60.0,
             device="x86_64",
         )
+        return self
+
+    def link(self, config, other, normal_class, seed):
+        """Finish a trial of `other` with the files of the same class and seed of `config`, which is much faster."""
+        trial, folder = key(other, normal_class, seed), leaf_name(other, normal_class, seed)
+        source = self.path / leaf_name(config, normal_class, seed)
+        (self.path / folder).mkdir(parents=True)
+        for file in source.iterdir():
+            if file != TrialPaths(source).metrics:
+                os.link(file, self.path / folder / file.name)
+        (row,) = files.read_rows(TrialPaths(source).metrics, schemas.METRICS)
+        files.write_rows(TrialPaths(self.path / folder).metrics, [row | trial], schemas.METRICS)
+        entry = self.index[key(config, normal_class, seed)["trial_id"]]
+        self.index[trial["trial_id"]] = entry | trial | {"leaf": folder}
         return self
 
     def fail(self, config, normal_class, seed, error="RuntimeError: out of <memory>"):

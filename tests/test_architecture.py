@@ -48,7 +48,8 @@ MAY_IMPORT = {
     | {"results"}
     | STUFF,
     "detector_commands": {"commands", "prediction", "export", "report", "config"},
-    "cli": {"commands", "detector_commands", "config"},
+    "report_commands": {"commands", "report", "results", "config"},
+    "cli": {"commands", "detector_commands", "report_commands", "config"},
 }
 """Which rooms a room may import from besides itself. From `run` on they are single files."""
 HEAVY = {

@@ -148,6 +148,8 @@ class Heatmaps(Section):
     """Standard deviation in pixels of the upsampling Gaussian; null: derived from the receptive field's size."""
     color_quantile: float = Field(0.99, gt=0.0, le=1.0)
     """Share of the reference values that the colors span; drawing only."""
+    color_map: Literal["inferno", "magma", "viridis", "cividis", "jet"] = "inferno"
+    """Colors of heatmaps: brighter is more anomalous, also in gray; `jet` is the paper's; drawing only."""
     blur: bool = False
     """Whether pictures show heatmaps blurred by a Gaussian of the receptive field's size; drawing only."""
 
@@ -207,6 +209,13 @@ class Keep(Section):
     """Anomaly maps and images that a trial keeps: those shown in its figures, or all test images."""
     pictures: Literal["leaf", "none"] = "leaf"
     """Whether the figures of trials are drawn, by the driver; `aggregate --redraw` draws them later."""
+
+
+class ReportSettings(Section):
+    style: Literal["screen", "paper"] = "screen"
+    """Look of plots in files: `paper` is as wide as a column (3.3 in), with text of 8 pt and no title."""
+    self_contained: bool = False
+    """Whether `report.html` holds the full-size images, too; they are links otherwise."""
 
 
 class MlflowTracker(Section):
@@ -289,6 +298,7 @@ class Experiment(Settings):
     search: SearchSettings | None = None
     """A search for the best config, instead of `grid` and `variants`."""
     faults: Faults = Faults()
+    report: ReportSettings = ReportSettings()
     trackers: Trackers = Trackers()
     output: Output = Field(Path("results"), validate_default=True)
     """Folder of the runs, or an address in an object store: `s3://BUCKET/FOLDER`."""

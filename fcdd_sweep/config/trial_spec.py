@@ -26,6 +26,7 @@ NOT_IDENTITY = (
     "evaluation.image_score",
     "evaluation.false_alarm_rate",
     "heatmaps.color_quantile",
+    "heatmaps.color_map",
     "heatmaps.blur",
     "resources",
     "keep",

@@ -93,7 +93,7 @@ def picture_of(detector: Detector, prediction: ImagePrediction) -> Image.Image:
         label=prediction.label,
         p_value=prediction.decision.p_value if prediction.threshold is None else None,
     )
-    return draw_prediction(as_rgb(seen[None])[0], values, text, proportions)
+    return draw_prediction(as_rgb(seen[None])[0], values, text, proportions, detector.settings.heatmaps.color_map)
 
 
 def decision_notes(prediction: ImagePrediction) -> list[str]:

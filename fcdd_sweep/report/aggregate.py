@@ -64,6 +64,7 @@ def aggregate(
     warn: Callable[[str], object] = _ignore,
     tell: Callable[[str], object] = _ignore,
     pictures: LeafPictures | None = None,
+    self_contained: bool = False,  # noqa: FBT001, FBT002
 ) -> Location:
     """Build the report of a run, and the pictures of leaves that have none; the same files give the same report.
 
@@ -85,6 +86,7 @@ def aggregate(
         tell: called with a sentence on the image score of each class where `evaluation.image_score` is `auto`, and on
             pictures that take long to draw.
         pictures: what draws leaves of this run already, on this machine; closed at the end.
+        self_contained: whether the page holds the full-size images, too, as with `report.self_contained`.
     Returns:
         Where `report.html` is.
     Raises:
@@ -93,7 +95,7 @@ def aggregate(
     """
     run_dir = as_written(run_dir)
     with mirrored(run_dir, redrawn=(ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE, *SEARCH_PICTURES, IMAGE_SCORES)) as folder:
-        if not redraw and (told := sentences_of_current_report(folder)) is not None:
+        if not (redraw or self_contained) and (told := sentences_of_current_report(folder)) is not None:
             for sentence in told:
                 tell(sentence)
             return RunPaths(run_dir).report
@@ -114,13 +116,14 @@ def aggregate(
             with pictures or LeafPictures(folder, run.experiment.heatmaps) as drawing:
                 drawing.add(_leaves_to_draw(run, redraw=redraw))
                 figures = draw_run(tested, redraw=False)
+                figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
                 search_figures = draw_search(search) if search else ()
                 run = replace(run, problems=(*run.problems, *drawing.finish(tell)))
             sections = (comparison_section(comparisons), published_section(published))
             write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures, sections))
         problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
         choices = list(choice_sentences(run.score_choices))
-        if not problems:  # what could not be read or drawn is tried again
+        if not problems and not self_contained:  # what could not be read or drawn is tried again
             keep_state(folder, choices)
     for sentence in dict.fromkeys(problems):
         warn(sentence)

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, Resources
+from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, ReportSettings, Resources
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -84,6 +84,11 @@ class ExperimentFile:
     def keep(self) -> Keep:
         """What a run keeps of its trials."""
         return self._section("keep", Keep)
+
+    @cached_property
+    def report(self) -> ReportSettings:
+        """How the report looks."""
+        return self._section("report", ReportSettings)
 
     @cached_property
     def resources(self) -> Resources:

@@ -53,7 +53,7 @@ def _draw(leaf: Path, folder: Path, display: Heatmaps) -> None:
     sources = {path.name for path in leaf.iterdir() if path.suffix not in (".pdf", ".png")}
     for name in sources:
         (folder / name).symlink_to((leaf / name).absolute())
-    draw_trial(folder, display.color_quantile, blurred=display.blur)
+    draw_trial(folder, display)
     drawn = sorted({path.name for path in folder.iterdir()} - sources, key=lambda name: (name == LAST_PICTURE, name))
     for name in drawn:
         shutil.move(folder / name, leaf / name)

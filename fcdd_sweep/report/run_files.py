@@ -26,6 +26,7 @@ from fcdd_sweep.metrics.score_choice import CANDIDATES, ScoreChoice
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_folders import run_suggestion
 from fcdd_sweep.report.score_choices import choose_scores
+from fcdd_sweep.report.text import class_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows
@@ -105,7 +106,7 @@ class Trial:
     @property
     def label(self) -> str:
         """`learning_rate-0.1 bottle`: config, if it has a name, and class."""
-        return " ".join(filter(None, [self.config, self.normal_class]))
+        return " ".join(filter(None, [self.config, class_text(self.normal_class)]))
 
     @cached_property
     def parameters(self) -> TableRow:

@@ -11,6 +11,7 @@ from pathlib import Path
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.result_table import found_lines
 from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
@@ -62,6 +63,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             table_text([("config", "class", *_COLUMNS), *rows], names=2, width=width),
             *_failure_lines(run_dir, failed),
             *problems,
+            *_figures(run_dir, plan, index, status, width),
             *hours_lines(run_dir, index, plan, unfinished, _read_experiment(run_dir)),
             *(
                 [_NO_PROGRESS]
@@ -70,6 +72,22 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             ),
         ]
     )
+
+
+def _figures(
+    run_dir: Location,
+    plan: list[TableRow],
+    index: Mapping[str, TableRow],
+    status: Mapping[str, TrialStatus],
+    width: int | None,
+) -> list[str]:
+    """Return the metrics of the trials that are done."""
+    leaves = {
+        row["trial_id"]: index.get(row["trial_id"], {}).get("leaf") or row["leaf"]
+        for row in plan
+        if status[row["trial_id"]] == TrialStatus.DONE
+    }
+    return found_lines(run_dir, plan, leaves, width)
 
 
 def _damaged_progress(run_dir: Location) -> list[str]:

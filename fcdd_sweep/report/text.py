@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from fcdd_sweep.metrics.statistics import Summary
 
@@ -60,3 +63,29 @@ def interval_text(summary: Summary) -> str:
     if math.isnan(summary.low):
         return ""
     return f"[{summary.low:.3f}, {summary.high:.3f}]" if summary.n >= LEAST_FOR_INTERVAL else f"[{NOT_DEFINED}]"
+
+
+def class_text(name: str) -> str:
+    """Return the name of a class for readers: `class 0` where it is a number alone."""
+    return f"class {name}" if name.isdecimal() else name
+
+
+def key_titles(keys: Sequence[str]) -> dict[str, str]:
+    """Return short titles of dotted keys: `learning rate` for `training.learning_rate`, the whole key where two share
+    their last part."""
+    last = {key: key.rpartition(".")[2].replace("_", " ") for key in keys}
+    shared = Counter(last.values())
+    return {key: title if shared[title] == 1 else key for key, title in last.items()}
+
+
+def setting_text(value: object) -> str:
+    """Return a parameter's value in few characters: numbers to four digits, words as they are, others as JSON."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else "not set" if value is None else json.dumps(value)
+
+
+def config_words(config: str, parameters: Mapping[str, object]) -> str:
+    """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none."""
+    titles = key_titles(list(parameters))
+    return ", ".join(f"{titles[key]} {setting_text(value)}" for key, value in parameters.items()) or config

@@ -17,7 +17,7 @@ from fcdd_sweep.metrics.image_decision import Decision
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLOR_MAP = "jet"
+_COLOR_MAP = "inferno"
 _COLOR_QUANTILE = 0.97
 
 
@@ -161,7 +161,7 @@ class ImagePrediction:
         shown = axes[1].imshow(self.view.heatmap, **place, **colors)
         axes[2].imshow(self.view.heatmap, **place, **colors, alpha=0.5)
         if self.decision.mask is not None and self.decision.mask.any() and not self.decision.mask.all():
-            axes[2].contour(self.decision.mask, levels=[0.5], colors="white", linewidths=1.2, origin="upper", **place)
+            axes[2].contour(self.decision.mask, levels=[0.5], colors="#00e5ff", linewidths=1.2, origin="upper", **place)
         figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
         figure.suptitle(self._title(), fontsize=10)
         if path is not None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.ft2font import FT2Font
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator
 
@@ -82,17 +86,29 @@ def runs(text: str) -> list[tuple[FontFile, str]]:
 
 def make_drawable(figure: Figure) -> None:
     """Replace what no font draws in all texts of a figure, and take `$` in names for itself, not for a formula."""
-    of_ticks: set[int] = set()
-    for axis in figure.findobj(Axis):
-        assert isinstance(axis, Axis)
-        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
-        of_ticks |= {id(label) for tick in ticks for label in (tick.label1, tick.label2)}
-        _name_ticks(axis)
-    for text in figure.findobj(Text):
-        assert isinstance(text, Text)
-        if id(text) not in of_ticks:  # which are written when the figure is drawn, some as formulas
-            text.set_text(drawable(text.get_text()))
-            text.set_parse_math(False)
+    for text in _texts(figure):
+        text.set_text(drawable(text.get_text()))
+        text.set_parse_math(False)
+
+
+def _texts(figure: Figure) -> Iterator[Text]:
+    """Yield the texts of a figure but those of ticks, some of which matplotlib writes as formulas when it draws them.
+
+    Names on axes are made drawable on the way. Only what holds texts is looked into: ticks are many and slow.
+    """
+    holders: list[Artist] = [figure]
+    while holders:
+        for child in holders.pop().get_children():
+            if isinstance(child, Text):
+                yield child
+            elif isinstance(child, Axis):
+                _name_ticks(child)
+                yield from (child.label, child.offsetText)
+            elif isinstance(child, Legend):
+                yield from child.get_texts()
+                yield child.get_title()
+            elif isinstance(child, Axes):
+                holders.append(child)
 
 
 def _name_ticks(axis: Axis) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,19 @@ import numpy.typing as npt
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.shown_images import NO_MAP
-from fcdd_sweep.report.figures.image_grid import ColorScale, Strip, StripRow, as_colors, as_rgb, map_row
+from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
+from fcdd_sweep.report.figures.image_grid import (
+    CELL_IN,
+    ColorScale,
+    Strip,
+    StripRow,
+    as_rgb,
+    blended,
+    map_row,
+    near_size,
+    outlined,
+)
+from fcdd_sweep.report.figures.style import DPI
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import read_arrays, read_table
@@ -24,6 +36,8 @@ ImageIndices = npt.NDArray[np.int64]
 LABEL_NAMES = ("nominal", "anomalous")
 NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
 """Text on the gray cell of an anomaly without a map: a test image, and a training sample, all of which is anomalous."""
+ABOVE = "\N{BLACK UP-POINTING TRIANGLE}"
+"""Marks scores above the threshold."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +55,7 @@ class TrialMaps:
         reference_quantiles: (1001,) of the heatmaps of the reference set.
         blurred: whether heatmaps are shown blurred.
         shared_range: whether training images share one range of brightness.
+        color_map: of heatmaps.
     """
 
     path: npt.NDArray[np.str_]
@@ -53,6 +68,7 @@ class TrialMaps:
     reference_quantiles: npt.NDArray[np.float32]
     blurred: bool = False
     shared_range: npt.NDArray[np.bool_] | bool = False
+    color_map: str = DEFAULT_COLOR_MAP
 
     def rows_of(self, path: npt.NDArray[np.str_]) -> ImageIndices:
         """Return the rows of the images with these paths.
@@ -75,12 +91,17 @@ class TrialMaps:
         heatmaps = self.heatmaps(rows)
         if scale == "global":
             low, high = heatmap_values.global_range(self.reference_quantiles, quantile)
-            return as_colors(heatmap_values.normalize(heatmaps, low, high))
+            return as_colors(heatmap_values.normalize(heatmaps, low, high), self.color_map)
         own = [heatmap_values.normalize(each, *heatmap_values.local_range(each, quantile)) for each in heatmaps]
-        return as_colors(np.array(own).reshape(heatmaps.shape))
+        return as_colors(np.array(own).reshape(heatmaps.shape), self.color_map)
+
+    def contoured(self, pictures: RgbImages, rows: ImageIndices) -> RgbImages:
+        """Return (n, S, S, 3) pictures, enlarged, with the contours of the ground-truth maps of these rows."""
+        large = near_size(pictures, round(CELL_IN * DPI))
+        return large if self.gt_maps is None else outlined(large, self.gt_maps[rows], self.color_map)
 
     def legend(self, quantile: float, scale: Scale) -> ColorScale:
-        """Return the meaning of blue and red."""
+        """Return the meaning of the ends of the colors."""
         if scale == "local":
             return local_scale(quantile)
         return global_scale(*heatmap_values.global_range(self.reference_quantiles, quantile))
@@ -100,21 +121,22 @@ _ARRAYS = ("path", "label", "score", "anomaly_maps", "images", "gt_maps")
 _GEOMETRY = ("receptive_field", "kernel_std_px", "blur_size_px")
 
 
-def read_maps(leaf: Path, *, blurred: bool = False) -> TrialMaps:
+def read_maps(leaf: Path, *, blurred: bool = False, color_map: str = DEFAULT_COLOR_MAP) -> TrialMaps:
     """Return the test images in a leaf's `maps.npz`.
 
     Args:
         leaf: the trial's folder.
         blurred: whether their heatmaps are shown blurred.
+        color_map: of heatmaps.
     Raises:
         OSError, ValueError, BadZipFile: the file is missing or damaged.
     """
-    return _maps(leaf, "", _ARRAYS, blurred=blurred)
+    return replace(_maps(leaf, "", _ARRAYS, blurred=blurred), color_map=color_map)
 
 
-def read_training_maps(leaf: Path, *, blurred: bool = False) -> TrialMaps:
+def read_training_maps(leaf: Path, *, blurred: bool = False, color_map: str = DEFAULT_COLOR_MAP) -> TrialMaps:
     """Return the training samples in a leaf's `maps.npz`, see `read_maps`; their paths are numbers from 0."""
-    return _maps(leaf, "train_", (*_ARRAYS[1:], "shared_range"), blurred=blurred)
+    return replace(_maps(leaf, "train_", (*_ARRAYS[1:], "shared_range"), blurred=blurred), color_map=color_map)
 
 
 def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> TrialMaps:
@@ -146,27 +168,45 @@ class TestScores:
     path: npt.NDArray[np.str_]
     label: npt.NDArray[np.int8]
     score: npt.NDArray[np.float64]
+    threshold: float | None = None
 
 
-def read_test_scores(leaf: Path) -> TestScores:
-    """Return the test images in a leaf's `scores.parquet`; held-out images are left out."""
+def read_test_scores(leaf: Path, threshold: float | None = None) -> TestScores:
+    """Return the test images in a leaf's `scores.parquet` with their threshold; held-out images are left out."""
     table = read_table(TrialPaths(leaf).scores)
     is_test = np.array(table["split"].to_pylist()) == "test"
     path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
-    return TestScores(path, *(table[name].to_numpy()[is_test] for name in ("label", "score")))
+    label, score = (table[name].to_numpy()[is_test] for name in ("label", "score"))
+    return TestScores(path, label, score, threshold)
 
 
 def strip_of(
     maps: TrialMaps, rows: ImageIndices, quantile: float, scale: Scale, title: str, mark: str = NO_MAP_MARK
 ) -> Strip:
     """Return input, heatmap and, for anomalous images, ground-truth map (`mark` on gray without one), with scores."""
-    strip_rows = [
-        StripRow("input", as_rgb(maps.images[rows])),
-        StripRow("heatmap", maps.colored(rows, quantile, scale)),
-    ]
+    colors = maps.colored(rows, quantile, scale)
+    strip_rows = [StripRow("input", as_rgb(maps.images[rows])), StripRow("heatmap", colors)]
     if maps.gt_maps is not None and (maps.label[rows] == 1).any():
         strip_rows.append(map_row("ground\ntruth", maps.gt_maps[rows], mark))
     return Strip(title, tuple(strip_rows), tuple(map(score_text, maps.score[rows].tolist())))
+
+
+def overlaid(strip: Strip, maps: TrialMaps, rows: ImageIndices) -> Strip:
+    """Return a strip of `strip_of` with a row of heatmaps over inputs, ground truth outlined, after the heatmaps."""
+    (first, heat), rest = strip.rows[:2], strip.rows[2:]
+    outline = StripRow("overlay", maps.contoured(blended(first.images, heat.images), rows))
+    return replace(strip, rows=(first, heat, outline, *rest))
+
+
+def scored(strip: Strip, scores: Sequence[float], threshold: float | None) -> Strip:
+    """Return a strip whose captions mark the scores above a threshold, which its title names."""
+    if threshold is None:
+        return strip
+    marked = tuple(
+        f"{caption} {ABOVE}" if score > threshold else caption
+        for caption, score in zip(strip.captions, scores, strict=True)
+    )
+    return replace(strip, title=f"{strip.title}; {ABOVE} above {score_text(threshold)}", captions=marked)
 
 
 def paper_strips(maps: TrialMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
@@ -175,7 +215,9 @@ def paper_strips(maps: TrialMaps, scores: TestScores, label: int, quantile: floa
     if not len(chosen):
         return []
     title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colors"
-    return [strip_of(maps, maps.rows_of(scores.path[chosen]), quantile, scale, title)]
+    rows = maps.rows_of(scores.path[chosen])
+    strip = overlaid(strip_of(maps, rows, quantile, scale, title), maps, rows)
+    return [scored(strip, maps.score[rows].tolist(), scores.threshold)]
 
 
 def overview_strips(
@@ -238,34 +280,50 @@ def common_paths(maps: Sequence[TrialMaps]) -> npt.NDArray[np.str_]:
     return common
 
 
-def class_strips(
-    seeds: Sequence[tuple[str, TrialMaps]], quantile: float, nominal: int = 2, anomalous: int = 6
-) -> list[Strip]:
+def chosen_images(
+    maps: Sequence[TrialMaps], rows: Sequence[ImageIndices], nominal: int = 2, anomalous: int = 6
+) -> ImageIndices:
+    """Return which of the images that all seeds kept a class shows: of each label equidistant by mean score.
+
+    Args:
+        maps: of each trial of a class.
+        rows: by trial, the rows of the images that all of them kept, in one order.
+        nominal, anomalous: number of images of each label.
+    Returns:
+        Indices into each of `rows`.
+    """
+    score = np.mean([each.score[own] for each, own in zip(maps, rows, strict=True)], axis=0)
+    label = maps[0].label[rows[0]]
+    counts = (nominal, anomalous)
+    return np.concatenate([shown_images.equidistant(label, score, value, counts[value]) for value in (0, 1)])
+
+
+def class_strips(seeds: Sequence[tuple[str, TrialMaps]], quantile: float) -> list[Strip]:
     """Return the same test images under every seed: input, one heatmap per seed, ground truth.
 
-    The images are chosen from those that all seeds kept, equidistant by mean score; each seed's heatmaps are colored
-    by the range of its own reference set.
+    The images are those of `chosen_images`; each seed's heatmaps are colored by the range of its own reference set and
+    have the contours of the ground truth.
 
     Args:
         seeds: name (`seed 0`) and maps of each trial of a class; at least one.
         quantile: share of the values that the colors span.
-        nominal, anomalous: number of images of each label.
     Returns:
         One strip; an empty list when the seeds have no image in common.
     """
     maps = [each for _, each in seeds]
     common = common_paths(maps)
     rows = [each.rows_of(common) for each in maps]
-    score = np.mean([each.score[own] for each, own in zip(maps, rows, strict=True)], axis=0)
-    label = maps[0].label[rows[0]]
-    counts = (nominal, anomalous)
-    chosen = np.concatenate([shown_images.equidistant(label, score, value, counts[value]) for value in (0, 1)])
+    chosen = chosen_images(maps, rows)
     if not len(chosen):
         return []
-    strip_rows = [StripRow("input", as_rgb(maps[0].images[rows[0][chosen]]))]
-    for (name, each), own in zip(seeds, rows, strict=True):
-        strip_rows.append(StripRow(name, each.colored(own[chosen], quantile, "global")))
+    own = rows[0][chosen]
+    strip_rows = [StripRow("input", as_rgb(maps[0].images[own]))]
+    for (name, each), kept in zip(seeds, rows, strict=True):
+        colors = each.colored(kept[chosen], quantile, "global")
+        strip_rows.append(StripRow(name, each.contoured(colors, kept[chosen])))
     if maps[0].gt_maps is not None:
-        strip_rows.append(map_row("ground\ntruth", maps[0].gt_maps[rows[0][chosen]], NO_MAP_MARK))
-    captions = tuple(f"{LABEL_NAMES[label[i]]} {score_text(float(score[i]))}" for i in chosen)
+        strip_rows.append(map_row("ground\ntruth", maps[0].gt_maps[own], NO_MAP_MARK))
+    score = np.mean([each.score[kept[chosen]] for each, kept in zip(maps, rows, strict=True)], axis=0)
+    labels = maps[0].label[own]
+    captions = tuple(f"{LABEL_NAMES[label]} {score_text(float(s))}" for label, s in zip(labels, score, strict=True))
     return [Strip("the same test images under every seed, with their mean score", tuple(strip_rows), captions)]

@@ -1,38 +1,37 @@
-"""Strips: rows of small images, heatmaps and ground-truth maps, drawn by matplotlib."""
+"""Strips: rows of small images, heatmaps and ground-truth maps, composed as arrays and lettered by Pillow."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.cm import ScalarMappable
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
 
 from fcdd_sweep.metrics.shown_images import NO_MAP
-from fcdd_sweep.report.figures.style import DPI, FAINT_INK, INK, SMALL_PT, TEXT_PT, TITLE_PT
+from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors, contour_color
+from fcdd_sweep.report.figures.lettering import text_width, wrapped, write
+from fcdd_sweep.report.figures.style import DPI, FAINT_INK, SMALL_PT, TEXT_PT, TITLE_PT
 
-RgbImages = npt.NDArray[np.uint8]
-COLOR_MAP = "jet"
 FRAME = 190
 """Gray level of the frame around each cell."""
 CELL_IN = 1.1
 """Side of a cell in inches with which six cells are as wide as a paper's text."""
 TITLE_IN = 4.8
 """Least width in inches: room for the longest title above few cells."""
-CHARACTER = 0.63
-"""Width of a character as a share of the font size, with a small margin."""
 UNKNOWN = 128
 """Gray level of a map that does not exist."""
 ABSENT = 240
 """Gray level of an image that does not exist."""
-_LINE_IN = 0.15
-"""Height of a line of a note, in inches."""
+_TITLE, _TEXT, _SMALL = (round(points * DPI / 72) for points in (TITLE_PT, TEXT_PT, SMALL_PT))
+_LEAST_TEXT = 9
+"""Pixels of the smallest text: below it nothing can be read."""
+_MARGIN, _NAMES, _SCALE = round(0.05 * DPI), round(0.65 * DPI), round(0.9 * DPI)
+"""Edge of a figure, room for the names of rows, and for a color bar, in pixels."""
+_TITLE_HEIGHT, _CAPTION_HEIGHT, _GAP, _LINE = (round(inches * DPI) for inches in (0.3, 0.16, 0.1, 0.15))
 
 
 class StripRow(NamedTuple):
@@ -99,90 +98,110 @@ def absent_row(name: str, like: RgbImages) -> StripRow:
     return StripRow(name, np.full_like(like, ABSENT))
 
 
-def as_colors(values: npt.NDArray[Any]) -> RgbImages:
-    """Return (n, S, S) values in 0..1 as colors (n, S, S, 3)."""
-    return np.asarray(matplotlib.colormaps[COLOR_MAP](values, bytes=True)[..., :3], np.uint8)
+def outlined(pictures: RgbImages, gt_maps: npt.NDArray[Any], color_map: str = DEFAULT_COLOR_MAP) -> RgbImages:
+    """Return (n, H, W, 3) pictures with the contours of (n, S, S) ground-truth maps, S of any size; 1 is anomalous."""
+    height, width = pictures.shape[1:3]
+    size = gt_maps.shape[1:]
+    rows, columns = np.arange(height) * size[0] // height, np.arange(width) * size[1] // width
+    inside = np.asarray(gt_maps)[:, rows][:, :, columns] == 1
+    edge = inside.copy()
+    core = inside[:, 1:-1, 1:-1]
+    core = core & inside[:, :-2, 1:-1] & inside[:, 2:, 1:-1] & inside[:, 1:-1, :-2] & inside[:, 1:-1, 2:]
+    edge[:, 1:-1, 1:-1] &= ~core
+    drawn = pictures.copy()
+    drawn[edge] = contour_color(color_map)
+    return drawn
+
+
+def blended(pictures: RgbImages, colors: RgbImages) -> RgbImages:
+    """Return half of each of two sets of pictures of one size."""
+    return ((pictures.astype(np.uint16) + colors) // 2).astype(np.uint8)
 
 
 def draw_strips(
     strips: Sequence[Strip],
     scale: ColorScale | None = None,
     cell_in: float = CELL_IN,
-    ax: Any = None,
     note: str = "",
-) -> Figure:
-    """Draw strips one below another.
+    color_map: str = DEFAULT_COLOR_MAP,
+) -> Image.Image:
+    """Return strips one below another as an image of `DPI` dots per inch.
 
     Args:
         strips: from top to bottom.
         scale: texts of the color bar on the right; None for no bar.
         cell_in: side of an image in inches.
-        ax: where to draw; None makes a figure.
         note: sentences below the strips.
+        color_map: of the color bar.
     """
-    heights = [_height(strip, cell_in) for strip in strips]
+    cell = round(cell_in * DPI)
     columns = max(ceil(TITLE_IN / cell_in), *(strip.columns for strip in strips), 1)
-    lines = textwrap.wrap(note, int(72 * columns * cell_in / (CHARACTER * SMALL_PT)))
-    total = sum(heights) + len(lines) * _LINE_IN / cell_in
-    ax = ax or _new_axes(columns, total, cell_in, with_scale=scale is not None)
-    top = 0.0
+    lines = wrapped(note, columns * cell, _SMALL)
+    heights = [_height(strip, cell) for strip in strips]
+    left = max([_NAMES, *(text_width(line, _TEXT) + 16 for strip in strips for line in _row_lines(strip))])
+    right = _MARGIN if scale is None else _scale_width(scale)
+    size = (left + columns * cell + right, sum(heights) + len(lines) * _LINE + 2 * _MARGIN)
+    figure = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(figure)
+    top = _MARGIN
     for strip, height in zip(strips, heights, strict=True):
-        _draw_strip(ax, strip, top, cell_in)
+        _draw_strip(figure, draw, strip, (left, top), cell)
         top += height
-    for number, line in enumerate(lines, 1):
-        y = top + (number - 0.3) * _LINE_IN / cell_in
-        ax.text(0, y, line, fontsize=SMALL_PT, color=FAINT_INK, va="baseline")
-    ax.set(xlim=(0, columns), ylim=(total, 0), aspect="equal")
-    ax.axis("off")
+    for line in lines:
+        write(draw, (left, top), line, _SMALL, FAINT_INK)
+        top += _LINE
     if scale:
-        _draw_scale(ax, scale, columns)
-    drawn: Figure = ax.figure
-    return drawn
+        _draw_scale(figure, scale, left + columns * cell, color_map)
+    return figure
 
 
-def _height(strip: Strip, cell_in: float) -> float:
-    """Return title, rows, captions and a gap in cells. Text has a size in inches whatever the size of a cell."""
-    return (_title_in(strip) + (0.16 if strip.captions else 0.0) + 0.1) / cell_in + len(strip.rows)
+def _row_lines(strip: Strip) -> list[str]:
+    return [line for row in strip.rows for line in row.name.split("\n")]
 
 
-def _title_in(strip: Strip) -> float:
-    return 0.3 if strip.title else 0.0
+def _height(strip: Strip, cell: int) -> int:
+    """Return title, rows, captions and a gap in pixels."""
+    captions = _CAPTION_HEIGHT if strip.captions else 0
+    return (_TITLE_HEIGHT if strip.title else 0) + len(strip.rows) * cell + captions + _GAP
 
 
-def _new_axes(columns: int, height: float, cell_in: float, *, with_scale: bool) -> Any:
-    left, right, margin = 0.65, 0.9 if with_scale else 0.05, 0.05
-    width_in, height_in = left + columns * cell_in + right, height * cell_in + 2 * margin
-    figure = Figure(figsize=(width_in, height_in), facecolor="white")
-    place = (left / width_in, margin / height_in, columns * cell_in / width_in, height * cell_in / height_in)
-    return figure.add_axes(place)
-
-
-def _draw_strip(ax: Any, strip: Strip, top: float, cell_in: float) -> None:
-    ax.text(0, top + 0.2 / cell_in, strip.title, fontsize=TITLE_PT, color=INK, va="baseline")
-    y = top + _title_in(strip) / cell_in
+def _draw_strip(
+    figure: Image.Image, draw: ImageDraw.ImageDraw, strip: Strip, place: tuple[int, int], cell: int
+) -> None:
+    left, y = place
+    if strip.title:
+        write(draw, (left, y), strip.title, _TITLE)
+        y += _TITLE_HEIGHT
     for name, images, marks in strip.rows:
-        # one array per row: an axes or an image per cell would take seconds
-        ax.imshow(_concatenated(images, cell_in), extent=(0, len(images), y + 1, y))
-        ax.text(-0.06 / cell_in, y + 0.5, name, fontsize=TEXT_PT, color=INK, ha="right", va="center")
-        size = _fitting(marks, 0.9 * cell_in)
+        row = Image.fromarray(_concatenated(images, cell))
+        figure.paste(row.resize((cell * len(images), cell), Image.Resampling.NEAREST), (left, y))
+        _write_lines(draw, (left - 12, y + cell / 2), name, _TEXT, "right")
+        size = _fitting(marks, round(0.9 * cell))
         for column, mark in enumerate(marks):
             if mark:
-                ax.text(column + 0.5, y + 0.5, mark, fontsize=size, color=INK, ha="center", va="center")
-        y += 1
-    size = _fitting(strip.captions, cell_in)
+                _write_lines(draw, (left + (column + 0.5) * cell, y + cell / 2), mark, size, "middle")
+        y += cell
+    size = _fitting(strip.captions, cell - 4)
     for column, caption in enumerate(strip.captions):
-        ax.text(column + 0.5, y + 0.12 / cell_in, caption, fontsize=size, color=INK, ha="center", va="baseline")
+        write(draw, (left + (column + 0.5) * cell, y), caption, size, side="middle")
 
 
-def _fitting(texts: Sequence[str], width_in: float) -> float:
+def _write_lines(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, side: Any) -> None:
+    """Write lines whose middle is at the height of `place`."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        write(draw, (place[0], place[1] + (number - len(lines) / 2) * 1.2 * size), line, size, side=side)
+
+
+def _fitting(texts: Sequence[str], width: int) -> int:
     """Return the font size at which the longest line of texts fits into a width, so that neighbors do not overlap."""
-    longest = max((len(line) for text in texts for line in text.split("\n")), default=0)
-    return min(SMALL_PT, 72 * width_in / (CHARACTER * max(longest, 1)))
+    longest = max((text_width(line, _SMALL) for text in texts for line in text.split("\n")), default=0)
+    return min(_SMALL, max(_LEAST_TEXT, int(_SMALL * width / max(longest, 1))))
 
 
-def _concatenated(images: RgbImages, cell_in: float) -> RgbImages:
+def _concatenated(images: RgbImages, cell: int) -> RgbImages:
     """Return (n, S, S, 3) as one image of n cells with white edges; a gray frame shows where a white map ends."""
-    images = _near_size(images, round(cell_in * DPI))
+    images = near_size(images, cell)
     n, height, width, _ = images.shape
     edge = max(2, width // 60)
     cells = np.full((n, height + 2 * edge, width + 2 * edge, 3), 255, np.uint8)
@@ -191,7 +210,7 @@ def _concatenated(images: RgbImages, cell_in: float) -> RgbImages:
     return cells.transpose(1, 0, 2, 3).reshape(height + 2 * edge, n * (width + 2 * edge), 3)
 
 
-def _near_size(images: RgbImages, side: int) -> RgbImages:
+def near_size(images: RgbImages, side: int) -> RgbImages:
     """Return images of about `side` pixels by whole factors: small ones repeated (sharp pixels), large averaged."""
     size = int(images.shape[1])
     if size <= side:
@@ -207,10 +226,17 @@ def _near_size(images: RgbImages, side: int) -> RgbImages:
     return (total // factor**2).astype(np.uint8)
 
 
-def _draw_scale(ax: Any, scale: ColorScale, columns: int) -> None:
-    bar = ax.figure.colorbar(
-        ScalarMappable(cmap=COLOR_MAP), cax=ax.inset_axes((1 + 0.12 / columns, 0.15, 0.1 / columns, 0.6))
-    )
-    bar.set_ticks([0, 1], labels=[scale.low, scale.high])
-    bar.ax.tick_params(labelsize=SMALL_PT, length=2, colors=INK)
-    bar.outline.set_linewidth(0.4)
+def _scale_width(scale: ColorScale) -> int:
+    lines = [line for text in (scale.low, scale.high) for line in text.split("\n")]
+    return max(_SCALE, 24 + 20 + 10 + max(text_width(line, _SMALL) for line in lines) + _MARGIN)
+
+
+def _draw_scale(figure: Image.Image, scale: ColorScale, left: int, color_map: str) -> None:
+    """Draw a color bar with the texts of its ends, high values above."""
+    height = min(round(0.6 * figure.height), 3 * DPI)
+    top = (figure.height - height) // 2
+    ramp = as_colors(np.linspace(1, 0, height, dtype=np.float32)[None, :, None], color_map)[0]
+    figure.paste(Image.fromarray(ramp.repeat(20, axis=1)), (left + 24, top))
+    draw = ImageDraw.Draw(figure)
+    for text, y in ((scale.high, top), (scale.low, top + height)):
+        _write_lines(draw, (left + 24 + 20 + 10, y), text, _SMALL, "left")

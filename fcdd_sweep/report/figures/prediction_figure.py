@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from fcdd_sweep.report.figures.fonts import MAIN, FontFile, drawable, runs
-from fcdd_sweep.report.figures.image_grid import ColorScale, RgbImages, as_colors
-from fcdd_sweep.report.figures.style import FAINT_INK, INK
+from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
+from fcdd_sweep.report.figures.image_grid import ColorScale
+from fcdd_sweep.report.figures.lettering import text_width, wrapped, write
+from fcdd_sweep.report.figures.style import FAINT_INK
 from fcdd_sweep.report.text import score_text
 
 LEAST_SIDE = 300
@@ -63,7 +63,11 @@ class PredictionText:
 
 
 def draw_prediction(
-    seen: RgbImages, values: npt.NDArray[np.float32], text: PredictionText, proportions: float = 1.0
+    seen: RgbImages,
+    values: npt.NDArray[np.float32],
+    text: PredictionText,
+    proportions: float = 1.0,
+    color_map: str = DEFAULT_COLOR_MAP,
 ) -> Image.Image:
     """Return one figure: name and score, three tiles and a color bar, notes.
 
@@ -72,27 +76,28 @@ def draw_prediction(
         values: (S, S) in 0..1, the heatmap to color.
         text: what is written on the figure.
         proportions: width by height of the image's file, which the tiles are given again.
+        color_map: of the heatmap.
     """
-    colored = as_colors(values[None])[0]
+    colored = as_colors(values[None], color_map)[0]
     blend = (seen * (1 - _BLEND) + colored * _BLEND).astype(np.uint8)
     size = tile_size(len(seen), proportions)
     tiles = {"input, as the network saw it": seen, "heatmap": colored, "heatmap over input": blend}
-    labels = max(_width(line, _SMALL) for end in (text.scale.low, text.scale.high) for line in end.split("\n"))
+    labels = max(text_width(line, _SMALL) for end in (text.scale.low, text.scale.high) for line in end.split("\n"))
     width = max(2 * _MARGIN + 3 * size[0] + 3 * _GAP + _BAR + 6 + labels, _LEAST_WIDTH)
-    notes = [line for note in text.notes for line in _wrapped(note, width - 2 * _MARGIN)]
+    notes = [line for note in text.notes for line in wrapped(note, width - 2 * _MARGIN, _SMALL)]
     top = _MARGIN + 3 * 26
     height = top + size[1] + _GAP + len(notes) * 19 + _MARGIN
     figure = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(figure)
-    _write(draw, (_MARGIN, _MARGIN), _shortened(text.name, width - 2 * _MARGIN, _TITLE), _TITLE)
+    write(draw, (_MARGIN, _MARGIN), _shortened(text.name, width - 2 * _MARGIN, _TITLE), _TITLE)
     _draw_decision(draw, (_MARGIN, _MARGIN + 26), text)
     for number, (label, pixels) in enumerate(tiles.items()):
         x = _MARGIN + number * (size[0] + _GAP)
-        _write(draw, (x, top - 20), _shortened(label, size[0], _SMALL), _SMALL, FAINT_INK)
+        write(draw, (x, top - 20), _shortened(label, size[0], _SMALL), _SMALL, FAINT_INK)
         figure.paste(_enlarged(pixels, size), (x, top))
-    _draw_scale(figure, (_MARGIN + 3 * (size[0] + _GAP), top, size[1]), text.scale)
+    _draw_scale(figure, (_MARGIN + 3 * (size[0] + _GAP), top, size[1]), text.scale, color_map)
     for number, line in enumerate(notes):
-        _write(draw, (_MARGIN, top + size[1] + _GAP + 19 * number), line, _SMALL, FAINT_INK)
+        write(draw, (_MARGIN, top + size[1] + _GAP + 19 * number), line, _SMALL, FAINT_INK)
     return figure
 
 
@@ -125,56 +130,32 @@ def _draw_decision(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: Pred
     elif text.p_value is not None and text.label is not None:
         reason = f"{score}, p-value {text.p_value:.3g}: "
     elif math.isnan(text.threshold):
-        _write(draw, place, f"{score}; no decision", _TEXT)
+        write(draw, place, f"{score}; no decision", _TEXT)
         return
     else:
         reason = f"{score}, {'above' if above else 'not above'} the threshold of {score_text(text.threshold)}: "
-    _write(draw, place, reason, _TEXT)
-    after = place[0] + _width(reason, _TEXT)
-    _write(draw, (after, place[1]), decision, _TEXT, _DECISION_COLORS[decision])
+    write(draw, place, reason, _TEXT)
+    after = place[0] + text_width(reason, _TEXT)
+    write(draw, (after, place[1]), decision, _TEXT, _DECISION_COLORS[decision])
     if not text.agrees:
-        _write(draw, (after + _width(f"{decision} ", _TEXT), place[1]), _DISAGREES, _TEXT)
+        write(draw, (after + text_width(f"{decision} ", _TEXT), place[1]), _DISAGREES, _TEXT)
 
 
-def _draw_scale(figure: Image.Image, place: tuple[int, int, int], scale: ColorScale) -> None:
-    """Draw a color bar at `place` (left, top, height), red above, with the texts of its ends beside it."""
+def _draw_scale(figure: Image.Image, place: tuple[int, int, int], scale: ColorScale, color_map: str) -> None:
+    """Draw a color bar at `place` (left, top, height), high values above, with the texts of its ends beside it."""
     left, top, height = place
-    ramp = as_colors(np.linspace(1, 0, height, dtype=np.float32)[None, :, None])[0]
+    ramp = as_colors(np.linspace(1, 0, height, dtype=np.float32)[None, :, None], color_map)[0]
     figure.paste(Image.fromarray(ramp.repeat(_BAR, axis=1)), (left, top))
     draw = ImageDraw.Draw(figure)
     for text, y in ((scale.high, top), (scale.low, top + height - 17 * len(scale.low.split("\n")))):
         for number, line in enumerate(text.split("\n")):
-            _write(draw, (left + _BAR + 6, y + 17 * number), line, _SMALL)
-
-
-@cache
-def _font(size: int, font: FontFile = MAIN) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(font.path, size, index=font.number)
-
-
-def _width(text: str, size: int) -> int:
-    return ceil(sum(_font(size, font).getlength(part) for font, part in runs(drawable(text))))
-
-
-def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, color: str = INK) -> None:
-    x, baseline = float(place[0]), place[1] + _font(size).getmetrics()[0]
-    for font, part in runs(drawable(text)):
-        draw.text((x, baseline), part, font=_font(size, font), fill=color, anchor="ls")
-        x += _font(size, font).getlength(part)
+            write(draw, (left + _BAR + 6, y + 17 * number), line, _SMALL)
 
 
 def _shortened(text: str, width: int, size: int) -> str:
     """Return a text that fits into a width: the end of a longer one, as a path ends with the file's name."""
-    if _width(text, size) <= width:
+    if text_width(text, size) <= width:
         return text
-    while text and _width(f"…{text}", size) > width:
+    while text and text_width(f"…{text}", size) > width:
         text = text[1:]
     return f"…{text}"
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        lines = [*lines[:-1], longer] if _width(longer, _SMALL) <= width else [*lines, word]
-    return lines

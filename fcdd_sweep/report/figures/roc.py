@@ -16,10 +16,22 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
 from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.statistics import Summary, summarize
-from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, SMALL_PT, dress, line_style, new_figure
+from fcdd_sweep.report.figures.lettering import text_width
+from fcdd_sweep.report.figures.style import (
+    DPI,
+    FAINT_INK,
+    GRID,
+    INK,
+    SCREEN,
+    Look,
+    dress,
+    line_style,
+    place_axes,
+    plain_figure,
+)
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
-from fcdd_sweep.report.text import abbreviated, metric_text, spread_text
+from fcdd_sweep.report.text import abbreviated, class_text, config_words, metric_text, spread_text
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.results.tree import TrialPaths
 
@@ -72,7 +84,9 @@ def class_roc(name: str, trials: Sequence[Trial], kind: Kind) -> RocFigure:
     if drawn:
         mean = mean_curve([trial.curves[f"{kind}_roc"] for trial in drawn])
         lines.append(_mean_line("mean", mean, summarize(trial.value(auroc) for trial in drawn)))
-    return RocFigure(f"{abbreviated(name)}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind)))
+    return RocFigure(
+        f"{abbreviated(class_text(name))}: {kind} ROC by seed", tuple(lines), tuple(absent_trials(trials, kind))
+    )
 
 
 def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
@@ -80,13 +94,14 @@ def config_roc(run: Run, config: str, kind: Kind) -> RocFigure:
     parts = {name: _class_mean(run.of(config, name), kind) for name in run.classes(config)}
     found = {name: part for name, part in parts.items() if part}
     lines = [
-        RocLine(f"{abbreviated(name)}: {spread_text(summary)}", mean.x, mean.mean)
+        RocLine(f"{abbreviated(class_text(name))}: {spread_text(summary)}", mean.x, mean.mean)
         for name, (mean, summary) in found.items()
     ]
     if len(found) > 1:
         curves = [mean for mean, _ in found.values()]
         spread = spread_text(_over_classes(run, config, kind))
-        lines.append(_mean_of(curves, f"mean of {len(found)} classes: {spread}", is_mean=True))
+        band = _seed_band([run.of(config, name) for name in found], kind)
+        lines.append(_mean_of(curves, f"mean of {len(found)} classes: {spread}", band, is_mean=True))
     title = f"{kind} ROC by class: mean ± std. dev. over n seeds"
     return RocFigure(title, tuple(lines), tuple(absent_trials(run.of(config), kind)))
 
@@ -95,11 +110,16 @@ def run_roc(run: Run, kind: Kind, configs: Sequence[str]) -> RocFigure:
     """Return one curve per config of `configs`, the mean over its classes."""
     lines = []
     for config in configs:
-        parts = [part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind))]
+        found = {
+            name: part for name in run.classes(config) if (part := _class_mean(run.of(config, name), kind)) is not None
+        }
+        parts = list(found.values())
         if parts:
-            label = f"{abbreviated(config) or 'no name'}, {count_noun(len(parts), 'class')}"
+            name = abbreviated(config_words(config, run.parameters(config))) or "no name"
+            label = f"{name}, {count_noun(len(parts), 'class')}"
             spread = spread_text(_over_classes(run, config, kind))
-            lines.append(_mean_of([mean for mean, _ in parts], f"{label}: {spread}"))
+            band = _seed_band([run.of(config, name) for name in found], kind)
+            lines.append(_mean_of([mean for mean, _ in parts], f"{label}: {spread}", band))
     title = f"{kind} ROC by config: mean ± std. dev. over n seeds"
     trials = [trial for config in configs for trial in run.of(config)]
     absent, more = absent_trials(trials, kind), len(run.configs) - len(configs)
@@ -146,51 +166,153 @@ def _over_classes(run: Run, config: str, kind: Kind) -> Summary:
     return over_classes([run.of(config, name) for name in run.classes(config)], f"{kind}_auroc")[0]
 
 
-def _mean_of(curves: Sequence[MeanCurve], label: str, *, is_mean: bool = False) -> RocLine:
-    """Return the mean over classes: the black line among classes, or one line per config. All share a grid of rates."""
-    return RocLine(label, curves[0].x, np.mean([curve.mean for curve in curves], axis=0), is_mean=is_mean)
+def _mean_of(curves: Sequence[MeanCurve], label: str, spread: FloatArray | None, *, is_mean: bool = False) -> RocLine:
+    """Return the mean over classes: the black line among classes, or one line per config. All share a grid of rates.
+
+    Args:
+        curves: of the classes.
+        label: of the line.
+        spread: half the height of its band, at the same rates.
+        is_mean: whether it is the mean of other lines in the figure.
+    """
+    mean = np.mean([curve.mean for curve in curves], axis=0)
+    if spread is None:
+        return RocLine(label, curves[0].x, mean, is_mean=is_mean)
+    return RocLine(label, curves[0].x, mean, np.clip(mean - spread, 0, 1), np.clip(mean + spread, 0, 1), is_mean)
 
 
-def draw_side_by_side(plots: Sequence[RocFigure]) -> Figure:
-    """Draw several ROC plots with few lines each into one figure."""
-    figure = new_figure(4.6 * len(plots), 5.0)
-    for ax, plot in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots, strict=True):
-        draw_roc(plot, ax)
+def _seed_band(by_class: Sequence[Sequence[Trial]], kind: Kind) -> FloatArray | None:
+    """Return the standard deviation over seeds of the mean curve over classes; None with fewer than two whole seeds."""
+    curves = [
+        {trial.seed: trial.curves[f"{kind}_roc"] for trial in trials if f"{kind}_roc" in trial.curves}
+        for trials in by_class
+    ]
+    seeds = sorted(set.intersection(*(set(each) for each in curves))) if curves else []
+    if len(seeds) < 2:
+        return None
+    means = [mean_curve([each[seed] for each in curves]) for seed in seeds]
+    return mean_curve([(mean.x, mean.mean) for mean in means]).std
+
+
+def draw_side_by_side(plots: Sequence[RocFigure], look: Look = SCREEN) -> Figure:
+    """Draw several ROC plots into one figure, each with its legend; in a paper's look one below another."""
+    if not look.title:
+        sizes = [_size(plot, look) for plot in plots]
+        figure = plain_figure(max(width for width, _ in sizes), sum(height for _, height in sizes))
+        top = float(figure.get_size_inches()[1])
+        for plot, (_, height) in zip(plots, sizes, strict=True):
+            top -= height
+            _draw_at(figure, plot, (0.0, top, height), look)
+        return figure
+    sizes = [_size(plot, look) for plot in plots]
+    figure = plain_figure(sum(width for width, _ in sizes), max(height for _, height in sizes))
+    left = 0.0
+    for plot, (width, _) in zip(plots, sizes, strict=True):
+        _draw_at(figure, plot, (left, 0.0, float(figure.get_size_inches()[1])), look)
+        left += width
     return figure
 
 
-def draw_roc(figure: RocFigure, ax: Any = None) -> Figure:
-    """Draw a ROC plot on `ax` or in a new figure; with more than six lines the legend is beside it."""
-    outside = len(figure.lines) > _LEGEND_INSIDE
-    ax = ax or new_figure(7.4 if outside else 4.6, 5.0).add_subplot()
-    dress(ax, title=figure.title, x="false-positive rate", y="true-positive rate")
+def draw_roc(plot: RocFigure, look: Look = SCREEN) -> Figure:
+    """Draw a ROC plot; with more than six lines the legend is beside it, in a paper's look always below."""
+    return draw_side_by_side([plot], look)
+
+
+_LEFT, _BOTTOM, _TOP, _RIGHT = 0.62, 0.55, 0.35, 0.12
+"""Margins of the axes in inches: room for numbers, names and the title."""
+_LINE_HEIGHT = 1.45
+"""Height of a line of text as a share of its size."""
+
+
+_ENTRY_HEIGHT = 1.75
+"""Of an entry of a legend."""
+
+
+def _labels(plot: RocFigure) -> list[str]:
+    bands = [_BAND] if any(line.low is not None for line in plot.lines) else []
+    return [*(line.label for line in plot.lines), *bands]
+
+
+def _legend_in(plot: RocFigure, look: Look) -> tuple[float, float]:
+    """Return width and height of the legend in inches."""
+    size = round(look.small_pt * DPI / 72)
+    widest = max((text_width(label, size) for label in _labels(plot)), default=0) / DPI
+    return widest + 4.5 * look.small_pt / 72 + 0.15, len(_labels(plot)) * _ENTRY_HEIGHT * look.small_pt / 72 + 0.2
+
+
+def _notes(plot: RocFigure, look: Look) -> list[str]:
+    """Return the lines below a plot on what it does not show."""
+    width = int(72 * (look.width_in - 0.1) / (0.58 * look.small_pt))
+    return [line for reason in plot.absent for line in textwrap.wrap(f"not shown, {reason}", width)]
+
+
+def _is_beside(plot: RocFigure, look: Look) -> bool:
+    return look.title and len(plot.lines) > _LEGEND_INSIDE
+
+
+def _is_below(plot: RocFigure, look: Look) -> bool:
+    """Return whether the legend is below the axes: where it does not fit into the lower right corner."""
+    inner = look.width_in - _LEFT - _RIGHT
+    return bool(plot.lines) and not _is_beside(plot, look) and (not look.title or _legend_in(plot, look)[0] > inner)
+
+
+def _size(plot: RocFigure, look: Look) -> tuple[float, float]:
+    """Return width and height of a plot with its legend and its notes, in inches."""
+    legend = _legend_in(plot, look)
+    notes = len(_notes(plot, look)) * _LINE_HEIGHT * look.small_pt / 72
+    below = legend[1] if _is_below(plot, look) else 0.0
+    height = look.height_in + notes + below
+    if not _is_beside(plot, look):
+        return max(look.width_in, legend[0] + 0.2 if below else 0.0), height
+    return look.width_in + legend[0] + 0.2, max(height, legend[1] + 0.4)
+
+
+def _draw_at(figure: Figure, plot: RocFigure, place: tuple[float, float, float], look: Look) -> None:
+    """Draw a plot at `place`: its left edge, its lower edge and its height in inches."""
+    left, bottom, height = place
+    side = look.width_in - _LEFT - _RIGHT
+    top_in = _TOP if look.title else 0.1
+    ax = place_axes(figure, left + _LEFT, bottom + height - top_in - side, side, side)
+    dress(ax, title=plot.title, x="false-positive rate", y="true-positive rate", look=look)
     ax.plot([0, 1], [0, 1], color=GRID, linewidth=1, zorder=1)
-    for index, line in enumerate(figure.lines):
-        _draw_line(ax, line, index)
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
-    if figure.lines:
-        place = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)} if outside else {"loc": "lower right"}
-        ax.legend(fontsize=SMALL_PT, framealpha=0.9, edgecolor=GRID, labelcolor=INK, **place)
-    if figure.absent:
-        _draw_absent(ax, figure.absent)
-    drawn: Figure = ax.figure
-    return drawn
+    for index, line in enumerate(plot.lines):
+        _draw_line(ax, line, index, look)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+    size = figure.get_size_inches()
+    below = bottom + height - top_in - side - _BOTTOM
+    if plot.lines:
+        _draw_legend(ax, plot, ((left + 0.1) / size[0], below / size[1]), look)
+    if _is_below(plot, look):
+        below -= _legend_in(plot, look)[1]
+    for text in _notes(plot, look):
+        below -= _LINE_HEIGHT * look.small_pt / 72
+        figure.text((left + 0.1) / size[0], below / size[1], text, fontsize=look.small_pt, color=FAINT_INK)
 
 
-def _draw_line(ax: Any, line: RocLine, index: int) -> None:
-    style = {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
-    ax.plot(line.x, line.y, label=line.label, **style)
+def _draw_legend(ax: Any, plot: RocFigure, corner: tuple[float, float], look: Look) -> None:
+    """Draw the legend beside the axes, below them from `corner` on, or into their empty corner."""
+    if _is_beside(plot, look):
+        where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)}
+    elif _is_below(plot, look):
+        where = {"loc": "upper left", "bbox_to_anchor": corner, "bbox_transform": ax.figure.transFigure}
+    else:
+        where = {"loc": "lower right"}
+    frame = {"frameon": False} if _is_below(plot, look) else {"framealpha": 0.9, "edgecolor": GRID}
+    ax.legend(fontsize=look.small_pt, labelcolor=INK, borderaxespad=0.3, handlelength=2.2, **frame, **where)
+
+
+_BAND = "± 1 std. dev."
+
+
+def _draw_line(ax: Any, line: RocLine, index: int, look: Look) -> None:
+    own: dict[str, Any] = (
+        {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    )
+    ax.plot(line.x, line.y, label=line.label, **(own | {"linewidth": own["linewidth"] * look.line}))
     if line.low is not None:
-        ax.fill_between(line.x, line.low, line.high, color=INK, alpha=0.12, linewidth=0, label="± 1 std. dev.")
-
-
-def _draw_absent(ax: Any, absent: Sequence[str]) -> None:
-    text = "\n".join(f"not shown, {reason}" for reason in absent)
-    ax.figure.supxlabel(_wrapped(text), fontsize=SMALL_PT, color=FAINT_INK, x=0.02, ha="left")
-
-
-def _wrapped(text: str, width: int = 78) -> str:
-    return "\n".join("\n".join(textwrap.wrap(line, width)) for line in text.splitlines())
+        known = {label for label in ax.get_legend_handles_labels()[1]}
+        name = "_nolegend_" if _BAND in known else _BAND
+        ax.fill_between(line.x, line.low, line.high, color=own["color"], alpha=0.12, linewidth=0, label=name)
 
 
 _LINES = (
@@ -217,27 +339,31 @@ def read_history(leaf: Path) -> History:
     return History(**{name: table[name].to_numpy().astype(float) for name in History.__dataclass_fields__})
 
 
-def draw_loss(history: History, ax: Any = None) -> Figure:
-    """Draw the losses on `ax`, or in a new figure with the learning rate below them."""
-    below = None
-    if ax is None:
-        figure = new_figure(5.6, 4.4)
-        ax, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    dress(ax, title="training loss", x="" if below else "epoch", y="mean loss of the epoch")
+def draw_loss(history: History, look: Look = SCREEN) -> Figure:
+    """Draw the losses with the learning rate below them."""
+    width, height = (5.6, 4.4) if look.title else (look.width_in, 2.6)
+    figure = plain_figure(width, height)
+    left, right = 0.75, 0.12
+    lower = 0.2 * height
+    below = place_axes(figure, left, 0.5, width - left - right, lower)
+    top = 0.35 if look.title else 0.1
+    above = place_axes(figure, left, 0.5 + lower + 0.18, width - left - right, height - lower - 0.68 - top)
+    dress(above, title="training loss", x="", y="mean loss", look=look)
     for name, label, color in _LINES:
-        _draw_series(ax, history.epoch, getattr(history, name), color=color, label=label)
-    ax.legend(fontsize=SMALL_PT, frameon=False, labelcolor=INK)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if below:
-        dress(below, title="", x="epoch", y="learning rate")
-        _draw_series(below, history.epoch, history.learning_rate, color=INK)
-        if history.learning_rate.max() > 20 * history.learning_rate.min() > 0:
-            below.set_yscale("log")
-        # plain numbers: powers of ten would embed another font
-        below.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
-        below.yaxis.set_minor_formatter(NullFormatter())
-    drawn: Figure = ax.figure
-    return drawn
+        _draw_series(above, history.epoch, getattr(history, name), color=color, label=label)
+    above.legend(fontsize=look.small_pt, frameon=False, labelcolor=INK)
+    above.tick_params(labelbottom=False)
+    dress(below, title="", x="epoch", y="rate", look=look)
+    _draw_series(below, history.epoch, history.learning_rate, color=INK)
+    below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    above.set_xlim(below.get_xlim())
+    above.set_xticks([tick for tick in below.get_xticks() if below.get_xlim()[0] <= tick <= below.get_xlim()[1]])
+    if history.learning_rate.max() > 20 * history.learning_rate.min() > 0:
+        below.set_yscale("log")
+    # plain numbers: powers of ten would embed another font
+    below.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+    below.yaxis.set_minor_formatter(NullFormatter())
+    return figure
 
 
 def _draw_series(ax: Any, epoch: FloatArray, values: FloatArray, **style: Any) -> None:

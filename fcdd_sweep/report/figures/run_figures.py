@@ -3,75 +3,74 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
+from fcdd_sweep.report.class_scores import read_seed_scores
+from fcdd_sweep.report.config_ranks import ranked_configs
+from fcdd_sweep.report.figures.color_maps import low_high
+from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL, ContactSheet, contact_sheet
 from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
-from fcdd_sweep.report.figures.style import as_jpeg_uri, as_svg_uri, lay_out, save
+from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture, use_look
 from fcdd_sweep.report.figures.trial_figures import draw_trial
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 
 ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
 KINDS: tuple[Kind, ...] = ("image", "pixel")
 MOST_CLASSES = 100
-"""Largest number of classes, over all configs, that are drawn. Each takes about a second and a share of the page: all
-classes of a search over hundreds of configs would take hours, and the page could not be opened."""
-
-
-@dataclass(frozen=True)
-class ClassFigures:
-    """`data:` addresses of a class's figures; empty when there is nothing to show."""
-
-    normal_class: str
-    roc: str
-    heatmaps: str
-
-
-@dataclass(frozen=True)
-class ConfigFigures:
-    """`data:` addresses of a config's ROC plots by kind, and the figures of its classes."""
-
-    config: str
-    roc: dict[Kind, str]
-    classes: tuple[ClassFigures, ...]
+"""Largest number of classes, over all configs, that are drawn: each takes time and a share of the page, which could
+not be opened with all classes of hundreds of configs."""
+MOST_LINES = 30
+"""Configs in one plot, the best ones: more lines cannot be told apart."""
 
 
 @dataclass(frozen=True)
 class RunFigures:
-    """Everything drawn for a run.
+    """What was drawn for a run.
 
     Attributes:
-        roc: by kind, one curve per drawn config; empty when there is one config.
-        configs: the first of the plan, up to `MOST_CLASSES` classes in all, but at least one config.
+        configs: those that were drawn, the best first: as many as have at most `MOST_CLASSES` classes in all, but at
+            least one.
+        sheets: small pictures for the page, by config and class; classes without images have none.
         problems: sentences on trials whose figures could not be drawn.
+        embed: whether the page holds full-size images, too.
     """
 
-    roc: dict[Kind, str]
-    configs: tuple[ConfigFigures, ...]
-    problems: tuple[str, ...]
+    configs: tuple[str, ...] = ()
+    sheets: Mapping[tuple[str, str], ContactSheet] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+    embed: bool = False
 
 
 def draw_run(run: Run, *, redraw: bool) -> RunFigures:
     """Draw the figures of run, configs and classes, and with `redraw` those of every finished trial."""
-    problems = _redraw_trials(run) if redraw else []
+    look = use_look(run.experiment.report.style)
+    problems = redraw_trials(run, look) if redraw else []
     drawn = drawn_configs(run)
-    configs = tuple(_draw_config(run, config, problems) for config in drawn)
-    _remove_figures(run, run.configs[len(drawn) :])
-    has_configs = run.configs != [""]
-    roc = _draw_kinds([run_roc(run, kind, drawn) for kind in KINDS], run.path) if has_configs else {}
-    return RunFigures(roc, configs, tuple(problems))
+    sheets = {}
+    cell = CELL if sum(len(run.classes(config)) for config in drawn) <= MOST_LARGE else SMALL_CELL
+    for config in drawn:
+        draw_config_plots(run, config, look)
+        for name in run.classes(config):
+            if sheet := draw_class(run, config, name, problems, (look, cell)):
+                sheets[config, name] = sheet
+    _remove_figures(run, [config for config in run.configs if config not in drawn])
+    if run.configs != [""]:
+        draw_kinds([run_roc(run, kind, drawn[:MOST_LINES]) for kind in KINDS], run.path, look)
+    return RunFigures(tuple(drawn), sheets, tuple(problems))
 
 
 def drawn_configs(run: Run) -> list[str]:
     """Return the names of the configs that are drawn, see `RunFigures.configs`."""
-    counts = itertools.accumulate(len(run.classes(config)) for config in run.configs)
+    ranked = [each.config for each in ranked_configs(run)]
+    counts = itertools.accumulate(len(run.classes(config)) for config in ranked)
     return [
         config
-        for position, (config, count) in enumerate(zip(run.configs, counts, strict=True))
+        for position, (config, count) in enumerate(zip(ranked, counts, strict=True))
         if position == 0 or count <= MOST_CLASSES
     ]
 
@@ -85,66 +84,82 @@ def _remove_figures(run: Run, configs: Sequence[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _redraw_trials(run: Run) -> list[str]:
-    display, problems = run.experiment.heatmaps, []
+def redraw_trials(run: Run, look: Look = SCREEN) -> list[str]:
+    """Draw the figures of every finished trial; return sentences on those that could not be drawn."""
+    problems = []
     for trial in run.trials:
         if trial.is_done:
             try:
-                draw_trial(run.path / trial.leaf, display.color_quantile, blurred=display.blur)
+                draw_trial(run.path / trial.leaf, run.experiment.heatmaps, look)
             except UNREADABLE as error:
                 problems.append(f"{trial.leaf}: its figures cannot be drawn ({short_error(error)})")
     return problems
 
 
-def _draw_config(run: Run, config: str, problems: list[str]) -> ConfigFigures:
-    # the config's folder holds its classes' folders; with one config it is the run's directory
-    folder = run.path / run.of(config)[0].class_folder.rpartition("/")[0]
-    roc = _draw_kinds([config_roc(run, config, kind) for kind in KINDS], folder)
-    classes = tuple(_draw_class(run, config, name, problems) for name in run.classes(config))
-    return ConfigFigures(config, roc, classes)
+def config_folder(run: Run, config: str) -> Path:
+    """Return the folder of a config's figures, which holds those of its classes; with one config the run's own."""
+    return run.path / run.of(config)[0].class_folder.rpartition("/")[0]
 
 
-def _draw_kinds(plots: Sequence[RocFigure], folder: Path) -> dict[Kind, str]:
-    drawn: dict[Kind, str] = {}
-    for kind, plot, name in zip(KINDS, plots, (ROC_FILE, PIXEL_ROC_FILE), strict=True):
+def draw_config_plots(run: Run, config: str, look: Look) -> None:
+    """Draw the ROC plots of a config: a line per class, and their mean."""
+    draw_kinds([config_roc(run, config, kind) for kind in KINDS], config_folder(run, config), look)
+
+
+def draw_kinds(plots: Sequence[RocFigure], folder: Path, look: Look) -> None:
+    """Draw the ROC plots of images and of pixels into a folder; remove one of an earlier state that has no line."""
+    for plot, name in zip(plots, (ROC_FILE, PIXEL_ROC_FILE), strict=True):
         if plot.lines:
-            figure = lay_out(draw_roc(plot))
-            save(figure, folder / name)
-            drawn[kind] = as_svg_uri(figure)
+            save(draw_roc(plot, look), folder / name)
         else:
-            (folder / name).unlink(missing_ok=True)  # of an earlier state of the run
-    return drawn
+            (folder / name).unlink(missing_ok=True)
 
 
-def _draw_class(run: Run, config: str, name: str, problems: list[str]) -> ClassFigures:
+def draw_class(run: Run, config: str, name: str, problems: list[str], sizes: tuple[Look, int]) -> ContactSheet | None:
+    """Draw the ROC plots and the heatmaps of a class, all of its seeds; return its contact sheet, if it has images.
+
+    Args:
+        run, config, name: of the class.
+        problems: gets a sentence for each trial whose images cannot be read.
+        sizes: look of plots, and side of a cell of the contact sheet in pixels.
+    """
     trials = run.of(config, name)
     folder = run.path / trials[0].class_folder
     plots = [plot for kind in KINDS if (plot := class_roc(name, trials, kind)).lines]
-    roc = ""
     if plots:
-        figure = lay_out(draw_side_by_side(plots))
-        save(figure, folder / ROC_FILE)
-        roc = as_svg_uri(figure)
+        save(draw_side_by_side(plots, sizes[0]), folder / ROC_FILE)
     else:
         (folder / ROC_FILE).unlink(missing_ok=True)
-    return ClassFigures(name, roc, _draw_heatmaps(run, trials, folder / HEATMAPS_FILE, problems))
+    seeds = [(trial, maps) for trial in trials if trial.is_done and (maps := maps_of(run, trial, problems))]
+    return _draw_images(run, seeds, folder / HEATMAPS_FILE, sizes[1])
 
 
-def _draw_heatmaps(run: Run, trials: Sequence[Trial], path: Path, problems: list[str]) -> str:
-    done = [trial for trial in trials if trial.is_done]
-    seeds = [(f"seed {trial.seed}", maps) for trial in done if (maps := maps_of(run, trial, problems))]
-    strips = class_strips(seeds, run.experiment.heatmaps.color_quantile) if seeds else []
+def _draw_images(run: Run, seeds: Sequence[tuple[Trial, TrialMaps]], path: Path, cell: int) -> ContactSheet | None:
+    """Draw the grid of a class into a file, and return its contact sheet."""
+    display = run.experiment.heatmaps
+    named = [(f"seed {trial.seed}", maps) for trial, maps in seeds]
+    strips = class_strips(named, display.color_quantile) if named else []
     if not strips:
         path.unlink(missing_ok=True)
-        return ""
-    save(draw_strips(strips), path)
-    return as_jpeg_uri(path)
+        return None
+    note = f"Colors: each seed spans the range of its own reference images, {low_high(display.color_map)}."
+    save_picture(draw_strips(strips, note=note, color_map=display.color_map), path)
+    return contact_sheet(named, display.color_quantile, cell, _present_scores(seeds[0][0]))
+
+
+def _present_scores(trial: Trial) -> dict[str, float] | None:
+    """Return the scores of a trial's test images by path where they are no longer those in its `maps.npz`."""
+    if not trial.rescored:
+        return None
+    scores = read_seed_scores(trial)
+    return dict(zip(scores.path.tolist(), scores.score.tolist(), strict=True))
 
 
 def maps_of(run: Run, trial: Trial, problems: list[str]) -> TrialMaps | None:
     """Return the maps of a finished trial's test images; None, with a sentence in `problems`, if they are damaged."""
+    display = run.experiment.heatmaps
     try:
-        return read_maps(run.path / trial.leaf, blurred=run.experiment.heatmaps.blur)
+        return read_maps(run.path / trial.leaf, blurred=display.blur, color_map=display.color_map)
     except UNREADABLE as error:
         problems.append(f"{trial.leaf} is not in the heatmap grid: {short_error(error)}")
         return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from PIL import Image
 from fcdd_sweep.report.figures.fonts import families, make_drawable
 from fcdd_sweep.results.files import write_atomically
 
-# Publishers ask for TrueType text. Set once here: switching it for each file is not safe among threads.
-matplotlib.rcParams["pdf.fonttype"] = 42
+# Outlines of the characters in use: embedding a part of a TrueType font takes as long as the rest of a figure.
+matplotlib.rcParams["pdf.fonttype"] = 3
 # Names inside an SVG are random otherwise, and the same files would give different pages.
 matplotlib.rcParams["svg.hashsalt"] = "fcdd_sweep"
 matplotlib.rcParams["font.family"] = families()
@@ -44,6 +45,43 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     # a higher level takes several times as long and saves a few percent
     ".png": {"dpi": DPI, "pil_kwargs": {"compress_level": 1}},
 }
+
+
+@dataclass(frozen=True)
+class Look:
+    """Sizes of a plot.
+
+    Attributes:
+        width_in: of its axes with their names, in inches; a legend beside them comes on top.
+        height_in: of the same.
+        title: whether it has one inside.
+        text_pt, small_pt: sizes of names, and of numbers and legends.
+        line: factor on widths of lines.
+    """
+
+    width_in: float = 4.6
+    height_in: float = 4.9
+    title: bool = True
+    text_pt: float = TEXT_PT
+    small_pt: float = SMALL_PT
+    line: float = 1.0
+
+
+SCREEN = Look()
+PAPER = Look(width_in=3.3, height_in=3.1, title=False, text_pt=8.0, small_pt=8.0, line=0.8)
+"""A column of a paper is 3.3 in wide; its caption says what a title would."""
+LOOKS = {"screen": SCREEN, "paper": PAPER}
+
+
+def use_look(name: str) -> Look:
+    """Return a look by its name, and embed the fonts of PDFs as it needs them: publishers ask for TrueType text.
+
+    This holds for the whole process, so call it before figures are drawn, not among threads that draw.
+    """
+    matplotlib.rcParams["pdf.fonttype"] = 42 if name == "paper" else 3
+    return LOOKS[name]
+
+
 DASHES = ("-", (0, (4, 1.5)), (0, (1.2, 1.2)))
 
 
@@ -62,12 +100,13 @@ def new_figure(width_in: float, height_in: float) -> Figure:
     return Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout, facecolor="white")
 
 
-def dress(ax: Any, *, title: str, x: str, y: str) -> None:
+def dress(ax: Any, *, title: str, x: str, y: str, look: Look = SCREEN) -> None:
     """Set title, axis names, a light grid and the left and bottom frame lines."""
-    ax.set_title(title, fontsize=TITLE_PT, color=INK, loc="left")
-    ax.set_xlabel(x, fontsize=TEXT_PT, color=INK)
-    ax.set_ylabel(y, fontsize=TEXT_PT, color=INK)
-    ax.tick_params(labelsize=SMALL_PT, colors=INK, length=3)
+    if look.title:
+        ax.set_title(title, fontsize=TITLE_PT, color=INK, loc="left")
+    ax.set_xlabel(x, fontsize=look.text_pt, color=INK)
+    ax.set_ylabel(y, fontsize=look.text_pt, color=INK)
+    ax.tick_params(labelsize=look.small_pt, colors=INK, length=3)
     ax.grid(color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
@@ -92,7 +131,9 @@ def save(figure: Figure, path: Path) -> Path:
 
 def save_picture(picture: Image.Image, path: Path) -> Path:
     """Write an image as a PNG."""
-    return write_atomically(path, lambda temporary: picture.save(temporary, **_OPTIONS[".png"]["pil_kwargs"]))
+    return write_atomically(
+        path, lambda temporary: picture.save(temporary, dpi=(DPI, DPI), **_OPTIONS[".png"]["pil_kwargs"])
+    )
 
 
 def as_svg_uri(figure: Figure) -> str:
@@ -101,6 +142,17 @@ def as_svg_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def plain_figure(width_in: float, height_in: float) -> Figure:
+    """Return an empty figure whose axes are placed by `place_axes`: laying one out takes as long as drawing it."""
+    return Figure(figsize=(width_in, height_in), dpi=DPI, facecolor="white")
+
+
+def place_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Any:
+    """Return new axes at a place in inches from the lower left corner."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def as_jpeg_uri(path: Path, width_px: int = 1500) -> str:

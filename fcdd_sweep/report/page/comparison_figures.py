@@ -10,16 +10,17 @@ import numpy.typing as npt
 
 from fcdd_sweep.metrics import shown_images
 from fcdd_sweep.report.compared_runs import ComparedGroup
+from fcdd_sweep.report.figures.color_maps import low_high
 from fcdd_sweep.report.figures.heatmaps import LABEL_NAMES, NO_MAP_MARK, TrialMaps, common_paths
 from fcdd_sweep.report.figures.image_grid import Strip, StripRow, absent_row, as_rgb, draw_strips, map_row
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
-from fcdd_sweep.report.figures.style import save
+from fcdd_sweep.report.figures.style import save_picture
 from fcdd_sweep.results.documents import TrialStatus
 
 MOST_IN_PICTURE = 8
 """Most members in a picture."""
 _UNREADABLE = "unreadable"
-_COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, blue low and red high."
+_COLOR_NOTE = "Colors: each method and seed spans the range of its own reference images, {}."
 ImagePaths = npt.NDArray[np.str_]
 
 
@@ -51,14 +52,15 @@ def draw_class(group: ComparedGroup, name: str, folder: Path, problems: list[str
         return None
     first = next(iter(group.members.values())).run
     titles = {member: each.title for member, each in group.members.items()}
-    quantile = first.experiment.heatmaps.color_quantile
+    display = first.experiment.heatmaps
+    quantile, note = display.color_quantile, _COLOR_NOTE.format(low_high(display.color_map))
     strips = {
         seed: member_strip({titles[member]: each for member, each in maps.items()}, images, f"seed {seed}", quantile)
         for seed, maps in drawn.items()
     }
     for seed, strip in strips.items():
-        save(draw_strips([strip], note=_COLOR_NOTE), folder / f"it_{seed}.png")
-    return save(draw_strips(list(strips.values()), note=_COLOR_NOTE), folder / HEATMAPS_FILE)
+        save_picture(draw_strips([strip], note=note), folder / f"it_{seed}.png")
+    return save_picture(draw_strips(list(strips.values()), note=note), folder / HEATMAPS_FILE)
 
 
 def maps_by_member(group: ComparedGroup, name: str, seed: int, problems: list[str]) -> dict[str, TrialMaps | str]:

@@ -24,7 +24,8 @@ def published_section(rows: Sequence[TableRow]) -> Markup | str:
         return ""
     groups = list(dict.fromkeys((row["config"], row["metric"]) for row in rows))
     tables = [_table([row for row in rows if (row["config"], row["metric"]) == group]) for group in groups]
-    return html.section("Published figures", *tables, element("p", _NOTE, cls="note"), html.bullets(_remarks(rows)))
+    remarks = (element("p", _NOTE, cls="note"), html.bullets(_remarks(rows)))
+    return html.section("Published figures", *tables, *remarks, anchor="published")
 
 
 def _table(rows: Sequence[TableRow]) -> Markup:

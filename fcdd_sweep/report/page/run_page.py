@@ -1,56 +1,59 @@
-"""`report.html`: one page with what was run, its results, and what is missing."""
+"""`report.html`: one page that begins with the result and what is missing; settings and files come last."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fcdd_sweep.config.names import slug
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.figures import trial_figures
-from fcdd_sweep.report.figures.run_figures import KINDS, ConfigFigures, RunFigures
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
+from fcdd_sweep.report.figures.roc import config_roc
+from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
+from fcdd_sweep.report.headline import METRIC, best_and_worst, result_sentences
 from fcdd_sweep.report.page import html
+from fcdd_sweep.report.page.class_section import class_details, class_table, sheet_figure
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
+from fcdd_sweep.report.page.config_section import (
+    by_class_section,
+    comparison_note,
+    config_anchor,
+    config_table,
+    parallel_section,
+    roc_plots,
+    run_roc_section,
+    two_way_section,
+)
+from fcdd_sweep.report.page.cost_section import cost_section
+from fcdd_sweep.report.page.defect_section import defect_section
+from fcdd_sweep.report.page.heatmap_section import heatmap_section
 from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
-from fcdd_sweep.report.recomputed import lacking_note
-from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
+from fcdd_sweep.report.page.svg import Interval, interval_plot
+from fcdd_sweep.report.run_files import Run, Trial, status_counts
+from fcdd_sweep.report.search.confirmation import conclusions
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
-from fcdd_sweep.report.summaries import (
-    ALL_METRICS,
-    HEATMAP_METRICS,
-    SIZE_METRICS,
-    SUMMARY_METRICS,
-    DefectRow,
-    SummaryRow,
-    decision_texts,
-    defect_rows,
-    mean_row,
-    shortfalls,
-    summary_rows,
-)
-from fcdd_sweep.report.tables import defect_metrics, mean_name, summary_metrics
-from fcdd_sweep.report.text import INTERVAL_RULE, count_text, mean_text, metric_text
+from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, decision_texts, shortfalls, summary_rows
+from fcdd_sweep.report.text import INTERVAL_RULE, LEAST_FOR_INTERVAL, class_text, config_words, metric_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.tree import RunPaths
 
 _HOW_TO_READ = (
-    "Each cell has the mean over seeds ± sample standard deviation; below it the 95% interval of the mean (by "
-    "Student's t, may exceed 1) and n, the number of seeds with a value. Over classes: the mean of class means; "
-    "its spread, interval and n are over the seeds that all of these classes have. n/a is undefined, for instance "
-    "because the test set has one label only. " + INTERVAL_RULE
+    "Each cell has the mean over seeds ± sample standard deviation, and below it the 95% interval of the mean (by "
+    "Student's t, may exceed 1) on a scale that the whole column shares; the ends of the scale are below the column's "
+    "title. Over classes: the mean of class means; its spread and interval are over the seeds that all of these "
+    "classes have. n/a is undefined, for instance because the test set has one label only. "
+    f"{INTERVAL_RULE} The chance level of average precision (AP) is the share of anomalous images, or pixels, in the "
+    "test set; that of AUROC is 0.5."
 )
 _MOST_LISTED = 50
 """Most bullets and failures in a list: a sweep whose trials all fail would fill the page."""
-_MOST_UNFOLDED = 30
-"""A table of defect types with more rows is folded."""
+_MOST_INTERVALS = 20
+"""Rows of the plot on the first screen: the best ones."""
 
 
 def report_page(
@@ -60,7 +63,7 @@ def report_page(
     search_figures: Sequence[SearchPicture] = (),
     evidence: Sequence[Markup | str] = (),
 ) -> str:
-    """Return the whole page as text, with all figures embedded.
+    """Return the whole page as text, with tables, plots and a small picture of each class embedded.
 
     Args:
         run: with all of its trials.
@@ -69,22 +72,66 @@ def report_page(
         search_figures: of the search.
         evidence: sections on what the metrics show, for after the table of configs.
     """
-    problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
     tested = reported(run, search)
-    body = [_header(run, tested), _run_section(run), _problem_section(problems)]
-    if search:
-        body.append(search_section(search, search_figures))
-    if not any(trial.is_done for trial in tested.trials):
-        body.append(section("Results", element("p", _nothing_yet(search))))
-    elif tested.configs != [""]:
-        body.append(_configs_section(tested, figures))
-    body.extend(evidence)
-    body.append(image_score_section(run, tested))
-    for drawn in figures.configs:
-        if any(trial.is_done for trial in tested.of(drawn.config)):
-            body.append(_config_section(tested, drawn))
-    body += [_failures(run.trials), _notes(run.environment), _environment(run.environment)]
-    return html.page(f"{_title(run)}: report", html.joined(filter(None, body)))
+    ranked = ranked_configs(tested) if any(trial.is_done for trial in tested.trials) else []
+    problems: list[str] = []
+    body = [
+        _header(run, tested, search),
+        _first_screen(tested, ranked, figures),
+        search_section(search, search_figures) if search else "",
+        *(_comparison(tested, ranked, figures) if len(tested.configs) > 1 else []),
+        *evidence,
+        *(_config_section(tested, config, figures, problems) for config in figures.configs if ranked),
+        image_score_section(run, tested),
+        cost_section(run),
+        _failures(run.trials),
+        _problem_section([*run.problems, *(search.problems if search else ()), *figures.problems, *problems]),
+        _notes(run.environment),
+        section("How to read the tables", element("p", _HOW_TO_READ), anchor="how-to-read") if ranked else "",
+        _settings(run),
+    ]
+    text = html.joined(filter(None, body))
+    return html.page(f"{_title(run)}: report", text, _contents(text))
+
+
+def _contents(body: str) -> list[tuple[str, str]]:
+    """Return anchor and title of the sections of a page, as it has them."""
+    return [("top", "Result"), *html.anchored_sections(body)]
+
+
+def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
+    """Return name, result, and what is missing of the trials whose test metrics are shown."""
+    when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
+    gone = f" Not shown: {count_noun(run.unplanned, 'finished trial')} no longer in the plan." if run.unplanned else ""
+    settings = run.experiment.settings({})
+    what = ", ".join(settings[name] for name in ("method", "data set", "network") if name in settings)
+    missing = shortfalls(tested)
+    listed = html.bullets(_first(missing))
+    if len(missing) > _MOST_BULLETS:
+        listed = html.details(f"{count_noun(len(missing), 'class')} with missing seeds", listed)
+    warning = [element("p", _how_to_complete(run)), listed] if missing else []
+    sentences = [*(conclusions(search) if search else []), *result_sentences(tested, decide=search is None)]
+    lead = " ".join(sentences) if sentences else _nothing_yet(search)
+    return html.joined(
+        [
+            element("h1", _title(run), id="top"),
+            element("p", f"{what}{'.' if what else ''}{when}{gone}", cls="lead"),
+            _parent(run),
+            element("p", lead, cls="result"),
+            _counts_line(run),
+            element("section", *warning, cls="warn") if warning else "",
+        ]
+    )
+
+
+_MOST_BULLETS = 6
+"""Sentences on missing trials that are not folded."""
+
+
+def _counts_line(run: Run) -> Markup:
+    counts = status_counts(run.trials)
+    parts = [element("span", element("b", count), f" {name}", cls=f"count {name}") for name, count in counts.items()]
+    return element("p", "Trials: ", *parts, cls="counts")
 
 
 def _nothing_yet(search: SearchRecord | None) -> str:
@@ -92,30 +139,114 @@ def _nothing_yet(search: SearchRecord | None) -> str:
     return f"No {what} has finished yet: there are no results to show."
 
 
-def _header(run: Run, tested: Run) -> Markup:
-    """Return the counts of all trials, and what is missing of those whose test metrics are shown."""
-    counts = status_counts(run.trials)
-    when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
-    gone = f" Not shown: {count_noun(run.unplanned, 'finished trial')} no longer in the plan." if run.unplanned else ""
-    tiles = [
-        element("div", element("b", count), element("span", f"trials {name}"), cls=f"tile {name if count else 'none'}")
-        for name, count in counts.items()
+def _first_screen(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) -> Markup | str:
+    """Return the comparison as a plot of intervals, and a picture of the hardest class."""
+    if not ranked:
+        return ""
+    rows = summary_rows(run, ranked[0].config)
+    parts = [_intervals(run, ranked, rows), _picture(run, ranked[0].config, rows, figures)]
+    return element("div", *filter(None, parts), cls="first")
+
+
+def _intervals(run: Run, ranked: Sequence[RankedConfig], rows: Sequence[SummaryRow]) -> Markup | str:
+    if len(ranked) > 1:
+        found = [(config_words(each.config, run.parameters(each.config)), each.row, False) for each in ranked]
+    else:
+        found = [(class_text(row.normal_class or "mean"), row, row.normal_class is None) for row in rows]
+    shown = [_interval(name, row, is_mean=is_mean) for name, row, is_mean in found[:_MOST_INTERVALS]]
+    title = SUMMARY_METRICS[METRIC]
+    what = "configs, the best first" if len(ranked) > 1 else "classes"
+    values = "; ".join(f"{row.name} {metric_text(row.mean)}" for row in shown)
+    plot = interval_plot(f"{title} of {what}, with 95% intervals over seeds: {values}.", shown, title)
+    more = len(found) - len(shown)
+    note = f"95% intervals over seeds{f'; {more} more in the table' if more > 0 else ''}"
+    heading = f"{title[0].upper()}{title[1:]} by {'config' if len(ranked) > 1 else 'class'}"
+    return element("div", element("h2", heading), plot, element("p", note, cls="note"))
+
+
+def _interval(name: str, row: SummaryRow, *, is_mean: bool) -> Interval:
+    summary = row.metrics[METRIC]
+    if summary.n < LEAST_FOR_INTERVAL:
+        return Interval(name, summary.mean, float("nan"), float("nan"), is_mean)
+    return Interval(name, summary.mean, summary.low, summary.high, is_mean)
+
+
+def _picture(run: Run, config: str, rows: Sequence[SummaryRow], figures: RunFigures) -> Markup | str:
+    known = [row for row in rows if row.normal_class and row.metrics[METRIC].n]
+    hardest = best_and_worst(known)[1].normal_class if known else None
+    names = [hardest, *run.classes(config)]
+    name = next((name for name in names if name and (config, name) in figures.sheets), None)
+    if name is None:
+        return ""
+    where = ", ".join(filter(None, [config_words(config, run.parameters(config)), class_text(name)]))
+    title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if len(known) > 1 else ''}"
+    return element("div", element("h2", title), sheet_figure(figures.sheets[config, name], where))
+
+
+def _comparison(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) -> list[Markup | str]:
+    if not ranked:
+        return []
+    table = [config_table(run, ranked, figures), comparison_note(run, ranked), _undrawn_note(run, figures)]
+    return [
+        section("Configs compared", *table, anchor="configs"),
+        by_class_section(run, ranked),
+        two_way_section(run),
+        parallel_section(run, ranked),
+        run_roc_section(run, figures),
     ]
-    bars = [
-        element("i", cls=status, style=f"width:{100 * counts[status] / max(counts[PLANNED], 1):.2f}%")
-        for status in (TrialStatus.DONE.value, TrialStatus.FAILED.value)
+
+
+def _undrawn_note(run: Run, figures: RunFigures) -> Markup | str:
+    count, total = len(figures.configs), len(run.configs)
+    if count == total:
+        return ""
+    text = (
+        f"The page has sections and figures for the best {count} of {total} configs; summary.csv has the metrics of "
+        "all by class, trials.parquet those of single trials."
+    )
+    return element("p", text, cls="note")
+
+
+def _config_section(run: Run, config: str, figures: RunFigures, problems: list[str]) -> Markup | str:
+    """Return the classes of a config; folded where there are several configs."""
+    if not any(trial.is_done for trial in run.of(config)):
+        return ""
+    rows = summary_rows(run, config)
+    sheets = {name: sheet for (of, name), sheet in figures.sheets.items() if of == config}
+    embed = figures.embed
+    content = [
+        class_table(run, config, rows),
+        _decision_list(run, config),
+        defect_section(run, config),
+        heatmap_section(run, config, rows),
+        element("div", *roc_plots([config_roc(run, config, kind) for kind in KINDS]), cls="pair")
+        if len(run.classes(config)) > 1
+        else "",
+        section("Each class", class_details(run, config, sheets, problems, embed=embed), level=3),
     ]
-    missing = shortfalls(tested)
-    warning = [element("p", _how_to_complete(run)), html.bullets(_first(missing))] if missing else []
+    if len(run.configs) == 1 and not config:
+        return section("Classes", *content, anchor=config_anchor(config))
+    title = config_words(config, run.parameters(config))
+    if len(run.configs) == 1:
+        return section(f"Config {title}", *content, anchor=config_anchor(config))
+    is_first = config == figures.configs[0]
+    heading = [section("Each config", anchor="each-config")] if is_first else []
     return html.joined(
-        [
-            element("h1", _title(run)),
-            element("p", f"Deep one-class classification by class, seed and config.{when}{gone}", cls="lead"),
-            _parent(run),
-            element("div", *tiles, cls="tiles"),
-            element("div", *bars, cls="bar"),
-            element("section", *warning, cls="warn") if warning else "",
-        ]
+        [*heading, html.details(element("b", title), *content, anchor=config_anchor(config), cls="card")]
+    )
+
+
+def _settings(run: Run) -> Markup:
+    parameters = {config: run.parameters(config) for config in run.configs or [""]}
+    rows = [(name, element("code", value)) for name, value in run.experiment.overview(parameters)]
+    table = html.table(("setting", "value"), rows, names=2, cls="plain") if rows else ""
+    text = run.experiment.text or f"{tree.EXPERIMENT} is missing."
+    return section(
+        "Settings and environment",
+        html.details("Settings", table) if table else "",
+        html.details(f"All of {tree.EXPERIMENT}", element("pre", text)),
+        _environment(run.environment),
+        anchor="settings",
     )
 
 
@@ -153,173 +284,15 @@ def _how_to_complete(run: Run) -> str:
     return "Rerun the same command to complete:"
 
 
-def _run_section(run: Run) -> Markup:
-    parameters = {config: run.parameters(config) for config in run.configs or [""]}
-    rows = [(name, element("code", value)) for name, value in run.experiment.overview(parameters)]
-    table = html.table(("setting", "value"), rows, names=2) if rows else ""
-    text = run.experiment.text or f"{tree.EXPERIMENT} is missing."
-    return section("Experiment", table, html.details(f"All of {tree.EXPERIMENT}", element("pre", text)))
-
-
-def _configs_section(run: Run, figures: RunFigures) -> Markup:
-    rows = [mean_row(run, config) for config in run.configs]
-    links = [_config_link(row.config, figures) for row in rows]
-    plots = [html.picture(figures.roc[kind], f"{kind} ROC by config") for kind in KINDS if kind in figures.roc]
-    return section(
-        "Configs compared",
-        element("p", f"Means over classes.{_undrawn_note(run, figures)}", cls="note"),
-        _summary_table("config", links, rows),
-        _parameter_table(run, links),
-        element("div", *plots, cls="pair"),
-    )
-
-
-def _config_link(config: str, figures: RunFigures) -> Markup | str:
-    """Return a config's name, linked to its section where the page has one."""
-    name = config or "(no name)"
-    drawn = any(each.config == config for each in figures.configs)
-    return Markup(f'<a href="#{_anchor(config)}">{html.escaped(name)}</a>') if drawn else name
-
-
-def _undrawn_note(run: Run, figures: RunFigures) -> str:
-    count, total = len(figures.configs), len(run.configs)
-    if count == total:
-        return ""
-    return (
-        f" The page has sections and figures for the first {count} of {total} configs; summary.csv has the metrics of "
-        "all by class, trials.parquet those of single trials."
-    )
-
-
-def _parameter_table(run: Run, links: Sequence[Markup | str]) -> Markup | str:
-    parameters = [run.of(config)[0].parameters for config in run.configs]
-    keys = list(dict.fromkeys(key for each in parameters for key in each))
-    rows = [(link, *(each.get(key, "") for key in keys)) for link, each in zip(links, parameters, strict=True)]
-    return html.details("Settings of the configs", html.table(("config", *keys), rows)) if keys else ""
-
-
-def _config_section(run: Run, drawn: ConfigFigures) -> Markup:
-    rows = summary_rows(run, drawn.config)
-    names = [row.normal_class or mean_name(row, len(run.classes(drawn.config))) for row in rows]
-    plots = [html.picture(drawn.roc[kind], f"{kind} ROC curves by class") for kind in KINDS if kind in drawn.roc]
-    return section(
-        f"Config {drawn.config}" if drawn.config else "Results",
-        _summary_table("class", names, rows, last_is_mean=len(rows) > 1),
-        element("p", _HOW_TO_READ, cls="note"),
-        _heatmap_tables(run, names, rows),
-        _decision_list(run, drawn.config),
-        element("div", *plots, cls="pair"),
-        _defect_section(defect_rows(run, drawn.config)),
-        _class_section(run, drawn),
-        anchor=_anchor(drawn.config),
-    )
-
-
 def _decision_list(run: Run, config: str) -> Markup | str:
     """Return what can be said of the thresholds of a config's trials."""
     sentences = [f"{text}." for text in decision_texts(run, config)]
     return html.bullets(_first(sentences)) if sentences else ""
 
 
-def _anchor(config: str) -> str:
-    return f"config-{slug(config)}"
-
-
-def _summary_table(
-    first: str, names: Sequence[object], rows: Sequence[SummaryRow], *, last_is_mean: bool = False
-) -> Markup:
-    metrics = summary_metrics(rows)
-    head = (first, "done", "failed", "missing", *(SUMMARY_METRICS[metric] for metric in metrics))
-    body = [
-        (name, *_count_cells(row.counts), *(_metric_cell(row.metrics[metric]) for metric in metrics))
-        for name, row in zip(names, rows, strict=True)
-    ]
-    return html.table(head, body, last_is_mean=last_is_mean)
-
-
-def _heatmap_tables(run: Run, names: Sequence[object], rows: Sequence[SummaryRow]) -> Markup | str:
-    """Return how well heatmaps show where defects are, by class, and by the size of the defect."""
-    note, tables = lacking_note(run), []
-    for titles in (HEATMAP_METRICS, SIZE_METRICS):
-        if metrics := summary_metrics(rows, titles):
-            cells = ([_metric_cell(row.metrics[metric]) for metric in metrics] for row in rows)
-            body = [(name, *each) for name, each in zip(names, cells, strict=True)]
-            head = ("class", *(titles[metric] for metric in metrics))
-            tables.append(html.table(head, body, last_is_mean=len(rows) > 1))
-    if not tables and not note:
-        return ""
-    parts = [*tables[:1], *(html.details("By size of the defect", each) for each in tables[1:])]
-    return section("Heatmaps as explanations", element("p", f"{note}.", cls="note") if note else "", *parts, level=3)
-
-
-def _count_cells(counts: Mapping[str, int]) -> tuple[object, ...]:
-    done = f"{counts[TrialStatus.DONE]} of {counts[PLANNED]}"
-    return done, counts[TrialStatus.FAILED], counts[TrialStatus.MISSING]
-
-
-def _metric_cell(summary: Summary) -> Markup:
-    """Return mean and spread on a bar as long as the mean, with interval and n below."""
-    if math.isnan(summary.mean):
-        return element("span", metric_text(summary.mean))
-    share = f"--share:{100 * min(max(summary.mean, 0.0), 1.0):.1f}%"
-    meter = element("span", mean_text(summary), cls="meter", style=share)
-    return html.joined([meter, element("small", count_text(summary))])
-
-
-def _defect_section(rows: Sequence[DefectRow]) -> Markup | str:
-    if not rows:
-        return ""
-    metrics = defect_metrics(rows)
-    body = [
-        (row.normal_class, row.defect, row.images, *(_metric_cell(row.metrics[metric]) for metric in metrics))
-        for row in rows
-    ]
-    head = ("class", "defect, or other class", "images", *(ALL_METRICS[metric] for metric in metrics))
-    table = html.table(head, body, names=2)
-    note = element("p", "Each defect type against all nominal test images, over seeds.", cls="note")
-    content = table if len(rows) <= _MOST_UNFOLDED else html.details(f"All {len(rows)} rows", table)
-    return section("By defect type", note, content, level=3)
-
-
-def _class_section(run: Run, drawn: ConfigFigures) -> Markup:
-    parts = []
-    for each in drawn.classes:
-        roc = html.picture(each.roc, f"ROC curves of {each.normal_class} by seed") if each.roc else ""
-        grid = html.picture(
-            each.heatmaps,
-            f"heatmaps of {each.normal_class}",
-            "Colors: each seed spans the range of its own reference images, blue low and red high.",
-        )
-        links = _leaf_links(run, run.of(drawn.config, each.normal_class))
-        if each.roc or each.heatmaps:
-            parts.append(section(each.normal_class, roc, grid if each.heatmaps else "", links, level=3))
-    return html.joined(parts)
-
-
-def _leaf_links(run: Run, trials: Iterable[Trial]) -> Markup:
-    names = (
-        trial_figures.OVERVIEW_FILE,
-        trial_figures.TRAINING_OVERVIEW_FILE,
-        trial_figures.PREVIEW_FILE,
-        trial_figures.LOSS_FILE,
-        trial_figures.ROC_CURVE_FILE,
-        trial_figures.paper_file("global", 1),
-        trial_figures.paper_file("local", 1),
-    )
-    lines = []
-    for trial in trials:
-        if trial.is_done:
-            found = [name for name in names if (run.path / trial.leaf / name).is_file()]
-            lines.append(html.joined([f"seed {trial.seed}: ", *(_link(trial.leaf, name) for name in found)]))
-    return html.details("Files of the trials", html.bullets(lines))
-
-
-def _link(folder: str, name: str) -> Markup:
-    return element("a", Path(name).stem, href=f"{folder}/{name}")
-
-
 def _problem_section(problems: Sequence[str]) -> Markup | str:
-    return section("Files that could not be read", html.bullets(problems)) if problems else ""
+    found = list(dict.fromkeys(problems))
+    return section("Files that could not be read", html.bullets(found), anchor="problems") if found else ""
 
 
 def _failures(trials: Iterable[Trial]) -> Markup | str:
@@ -336,12 +309,12 @@ def _failures(trials: Iterable[Trial]) -> Markup | str:
     ]
     head = ("trial", "error", "folder of the traceback", "attempts")
     note = element("p", f"And {more} more, see {tree.FAILURES}.", cls="note") if more > 0 else ""
-    return section("Failures", html.table(head, rows, names=3), note) if rows else ""
+    return section("Failures", html.table(head, rows, names=3), note, anchor="failures") if rows else ""
 
 
 def _notes(environment: Mapping[str, Any]) -> Markup | str:
     notes = environment.get("notes") or []
-    return section("Notes on the data", html.bullets(notes)) if notes else ""
+    return section("Notes on the data", html.bullets(notes), anchor="notes") if notes else ""
 
 
 def _environment(environment: Mapping[str, Any]) -> Markup | str:
@@ -350,4 +323,4 @@ def _environment(environment: Mapping[str, Any]) -> Markup | str:
         for key, value in environment.items()
         if key != "notes"
     ]
-    return section("Environment", html.table(("name", "value"), rows, names=2)) if rows else ""
+    return html.details("Environment", html.table(("name", "value"), rows, names=2, cls="plain")) if rows else ""

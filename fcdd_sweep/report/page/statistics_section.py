@@ -30,10 +30,10 @@ _HEAD = ("first", "second", "difference", "corrected interval", "corrected p", "
 def comparison_section(rows: Sequence[TableRow]) -> Markup:
     """Return the section on rows of `comparisons.comparison_rows`; without any it says that there is one config."""
     if not rows:
-        return html.section(_TITLE, element("p", NOTHING_TO_COMPARE))
+        return html.section(_TITLE, element("p", NOTHING_TO_COMPARE), anchor="better")
     tables = [_pair_table(rows, metric) for metric in compared_metrics(rows) if deciding_rows(rows, metric)[0]["first"]]
     note = element("p", LEVELS_TEXT, cls="note")
-    return html.section(_TITLE, html.bullets(comparison_sentences(rows)), _ranks(rows), *tables, note)
+    return html.section(_TITLE, html.bullets(comparison_sentences(rows)), _ranks(rows), *tables, note, anchor="better")
 
 
 def _ranks(rows: Sequence[TableRow]) -> Markup | str:

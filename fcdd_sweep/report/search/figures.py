@@ -24,6 +24,8 @@ _ENDINGS = (".pdf", ".png")
 _ONCE = ("confirmation", "course", "importance", "pareto", "pruning")
 _LEAST = 2
 """Fewest configs with a value for a plot over keys."""
+LEAST_FOR_IMPORTANCE = 10
+"""Fewest configs from which the importance of keys says anything."""
 _BY_METRIC = ("levels", "pair", "slices", "parallel")
 
 
@@ -100,7 +102,7 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
         yield _Plot("confirmation", "Best and default on fresh seeds", caption, lambda: confirmation)
     if search.configs:
         yield _Plot("course", "Course of the search", "", partial(draw_optimization, search))
-    if search.importance:
+    if search.importance and len(search.configs) >= LEAST_FOR_IMPORTANCE:
         yield _Plot("importance", "Importance of the searched keys", "", partial(draw_importance, search))
     if len(search.metrics) > 1 and _has_values(search, 0):
         caption = "Numbers beside points are those of configs."

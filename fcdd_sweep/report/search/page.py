@@ -33,7 +33,7 @@ def search_section(search: SearchRecord, pictures: Sequence[SearchPicture]) -> M
         oracle,
         *concluded,
         html.bullets(sentences) if sentences else "",
-        html.table(("search", "value"), _facts(search), names=2),
+        html.table(("search", "value"), _facts(search), names=2, cls="plain"),
         *(_shown(picture) for picture in pictures),
         _configs(search),
         anchor="search",

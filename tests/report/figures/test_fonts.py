@@ -9,7 +9,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.font_manager import fontManager
 from PIL import Image, ImageDraw
 
-from fcdd_sweep.report.figures import fonts, prediction_figure, style
+from fcdd_sweep.report.figures import fonts, lettering, style
 from fcdd_sweep.report.figures.image_grid import ColorScale
 from fcdd_sweep.report.figures.prediction_figure import PredictionText, draw_prediction
 
@@ -126,7 +126,7 @@ def test_a_prediction_writes_the_code_of_what_no_font_has(without_fonts):
 def test_plain_names_are_drawn_as_before():
     picture = Image.new("RGB", (300, 40), "white")
     draw = ImageDraw.Draw(picture)
-    prediction_figure._write(draw, (5, 5), "Schraube groß 7.png", 17)
+    lettering.write(draw, (5, 5), "Schraube groß 7.png", 17)
     expected = Image.new("RGB", (300, 40), "white")
-    ImageDraw.Draw(expected).text((5, 5), "Schraube groß 7.png", font=prediction_figure._font(17), fill=style.INK)
+    ImageDraw.Draw(expected).text((5, 5), "Schraube groß 7.png", font=lettering.font_of(17), fill=style.INK)
     np.testing.assert_array_equal(np.asarray(picture), np.asarray(expected))

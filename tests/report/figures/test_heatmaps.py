@@ -10,11 +10,9 @@ import pytest
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
 from fcdd_sweep.report.figures import heatmaps, image_grid
+from fcdd_sweep.report.figures.color_maps import as_colors
 from tests import fakes
-
-
-def texts(figure):
-    return [text.get_text() for text in figure.axes[0].texts]
+from tests.report.figures.test_image_grid import written_on
 
 
 def test_blurred_pictures_show_smoothed_heatmaps_with_the_colors_of_blurred_references(leaf):
@@ -34,7 +32,7 @@ def test_paper_pictures_choose_among_all_test_images(leaf):
     (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
     expected = scores.score[shown_images.equidistant(scores.label, scores.score, 1)]
     assert strip.captions == tuple(f"{score:.3g}" for score in expected)
-    assert [row.name for row in strip.rows] == ["input", "heatmap", "ground\ntruth"]
+    assert [row.name for row in strip.rows] == ["input", "heatmap", "overlay", "ground\ntruth"]
 
 
 def test_held_out_scores_do_not_enter_the_pictures(leaf):
@@ -55,11 +53,11 @@ def test_global_colors_share_a_range_and_local_ones_do_not(leaf):
     rows = np.array([0, len(maps.label) - 1])
     raw = upsample(maps.anomaly_maps[rows], fakes.FIELD, (32, 32), 2.0)
     low, high = maps.reference_quantiles[0], maps.reference_quantiles[970]
-    shared = image_grid.as_colors(np.clip((raw - low) / (high - low), 0, 1))
+    shared = as_colors(np.clip((raw - low) / (high - low), 0, 1))
     difference = np.abs(maps.colored(rows, 0.97, "global").astype(int) - shared)
     assert difference.max() <= 4
     own = np.stack([heatmap_values.normalize(each, *heatmap_values.local_range(each, 0.97)) for each in raw])
-    np.testing.assert_array_equal(maps.colored(rows, 0.97, "local"), image_grid.as_colors(own))
+    np.testing.assert_array_equal(maps.colored(rows, 0.97, "local"), as_colors(own))
     assert (shared[0] != maps.colored(rows, 0.97, "local")[0]).any()
 
 
@@ -90,7 +88,7 @@ def test_class_grids_show_images_that_all_seeds_kept(leaf):
     assert heatmaps.class_strips([("seed 0", maps), ("seed 1", nothing)], 0.97) == []
 
 
-def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
+def test_training_samples_that_are_anomalous_throughout_say_so(leaf, monkeypatch):
     trained = heatmaps.read_training_maps(leaf)
     assert heatmaps.training_note(trained) == "Shown in the images' own colors: the network's normalization is undone."
     whole = trained.gt_maps.copy()
@@ -100,13 +98,9 @@ def test_training_samples_that_are_anomalous_throughout_say_so(leaf):
     assert strip.rows[1].marks == ("all\nanomalous", *[""] * 9)
     note = heatmaps.training_note(marked)
     assert "all samples here share one range" in note and note.endswith("trained as anomalous in every pixel.")
-    figure = image_grid.draw_strips([strip], note=note)
-    assert texts(figure).count("all\nanomalous") == 1 and " ".join(texts(figure)[-3:]).endswith("every pixel.")
-    # the note stays inside the picture
-    figure.canvas.draw()
-    for label in figure.axes[0].texts[-3:]:
-        place = label.get_window_extent()
-        assert place.x1 <= figure.bbox.x1 and place.y0 >= 0
+    written = written_on(monkeypatch, image_grid, [strip], note=note)
+    words = [text for text, *_ in written]
+    assert words.count("all") == words.count("anomalous") == 1 and " ".join(words).endswith("every pixel.")
 
 
 def test_test_images_without_a_map_are_marked_too(leaf):
@@ -116,3 +110,34 @@ def test_test_images_without_a_map_are_marked_too(leaf):
     bare[row] = 2
     strip = heatmaps.strip_of(replace(maps, gt_maps=bare), np.array([0, row]), 0.97, "global", "")
     assert strip.rows[2].marks == ("", "no map")
+
+
+def test_overlays_are_half_of_each_with_the_contour_of_the_ground_truth(leaf):
+    maps = heatmaps.read_maps(leaf)
+    rows = np.flatnonzero(maps.label == 1)[:2]
+    plain = heatmaps.strip_of(maps, rows, 0.97, "global", "")
+    overlay = heatmaps.overlaid(plain, maps, rows).rows[2].images
+    size, large = maps.images.shape[-1], overlay.shape[1]
+    inside = maps.gt_maps[rows].repeat(large // size, 1).repeat(large // size, 2) == 1
+    half = (plain.rows[0].images.astype(int) + plain.rows[1].images) // 2
+    large_half = half.repeat(large // size, 1).repeat(large // size, 2)
+    contour = (overlay == (0, 229, 255)).all(-1)
+    np.testing.assert_array_equal(overlay[~contour], large_half[~contour])
+    assert contour.any() and not (contour & ~inside).any()
+    assert contour.sum() < 0.5 * inside.sum()  # an outline, not an area
+
+
+def test_scores_above_the_threshold_are_marked_and_the_title_names_it(leaf):
+    maps, scores = heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf, 0.7)
+    (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
+    marked = [caption.endswith(heatmaps.ABOVE) for caption in strip.captions]
+    values = [float(caption.split()[0]) for caption in strip.captions]
+    assert marked == [value > 0.7 for value in values] and True in marked and False in marked
+    assert strip.title.endswith("above 0.7")
+
+
+def test_class_grids_outline_the_ground_truth_under_every_seed(leaf):
+    maps = heatmaps.read_maps(leaf)
+    (strip,) = heatmaps.class_strips([("seed 0", maps)], 0.97)
+    nominal, anomalous = (strip.rows[1].images[i] for i in (0, -1))
+    assert not (nominal == (0, 229, 255)).all(-1).any() and (anomalous == (0, 229, 255)).all(-1).any()

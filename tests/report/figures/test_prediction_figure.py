@@ -6,7 +6,9 @@ from PIL import Image
 
 from fcdd_sweep.report.figures import prediction_figure
 from fcdd_sweep.report.figures.image_grid import ColorScale
+from fcdd_sweep.report.figures.lettering import text_width
 from fcdd_sweep.report.figures.prediction_figure import PredictionText, draw_prediction, tile_size
+from fcdd_sweep.report.figures.style import INK
 
 SCALE = ColorScale("0.1", "≥ 2")
 
@@ -31,7 +33,7 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
     seen = np.full((30, 30, 3), 200, np.uint8)
     values = np.zeros((30, 30), np.float32)
     values[:, 15:] = 1
-    pixels = np.asarray(draw_prediction(seen, values, PredictionText("a.png", 0.5, float("nan"), SCALE)))
+    pixels = np.asarray(draw_prediction(seen, values, PredictionText("a.png", 0.5, float("nan"), SCALE), 1.0, "jet"))
     row = pixels[16 + 78 + 100]
     blue, red = [0, 0, 127], [127, 0, 0]
     assert row[16 + 10].tolist() == [200] * 3
@@ -44,13 +46,13 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
 def words(monkeypatch, said, proportions=1.0):
     """Everything that is written on a picture, with the place where each text ends."""
     found = []
-    plain = prediction_figure._write
+    plain = prediction_figure.write
 
-    def write(draw, place, text, size, color=prediction_figure.INK):
-        found.append((text, place[0] + prediction_figure._width(text, size), place[1] + size))
+    def write(draw, place, text, size, color=INK):
+        found.append((text, place[0] + text_width(text, size), place[1] + size))
         plain(draw, place, text, size, color)
 
-    monkeypatch.setattr(prediction_figure, "_write", write)
+    monkeypatch.setattr(prediction_figure, "write", write)
     picture = draw_prediction(np.zeros((30, 30, 3), np.uint8), np.zeros((30, 30), np.float32), said, proportions)
     assert isinstance(picture, Image.Image)
     assert all(right <= picture.width and bottom <= picture.height for _, right, bottom in found)

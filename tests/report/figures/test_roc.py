@@ -78,8 +78,8 @@ def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):
     write_rows(TrialPaths(tmp_path).history, rows, schemas.HISTORY)
     history = read_history(tmp_path)
     assert np.isnan(history.loss_anomalous).all()
-    above, below = draw_loss(history).axes
+    below, above = draw_loss(history).axes
     assert [line.get_label() for line in above.lines] == ["all samples", "nominal", "anomalous"]
     assert below.get_yscale() == "linear"
     steep = replace(history, learning_rate=np.array([0.1, 0.001]))
-    assert draw_loss(steep).axes[1].get_yscale() == "log"
+    assert draw_loss(steep).axes[0].get_yscale() == "log"

@@ -112,7 +112,7 @@ def test_both_pages_name_networks_sizes_and_learning_rates_of_the_methods(run):
     page = RunPaths(run / "baselines").report.read_text()
     assert "<code>CNN28 (hsc); AE28 (ae)</code>" in page and "FCDD_CNN28</code>" not in page
     assert "<code>sgd, 0.001 (hsc); sgd, 0.01 (ae)</code>" in page
-    assert "<h1>run: baselines</h1>" in page and 'href="../report.html"' in page
+    assert ">run: baselines</h1>" in page and 'href="../report.html"' in page
     text = comparison.combine(run).read_text().replace("\n", "")
     row = "<td>network</td><td><code>FCDD_CNN28</code></td><td><code>CNN28</code></td><td><code>AE28</code></td>"
     assert row in text and "<code>sgd, 0.001</code>" in text and "<td>image side</td>" in text

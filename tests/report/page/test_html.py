@@ -47,7 +47,23 @@ def test_a_page_holds_its_style_and_fetches_nothing():
     assert "<title>a &amp; b</title>" in page and "<main>\n<p>x</p>\n</main>" in page
     style = re.search(r"<style>\n(.*?)</style>", page, re.DOTALL)[1]
     assert style == (ROOT / "fcdd_sweep/report/page/style.css").read_text() == html.stylesheet()
-    assert not re.search(r"url\(|@import|<link|<script", page)
+    assert not re.search(r"url\(|@import|<link|<script src|fetch\(", page)
+    assert html.script() in page and page.count("<script>") == 1
+
+
+def test_the_table_of_contents_names_the_sections_that_links_find():
+    body = html.joined([html.section("A & b", anchor="a"), html.section("no anchor")])
+    page = html.page("t", body, html.anchored_sections(body))
+    assert re.findall(r'<a href="(.*?)">(.*?)</a>', page) == [("#a", "A &amp; b")]
+
+
+def test_cells_carry_the_value_that_sorts_them_and_a_mean_stays_below():
+    cell = html.TableCell("0.9 ± 0.1", value=0.9, cls="heat", title="n=3")
+    rows = [("a", cell), ("b", html.TableCell("n/a", value=float("nan"))), ("c", 1), ("mean", 2)]
+    text = html.table(("class", "x"), rows, last_is_mean=True).replace("\n", "")
+    assert '<td class="num heat" title="n=3" data-value="0.9">0.9 ± 0.1</td>' in text
+    assert '<table class="sortable">' in text and '<tfoot><tr class="mean"><td>mean</td>' in text
+    assert text.count("data-value") == 1
 
 
 @pytest.mark.parametrize("rule", ["prefers-color-scheme: dark", "max-width: 640px", "@media print"])
@@ -68,4 +84,5 @@ def test_the_style_sheet_is_installed_with_the_package(tmp_path):
             (source / name).write_bytes((ROOT / path).read_bytes())
     command = [sys.executable, "-c", build, str(tmp_path)]
     name = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout.split()[-1]
-    assert "fcdd_sweep/report/page/style.css" in zipfile.ZipFile(tmp_path / name).namelist()
+    names = zipfile.ZipFile(tmp_path / name).namelist()
+    assert {"fcdd_sweep/report/page/style.css", "fcdd_sweep/report/page/tables.js"} <= set(names)

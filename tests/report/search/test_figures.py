@@ -64,7 +64,7 @@ def test_the_page_has_a_section_of_the_search_and_is_whole(aggregated):
     _, page, fake = aggregated
     structure = Structure(page)
     assert structure.open == [] and all(len(set(rows)) == 1 for rows in structure.rows)
-    section = page[page.index('id="search"') : page.index("Configs compared")]
+    section = page[page.index('id="search"') : page.index('id="configs"')]
     assert section.count("data:image/svg") == len(ALL)
     assert f"Config {fake.best} beats the default on the test set" in section or "does not beat" in section
     assert "were saved" in section and "20 of 20 configs" in section and "not set" in section

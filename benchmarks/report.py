@@ -1,0 +1,87 @@
+"""Time to draw a leaf and to aggregate runs of 30, 300 and 3,000 trials, in CPU seconds, and the size of the page.
+
+Runs are made, not trained: one leaf per class and seed, linked into as many configs as the run needs. CPU seconds vary
+less than the clock on a busy machine; the least of the rounds is printed beside the others.
+
+    python benchmarks/report.py [--trials 30 300 3000] [--rounds 3] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.figures.trial_figures import draw_trial
+from fcdd_sweep.results.tree import RunPaths
+from tests.fakes import FakeRun
+
+CLASSES, SEEDS = 10, 3
+
+
+def made_run(path: Path, trials: int) -> Path:
+    """A run of so many trials, a multiple of 30: the leaves of the first config, linked into the others."""
+    configs = {f"rate-{i}": {"training.learning_rate": 10.0**-i} for i in range(trials // (CLASSES * SEEDS))}
+    names = [str(i) for i in range(CLASSES)]
+    run = FakeRun(path).plan(names, range(SEEDS), configs)
+    first = next(iter(configs))
+    for name in names:
+        for seed in range(SEEDS):
+            run.finish(first, name, seed, wrong=(int(name) + seed) % 6, threshold=0.45)
+            for config in list(configs)[1:]:
+                run.link(first, config, name, seed)
+    return run.write()
+
+
+def cpu_seconds(task: Callable[[], object], rounds: int) -> list[float]:
+    """CPU seconds of each round."""
+    found = []
+    for _ in range(rounds):
+        start = time.process_time()
+        task()
+        found.append(time.process_time() - start)
+    return found
+
+
+def line(name: str, seconds: list[float], more: str = "") -> str:
+    others = ", ".join(f"{each:.2f}" for each in seconds)
+    return f"{name}: {min(seconds):.2f} s CPU (rounds: {others}){more}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, nargs="+", default=[30, 300, 3000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    found: dict[str, Any] = {"load": os.getloadavg()}
+    with tempfile.TemporaryDirectory() as folder:
+        for trials in options.trials:
+            path = made_run(Path(folder) / f"run-{trials}", trials)
+            if "leaf" not in found:
+                leaf = next(path.glob("*/normal_0/it_0"))
+                found["leaf"] = cpu_seconds(lambda leaf=leaf: draw_trial(leaf, Heatmaps()), options.rounds + 1)
+                print(line("a leaf", found["leaf"]), flush=True)
+            rounds = options.rounds if trials <= 300 else 1
+            seconds = cpu_seconds(lambda path=path: aggregate(path), rounds)
+            size = RunPaths(path).report.stat().st_size / 1e6
+            found[str(trials)] = {"seconds": seconds, "page_mb": size}
+            print(line(f"aggregate {trials} trials", seconds, f"; page {size:.2f} MB"), flush=True)
+            shutil.rmtree(path)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Scores and decisions of a class's test images over its seeds: for histograms, confusion and the worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fcdd_sweep.metrics.cross_conformal import p_value_column
+from fcdd_sweep.metrics.ranking import FloatArray
+from fcdd_sweep.report.run_files import Trial
+from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results.tree import TrialPaths
+
+CONFUSION = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """Test images of one trial; entry i of each array is the same image.
+
+    Attributes:
+        seed: of the trial.
+        path: (N,) text.
+        label: (N,) 0 nominal, 1 anomalous.
+        defect: (N,) text, empty for nominal images.
+        score: (N,) by the present image score; higher is more anomalous.
+        called: (N,) whether the image is called anomalous; None without decisions.
+        threshold: of scores; None where none decides.
+    """
+
+    seed: int
+    path: npt.NDArray[np.str_]
+    label: npt.NDArray[np.int8]
+    defect: npt.NDArray[np.str_]
+    score: FloatArray
+    called: npt.NDArray[np.bool_] | None
+    threshold: float | None
+
+    def by_path(self) -> dict[str, int]:
+        """Return the entry of each image."""
+        return {name: i for i, name in enumerate(self.path.tolist())}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An image and how often it was called what it is not.
+
+    Attributes:
+        path: of the image.
+        defect: its type; empty for a nominal image.
+        score: mean over the seeds.
+        wrong, seeds: seeds that called it wrong, of so many that decided; 0 of 0 without decisions.
+    """
+
+    path: str
+    defect: str
+    score: float
+    wrong: int
+    seeds: int
+
+
+def read_seed_scores(trial: Trial) -> SeedScores:
+    """Return the test images of a finished trial.
+
+    Raises:
+        ValueError: the trial is not done.
+        OSError, ArrowException, KeyError: its scores cannot be read.
+    """
+    if trial.folder is None:
+        raise ValueError(f"{trial.label}, seed {trial.seed} is not done")
+    return _read(trial.folder, trial)
+
+
+def _read(leaf: Path, trial: Trial) -> SeedScores:
+    column = str(trial.metrics.get("image_score") or "score")
+    p_values = p_value_column(column) if column.startswith("score_") else ""
+    wanted = ["split", "path", "label", "defect", column, *([p_values] if p_values else [])]
+    table = read_table(TrialPaths(leaf).scores).select(wanted)
+    is_test = np.array(table["split"].to_pylist()) == "test"
+    score = np.array(table[column].to_numpy(), np.float64)[is_test]
+    threshold, level = trial.metrics.get("threshold"), trial.metrics.get("p_value_level")
+    called = None
+    if threshold is not None:
+        called = score > threshold
+    elif level is not None and p_values:
+        called = np.array(table[p_values].to_numpy(), np.float64)[is_test] <= level
+    path, defect = (np.array(table[name].to_pylist(), dtype=str)[is_test] for name in ("path", "defect"))
+    return SeedScores(
+        trial.seed, path, table["label"].to_numpy()[is_test].astype(np.int8), defect, score, called, threshold
+    )
+
+
+def worst_mistakes(seeds: Sequence[SeedScores], label: int, most: int = 5) -> list[Mistake]:
+    """Return the images of a label that are furthest on the wrong side: called wrong by most seeds, then by rank.
+
+    Scores of two seeds have no common unit, so images are compared by their mean rank within each seed. With decisions
+    only images that at least one seed called wrong are returned; without any, those furthest on the wrong side.
+    """
+    found: dict[str, list[tuple[float, float, bool | None, str]]] = {}
+    for each in seeds:
+        ranks = np.argsort(np.argsort(each.score, kind="stable")) / max(len(each.score), 1)
+        side = ranks if label == 0 else 1 - ranks
+        for i in np.flatnonzero(each.label == label):
+            wrong = None if each.called is None else bool(each.called[i]) != bool(label)
+            entry = (float(side[i]), float(each.score[i]), wrong, str(each.defect[i]))
+            found.setdefault(str(each.path[i]), []).append(entry)
+    decided = any(each.called is not None for each in seeds)
+    rows = []
+    for path, entries in found.items():
+        known = [wrong for _, _, wrong, _ in entries if wrong is not None]
+        mistake = Mistake(path, entries[0][3], float(np.mean([e[1] for e in entries])), sum(known), len(known))
+        rows.append((mistake.wrong, float(np.mean([e[0] for e in entries])), mistake))
+    rows.sort(key=lambda row: (-row[0], -row[1], row[2].path))
+    return [mistake for wrong, _, mistake in rows if wrong or not decided][:most]
+
+
+def confusion_counts(trials: Sequence[Trial]) -> dict[str, int] | None:
+    """Return the decisions on test images, summed over the seeds that decided; None where none did."""
+    counted = [trial.metrics for trial in trials if trial.metrics.get("true_positives") is not None]
+    return {name: sum(row[name] for row in counted) for name in CONFUSION} if counted else None
+
+
+def base_rate(trials: Sequence[Trial]) -> float:
+    """Return the share of anomalous images in the test set, mean over the trials that are done; NaN without any."""
+    rates = []
+    for trial in trials:
+        nominal, anomalous = trial.metrics.get("n_test_nominal"), trial.metrics.get("n_test_anomalous")
+        if nominal is not None and anomalous is not None and nominal + anomalous:
+            rates.append(anomalous / (nominal + anomalous))
+    return float(np.mean(rates)) if rates else float("nan")
+
+
+def pixel_base_rate(trials: Sequence[Trial]) -> float:
+    """Return the share of anomalous pixels: the precision where all are called anomalous; NaN without maps."""
+    rates = [float(trial.curves["pixel_pr"][1][-1]) for trial in trials if "pixel_pr" in trial.curves]
+    return float(np.mean(rates)) if rates else float("nan")

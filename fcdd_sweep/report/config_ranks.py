@@ -1,0 +1,56 @@
+"""Configs by their metric: which is best, and from which others it can be told by the test that decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcdd_sweep.metrics.statistics import Summary, summarize
+from fcdd_sweep.report.comparisons import paired_summaries
+from fcdd_sweep.report.run_files import Run
+from fcdd_sweep.report.summaries import SummaryRow, mean_row
+
+
+@dataclass(frozen=True)
+class RankedConfig:
+    """A config and what is known of its distance from the best one.
+
+    Attributes:
+        config: its name.
+        row: its metrics, means over classes.
+        behind: the best config's metric minus its own, with the corrected interval of `paired_summaries`; None for the
+            best config itself.
+    """
+
+    config: str
+    row: SummaryRow
+    behind: Summary | None
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the best config is better than this one."""
+        return self.behind is not None and self.behind.low > 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is decided, as trials are missing or seeds too few."""
+        return self.behind is not None and math.isnan(self.behind.low)
+
+
+def ranked_configs(run: Run, metric: str = "image_auroc") -> list[RankedConfig]:
+    """Return the configs by a metric, the best first and those without a value last, in the order of the plan."""
+    rows = [mean_row(run, config) for config in run.configs]
+    rows.sort(key=lambda row: -np.nan_to_num(row.metrics[metric].mean, nan=-np.inf))
+    if not rows or math.isnan(rows[0].metrics[metric].mean):
+        return [RankedConfig(row.config, row, None) for row in rows]
+    best, pairs = rows[0].config, paired_summaries(run, metric)
+    behind = {row.config: pairs.get((best, row.config), summarize([])) for row in rows if row.config != best}
+    return [RankedConfig(row.config, row, behind.get(row.config)) for row in rows]
+
+
+def is_decided(ranked: Sequence[RankedConfig]) -> bool:
+    """Return whether the first config is better than each of the others."""
+    return len(ranked) > 1 and all(each.is_told_apart for each in ranked[1:])
