@@ -27,6 +27,7 @@ from fcdd_sweep.data.records import Say
 from fcdd_sweep.networks.describe import weights_fingerprint
 from fcdd_sweep.results.files import source_digest
 from fcdd_sweep.runners.data_transfer import PoolSource, forget_received, received_corpus, received_pool
+from fcdd_sweep.training.pixel_images import forget_pixel_images
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -100,6 +101,7 @@ def forget_data() -> None:
     """Close all data, so that a new sweep in the same process sees what has changed."""
     for opened in (_corpora, _pools, _weights):
         opened.clear()
+    forget_pixel_images()
     forget_received()
 
 

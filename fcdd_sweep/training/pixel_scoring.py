@@ -1,20 +1,16 @@
-"""Pixel metrics of a detector on its test set; the ground truth is prepared once a data set and process."""
+"""Pixel metrics of a detector on its test set."""
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.data.corpus import Corpus, Split
 from fcdd_sweep.metrics.pixel_columns import (
     DEFECT_COLUMNS,
     FULL_METRICS,
@@ -26,87 +22,8 @@ from fcdd_sweep.metrics.pixel_columns import (
     resolution_text,
     undefined,
 )
-from fcdd_sweep.metrics.pixel_truth import FullTruth, MaskedImage, PixelTruth
 from fcdd_sweep.training.detector import Detector
-
-_KEPT = 2
-"""Ground truths that a process keeps: those of the classes that its trials alternate between."""
-
-
-@dataclass(frozen=True)
-class TestPixels:
-    """The test images that pixel metrics use, and their ground truth.
-
-    Nominal images count, whose maps are empty, and anomalous images that have a map. In one-vs-rest an image of the
-    normal class is defect-free, whatever map it has.
-
-    Attributes:
-        corpus, split: where they come from.
-        image: (P,) int64, positions in the test set.
-        defects: names of the defect types; the group of the i-th is i + 1.
-        side: of the network's input.
-    """
-
-    corpus: Corpus
-    split: Split
-    image: npt.NDArray[np.int64]
-    defects: tuple[str, ...]
-    side: int
-
-    @cached_property
-    def truth(self) -> PixelTruth:
-        return PixelTruth.of(self._masked(), self.side)
-
-    @cached_property
-    def full(self) -> FullTruth:
-        return FullTruth.of(self._masked())
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the ground-truth maps have the size of the network's input."""
-        return bool((self.truth.size == self.side).all())
-
-    def _masked(self) -> Iterator[MaskedImage]:
-        groups = {name: number for number, name in enumerate(self.defects, 1)}
-        for i in self.image:
-            row = self.split.test[i]
-            height, width = (int(length) for length in self.corpus.original_size[row])
-            if not self.split.test_label[i]:
-                yield MaskedImage(0, (height, width), None)
-                continue
-            mask = self.corpus.mask(row)
-            yield MaskedImage(groups[self.split.test_defect[i]], (height, width), mask)
-
-
-class _Prepared(NamedTuple):
-    corpus: weakref.ref[Corpus]
-    key: tuple[Any, ...]
-    pixels: TestPixels | None
-
-
-_prepared: list[_Prepared] = []
-
-
-def test_pixels(corpus: Corpus, split: Split, side: int) -> TestPixels | None:
-    """Return the images of the pixel metrics; the same object again for the same test set.
-
-    Args:
-        corpus: with ground-truth maps.
-        split: of a normal class.
-        side: of the network's input.
-    Returns:
-        None when there are no such images.
-    """
-    key = (side, split.test.tobytes(), split.test_label.tobytes(), split.test_defect)
-    for each in _prepared:
-        if each.corpus() is corpus and each.key == key:
-            return each.pixels
-    image = np.flatnonzero((corpus.mask_index[split.test] >= 0) | (split.test_label == 0))
-    defects = tuple(sorted(set(split.test_defect) - {""}))
-    pixels = TestPixels(corpus, split, image, defects, side) if len(image) else None
-    _prepared.insert(0, _Prepared(weakref.ref(corpus), key, pixels))
-    del _prepared[_KEPT:]
-    return pixels
+from fcdd_sweep.training.pixel_images import PixelImages
 
 
 @dataclass(frozen=True)
@@ -119,12 +36,12 @@ class Explained:
         metrics: columns of `metrics.parquet` that do not depend on decisions.
     """
 
-    pixels: TestPixels | None
+    pixels: PixelImages | None
     result: PixelResult | None
     metrics: dict[str, Any]
 
     @classmethod
-    def of(cls, pixels: TestPixels | None, detector: Detector, maps: Tensor) -> Explained:
+    def of(cls, pixels: PixelImages | None, detector: Detector, maps: Tensor) -> Explained:
         """Measure the heatmaps of (t, 1, U, V) anomaly maps of all test images."""
         nothing: dict[str, Any] = undefined(("pixel_auroc", "pixel_ap", *OWN_METRICS, *FULL_METRICS))
         nothing |= {"n_test_maps": 0, "n_test_regions": 0, "pixel_resolution": None, "full_resolution": None}
@@ -163,7 +80,7 @@ class Explained:
         return found
 
 
-def _full(pixels: TestPixels, heatmaps: Tensor, metrics: dict[str, float]) -> dict[str, float]:
+def _full(pixels: PixelImages, heatmaps: Tensor, metrics: dict[str, float]) -> dict[str, float]:
     """Return the columns `FULL_METRICS`: of heatmaps enlarged by bilinear interpolation to the size of each map.
 
     Args:

@@ -26,7 +26,8 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS
 from fcdd_sweep.training.partition import RowIndices
-from fcdd_sweep.training.pixel_scoring import Explained, test_pixels
+from fcdd_sweep.training.pixel_images import pixel_images
+from fcdd_sweep.training.pixel_scoring import Explained
 from fcdd_sweep.training.prepare import Prepared
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.validation import ValidationResult, validate
@@ -72,7 +73,7 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
     detection, by_column = detector.scored(corpus.images, split.test)
     maps, score = detection.maps, by_column[detector.score_column]
     with_pixels = corpus.has_maps and not nominal_label  # maps mark defects, which nominal_label 1 calls nominal
-    pixels = test_pixels(corpus, split, detector.settings.images.size) if with_pixels else None
+    pixels = pixel_images(corpus, split, detector.settings.images.size) if with_pixels else None
     explained = Explained.of(pixels, detector, maps)
     metrics, curves = _metrics(label, score, explained)
     scores = _score_columns(corpus, replace(prepared, split=split), _Tested(label, by_column), validation, detector)

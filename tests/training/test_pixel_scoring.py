@@ -11,7 +11,8 @@ from fcdd_sweep.metrics.heatmap_values import upsample
 from fcdd_sweep.metrics.pixel_truth import PixelTruth
 from fcdd_sweep.results import schemas
 from fcdd_sweep.training.partition import TrialData
-from fcdd_sweep.training.pixel_scoring import test_pixels as pixels_of
+from fcdd_sweep.training.pixel_images import forget_pixel_images
+from fcdd_sweep.training.pixel_images import pixel_images as pixels_of
 from fcdd_sweep.training.trainer import train
 from tests import pixel_oracles as slow
 from tests.pixel_oracles import Picture
@@ -116,3 +117,7 @@ def test_the_ground_truth_of_a_test_set_is_prepared_once(monkeypatch):
     fewer = dataclasses.replace(fewer, test_defect=split.test_defect[2:])
     assert len(pixels_of(corpus, fewer, 28).image) == 22
     assert pixels_of(defects_corpus(), split, 28) is not first
+    again = pixels_of(corpus, split, 28)
+    assert again is not first  # the last two are kept
+    forget_pixel_images()
+    assert pixels_of(corpus, split, 28) is not again
