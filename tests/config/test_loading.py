@@ -230,6 +230,7 @@ KEEPS = {
     "evaluation.false_alarm_rate": 0.1,
     "evaluation.folds": 7,
     "heatmaps.color_quantile": 0.5,
+    "heatmaps.color_map": "jet",
     "heatmaps.blur": True,
     "resources.device": "cpu",
     "resources.cpus": 2.0,
