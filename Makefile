@@ -61,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .venv/constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .venv/constraints.txt -e '.[dev]'
 	touch $@
 
 clean:

@@ -1,11 +1,11 @@
-"""Seven trees of real photographs, written in the layouts that `folder` reads, without a download.
+"""Eight trees of real photographs, written in the layouts that `folder` reads, without a download.
 
 Every image of a tree is a draw of one process: a part of a photograph, turned, shifted and lit anew. Training and test
 images are draws of the same process, so that a false-alarm rate may be checked; they overlap in the photograph, so that
 an AUROC says how two settings compare on it, not how either does on other parts. Defects are of `rendered_defects`.
 
-`cups` and `retina` are for choosing settings, the others for the proof. No photograph is in two trees, and none in the
-`textures` data set.
+`cups`, `retina` and `coins` are for choosing settings, the others for the proof. No photograph is in two trees,
+or in the data set `textures`.
 
     python benchmarks/photo_trees.py FOLDER [--sheet SHEET.png]
 """
@@ -128,8 +128,9 @@ TREES = {
     "motorcycle": Tree(_motorcycle, _one(250, 390, 300), "table", nominal=120, shift=10),
     "tissue": Tree(_skimage("immunohistochemistry"), _field(0, 0, 512, 512, 150), "labels", nominal=200, angle=180,
                    reach=0.4),
+    "clock": Tree(_skimage("clock"), _one(157, 216, 190), "mvtec", nominal=24),
 }  # fmt: skip
-SELECTION = ("cups", "retina")
+SELECTION = ("cups", "retina", "coins")
 PROOF = tuple(name for name in TREES if name not in SELECTION)
 
 

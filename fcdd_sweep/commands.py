@@ -88,6 +88,7 @@ def init_command(options: Namespace) -> int:
     from fcdd_sweep.planning.plan import plan_file
 
     root = options.images.expanduser().absolute()
+    _refuse_results(root)
     name = run_name(root)
     path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
     _refuse_existing(path)
@@ -121,6 +122,14 @@ def _print_cost(planned: Plan, images: int) -> None:
 
     probes = probe_cost(planned, lambda sentence: print(sentence, file=sys.stderr))
     print("\n".join(probed_lines(planned, probes)), flush=True)
+
+
+def _refuse_results(folder: Path) -> None:
+    """Raise an InputError for a folder that a run made: its images are pictures of results."""
+    from fcdd_sweep.results.tree import METRICS, PLAN
+
+    if any((folder / name).is_file() for name in (METRICS, PLAN)):
+        raise InputError(Problem(str(folder), "holds results of a run", "a folder of photographs"))
 
 
 def _refuse_existing(path: Path) -> None:

@@ -1,6 +1,8 @@
 """What every test gets: one thread, since several test processes share the cores, and a cache of its own session."""
 
 import os
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,6 @@ torch.set_num_threads(1)
 # Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=ray_session._TOKEN)
 TESTS = Path(__file__).parent
-ROOMS_WITHOUT_FIGURES = {"config", "data", "planning", "results", "runners", "search", "sweep"}
 
 
 def pytest_collection_modifyitems(items):
@@ -35,17 +36,44 @@ def own_cache(tmp_path_factory):
         yield
 
 
-@pytest.fixture(autouse=True)
-def without_figures(request, monkeypatch):
-    """Leave out the figures of a run and its trials, most of the time of a small sweep, outside of tests that see them.
+DRAWING = (aggregate.draw_run, LeafPictures.add)
 
-    They are drawn in the tests of the report and of whole commands, and where a test is marked `figures`.
-    """
-    room = request.path.relative_to(TESTS).parts[0]
-    if room in ROOMS_WITHOUT_FIGURES and "figures" not in request.keywords:
-        monkeypatch.setattr(aggregate, "draw_run", lambda run, *, redraw: RunFigures({}, (), ()))
-        monkeypatch.setattr(LeafPictures, "add", lambda self, leaves: None)
-    elif room == "report" and "figures" not in request.keywords:
+
+@contextmanager
+def figures(draw_run, add_leaves):
+    """Draw the figures of runs, and have those of leaves drawn, by these functions while entered."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregate, "draw_run", draw_run)
+        patch.setattr(LeafPictures, "add", add_leaves)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_figures(request):
+    """Leave out the figures of runs and trials, most of the time of a small sweep, outside of the report's tests."""
+    if request.path.relative_to(TESTS).parts[0] == "report":
+        yield
+    else:
+        with figures(lambda run, *, redraw: RunFigures({}, (), ()), lambda pictures, leaves: None):
+            yield
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Draw figures while entered, in the fixtures of a file; tests are marked `figures`."""
+    return partial(figures, *DRAWING)
+
+
+@pytest.fixture(autouse=True)
+def with_figures_where_marked(request, drawn):
+    with drawn() if "figures" in request.keywords else nullcontext():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def without_missing_pictures(request, monkeypatch):
+    """Have reports of made runs draw no leaves but where a test is marked `figures`, or draws all of them again."""
+    if request.path.relative_to(TESTS).parts[0] == "report" and "figures" not in request.keywords:
         monkeypatch.setattr(aggregate, "without_pictures", lambda run_dir, leaves: [])
 
 

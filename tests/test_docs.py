@@ -238,7 +238,7 @@ def documented_source():
 
 
 @pytest.mark.usefixtures("documented_source")
-@pytest.mark.parametrize("online", ["true", "false"])
+@pytest.mark.parametrize("online", ["true", pytest.param("false", marks=pytest.mark.long)])
 @pytest.mark.slow
 def test_the_documented_anomaly_source_trains(tmp_path, online):
     noise = render("stripes", 50, (3, 40, 30), torch.Generator().manual_seed(0))

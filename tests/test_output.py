@@ -129,7 +129,7 @@ def assert_run_is_whole(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("out", "lines"), [(GONE, 0), ("/dev/full", 1)])
+@pytest.mark.parametrize(("out", "lines"), [pytest.param(GONE, 0, marks=pytest.mark.long), ("/dev/full", 1)])
 def test_a_sweep_without_output_trains_on(folder, out, lines):
     code, reported = call("quick.yaml", "--local", "--set", "seeds=1", out=out, folder=folder)
     assert code == ExitCode.DONE and reported.count("\n") == lines
@@ -137,6 +137,7 @@ def test_a_sweep_without_output_trains_on(folder, out, lines):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_sweep_trains_on_when_its_terminal_is_gone(folder):
     """The live display writes from a thread of its own; both streams of the process give EIO."""
     ours, theirs = os.openpty()

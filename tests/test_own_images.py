@@ -199,6 +199,15 @@ def test_a_folder_that_cannot_be_written_is_named(call, tmp_path):
     assert code == 2 and "nowhere/x.yaml: cannot be written (No such file or directory)" in err
 
 
+@pytest.mark.parametrize("table", ["metrics.parquet", "plan.parquet"])
+def test_pictures_of_results_are_not_taken_for_own_images(call, tmp_path, table):
+    write_images(tmp_path / "leaf", 6)
+    (tmp_path / "leaf" / table).write_bytes(b"")
+    code, _, err = call("init", "leaf")
+    assert code == 2 and "leaf: holds results of a run. Allowed: a folder of photographs" in err
+    assert not (tmp_path / "leaf.yaml").exists()
+
+
 def test_images_that_all_fail_to_open_are_an_error(tmp_path):
     (tmp_path / "parts").mkdir()
     for number in range(9):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
+import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from fcdd_sweep.config.errors import ExperimentError, Key, Problem, dotted
@@ -41,7 +44,8 @@ def read_document(path: Path) -> YamlDocument:
     """
     text = _read_text(path)
     try:
-        return _document(text, str(path))
+        with _reused_anchors_refused(str(path)):
+            return _document(text, str(path))
     except YAMLError as error:
         raise ExperimentError(_syntax_problem(error, str(path))) from None
     except RecursionError:
@@ -55,11 +59,12 @@ def parse_value(text: str, where: str) -> Any:
         ExperimentError: the text is not valid YAML, or not a plain value.
     """
     try:
-        node = _reader().compose(text)
-        problems = list(_tree_problems(node, (), lambda key, line: where))
-        if problems:
-            raise ExperimentError(problems)
-        return _reader().load(text)
+        with _reused_anchors_refused(where):
+            node = _reader().compose(text)
+            problems = list(_tree_problems(node, (), lambda key, line: where))
+            if problems:
+                raise ExperimentError(problems)
+            return _reader().load(text)
     except YAMLError as error:
         what = _syntax_problem(error, where).what
         raise ExperimentError(
@@ -82,6 +87,19 @@ def to_yaml(plain: dict[str, Any]) -> str:
 
 def _reader() -> YAML:
     return YAML(typ="safe", pure=True)
+
+
+@contextlib.contextmanager
+def _reused_anchors_refused(where: str) -> Iterator[None]:
+    """Turn the warning of an anchor that is defined twice into an ExperimentError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ReusedAnchorWarning)
+        try:
+            yield
+        except ReusedAnchorWarning as warning:
+            name, first, second = re.findall(r"anchor '(.*)'|, line (\d+),", str(warning))
+            what = f"the anchor {name[0]!r} is defined twice, in lines {first[1]} and {second[1]}"
+            raise ExperimentError(Problem(where, what, next_step="Give one of them another name")) from None
 
 
 def _read_text(path: Path) -> str:

@@ -171,6 +171,12 @@ def calibration_notes(settings: Settings, facts: DatasetFacts, inspector: DataIn
     evaluation = settings.evaluation
     if evaluation.calibration in ("split", "none") and evaluation.folds != "auto":
         yield f"{_FOLDS} has no meaning where {_WHERE} is {evaluation.calibration}: one model is trained."
+    holds_out = evaluation.calibration in ("split", "auto") and evaluation.validation.nominal_fraction > 0
+    if holds_out and _groups(settings.dataset):
+        yield (
+            f"Held-out images are drawn one by one, also from groups of dataset.options.{_GROUP} that are trained on: "
+            "the false-alarm rate is stated for new images of known groups, and new groups may have more."
+        )
     if evaluation.calibration != "auto":
         return
     taken: dict[tuple[str, int], dict[str, int]] = {}

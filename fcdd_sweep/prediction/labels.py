@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,10 @@ from fcdd_sweep.training.predictor import OnError
 
 EVALUATION_CSV, ROC_CSV, ROC_PNG = "evaluation.csv", "roc.csv", "roc.png"
 _WORDS = (
-    "folders good (ok, normal) beside bad (defect, ng) or types of defects; or a table with columns path, label, mask"
+    "folders good (ok, normal) beside bad (defect, ng) or types of defects; one folder per class, also for the "
+    "detector's; or a table with columns path, label, mask"
 )
+_SILENT = "its folders do not say which images are nominal and which anomalous"
 _BINS = 1 << 21
 """Of heatmap values in `PixelCounts`."""
 _KEPT_BITS = 23 - 13
@@ -64,12 +66,14 @@ class LabelledSet:
         source: the folder or table.
         notes: how it was read, and what is passed over.
         problems: what cannot be read.
+        one_vs_rest: whether images of all other classes are anomalous; their labels are those of `of_class`.
     """
 
     source: Path
     images: tuple[LabelledImage, ...]
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    one_vs_rest: bool = False
 
     @property
     def top(self) -> Path:
@@ -77,7 +81,7 @@ class LabelledSet:
         return self.source.parent if self.source.is_file() else self.source
 
     def of_class(self, name: str) -> tuple[LabelledImage, ...]:
-        """Return the images of a class; of a single class whatever its name.
+        """Return the images that a detector of a class is tested on; those of a single class whatever its name.
 
         Raises:
             DataError: there are several classes, and none has the name.
@@ -85,6 +89,11 @@ class LabelledSet:
         classes = sorted({image.class_name for image in self.images})
         if len(classes) == 1:
             return self.images
+        if name not in classes and self.one_vs_rest:
+            what = f"{_SILENT}, and none of them ({', '.join(classes)}) is named as the detector's class, {name}"
+            raise DataError(Problem(str(self.source), what, _WORDS))
+        if self.one_vs_rest:
+            return tuple(replace(image, label=int(image.class_name != name)) for image in self.images)
         if name not in classes:
             what = f"holds the classes {', '.join(classes)}, but the detector was trained on {name}"
             raise DataError(Problem(str(self.source), what, next_step="Name the folder of one class"))
@@ -106,8 +115,7 @@ def read_labels(source: Path) -> LabelledSet:
     if found is not None and found.problems:
         raise DataError(found.problems)
     if found is None or all(image.path.parent == source for image in found.images):
-        what = "its folders do not say which images are nominal and which anomalous"
-        raise DataError(Problem(str(source), what, _WORDS))
+        return _classes_below(source)
     used = [image for image in found.images if image.is_test is not False]
     images = tuple(
         LabelledImage(each.path, int(bool(each.defect)), each.class_name, found.maps.get(each.path, ()))
@@ -120,6 +128,21 @@ def read_labels(source: Path) -> LabelledSet:
     faults = () if source.is_file() else problems_of_faults(Folder(source).all_faults)
     notes = (f"Labels read from {found.layout}.", *found.gaps, *skipped)
     return LabelledSet(source, images, notes, tuple(faults))
+
+
+def _classes_below(source: Path) -> LabelledSet:
+    """Return the images of a folder with a folder for each class.
+
+    Raises:
+        DataError: it has none, or images beside them.
+    """
+    folder = Folder(source)
+    classes = {child.name: child.all_images for child in folder.folders if child.all_images}
+    if len(classes) < 2 or folder.images:
+        raise DataError(Problem(str(source), _SILENT, _WORDS))
+    images = tuple(LabelledImage(path, 0, name) for name, paths in classes.items() for path in paths)
+    note = "Labels read from one folder per class: the detector's class is nominal, all others are anomalous."
+    return LabelledSet(source, images, (note,), tuple(problems_of_faults(folder.all_faults)), one_vs_rest=True)
 
 
 @dataclass

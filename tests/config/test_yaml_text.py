@@ -47,10 +47,19 @@ def test_a_key_given_twice_names_both_lines(tmp_path):
         read_document(path)
 
 
+def test_an_anchor_that_is_defined_twice_is_refused(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &n [1]\nb: *n\nc: &n [2]\n")
+    with pytest.raises(ExperimentError, match="x.yaml: the anchor 'n' is defined twice, in lines 1 and 3"):
+        read_document(path)
+    path.write_text("a: &n [1]\nb: *n\nc: &m [2]\n")
+    assert read_document(path).tree == {"a": [1], "b": [1], "c": [2]}
+
+
 def test_nesting_without_end_is_an_error_of_input(tmp_path):
     path = tmp_path / "x.yaml"
-    path.write_text("name: " + "[" * 3000)
+    path.write_text("name: " + "[" * 1100)
     with pytest.raises(ExperimentError, match="x.yaml: .* nested too deeply"):
         read_document(path)
     with pytest.raises(ExperimentError, match="--set name: .* nested too deeply"):
-        parse_value("[" * 3000, "--set name")
+        parse_value("[" * 1100, "--set name")

@@ -332,12 +332,16 @@ def command_line(files: list[str], keys: list[tuple[str, ...]], draw: random.Ran
         lambda: ["--set", f"{'.'.join(draw.choice(keys))}={draw.choice(ODD_VALUES)}"],
         lambda: ["--set", draw.choice(["", "=", "a", "a=", "=a", "a.b.c=1", "training..epochs=1", "grid=1"])],
         lambda: [draw.choice(["--redraw", "--show-config", "--probe-cost", "--dry-run", "--nonsense", "-v"])],
-        lambda: ["--batch-size", str(draw.choice(ODD_VALUES[:15]))],
+        lambda: [draw.choice(["--batch-size", "--tile", "--threshold"]), str(draw.choice(ODD_VALUES[:15]))],
         lambda: ["--device", draw.choice(["cpu", "cuda", "mps", "gpu", ""])],
-        lambda: ["--output", draw.choice(names)],
+        lambda: ["--pictures", draw.choice(["auto", "all", "none", "anomalous", "some"])],
+        lambda: [draw.choice(["--output", "--labels", "-o", "--onnx", "--torch", "--images"]), draw.choice(names)],
+        lambda: ["--layout", draw.choice(["auto", "labels", "classes", "mvtec", "good_bad", "flat", "x", ""])],
+        lambda: ["--group", draw.choice([r"^(part\d+)_", "(", "", "(a)(b)", "[", "x", "(?P<a>.)*", "\\"])],
+        lambda: ["--native-scale"],
         lambda: [draw.choice(names)],
     ]
     given = [word for _ in range(draw.randint(0, 3)) for word in draw.choice(options)()]
     places = [draw.choice(files if draw.random() < 0.7 else names) for _ in range(draw.choice([0, 1, 1, 1, 2, 3]))]
-    safe = ["--dry-run"] if command in ("run", "", "baselines", "Run", "stauts") else []
-    return [word for word in [command, *places, *given, *safe] if word or draw.random() < 0.05]
+    safe = {"doctor": "--no-ray"} | dict.fromkeys(("run", "", "baselines", "Run", "stauts"), "--dry-run")
+    return [word for word in [command, *places, *given, safe.get(command, "")] if word or draw.random() < 0.05]

@@ -199,7 +199,11 @@ def test_command_lines(tmp_path, keys, count, monkeypatch):
     assert cli.main(["small.yaml", "--local"]) == 0
     run = tmp_path / "results" / "small"
     leaf = run / "normal_3" / "it_0"
+    for place in ("parts/good/1.png", "parts/good/2.png", "parts/bad/3.png"):
+        trees.write_image(tmp_path / place, (9, 9), "L")
+    (tmp_path / "labels.csv").write_text("path,label\nparts/good/1.png,good\nparts/bad/3.png,bad\n")
     files = ["small.yaml", str(run), str(leaf), str(leaf / "snapshot.pt"), str(run / "plan.parquet"), str(tmp_path)]
+    files += ["parts", "parts/good/1.png", "labels.csv"]
     before = content(leaf)
     faults = []
     for case in range(count):

@@ -140,3 +140,11 @@ def test_configs_that_auto_makes_the_same_are_refused(planned):
         planned(grid, "dataset.classes=['ring']")
     both = planned("grid={evaluation.calibration: [split, cross]}", "dataset.classes=['ring']")
     assert sorted({spec.settings.models for spec in both.specs}) == [1, 5]
+
+
+def test_groups_that_are_on_both_sides_of_the_held_out_images_are_noted(planned):
+    text, group = "Held-out images are drawn one by one", "dataset.options.group='^(0)'"
+    held_out = "evaluation.validation.nominal_fraction=0.2"
+    (note,) = [note for note in planned(group, held_out).notes if text in note]
+    assert "new groups may have more" in note
+    assert not [note for given in ((group,), (held_out,)) for note in planned(*given).notes if text in note]

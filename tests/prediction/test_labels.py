@@ -120,7 +120,8 @@ def test_images_of_the_training_half_are_passed_over_and_said(tmp_path):
             ["a.png", "b.png"],
             "its folders do not say which images are nominal and which anomalous. Allowed: folders good",
         ),
-        (["cats/a.png", "dogs/b.png"], "its folders do not say"),
+        (["cats/a.png", "dogs/b.png", "c.png"], "its folders do not say"),
+        (["cats/a.png"], "its folders do not say"),
         ([], "its folders do not say"),
     ],
 )
@@ -132,6 +133,21 @@ def test_folders_that_say_nothing_of_labels_are_refused(files_of, message, tmp_p
         read_labels(tmp_path / "x")
     with pytest.raises(DataError, match="there is no folder"):
         read_labels(tmp_path / "nowhere")
+
+
+def test_of_one_folder_per_class_that_of_the_detector_is_nominal(tmp_path):
+    for name in ("bolt/a.png", "nut/b.png", "nut/old/c.png", "screw/d.png"):
+        write_image(tmp_path / name)
+    known = read_labels(tmp_path)
+    assert {each.path.name: each.label for each in known.of_class("nut")} == {
+        "a.png": 1,
+        "b.png": 0,
+        "c.png": 0,
+        "d.png": 1,
+    }
+    assert "the detector's class is nominal" in known.notes[0]
+    with pytest.raises(DataError, match=r"none of them \(bolt, nut, screw\) is named as the detector's class, plain"):
+        known.of_class("plain")
 
 
 def test_of_several_classes_that_of_the_detector_is_compared(run, tmp_path):

@@ -47,11 +47,12 @@ def soon_settled(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(server, tmp_path_factory):
+def finished(server, tmp_path_factory, drawn):
     """Experiment and result of a whole sweep in the store; tests leave it whole."""
     loaded = experiment(tmp_path_factory.mktemp("finished"), server.address("finished"), "keep.pictures=leaf")
     before = len(server.requests)
-    result, heard = go(loaded)
+    with drawn():
+        result, heard = go(loaded)
     assert heard.results == [("normal_3/it_0", "done"), ("normal_8/it_0", "done")]
     return loaded, result, server.requests[before:]
 

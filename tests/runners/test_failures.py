@@ -275,16 +275,12 @@ def undisturbed(tmp_path_factory):
     return go(loaded)[0].run_dir
 
 
-MORE_MOMENTS = [("moved", "folder"), ("entering", "folder"), ("removing", "store")]
+MORE_MOMENTS = [("copying", "store"), ("moved", "folder"), ("entering", "folder"), ("removing", "store")]
 
 
 @pytest.mark.parametrize(
     ("moment", "output"),
-    [
-        ("moving", "folder"),
-        ("copying", "store"),
-        *(pytest.param(*case, marks=pytest.mark.long) for case in MORE_MOMENTS),
-    ],
+    [("moving", "folder"), *(pytest.param(*case, marks=pytest.mark.long) for case in MORE_MOMENTS)],
     indirect=["output"],
 )
 def test_a_driver_that_is_killed_while_it_publishes_loses_nothing(experiment, output, undisturbed, moment, tmp_path):

@@ -191,7 +191,7 @@ def moment_of(checkpoint):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("redirected", [True, False])
+@pytest.mark.parametrize("redirected", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_closed_terminal_loses_nothing(command, run, redirected, start, tmp_path):
     with (tmp_path / "output.txt").open("w") as output:
         terminal = start(Terminal, command, output if redirected else None)

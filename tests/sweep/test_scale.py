@@ -31,8 +31,7 @@ def run_dir(tmp_path):
 @pytest.mark.slow
 @pytest.mark.figures
 def test_pictures_are_those_of_the_first_configs_and_tables_those_of_all(run_dir, monkeypatch):
-    aggregate(run_dir)
-    assert (run_dir / "c" / "normal_brick" / "heatmaps.png").is_file()
+    (run_dir / "c" / "normal_brick" / "heatmaps.png").write_bytes(b"drawn when the run had fewer configs")
     monkeypatch.setattr(run_figures, "MOST_CLASSES", 5)
     RunPaths(run_dir).report_state.unlink()
     html = aggregate(run_dir).read_text()

@@ -166,14 +166,17 @@ class Folder:
 
 
 def no_folder(path: Path) -> str:
-    """Return why `path` is no folder that can be entered; an empty string if it is one."""
+    """Return why `path` is no folder that images can be read from; an empty string if it is one."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return f"there is no folder {path}"
     except OSError as error:
         return f"{path} cannot be read ({error.strerror})"
-    return "" if stat.S_ISDIR(mode) else f"there is no folder {path}: it is a file"
+    if not stat.S_ISDIR(mode):
+        return f"there is no folder {path}: it is a file"
+    is_root = path.resolve() == path.resolve().parent
+    return f"{path} is the root of a file system, not a folder of images" if is_root else ""
 
 
 class ImagesAt(NamedTuple):
@@ -264,9 +267,10 @@ def _sort_in(entry: os.DirEntry[str], path: Path, found: _Entries) -> None:
 
 
 def _fault_of(path: Path, error: OSError) -> UnreadableEntry:
-    if not path.is_symlink():
+    try:
+        target = f"to {printable(str(path.readlink()))}"
+    except OSError:  # no link, or one that may not be read
         return UnreadableEntry(path, Reason.FILE, error.strerror or "")
-    target = f"to {printable(str(path.readlink()))}"
     if isinstance(error, FileNotFoundError):
         return UnreadableEntry(path, Reason.DANGLING, target)
     if error.errno == errno.ELOOP:

@@ -11,7 +11,7 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.schema import Dataset, Images
-from fcdd_sweep.data.decoding.folders import Folder, images_at
+from fcdd_sweep.data.decoding.folders import Folder, images_at, no_folder
 from fcdd_sweep.data.decoding.pixels import read_image
 from fcdd_sweep.data.loading import load_corpus, load_folder_images
 from fcdd_sweep.data.records import DatasetScan
@@ -229,3 +229,17 @@ def test_a_broken_link_does_not_begin_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leads nowhere"):
         load_corpus(Dataset(name="folder", root=root), IMAGES, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/1/cwd").is_symlink(), reason="needs Linux's /proc")
+def test_a_link_that_may_not_be_read_is_named() -> None:
+    """As those of another user's process."""
+    unreadable = as_nobody(lambda: {entry.path.name: entry.detail for entry in Folder(Path("/proc/1")).faults})
+    assert unreadable["cwd"] == unreadable["root"] == "Permission denied"
+
+
+def test_a_whole_file_system_is_not_walked(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/")
+    for path in (Path("/"), tmp_path / "link", tmp_path / ".." / ".." / ".." / ".." / ".." / ".." / ".."):
+        assert no_folder(path).endswith("is the root of a file system, not a folder of images")
+    assert no_folder(tmp_path) == ""
