@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _with_command(given: list[str]) -> list[str]:
     """Return the arguments with the command `run` where none is named: `python -m fcdd_sweep experiments/x.yaml`."""
-    given = [_local_word(word, after) for word, after in zip(given, [*given[1:], ""], strict=True)]
+    given = [_local_word(word, after) for word, after in zip(given, [*given[1:], ""], strict=False)]
     if not given or given[0] in COMMANDS or given[0] in ("-h", "--help", "--version"):
         return given or ["--help"]
     _refuse_misspelled(given[0])

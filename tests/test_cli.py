@@ -134,7 +134,7 @@ def test_a_failed_trial_gives_1_and_status_shows_it(call, monkeypatch):
 def test_a_lost_worker_is_named_where_there_was_one(call, monkeypatch):
     from fcdd_sweep.sweep import session
 
-    monkeypatch.setattr(session, "run_trial", works.losing_all)
+    monkeypatch.setattr(session, "attempt_trial", works.losing_all)
     code, out, _ = call("quick.yaml", "--local", "--set", "faults.retries=0")
     assert code == 1 and "traceback: " not in out
     assert "every failed attempt, 2 lost workers without a traceback included: " in out

@@ -68,7 +68,7 @@ class LeafPictures:
             ending: this process draws, too, and nothing else happens meanwhile.
         """
         running = sum(thread.is_alive() for thread in self._threads)
-        waiting, cores = len(self._waiting), len(os.sched_getaffinity(0))
+        waiting, cores = len(self._waiting), _cores()
         wanted = min(waiting // _WORTH_A_PROCESS, cores - ending, _MOST_PROCESSES)
         if not ending and self._waiting and time.monotonic() - self._oldest > _LONGEST_WAIT_S:
             wanted = max(wanted, 1)
@@ -140,6 +140,11 @@ class LeafPictures:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _remove_abandoned(run_dir: Path) -> None:

@@ -65,7 +65,9 @@ class Template:
         ours, theirs = socket.socketpair()
         with theirs, suppress(OSError):
             socket.send_fds(self._socket, [b"fork"], [theirs.fileno()])
-        pid = self._socket.recv(_PID_BYTES, socket.MSG_WAITALL)
+        pid = b""
+        with suppress(OSError):
+            pid = self._socket.recv(_PID_BYTES, socket.MSG_WAITALL)
         if len(pid) < _PID_BYTES:
             raise RunnerLostError("the process that starts workers has died")
         return Connection(ours.detach()), int.from_bytes(pid, "big")

@@ -68,7 +68,7 @@ def test_processes_draw_many_leaves_each_once_and_the_rest_is_drawn_here(run, mo
 
 def test_a_drawing_that_fails_or_kills_its_process_is_said_and_stops_no_other(run, monkeypatch):
     monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(leaf_pictures, "_cores", lambda: 2)
     TrialPaths(run / LEAVES[1]).maps.unlink()
     original = DrawingProcess.draw
 
