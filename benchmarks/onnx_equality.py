@@ -27,8 +27,9 @@ from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Dataset, Settings
 from fcdd_sweep.data.loading import load_corpus
 from fcdd_sweep.export import Differences, differences, onnx_bytes, run_onnx
-from fcdd_sweep.training.detector import Detector, make_network
+from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.detector_graph import output_names
+from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 
 

@@ -29,7 +29,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.metrics.decision import conformal_threshold
 from fcdd_sweep.metrics.ranking import auroc
-from fcdd_sweep.metrics.statistics import Summary, paired_difference, summarize, wilson_interval
+from fcdd_sweep.metrics.statistics import Summary, summarize, wilson_interval
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.partition import TrialData
@@ -190,8 +190,9 @@ def _score_row(trials: Sequence[Trial]) -> str:
     used = [trial.auroc(trial.values["used"], small=True) for trial in trials]
     cells = [_short(trials[0].values["used"]), _mean(used)]
     for column in COLUMNS:
-        difference = paired_difference(used, [trial.auroc(column, small=True) for trial in trials])
-        cells.append("-" if column == trials[0].values["used"] else _with_interval(difference.summary, "+.3f"))
+        others = [trial.auroc(column, small=True) for trial in trials]
+        difference = summarize(one - other for one, other in zip(used, others, strict=True))
+        cells.append("-" if column == trials[0].values["used"] else _with_interval(difference, "+.3f"))
     return " | ".join(cells)
 
 

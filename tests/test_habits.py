@@ -1,5 +1,6 @@
 """The documents for contributors agree with the code, and the tools of the repository work."""
 
+import ast
 import datetime as dt
 import re
 import shutil
@@ -202,3 +203,13 @@ def test_the_glossary_names_every_table_and_every_section():
         assert f"`{getattr(tree, name)}`" in text
     for section in {key.split(".")[0] for key in schema_keys(Experiment) if "." in key} - {"images", "resources"}:
         assert re.search(rf"`{section}[`.]", text), section
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_benchmarks_import_what_the_package_has(program):
+    """Programs that are rarely run are forgotten when a name moves."""
+    for node in ast.walk(ast.parse(program.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fcdd_sweep"):
+            module = import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                assert hasattr(module, name) or util.find_spec(f"{node.module}.{name}"), (node.module, name)

@@ -146,7 +146,8 @@ class SortedCells:
         if group is None:
             passed = self.ranking.false_positives
             return passed[level], passed[level + 1], float(passed[-1])
-        keys, own = self._by_group[group]
+        # a defect type whose images have no ground-truth maps has no cells
+        keys, own = self._by_group.get(group, (self._cell_keys[:0], np.zeros(1)))
         sought = self._levels[level]
         above = self._nominal[self._ends[level]] + own[np.searchsorted(keys, sought, "left")]
         upto = self._nominal[self._ends[level + 1]] + own[np.searchsorted(keys, sought, "right")]
@@ -364,7 +365,8 @@ def _check_finite(ends: Numbers, heat: Numbers) -> None:
 
 def _at(regions: DefectRegions, elements: Indices) -> DefectRegions:
     """Return the regions in some elements of all, (n,) without repetition, renumbered to their places among these."""
-    if len(elements) == elements.max(initial=-1) + 1:  # all of them
+    most = regions.element.max(initial=-1)
+    if len(elements) == elements.max(initial=-1) + 1 > most:  # all of them
         place = np.empty(len(elements), np.int64)
         place[elements] = np.arange(len(elements))
         return DefectRegions(place[regions.element], regions.region, regions.count, regions.area, regions.saturation)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, cell_counts
 
@@ -213,6 +212,8 @@ class RegionCollector:
         """
         assert image.mask is not None
         if image.saturation is None:
+            from scipy import ndimage  # slow to import, and only training and recomputing need it
+
             labelled, found = ndimage.label(image.mask, _TOUCHING)
             labels, count = np.asarray(labelled), int(found)
         else:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fcdd_sweep.metrics import pixel_truth
+from fcdd_sweep.metrics.pixel_columns import PixelResult
 from fcdd_sweep.metrics.pixel_order import SortedCells, counts_above, descending_keys, order_of, rank_pixels, scores_of
 from fcdd_sweep.metrics.pixel_truth import FullTruth, MaskedImage, PixelTruth
 from fcdd_sweep.metrics.ranking import rank
@@ -33,6 +34,22 @@ def test_the_ranking_of_cells_is_bit_for_bit_that_of_their_counts(monkeypatch, p
         highest = score[np.flatnonzero(truth.positive[part].ravel())].max()
         assert ranked.above[0] == free[score > highest].sum() and ranked.upto[0] == free[score >= highest].sum()
         assert ranked.negatives == free.sum()
+
+
+def test_a_defect_type_without_ground_truth_has_no_figures():
+    heat, given = made(SIZES["mixed"], 7)
+    result = PixelResult.of(heat.reshape(len(heat), -1), PixelTruth.of(given, SIDE)).defect(9)
+    assert result and all(np.isnan(value) for value in result.values())
+
+
+def test_a_defect_type_in_the_first_images_has_their_regions_alone():
+    """Its cells are numbered like those of a whole data set."""
+    whole = np.ones((SIDE, SIDE), np.uint8)
+    corner = np.zeros((SIDE, SIDE), np.uint8)
+    corner[:2, :2] = 1
+    truth = PixelTruth.of([MaskedImage(1, (SIDE, SIDE), whole), MaskedImage(2, (SIDE, SIDE), corner)], SIDE)
+    cells = SortedCells(np.linspace(0, 1, 2 * SIDE * SIDE, dtype=np.float32).reshape(2, -1), truth)
+    assert cells.ranked(1).regions.area.tolist() == [SIDE * SIDE] and cells.ranked(2).regions.area.tolist() == [4]
 
 
 def test_keys_order_scores_from_the_highest_to_the_lowest_and_give_them_back():

@@ -398,7 +398,7 @@ def test_a_driver_killed_after_publishing_leaves_no_trial_to_train_again_and_its
 def test_a_start_with_nothing_to_run_imports_neither_torch_nor_ray_nor_what_draws(experiment):
     finished = experiment("seeds=1")
     go(finished)
-    slow = {"torch", "ray", "matplotlib", "scipy", "sklearn", "optuna"}
+    slow = {"torch", "ray", "matplotlib", "scipy.stats", "scipy.ndimage", "sklearn", "optuna"}
     code = (
         "import sys; from fcdd_sweep.cli import main\n"
         f"print(main(sys.argv[1:]), sorted(sys.modules.keys() & {slow!r}))\n"
