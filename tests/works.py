@@ -183,7 +183,7 @@ def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
         "final_loss": loss,
         "validation_image_auroc": 1 - loss / 10,
         "validation_image_auroc_std_error": 0.02,
-        "image_auroc": 0.5 + loss / 10 if spec.settings.evaluation.test else None,
+        "image_auroc": 0.5 + loss * (10 + spec.seed) / 100 if spec.settings.evaluation.test else None,
         "epochs": spec.settings.training.epochs,
         "selection_source": "validation: made up",
         "data_fingerprint": fingerprint_of(spec),

@@ -121,9 +121,9 @@ class SearchSummary(Document):
     )
     comparison: ComparisonSummary | None = Field(
         None,
-        description="the best config minus the default over classes x fresh seeds: `metric`, `n`, `mean`, `std`, `low` "
-        "and `high` (95% interval, Student's t), `p_value` (Wilcoxon's signed ranks); null before the confirmation and "
-        "for several metrics",
+        description="the best config minus the default over classes x fresh seeds: `metric`, `n`, `mean`, `std`, "
+        "`low`, `high` and `p_value` (95% interval and p-value of the mean over classes, by a paired t-test over the "
+        "seeds of each class); null before the confirmation and for several metrics",
     )
     tried: int = Field(0, description="number of finished configs: done, failed or pruned")
     sentences: list[str] = Field([], description="the summary in words, as in the report")

@@ -9,6 +9,7 @@ from fcdd_sweep.report import class_scores, config_ranks, headline, matrices, pa
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.result_table import found_lines, result_lines
 from fcdd_sweep.report.run_files import Run, Trial, read_run
+from fcdd_sweep.report.summaries import DEFECT_METRICS
 from fcdd_sweep.report.tables import SUMMARY_CSV, summary_table, write_csv
 from fcdd_sweep.results.documents import TrialStatus
 from tests.fakes import FakeRun, key
@@ -61,7 +62,8 @@ def test_two_seeds_decide_nothing_however_far_apart_configs_are(tmp_path):
     few = {key: {name: values[:2] for name, values in by.items()} for key, by in CLEAR.items()}
     run = by_config(tmp_path, few)
     assert not config_ranks.is_decided(config_ranks.ranked_configs(run))
-    assert headline.result_sentences(run)[1].startswith("Undecided: fewer than 3 seeds are shared with learning rate")
+    assert headline.result_sentences(run)[1].startswith("Undecided against learning rate 0.1")
+    assert headline.result_sentences(run)[1].endswith("there are fewer than 3 seeds.")
 
 
 def test_configs_that_overlap_cannot_be_told_apart_and_unpaired_seeds_do_not_count(tmp_path):
@@ -87,7 +89,7 @@ def one_vs_rest(tmp_path):
     trials = []
     for name in "012":
         rows = [
-            {"defect": other, "n_images": 5, "image_auroc": value, "pixel_auroc": None}
+            dict.fromkeys(DEFECT_METRICS) | {"defect": other, "n_images": 5, "image_auroc": value}
             for (own, other), value in pairs.items()
             if own == name
         ]

@@ -20,7 +20,7 @@ from fcdd_sweep.report.comparisons import clear_best, comparison_rows
 from fcdd_sweep.report.experiment_file import COMPARED
 from fcdd_sweep.report.figures.style import as_jpeg_uri
 from fcdd_sweep.report.page import html
-from fcdd_sweep.report.page.comparison_figures import draw_class
+from fcdd_sweep.report.page.comparison_figures import draw_compared_class
 from fcdd_sweep.report.page.statistics_section import comparison_section
 from fcdd_sweep.report.recomputed import with_recomputed
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
@@ -154,7 +154,7 @@ def _write(groups: Sequence[ComparedGroup], folder: Path, title: str, note: str)
 def _group_section(group: ComparedGroup, rows: Sequence[TableRow], folder: Path, problems: list[str]) -> html.Markup:
     figures = []
     for name in group.classes:
-        path = draw_class(group, name, folder / _class_folder(group, name), problems)
+        path = draw_compared_class(group, name, folder / _class_folder(group, name), problems)
         if path:
             figure = html.picture(as_jpeg_uri(path), f"heatmaps of {name} by method")
             figures.append(html.section(name, figure, level=3))

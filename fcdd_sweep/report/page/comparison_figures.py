@@ -24,7 +24,7 @@ _COLOR_NOTE = "Colors: each method and seed spans the range of its own reference
 ImagePaths = npt.NDArray[np.str_]
 
 
-def draw_class(group: ComparedGroup, name: str, folder: Path, problems: list[str]) -> Path | None:
+def draw_compared_class(group: ComparedGroup, name: str, folder: Path, problems: list[str]) -> Path | None:
     """Draw one figure per seed and one of all seeds, `it_SEED.png` and `heatmaps.png`.
 
     Args:

@@ -178,7 +178,7 @@ def runs(tmp_path):
 def test_runs_are_compared_on_common_classes_and_seeds_and_the_diverged_is_never_ranked(
     runs, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(comparison, "draw_class", lambda *_: None)  # as for baselines
+    monkeypatch.setattr(comparison, "draw_compared_class", lambda *_: None)  # as for baselines
     assert cli.main(["compare", *map(str, runs), "--output", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "long is not ranked: incomplete: 1 of 3 trials done, 2 diverged." in said and "comparison.html" in said
