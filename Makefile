@@ -62,6 +62,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .venv/constraints.txt -e '.[dev]'
+	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true  # pip compiles on one core; some files are templates
 	touch $@
 
 clean:
