@@ -198,7 +198,7 @@ def read_run(run_dir: Path) -> Run:
     plan = read_plan(run_dir)
     problems: list[str] = []
     index = index_or_problem(run_dir, problems)
-    experiment = ExperimentFile(_read_text(RunPaths(run_dir).experiment))
+    experiment = ExperimentFile(files.text_or_empty(RunPaths(run_dir).experiment))
     trials = [_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan]
     evaluation = experiment.evaluation
     chosen = _chosen_scores(trials, evaluation.false_alarm_rate) if evaluation.image_score == "auto" else {}
@@ -372,13 +372,9 @@ def read_curves(leaf: Path) -> dict[str, XY]:
     return {name: (x[kind == name], y[kind == name]) for name in dict.fromkeys(kind)}
 
 
-def _read_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
 def _read_environment(path: Path, problems: list[str]) -> TableRow:
     try:
-        return dict(json.loads(_read_text(path) or "{}"))
+        return dict(json.loads(files.text_or_empty(path) or "{}"))
     except (ValueError, TypeError) as error:
         problems.append(f"{path.name} cannot be read ({short_error(error)})")
         return {}

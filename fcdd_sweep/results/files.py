@@ -84,6 +84,11 @@ def write_atomically(path: P, write: Callable[[Path], object]) -> P:
     return path
 
 
+def text_or_empty(path: Path) -> str:
+    """Return the text of a file, whatever its bytes; empty where there is none."""
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+
+
 def write_text(path: P, text: str) -> P:
     return write_atomically(path, lambda local: local.write_text(text, encoding="utf-8"))
 

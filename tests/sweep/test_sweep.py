@@ -15,7 +15,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
@@ -44,14 +43,20 @@ seeds: 2
 )
 
 
-@pytest.fixture
-def experiment(tmp_path):
+def loader_in(folder):
+    """Loads the experiment with other settings, or another text."""
+
     def load(*overrides, text=EXPERIMENT):
-        path = tmp_path / "small.yaml"
+        path = folder / "small.yaml"
         path.write_text(text)
-        return load_experiment(path, [f"output={tmp_path / 'results'}", *overrides])
+        return load_experiment(path, [f"output={folder / 'results'}", *overrides])
 
     return load
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    return loader_in(tmp_path)
 
 
 def go(experiment, **options):
@@ -355,95 +360,3 @@ def test_a_run_keeps_the_program_that_made_it(experiment):
     with zipfile.ZipFile(RunPaths(result.run_dir).source / f"{digest}.zip") as archive:
         text = archive.read("fcdd_sweep/sweep/sweep.py").decode()
     assert text == Path(sweeping.__file__).read_text()
-
-
-@pytest.mark.figures
-def test_pictures_that_fail_are_said_once_and_drawn_by_the_next_start_which_trains_nothing(experiment, monkeypatch):
-    def broken(*_, **__):
-        raise RuntimeError("no ink")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("fcdd_sweep.report.figures.trial_figures.draw_trial", broken)
-        result, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
-    leaves = [result.run_dir / f"normal_{name}/it_0" for name in "38"]
-    assert result.done == 2
-    (told,) = [text for text in recorder.messages if "no ink" in text]
-    assert told.startswith("normal_3/it_0: its figures cannot be drawn (no ink) (and 1 more")
-    assert told.endswith(f"fcdd-sweep aggregate {result.run_dir} --redraw")
-    assert not any(path.suffix in (".png", ".pdf") for leaf in leaves for path in leaf.iterdir())
-    written = [TrialPaths(leaf).metrics.stat().st_mtime_ns for leaf in leaves]
-    again, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
-    assert (again.kept, recorder.started_ids) == (2, [])
-    assert [TrialPaths(leaf).metrics.stat().st_mtime_ns for leaf in leaves] == written
-    assert all((leaf / name).is_file() for leaf in leaves for name in LEAF)
-
-
-@pytest.mark.figures
-def test_a_driver_killed_after_publishing_leaves_no_trial_to_train_again_and_its_pictures_are_drawn(experiment):
-    file, output = experiment("seeds=1", "keep.pictures=leaf").output.parent / "small.yaml", "results"
-    code = (
-        "import os, sys; from fcdd_sweep.cli import main; from fcdd_sweep.report.leaf_pictures import LeafPictures;"
-        "LeafPictures.add = lambda self, leaves: [os.kill(os.getpid(), 9) for leaf in leaves]; main(sys.argv[1:])"
-    )
-    command = [str(file), "--local", "--output", output, "--set", "seeds=1", "--set", "keep.pictures=leaf"]
-    killed = subprocess.run([sys.executable, "-c", code, *command], cwd=file.parent, capture_output=True, text=True)
-    leaf = file.parent / output / "small" / "normal_3" / "it_0"
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert TrialPaths(leaf).metrics.is_file() and not (leaf / "loss.pdf").exists()
-    again, recorder = go(experiment("seeds=1", "keep.pictures=leaf"))
-    assert (again.kept, again.done, len(recorder.started_ids)) == (1, 2, 1)
-    assert {path.name for path in leaf.iterdir()} == LEAF
-
-
-def test_a_start_with_nothing_to_run_imports_neither_torch_nor_ray_nor_what_draws(experiment):
-    finished = experiment("seeds=1")
-    go(finished)
-    slow = {"torch", "ray", "matplotlib", "scipy.stats", "scipy.ndimage", "sklearn", "optuna"}
-    code = (
-        "import sys; from fcdd_sweep.cli import main\n"
-        f"print(main(sys.argv[1:]), sorted(sys.modules.keys() & {slow!r}))\n"
-    )
-    file = finished.output.parent / "small.yaml"
-    command = [sys.executable, "-c", code, str(file), "--output", str(finished.output), "--set", "seeds=1"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.stdout.endswith("2 of 2 trials done, 0 failed, 0 missing\n0 []\n"), result.stderr
-    assert "building the report" not in result.stdout
-
-
-def test_several_processes_of_this_machine_make_the_files_of_one(experiment):
-    metrics = {}
-    for local in (1, 2):
-        loaded = experiment(f"name=by-{local}", "seeds=1")
-        result = run_sweep(loaded, local=local, progress=Recorder())
-        table = files.read_table(RunPaths(result.run_dir).trials)
-        metrics[local] = table.select(["trial_id", "image_auroc", "pixel_auroc", "status"]).to_pylist()
-    assert metrics[1] == metrics[2] and [row["status"] for row in metrics[2]] == ["done", "done"]
-
-
-def test_a_stopped_start_leaves_the_run_s_plan_alone(experiment):
-    go(experiment("seeds=1"))
-    run = experiment().run_dir
-    rows = files.read_table(RunPaths(run).index).to_pylist()
-    files.write_rows(RunPaths(run).index, [row | {"data_fingerprint": "0"} for row in rows], schemas.INDEX)
-    plan = RunPaths(run).plan.read_bytes()
-    with pytest.raises(InputError):
-        go(experiment("seeds=4"))
-    assert RunPaths(run).plan.read_bytes() == plan
-
-
-def test_the_device_that_auto_chose_is_reported(experiment, monkeypatch):
-    from fcdd_sweep.training import device as session
-
-    monkeypatch.setattr(session, "no_gpu_reason", lambda: "Found no NVIDIA driver on your system")
-    monkeypatch.setattr(session, "device_name", lambda device: "NVIDIA H200")
-    reported = {}
-    for seen in (False, True):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda seen=seen: seen)
-        recorder = go(experiment(f"name=seen-{seen}", "resources.device=auto"), work=works.scored)[1]
-        reported[seen] = [text for text in recorder.messages if text.startswith("trials run on")]
-    assert reported == {
-        False: ["trials run on the CPU: torch sees no GPU (Found no NVIDIA driver on your system)"],
-        True: ["trials run on a GPU: NVIDIA H200"],
-    }
-    asked = go(experiment("name=asked", "resources.device=cpu"), work=works.scored)[1]
-    assert not any("trials run on" in text for text in asked.messages)
