@@ -86,7 +86,7 @@ class ComparedGroup:
 
 
 def group_of_runs(runs: Sequence[Run]) -> ComparedGroup:
-    """Return all configs of several runs as one group; runs of equal names are told apart by their folders."""
+    """Return all configs of several runs as one group; runs of equal names are named by their folders."""
     names = [run_title(run) for run in runs]
     counts = Counter(names)
     members: dict[str, ComparedConfig] = {}

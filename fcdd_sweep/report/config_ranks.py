@@ -1,4 +1,4 @@
-"""Configs by their metric: which is best, and from which others it can be told by the test that decides."""
+"""Configs by their metric: which is best, and than which others it is better by the test that decides."""
 
 from __future__ import annotations
 

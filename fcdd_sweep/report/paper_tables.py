@@ -1,4 +1,4 @@
-"""The tables of a run as Markdown, LaTeX or CSV: mean and interval, the best in bold where it is told apart."""
+"""The tables of a run as Markdown, LaTeX or CSV: mean and interval, the best in bold where it is clearly better."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def run_tables(run: Run) -> list[PaperTable]:
             for each in ranked
         ]
         names = tuple(titles[key] for key in keys) or ("config",)
-        caption = "Configs, means over classes; bold where the best is told from each of the others."
+        caption = "Configs, means over classes; bold where the best is better than each of the others."
         tables.append(PaperTable(caption, names, tuple(SUMMARY_METRICS[metric] for metric in metrics), tuple(rows)))
     first = ranked[0].config
     classes = summary_rows(run, first)
@@ -87,7 +87,7 @@ def run_tables(run: Run) -> list[PaperTable]:
 
 
 def _decided_best(run: Run, metric: str) -> str | None:
-    """Return the config with the largest mean where it is told from each of the others; None for false alarms."""
+    """Return the config with the largest mean where it is better than all others; None for false alarms."""
     if metric == "test_false_alarm_rate":
         return None
     ranked = ranked_configs(run, metric)

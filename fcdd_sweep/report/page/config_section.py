@@ -38,7 +38,7 @@ def config_anchor(config: str) -> str:
 
 
 def config_table(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) -> Markup:
-    """Return the configs with their values, the best first; it is bold where it is told from each of the others."""
+    """Return the configs with their values, the best first, and bold where it is better than each of the others."""
     shown = ranked[:_MOST_CONFIGS]
     keys = varied_keys(run) or list(run.parameters(shown[0].config))
     titles = key_titles(keys)

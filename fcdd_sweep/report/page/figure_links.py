@@ -62,7 +62,7 @@ def image_box(root: Path, path: str, text: str, *, embed: bool) -> Markup:
         alt = plain_html.escape(f"{text}: {path}")
         address = as_jpeg_uri(root / path, _EMBEDDED_PX)
         return details(text, Markup(f'<img src="{address}" alt="{alt}" loading="lazy">'))
-    place = element("span", f"{root.name}/{path} is not beside this page: it lies in the run's folder.", cls="absent")
+    place = element("span", f"{root.name}/{path} is not beside this page: it is in the run's folder.", cls="absent")
     placed = Markup(str(place).replace("<span", f'<span data-alt="{plain_html.escape(text)}"', 1))
     summary = element("summary", text)
     link = element("a", path, href=_address(path))
