@@ -42,7 +42,7 @@ DRAWING = {
     (LeafPictures, "add"): LeafPictures.add,
 }
 NOTHING_DRAWN = {
-    (aggregate, "draw_run"): lambda run, *, redraw: RunFigures(),
+    (aggregate, "draw_run"): lambda run: RunFigures(),
     (LeafPictures, "add"): lambda self, leaves: None,
 }
 NO_LEAF_DRAWN = {(aggregate, "without_pictures"): lambda run_dir, leaves: []}

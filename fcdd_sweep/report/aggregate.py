@@ -115,7 +115,7 @@ def aggregate(
             run = _compared(run)
             with pictures or LeafPictures(folder, run.experiment.heatmaps) as drawing:
                 drawing.add(_leaves_to_draw(run, redraw=redraw))
-                figures = draw_run(tested, redraw=False)
+                figures = draw_run(tested)
                 figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
                 search_figures = draw_search(search) if search else ()
                 run = replace(run, problems=(*run.problems, *drawing.finish(tell)))

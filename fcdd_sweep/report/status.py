@@ -90,11 +90,6 @@ def _figures(
     return found_lines(run_dir, plan, leaves, width)
 
 
-def _damaged_progress(run_dir: Location) -> list[str]:
-    """Return a sentence on a `progress.json` that is there and cannot be read."""
-    return [_NO_PROGRESS] if is_file(RunPaths(run_dir).progress) else []
-
-
 def watch(
     run_dir: Location | str,
     every_s: float,

@@ -15,8 +15,7 @@ from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL
 from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
-from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture, use_look
-from fcdd_sweep.report.figures.trial_figures import draw_trial
+from fcdd_sweep.report.figures.style import Look, save, save_picture, use_look
 from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 
 ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE = "roc.pdf", "pixel_roc.pdf", "heatmaps.png"
@@ -46,10 +45,10 @@ class RunFigures:
     embed: bool = False
 
 
-def draw_run(run: Run, *, redraw: bool) -> RunFigures:
-    """Draw the figures of run, configs and classes, and with `redraw` those of every finished trial."""
+def draw_run(run: Run) -> RunFigures:
+    """Draw the figures of run, configs and classes."""
     look = use_look(run.experiment.report.style)
-    problems = redraw_trials(run, look) if redraw else []
+    problems: list[str] = []
     drawn = drawn_configs(run)
     sheets = {}
     cell = CELL if sum(len(run.classes(config)) for config in drawn) <= MOST_LARGE else SMALL_CELL
@@ -82,18 +81,6 @@ def _remove_figures(run: Run, configs: Sequence[str]) -> None:
         folders = [classes[0].parent, *classes]
         for path in (folder / name for folder in folders for name in (ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE)):
             path.unlink(missing_ok=True)
-
-
-def redraw_trials(run: Run, look: Look = SCREEN) -> list[str]:
-    """Draw the figures of every finished trial; return sentences on those that could not be drawn."""
-    problems = []
-    for trial in run.trials:
-        if trial.is_done:
-            try:
-                draw_trial(run.path / trial.leaf, run.experiment.heatmaps, look)
-            except UNREADABLE as error:
-                problems.append(f"{trial.leaf}: its figures cannot be drawn ({short_error(error)})")
-    return problems
 
 
 def config_folder(run: Run, config: str) -> Path:

@@ -17,8 +17,6 @@ from fcdd_sweep.results.documents import TrialStatus
 
 _MOST_TINT = 62
 """Percent of color in the cell with the largest value: text on it stays readable."""
-BASE_RATES = ("image_ap", "pixel_ap")
-"""Metrics whose value by chance is the share of anomalous images or pixels."""
 
 
 class Span(NamedTuple):
