@@ -1,8 +1,9 @@
 """The preset for own images, `folder`, chosen and proved on trees of real photographs; see `photo_trees`.
 
-`select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains the
-preset, and the one that it replaced, on the five others; each seed draws the held-out images anew. Every finished trial
-is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints what is there.
+`select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains what
+`init` writes for each of the five others, and the preset that it replaced; each seed draws the held-out images anew.
+Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints
+what is there; where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree.
 
     python benchmarks/own_images.py select training.learning_rate=0.003 network.name=FCDD_CNN224
     python benchmarks/own_images.py prove --seeds 20
@@ -24,24 +25,24 @@ import numpy as np
 import torch
 from photo_trees import PROOF, SELECTION, TREES, labelled_root, write_tree
 
-from fcdd_sweep.config.fields import TOP_SHARES
+from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.decision import conformal_threshold
+from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.ranking import auroc
+from fcdd_sweep.metrics.score_choice import ScoreChoice, SelectionScores, choose_score
 from fcdd_sweep.metrics.statistics import Summary, summarize, wilson_interval
+from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 
 COLUMNS = ("score_mean", "score_max", *TOP_SHARES.values())
-HELD_OUT = ["evaluation.validation.nominal_fraction=0.4"]
-"""Of every tree alike: 20 of the 50 images of `dahlia`, so that a false-alarm rate of 5% can be stated."""
-RATES = {"clock": 0.1}
-"""Wanted false-alarm rates; 24 images are too few for the 5% of the others."""
+HELD_OUT = ["evaluation.validation.nominal_fraction=0.4", "evaluation.image_score=max"]
+"""Of the trees for choosing."""
 PRESETS: dict[str, list[str]] = {
-    "new": ["evaluation.image_score=max"],
+    "new": [],
     "old": [
         "images={load_size: 248, size: 224, color: rgb, resize: bilinear}",
         "anomalies={mode: malformed_normal, source: confetti}",
@@ -53,14 +54,14 @@ PRESETS: dict[str, list[str]] = {
         "evaluation.image_score=mean",
     ],
 }
-"""What is set over the preset `folder`: `old` restores its values of version 0.1."""
+"""What is set over the file that `init` writes: `old` restores the values of version 0.1, but for what is held out."""
 
 
 def specs(tree: str, folder: Path, overrides: Sequence[str], seeds: int) -> tuple[TrialSpec, ...]:
-    """Return the trials of a tree, one for each seed."""
+    """Return the trials of a tree with the settings that `init` chooses, one for each seed."""
     path = folder / f"{tree}.yaml"
-    path.write_text(f"schema: 2\nname: {tree}\npreset: folder\nseeds: {seeds}\n")
-    _, planned = plan_file(path, [f"dataset.root={write_tree(tree, folder)}", *HELD_OUT, *overrides])
+    path.write_text(experiment_text(choices_for(inspect_images(write_tree(tree, folder), {}), tree), ()))
+    _, planned = plan_file(path, [f"seeds={seeds}", *overrides])
     return planned.specs
 
 
@@ -88,13 +89,14 @@ def trained(tree: str, spec: TrialSpec, folder: Path) -> dict[str, Any]:
     scores = result.scores
     named = zip(scores["defect"], scores["path"], strict=True)
     return {
-        "used": result.metrics["image_score"],
+        "image_score": spec.settings.evaluation.image_score,
+        "rate": spec.settings.evaluation.false_alarm_rate,
         "cpu_minutes": (time.process_time() - started) / 60,
         "pixel_auroc": result.metrics["pixel_auroc"],
         "split": scores["split"],
         "label": scores["label"],
         "is_small": ["_small" in f"{defect} {path}" for defect, path in named],
-        **{column: scores[column] for column in COLUMNS},
+        **{column: scores[column] for column in ("path", "defect", *COLUMNS)},
     }
 
 
@@ -105,30 +107,26 @@ class Trial:
     tree: str
     values: dict[str, Any]
 
-    def part(self, split: str, column: str) -> tuple[Any, Any, Any]:
-        """Return scores, labels and whether a defect is small, of the test or the held-out images."""
-        chosen = np.array(self.values["split"]) == split
-        names = (column, "label", "is_small")
-        scores, label, is_small = (np.array(self.values[name], dtype=float)[chosen] for name in names)
-        return scores, label.astype(np.int8), is_small == 1
-
     def auroc(self, column: str, *, small: bool = False) -> float:
-        scores, label, is_small = self.part("test", column)
-        kept = (label == 0) | is_small | (not small)
-        return auroc(scores[kept], label[kept])
+        tested = np.array(self.values["split"]) == "test"
+        names = ("label", "is_small", column)
+        label, is_small, scores = (np.array(self.values[name], dtype=float)[tested] for name in names)
+        kept = (label == 0) | (is_small == 1) | (not small)
+        return auroc(scores[kept], label[kept].astype(np.int8))
 
-    @property
-    def rate(self) -> float:
-        return RATES.get(self.tree, 0.05)
+    def decided(self, used: ScoreChoice) -> dict[str, Any]:
+        """Return the columns of `metrics.parquet` on decisions."""
+        return decision_metrics(self.values, used.column, self.values["rate"], selecting=used.is_made)
 
-    def decided(self) -> tuple[float, int, int]:
-        """Return F1 at the threshold, false alarms, and nominal test images."""
-        column = self.values["used"]
-        held_out, held_out_label, _ = self.part("validation", column)
-        scores, label, _ = self.part("test", column)
-        called = scores > conformal_threshold(held_out[held_out_label == 0], self.rate)
-        hits, alarms = int((called & (label == 1)).sum()), int((called & (label == 0)).sum())
-        return 2 * hits / max(hits + alarms + int(label.sum()), 1), alarms, int((label == 0).sum())
+
+def used_score(trials: Sequence[Trial]) -> ScoreChoice:
+    """Return the image score of the trials of a tree: the one that is set, or that `auto` chooses."""
+    wanted = trials[0].values["image_score"]
+    if wanted != "auto":
+        return ScoreChoice(score_column(wanted))
+    scores = [trial.values for trial in trials]
+    calibrating = {path for each in scores for path in calibrating_paths(each, each["rate"])}
+    return choose_score([SelectionScores.of(each, calibrating) for each in scores])
 
 
 def finished(file: Path) -> dict[tuple[str, str, int], Trial]:
@@ -149,7 +147,8 @@ def prove(folder: Path, file: Path, presets: Sequence[str], trees: Sequence[str]
             with file.open("a") as out:
                 out.write(json.dumps(row) + "\n")
             trial = Trial(tree, row)
-            text = f"AUROC {trial.auroc(row['used']):.3f}, small defects {trial.auroc(row['used'], small=True):.3f}"
+            used = used_score([trial]).column
+            text = f"AUROC {trial.auroc(used):.3f}, small defects {trial.auroc(used, small=True):.3f} by {_short(used)}"
             print(f"{preset} {tree:11} seed {seed:2}: {text}, {row['cpu_minutes']:.1f} CPU minutes", flush=True)
 
 
@@ -158,10 +157,15 @@ def tables(file: Path) -> Iterator[str]:
     by_preset: dict[tuple[str, str], list[Trial]] = {}
     for (preset, tree, _), trial in sorted(finished(file).items(), key=lambda item: (item[0][1], item[0])):
         by_preset.setdefault((tree, preset), []).append(trial)
-    yield "| tree | preset | seeds | image AUROC | small defects | F1 | false alarms: wanted | got | CPU minutes |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| tree | preset | seeds | score | image AUROC | small defects | F1 | false alarms: wanted | got | minutes |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for (tree, preset), trials in by_preset.items():
         yield f"| {tree} | {preset} | {len(trials)} | {_row(trials)} |"
+    yield ""
+    yield "| tree | seeds of both | image AUROC, new minus old | small defects |"
+    yield "|---|---|---|---|"
+    for tree in dict.fromkeys(tree for tree, _ in by_preset):
+        yield f"| {tree} | {_against_old(by_preset.get((tree, 'new'), []), by_preset.get((tree, 'old'), []))} |"
     yield ""
     yield "| tree | score | small defects by it | " + " | ".join(f"minus {_short(each)}" for each in COLUMNS) + " |"
     yield "|---|---|---|" + "---|" * len(COLUMNS)
@@ -171,28 +175,44 @@ def tables(file: Path) -> Iterator[str]:
 
 
 def _row(trials: Sequence[Trial]) -> str:
-    used = [trial.values["used"] for trial in trials]
-    decided = [trial.decided() for trial in trials]
-    f1, alarms, counts = zip(*decided, strict=True)
-    low, high = wilson_interval(sum(alarms), sum(counts))
+    used = used_score(trials)
+    decided = [trial.decided(used) for trial in trials]
+    alarms, nominal = (sum(sum(each[name] or 0 for name in names) for each in decided) for names in _ALARMS)
+    low, high = wilson_interval(alarms, nominal)
     cells = [
-        _mean([trial.auroc(column) for trial, column in zip(trials, used, strict=True)]),
-        _mean([trial.auroc(column, small=True) for trial, column in zip(trials, used, strict=True)]),
-        _mean(f1),
-        f"{trials[0].rate:.0%}",
-        f"{sum(alarms) / sum(counts):.1%} ({low:.1%} to {high:.1%})",
+        ("auto: " if used.is_made else "") + _short(used.column),
+        _mean([trial.auroc(used.column) for trial in trials]),
+        _mean([trial.auroc(used.column, small=True) for trial in trials]),
+        _mean([each["f1"] for each in decided]),
+        f"{trials[0].values['rate']:.0%}",
+        f"{alarms / nominal:.1%} ({low:.1%} to {high:.1%})" if nominal else "no decision",
         f"{np.mean([trial.values['cpu_minutes'] for trial in trials]):.1f}",
     ]
     return " | ".join(cells)
 
 
+_ALARMS = (("false_positives",), ("false_positives", "true_negatives"))
+
+
+def _against_old(new: Sequence[Trial], old: Sequence[Trial]) -> str:
+    """Return the differences of AUROCs over the seeds that both presets have."""
+    pairs = [(one, other) for one in new for other in old if one.values["seed"] == other.values["seed"]]
+    cells = [str(len(pairs))]
+    for small in (False, True):
+        first, second = (used_score(trials).column if trials else "" for trials in (new, old))
+        found = [one.auroc(first, small=small) - other.auroc(second, small=small) for one, other in pairs]
+        cells.append(_with_interval(summarize(found), "+.3f") if found else "-")
+    return " | ".join(cells)
+
+
 def _score_row(trials: Sequence[Trial]) -> str:
-    used = [trial.auroc(trial.values["used"], small=True) for trial in trials]
-    cells = [_short(trials[0].values["used"]), _mean(used)]
-    for column in COLUMNS:
-        others = [trial.auroc(column, small=True) for trial in trials]
+    column = used_score(trials).column
+    used = [trial.auroc(column, small=True) for trial in trials]
+    cells = [_short(column), _mean(used)]
+    for each in COLUMNS:
+        others = [trial.auroc(each, small=True) for trial in trials]
         difference = summarize(one - other for one, other in zip(used, others, strict=True))
-        cells.append("-" if column == trials[0].values["used"] else _with_interval(difference, "+.3f"))
+        cells.append("-" if each == column else _with_interval(difference, "+.3f"))
     return " | ".join(cells)
 
 
@@ -212,7 +232,7 @@ def _short(column: str) -> str:
 def select(folder: Path, overrides: Sequence[str], seed: int) -> None:
     """Print AUROCs of all and of small defects by image score, for the trees for choosing."""
     for tree in SELECTION:
-        spec = specs(tree, folder, overrides, seed + 1)[seed]
+        spec = specs(tree, folder, [*HELD_OUT, *overrides], seed + 1)[seed]
         trial = Trial(tree, trained(tree, spec, folder))
         found = [f"{_short(name)} {trial.auroc(name):.3f} / {trial.auroc(name, small=True):.3f}" for name in COLUMNS]
         print(f"{tree:7} {', '.join(found)}, {trial.values['cpu_minutes']:.1f} CPU minutes", flush=True)
