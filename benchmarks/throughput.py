@@ -93,7 +93,7 @@ def ratios(chosen: Settings, rounds: int, steps: int, device: torch.device) -> t
         state.epoch, state.step = number + 1, 0
         run_epoch(state, batches)
         middle = synchronized_time(device)
-        run_bare_steps(network, state.optimizer, batches, steps)
+        run_bare_steps(network, state.member.optimizer, batches, steps)
         end = synchronized_time(device)
         if number:  # the first round warms up
             speeds.append(steps * BATCH / (middle - start))

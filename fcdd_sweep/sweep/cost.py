@@ -202,7 +202,7 @@ def probe_cost(planned: Plan, report: Report) -> dict[str, Probe]:
 
 def _probe(spec: TrialSpec) -> Probe:
     from fcdd_sweep.sweep.trial import run_trial  # imports torch, as does the next
-    from fcdd_sweep.training.batches import in_batches
+    from fcdd_sweep.training.step_plan import in_batches
 
     short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1, "min_steps": 0})
     one_model = spec.settings.evaluation.model_copy(update={"calibration": "split"})

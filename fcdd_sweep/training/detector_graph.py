@@ -25,9 +25,9 @@ class DetectorGraph(nn.Module):
         assert isinstance(detector.network, nn.Module)
         self.network = detector.network
         self.detector = detector
-        geometry, maps = detector.preprocessor.recipe.test_geometry(1), detector.map_geometry
-        self.register_buffer("rows", torch.from_numpy(geometry.rows[0]))
-        self.register_buffer("columns", torch.from_numpy(geometry.columns[0]))
+        geometry, maps = detector.preprocessor.recipe.test_geometry, detector.map_geometry
+        self.register_buffer("rows", geometry.rows[0])
+        self.register_buffer("columns", geometry.columns[0])
         # not the network's own upsampling, whose cached weights would be those of the tracing
         cells = detector.network.receptive_field.width if detector.method.by_cells else maps.out_size[0]
         of_axis = upsampling_weights(maps.receptive_field, cells, maps.out_size[0], maps.std)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.networks.registry import MethodName
-from fcdd_sweep.training.batches import Batch
+from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.image_scores import image_scores
 from fcdd_sweep.training.losses import (
     anomalous_loss,

@@ -236,12 +236,12 @@ def test_the_batches_before_the_first_wanted_one_are_not_made():
     exposure = Exposure()
     trial = trial_of("exposure")
     batches = prepare(trial, TrialData(CORPUS, exposure), Streams(0, "plain"), torch.device("cpu")).batches
-    whole = list(batches.epoch(2))
+    whole = [batches.compose(row) for row in batches.planner.rows(2)]
     exposure.read_rows.clear()
-    (last,) = batches.epoch(2, 2)
+    (last,) = (batches.compose(row) for row in batches.planner.rows(2, 2))
     assert sum(len(rows) for rows in exposure.read_rows) < 40  # those of 8 samples, and others in place of unreadable
     assert torch.equal(last.inputs, whole[2].inputs) and torch.equal(last.labels, whole[2].labels)
-    assert list(batches.epoch(2, 3)) == []
+    assert list(batches.planner.rows(2, 3)) == []
 
 
 def test_nothing_is_trained_again_after_the_last_epoch(monkeypatch):
