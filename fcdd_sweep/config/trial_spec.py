@@ -122,6 +122,8 @@ def identity(settings: Settings) -> dict[str, Any]:
             plain.get("evaluation", {}).pop(key, None)
     if plain.get("training", {}).get("supervision") == "labels":
         del plain["training"]["supervision"]  # once the default, and what plans make of `auto` without maps
+    if plain.get("training", {}).get("layout") == "channels_last":
+        del plain["training"]["layout"]  # the only one that there was on a CPU
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

@@ -171,7 +171,8 @@ def _training_text(settings: Settings) -> str:
     passes += f" of {training.min_steps} steps or more" if training.min_steps else ""
     rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
     epochs = count_noun(training.epochs, "epoch")
-    return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+    numbers = f"{training.precision}, {training.layout.replace('_', ' ')}"
+    return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}; {numbers}"
 
 
 def _resources_text(settings: Settings) -> str:

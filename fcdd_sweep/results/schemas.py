@@ -242,6 +242,8 @@ _RESULTS: tuple[Column, ...] = (
     ("started", TIME, "when the attempt started"),
     ("finished", TIME, "when its files were written"),
     ("device", TEXT, "name of the device"),
+    ("training_layout", TEXT, "order of weights and images in memory: contiguous or channels_last"),
+    ("training_precision", TEXT, "precision of convolutions and dense layers in training: fp32 or bf16"),
     ("host", TEXT, "name of the machine"),
     ("versions", TEXT, "JSON: versions of fcdd_sweep, source (the file in `source/`), python, torch, numpy"),
 )
