@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,6 +81,11 @@ class TrialSpec:
     def leaf(self) -> str:
         """Path of the trial's files below the run's directory, with forward slashes."""
         return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
+
+    def sharing_gpu(self, trials: int) -> TrialSpec:
+        """Return the same trial where so many share a GPU, which is no part of its id."""
+        resources = self.settings.resources.model_copy(update={"trials_per_gpu": trials})
+        return replace(self, settings=self.settings.model_copy(update={"resources": resources}))
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -11,6 +11,8 @@ from typing import Literal
 from fcdd_sweep.config.schema import Network, Settings
 from fcdd_sweep.config.training_schema import Training
 
+CONTEXT_MIB = 700
+"""What a process takes of a GPU besides torch's allocator: CUDA's context and libraries. An estimate."""
 _CONTIGUOUS: frozenset[str] = frozenset()
 """Networks whose training step is not quicker with channels last."""
 _BF16: frozenset[str] = frozenset()
