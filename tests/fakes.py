@@ -243,6 +243,7 @@ class FakeRun:
             published_at=NOW,
             wall_time_s=60.0,
             device="x86_64",
+            trials_per_gpu=None,
         )
         return self
 
@@ -272,6 +273,7 @@ class FakeRun:
             published_at=NOW,
             wall_time_s=None,
             device=None,
+            trials_per_gpu=None,
         )
         return self
 

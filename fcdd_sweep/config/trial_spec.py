@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +82,11 @@ class TrialSpec:
         """Path of the trial's files below the run's directory, with forward slashes."""
         return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
 
+    def sharing_gpu(self, trials: int) -> TrialSpec:
+        """Return the same trial where so many share a GPU, which is no part of its id."""
+        resources = self.settings.resources.model_copy(update={"trials_per_gpu": trials})
+        return replace(self, settings=self.settings.model_copy(update={"resources": resources}))
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "settings": self.settings.model_dump(mode="json"),
@@ -122,6 +127,8 @@ def identity(settings: Settings) -> dict[str, Any]:
             plain.get("evaluation", {}).pop(key, None)
     if plain.get("training", {}).get("supervision") == "labels":
         del plain["training"]["supervision"]  # once the default, and what plans make of `auto` without maps
+    if plain.get("training", {}).get("layout") == "channels_last":
+        del plain["training"]["layout"]  # the only one that there was on a CPU
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

@@ -30,9 +30,11 @@ class BaseNetwork(nn.Module):
         in_shape: channels, height and width of its images.
         receptive_field: of the cells of its map, in input pixels. The map is the output of FCDD networks, and the
             input of the dense layers of the others.
+        layout: of its weights in memory; who moves them says so.
     """
 
     method: ClassVar[MethodName]
+    layout: torch.memory_format = torch.contiguous_format
 
     def __init__(self, in_shape: ImageShape, field: ReceptiveField) -> None:
         super().__init__()

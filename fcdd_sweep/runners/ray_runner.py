@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.fields import seconds
 from fcdd_sweep.config.schema import Faults, Resources
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.runners.events import EventSink, Work, reporter
+from fcdd_sweep.runners.events import EventSink, Report, Work, reporter
 from fcdd_sweep.runners.queue import JobQueue, Trials, no_failure_limit
 from fcdd_sweep.runners.ray_session import connected
 from fcdd_sweep.runners.stop_signal import StopSignal
@@ -74,10 +77,12 @@ class RayRunner:
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
             from fcdd_sweep.runners.ray_start import plain_workers
+            from fcdd_sweep.runners.ray_worker import held_gpu_share
 
             examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
-            resources = TrialResources.of_cluster(self.resources, threads, may_grow=on_cluster)
+            sharing = partial(_trials_sharing, examples, reporter(sink), on_cluster=on_cluster)
+            resources = TrialResources.of_cluster(self.resources, threads, sharing, may_grow=on_cluster)
             queue.source.begin(resources.slots)
             if self.resources.device == "auto":
                 reporter(sink)(resources.device_text)
@@ -85,7 +90,7 @@ class RayRunner:
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(pending, _MAX_PENDING))
             with checked_nodes(run_dir, examples, resources, reporter(sink), on_cluster=on_cluster) as nodes:
                 if resources.trials_per_gpu:
-                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
+                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed", held_gpu_share)
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
                 workers = nullcontext() if on_cluster else plain_workers()
@@ -104,7 +109,18 @@ class RayRunner:
             report_every_s=max(1.0, resources.slots / _REPORTS_PER_S),
             stalled_after_s=seconds(self.faults.progress_timeout),
             hide_gpus=not resources.trials_per_gpu,
+            trials_per_gpu=resources.trials_per_gpu,
         )
+
+
+def _trials_sharing(examples: Sequence[TrialSpec], report: Report, *, on_cluster: bool) -> int:
+    """Return what `resources.trials_per_gpu: auto` means for trials like these on the GPUs that there are; say why."""
+    from fcdd_sweep.runners.ray_nodes import card_memory_of_nodes
+
+    card = card_memory_of_nodes() if on_cluster else card_memory()
+    sharing = sharing_of([spec.settings for spec in examples], card)
+    report(f"trials that share a GPU: {sharing.trials}, since {sharing.reason}")
+    return sharing.trials
 
 
 def _tuner(

@@ -31,6 +31,7 @@ class WorkerSettings:
         report_every_s: seconds between two reports of a running trial; each costs the driver time.
         stalled_after_s: seconds without a training step after which a trial counts as hung.
         hide_gpus: trials run on CPUs even on a machine with a GPU: numbers are equal on one kind of device only.
+        trials_per_gpu: as in `TrialResources`.
     """
 
     run_dir: Location
@@ -38,6 +39,12 @@ class WorkerSettings:
     report_every_s: float
     stalled_after_s: float
     hide_gpus: bool = False
+    trials_per_gpu: int = 0
+
+
+def held_gpu_share() -> float:
+    """Return the part of a GPU that this process holds, 0 to 1."""
+    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
 
 
 class UnfitWorker(Exception):
@@ -66,7 +73,9 @@ class Worker(tune.Trainable):
         return True
 
     def _prepare(self, config: dict[str, Any]) -> None:
-        self._spec = TrialSpec.from_dict(json.loads(config["trial"]))
+        spec = TrialSpec.from_dict(json.loads(config["trial"]))
+        on_gpu = self._settings.trials_per_gpu
+        self._spec = spec.sharing_gpu(max(1, on_gpu // config["shares"])) if on_gpu else spec
         self._thread: TrialThread | None = None
 
     @property

@@ -276,6 +276,14 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
         raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
+def _trials_sharing(spec: TrialSpec) -> int | None:
+    """Return how many trials share the GPU of a trial, 1 where no runner has divided it; None on a CPU."""
+    resources = spec.settings.resources
+    if choose_device(resources.device).type != "cuda":
+        return None
+    return 1 if resources.trials_per_gpu == "auto" else resources.trials_per_gpu
+
+
 def metrics_row(
     spec: TrialSpec, number: int, result: TrainingResult, started: dt.datetime, wall_time_s: float
 ) -> dict[str, Any]:
@@ -284,6 +292,7 @@ def metrics_row(
         **key_of(spec),
         "attempt": number,
         **result.metrics,
+        "trials_per_gpu": _trials_sharing(spec),
         "data_fingerprint": fingerprint_of(spec),
         "started": started,
         "finished": dt.datetime.now(dt.UTC),

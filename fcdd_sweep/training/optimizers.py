@@ -68,13 +68,16 @@ class Optimizer(ABC):
         self.learning_rate = float(groups[0]["lr"])
 
     def _fitted(self, place: int, kept: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-        """Return the moments of a parameter on its device; numbers of steps stay on the host."""
+        """Return the moments of a parameter on its device and in its layout; numbers of steps stay on the host."""
         parameter = self._parameters[place]
         moments = {name: moment for name, moment in kept.items() if moment is not None}
         for name, moment in moments.items():
             if moment.ndim and moment.shape != parameter.shape:
                 raise ValueError(f"{name} of parameter {place} has shape {tuple(moment.shape)}")
-        return {name: moment.to(parameter.device) if moment.ndim else moment for name, moment in moments.items()}
+        return {
+            name: torch.empty_like(parameter).copy_(moment) if moment.ndim else moment
+            for name, moment in moments.items()
+        }
 
 
 class SGD(Optimizer):

@@ -143,9 +143,9 @@ class TrainingState:
 
 
 def copied_to_cpu(value: Any) -> Any:
-    """Return a value with its tensors copied to the CPU, with the same strides; also within dicts and lists."""
+    """Return a value with its tensors copied to the CPU, row by row whatever their strides; also in dicts and lists."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, dict):
         return {key: copied_to_cpu(item) for key, item in value.items()}
     return [copied_to_cpu(item) for item in value] if isinstance(value, list) else value

@@ -16,6 +16,7 @@ from torch import Tensor
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
+from fcdd_sweep.networks.execution import computed, precision_of
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
@@ -25,7 +26,7 @@ from fcdd_sweep.training.fold_ensemble import FoldModels
 from fcdd_sweep.training.folds import FoldProgress, folds_of
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
-from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.network import DetectionNetwork, outputs_of
 from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
 from fcdd_sweep.training.prepare import Prepared, prepare
@@ -214,6 +215,7 @@ def _training_metrics(trained: _Trained, prepared: Prepared) -> dict[str, Any]:
         "train_time_s": trained.ended - trained.started,
         "test_time_s": time.perf_counter() - trained.ended,
         "device": device_name(prepared.batches.nominal.device),
+        **{f"training_{name}": value for name, value in computed(trained.detector.settings).items()},
     }
 
 
@@ -318,7 +320,7 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
 
 def sample_losses(network: DetectionNetwork, batch: Batch, settings: Settings) -> Tensor:
     """Return the (N,) float32 losses of a batch, unreduced; the forward pass runs in bfloat16 where settings ask."""
-    half = settings.training.precision == "bf16"
+    half = precision_of(settings.network, settings.training) == "bf16"
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
-        outputs = network(batch.inputs)
+        outputs = outputs_of(network, batch.inputs)
     return METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)

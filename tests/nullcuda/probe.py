@@ -17,9 +17,11 @@ from unittest import mock
 import numpy as np
 import torch
 
+from fcdd_sweep.networks.execution import CONTEXT_MIB
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.training import trainer
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.device import limit_memory
 from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
@@ -29,6 +31,7 @@ from tests.specs import defects_corpus, settings, spec
 
 torch.backends.cudnn.enabled = False  # the null device has no engines; torch's own convolutions are launched instead
 CUDA = {"device": "cuda"}
+LIMIT_MIB = 200
 TRIALS = {
     "small": {"anomalies": {"mode": "malformed_normal_gt", "source": "confetti"}, "preprocessing": "aug1"},
     "large": {
@@ -135,6 +138,16 @@ BIG = {
 }
 
 
+def limited(share):
+    """Run a trial in a process that holds a share of the card; return how it ended, and the most that it reserved."""
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    limit_memory(share)
+    found = attempt(**BIG)
+    reserved = torch.cuda.max_memory_reserved()
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    return found | {"reserved_mib": reserved / device.MIB}
+
+
 def measure():
     found = {"training": {name: trained(sections) for name, sections in TRIALS.items()}}
     found["not deterministic"] = {
@@ -142,6 +155,9 @@ def measure():
     }
     found["detection"] = [detection_peak(16), detection_peak(64)]
     found["finished"] = attempt(**BIG)
+    torch.cuda.reset_peak_memory_stats()
+    context = CONTEXT_MIB * device.MIB / torch.cuda.get_device_properties(0).total_memory
+    found["limited"] = [limited(context + LIMIT_MIB * device.MIB / torch.cuda.mem_get_info()[1]), limited(1.0)]
     device.leave_free(150)
     found["out of memory"] = attempt(**BIG)
     device.library.null_set_total(80 << 30)

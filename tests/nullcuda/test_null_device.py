@@ -73,6 +73,13 @@ def test_a_trial_that_ran_out_of_memory_gives_all_of_it_back(measured):
     assert found["error"].startswith("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")
 
 
+def test_a_process_reserves_no_more_than_its_share_of_the_card(measured):
+    within, alone = measured["limited"]
+    assert (within["status"], within["kind"]) == ("failed", "out_of_memory")
+    assert 0 < within["reserved_mib"] <= 200 < alone["reserved_mib"]
+    assert alone["status"] == "done"
+
+
 def test_after_an_illegal_address_the_process_is_of_no_use(measured):
     for found in measured["broken"]:
         assert (found["status"], found["kind"]) == ("failed", "gpu_failed")
