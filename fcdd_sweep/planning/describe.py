@@ -16,6 +16,7 @@ from fcdd_sweep.planning.calibration import decision_lines
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.data_counts import image_counts, layout_text
 from fcdd_sweep.planning.gpu_memory import MOST_TRIALS, card_memory, need_of, need_text, sharing_of
+from fcdd_sweep.planning.packs import pack_text
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
 
@@ -40,6 +41,7 @@ def describe(plan: Plan, experiment: Experiment) -> str:
     for title, text in _SETTINGS_TEXTS.items():
         lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
     lines += _entry("GPU", list(filter(None, [_sharing_text(plan)])))
+    lines += _entry("packs", list(filter(None, [pack_text(experiment.resources, plan.specs)])))
     lines += _entry("decisions", decision_lines(plan.specs))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])

@@ -14,6 +14,7 @@ from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.execution import CONTEXT_MIB
 from fcdd_sweep.networks.registry import NETWORKS
+from fcdd_sweep.planning.packs import pack_size
 
 MOST_TRIALS = 4
 """Trials that share a GPU by `auto`, however small: what more would gain has not been measured."""
@@ -146,6 +147,8 @@ def sharing_of(configs: Iterable[Settings], card_mib: float | None) -> Sharing:
     if asked != "auto":
         return Sharing(asked, "resources.trials_per_gpu")
     need = max((need_of(each) for each in settings), key=lambda each: each.mib)
+    if (pack := pack_size(settings[0].resources)) > 1:
+        need = Need(need.mib * pack, f"{need.basis}, for each of the {pack} of a pack")
     wanted = need_text(need)
     if card_mib is None:
         return Sharing(1, f"{wanted}, and the card's memory is not known")

@@ -8,6 +8,7 @@ import logging
 import math
 import platform
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -49,6 +50,8 @@ from fcdd_sweep.training.state import StateError
 from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 
 logger = logging.getLogger("fcdd_sweep.trial")
+_TRIAL_THREADS: dict[int, int] = {}
+"""Threads of this process that write the log of a trial, with the package's level before the first of them."""
 
 
 class _LogFile(logging.FileHandler):
@@ -64,19 +67,23 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Write the package's log messages to a file, too, while entered."""
+    """Write the package's log messages to a file, too, while entered; not those of other trials of this process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
+    handler, own = _LogFile(path, encoding="utf-8"), threading.get_ident()
+    handler.addFilter(lambda record: record.thread == own or record.thread not in _TRIAL_THREADS)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("fcdd_sweep")
-    level = package.level
+    level = next(iter(_TRIAL_THREADS.values()), package.level)
     package.addHandler(handler)
     package.setLevel(logging.INFO)
+    _TRIAL_THREADS[own] = level
     try:
         yield
     finally:
+        _TRIAL_THREADS.pop(own, None)
         package.removeHandler(handler)
-        package.setLevel(level)
+        if not _TRIAL_THREADS:
+            package.setLevel(level)
         handler.close()
 
 

@@ -28,6 +28,7 @@ from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
 from fcdd_sweep.training.network import DetectionNetwork, outputs_of
 from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
+from fcdd_sweep.training.pack import current_pack
 from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
@@ -77,7 +78,8 @@ def train(
     """
     settings = spec.settings
     device = choose_device(settings.resources.device)
-    with numerics(settings, device):
+    pack = current_pack()
+    with (numerics if pack is None else pack.numerics)(settings, device):
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
         if settings.evaluation.calibration == "cross":
@@ -238,8 +240,9 @@ def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> Tra
     schedule = RateSchedule(optimizer, settings.training.schedule)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     losses_of = partial(sample_losses, network, settings=settings)
-    member = ProgramMember(batches.composer, network, optimizer, losses_of, sums)
-    return TrainingState(member, make_program([member]), schedule, batches.unreadable, started)
+    member, pack = ProgramMember(batches.composer, network, optimizer, losses_of, sums), current_pack()
+    program = make_program([member]) if pack is None else pack.join(member, make_program)
+    return TrainingState(member, program, schedule, batches.unreadable, started)
 
 
 def train_epochs(
