@@ -20,9 +20,10 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
 from fcdd_sweep.training.device import choose_device, device_name, numerics
-from fcdd_sweep.training.engine import ProgramMember, make_program
+from fcdd_sweep.training.engine import ProgramMember
 from fcdd_sweep.training.fold_ensemble import FoldModels
 from fcdd_sweep.training.folds import FoldProgress, folds_of
+from fcdd_sweep.training.graph_program import make_program
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
 from fcdd_sweep.training.network import DetectionNetwork
@@ -237,7 +238,7 @@ def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> Tra
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     losses_of = partial(sample_losses, network, settings=settings)
     member = ProgramMember(batches.composer, network, optimizer, losses_of, sums)
-    return TrainingState(member, make_program([member]), schedule, batches.unreadable, started)
+    return TrainingState(member, make_program([member], batches.planner.samples), schedule, batches.unreadable, started)
 
 
 def train_epochs(
