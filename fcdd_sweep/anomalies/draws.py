@@ -115,6 +115,14 @@ class CounterDraws:
         return both[:, :count].reshape(shape)
 
 
+def mixed(start: int, number: int) -> int:
+    """Return draw `number` under the key `start`, from 0 on, as 64 bits: what `CounterDraws` counts, for the host."""
+    bits = (start + (number + 1) * _GOLDEN) % 2**64
+    for shift, factor in _MIX:
+        bits = (bits ^ bits >> shift) * factor % 2**64
+    return bits ^ bits >> 31
+
+
 def _shifted(bits: Tensor, places: int) -> Tensor:
     """Return int64 shifted to the right by `places`, with zeros from the left."""
     return (bits >> places).bitwise_and_(2 ** (64 - places) - 1)

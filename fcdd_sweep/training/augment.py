@@ -7,6 +7,7 @@ the host and given as tensors on the device; noise is drawn on the batch's devic
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +77,7 @@ def flipped(flip: Tensor, geometry: Geometry) -> Geometry:
     return Geometry(geometry.rows, torch.where(flip[:, None], geometry.columns.flip(1), geometry.columns))
 
 
-@dataclass(frozen=True)
-class Jitter:
+class Jitter(NamedTuple):
     """Maximal relative changes of brightness, contrast and saturation, and the maximal hue shift in full turns."""
 
     brightness: float
@@ -85,14 +85,11 @@ class Jitter:
     saturation: float
     hue: float
 
-    def amounts(self) -> npt.NDArray[np.float64]:
-        return np.array([self.brightness, self.contrast, self.saturation, self.hue])
-
 
 def draw_jitter(rng: np.random.Generator, n: int, choices: tuple[Jitter, ...]) -> npt.NDArray[np.float32]:
     """Draw changes of brightness, contrast, saturation and hue, (n, 4), each image's by one of `choices`."""
-    strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
-    return (rng.uniform(-1, 1, (n, 4)) * strength).astype(np.float32)
+    strength = np.array(choices)[rng.integers(len(choices), size=n)]
+    return (rng.uniform(-1, 1, 4 * n).reshape(n, 4) * strength).astype(np.float32)
 
 
 def color_jitter(images: Tensor, amounts: Tensor) -> Tensor:

@@ -42,8 +42,15 @@ class BatchMaker:
     @cached_property
     def planner(self) -> StepPlanner:
         """What decides about the steps."""
-        recipe = self.preprocessor.recipe
-        return StepPlanner(self.settings, len(self.nominal), self.pool, recipe, self.streams, self.appended)
+        return StepPlanner(
+            self.settings,
+            len(self.nominal),
+            self.pool,
+            self.preprocessor.recipe,
+            self.streams,
+            self.appended,
+            counted=self.nominal.is_cuda,
+        )
 
     @cached_property
     def composer(self) -> Composer:

@@ -6,19 +6,19 @@ their steps. `EagerProgram` runs operation by operation; it is what every other 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fcdd_sweep.training.compose import Batch, Composer
-from fcdd_sweep.training.device import to_device
+from fcdd_sweep.training.dropout import drawing
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.optimizers import Optimizer
-from fcdd_sweep.training.step_plan import DROPOUT, PlanRow, StepPlan
+from fcdd_sweep.training.step_plan import DROPOUT, PlanRow, RowLayout, StepPlan
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,12 @@ class ProgramMember:
     def step(self, plan: StepPlan) -> None:
         """Train on one batch, and add its losses and sample counts to the sums."""
         batch = self.composer.compose(plan)
-        with self._drawing(plan):
+        with drawing(self.network, plan.keys[DROPOUT]):
             losses = self.losses_of(batch)
         self.optimizer.zero_grad()
         losses.mean().backward()
         self.optimizer.step()
         self.sums.add_(_loss_sums(losses.detach(), batch.labels))
-
-    @contextlib.contextmanager
-    def _drawing(self, plan: StepPlan) -> Iterator[None]:
-        """Seed torch's global generators, which dropout draws from, for this step, and restore them afterwards."""
-        if not self.network.draws:
-            yield
-            return
-        device, seed = self.sums.device, int(plan.keys[DROPOUT])
-        on_gpu = device.type == "cuda"
-        with torch.random.fork_rng(devices=[device] if on_gpu else []):
-            torch.default_generator.manual_seed(seed)
-            if on_gpu:
-                torch.cuda.manual_seed(seed)
-            yield
 
 
 class Program(Protocol):
@@ -83,14 +69,29 @@ class EagerProgram:
     members: Sequence[ProgramMember]
 
     def step(self, rows: Sequence[PlanRow]) -> None:
-        for member, row in zip(self.members, rows, strict=True):
-            content = to_device(row.content, member.sums.device)
-            member.step(row.layout.tensors(content))
+        device = self.members[0].sums.device
+        if device.type == "cpu":
+            for member, row in zip(self.members, rows, strict=True):
+                member.step(row.layout.tensors(torch.from_numpy(row.content)))
+            return
+        contents = torch.empty(sum(row.layout.size for row in rows), dtype=torch.uint8, device=device)
+        copy_rows(rows, contents)
+        step_all(self.members, [row.layout for row in rows], contents)
 
 
-def make_program(members: Sequence[ProgramMember]) -> Program:
-    """Return the program of trials on one device."""
-    return EagerProgram(members)
+def copy_rows(rows: Sequence[PlanRow], contents: Tensor) -> None:
+    """Copy rows one behind the other to the device, in one copy that the host does not wait for.
+
+    Pinned memory is used again only when its copy is done, so the host may be many steps ahead.
+    """
+    content = rows[0].content[: rows[0].used] if len(rows) == 1 else np.concatenate([row.content for row in rows])
+    contents[: len(content)].copy_(torch.from_numpy(content).pin_memory(), non_blocking=True)
+
+
+def step_all(members: Sequence[ProgramMember], layouts: Sequence[RowLayout], contents: Tensor) -> None:
+    """Make one step of every member, by rows that lie one behind the other on the device."""
+    for member, layout, content in zip(members, layouts, contents.split([each.size for each in layouts]), strict=True):
+        member.step(layout.tensors(content))
 
 
 def _loss_sums(losses: Tensor, labels: Tensor) -> Tensor:

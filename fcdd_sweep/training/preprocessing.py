@@ -35,6 +35,7 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.training import augment
 from fcdd_sweep.training.augment import Geometry, Jitter
 
+_PLAIN, _STRONG = ((Jitter(each, each, each, each),) for each in (0.01, 0.1))
 _TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, for images in 0..1; the normalization of torchvision's ImageNet weights."""
@@ -43,7 +44,7 @@ _CHUNK = 256
 
 
 class Augmentation(NamedTuple):
-    """What is decided for each of N training samples, as arrays on the host or as tensors on the device.
+    """What is decided for each of N training samples: arrays on the host, numbers for all alike, or device tensors.
 
     Attributes:
         top, left: (N,) int64, first row and column of the crop; below 0 in the padding.
@@ -130,19 +131,18 @@ class Recipe:
 
     def draw(self, rng: np.random.Generator, n: int) -> Augmentation:
         """Decide on the host how `n` training images are augmented."""
-        none, raw, size = np.zeros(n, np.bool_), self.load_size, self.size
-        top = left = np.zeros(n, np.int64)
-        whole, is_flipped, noisy, jitter = ~none, none, none, np.zeros((n, 4), np.float32)
+        raw, size = self.load_size, self.size
+        decided: dict[str, Any] = {"top": 0, "left": 0, "whole": 1, "flipped": 0, "noisy": 0, "jitter": 0}
         if self.augments and self.kind != "watermark":
             padding = self._padding
-            top, left = rng.integers(-padding, raw + padding - size + 1, size=(2, n))
+            decided["top"], decided["left"] = rng.integers(-padding, raw + padding - size + 1, size=2 * n).reshape(2, n)
             is_mixed = self.kind == "texture" or (self.kind != "small" and self.maps)
-            whole = rng.random(n) >= 0.5 if is_mixed else none
-            is_flipped = rng.random(n) < 0.5 if self.kind != "texture" else none
+            decided["whole"] = rng.random(n) >= 0.5 if is_mixed else 0
+            decided["flipped"] = rng.random(n) < 0.5 if self.kind != "texture" else 0
         if self.changes_values:
-            jitter = augment.draw_jitter(rng, n, _TEXTURE_JITTER if self.kind == "texture" else self._plain_jitter)
-            noisy = rng.random(n) < 0.5 if self.kind == "texture" else ~none
-        return Augmentation(top, left, whole, is_flipped, noisy, jitter)
+            decided["jitter"] = augment.draw_jitter(rng, n, self._jitter)
+            decided["noisy"] = rng.random(n) < 0.5 if self.kind == "texture" else 1
+        return Augmentation(**decided)
 
     def geometry(self, decided: Augmentation) -> Geometry:
         """Return the geometry of training images, of tensors on their device."""
@@ -155,9 +155,8 @@ class Recipe:
         return self.kind == "small" and self.size < 32
 
     @property
-    def _plain_jitter(self) -> tuple[Jitter, ...]:
-        strength = 0.1 if self._strong else 0.01
-        return (Jitter(strength, strength, strength, strength),)
+    def _jitter(self) -> tuple[Jitter, ...]:
+        return _TEXTURE_JITTER if self.kind == "texture" else _STRONG if self._strong else _PLAIN
 
     def augmented(self, decided: Augmentation, draws: Draws, raw: Tensor) -> Tensor:
         """Augment (N, C, R, R) uint8 to (N, C, S, S) float32 in about 0..1: geometry, jitter, noise, black squares."""

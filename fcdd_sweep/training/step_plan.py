@@ -63,14 +63,13 @@ class RowLayout(NamedTuple):
     @property
     def starts(self) -> tuple[int, int, int]:
         """First byte of the whole numbers, of the jitter and of the pixels."""
-        whole = 3 * 8
-        jitter = whole + len(_WHOLE_NUMBERS) * self.samples * 8
-        return whole, jitter, jitter + self.samples * 4 * 4
+        jitter = 3 * 8 + len(_WHOLE_NUMBERS) * self.samples * 8
+        return 3 * 8, jitter, jitter + self.samples * 4 * 4
 
     @property
     def size(self) -> int:
         """Number of bytes."""
-        return self.starts[2] + (self.samples * math.prod(self.image) if self.image else 0)
+        return self.starts[2] + (0 if self.image is None else self.samples * math.prod(self.image))
 
     def tensors(self, row: Tensor) -> StepPlan:
         """Return a row, (size,) uint8, as the tensors in it."""
@@ -97,7 +96,7 @@ class PlanRow:
         whole, jitter, pixels = layout.starts
         self.layout = layout
         self.used = pixels
-        self.content = np.empty(layout.size, np.uint8)
+        self.content = np.empty(pixels if layout.image is None else layout.size, np.uint8)
         self.content[:pixels] = 0
         self.keys = self.content[:whole].view(np.int64)
         self._numbers = self.content[whole:jitter].view(np.int64).reshape(len(_WHOLE_NUMBERS), layout.samples)
@@ -139,6 +138,7 @@ class StepPlanner:
         recipe: of the preprocessing.
         streams: the trial's random streams.
         appended: see `BatchMaker`.
+        counted: whether the device draws by counting, under keys that `Streams.key` gives.
     """
 
     settings: Settings
@@ -147,6 +147,7 @@ class StepPlanner:
     recipe: Recipe
     streams: Streams
     appended: int = 0
+    counted: bool = False
 
     @property
     def makes_anomalies(self) -> bool:
@@ -157,6 +158,13 @@ class StepPlanner:
     def renders(self) -> bool:
         """Whether anomalies are rendered while training."""
         return self.pool is None and self.settings.anomalies.source in SOURCES and self.makes_anomalies
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of all batches of an epoch but the last."""
+        n = self.nominal + self.appended
+        every_pass = np.arange(n * self.settings.training.passes_over(n))
+        return len(in_batches(every_pass, self.settings.training.batch_size)[0])
 
     def order(self, epoch: int) -> npt.NDArray[np.int64]:
         """Return the samples of an epoch in order, each as often as there are passes: int64."""
@@ -188,7 +196,7 @@ class StepPlanner:
             probability = self.settings.anomalies.probability if self.makes_anomalies else 0.0
             row = self._online(chosen, rng.random(len(chosen)) < probability, rng)
         if dropout:
-            row.keys[DROPOUT] = self.streams.integer("dropout", epoch, step)
+            row.keys[DROPOUT] = self._key("dropout", epoch, step)
         return self._finished(row, "anomalies", epoch, step)
 
     def preview(self, count: int) -> PlanRow:
@@ -225,10 +233,13 @@ class StepPlanner:
         """Add the augmentation, and the keys of what the device draws; anomalies are rendered by draws of `stream`."""
         row.put_augmentation(self.recipe.draw(self.streams.numpy("augmentation", epoch, step), row.layout.samples))
         if self.renders:
-            row.keys[ANOMALIES] = self.streams.integer(stream, epoch, step)
+            row.keys[ANOMALIES] = self._key(stream, epoch, step)
         if self.recipe.changes_values:
-            row.keys[AUGMENTATION] = self.streams.integer("augmentation", epoch, step)
+            row.keys[AUGMENTATION] = self._key("augmentation", epoch, step)
         return row
+
+    def _key(self, stream: Stream, epoch: int, step: int) -> int:
+        return (self.streams.key if self.counted else self.streams.integer)(stream, epoch, step)
 
 
 def in_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:

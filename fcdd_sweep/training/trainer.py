@@ -21,9 +21,10 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
 from fcdd_sweep.training.device import choose_device, device_name, numerics
-from fcdd_sweep.training.engine import ProgramMember, make_program
+from fcdd_sweep.training.engine import ProgramMember
 from fcdd_sweep.training.fold_ensemble import FoldModels
 from fcdd_sweep.training.folds import FoldProgress, folds_of
+from fcdd_sweep.training.graph_program import make_program
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
 from fcdd_sweep.training.network import DetectionNetwork, outputs_of
@@ -241,7 +242,8 @@ def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> Tra
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
     losses_of = partial(sample_losses, network, settings=settings)
     member, pack = ProgramMember(batches.composer, network, optimizer, losses_of, sums), current_pack()
-    program = make_program([member]) if pack is None else pack.join(member, make_program)
+    make = partial(make_program, samples=batches.planner.samples)
+    program = make([member]) if pack is None else pack.join(member, make)
     return TrainingState(member, program, schedule, batches.unreadable, started)
 
 

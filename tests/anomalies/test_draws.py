@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from fcdd_sweep.anomalies import render
-from fcdd_sweep.anomalies.draws import CounterDraws, GeneratorDraws
+from fcdd_sweep.anomalies.draws import CounterDraws, GeneratorDraws, mixed
 from fcdd_sweep.anomalies.registry import SOURCES
 
 
@@ -24,6 +24,10 @@ def test_counted_draws_are_the_outputs_of_splitmix64():
     """The first outputs for seed 1234567, as the published program prints them."""
     published = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
     assert [bits % 2**64 for bits in counted()._bits(1, 4)[0].tolist()] == published
+
+
+def test_the_host_counts_as_the_device_does():
+    assert [mixed(1234567, n) for n in range(9)] == [bits % 2**64 for bits in counted()._bits(1, 9)[0].tolist()]
 
 
 @pytest.mark.parametrize("draw", [CounterDraws.uniform, CounterDraws.normal, lambda d, *n: d.integers(-9, 90, *n)])

@@ -62,7 +62,7 @@ def test_jitter_equals_torchvision_in_our_order(images):
     ours = augment.color_jitter(images, torch.from_numpy(augment.draw_jitter(np.random.default_rng(5), 6, (jitter,))))
     rng = np.random.default_rng(5)
     rng.integers(1, size=6)
-    amounts = rng.uniform(-1, 1, (6, 4)) * jitter.amounts()
+    amounts = rng.uniform(-1, 1, (6, 4)) * np.array(jitter)
     for image, result, (brightness, contrast, saturation, hue) in zip(images, ours, amounts, strict=True):
         expected = tv.adjust_contrast(tv.adjust_brightness(image, 1 + brightness), 1 + contrast)
         expected = tv.adjust_hue(tv.adjust_saturation(expected, 1 + saturation), hue)

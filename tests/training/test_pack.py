@@ -24,7 +24,7 @@ def member(seed, rate=0.01, factor=0.9, **sections):
 
 
 def together(specs, hooks=None):
-    """Train in a pack, with hooks by seed; return each trial's result, or the error that it ended with, and the pack."""
+    """Train in a pack, with hooks by seed; return each trial's result or error, and the pack."""
     pack, outcomes = Pack(len(specs)), {}
 
     def run(each):

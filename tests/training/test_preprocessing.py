@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from fcdd_sweep.anomalies.draws import GeneratorDraws
-from fcdd_sweep.training.preprocessing import Augmentation, Preprocessor, Recipe, local_contrast_normalization
+from fcdd_sweep.training.preprocessing import Preprocessor, Recipe, local_contrast_normalization
+from fcdd_sweep.training.step_plan import PlanRow, RowLayout
 from fcdd_sweep.training.streams import Streams
 from tests.oracles import slow_recipe
+from tests.prepared import plan_of
 
 
 def raw_images(n=300, channels=3, side=12, seed=0):
@@ -15,16 +17,19 @@ def raw_images(n=300, channels=3, side=12, seed=0):
     return torch.from_numpy(values.astype(np.uint8))
 
 
-def tensors(decided):
-    return Augmentation(*(torch.from_numpy(np.array(values)) for values in decided))
+def tensors(decided, n):
+    """What was decided for all, as tensors on their device."""
+    row = PlanRow(RowLayout(n))
+    row.put_augmentation(decided)
+    return plan_of(row).augmentation
 
 
 def drawn_geometry(recipe, n):
-    return recipe.geometry(tensors(recipe.draw(np.random.default_rng(0), n)))
+    return recipe.geometry(tensors(recipe.draw(np.random.default_rng(0), n), n))
 
 
 def trained_on(fitted, raw, gt_maps=None):
-    decided = tensors(fitted.recipe.draw(np.random.default_rng(0), len(raw)))
+    decided = tensors(fitted.recipe.draw(np.random.default_rng(0), len(raw)), len(raw))
     return fitted.train(raw, gt_maps, decided, GeneratorDraws(torch.Generator().manual_seed(0)))
 
 
@@ -123,7 +128,7 @@ def test_training_input_is_that_of_the_plain_recipe_sample_by_sample(name, kind,
     gt_maps = (raw[:, :1] > 200).to(torch.uint8)
     fitted = Preprocessor.fit(Recipe(name, kind, load_size, size, maps), raw)
     streams = Streams(0, "x")
-    decided = tensors(fitted.recipe.draw(streams.numpy("augmentation", 2, 5), 24))
+    decided = tensors(fitted.recipe.draw(streams.numpy("augmentation", 2, 5), 24), 24)
     inputs, seen_maps = fitted.train(raw, gt_maps, decided, GeneratorDraws(streams.torch("augmentation", 2, 5)))
     rng, generator = streams.numpy("augmentation", 2, 5), streams.torch("augmentation", 2, 5)
     slow, slow_maps = slow_recipe(name, kind, size, raw, gt_maps, rng, generator, maps=maps)
@@ -169,7 +174,7 @@ def test_a_black_center_is_400_pixels_of_32x32_in_training_alone(name, black):
 def test_padding_stays_black_under_jitter():
     recipe = Recipe("aug1", "small", 28, 28, maps=False)
     raw = torch.full((400, 1, 28, 28), 90, dtype=torch.uint8)
-    decided = tensors(recipe.draw(np.random.default_rng(0), 400))
+    decided = tensors(recipe.draw(np.random.default_rng(0), 400), 400)
     geometry = recipe.geometry(decided)
     images = recipe.augmented(decided, GeneratorDraws(torch.Generator().manual_seed(0)), raw)
     padded = (geometry.rows < 0)[:, None, :, None] & (geometry.columns >= 0)[:, None, None, :]
