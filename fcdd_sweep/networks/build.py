@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -148,6 +151,17 @@ def build_network(
     return network_of(network, method, in_shape, seed)
 
 
+@contextlib.contextmanager
+def global_draws(seed: int) -> Iterator[None]:
+    """Seed torch's global generator of the CPU while entered, and restore it afterwards; one thread at a time."""
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+_GLOBAL = threading.RLock()
+
+
 def network_of(
     network: Network,
     method: str,
@@ -176,9 +190,7 @@ def network_of(
     ]
     if problems:
         raise InputError(dict.fromkeys(problems))
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+    with contextlib.nullcontext() if seed is None else global_draws(seed):
         built = _build(network, in_shape, method)
     if pretrained and (start := starting_weights(network)) != "none":
         weights = read_weights(start) if isinstance(start, Path) else load_imagenet(network.backbone)

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from fcdd_sweep.anomalies.draws import CounterDraws, Draws
+from fcdd_sweep.networks.build import global_draws
 from fcdd_sweep.training.network import DetectionNetwork
 
 
@@ -28,8 +29,7 @@ def drawing(network: DetectionNetwork, key: Tensor) -> Iterator[None]:
         with CountedDropout(CounterDraws(key)):
             yield
     else:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(int(key))
+        with global_draws(int(key)):
             yield
 
 

@@ -14,7 +14,8 @@ from fcdd_sweep.training.result import DivergedError, NullObserver, TrainingErro
 from fcdd_sweep.training.trainer import NO_HOOKS, Stopped, TrainingHooks, train
 from tests.specs import defects_corpus, spec
 
-DATA = TrialData(defects_corpus(train=20, test=8))
+DATA = TrialData(defects_corpus(train=40, test=8))
+"""32 of 40 nominal images are trained on, in two steps an epoch."""
 
 
 def member(seed, rate=0.01, factor=0.9, **sections):
@@ -100,7 +101,7 @@ def test_a_trial_that_stops_diverges_or_cannot_begin_costs_the_others_nothing(sh
 
 
 class Keeping:
-    """Keeps the state after the first epoch."""
+    """Keeps the state after the first step of the second epoch."""
 
     def __init__(self):
         self.states = []
