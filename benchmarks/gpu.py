@@ -155,8 +155,9 @@ _PYTEST = "import os, pytest, sys; code = pytest.main(sys.argv[1:]); sys.stdout.
 
 def tested(limit: float, environment: dict[str, str]) -> dict[str, Any]:
     """Run the tests that are marked `gpu`; return how they ended."""
-    chosen = ["-q", "-p", "no:cacheprovider", "-m", "gpu", "tests/test_gpu.py"]
-    ended = run([sys.executable, "-c", _PYTEST, *chosen], limit, environment)
+    # a single test that hangs ends after a minute where pytest-timeout is there
+    chosen = ["-v", "-o", "timeout=60", "-p", "no:cacheprovider", "-m", "gpu", "tests/test_gpu.py"]
+    ended = run([sys.executable, "-u", "-c", _PYTEST, *chosen], limit, environment)
     lines = [line for line in ended["output"].splitlines() if line.strip()]
     return {key: ended[key] for key in ("status", "seconds")} | {"summary": lines[-1:], "last_lines": lines[-40:-1]}
 
