@@ -149,7 +149,13 @@ def run_part(name: str) -> dict[str, Any]:
     return {"peak": peak, "packs": packs, "confetti": confetti}[name]()
 
 
-_PYTEST = "import os, pytest, sys; code = pytest.main(sys.argv[1:]); sys.stdout.flush(); os._exit(code)"
+_PYTEST = f"""
+import os, sys, pytest, torch
+torch.backends.cudnn.enabled = "{NULL}" not in os.environ
+code = pytest.main(sys.argv[1:])
+sys.stdout.flush()
+os._exit(code)
+"""
 """Ends even where the device is broken and torch's threads do not."""
 
 
