@@ -90,7 +90,7 @@ def batch_maker(chosen: Settings, steps: int, device: torch.device) -> BatchMake
     """Return batches of noise images for `steps` steps, on the device."""
     images = chosen.images
     shape = (steps * chosen.training.batch_size, images.channels, images.load_size, images.load_size)
-    nominal = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)).to(device)
+    nominal = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8)).to(device)
     pool = None
     if chosen.anomalies.mode in ("noise", "other") and not isinstance(chosen.anomalies.source, str):
         pool = ResidentPool(nominal[:512].clone())

@@ -62,3 +62,19 @@ def test_after_an_illegal_address_the_process_is_of_no_use(measured):
     for found in measured["broken"]:
         assert (found["status"], found["kind"]) == ("failed", "gpu_failed")
         assert found["error"].endswith("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.long
+def test_what_is_measured_on_a_gpu_runs_as_a_whole(tmp_path):
+    """`benchmarks/gpu.py` in its shortest form; its tests of numbers fail here and are left out."""
+    parts = ["peak", "G1", "packs", "confetti"]
+    target = tmp_path / "gpu.json"
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--null", "--json", target, "--parts", *parts]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(target.read_text())
+    assert [found[name]["status"] for name in parts] == ["done"] * len(parts)
+    assert found["peak"]["device"] == "Null device" and found["peak"]["bytes_per_s"] > 0
+    assert found["G1"]["flop_per_image"] == pytest.approx(0.492e9, rel=0.001)
+    assert 0 < found["reached"]["G1"]["best_bf16"] < 1
+    assert set(found["packs"]["times_as_fast_as_alone"]) == {"2"} and found["confetti"]["us_an_image"] > 0

@@ -1,6 +1,7 @@
 """The runner on a real local Ray."""
 
 import importlib
+import json
 import os
 import subprocess
 from dataclasses import asdict
@@ -151,6 +152,17 @@ def test_trials_that_hold_no_share_of_a_gpu_see_none(tmp_path):
     for per_gpu, hidden in ((0, True), (2, False)):
         resources = TrialResources(cpus=1.0, max_cpus=2.0, trials_per_gpu=per_gpu, slots=2)
         assert runner._worker_settings(tmp_path, works.empty, resources).hide_gpus is hidden
+
+
+@pytest.mark.parametrize(("per_gpu", "shares", "sharing"), [(4, 1, 4), (4, 2, 2), (3, 8, 1), (0, 1, "auto")])
+def test_a_trial_knows_how_many_share_its_gpu(tmp_path, per_gpu, shares, sharing):
+    from fcdd_sweep.runners.ray_worker import Worker, WorkerSettings
+
+    worker = Worker.__new__(Worker)
+    worker._settings = WorkerSettings(tmp_path, works.empty, 1.0, 60.0, trials_per_gpu=per_gpu)
+    worker._prepare({"trial": json.dumps(spec().to_dict()), "shares": shares})
+    assert worker._spec.settings.resources.trials_per_gpu == sharing
+    assert worker._spec.trial_id == spec().trial_id
 
 
 def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
