@@ -215,6 +215,7 @@ class Ledger:
             "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": result.wall_time_s,
             "device": result.device,
+            "device_numerics": result.device_numerics,
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -231,6 +232,7 @@ class Ledger:
             "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": None,
             "device": None,
+            "device_numerics": None,
         }
         self._save_soon()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec, device_numerics
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.compose import Batch
@@ -200,7 +200,9 @@ def _tested(spec: TrialSpec, data: TrialData, prepared: Prepared, trained: _Trai
         metrics=metrics,
         defects=tested.defects,
         maps=tested.maps | shown_samples(detector, prepared.batches),
-        snapshot=detector.snapshot() | trained.final | {"seed": spec.seed, "trial_id": spec.trial_id},
+        snapshot=detector.snapshot()
+        | trained.final
+        | {"seed": spec.seed, "trial_id": spec.trial_id, "device_numerics": metrics["device_numerics"]},
         notes=prepared.notes,
     )
 
@@ -215,6 +217,7 @@ def _training_metrics(trained: _Trained, prepared: Prepared) -> dict[str, Any]:
         "train_time_s": trained.ended - trained.started,
         "test_time_s": time.perf_counter() - trained.ended,
         "device": device_name(prepared.batches.nominal.device),
+        "device_numerics": device_numerics(prepared.batches.nominal.device.type),
     }
 
 
