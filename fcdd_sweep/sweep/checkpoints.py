@@ -154,11 +154,9 @@ class Checkpoints:
         if DEVICE_NUMERICS not in identity:  # written before there were versions of what a GPU draws
             identity[DEVICE_NUMERICS] = str(made_with.get("device")).partition(" ")[0]
         if misfits := _differences(self.identity, identity):
-            elsewhere = misfits.startswith(DEVICE_NUMERICS)  # the last key: all else is the same
-            what = (
-                "made on another type of device or with other draws" if elsewhere else "of another trial or other data"
-            )
-            raise StateError(f"it is {what} ({misfits})")
+            if misfits.startswith(DEVICE_NUMERICS):  # the last key: all else is the same
+                raise StateError(f"it was made on another type of device or with other draws ({misfits})")
+            raise StateError(f"it is of another trial or other data ({misfits})")
         state = checked_state(plain.get("state"))
         if others := _differences(self.made_with, made_with):
             logger.warning(

@@ -196,7 +196,7 @@ def test_one_of_another_type_of_device_is_not_continued_and_says_so(then, device
     assert attempt(stopped).status == "done"
     assert numbers(stopped, 2) == undisturbed
     log, other = log_of(stopped, 2), then or "cuda"
-    assert f"made on another type of device or with other draws (device_numerics {other} then, cpu now)" in log
+    assert f"it was made on another type of device or with other draws (device_numerics {other} then, cpu now)" in log
     assert "training starts from the beginning" in log and "epoch 1/4" in log
 
 
