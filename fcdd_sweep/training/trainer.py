@@ -92,6 +92,7 @@ def train(
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
         trained = _Trained(detector, state.history, state.started, time.perf_counter(), _final_state(state))
+        del state  # with its graph, whose memory the scoring of images may need
         return _tested(spec, data, prepared, trained)
 
 
