@@ -13,6 +13,8 @@ from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 3
 """Raised by hand when a change of code changes the numbers of trials."""
+CUDA_NUMERICS_VERSION = 1
+"""The same for what a GPU alone draws or computes otherwise: not part of a trial's id, as a plan knows no device."""
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",
@@ -46,6 +48,11 @@ def canonical(value: object) -> str:
 def digest(value: object) -> str:
     """Return 12 hex digits of the SHA-256 of `value` as canonical JSON."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+
+
+def device_numerics(device_type: str) -> str:
+    """Return the type of a device with the version of its numbers: `cpu`, or `cuda 1`."""
+    return f"cuda {CUDA_NUMERICS_VERSION}" if device_type == "cuda" else device_type
 
 
 @dataclass(frozen=True, repr=False)

@@ -43,6 +43,11 @@ def on_gpu(device: str | None) -> bool:
     return any(name in (device or "").lower() for name in _GPU_NAMES)
 
 
+def numerics_of(row: Mapping[str, Any]) -> str:
+    """Return `device_numerics` of a trial's row; of one that was written before, by the name of its device."""
+    return str(row.get("device_numerics") or ("cuda 0" if on_gpu(row.get("device")) else "cpu"))
+
+
 def share_of(device: str | None, resources: Resources, threads: int, sharing: int | None = None) -> float:
     """Return what a trial holds: a share of a GPU, or a number of CPU cores.
 

@@ -353,15 +353,3 @@ def trials_to_run(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, re
             "to retry, raise faults.max_failures or rerun with --set faults.max_failures=null"
         )
     return [spec for spec in missing if spec.trial_id not in spent]
-
-
-def trials_with_changed_data(
-    specs: Sequence[TrialSpec], ledger: Ledger, fingerprint: Callable[[TrialSpec], str]
-) -> list[TrialSpec]:
-    """Return finished trials whose data has changed since."""
-    done = [spec for spec in specs if ledger.done(spec.trial_id)]
-    return [spec for spec in done if ledger.rows[spec.trial_id]["data_fingerprint"] != fingerprint(spec)]
-
-
-def class_list(specs: Sequence[TrialSpec]) -> str:
-    return ", ".join(sorted({spec.normal_class for spec in specs}))

@@ -22,7 +22,7 @@ import torch
 
 from fcdd_sweep.config.errors import error_line
 from fcdd_sweep.config.fields import Every
-from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec
+from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec, device_numerics
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.attempts import (
     LEAF,
@@ -41,7 +41,7 @@ from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.checkpoints import Checkpoints
+from fcdd_sweep.sweep.checkpoints import DEVICE_NUMERICS, Checkpoints
 from fcdd_sweep.sweep.trial_rows import finished_result, key_of
 from fcdd_sweep.training.device import choose_device, device_name, release_memory
 from fcdd_sweep.training.partition import TrialData
@@ -206,6 +206,7 @@ class _Attempt:
             "trial_id": self.spec.trial_id,
             "data_fingerprint": fingerprint_of(self.spec),
             "numerics": NUMERICS_VERSION,
+            DEVICE_NUMERICS: device_numerics(device.type),
         }
         made_with = {
             "torch": str(torch.__version__),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec, device_numerics
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
 from fcdd_sweep.networks.execution import computed, precision_of
 from fcdd_sweep.training.batches import BatchMaker
@@ -95,6 +95,7 @@ def train(
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
         trained = _Trained(detector, state.history, state.started, time.perf_counter(), _final_state(state))
+        del state  # with its graph, whose memory the scoring of images may need
         return _tested(spec, data, prepared, trained)
 
 
@@ -203,7 +204,9 @@ def _tested(spec: TrialSpec, data: TrialData, prepared: Prepared, trained: _Trai
         metrics=metrics,
         defects=tested.defects,
         maps=tested.maps | shown_samples(detector, prepared.batches),
-        snapshot=detector.snapshot() | trained.final | {"seed": spec.seed, "trial_id": spec.trial_id},
+        snapshot=detector.snapshot()
+        | trained.final
+        | {"seed": spec.seed, "trial_id": spec.trial_id, "device_numerics": metrics["device_numerics"]},
         notes=prepared.notes,
     )
 
@@ -219,6 +222,7 @@ def _training_metrics(trained: _Trained, prepared: Prepared) -> dict[str, Any]:
         "test_time_s": time.perf_counter() - trained.ended,
         "device": device_name(prepared.batches.nominal.device),
         **{f"training_{name}": value for name, value in computed(trained.detector.settings).items()},
+        "device_numerics": device_numerics(prepared.batches.nominal.device.type),
     }
 
 

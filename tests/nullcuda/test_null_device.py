@@ -4,10 +4,16 @@ The real CUDA build of torch runs on the null device of `device.c`: allocator, d
 own. Numbers mean nothing there, and cuDNN is off: how fast a real GPU is, and which engines it chooses, is not tested.
 """
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.nullcuda.build import missing
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"no null device: {missing()}")]
 
 
