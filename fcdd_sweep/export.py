@@ -27,6 +27,7 @@ from fcdd_sweep.config.trial_spec import config_id
 from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_corpus, load_image_file
+from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file, local_copy, read_bytes
@@ -35,13 +36,14 @@ from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.detector_graph import exported_program, output_names
 from fcdd_sweep.training.device import numerics
 
-FORMAT = 2
+FORMAT = 3
 """Of inputs, outputs and metadata of the file; docs/export.md describes them."""
 LARGEST_DIFFERENCE = 1e-4
 """Between onnxruntime and torch, relative to the largest score or heatmap value; above it no file is written."""
 _CHECKED = 100
 _CHECK_BATCH = 8
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_DECISIONS = ("anomalous", "mask")
 METADATA_FILE = "metadata.json"
 """Name of the metadata in a file of `program_bytes`."""
 _Pixels = npt.NDArray[np.uint8]
@@ -151,16 +153,10 @@ def _check_supported(detector: Detector, snapshot: Location) -> None:
     if detector.settings.method == "hsc":
         what = "method hsc cannot be exported: its heatmaps are gradients of the network, which ONNX cannot compute"
         raise InputError(Problem(str(snapshot), what, "a trial of method fcdd or ae"))
-    if detector.ensemble is not None:
-        models = len(detector.ensemble.members)
-        what = f"evaluation.calibration is cross: {models} models decide together by p-values, which cannot be exported"
-        step = "Train with calibration split and held-out nominal images (evaluation.validation.nominal_fraction)"
-        raise InputError(Problem(str(snapshot), what, "a trial with calibration split or none", step))
 
 
 def _notes(detector: Detector) -> list[str]:
-    absent = {"anomalous": detector.threshold, "mask": detector.pixel_threshold}
-    names = " and ".join(f"'{name}'" for name, threshold in absent.items() if math.isnan(threshold))
+    names = " and ".join(f"'{name}'" for name in _DECISIONS if name not in output_names(detector))
     return [f"The file has no output {names}: {detector.threshold_source or 'no threshold'}."] if names else []
 
 
@@ -316,6 +312,8 @@ def metadata(detector: Detector) -> dict[str, str]:
         "image_score": detector.score_column,
         "threshold": _number_text(detector.threshold),
         "pixel_threshold": _number_text(detector.pixel_threshold),
+        "models": 1 if detector.ensemble is None else len(detector.ensemble.members),
+        "p_value_level": _number_text(_p_value_level(detector)),
         "false_alarm_rate": settings.evaluation.false_alarm_rate,
         "calibration": detector.threshold_source,
         "n_calibration": detector.n_calibration,
@@ -324,6 +322,13 @@ def metadata(detector: Detector) -> dict[str, str]:
         "settings": settings.model_dump_json(),
     }
     return {name: str(value) for name, value in plain.items()}
+
+
+def _p_value_level(detector: Detector) -> float:
+    """Return the p-value up to which several models call an image anomalous; NaN where thresholds decide."""
+    if detector.ensemble is None:
+        return math.nan
+    return detector.ensemble.left_out.level(detector.settings.evaluation.false_alarm_rate)
 
 
 def _number_text(value: float) -> str:
@@ -338,38 +343,45 @@ def differences(detector: Detector, run: Runs, raw: _Pixels) -> Differences:
         run: runs the file on a batch.
         raw: (N, C, R, R) uint8 images at the load size, N at least 1.
     """
-    scores, heatmaps = _Compared(detector.threshold), _Compared(detector.pixel_threshold)
-    for start in range(0, len(raw), _CHECK_BATCH):
-        batch = raw[start : start + _CHECK_BATCH]
-        with numerics(detector.settings, detector.device):
-            detection = detector.detect(batch)
-            expected = detector.scores(detection)[detector.score_column], detector.heatmaps(detection.maps).numpy()
-            found = run(batch)
-        scores.take(expected[0], found["score"], found.get("anomalous"))
-        heatmaps.take(expected[1], found["heatmap"], found.get("mask"))
-    return Differences(scores.relative(), heatmaps.relative(), scores.other_labels() + heatmaps.other_labels())
+    with numerics(detector.settings, detector.device):
+        batches = [run(raw[start : start + _CHECK_BATCH]) for start in range(0, len(raw), _CHECK_BATCH)]
+        detection = detector.detect(raw)
+        expected = detector.scores(detection)[detector.score_column], detector.heatmaps(detection.maps).numpy()
+        decisions = _joint_decisions(detector, raw) if detector.ensemble is not None else _decisions(detector, expected)
+    found = {name: np.concatenate([each[name] for each in batches]) for name in batches[0]}
+    score, heatmap = (_relative(found[name], each) for name, each in zip(("score", "heatmap"), expected, strict=True))
+    others = sum(int(((found[name] != called) & sure).sum()) for name, (called, sure) in decisions.items())
+    return Differences(score, heatmap, others)
 
 
-class _Compared:
-    """Values of one output beside those of torch, batch by batch."""
+def _relative(found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> float:
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._apart = self._largest = 0.0
-        self._distances: list[npt.NDArray[np.float64]] = []
 
-    def take(self, expected: npt.NDArray[Any], found: npt.NDArray[Any], decided: npt.NDArray[np.bool_] | None) -> None:
-        """Compare a batch; `decided` is what the file says of these values, None without a threshold."""
-        self._apart = float(np.maximum(self._apart, np.abs(found - expected).max()))  # NaN stays
-        self._largest = max(self._largest, float(np.abs(expected).max()))
-        if decided is not None:
-            wrong = decided != (expected > self._threshold)
-            self._distances.append(np.abs(expected[wrong] - self._threshold).astype(np.float64))
+_Decisions = dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+"""By output what is called anomalous, and where that does not hang on rounding."""
 
-    def relative(self) -> float:
-        return self._apart / max(self._largest, float(np.finfo(np.float32).tiny))
 
-    def other_labels(self) -> int:
-        """Return how many decisions differ farther from the threshold than rounding explains."""
-        margin = LARGEST_DIFFERENCE * self._largest
-        return sum(int((distances > margin).sum()) for distances in self._distances)
+def _decisions(detector: Detector, values: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> _Decisions:
+    """Return the decisions by thresholds on (N,) scores and (N, 1, S, S) heatmaps."""
+    found: _Decisions = {}
+    for name, threshold, of in zip(_DECISIONS, (detector.threshold, detector.pixel_threshold), values, strict=True):
+        if not math.isnan(threshold):
+            found[name] = of > threshold, np.abs(of - threshold) > LARGEST_DIFFERENCE * np.abs(of).max()
+    return found
+
+
+def _joint_decisions(detector: Detector, raw: _Pixels) -> _Decisions:
+    """Return the decisions of several models; sure are those that raised and lowered scores do not turn."""
+    assert detector.ensemble is not None
+    level, column = _p_value_level(detector), p_value_column(detector.score_column)
+    lower, plain, higher = (
+        detector.detect_together(raw, slack=slack) for slack in (-LARGEST_DIFFERENCE, 0.0, LARGEST_DIFFERENCE)
+    )
+    if lower.masks is None or plain.masks is None or higher.masks is None:
+        return {}
+    images = [each.p_values[column] <= level for each in (lower, plain, higher)]
+    return {
+        "anomalous": (images[1], images[0] == images[2]),
+        "mask": (plain.masks[:, None], (lower.masks == higher.masks)[:, None]),
+    }

@@ -127,7 +127,7 @@ def test_local_contrast_of_faint_images_is_that_of_torch():
     detector, raw = random_detector({"name": "FCDD_CNN28"}, size=28, preprocessing="lcn")
     graph = detector_graph.DetectorGraph(detector)
     faint = torch.from_numpy(200 + (raw[:4] > 100).astype(np.uint8))
-    visible = faint.index_select(2, graph.rows).index_select(3, graph.columns)
+    visible = faint.index_select(2, graph.models[0].rows).index_select(3, graph.models[0].columns)
     exact = detector.preprocessor.normalized((visible.float() / 255).double())
     seen = []
     detector.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -178,7 +178,7 @@ def test_the_file_holds_its_metadata_and_no_path_of_this_machine(plain_export):
     assert {name: about[name] for name in expected} == expected
     assert json.loads(about["settings"])["preprocessing"] == about["preprocessing"] == "lcnaug1"
     documented = re.findall(r"`(\w+)`", "".join(re.findall(r"^\|(.+?)\|", DOCS.read_text(), re.MULTILINE)))
-    assert set(about) == set(documented) - {"images", "score", "heatmap", "anomalous", "mask"}
+    assert set(about) == set(documented) - {"images", "score", "heatmap", "p_value", "anomalous", "mask"}
     assert str(Path(export.__file__).parent).encode() not in content
 
 

@@ -25,7 +25,7 @@ from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
 from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
-from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, JointDetection
+from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, JointDetection, stored_ensemble
 from fcdd_sweep.training.image_scores import heatmap_scores
 from fcdd_sweep.training.methods import METHODS, Detection, Method
 from fcdd_sweep.training.models import SNAPSHOT_VERSION, load_model, read_snapshot, stored_model
@@ -177,14 +177,20 @@ class Detector(Predictor):
         return Scored(joint.detection, self.scores(joint.detection) | joint.p_values)
 
     def detect_together(
-        self, raw: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None, batch_size: int | None = None
+        self,
+        raw: npt.NDArray[np.uint8],
+        rows: npt.NDArray[np.int64] | None = None,
+        batch_size: int | None = None,
+        *,
+        slack: float = 0.0,
     ) -> JointDetection:
-        """Return what an ensemble decides of images; arguments and errors are those of `detect`."""
+        """Return what an ensemble decides of images; arguments and errors are those of `detect`, `slack` that of
+        `FoldModels.decided`."""
         assert self.ensemble is not None
         self._check(raw)
         rows = np.arange(len(raw)) if rows is None else rows
         rate = self.settings.evaluation.false_alarm_rate
-        return self.ensemble.detect_together(raw, rows, batch_size or self._batch_size(), rate)
+        return self.ensemble.detect_together(raw, rows, batch_size or self._batch_size(), rate, slack)
 
     def deciding_scores(self, detection: Detection, heatmaps: Tensor) -> npt.NDArray[np.float64]:
         """Return the (N,) scores that decide, with the (N, 1, S, S) heatmaps of the detection at hand."""
@@ -227,7 +233,7 @@ class Detector(Predictor):
             detection = self.detect(raw, batch_size=len(raw)) if joint is None else joint.detection
             heatmaps = self.heatmaps(detection.maps)
         scores, plain = self.deciding_scores(detection, heatmaps).tolist(), heatmaps[:, 0].numpy()
-        decisions = map(self.decide, scores, plain) if joint is None else self._by_p_values(joint, scores, plain)
+        decisions = map(self.decide, scores, plain) if joint is None else self.decide_together(joint, scores, plain)
         of_each = zip(images, scores, self.visible(raw), plain, decisions, strict=True)
         return [
             ImagePrediction(
@@ -242,7 +248,7 @@ class Detector(Predictor):
             for image, score, seen, heatmap, decision in of_each
         ]
 
-    def _by_p_values(
+    def decide_together(
         self, joint: JointDetection, scores: Sequence[float], heatmaps: npt.NDArray[np.float32]
     ) -> Iterator[Decision]:
         """Yield the decisions of an ensemble about images with these scores and (N, S, S) heatmaps; a threshold, which
@@ -326,16 +332,6 @@ class Detector(Predictor):
             "reference_quantiles": torch.from_numpy(np.array(self.reference_quantiles)),
             **({} if self.ensemble is None else stored_ensemble(self.ensemble)),
         }
-
-
-def stored_ensemble(ensemble: FoldModels) -> dict[str, Any]:
-    """Return all but the first model of an ensemble, and the left-out scores, as tensors and plain values."""
-    fold, columns = ensemble.left_out.fold, ensemble.left_out.columns
-    return {
-        "further_models": [stored_model(each.network, each.preprocessor) for each in ensemble.members[1:]],
-        "left_out_fold": torch.from_numpy(fold),
-        "left_out_scores": {name: torch.from_numpy(values) for name, values in columns.items()},
-    }
 
 
 def _with_ensemble(first: Detector, plain: Mapping[str, Any]) -> Detector:

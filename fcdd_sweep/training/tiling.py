@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,14 @@ from torch import Tensor, nn
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.given import GivenImage, read_given
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
-from fcdd_sweep.metrics.image_decision import decide
+from fcdd_sweep.metrics.image_decision import Decision, decide
 from fcdd_sweep.networks.describe import field_of
 from fcdd_sweep.networks.receptive_field import ReceptiveField
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.device import full_precision, numerics
+from fcdd_sweep.training.fold_ensemble import FoldModel, JointDetection, mean_detection
 from fcdd_sweep.training.image_scores import image_scores
-from fcdd_sweep.training.methods import Detection, wide
+from fcdd_sweep.training.methods import METHODS, Detection, wide
 from fcdd_sweep.training.prediction import ImagePrediction, ImageView
 from fcdd_sweep.training.predictor import Predictor, ReadImage
 from fcdd_sweep.training.preprocessing import Preprocessor
@@ -47,6 +49,7 @@ class TiledDetection:
         map: (U, V) float32, distances of cells.
         score: of the image, as the detector's settings say; at native scale shares of pixels are of this image's.
         threshold: of the image score; NaN where it does not hold or the detector has none.
+        joint: what several models decide of the image together; None of one model, and where that does not hold.
         geometry: how the map becomes a heatmap: `geometry.heatmaps(map)` is (H, W).
         note: why the detector's threshold does not hold; empty where it does.
     """
@@ -56,6 +59,7 @@ class TiledDetection:
     threshold: float
     geometry: MapGeometry
     note: str = ""
+    joint: JointDetection | None = None
 
 
 @dataclass(frozen=True)
@@ -106,27 +110,40 @@ def detect_in_tiles(
     fields = [field_of(detector.settings.network, detector.settings.method, side) for side in (height, width)]
     if min(field.width for field in fields) < 1:
         raise ValueError(f"{_TOO_SMALL}: {width}x{height} pixels")
-    normalize = _normalization(detector.preprocessor, pixels)
-    network = detector.network.eval()
-    found = np.empty([field.width for field in fields], np.float32)
-    for rows in _spans(fields[0], height, tile):
-        for columns in _spans(fields[1], width, tile):
-            part = np.ascontiguousarray(pixels[:, slice(*rows.pixels), slice(*columns.pixels)])
-            inputs = normalize(torch.from_numpy(part)[None].to(detector.device).float() / 255)
-            cells = detector.method.detect(network, inputs).maps[0, 0, rows.of_tile, columns.of_tile]
-            found[rows.of_map, columns.of_map] = cells.cpu().numpy()
-    geometry = replace(detector.map_geometry, out_size=(height, width))
-    score = _score(detector, found, geometry)
-    if native_scale:
-        return TiledDetection(found, score, float("nan"), geometry, NOT_CALIBRATED)
-    return TiledDetection(found, score, detector.threshold, geometry)
-
-
-def _score(detector: Detector, cells: npt.NDArray[np.float32], geometry: MapGeometry) -> float:
-    maps = torch.from_numpy(cells)[None, None]
+    ensemble, grid = detector.ensemble, _Grid(fields[0], fields[1], tile)
+    members = (detector,) if ensemble is None else ensemble.members
+    found = [_in_tiles(member, pixels, grid) for member in members]
+    mean, geometry = mean_detection(found), replace(detector.map_geometry, out_size=(height, width))
+    cells = mean.maps[0, 0].numpy()
     by_mean = detector.score_column == "score_mean"
-    heatmaps = maps if by_mean else torch.from_numpy(geometry.heatmaps(cells))[None, None]
-    return float(detector.deciding_scores(Detection(maps, image_scores(wide(maps))), heatmaps)[0])
+    heatmaps = mean.maps if by_mean else torch.from_numpy(geometry.heatmaps(cells))[None, None]
+    score = float(detector.deciding_scores(mean, heatmaps)[0])
+    if native_scale:
+        return TiledDetection(cells, score, float("nan"), geometry, NOT_CALIBRATED)
+    joint = None if ensemble is None else ensemble.decided(found, detector.settings.evaluation.false_alarm_rate)
+    return TiledDetection(cells, score, detector.threshold, geometry, joint=joint)
+
+
+class _Grid(NamedTuple):
+    """The cells of a map along both axes, and the side of a tile in pixels."""
+
+    rows: ReceptiveField
+    columns: ReceptiveField
+    tile: int
+
+
+def _in_tiles(model: FoldModel, pixels: _Pixels, grid: _Grid) -> Detection:
+    """Return the (1, 1, U, V) map and the score of one model."""
+    normalize, network = _normalization(model.preprocessor, pixels), model.network.eval()
+    found = np.empty((grid.rows.width, grid.columns.width), np.float32)
+    for rows in _spans(grid.rows, pixels.shape[1], grid.tile):
+        for columns in _spans(grid.columns, pixels.shape[2], grid.tile):
+            part = np.ascontiguousarray(pixels[:, slice(*rows.pixels), slice(*columns.pixels)])
+            inputs = normalize(torch.from_numpy(part)[None].to(model.device).float() / 255)
+            cells = METHODS["fcdd"].detect(network, inputs).maps[0, 0, rows.of_tile, columns.of_tile]
+            found[rows.of_map, columns.of_map] = cells.cpu().numpy()
+    maps = torch.from_numpy(found)[None, None]
+    return Detection(maps, image_scores(wide(maps)))
 
 
 @dataclass(frozen=True)
@@ -178,11 +195,17 @@ class TiledPredictor(Predictor):
             decision = decide(found.score, heatmap, float("nan"), float("nan"))
             view = ImageView(image.raw, heatmap, image.size, (0, height, 0, width))
         else:
-            decision = detector.decide(found.score, heatmap)
+            decision = self._decided(found, heatmap)
             seen = detector.visible(image.raw[None])[0]
             view = ImageView(seen, heatmap, image.size, detector.seen_box(image.size), detector.color_range)
         basis = found.note or detector.threshold_source
         return ImagePrediction(image.name, image.path, found.score, basis, image.clipped, decision, view)
+
+    def _decided(self, found: TiledDetection, heatmap: npt.NDArray[np.float32]) -> Decision:
+        if found.joint is None:
+            return self.detector.decide(found.score, heatmap)
+        (decision,) = self.detector.decide_together(found.joint, [found.score], heatmap[None])
+        return decision
 
 
 def check_tileable(detector: Detector) -> None:
@@ -194,9 +217,6 @@ def check_tileable(detector: Detector) -> None:
     if method != "fcdd":
         what = "cannot run in tiles: its network ends in dense layers, which see the whole image"
         problems.append(Problem(f"method {method}", what, "a detector of method fcdd"))
-    if detector.ensemble is not None:
-        what = f"cannot run in tiles: {len(detector.ensemble.members)} models decide together by p-values"
-        problems.append(Problem("evaluation.calibration cross", what, "a detector of calibration split or none"))
     assert isinstance(detector.network, nn.Module)
     for name, module in detector.network.named_modules():
         if method == "fcdd" and isinstance(module, _OVER_WHOLE_IMAGE):

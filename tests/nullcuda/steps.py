@@ -1,18 +1,20 @@
 """Steps of training on the null device, call by call; prints JSON that `test_steps.py` checks.
 
-python -m tests.nullcuda.steps [presets] [networks] [combinations] [failures]
+python -m tests.nullcuda.steps [presets] [packs] [networks] [combinations] [failures]
 
 `failures` is last: it breaks the device.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import logging
 import os
 import statistics
 import sys
+import threading
 import time
 
 import numpy as np
@@ -27,6 +29,7 @@ from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.device import numerics
 from fcdd_sweep.training.graph_program import WARM_UP, GraphProgram
 from fcdd_sweep.training.models import make_network
+from fcdd_sweep.training.pack import Pack
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import begin
@@ -255,7 +258,36 @@ def combinations():
     return found
 
 
-PROBES = {probe.__name__: probe for probe in (presets, failures, networks, combinations)}
+def packs():
+    """Return what an epoch of two usual steps and a smaller one asks for, by number of trials that share it."""
+    return {size: pack_of(size) for size in (1, 4, 10)}
+
+
+def pack_of(size):
+    pack, gate, found = Pack(size), threading.Barrier(size), {}
+
+    def run(seed):
+        with pack.entered(), pack.numerics(small(), GPU):
+            stepping = Stepping(small(training={"learning_rate": 0.01 / (1 + seed)}))
+            for number in (1, 2, 3):
+                gate.wait()
+                with device.logged() if seed == 0 and number == 3 else contextlib.nullcontext([]) as calls:
+                    gate.wait()
+                    for row in stepping.batches.planner.rows(number):
+                        stepping.state.program.step([row])
+                    gate.wait()
+            if seed == 0:
+                found.update(counted(calls), shared=pack.shared_steps)
+
+    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+PROBES = {probe.__name__: probe for probe in (presets, packs, failures, networks, combinations)}
 if __name__ == "__main__":
     print(json.dumps({name: PROBES[name]() for name in sys.argv[1:]}), flush=True)
     os._exit(0)  # torch's threads do not end on a device that finishes nothing

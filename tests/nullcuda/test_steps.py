@@ -16,7 +16,7 @@ PEAK_MIB = {"digits": 200, "textures": 300, "fmnist": 600, "cifar10": 1500, "mvt
 
 @pytest.fixture(scope="session")
 def stepped(null_device):
-    return null_device("steps", "presets", "failures")
+    return null_device("steps", "presets", "packs", "failures")
 
 
 def assert_step_by_step(found):
@@ -38,6 +38,14 @@ def test_a_step_of_every_preset_is_one_copy_and_one_graph_and_waits_for_nothing(
     assert_step_by_step(found)
     assert found["composed"] <= COMPOSED
     assert found["peak_mib"] <= PEAK_MIB.get(preset, max(PEAK_MIB.values()))
+
+
+@pytest.mark.parametrize("size", [1, 4, 10])
+def test_one_graph_makes_the_step_of_a_whole_pack(stepped, size):
+    found = stepped["packs"][str(size)]
+    assert (found["graphs"], found["waits"], found["sorts"]) == (2, 0, 0)
+    assert found["copies"] == ["from pinned"] * 3 * size
+    assert found["shared"] == (9 if size > 1 else 0)
 
 
 def test_what_is_captured_is_a_whole_step(stepped):

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.export import export_onnx
 from fcdd_sweep.metrics.cross_conformal import largest_limit
 from fcdd_sweep.prediction.targets import with_threshold
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.partition import TrialData
-from fcdd_sweep.training.tiling import check_tileable
+from fcdd_sweep.training.tiling import TiledPredictor
 from fcdd_sweep.training.trainer import train
 from tests.specs import defects_corpus, spec
 
@@ -92,15 +92,53 @@ def test_without_a_decision_there_is_no_label_and_no_mask(detector):
     assert [(each.label, each.has_region) for each in strict.predict(TEST[:2])] == [(None, None)] * 2
 
 
-def test_export_is_refused_by_name_and_says_what_to_do(detector, tmp_path):
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(InputError, match="calibration is cross: 4 models decide .* Train with calibration split"):
-        export_onnx(tmp_path / "snapshot.pt", tmp_path / "x.onnx")
+@pytest.mark.slow
+def test_the_exported_file_decides_as_the_models_do_together(result, detector, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.save(result.snapshot, tmp_path / "snapshot.pt")
+    written = export_onnx(tmp_path / "snapshot.pt", tmp_path / "x.onnx", [saved_images(tmp_path)])
+    assert written.differences.is_small and not written.notes
+    session = onnxruntime.InferenceSession((tmp_path / "x.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert names == ["score", "heatmap", "p_value", "anomalous", "mask"]
+    found = dict(zip(names, session.run(None, {"images": TEST}), strict=True))
+    column = result.metrics["image_score"].replace("score", "p_value")
+    joint = detector.detect_together(TEST)
+    assert found["score"] == pytest.approx(np.array(result.scores["score"][:24]), rel=1e-5)
+    assert found["p_value"] == pytest.approx(joint.p_values[column], rel=1e-6)
+    assert found["anomalous"].tolist() == [each.label == 1 for each in detector.predict(TEST)]
+    assert (found["mask"][:, 0] == joint.masks).all() and 0 < found["anomalous"].sum() < 24
+    about = session.get_modelmeta().custom_metadata_map
+    assert (about["models"], float(about["p_value_level"])) == ("4", result.metrics["p_value_level"])
 
 
-def test_tiles_are_refused_by_name(detector):
-    with pytest.raises(InputError, match="4 models decide together by p-values"):
-        check_tileable(detector)
+def saved_images(folder):
+    """A folder with the test images as files."""
+    (folder / "images").mkdir()
+    for i, image in enumerate(TEST):
+        Image.fromarray(np.moveaxis(image, 0, -1).squeeze()).save(folder / "images" / f"{i}.png")
+    return folder / "images"
+
+
+def test_decisions_that_hang_on_rounding_are_those_that_slack_turns(detector):
+    """An image that scores exactly as a left-out image does is on the edge: raised a little, it counts one less."""
+    column = "p_value_mean"
+    plain = detector.detect_together(TEST).p_values[column]
+    raised, lowered = (detector.detect_together(TEST, slack=slack).p_values[column] for slack in (0.5, -0.5))
+    assert (raised <= plain).all() and (plain <= lowered).all() and (raised < lowered).any()
+    unchanged = detector.detect_together(TEST, slack=1e-12).p_values[column]
+    assert unchanged.tolist() == plain.tolist()
+
+
+@pytest.mark.parametrize("tile", [5, 64])
+def test_tiles_decide_as_the_whole_image_does(detector, tile):
+    whole, in_tiles = detector.predict(TEST), TiledPredictor(detector, tile).predict(TEST)
+    assert [each.label for each in in_tiles] == [each.label for each in whole]
+    assert [each.decision.p_value for each in in_tiles] == [each.decision.p_value for each in whole]
+    assert [each.score for each in in_tiles] == pytest.approx([each.score for each in whole], rel=1e-5)
+    assert all((a.decision.mask == b.decision.mask).all() for a, b in zip(whole, in_tiles, strict=True))
+    (native,) = TiledPredictor(detector, tile, native_scale=True).predict(TEST[:1])
+    assert native.label is None and native.decision.p_value is None
 
 
 def test_a_threshold_of_the_user_labels_by_the_score_and_leaves_the_mask(detector):
