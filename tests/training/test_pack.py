@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 import torch
 
 from fcdd_sweep.training import pack as pack_module
-from fcdd_sweep.training.pack import Pack, current_pack
+from fcdd_sweep.training.pack import current_pack
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import DivergedError, NullObserver, TrainingError
-from fcdd_sweep.training.trainer import NO_HOOKS, Stopped, TrainingHooks, train
+from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 from tests.specs import defects_corpus, spec
+from tests.together import train_together
 
 DATA = TrialData(defects_corpus(train=40, test=8))
 """32 of 40 nominal images are trained on, in two steps an epoch."""
@@ -25,22 +24,7 @@ def member(seed, rate=0.01, factor=0.9, **sections):
 
 
 def together(specs, hooks=None):
-    """Train in a pack, with hooks by seed; return each trial's result or error, and the pack."""
-    pack, outcomes = Pack(len(specs)), {}
-
-    def run(each):
-        with pack.entered():
-            try:
-                outcomes[each.trial_id] = train(each, DATA, (hooks or {}).get(each.seed, NO_HOOKS))
-            except Exception as error:
-                outcomes[each.trial_id] = error
-
-    threads = [threading.Thread(target=run, args=(each,)) for each in specs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    return [outcomes[each.trial_id] for each in specs], pack
+    return train_together(specs, DATA, hooks)
 
 
 ALONE = {}
