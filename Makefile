@@ -5,6 +5,7 @@
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
 # make test-fuzz    thousands of made experiment files, trees, images and command lines (FCDD_FUZZ_SEED=N: others)
 # make test-nullcuda    tests of what a GPU is asked to do, on a CUDA device without a GPU; needs gcc and a CUDA build of torch
+# make gpu     all that only a GPU can tell: tests, then speed against what the card can do; 12 minutes, no Ray (gpu.json)
 # make wheel   this project as dist/fcdd_sweep-VERSION-py3-none-any.whl, which clusters install
 # make test-cluster   clusters of two hosts made of network namespaces, and a Slurm job; needs root, see docs/clusters.md
 # A torch that already lies in .venv is kept: see "Without a GPU" in the README.
@@ -13,7 +14,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-fast test-long test-faults test-fuzz test-nullcuda test-cluster lint types setup wheel clean
+.PHONY: demo test test-fast test-long test-faults test-fuzz test-nullcuda test-cluster gpu lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
@@ -43,6 +44,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+gpu:
+	$(PYTHON) benchmarks/gpu.py
 
 wheel: $(STAMP)
 	rm -rf build dist

@@ -4,16 +4,21 @@ All run in one process on the same device, in turns: `render("confetti", ...)` f
 separable Gaussian blurs of 25 taps of a batch of that shape: two convolutions, as one would write it, and the banded
 products that confetti itself is blurred by, which are quicker. The ratios are of times.
 
-    python benchmarks/confetti.py [--images 64] [--rounds 9] [--device cpu] [--threads 1]
+On a CPU times are CPU seconds of the process, which other programs disturb less than the clock.
+
+    python benchmarks/confetti.py [--images 64] [--rounds 9] [--device cpu] [--threads 1] [--json FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -38,11 +43,13 @@ def convolved(images: Tensor, taps: Tensor) -> Tensor:
 
 
 def seconds(work: Callable[[], Tensor], device: torch.device) -> float:
-    start = time.perf_counter()
+    """Time of a piece of work: of the process on a CPU, of the clock once a GPU has finished."""
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    start = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def banded(images: Tensor) -> Tensor:
@@ -71,24 +78,45 @@ def measure(images: int, rounds: int, device: torch.device) -> dict[str, list[fl
     return times
 
 
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def figures(times: dict[str, list[float]], images: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Return by work the milliseconds an image, and how many times as long confetti takes."""
+    found = {}
+    for name, spent in times.items():
+        found[name] = {"ms_an_image": spread([1e3 * second / images for second in spent])}
+        if name != "confetti":
+            found[name]["ratio"] = spread([a / b for a, b in zip(times["confetti"], spent, strict=True)])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)
-    print(f"{device_name(device)}, {platform.system()}, torch {torch.__version__}, {options.threads} thread(s)")
-    times = measure(options.images, options.rounds, device)
-    for name, spent in times.items():
-        each = [1e3 * second / options.images for second in spent]
-        line = f"{name:17} {statistics.median(each):6.2f} ms an image ({min(each):.2f} to {max(each):.2f})"
-        if name != "confetti":
-            ratios = [a / b for a, b in zip(times["confetti"], spent, strict=True)]
-            line += f"; confetti takes {statistics.median(ratios):.2f} of it ({min(ratios):.2f} to {max(ratios):.2f})"
-        print(line)
+    name = device_name(device)
+    print(
+        f"{name}, {platform.system()}, torch {torch.__version__}, {options.threads} thread(s), {options.rounds} rounds"
+    )
+    found = figures(measure(options.images, options.rounds, device), options.images)
+    for work, each in found.items():
+        line = f"{work:17} {text(each['ms_an_image'])} ms an image"
+        print(f"{line}; confetti takes {text(each['ratio'])} of it" if "ratio" in each else line)
+    if options.json:
+        about = {"device": name, "load": os.getloadavg(), "images": options.images, "rounds": options.rounds}
+        options.json.write_text(json.dumps(about | found, indent=1) + "\n")
+
+
+def text(figure: dict[str, float]) -> str:
+    return f"{figure['median']:.2f} ({figure['least']:.2f} to {figure['most']:.2f})"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ then the same command again, which has nothing to run. All ways of a round follo
 more than their seconds; the load of the machine is printed beside them, and CPU seconds of all processes together.
 
     python benchmarks/end_to_end.py [--trials 5] [--epochs 60] [--rounds 3] [--ways loop ray local local-2 again]
+        [--json FILE]
 """
 
 from __future__ import annotations
@@ -93,18 +94,21 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, after every round")
     options = parser.parse_args()
     overrides = [f"training.epochs={options.epochs}", f"seeds={options.trials}"]
-    rounds = []
+    rounds: list[dict[str, dict[str, float]]] = []
     for _ in range(options.rounds):
         with tempfile.TemporaryDirectory(prefix="end-to-end-") as folder:
             file = Path(folder) / "experiment.yaml"
             file.write_text(EXPERIMENT, encoding="utf-8")
             rounds.append(one_round(file, options.ways, overrides, Path(folder)))
-            print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
-    print(
-        json.dumps({"options": vars(options), "cores": os.cpu_count(), "rounds": rounds, **summary(rounds)}, indent=2)
-    )
+        print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
+        about = {"trials": options.trials, "epochs": options.epochs, "cores": os.cpu_count()}
+        found = about | {"rounds": rounds, **summary(rounds)}
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

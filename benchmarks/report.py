@@ -1,9 +1,12 @@
-"""Time to draw a leaf and to aggregate runs of 30, 300 and 3,000 trials, in CPU seconds, and the size of the page.
+"""Time to draw a leaf and to aggregate runs of 15, 30, 300 and 3,000 trials, in CPU seconds, and the size of the page.
+
+Each run is aggregated as new, with all pictures of its leaves; with its page removed; and with nothing changed. The
+ratio is of the last two.
 
 Runs are made, not trained: one leaf per class and seed, linked into as many configs as the run needs. CPU seconds vary
 less than the clock on a busy machine; the least of the rounds is printed beside the others.
 
-    python benchmarks/report.py [--trials 30 300 3000] [--rounds 3] [--json FILE]
+    python benchmarks/report.py [--trials 15 30 300 3000] [--rounds 3] [--json FILE]
 """
 
 from __future__ import annotations
@@ -31,13 +34,14 @@ CLASSES, SEEDS = 10, 3
 
 
 def made_run(path: Path, trials: int) -> Path:
-    """A run of so many trials, a multiple of 30: the leaves of the first config, linked into the others."""
-    configs = {f"rate-{i}": {"training.learning_rate": 10.0**-i} for i in range(trials // (CLASSES * SEEDS))}
-    names = [str(i) for i in range(CLASSES)]
-    run = FakeRun(path).plan(names, range(SEEDS), configs)
+    """A run of 15 classes, or of so many trials, a multiple of 30: leaves of one config, linked into the others."""
+    classes, seeds = (15, 1) if trials == 15 else (CLASSES, SEEDS)
+    configs = {f"rate-{i}": {"training.learning_rate": 10.0**-i} for i in range(trials // (classes * seeds))}
+    names = [str(i) for i in range(classes)]
+    run = FakeRun(path).plan(names, range(seeds), configs)
     first = next(iter(configs))
     for name in names:
-        for seed in range(SEEDS):
+        for seed in range(seeds):
             run.finish(first, name, seed, wrong=(int(name) + seed) % 6, threshold=0.45)
             for config in list(configs)[1:]:
                 run.link(first, config, name, seed)
@@ -54,6 +58,12 @@ def cpu_seconds(task: Callable[[], object], rounds: int) -> list[float]:
     return found
 
 
+def without_page(path: Path) -> None:
+    """Aggregate a run whose page is missing and whose leaves have their pictures."""
+    RunPaths(path).report.unlink()
+    aggregate(path)
+
+
 def line(name: str, seconds: list[float], more: str = "") -> str:
     others = ", ".join(f"{each:.2f}" for each in seconds)
     return f"{name}: {min(seconds):.2f} s CPU (rounds: {others}){more}"
@@ -61,7 +71,7 @@ def line(name: str, seconds: list[float], more: str = "") -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, nargs="+", default=[30, 300, 3000])
+    parser.add_argument("--trials", type=int, nargs="+", default=[15, 30, 300, 3000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
@@ -74,10 +84,15 @@ def main() -> None:
                 found["leaf"] = cpu_seconds(lambda leaf=leaf: draw_trial(leaf, Heatmaps()), options.rounds + 1)
                 print(line("a leaf", found["leaf"]), flush=True)
             rounds = options.rounds if trials <= 300 else 1
-            seconds = cpu_seconds(lambda path=path: aggregate(path), rounds)
+            new = cpu_seconds(lambda path=path: aggregate(path), 1)
+            page = cpu_seconds(lambda path=path: without_page(path), rounds)
+            again = cpu_seconds(lambda path=path: aggregate(path), rounds)
             size = RunPaths(path).report.stat().st_size / 1e6
-            found[str(trials)] = {"seconds": seconds, "page_mb": size}
-            print(line(f"aggregate {trials} trials", seconds, f"; page {size:.2f} MB"), flush=True)
+            ratio = [one / other for one, other in zip(again, page, strict=True)]
+            found[str(trials)] = {"new": new, "page": page, "again": again, "ratio": ratio, "page_mb": size}
+            print(line(f"aggregate {trials} trials, new", new, f"; page {size:.2f} MB"), flush=True)
+            print(line("  page removed", page), flush=True)
+            print(line("  nothing changed", again, f"; {min(ratio):.2f} to {max(ratio):.2f} of it"), flush=True)
             shutil.rmtree(path)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")

@@ -199,7 +199,8 @@ def _add_execution(parser: argparse.ArgumentParser) -> None:
         "--changed-data",
         choices=("stop", "keep", "redo"),
         default="stop",
-        help="what to do about finished trials whose data has changed since (default: stop)",
+        help="what to do about finished trials whose data has changed since, or that ran on a GPU with other draws "
+        "(default: stop)",
     )
 
 

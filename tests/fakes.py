@@ -156,6 +156,7 @@ def write_leaf(
         "pixel_ap": by_pixel.average_precision() if with_maps else np.nan,
     }
     row = {name: None for name in schemas.METRICS.names} | trial | {"attempt": 1, "finished": NOW, "device": "cpu"}
+    row["device_numerics"] = "cpu"
     row |= {"image_score": "score_mean", "false_alarm_rate": 0.05, "calibration": "split"}
     row |= {"n_test_nominal": N_NOMINAL, "n_test_anomalous": anomalous}
     if threshold is not None:
@@ -243,6 +244,8 @@ class FakeRun:
             published_at=NOW,
             wall_time_s=60.0,
             device="x86_64",
+            trials_per_gpu=None,
+            device_numerics="cpu",
         )
         return self
 
@@ -272,6 +275,8 @@ class FakeRun:
             published_at=NOW,
             wall_time_s=None,
             device=None,
+            trials_per_gpu=None,
+            device_numerics=None,
         )
         return self
 

@@ -30,7 +30,24 @@ def made(corpus=CORPUS, exposure=None, seed=0, **sections):
 
 
 def batches_of(found, epoch=1):
-    return list(found.batches.epoch(epoch))
+    return [found.batches.compose(row) for row in found.batches.planner.rows(epoch)]
+
+
+def plan_of(row):
+    return row.layout.tensors(torch.from_numpy(row.content))
+
+
+def drawn_of(row):
+    """The numbers of the images, in the pool, that replace samples."""
+    plan = plan_of(row)
+    return plan.drawn[plan.replaced].numpy()
+
+
+def anomalies_of(found, row):
+    """The images that replace samples."""
+    plan = plan_of(row)
+    pool = found.batches.pool.images if plan.pixels is None else plan.pixels
+    return pool[plan.drawn[plan.replaced]].numpy()
 
 
 def pixels(n=50, seed=0):

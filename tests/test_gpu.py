@@ -9,17 +9,20 @@ import pytest
 import torch
 from PIL import Image
 
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.results import files
 from fcdd_sweep.sweep import trial as trial_module
-from fcdd_sweep.training import anomaly_pools
+from fcdd_sweep.training import anomaly_pools, trainer
 from fcdd_sweep.training.detector import load_detector
+from fcdd_sweep.training.engine import EagerProgram
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import NullObserver
 from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 from tests.specs import defects_corpus, spec
+from tests.together import train_together
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,6 +43,28 @@ def test_the_same_trial_twice_gives_the_same_bits(mode):
     first, second = (train(on_gpu(anomalies=anomalies), TrialData(defects_corpus())) for _ in range(2))
     assert first.scores == second.scores
     assert [record.loss for record in first.history] == [record.loss for record in second.history]
+
+
+def test_a_graph_and_single_kernels_give_the_same_bits(monkeypatch):
+    data = TrialData(defects_corpus(train=80))  # five steps an epoch: captured in the first
+    captured = train(on_gpu(), data)
+    monkeypatch.setattr(trainer, "make_program", lambda members, samples: EagerProgram(members))
+    eager = train(on_gpu(), data)
+    assert captured.scores == eager.scores
+    assert [record.loss for record in captured.history] == [record.loss for record in eager.history]
+
+
+def test_a_pack_gives_the_bits_of_its_trials_alone():
+    data = TrialData(defects_corpus(train=80))
+    specs = [
+        TrialSpec(on_gpu(training={"learning_rate": 0.01 / (1 + seed)}).settings, "plain", seed) for seed in range(3)
+    ]
+    outcomes, pack = train_together(specs, data)
+    assert pack.shared_steps == 10
+    for each, found in zip(specs, outcomes, strict=True):
+        alone = train(each, data)
+        assert found.scores == alone.scores
+        assert [record.loss for record in found.history] == [record.loss for record in alone.history]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import Draws
+
 MOST_CHIPS = 4
 """An image has 1 to this many chips, each number with the same chance."""
 LENGTH = (0.03, 0.4)
@@ -27,19 +29,17 @@ FAINT = 0.05
 """Cover below this is not drawn."""
 
 
-def render_chips(
-    n: int, shape: tuple[int, int, int], generator: torch.Generator | None, device: torch.device
-) -> Tensor:
+def render_chips(n: int, shape: tuple[int, int, int], draws: Draws) -> Tensor:
     """Return values to add to nominal images, in gray levels: (n, c, h, w) int16, either sign.
 
     Chips are rotated rectangles of one color each; later ones cover earlier ones. Each image has at least one.
     """
     channels, height, width = shape
-    drawn = torch.rand((n, MOST_CHIPS, 8 + channels), generator=generator, device=device)
+    drawn = draws.uniform(n, MOST_CHIPS, 8 + channels)
     number = 1 + (drawn[:, 0, 0] * MOST_CHIPS).long()
-    rows = torch.arange(height, device=device, dtype=torch.float32).view(1, height, 1)
-    columns = torch.arange(width, device=device, dtype=torch.float32).view(1, 1, width)
-    noise = torch.zeros((n, *shape), device=device)
+    rows = torch.arange(height, device=draws.device, dtype=torch.float32).view(1, height, 1)
+    columns = torch.arange(width, device=draws.device, dtype=torch.float32).view(1, 1, width)
+    noise = torch.zeros((n, *shape), device=draws.device)
     for place in range(MOST_CHIPS):
         chip = drawn[:, place]
         cover = _cover(chip[:, 1:7], rows, columns) * (place < number).view(n, 1, 1)

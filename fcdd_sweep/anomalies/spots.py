@@ -11,6 +11,8 @@ import math
 import torch
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import Draws
+
 DIAMETER = (0.04, 0.1)
 """Of a spot, as a share of the image's shorter side; logarithms are uniform."""
 STRETCH = 2.0
@@ -19,18 +21,16 @@ SPOT_STRENGTH = (100.0, 200.0)
 """Gray levels in the middle of a spot, of each channel; less towards its rim, as on half a ball."""
 
 
-def render_spots(
-    n: int, shape: tuple[int, int, int], generator: torch.Generator | None, device: torch.device
-) -> Tensor:
+def render_spots(n: int, shape: tuple[int, int, int], draws: Draws) -> Tensor:
     """Return values to add to nominal images, in gray levels: (n, c, h, w) int16, of one sign in each image.
 
     Each image has one spot, turned at random; its middle is a pixel of the image.
     """
     channels, height, width = shape
-    drawn = torch.rand((n, 6 + channels), generator=generator, device=device)
+    drawn = draws.uniform(n, 6 + channels)
     row, column, size, long, turn, sign = (part.view(-1, 1, 1) for part in drawn[:, :6].unbind(1))
-    down = torch.arange(height, device=device).view(1, -1, 1) - (row * height).floor()
-    right = torch.arange(width, device=device).view(1, 1, -1) - (column * width).floor()
+    down = torch.arange(height, device=draws.device).view(1, -1, 1) - (row * height).floor()
+    right = torch.arange(width, device=draws.device).view(1, 1, -1) - (column * width).floor()
     radius = min(height, width) * DIAMETER[0] * (DIAMETER[1] / DIAMETER[0]) ** size / 2
     stretch, angle = STRETCH ** (long / 2), math.pi * turn
     along = (angle.cos() * right + angle.sin() * down) / (radius * stretch)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcdd_sweep.anomalies.chips import render_chips
+from fcdd_sweep.anomalies.draws import Draws, GeneratorDraws
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.anomalies.spots import render_spots
 from fcdd_sweep.config.errors import InputError, Problem
@@ -45,17 +46,16 @@ def render(
     source: str,
     n: int,
     shape: RenderShape,
-    generator: torch.Generator | None = None,
-    device: torch.device | str | None = None,
+    draws: Draws | torch.Generator | None = None,
 ) -> Tensor:
-    """Return synthetic anomalies, or values to add to nominal images, in gray levels.
+    """Return synthetic anomalies, or values to add to nominal images, in gray levels, on the device of the draws.
 
     Args:
         source: one of `anomalies.registry.SOURCES`.
         n: number of images, 0 or more.
         shape: channels, height and width.
-        generator: the source of all draws, so equal states yield equal bits; None: torch's global generator.
-        device: where to render; None: the generator's device, or the CPU. It must be the generator's.
+        draws: the source of all draws, or a generator to take them from, whose equal states yield equal bits; None:
+            torch's global generator.
 
     Returns:
         (n, c, h, w) int16. `confetti` -511..0, `gaussian`, `chips` and `spots` either sign, all others 0..255. Every
@@ -68,26 +68,27 @@ def render(
         raise InputError(
             Problem("anomalies.source", f"unknown source '{source}'", ", ".join(SOURCES), closest(source, SOURCES))
         )
-    where = torch.device(device or (generator.device if generator else "cpu"))
-    return RENDERERS[source](n, shape, generator, where)
+    if draws is None or isinstance(draws, torch.Generator):
+        draws = GeneratorDraws(draws)
+    return RENDERERS[source](n, shape, draws)
 
 
-def _solid(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    colors = torch.randint(0, 256, (n, shape[0], 1, 1), generator=generator, device=device, dtype=torch.int16)
+def _solid(n: int, shape: RenderShape, draws: Draws) -> Tensor:
+    colors = draws.integers(0, 256, n, shape[0], 1, 1, dtype=torch.int16)
     return colors.expand(n, *shape).contiguous()
 
 
-def _uniform(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    return torch.randint(0, 256, (n, *shape), generator=generator, device=device, dtype=torch.int16)
+def _uniform(n: int, shape: RenderShape, draws: Draws) -> Tensor:
+    return draws.integers(0, 256, n, *shape, dtype=torch.int16)
 
 
-def _gaussian(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    return torch.randn((n, *shape), generator=generator, device=device).mul_(GAUSSIAN_STD).to(torch.int16)
+def _gaussian(n: int, shape: RenderShape, draws: Draws) -> Tensor:
+    return draws.normal(n, *shape).mul_(GAUSSIAN_STD).to(torch.int16)
 
 
-def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _blob(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Render white squares. There are so many that every pixel draws, and all squares grow at once."""
-    drawn = torch.rand((n, 1, *shape[1:]), generator=generator, device=device)
+    drawn = draws.uniform(n, 1, *shape[1:])
     starts = (drawn < BLOB_STARTS) | (drawn == drawn.amin(dim=(2, 3), keepdim=True))
     # a square with an even side reaches one pixel farther down and right than up and left, as confetti's do
     seen_before, seen_after = BLOB_SIDE // 2, (BLOB_SIDE - 1) // 2
@@ -95,34 +96,37 @@ def _blob(n: int, shape: RenderShape, generator: torch.Generator | None, device:
     return (functional.max_pool2d(padded, BLOB_SIDE, stride=1) * WHITE).to(torch.int16).repeat(1, shape[0], 1, 1)
 
 
-def _mixed_blob(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _mixed_blob(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Render squares that are white or random in every pixel, with equal probability."""
     sides = (MIXED_SIDE, MIXED_SIDE)
-    top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, generator, device, sides, largest_angle=0.0)
-    is_white = torch.rand(n, most + 1, generator=generator, device=device) < 0.5
-    colors = torch.randint(0, 256, (n, *shape), generator=generator, device=device, dtype=torch.int16)
+    top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, draws, sides, largest_angle=0.0)
+    is_white = draws.uniform(n, most + 1) < 0.5
+    colors = draws.integers(0, 256, n, *shape, dtype=torch.int16)
     white, square = (flags.view(n, 1, *shape[1:]) for flags in (is_white.gather(1, top), top > 0))
     return colors.masked_fill_(white, WHITE).mul_(square)
 
 
-def _confetti(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _confetti(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Render a layer of colored and one of black squares, summed, blurred and cut to whole gray levels."""
     if min(shape[1:]) <= BLUR_TAPS // 2:
         found = f"confetti's blur needs images of more than {BLUR_TAPS // 2} px, found {shape[1]} x {shape[2]}"
         raise InputError(Problem("images.load_size", found, next_step="Use larger images or another source"))
-    noise = torch.empty((n, *shape), dtype=torch.int16, device=device)
-    together = max(1, CPU_CHUNK // math.prod(shape[1:])) if device.type == "cpu" else max(n, 1)
+    if draws.fixed:
+        down, right = (_blur_matrix(size, draws.device) for size in shape[1:])
+        return (down @ _squares(n, shape, draws) @ right.mT).to(torch.int16)
+    noise = torch.empty((n, *shape), dtype=torch.int16, device=draws.device)
+    together = max(1, CPU_CHUNK // math.prod(shape[1:])) if draws.device.type == "cpu" else max(n, 1)
     for part in noise.split(together):
-        _blur(_squares(len(part), shape, generator, device), out=part)
+        _blur(_squares(len(part), shape, draws), out=part)
     return noise
 
 
-def _squares(n: int, shape: RenderShape, generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _squares(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Return confetti before the blur, (n, c, h, w) float32; each colored square has one color of -256..-1."""
     channels, height, width = shape
-    top, most = _topmost(n, height, width, COLORED_STARTS, generator, device)
-    black, _ = _topmost(n, height, width, BLACK_STARTS, generator, device)
-    colors = torch.randint(-256, 0, (n, channels, most + 1), generator=generator, device=device).float()
+    top, most = _topmost(n, height, width, COLORED_STARTS, draws)
+    black, _ = _topmost(n, height, width, BLACK_STARTS, draws)
+    colors = draws.integers(-256, 0, n, channels, most + 1).float()
     colors[:, :, 0] = 0.0
     layers = colors.gather(2, top[:, None].expand(-1, channels, -1))
     return layers.add_(BLACK * (black > 0)[:, None]).view(n, *shape)
@@ -133,8 +137,7 @@ def _topmost(
     height: int,
     width: int,
     starts: float,
-    generator: torch.Generator | None,
-    device: torch.device,
+    draws: Draws,
     sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
     largest_angle: float = LARGEST_ANGLE,
 ) -> tuple[Tensor, int]:
@@ -143,22 +146,22 @@ def _topmost(
     The second value is the largest number of squares of an image. Later squares cover earlier ones. There is no loop
     over squares: of all numbers that are sent to a pixel the largest stays, in any order.
     """
-    before = _chance_of_fewer(starts * height * width, device)
-    exists = torch.rand(n, 1, generator=generator, device=device) >= before
-    drawn = torch.rand(n, len(before), 4, generator=generator, device=device)
-    image, number = _which(exists)
+    before = _chance_of_fewer(starts * height * width, draws.device)
+    exists = draws.uniform(n, 1) >= before
+    drawn = draws.uniform(n, len(before), 4)
+    image, number = _which(exists, fixed=draws.fixed)
     rows, columns, inside = _rasterized(drawn[image, number], height, width, sides, largest_angle)
     inside &= exists[image, number].view(-1, 1, 1)
     pixel = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
-    top = torch.zeros(n * height * width, dtype=torch.int64, device=device)
+    top = torch.zeros(n * height * width, dtype=torch.int64, device=draws.device)
     sent = inside * (number + 1).view(-1, 1, 1)
     top.scatter_reduce_(0, pixel.flatten(), sent.flatten(), "amax")
     return top.view(n, height * width), len(before)
 
 
-def _which(exists: Tensor) -> tuple[Tensor, Tensor]:
-    """Return image and number of the squares to draw: on a CPU the existing ones, else all, to avoid a host sync."""
-    if exists.device.type == "cpu":
+def _which(exists: Tensor, *, fixed: bool) -> tuple[Tensor, Tensor]:
+    """Return image and number of the squares to draw: the existing ones, or all where shapes are fixed."""
+    if not fixed:
         return exists.nonzero(as_tuple=True)
     image = torch.arange(exists.shape[0], device=exists.device).repeat_interleave(exists.shape[1])
     return image, torch.arange(exists.shape[1], device=exists.device).repeat(exists.shape[0])
@@ -245,8 +248,8 @@ def _blur_matrix(size: int, device: torch.device) -> Tensor:
     return torch.tensor(matrix, dtype=torch.float32, device=device)
 
 
-Renderer = Callable[[int, RenderShape, torch.Generator | None, torch.device], Tensor]
-"""n, shape, generator, device to (n, c, h, w) int16."""
+Renderer = Callable[[int, RenderShape, Draws], Tensor]
+"""n, shape, draws to (n, c, h, w) int16."""
 RENDERERS: dict[str, Renderer] = {
     "confetti": _confetti,
     "solid": _solid,

@@ -184,8 +184,12 @@ class Resources(Section):
     """Device of trials; auto: a GPU if there is one, else the CPU."""
     cpus: Literal["auto"] | Annotated[float, Field(gt=0.0, le=4096.0)] = "auto"
     """CPU cores that a trial reserves; auto: `training.threads`."""
-    trials_per_gpu: int = Field(4, ge=1, le=1000)
-    """Number of trials that share a GPU."""
+    trials_per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
+    """Number of trials that share a GPU; auto: as many as fit by the memory that was measured for the network, at most
+    4. The plan states the need and the number."""
+    pack: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = "auto"
+    """Number of trials of a class that one program trains: they differ in seed, learning rate, weight decay, schedule
+    or limit alone. They hold the resources of one trial, and numbers are those of trials alone. auto: 1."""
 
 
 class Faults(Section):

@@ -66,8 +66,12 @@ class Training(Section):
     """L2 penalty, as torch's optimizers add it to gradients."""
     schedule: Schedule
     """How the learning rate changes: `type: exponential`, or `type: milestones`."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16 runs convolutions in bfloat16; it changes numbers and so is part of the config."""
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    """bf16 trains convolutions and dense layers in bfloat16, and changes numbers; auto: bf16 for networks whose step is
+    much quicker so. Batch statistics, loss, optimizer and scores are float32 in any case. The plan states which."""
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of weights and images in memory, which changes the last bits of numbers; auto: the quicker one for the
+    network. The plan states which."""
     threads: int = Field(1, ge=1, le=4096)
     """CPU threads of a trial; they change the last bits of a sum and so are part of the config."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,8 @@ from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 3
 """Raised by hand when a change of code changes the numbers of trials."""
+CUDA_NUMERICS_VERSION = 1
+"""The same for what a GPU alone draws or computes otherwise: not part of a trial's id, as a plan knows no device."""
 NOT_IDENTITY = (
     "dataset.root",
     "dataset.classes",
@@ -48,6 +50,11 @@ def digest(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
 
 
+def device_numerics(device_type: str) -> str:
+    """Return the type of a device with the version of its numbers: `cpu`, or `cuda 1`."""
+    return f"cuda {CUDA_NUMERICS_VERSION}" if device_type == "cuda" else device_type
+
+
 @dataclass(frozen=True, repr=False)
 class TrialSpec:
     """One (config, normal class, seed).
@@ -81,6 +88,11 @@ class TrialSpec:
     def leaf(self) -> str:
         """Path of the trial's files below the run's directory, with forward slashes."""
         return "/".join(filter(None, [self.config_name, f"normal_{slug(self.normal_class)}", f"it_{self.seed}"]))
+
+    def sharing_gpu(self, trials: int) -> TrialSpec:
+        """Return the same trial where so many share a GPU, which is no part of its id."""
+        resources = self.settings.resources.model_copy(update={"trials_per_gpu": trials})
+        return replace(self, settings=self.settings.model_copy(update={"resources": resources}))
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -122,6 +134,8 @@ def identity(settings: Settings) -> dict[str, Any]:
             plain.get("evaluation", {}).pop(key, None)
     if plain.get("training", {}).get("supervision") == "labels":
         del plain["training"]["supervision"]  # once the default, and what plans make of `auto` without maps
+    if plain.get("training", {}).get("layout") == "channels_last":
+        del plain["training"]["layout"]  # the only one that there was on a CPU
     validation = plain.get("evaluation", {}).get("validation", {})
     for named, key in (
         (plain.get("anomalies", {}).get("source"), "folder"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
@@ -30,9 +33,11 @@ class BaseNetwork(nn.Module):
         in_shape: channels, height and width of its images.
         receptive_field: of the cells of its map, in input pixels. The map is the output of FCDD networks, and the
             input of the dense layers of the others.
+        layout: of its weights in memory; who moves them says so.
     """
 
     method: ClassVar[MethodName]
+    layout: torch.memory_format = torch.contiguous_format
 
     def __init__(self, in_shape: ImageShape, field: ReceptiveField) -> None:
         super().__init__()
@@ -146,6 +151,17 @@ def build_network(
     return network_of(network, method, in_shape, seed)
 
 
+@contextlib.contextmanager
+def global_draws(seed: int) -> Iterator[None]:
+    """Seed torch's global generator of the CPU while entered, and restore it afterwards; one thread at a time."""
+    with _GLOBAL, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+_GLOBAL = threading.RLock()
+
+
 def network_of(
     network: Network,
     method: str,
@@ -174,9 +190,7 @@ def network_of(
     ]
     if problems:
         raise InputError(dict.fromkeys(problems))
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
+    with contextlib.nullcontext() if seed is None else global_draws(seed):
         built = _build(network, in_shape, method)
     if pretrained and (start := starting_weights(network)) != "none":
         weights = read_weights(start) if isinstance(start, Path) else load_imagenet(network.backbone)

@@ -21,6 +21,7 @@ from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS, swept
 from fcdd_sweep.data.scanning import dataset_facts
 from fcdd_sweep.networks.describe import field_of, to_fetch
+from fcdd_sweep.networks.execution import precision_of
 from fcdd_sweep.planning.anomaly_checks import anomaly_problems, baseline_problems, supervision_problems
 from fcdd_sweep.planning.calibration import calibration_problems
 from fcdd_sweep.planning.data_counts import untrained
@@ -153,6 +154,12 @@ def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
     if cpus != "auto" and cpus > cores:
         have = count_noun(cores, "CPU core")
         yield f"resources.cpus is {cpus:g}, but this machine has {have}: no trial can start on it."
+    on_cpu = settings.resources.device == "cpu" or not machine.gpu
+    if precision_of(settings.network, training) == "bf16" and on_cpu and not machine.bf16:
+        yield (
+            "training.precision is bf16, which this machine's CPU has no instructions for: a training step takes two "
+            "to three times as long as in fp32."
+        )
     if settings.resources.device == "cuda" and not machine.gpu:
         yield "resources.device is cuda, but no GPU is seen on this machine: no trial can start on it."
 
@@ -204,16 +211,31 @@ class Machine:
     Attributes:
         cores: CPU cores.
         gpu: whether a GPU is seen that torch may use; torch itself decides later.
+        bf16: whether the CPU has instructions for products in bfloat16; where nobody knows, it has.
     """
 
     cores: int
     gpu: bool
+    bf16: bool = True
 
 
-def this_machine(devices: Path = Path("/dev")) -> Machine:
+_BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
+"""As Linux calls what x86-64 and ARM have."""
+
+
+def this_machine(devices: Path = Path("/dev"), cpu: Path = Path("/proc/cpuinfo")) -> Machine:
     """Return the resources of this machine, without importing torch."""
     gpu = any(True for pattern in _GPU_FILES for _ in devices.glob(pattern)) or bool(shutil.which("nvidia-smi"))
-    return Machine(os.cpu_count() or 1, gpu and not _torch_version().endswith("+cpu"))
+    return Machine(os.cpu_count() or 1, gpu and not _torch_version().endswith("+cpu"), _has_bf16(cpu))
+
+
+def _has_bf16(cpu: Path) -> bool:
+    try:
+        lines = cpu.read_text(encoding="utf-8", errors="replace").split("\n")
+    except OSError:  # not Linux
+        return True
+    flags = next((line.partition(":")[2] for line in lines if line.startswith(("flags", "Features"))), "bf16")
+    return not _BF16_FLAGS.isdisjoint(flags.split())
 
 
 def _torch_version() -> str:

@@ -15,6 +15,8 @@ from fcdd_sweep.networks.describe import field_of, start_text
 from fcdd_sweep.planning.calibration import decision_lines
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.data_counts import image_counts, layout_text
+from fcdd_sweep.planning.gpu_memory import MOST_TRIALS, card_memory, need_of, need_text, sharing_of
+from fcdd_sweep.planning.packs import pack_text
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.planning.search_evaluation import evaluation_seeds, fresh_seeds
 
@@ -38,6 +40,8 @@ def describe(plan: Plan, experiment: Experiment) -> str:
         lines += _entry("maps", list(dict.fromkeys(planned_text(config.settings.images) for config in plan.configs)))
     for title, text in _SETTINGS_TEXTS.items():
         lines += _entry(title, list(filter(None, dict.fromkeys(text(config.settings) for config in plan.configs))))
+    lines += _entry("GPU", list(filter(None, [_sharing_text(plan)])))
+    lines += _entry("packs", list(filter(None, [pack_text(experiment.resources, plan.specs)])))
     lines += _entry("decisions", decision_lines(plan.specs))
     lines += _entry("output", [str(experiment.run_dir)])
     return "\n".join([*lines, *(f"note: {note}" for note in plan.notes)])
@@ -171,16 +175,28 @@ def _training_text(settings: Settings) -> str:
     passes += f" of {training.min_steps} steps or more" if training.min_steps else ""
     rate = f"learning rate {training.learning_rate:g}, {training.schedule.type} schedule"
     epochs = count_noun(training.epochs, "epoch")
-    return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}"
+    numbers = f"{training.precision}, {training.layout.replace('_', ' ')}"
+    return f"{epochs}{passes}, batches of {training.batch_size}, {training.optimizer}, {rate}; {numbers}"
 
 
 def _resources_text(settings: Settings) -> str:
     cpus = settings.training.threads if settings.resources.cpus == "auto" else settings.resources.cpus
-    on_gpu = settings.resources.trials_per_gpu
-    shared = (
-        f"{on_gpu} trials share a GPU if there is one" if on_gpu > 1 else "each has a GPU to itself if there is one"
-    )
-    return f"device {_device_text(settings.resources.device)}; a trial reserves {cpus:g} CPU; {shared}"
+    return f"device {_device_text(settings.resources.device)}; a trial reserves {cpus:g} CPU"
+
+
+def _sharing_text(plan: Plan) -> str:
+    """Return how many trials share a GPU, and why so many."""
+    configs = [config.settings for config in plan.extremes]
+    resources = configs[0].resources
+    if resources.device == "cpu":
+        return ""
+    card = card_memory() if this_machine().gpu else None
+    if resources.trials_per_gpu == "auto" and card is None:
+        need = max((need_of(each) for each in configs), key=lambda each: each.mib)
+        return f"as many trials share a GPU as fit, at most {MOST_TRIALS}: {need_text(need)}"
+    sharing = sharing_of(configs, card)
+    shared = f"{sharing.trials} trials share a GPU" if sharing.trials > 1 else "each trial has a GPU to itself"
+    return f"{shared} if there is one: {sharing.reason}"
 
 
 def _device_text(wanted: str) -> str:

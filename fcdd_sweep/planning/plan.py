@@ -17,6 +17,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.data.registry import DATA_SETS
+from fcdd_sweep.networks.execution import computed
 from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect, supervision_notes, supervision_of
 from fcdd_sweep.planning.calibration import Calibrations, calibration_notes
 from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
@@ -237,6 +238,14 @@ def _notes(
         yield from outside_notes(space)
 
 
+_FILLED_IN = {
+    "training.supervision": "labels or maps",
+    "training.layout": "contiguous or channels_last",
+    "training.precision": "fp32 or bf16",
+}
+"""Keys of which a plan fills in what `auto` means."""
+
+
 def _check_distinct(configs: Sequence[Config]) -> None:
     """Raise an error for configs that are the same once `evaluation.reserved_anomalies` and `auto` are filled in."""
     first: dict[str, str] = {}
@@ -244,8 +253,8 @@ def _check_distinct(configs: Sequence[Config]) -> None:
         other = first.setdefault(config.config_id, config.name)
         if other != config.name:
             what = f"the configs {other} and {config.name} are the same and would be trained twice"
-            if "training.supervision" in config.parameters:
-                where, step = "training.supervision", "auto means labels or maps here: leave one of the two out"
+            if varied := [key for key in _FILLED_IN if key in config.parameters]:
+                where, step = varied[0], f"auto means {_FILLED_IN[varied[0]]} here: leave one of the two out"
             else:
                 where = "evaluation"
                 step = "evaluation.reserved_anomalies is the same for all configs: set it outside of grid and variants"
@@ -269,7 +278,7 @@ def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> S
 
     A protocol that was left out is filled in, and options at their default are left out. As many real anomalies leave
     the test set as any config of the experiment needs, so that all are tested on the same images. Supervision is on
-    labels or on maps, as `auto` means for the data.
+    labels or on maps, as `auto` means for the data; layout and precision are as it means for the network.
     """
     dataset, facts = settings.dataset, calibrations.facts
     known = DATA_SETS[dataset.name]
@@ -279,7 +288,9 @@ def _settled(settings: Settings, calibrations: Calibrations, reserved: int) -> S
     settled = settings.model_copy(
         update={
             "dataset": dataset.model_copy(update={"options": options, "protocol": protocol}),
-            "training": settings.training.model_copy(update={"supervision": supervision_of(settings, facts)}),
+            "training": settings.training.model_copy(
+                update={"supervision": supervision_of(settings, facts), **computed(settings)}
+            ),
             "evaluation": settings.evaluation.model_copy(update={"reserved_anomalies": reserved}),
         }
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.pixel_figures import SIZES
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import PLANNED, Run, Trial, status_counts
+from fcdd_sweep.report.trial_costs import numerics_of
 from fcdd_sweep.results.documents import TrialStatus
 
 SUMMARY_METRICS = {
@@ -157,6 +160,15 @@ def decision_texts(run: Run, config: str) -> list[str]:
     if len(classes) == 1:
         return [f"Decisions: {text}" for text in classes]
     return [f"Decisions of {', '.join(dict.fromkeys(names))}: {text}" for text, names in classes.items()]
+
+
+def device_note(trials: Sequence[Trial]) -> str:
+    """Return that finished trials ran on more than one type of device, or with draws of more than one version."""
+    kinds = Counter(numerics_of(trial.metrics) for trial in trials if trial.is_done)
+    if len(kinds) < 2:
+        return ""
+    counts = ", ".join(f"{count_noun(count, 'trial')} on {kind}" for kind, count in sorted(kinds.items()))
+    return f"the trials ran on devices that give other numbers: {counts}; their differences are not of seeds alone"
 
 
 def shortfalls(run: Run) -> list[str]:

@@ -25,6 +25,7 @@ from fcdd_sweep.report.summaries import (
     SummaryRow,
     decision_texts,
     defect_rows,
+    device_note,
     mean_row,
     shortfalls,
     summary_rows,
@@ -150,8 +151,9 @@ def summary_markdown(run: Run, notes: Sequence[str] = ()) -> str:
     counts = status_counts(run.trials)
     parts = [f"# {run.path.name}", ", ".join(f"{count} {status}" for status, count in counts.items()) + " trials."]
     parts += notes
-    if missing := [f"- {sentence}." for sentence in (*shortfalls(run), *(text.rstrip(".") for text in run.problems))]:
-        parts.append("\n".join(missing))
+    sentences = [*shortfalls(run), *(text.rstrip(".") for text in run.problems), device_note(run.trials)]
+    if listed := [f"- {sentence}." for sentence in sentences if sentence]:
+        parts.append("\n".join(listed))
     if run.score_choices:
         choices = (f"- Image score of {name}: {choice.text}." for name, choice in run.score_choices.items())
         parts.append("\n".join(choices))

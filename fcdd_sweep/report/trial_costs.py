@@ -34,15 +34,32 @@ _MOST_READ = 5
 """Finished trials of which `metrics.parquet` is read to scale their times; each is a request to an object store."""
 
 
+_USUAL_SHARING = 4
+"""What `resources.trials_per_gpu` was by default before rows said how many trials shared a GPU."""
+
+
 def on_gpu(device: str | None) -> bool:
     """Return whether a device is a GPU, by the name that its driver reports; no processor has such a name."""
     return any(name in (device or "").lower() for name in _GPU_NAMES)
 
 
-def share_of(device: str | None, resources: Resources, threads: int) -> float:
-    """Return what a trial holds: a share of a GPU, or a number of CPU cores."""
+def numerics_of(row: Mapping[str, Any]) -> str:
+    """Return `device_numerics` of a trial's row; of one that was written before, by the name of its device."""
+    return str(row.get("device_numerics") or ("cuda 0" if on_gpu(row.get("device")) else "cpu"))
+
+
+def share_of(device: str | None, resources: Resources, threads: int, sharing: int | None = None) -> float:
+    """Return what a trial holds: a share of a GPU, or a number of CPU cores.
+
+    Args:
+        device: name of its device.
+        resources: of the experiment.
+        threads: of the trial.
+        sharing: trials that shared its GPU, by its row; None where the row says nothing, as those of earlier versions.
+    """
     if on_gpu(device):
-        return 1 / resources.trials_per_gpu
+        asked = resources.trials_per_gpu
+        return 1 / (sharing or (_USUAL_SHARING if asked == "auto" else asked))
     return float(threads if resources.cpus == "auto" else resources.cpus)
 
 
@@ -174,12 +191,12 @@ def hours_lines(
         unfinished: by id of each planned trial that is not done, the share that is still to do, from 0 to 1.
         experiment: of the run.
     """
-    rows, resources, threads = timed(index.values()), experiment.resources, experiment.threads
+    rows = timed(index.values())
     if not rows:
         return []
     kind = "GPU" if sum(on_gpu(row["device"]) for row in rows) * 2 > len(rows) else "CPU"
-    used = sum(row["wall_time_s"] * share_of(row["device"], resources, threads) for row in rows)
-    share = share_of(max(rows, key=lambda row: row["published_at"])["device"], resources, threads)
+    used = sum(row["wall_time_s"] * _share(row, experiment) for row in rows)
+    share = _share(max(rows, key=lambda row: row["published_at"]), experiment)
     work = {row["trial_id"]: work_of_plan(row, experiment) for row in plan}
     times = TrialTimes(run_dir, rows, lambda row: work.get(row["trial_id"]))
     found = {trial_id: times.estimate(work[trial_id]) for trial_id in unfinished}
@@ -188,6 +205,10 @@ def hours_lines(
     line = f"{used / 3600:.2f} {kind}-hours used by {count_noun(len(rows), 'finished trial')}"
     scaled = any(estimate.scaled for estimate in known.values())
     return [line + _left_text(left / 3600, len(known), len(unfinished)), _basis_text(scaled=scaled)]
+
+
+def _share(row: TableRow, experiment: ExperimentFile) -> float:
+    return share_of(row["device"], experiment.resources, experiment.threads, row.get("trials_per_gpu"))
 
 
 def _left_text(hours: float, known: int, unfinished: int) -> str:

@@ -242,6 +242,10 @@ _RESULTS: tuple[Column, ...] = (
     ("started", TIME, "when the attempt started"),
     ("finished", TIME, "when its files were written"),
     ("device", TEXT, "name of the device"),
+    ("trials_per_gpu", INT, "number of trials that shared the GPU; null on a CPU", LATER),
+    ("training_layout", TEXT, "order of weights and images in memory: contiguous or channels_last", LATER),
+    ("training_precision", TEXT, "precision of convolutions and dense layers in training: fp32 or bf16", LATER),
+    ("device_numerics", TEXT, "`cpu`, or `cuda` with the version of the numbers that a GPU gives", LATER),
     ("host", TEXT, "name of the machine"),
     ("versions", TEXT, "JSON: versions of fcdd_sweep, source (the file in `source/`), python, torch, numpy"),
 )
@@ -293,6 +297,8 @@ INDEX = table_schema(
     ("published_at", TIME, "when the row was written"),
     ("wall_time_s", REAL, "seconds of the attempt that finished the trial; null for failed trials"),
     ("device", TEXT, "name of the device; null for failed trials"),
+    ("trials_per_gpu", INT, "number of trials that shared the GPU; null on a CPU and for failed trials", LATER),
+    ("device_numerics", TEXT, "as in `metrics.parquet`; null for failed trials", LATER),
 )
 FAILURES = table_schema(
     *_KEY,

@@ -5,6 +5,7 @@ Trials come from a source: a sweep knows all of them at once, a search makes som
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections import deque
@@ -61,6 +62,8 @@ def source_of(trials: Trials) -> TrialSource:
     return FixedTrials(trials) if isinstance(trials, Sequence) else trials
 
 
+_LOOKED_THROUGH = 1000
+"""Waiting jobs among which those of a pack are looked for."""
 _MAX_UNCOUNTED = 100
 """Retries that use up none of `faults.retries`, such as preemptions: a machine that only preempts must end some day."""
 
@@ -143,6 +146,28 @@ class JobQueue:
         if job is not None:
             self._running[job.spec.trial_id] = job
         return job
+
+    def next_pack(self, size: int, key: Callable[[TrialSpec], str | None]) -> tuple[Job, ...]:
+        """Return jobs that may start now, as one; none of them has been tried before, or there is only one.
+
+        Args:
+            size: the most jobs.
+            key: returns what they must have in common; None for a trial that runs alone.
+        """
+        first = self.next()
+        if first is None:
+            return ()
+        wanted = None if size < 2 or first.counted or first.uncounted else key(first.spec)
+        others: list[Job] = []
+        for job in itertools.islice(self._fresh, _LOOKED_THROUGH if wanted else 0):
+            if len(others) == size - 1:
+                break
+            if not self.source.unwanted(job.spec.trial_id) and key(job.spec) == wanted:
+                others.append(job)
+        for job in others:
+            self._fresh.remove(job)
+            self._running[job.spec.trial_id] = job
+        return first, *others
 
     def _due_retry(self) -> Job | None:
         """Return a retry whose wait is over; in a large sweep, retries do not wait for all fresh jobs."""

@@ -17,6 +17,7 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.runners.events import (
     AttemptRetried,
     EpochDone,
@@ -33,6 +34,19 @@ from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How jobs become packs.
+
+    Attributes:
+        size: the most trials of one.
+        key: returns what its trials have in common, see `JobQueue.next_pack`.
+    """
+
+    size: int = 1
+    key: Callable[[TrialSpec], str | None] = lambda spec: None
+
+
 class Wave:
     """The part of a sweep that one Tuner runs: jobs from the queue, up to a number.
 
@@ -41,26 +55,28 @@ class Wave:
         nodes: the machines that jobs run on, and those that they must avoid.
     """
 
-    def __init__(self, queue: JobQueue, max_jobs: int, nodes: Nodes) -> None:
-        self.queue, self._remaining, self.nodes = queue, max_jobs, nodes
-        self._jobs: dict[str, Job] = {}
+    def __init__(self, queue: JobQueue, max_jobs: int, nodes: Nodes, packing: Packing) -> None:
+        self.queue, self._remaining, self.nodes, self._packing = queue, max_jobs, nodes, packing
+        self._jobs: dict[str, dict[str, Job]] = {}
 
     def suggest(self, tune_id: str) -> dict[str, Any] | None:
         """Return the config of Tune's next trial, or None when none may start now."""
-        job = self.queue.next() if self._remaining > 0 else None
-        if job is None:
+        size = min(self._packing.size, self._remaining)
+        jobs = self.queue.next_pack(size, self._packing.key) if size > 0 else ()
+        if not jobs:
             return None
-        self._remaining -= 1
-        self._jobs[tune_id] = job
-        avoided = tuple(sorted(self.nodes.unfit))
-        return {"trial": json.dumps(job.spec.to_dict()), "shares": job.shares, "avoided": avoided}
+        self._remaining -= len(jobs)
+        self._jobs[tune_id] = {job.spec.trial_id: job for job in jobs}
+        trials = json.dumps([job.spec.to_dict() for job in jobs])
+        return {"trials": trials, "shares": jobs[0].shares, "avoided": tuple(sorted(self.nodes.unfit))}
 
     @property
     def over(self) -> bool:
         """Whether no job runs and this wave starts no further one."""
         return not self.queue.any_running and (self._remaining <= 0 or self.queue.empty)
 
-    def job(self, tune_id: str) -> Job:
+    def running(self, tune_id: str) -> dict[str, Job]:
+        """Return the jobs of a trial of Tune that have not ended, by trial."""
         return self._jobs[tune_id]
 
 
@@ -113,9 +129,8 @@ class TuneListener(Callback):
         self._wave, self._sink, self._stop, self._patience, self._require_ray = wave, sink, stop, patience, require_ray
         self._last_report: dict[str, float] = {}
         self._process: dict[str, tuple[str, int]] = {}
-        self._asked_to_stop: set[str] = set()
+        self._asked_to_stop: set[tuple[str, str]] = set()
         self._killed: set[str] = set()
-        self._ended_ids: set[str] = set()
         self._stop_until: float | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -124,32 +139,31 @@ class TuneListener(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._last_report[trial.trial_id] = time.monotonic()
-        self._sink.handle(TrialStarted(self._wave.job(trial.trial_id).spec))
+        for job in self._wave.running(trial.trial_id).values():
+            self._sink.handle(TrialStarted(job.spec))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         self._last_report[trial.trial_id] = time.monotonic()
-        if "process" in result:
-            self._process[trial.trial_id] = result["process"]
-        ended = TrialResult(**result["result"]) if "result" in result else None
-        if ended is None or ended.kind != "node_unfit":
+        self._process[trial.trial_id] = result["process"]
+        ended = [TrialResult(**plain) for plain in result["results"]]
+        if all(each.kind != "node_unfit" for each in ended):
             self._wave.nodes.trial_alive()
-        if ended is not None:
-            self._ended(trial, ended)
-        elif "epoch" in result:
-            spec = self._wave.job(trial.trial_id).spec
-            self._sink.handle(EpochDone(spec, result["epoch"], result["epochs"], result["loss"]))
-            if result["aurocs"]:
-                self._sink.handle(ValidationMeasured(spec, dict(result["aurocs"])))
+        for each in ended:
+            self._ended(trial, each)
+        for trial_id, update in result["updates"].items():
+            spec = self._wave.running(trial.trial_id)[trial_id].spec
+            self._sink.handle(EpochDone(spec, update["epoch"], update["epochs"], update["loss"]))
+            if update["aurocs"]:
+                self._sink.handle(ValidationMeasured(spec, dict(update["aurocs"])))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        if trial.trial_id not in self._ended_ids:  # otherwise its worker ended itself after the result
-            self._ended(trial, self._loss(trial))
+        for trial_id in list(self._wave.running(trial.trial_id)):  # none, where a worker ended itself after its results
+            self._ended(trial, self._loss(trial, trial_id))
 
-    def _loss(self, trial: Any) -> TrialResult:
+    def _loss(self, trial: Any, trial_id: str) -> TrialResult:
         """Return the result of an attempt whose worker is gone."""
-        trial_id = self._wave.job(trial.trial_id).spec.trial_id
         text = _error_text(trial)
         if trial.trial_id in self._killed:
             message = f"its worker did not answer for {self._patience.silent_s / 60:.3g} minutes and was killed"
@@ -161,9 +175,10 @@ class TuneListener(Callback):
 
     def _ended(self, trial: Any, result: TrialResult) -> None:
         began = time.monotonic()
-        self._last_report.pop(trial.trial_id, None)
-        self._ended_ids.add(trial.trial_id)
-        job = self._wave.job(trial.trial_id)
+        running = self._wave.running(trial.trial_id)
+        job = running.pop(result.trial_id)
+        if not running:
+            self._last_report.pop(trial.trial_id, None)
         retry = self._wave.queue.ended(result)
         if result.kind == "node_unfit" and trial.trial_id in self._process:
             self._report(self._wave.nodes.rule_out(self._process[trial.trial_id][0], result.error))
@@ -179,16 +194,13 @@ class TuneListener(Callback):
         if self._stop.asked:
             self._stop_all(trials)
         self._kill_frozen(trials)
-        self._ask_to_stop([trial for trial in trials if trial.trial_id in self._last_report and self._unwanted(trial)])
+        self._ask_to_stop(trials, self._wave.queue.source.unwanted)
         self._report(self._wave.nodes.check_new())
         self._wave.nodes.require_usable()
 
     def _report(self, messages: list[str]) -> None:
         for message in messages:
             self._sink.handle(Message(message))
-
-    def _unwanted(self, trial: Any) -> bool:
-        return self._wave.queue.source.unwanted(self._wave.job(trial.trial_id).spec.trial_id)
 
     def _stop_all(self, trials: list[Any]) -> None:
         """Ask all running trials to save themselves; end without those that take too long."""
@@ -200,13 +212,17 @@ class TuneListener(Callback):
         if now > self._stop_until:
             raise KeyboardInterrupt
 
-    def _ask_to_stop(self, trials: list[Any]) -> None:
-        """Ask the running ones among the trials to stop, each once."""
+    def _ask_to_stop(self, trials: list[Any], chosen: Callable[[str], bool] = lambda trial_id: True) -> None:
+        """Ask the running ones among the trials to stop, each once: those that `chosen` is true of."""
         for trial in trials:
             actor = trial.temporary_state.ray_actor
-            if trial.trial_id in self._last_report and trial.trial_id not in self._asked_to_stop and actor is not None:
-                actor.ask_to_stop.remote()
-                self._asked_to_stop.add(trial.trial_id)
+            if trial.trial_id not in self._last_report or actor is None:
+                continue
+            for trial_id in self._wave.running(trial.trial_id):
+                attempt = (trial.trial_id, trial_id)
+                if attempt not in self._asked_to_stop and chosen(trial_id):
+                    actor.ask_to_stop.remote(trial_id)
+                    self._asked_to_stop.add(attempt)
 
     def _kill_frozen(self, trials: list[Any]) -> None:
         """Kill workers that report nothing, not even that they live; their trials run again."""

@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.gpu_memory import card_memory
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, remove_tree
 from fcdd_sweep.runners.events import Report, Work
@@ -26,6 +27,7 @@ _MARKS_DIR = ".machines"
 _DEATH_NOTICED_S = 30.0
 """Ray declares a machine dead after 15 s without an answer."""
 _CHUNK_BYTES = 2**26
+_CARDS_S = 60.0
 _LIST_EVERY_S = 3.0
 NO_USABLE_NODE_S = 600.0
 """How long to wait for a machine that can run trials when the present ones cannot."""
@@ -149,6 +151,20 @@ class ClusterNodes(Nodes):
         return problems
 
 
+def card_memory_of_nodes() -> float | None:
+    """Return the memory in MiB of the smallest GPU of all machines; None without one, or where one is unknown."""
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
+    asked = [
+        _card_memory.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote()
+        for node in nodes
+    ]
+    try:
+        found = ray.get(asked, timeout=_CARDS_S)
+    except (ray.exceptions.RayError, TimeoutError):
+        return None
+    return None if None in found else min(found, default=None)
+
+
 def _has_died(node: str, noticed_s: float) -> bool:
     """Return whether a machine has died; Ray may take up to `noticed_s` to notice."""
     until = time.monotonic() + noticed_s
@@ -213,6 +229,12 @@ def _read_chunk(path: Path, start: int) -> bytes:
     with path.open("rb") as file:
         file.seek(start)
         return file.read(_CHUNK_BYTES)
+
+
+@ray.remote
+def _card_memory() -> float | None:
+    """Run on the machine whose cards are asked for."""
+    return card_memory()
 
 
 @ray.remote(max_retries=0)

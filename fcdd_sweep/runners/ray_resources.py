@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import ray
@@ -29,12 +29,15 @@ class TrialResources:
     slots: int
 
     @classmethod
-    def of_cluster(cls, resources: Resources, threads: int, *, may_grow: bool = False) -> TrialResources:
+    def of_cluster(
+        cls, resources: Resources, threads: int, sharing: Callable[[], int] = lambda: 1, *, may_grow: bool = False
+    ) -> TrialResources:
         """Return a trial's resources on the machines that Ray lists now.
 
         Args:
             resources: what the experiment asks for; `cpus: auto` means as many cores as threads.
             threads: of a trial.
+            sharing: returns what `trials_per_gpu: auto` means on GPUs.
             may_grow: machines may join later, so that missing resources are no error until a machine can run trials.
         Raises:
             InputError: a trial would wait forever.
@@ -52,7 +55,8 @@ class TrialResources:
         cpus = float(threads if resources.cpus == "auto" else resources.cpus)
         if cpus > most and not wait:
             raise InputError(_too_many_cpus(cpus, most, len(nodes)))
-        per_gpu = resources.trials_per_gpu if on_gpus else 0
+        asked = resources.trials_per_gpu
+        per_gpu = (sharing() if asked == "auto" else asked) if on_gpus else 0
         slots = sum(_slots(node, cpus, per_gpu) for node in nodes)
         return cls(cpus, max(most, cpus), per_gpu, max(1, slots))
 

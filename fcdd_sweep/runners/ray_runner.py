@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fcdd_sweep.config.fields import seconds
 from fcdd_sweep.config.schema import Faults, Resources
+from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
+from fcdd_sweep.planning.packs import pack_key, pack_size
 from fcdd_sweep.results.storage import Location
-from fcdd_sweep.runners.events import EventSink, Work, reporter
+from fcdd_sweep.runners.events import EventSink, Report, Work, reporter
 from fcdd_sweep.runners.queue import JobQueue, Trials, no_failure_limit
 from fcdd_sweep.runners.ray_session import connected
 from fcdd_sweep.runners.stop_signal import StopSignal
@@ -69,15 +73,17 @@ class RayRunner:
         with ray as scratch, stop.listening():
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
             from fcdd_sweep.runners.node_check import WithGpu
-            from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
+            from fcdd_sweep.runners.ray_driver import JobSearcher, Packing, Patience, TuneListener, Wave
             from fcdd_sweep.runners.ray_losses import all_losses_known, watched_raylet
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
             from fcdd_sweep.runners.ray_start import plain_workers
+            from fcdd_sweep.runners.ray_worker import held_gpu_share
 
             examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
-            resources = TrialResources.of_cluster(self.resources, threads, may_grow=on_cluster)
+            sharing = partial(_trials_sharing, examples, reporter(sink), on_cluster=on_cluster)
+            resources = TrialResources.of_cluster(self.resources, threads, sharing, may_grow=on_cluster)
             queue.source.begin(resources.slots)
             if self.resources.device == "auto":
                 reporter(sink)(resources.device_text)
@@ -85,13 +91,14 @@ class RayRunner:
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(pending, _MAX_PENDING))
             with checked_nodes(run_dir, examples, resources, reporter(sink), on_cluster=on_cluster) as nodes:
                 if resources.trials_per_gpu:
-                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
+                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed", held_gpu_share)
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
+                packing = Packing(pack_size(self.resources), pack_key)
                 workers = nullcontext() if on_cluster else plain_workers()
                 with workers, all_losses_known(), watched_raylet() as require_ray:
                     while not queue.empty:
-                        wave = Wave(queue, self.wave_jobs, nodes)
+                        wave = Wave(queue, self.wave_jobs, nodes, packing)
                         listener = TuneListener(wave, sink, stop, patience, require_ray)
                         _tuner(settings, JobSearcher(wave, stop), listener, resources, scratch).fit()
 
@@ -104,7 +111,18 @@ class RayRunner:
             report_every_s=max(1.0, resources.slots / _REPORTS_PER_S),
             stalled_after_s=seconds(self.faults.progress_timeout),
             hide_gpus=not resources.trials_per_gpu,
+            trials_per_gpu=resources.trials_per_gpu,
         )
+
+
+def _trials_sharing(examples: Sequence[TrialSpec], report: Report, *, on_cluster: bool) -> int:
+    """Return what `resources.trials_per_gpu: auto` means for trials like these on the GPUs that there are; say why."""
+    from fcdd_sweep.runners.ray_nodes import card_memory_of_nodes
+
+    card = card_memory_of_nodes() if on_cluster else card_memory()
+    sharing = sharing_of([spec.settings for spec in examples], card)
+    report(f"trials that share a GPU: {sharing.trials}, since {sharing.reason}")
+    return sharing.trials
 
 
 def _tuner(

@@ -1,4 +1,6 @@
-"""A worker on Ray Tune: runs trials one after another, reports epochs, detects stalled trials, and handles signals."""
+"""A worker on Ray Tune: runs trials one after another, or several together as a pack; reports epochs, detects stalled
+trials, and handles signals.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.stop_signal import stop_signals
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialThread
+from fcdd_sweep.runners.trial_thread import TrialGroup, TrialThread
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class WorkerSettings:
         report_every_s: seconds between two reports of a running trial; each costs the driver time.
         stalled_after_s: seconds without a training step after which a trial counts as hung.
         hide_gpus: trials run on CPUs even on a machine with a GPU: numbers are equal on one kind of device only.
+        trials_per_gpu: as in `TrialResources`.
     """
 
     run_dir: Location
@@ -38,6 +41,12 @@ class WorkerSettings:
     report_every_s: float
     stalled_after_s: float
     hide_gpus: bool = False
+    trials_per_gpu: int = 0
+
+
+def held_gpu_share() -> float:
+    """Return the part of a GPU that this process holds, 0 to 1."""
+    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
 
 
 class UnfitWorker(Exception):
@@ -45,14 +54,14 @@ class UnfitWorker(Exception):
 
 
 class Worker(tune.Trainable):
-    """Ray Tune's side of a trial.
+    """Ray Tune's side of a trial, or of a pack of trials.
 
-    The trial runs in a thread. This object, in the process's main thread, returns to the driver every `report_every_s`,
-    so that the driver can request a stop between two steps and knows that the process lives.
+    Each trial runs in a thread. This object, in the process's main thread, returns to the driver every
+    `report_every_s`, so that the driver can request a stop between two steps and knows that the process lives.
     """
 
     def setup(self, config: dict[str, Any], settings: WorkerSettings) -> None:
-        self._settings, self._terminating, self._unfit = settings, False, False
+        self._settings, self._terminating, self._unfit, self._ended = settings, False, False, False
         self._process = (ray.get_runtime_context().get_node_id(), os.getpid())
         if settings.hide_gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -66,60 +75,73 @@ class Worker(tune.Trainable):
         return True
 
     def _prepare(self, config: dict[str, Any]) -> None:
-        self._spec = TrialSpec.from_dict(json.loads(config["trial"]))
-        self._thread: TrialThread | None = None
+        specs = [TrialSpec.from_dict(plain) for plain in json.loads(config["trials"])]
+        on_gpu = self._settings.trials_per_gpu
+        self._specs = [spec.sharing_gpu(max(1, on_gpu // config["shares"])) if on_gpu else spec for spec in specs]
+        self._group: TrialGroup | None = None
 
     @property
-    def _trial(self) -> TrialThread:
-        """The trial's thread, started by the first step.
+    def _trials(self) -> TrialGroup:
+        """The trials' threads, started by the first step.
 
-        Not started earlier: a worker that died while Tune hands it a trial would get the trial twice.
+        Not started earlier: a worker that died while Tune hands it trials would get them twice.
         """
-        if self._thread is None:
-            self._thread = TrialThread(self._settings.work, self._spec, self._settings.run_dir)
+        if self._group is None:
+            self._group = TrialGroup(self._settings.work, self._specs, self._settings.run_dir)
             if self._terminating:
-                self._thread.ask_to_stop()
-        return self._thread
+                self._group.ask_to_stop()
+        return self._group
 
     def _on_terminate(self, signum: int, frame: Any) -> None:
         self._terminating = True
-        if self._thread is not None:
-            self._thread.ask_to_stop()
+        if self._group is not None:
+            self._group.ask_to_stop()
 
-    def ask_to_stop(self) -> None:
-        """Request a stop; the driver calls this between two steps."""
-        self._trial.ask_to_stop()
+    def ask_to_stop(self, trial_id: str) -> None:
+        """Request a stop of one trial; the driver calls this between two steps."""
+        self._trials.ask_to_stop(trial_id)
 
     def step(self) -> dict[str, Any]:
-        if self._unfit:
+        if self._ended:
             raise UnfitWorker
-        update = self._trial.wait(self._settings.report_every_s)
-        if isinstance(update, TrialResult):
-            return self._ended(update)
-        if self._trial.stalled_s > self._settings.stalled_after_s:
-            return self._last(self._hung())
-        alive = {"process": self._process, "done": False}
-        return alive | update._asdict() if isinstance(update, EpochUpdate) else alive
+        results, updates = self._trials.wait(self._settings.report_every_s)
+        ended = [self._judged(result) for result in results.values()] or self._hung()
+        self._unfit |= any(_ends_worker(result) for result in ended)
+        over = not self._trials.running
+        self._ended = over and self._unfit
+        return {
+            "process": self._process,
+            "results": [asdict(result) for result in ended],
+            "updates": {name: update._asdict() for name, update in updates.items()},
+            "done": over and not self._unfit,
+        }
 
-    def _ended(self, result: TrialResult) -> dict[str, Any]:
+    def _judged(self, result: TrialResult) -> TrialResult:
         if self._terminating and result.status == TrialStatus.STOPPED:
-            return self._last(replace(result, kind="preempted", error="its machine was asked to stop"))
-        if result.kind is not None and POLICIES[result.kind].ends_worker:
-            return self._last(result)
-        return {"result": asdict(result), "done": True}
+            return replace(result, kind="preempted", error="its machine was asked to stop")
+        return result
 
-    def _last(self, result: TrialResult) -> dict[str, Any]:
-        """Return the result of the last trial of this process."""
-        self._unfit = True
-        return {"result": asdict(result), "process": self._process, "done": False}
+    def _hung(self) -> list[TrialResult]:
+        """Return the results of trials that make no progress: of all that still run, as they wait for one another."""
+        running = self._trials.running
+        if not running or any(each.stalled_s <= self._settings.stalled_after_s for each in running.values()):
+            return []
+        found = [self._hung_result(name, thread) for name, thread in running.items()]
+        running.clear()
+        return found
 
-    def _hung(self) -> TrialResult:
-        minutes = self._trial.stalled_s / 60
+    def _hung_result(self, trial_id: str, thread: TrialThread) -> TrialResult:
+        minutes = thread.stalled_s / 60
         message = f"no progress for {minutes:.3g} minutes (faults.progress_timeout)"
-        return TrialResult.failure(self._spec.trial_id, "hung", message, self._trial.stack())
+        return TrialResult.failure(trial_id, "hung", message, thread.stack())
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: the trial writes its own checkpoints."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Do nothing, see `save_checkpoint`."""
+
+
+def _ends_worker(result: TrialResult) -> bool:
+    """Return whether this process must run no other trial; one whose machine is taken away runs none either."""
+    return result.kind == "preempted" or (result.kind is not None and POLICIES[result.kind].ends_worker)

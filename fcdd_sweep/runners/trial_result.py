@@ -22,7 +22,8 @@ class TrialResult:
         kind: kind of the failure; None when there was none.
         traceback: of a failure.
         host: machine that ran it; empty when unknown.
-        wall_time_s, device: of a finished trial; None when unknown.
+        wall_time_s, device, device_numerics: of a finished trial; None when unknown.
+        trials_per_gpu: of a finished trial, how many shared its GPU; None on a CPU.
         validation_image_auroc: as `image_auroc`, over validation images.
     """
 
@@ -37,6 +38,8 @@ class TrialResult:
     host: str = ""
     wall_time_s: float | None = None
     device: str | None = None
+    trials_per_gpu: int | None = None
+    device_numerics: str | None = None
     validation_image_auroc: float | None = None
 
     @classmethod

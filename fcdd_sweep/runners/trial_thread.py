@@ -5,11 +5,15 @@ Knows no Ray: `ray_worker` wraps it.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fcdd_sweep.config.errors import error_line
@@ -35,13 +39,35 @@ class EpochUpdate(NamedTuple):
     aurocs: tuple[tuple[int, float], ...] = ()
 
 
+@dataclass(frozen=True)
+class Together:
+    """What trials of one process share.
+
+    Attributes:
+        entered: returns a context that a trial is trained in.
+        changed: set when one of them has an epoch or a result.
+    """
+
+    entered: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    changed: threading.Event = field(default_factory=threading.Event)
+
+
 class TrialThread:
     """One attempt, which starts at once; also the observer of its training."""
 
-    def __init__(self, work: Work, spec: TrialSpec, run_dir: Location) -> None:
-        self._work, self._spec, self._run_dir = work, spec, run_dir
+    def __init__(self, work: Work, spec: TrialSpec, run_dir: Location, together: Together | None = None) -> None:
+        """Start.
+
+        Args:
+            work: what is done with the trial.
+            spec: the trial.
+            run_dir: the run's directory.
+            together: what it shares with other trials.
+        """
+        self.spec = spec
+        self._work, self._run_dir, self._together = work, run_dir, together or Together()
         self._stop = threading.Event()
-        self._changed = threading.Event()
+        self._changed = self._together.changed
         self._newest: EpochUpdate | None = None
         self._aurocs: tuple[tuple[int, float], ...] = ()
         self._result: TrialResult | None = None
@@ -51,10 +77,11 @@ class TrialThread:
 
     def _run(self) -> None:
         try:
-            result = self._work(self._spec, self._run_dir, self)
+            with self._together.entered():
+                result = self._work(self.spec, self._run_dir, self)
         except BaseException as error:  # `run_trial` raises nothing, but other works may
             text = traceback.format_exc()
-            result = TrialResult.failure(self._spec.trial_id, kind_of(error), error_line(error), text)
+            result = TrialResult.failure(self.spec.trial_id, kind_of(error), error_line(error), text)
         self._result = result
         self._changed.set()
 
@@ -82,8 +109,19 @@ class TrialThread:
         while self._result is None and (remaining := until - time.monotonic()) > 0:
             self._changed.wait(remaining)
             self._changed.clear()
-        if self._result is not None:
-            return self._result
+        return self._result or self.newest()
+
+    @property
+    def ended(self) -> bool:
+        return self._result is not None
+
+    def result(self) -> TrialResult:
+        """Return the result of an attempt that has ended."""
+        assert self._result is not None
+        return self._result
+
+    def newest(self) -> EpochUpdate | None:
+        """Return the newest epoch that was not returned yet, or None."""
         newest, self._newest = self._newest, None
         return newest
 
@@ -96,3 +134,38 @@ class TrialThread:
         """Return the stack of the thread, formatted like a traceback."""
         frame = sys._current_frames().get(self._thread.ident or 0)
         return "".join(traceback.format_stack(frame)) if frame else "the thread has ended"
+
+
+class TrialGroup:
+    """Attempts at trials that one program trains, each in its thread; or at a single one."""
+
+    def __init__(self, work: Work, specs: Sequence[TrialSpec], run_dir: Location) -> None:
+        """Start; arguments as of `TrialThread`."""
+        together = Together()
+        if len(specs) > 1:
+            from fcdd_sweep.training.pack import Pack  # imports torch, which a driver does not need
+
+            together = Together(Pack(len(specs)).entered)
+        self._changed = together.changed
+        self.running = {spec.trial_id: TrialThread(work, spec, run_dir, together) for spec in specs}
+
+    def ask_to_stop(self, trial_id: str | None = None) -> None:
+        """Have a trial that still runs save a checkpoint and end at its next step; None: have all do so."""
+        for name, thread in self.running.items():
+            if trial_id in (None, name):
+                thread.ask_to_stop()
+
+    def wait(self, seconds: float) -> tuple[dict[str, TrialResult], dict[str, EpochUpdate]]:
+        """Return results, as soon as there is one, and, after `seconds`, the newest epochs; by trial.
+
+        A trial whose result is returned no longer counts as running.
+        """
+        until = time.monotonic() + seconds
+        while not (ended := [name for name, each in self.running.items() if each.ended]):
+            if (remaining := until - time.monotonic()) <= 0:
+                break
+            self._changed.wait(remaining)
+            self._changed.clear()
+        results = {name: self.running.pop(name).result() for name in ended}
+        updates = {} if ended else {name: each.newest() for name, each in self.running.items()}
+        return results, {name: update for name, update in updates.items() if update is not None}

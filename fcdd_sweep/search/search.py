@@ -31,6 +31,7 @@ from fcdd_sweep.search.summary import (
     write_rungs,
     write_summary,
 )
+from fcdd_sweep.sweep.changed_trials import changed_trials
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.resume_notes import resume_notes
@@ -39,10 +40,8 @@ from fcdd_sweep.sweep.session import (
     RunOptions,
     Session,
     SweepResult,
-    class_list,
     open_session,
     trials_to_run,
-    trials_with_changed_data,
     write_plan,
 )
 
@@ -145,10 +144,9 @@ class _Search:
     def _check_data(self, specs: Sequence[TrialSpec]) -> None:
         if self.session.options.changed_data == "keep":
             return
-        if changed := trials_with_changed_data(specs, self.ledger, fingerprint_of):
-            what = f"the data of class {class_list(changed)} has changed since {len(changed)} finished trials used it"
+        if found := changed_trials(specs, self.ledger, fingerprint_of):
             step = "Give the run another name, or use --changed-data keep: a study cannot take back the values it has"
-            raise InputError(Problem(str(self.run_dir), what, next_step=step))
+            raise InputError(Problem(str(self.run_dir), "; ".join(found), next_step=step))
 
     def _evaluating(self, entry: Entry) -> tuple[TrialSpec, ...]:
         """Return the trials that evaluate a config; none for an invalid one."""

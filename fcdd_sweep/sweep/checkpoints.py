@@ -24,6 +24,8 @@ from fcdd_sweep.training.state import StateError, checked_state, moment_of, read
 
 MAX_KEPT = 2
 """Checkpoints that a trial keeps: if the last one is damaged, there is one more."""
+DEVICE_NUMERICS = "device_numerics"
+"""Key of the type of device, and of the version of its numbers, in what must be equal."""
 logger = logging.getLogger("fcdd_sweep.checkpoints")
 
 
@@ -149,7 +151,11 @@ class Checkpoints:
         identity, made_with = plain.get("identity"), plain.get("made_with")
         if not isinstance(identity, dict) or not isinstance(made_with, dict):
             raise StateError("it does not name its trial")
+        if DEVICE_NUMERICS not in identity:  # written before there were versions of what a GPU draws
+            identity[DEVICE_NUMERICS] = str(made_with.get("device")).partition(" ")[0]
         if misfits := _differences(self.identity, identity):
+            if misfits.startswith(DEVICE_NUMERICS):  # the last key: all else is the same
+                raise StateError(f"it was made on another type of device or with other draws ({misfits})")
             raise StateError(f"it is of another trial or other data ({misfits})")
         state = checked_state(plain.get("state"))
         if others := _differences(self.made_with, made_with):

@@ -21,6 +21,7 @@ from fcdd_sweep.config.schema import Experiment, Settings
 from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.checks import this_machine
+from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.run_files import UNREADABLE, index_or_problem
 from fcdd_sweep.report.trial_costs import (
@@ -175,9 +176,11 @@ def _totals(each: Sequence[tuple[TrialSpec, float]], device: str) -> list[str]:
     if not each:
         return ["  no trials are left to run"]
     settings = each[0][0].settings
-    share = share_of(device, settings.resources, settings.training.threads)
     gpu = on_gpu(device)
-    slots = settings.resources.trials_per_gpu if gpu else max(1, int(this_machine().cores // share))
+    configs = {spec.config_id: spec.settings for spec, _ in each}.values()
+    sharing = sharing_of(configs, card_memory()).trials if gpu else 1
+    share = share_of(device, settings.resources, settings.training.threads, sharing)
+    slots = sharing if gpu else max(1, int(this_machine().cores // share))
     whole = sum(seconds for _, seconds in each)
     wall = max(whole / slots, max(seconds for _, seconds in each))
     where = f"on one GPU, {slots} at once" if gpu else f"on this machine, {slots} at once"
@@ -202,7 +205,7 @@ def probe_cost(planned: Plan, report: Report) -> dict[str, Probe]:
 
 def _probe(spec: TrialSpec) -> Probe:
     from fcdd_sweep.sweep.trial import run_trial  # imports torch, as does the next
-    from fcdd_sweep.training.batches import in_batches
+    from fcdd_sweep.training.step_plan import in_batches
 
     short = spec.settings.training.model_copy(update={"epochs": PROBED_EPOCHS, "passes_per_epoch": 1, "min_steps": 0})
     one_model = spec.settings.evaluation.model_copy(update={"calibration": "split"})

@@ -215,6 +215,8 @@ class Ledger:
             "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": result.wall_time_s,
             "device": result.device,
+            "trials_per_gpu": result.trials_per_gpu,
+            "device_numerics": result.device_numerics,
         }
 
     def fail(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -231,6 +233,8 @@ class Ledger:
             "published_at": dt.datetime.now(dt.UTC),
             "wall_time_s": None,
             "device": None,
+            "trials_per_gpu": None,
+            "device_numerics": None,
         }
         self._save_soon()
 

@@ -18,6 +18,7 @@ from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.config.schema import Experiment, Faults
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.packs import pack_size
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
 from fcdd_sweep.report.report_state import sentences_of_current_report
@@ -214,9 +215,11 @@ class Session:
         faults = self.experiment.faults
         failures_left = partial(self.ledger.failures_left, faults=faults)
         if self.options.local > 1:
+            if pack_size(self.experiment.resources) > 1:
+                self.report("resources.pack is not used: with --local N each process trains one trial at a time")
             return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template)
         if self.options.local:
-            return LocalRunner(faults, failures_left)
+            return LocalRunner(faults, failures_left, pack_size(self.experiment.resources))
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
 
         resources = self.experiment.resources
@@ -350,15 +353,3 @@ def trials_to_run(specs: Sequence[TrialSpec], ledger: Ledger, faults: Faults, re
             "to retry, raise faults.max_failures or rerun with --set faults.max_failures=null"
         )
     return [spec for spec in missing if spec.trial_id not in spent]
-
-
-def trials_with_changed_data(
-    specs: Sequence[TrialSpec], ledger: Ledger, fingerprint: Callable[[TrialSpec], str]
-) -> list[TrialSpec]:
-    """Return finished trials whose data has changed since."""
-    done = [spec for spec in specs if ledger.done(spec.trial_id)]
-    return [spec for spec in done if ledger.rows[spec.trial_id]["data_fingerprint"] != fingerprint(spec)]
-
-
-def class_list(specs: Sequence[TrialSpec]) -> str:
-    return ", ".join(sorted({spec.normal_class for spec in specs}))

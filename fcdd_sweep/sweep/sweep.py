@@ -11,16 +11,15 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
+from fcdd_sweep.sweep.changed_trials import changed_trials
 from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.session import (
     RunKeywords,
     RunOptions,
     Session,
     SweepResult,
-    class_list,
     open_session,
     trials_to_run,
-    trials_with_changed_data,
     write_plan,
 )
 from fcdd_sweep.sweep.unplanned import unplanned_notes
@@ -69,13 +68,12 @@ def _missing_trials(session: Session, planned: Plan) -> list[TrialSpec]:
 
 
 def _settle_changed_data(session: Session, specs: Sequence[TrialSpec]) -> None:
-    """Stop at finished trials whose data has changed, keep them, or count them as missing."""
+    """Stop at finished trials that would not give their numbers again, keep them, or count them as missing."""
     ledger, changed_data = session.ledger, session.options.changed_data
-    changed = trials_with_changed_data(specs, ledger, lambda spec: session.fingerprints[spec.trial_id])
-    if changed and changed_data == "stop":
-        what = f"the data of class {class_list(changed)} has changed since {len(changed)} finished trials used it"
+    found = changed_trials(specs, ledger, lambda spec: session.fingerprints[spec.trial_id])
+    if found and changed_data == "stop":
         step = "Use --changed-data keep to keep their results, or --changed-data redo to run them again"
-        raise InputError(Problem(str(ledger.run_dir), what, "", step))
+        raise InputError(Problem(str(ledger.run_dir), "; ".join(found), "", step))
     if changed_data == "redo":
-        for spec in changed:
-            ledger.forget(spec.trial_id)
+        for trial_id in {spec.trial_id for changed in found.values() for spec in changed}:
+            ledger.forget(trial_id)

@@ -8,6 +8,7 @@ import logging
 import math
 import platform
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ import torch
 
 from fcdd_sweep.config.errors import error_line
 from fcdd_sweep.config.fields import Every
-from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec
+from fcdd_sweep.config.trial_spec import NUMERICS_VERSION, TrialSpec, device_numerics
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.attempts import (
     LEAF,
@@ -40,7 +41,7 @@ from fcdd_sweep.results.tree import TrialPaths
 from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.checkpoints import Checkpoints
+from fcdd_sweep.sweep.checkpoints import DEVICE_NUMERICS, Checkpoints
 from fcdd_sweep.sweep.trial_rows import finished_result, key_of
 from fcdd_sweep.training.device import choose_device, device_name, release_memory
 from fcdd_sweep.training.partition import TrialData
@@ -49,6 +50,8 @@ from fcdd_sweep.training.state import StateError
 from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 
 logger = logging.getLogger("fcdd_sweep.trial")
+_TRIAL_THREADS: dict[int, int] = {}
+"""Threads of this process that write the log of a trial, with the package's level before the first of them."""
 
 
 class _LogFile(logging.FileHandler):
@@ -64,19 +67,23 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Write the package's log messages to a file, too, while entered."""
+    """Write the package's log messages to a file, too, while entered; not those of other trials of this process."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = _LogFile(path, encoding="utf-8")
+    handler, own = _LogFile(path, encoding="utf-8"), threading.get_ident()
+    handler.addFilter(lambda record: record.thread == own or record.thread not in _TRIAL_THREADS)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package = logging.getLogger("fcdd_sweep")
-    level = package.level
+    level = next(iter(_TRIAL_THREADS.values()), package.level)
     package.addHandler(handler)
     package.setLevel(logging.INFO)
+    _TRIAL_THREADS[own] = level
     try:
         yield
     finally:
+        _TRIAL_THREADS.pop(own, None)
         package.removeHandler(handler)
-        package.setLevel(level)
+        if not _TRIAL_THREADS:
+            package.setLevel(level)
         handler.close()
 
 
@@ -199,6 +206,7 @@ class _Attempt:
             "trial_id": self.spec.trial_id,
             "data_fingerprint": fingerprint_of(self.spec),
             "numerics": NUMERICS_VERSION,
+            DEVICE_NUMERICS: device_numerics(device.type),
         }
         made_with = {
             "torch": str(torch.__version__),
@@ -276,6 +284,14 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
         raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
+def _trials_sharing(spec: TrialSpec) -> int | None:
+    """Return how many trials share the GPU of a trial, 1 where no runner has divided it; None on a CPU."""
+    resources = spec.settings.resources
+    if choose_device(resources.device).type != "cuda":
+        return None
+    return 1 if resources.trials_per_gpu == "auto" else resources.trials_per_gpu
+
+
 def metrics_row(
     spec: TrialSpec, number: int, result: TrainingResult, started: dt.datetime, wall_time_s: float
 ) -> dict[str, Any]:
@@ -284,6 +300,7 @@ def metrics_row(
         **key_of(spec),
         "attempt": number,
         **result.metrics,
+        "trials_per_gpu": _trials_sharing(spec),
         "data_fingerprint": fingerprint_of(spec),
         "started": started,
         "finished": dt.datetime.now(dt.UTC),

@@ -32,5 +32,7 @@ def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> Tria
         host=host,
         wall_time_s=row["wall_time_s"],
         device=row["device"],
+        trials_per_gpu=row.get("trials_per_gpu"),
+        device_numerics=row.get("device_numerics"),
         validation_image_auroc=row.get("validation_image_auroc"),
     )

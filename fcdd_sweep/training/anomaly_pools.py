@@ -15,12 +15,10 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool
-from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.result import TrainingError
 
 RESIDENT_BYTES = 2**30
@@ -45,10 +43,6 @@ class AnomalyPool(Protocol):
 
     def draw(self, rng: np.random.Generator, count: int) -> Draw:
         """Draw `count` images uniformly, with replacement. Runs on the host, in any thread."""
-        ...
-
-    def take(self, drawn: Draw, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """Return drawn images, (n, C, R, R) uint8, and their maps, (n, 1, R, R) uint8 or None, on the device."""
         ...
 
     @property
@@ -76,9 +70,10 @@ class ResidentPool:
         """Return (count,) indices into the pool."""
         return rng.integers(len(self.images), size=count)
 
-    def take(self, drawn: npt.NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        index = to_device(drawn, device)
-        return self.images[index], None if self.gt_maps is None else self.gt_maps[index]
+    def take(self, drawn: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return images `drawn`, (n,) int64 to (n, C, R, R) uint8, and their maps, (n, 1, R, R) uint8 or None."""
+        maps = self.gt_maps
+        return self.images.index_select(0, drawn), None if maps is None else maps.index_select(0, drawn)
 
     @property
     def notes(self) -> list[str]:
@@ -137,9 +132,6 @@ class StreamedPool:
         if len(others):
             return others[(position + attempt * self.wanted) % len(others)]
         return self.order[rng.integers(self.wanted, size=len(position))]
-
-    def take(self, drawn: npt.NDArray[np.uint8], device: torch.device) -> tuple[Tensor, Tensor | None]:
-        return to_device(drawn, device), None
 
     @property
     def notes(self) -> list[str]:

@@ -1,19 +1,20 @@
 """Augmentation of whole batches: cropping, flipping, color jitter and noise, on the device that holds the batch.
 
-Images are (N, C, H, W) float in 0..1 unless a docstring states otherwise. Decisions per sample come from a numpy
-generator on the host, which never waits for the device; noise comes from a torch generator on the batch's device.
+Images are (N, C, H, W) float in 0..1 unless a docstring states otherwise. What is decided for each sample is drawn by
+the host and given as tensors on the device; noise is drawn on the batch's device.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.training.device import to_device
+from fcdd_sweep.anomalies.draws import Draws
 
 _LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a gray value (ITU-R 601), as torchvision's jitter uses them."""
@@ -29,55 +30,54 @@ class Geometry:
     """The source pixel that each output pixel shows, separately for rows and columns.
 
     Attributes:
-        rows, columns: (N, S) int64; indices outside of the source show 0 (padding).
+        rows, columns: (N, S) int64, or (1, S) for all images alike; indices outside of the source show 0 (padding).
     """
 
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
+    rows: Tensor
+    columns: Tensor
 
     def apply(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) of any dtype to (N, C, S, S) of that dtype, in one gather."""
         n, channels, height, width = images.shape
-        rows, columns = (to_device(index, images.device) for index in (self.rows, self.columns))
+        rows, columns = self.rows.to(images.device), self.columns.to(images.device)
         inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
         flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
         side = rows.shape[1]
-        gathered = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(-1, channels, -1))
+        gathered = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(n, channels, -1))
         return gathered.view(n, channels, side, side) * inside[:, None]
 
 
-def resized(n: int, raw: int, size: int) -> Geometry:
+def resized(raw: int, size: int, device: torch.device | None = None) -> Geometry:
     """Return the geometry that resizes every image to size x size by nearest neighbor."""
-    index = np.tile(nearest_index(size, raw), (n, 1))
+    index = (torch.arange(size, device=device) * raw // size)[None]
     return Geometry(index, index)
 
 
-def center_cropped(n: int, raw: int, size: int) -> Geometry:
+def center_cropped(raw: int, size: int) -> Geometry:
     """Return the geometry of the central size x size pixels of every image."""
-    index = np.tile(np.arange(size) + (raw - size) // 2, (n, 1))
+    index = (torch.arange(size) + (raw - size) // 2)[None]
     return Geometry(index, index)
 
 
-def randomly_cropped(rng: np.random.Generator, n: int, raw: int, size: int, padding: int = 0) -> Geometry:
-    """Return the geometry of a random size x size crop per image, with up to `padding` black pixels around it."""
-    start = rng.integers(-padding, raw + padding - size + 1, size=(2, n, 1))
-    return Geometry(start[0] + np.arange(size), start[1] + np.arange(size))
+def cropped(top: Tensor, left: Tensor, size: int) -> Geometry:
+    """Return the geometry of crops that begin at row `top` and column `left`, (N,) int64 each, which may be below 0."""
+    pixel = torch.arange(size, device=top.device)
+    return Geometry(top[:, None] + pixel, left[:, None] + pixel)
 
 
-def choose_geometry(rng: np.random.Generator, first: Geometry, second: Geometry) -> Geometry:
-    """Return for each image one of two geometries, with probability 0.5 each."""
-    choice = rng.random((len(first.rows), 1)) < 0.5
-    return Geometry(np.where(choice, first.rows, second.rows), np.where(choice, first.columns, second.columns))
+def chosen(choice: Tensor, first: Geometry, second: Geometry) -> Geometry:
+    """Return for each image the first geometry where `choice`, (N,) bool, is true, else the second."""
+    by_image = choice[:, None]
+    rows, columns = torch.where(by_image, first.rows, second.rows), torch.where(by_image, first.columns, second.columns)
+    return Geometry(rows, columns)
 
 
-def randomly_flipped(rng: np.random.Generator, geometry: Geometry) -> Geometry:
-    """Return the geometry with each image mirrored left to right with probability 0.5."""
-    flip = rng.random((len(geometry.rows), 1)) < 0.5
-    return Geometry(geometry.rows, np.where(flip, geometry.columns[:, ::-1], geometry.columns))
+def flipped(flip: Tensor, geometry: Geometry) -> Geometry:
+    """Return the geometry with the images mirrored left to right where `flip`, (N,) bool, is true."""
+    return Geometry(geometry.rows, torch.where(flip[:, None], geometry.columns.flip(1), geometry.columns))
 
 
-@dataclass(frozen=True)
-class Jitter:
+class Jitter(NamedTuple):
     """Maximal relative changes of brightness, contrast and saturation, and the maximal hue shift in full turns."""
 
     brightness: float
@@ -85,21 +85,21 @@ class Jitter:
     saturation: float
     hue: float
 
-    def amounts(self) -> npt.NDArray[np.float64]:
-        return np.array([self.brightness, self.contrast, self.saturation, self.hue])
+
+def draw_jitter(rng: np.random.Generator, n: int, choices: tuple[Jitter, ...]) -> npt.NDArray[np.float32]:
+    """Draw changes of brightness, contrast, saturation and hue, (n, 4), each image's by one of `choices`."""
+    strength = np.array(choices)[rng.integers(len(choices), size=n)]
+    return (rng.uniform(-1, 1, 4 * n).reshape(n, 4) * strength).astype(np.float32)
 
 
-def color_jitter(rng: np.random.Generator, images: Tensor, choices: tuple[Jitter, ...]) -> Tensor:
-    """Jitter each image by one of `choices`, with amounts drawn per image.
+def color_jitter(images: Tensor, amounts: Tensor) -> Tensor:
+    """Jitter each image by its amounts, (N, 4) float32, see `draw_jitter`.
 
     Source: torchvision.transforms.ColorJitter.
     Departure: the order is always brightness, contrast, saturation, hue, where torchvision draws an order per sample;
     at the strengths in use (at most 0.1) the order changes less than a gray level.
     """
-    n = len(images)
-    strength = np.stack([jitter.amounts() for jitter in choices])[rng.integers(len(choices), size=n)]
-    amounts = to_device((rng.uniform(-1, 1, (n, 4)) * strength).astype(np.float32), images.device)
-    brightness, contrast, saturation, hue = amounts.view(n, 4, 1, 1, 1).unbind(1)
+    brightness, contrast, saturation, hue = amounts.view(len(images), 4, 1, 1, 1).unbind(1)
     images = (images * (1 + brightness)).clamp(0, 1)
     mean = _gray(images).mean((1, 2, 3), keepdim=True)
     images = torch.lerp(mean.expand_as(images), images, 1 + contrast).clamp(0, 1)
@@ -149,14 +149,12 @@ def blackened(images: Tensor, *, inverted: bool) -> Tensor:
     return images * (center if inverted else ~center)
 
 
-def gaussian_noise(generator: torch.Generator, images: Tensor, std: float | Tensor) -> Tensor:
+def gaussian_noise(draws: Draws, images: Tensor, std: float | Tensor) -> Tensor:
     """Add independent Gaussian noise to every value; `std` in units of the images, or a tensor that broadcasts."""
-    noise = torch.empty_like(images).normal_(generator=generator)
-    return images + noise * std
+    return images + draws.normal(*images.shape) * std
 
 
-def noise_on_half(rng: np.random.Generator, generator: torch.Generator, images: Tensor, share: float) -> Tensor:
-    """Add noise to half of the images, with `share` times the image's standard deviation; clamp all to 0..1."""
-    chosen = to_device(rng.random(len(images)) < 0.5, images.device)
-    std = images.flatten(1).std(1) * share * chosen
-    return gaussian_noise(generator, images, std.view(-1, 1, 1, 1)).clamp(0, 1)
+def noise_on_some(noisy: Tensor, draws: Draws, images: Tensor, share: float) -> Tensor:
+    """Add noise where `noisy`, (N,) bool, with `share` times the image's standard deviation; clamp all to 0..1."""
+    std = images.flatten(1).std(1) * share * noisy
+    return gaussian_noise(draws, images, std.view(-1, 1, 1, 1)).clamp(0, 1)

@@ -39,9 +39,9 @@ class _Model(nn.Module):
         super().__init__()
         assert isinstance(model.network, nn.Module)
         self.network, self.preprocessor, self.method = model.network, model.preprocessor, detector.method
-        geometry, maps = self.preprocessor.recipe.test_geometry(1), detector.map_geometry
-        self.register_buffer("rows", torch.from_numpy(geometry.rows[0]))
-        self.register_buffer("columns", torch.from_numpy(geometry.columns[0]))
+        geometry, maps = self.preprocessor.recipe.test_geometry, detector.map_geometry
+        self.register_buffer("rows", geometry.rows[0])
+        self.register_buffer("columns", geometry.columns[0])
         # not the network's own upsampling, whose cached weights would be those of the tracing
         cells = model.network.receptive_field.width if self.method.by_cells else maps.out_size[0]
         of_axis = upsampling_weights(maps.receptive_field, cells, maps.out_size[0], maps.std)

@@ -16,7 +16,9 @@ from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 from fcdd_sweep.config.schema import Settings
+from fcdd_sweep.networks.execution import CONTEXT_MIB
 
+_LEAST_FRACTION = 0.001
 _STAGED_BYTES = 2**16
 """CUDA copies up to this many bytes of pageable memory without waiting for the device. Source: CUDA's own guide."""
 
@@ -80,6 +82,15 @@ def gpu_failure() -> str:
     except (RuntimeError, AssertionError) as error:  # a torch without CUDA asserts that it has it
         return "" if "out of memory" in str(error) else no_gpu_reason() or error_line(error)
     return ""
+
+
+def limit_memory(share: float) -> None:
+    """Let this process reserve at most its share of the GPU's memory, 0 to 1, so that no other runs out of its own.
+
+    What a process takes besides, such as its CUDA context, counts as part of the share.
+    """
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(max(_LEAST_FRACTION, share - CONTEXT_MIB * 2**20 / total), 0)
 
 
 def release_memory() -> bool:

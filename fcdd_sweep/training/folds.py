@@ -93,7 +93,8 @@ class FoldProgress:
         """Add the model that training just finished."""
         history = [asdict(record) for record in state.history]
         self.finished.append(
-            stored_model(state.network, preprocessor) | {"history": history, "unreadable": sorted(state.unreadable)}
+            stored_model(state.member.network, preprocessor)
+            | {"history": history, "unreadable": sorted(state.unreadable)}
         )
 
     @property

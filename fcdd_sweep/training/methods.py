@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.networks.registry import MethodName
-from fcdd_sweep.training.batches import Batch
+from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.image_scores import image_scores
 from fcdd_sweep.training.losses import (
     anomalous_loss,
@@ -24,7 +24,7 @@ from fcdd_sweep.training.losses import (
     pseudo_huber,
     reconstruction_error,
 )
-from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.network import DetectionNetwork, outputs_of
 
 
 class Detection(NamedTuple):
@@ -67,7 +67,7 @@ def _fcdd_losses(network: DetectionNetwork, outputs: Tensor, batch: Batch, std: 
 
 
 def _fcdd_detect(network: DetectionNetwork, inputs: Tensor) -> Detection:
-    maps = pseudo_huber(network(inputs)).float()
+    maps = pseudo_huber(outputs_of(network, inputs)).float()
     return Detection(maps, image_scores(wide(maps)))
 
 
@@ -83,7 +83,7 @@ def _hsc_detect(network: DetectionNetwork, inputs: Tensor) -> Detection:
     """
     with torch.enable_grad():
         tracked = inputs.detach().requires_grad_()
-        distance = hypersphere_distance(network(tracked).float())
+        distance = hypersphere_distance(outputs_of(network, tracked).float())
         (gradient,) = torch.autograd.grad(distance.sum(), tracked)
     return Detection(gradient.abs().sum(1, keepdim=True), wide(distance.detach()))
 
@@ -94,7 +94,7 @@ def _ae_losses(network: DetectionNetwork, outputs: Tensor, batch: Batch, std: fl
 
 
 def _ae_detect(network: DetectionNetwork, inputs: Tensor) -> Detection:
-    maps = reconstruction_error(network(inputs).float(), inputs)
+    maps = reconstruction_error(outputs_of(network, inputs).float(), inputs)
     return Detection(maps, image_scores(wide(maps)))
 
 

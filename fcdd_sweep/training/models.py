@@ -13,12 +13,15 @@ import torch
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.build import network_of
+from fcdd_sweep.networks.execution import layout_of
 from fcdd_sweep.training.network import DetectionNetwork
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.state import copied_to_cpu
 
 SNAPSHOT_VERSION = 5
 """Of the layout of `snapshot.pt`, keys of its `settings` included."""
+_MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+"""Values of `training.layout`."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """Errors of `torch.load` and of indexing for a file that is not a snapshot."""
 
@@ -26,9 +29,7 @@ _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, Type
 def make_network(
     settings: Settings, device: torch.device, seed: int | None = None, *, pretrained: bool = True
 ) -> DetectionNetwork:
-    """Build the network of a trial on its device.
-
-    On a CPU its weights are in channels-last order, which makes a training step 1.1 to 1.7 times faster.
+    """Build the network of a trial on its device, in the layout of the settings.
 
     Args:
         settings: of the trial.
@@ -41,7 +42,8 @@ def make_network(
     images = settings.images
     shape = (images.channels, images.size, images.size)
     network: DetectionNetwork = network_of(settings.network, settings.method, shape, seed, pretrained=pretrained)
-    network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+    network.layout = _MEMORY_FORMATS[layout_of(settings.network, settings.training)]
+    network.to(device, memory_format=network.layout)
     return network
 
 

@@ -18,11 +18,13 @@ class DetectionNetwork(Protocol):
         method: what it is trained for.
         receptive_field: of the cells of its map, in input pixels; `width` is the number of cells along an axis.
         training: whether it is in training mode.
+        layout: of its weights in memory.
     """
 
     method: MethodName
     receptive_field: ReceptiveField
     training: bool
+    layout: memory_format
 
     @property
     def draws(self) -> bool:
@@ -48,3 +50,8 @@ class DetectionNetwork(Protocol):
     def eval(self) -> DetectionNetwork: ...
 
     def to(self, device: device, *, memory_format: memory_format) -> object: ...
+
+
+def outputs_of(network: DetectionNetwork, inputs: Tensor) -> Tensor:
+    """Return what a network makes of (N, C, S, S) images, in the layout of its weights, which decides the last bits."""
+    return network(inputs.contiguous(memory_format=network.layout))

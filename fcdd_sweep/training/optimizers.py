@@ -22,16 +22,29 @@ from fcdd_sweep.config.training_schema import ExponentialSchedule, MilestoneSche
 class Optimizer(ABC):
     """Changes parameters by their gradients; parameters without one are left alone.
 
-    Attributes:
-        learning_rate: of the next step; a schedule changes it.
+    On a GPU the learning rate and the numbers of steps are tensors: a CUDA graph then repeats a step under others.
     """
 
     def __init__(self, parameters: Sequence[Parameter], training: Training) -> None:
-        self.learning_rate = training.learning_rate
         self._training = training
         self._parameters = list(parameters)
         self._moments: dict[int, dict[str, Tensor]] = {}
         """What is kept of past gradients, by the place of the parameter and a name."""
+        self._rate = training.learning_rate
+        device = self._parameters[0].device if self._parameters else torch.device("cpu")
+        self._fused = device.type == "cuda"
+        self._rate_tensor = torch.full((), self._rate, device=device) if self._fused else None
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step; a schedule changes it."""
+        return self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        self._rate = rate
+        if self._rate_tensor is not None:
+            self._rate_tensor.fill_(rate)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -68,13 +81,16 @@ class Optimizer(ABC):
         self.learning_rate = float(groups[0]["lr"])
 
     def _fitted(self, place: int, kept: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-        """Return the moments of a parameter on its device; numbers of steps stay on the host."""
+        """Return the moments of a parameter on its device and in its layout."""
         parameter = self._parameters[place]
         moments = {name: moment for name, moment in kept.items() if moment is not None}
         for name, moment in moments.items():
             if moment.ndim and moment.shape != parameter.shape:
                 raise ValueError(f"{name} of parameter {place} has shape {tuple(moment.shape)}")
-        return {name: moment.to(parameter.device) if moment.ndim else moment for name, moment in moments.items()}
+        return {
+            name: torch.empty_like(parameter).copy_(moment) if moment.ndim else moment.to(parameter.device)
+            for name, moment in moments.items()
+        }
 
 
 class SGD(Optimizer):
@@ -83,12 +99,15 @@ class SGD(Optimizer):
     def _step(self, places: list[int], parameters: list[Parameter]) -> None:
         momentum = self._training.momentum
         buffers = [self._moments.get(place, {}).get("momentum_buffer") for place in places]
+        if self._fused and momentum:  # the same as none, and a step need not know whether it is the first
+            pairs = zip(buffers, parameters, strict=True)
+            buffers = [torch.zeros_like(each) if buffer is None else buffer for buffer, each in pairs]
         sgd(
             parameters,
             _gradients(parameters),
             buffers,
-            foreach=_on_gpu(parameters),
-            lr=self.learning_rate,
+            fused=self._fused,
+            lr=self._rate if self._rate_tensor is None else self._rate_tensor,
             momentum=momentum,
             nesterov=momentum > 0,
             dampening=0.0,
@@ -109,7 +128,7 @@ class Adam(Optimizer):
         for place, parameter in zip(places, parameters, strict=True):
             if place not in self._moments:
                 zeros = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
-                self._moments[place] = {"step": torch.tensor(0.0), **zeros}
+                self._moments[place] = {"step": torch.zeros((), device=parameter.device), **zeros}
         kept = [self._moments[place] for place in places]
         adam(
             parameters,
@@ -118,8 +137,8 @@ class Adam(Optimizer):
             [moments["exp_avg_sq"] for moments in kept],
             [],
             [moments["step"] for moments in kept],
-            foreach=_on_gpu(parameters),
-            lr=self.learning_rate,
+            fused=self._fused,
+            lr=self._rate if self._rate_tensor is None else self._rate_tensor,
             beta1=0.9,
             beta2=0.999,
             eps=1e-8,
@@ -131,11 +150,6 @@ class Adam(Optimizer):
 
 def _gradients(parameters: Sequence[Parameter]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
-
-
-def _on_gpu(parameters: Sequence[Parameter]) -> bool:
-    """Return whether to change all parameters by one kernel for each operation, as torch does on a GPU alone."""
-    return all(parameter.is_cuda for parameter in parameters)
 
 
 class RateSchedule:

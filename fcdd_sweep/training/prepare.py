@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import CounterDraws, Draws, GeneratorDraws
 from fcdd_sweep.anomalies.limits import limited
 from fcdd_sweep.anomalies.malform import malform_once
 from fcdd_sweep.anomalies.registry import MODES, REAL_SOURCES, SOURCES
@@ -209,14 +212,14 @@ def _raw_maps(corpus: Corpus, index: RowIndices, load_size: int) -> npt.NDArray[
 def _rendered_once(settings: Settings, nominal: Tensor, streams: Streams) -> Supervision:
     """Return one synthetic anomaly per nominal image, in its order; rendered in chunks to save memory."""
     mode, source, device = settings.anomalies.mode, str(settings.anomalies.source), nominal.device
-    generator = streams.torch("offline", device=device)
+    draws = _offline_draws(streams, device)
     images = torch.empty_like(nominal)
     gt_maps = nominal.new_empty((len(nominal), 1, *nominal.shape[2:])) if MODES[mode].gives_maps else None
     n_unchanged = torch.zeros((), dtype=torch.int64, device=device)
     for start in range(0, len(nominal), _CHUNK):
         chunk = slice(start, start + _CHUNK)
         clean = nominal[chunk]
-        noise = render(source, len(clean), tuple(clean.shape[1:]), generator, device)
+        noise = render(source, len(clean), (clean.shape[1], clean.shape[2], clean.shape[3]), draws(start))
         if mode == "noise":
             images[chunk] = noise.clamp(0, 255).to(torch.uint8)
             continue
@@ -226,6 +229,15 @@ def _rendered_once(settings: Settings, nominal: Tensor, streams: Streams) -> Sup
             gt_maps[chunk] = changed.to(torch.uint8)
     notes = _unchanged_notes(int(n_unchanged), len(nominal), source)
     return Supervision(ResidentPool(images, gt_maps), len(nominal), notes)
+
+
+def _offline_draws(streams: Streams, device: torch.device) -> Callable[[int], Draws]:
+    """Return the draws of anomalies that are made before training, by the number of the first image of a chunk."""
+    if device.type == "cuda":
+        key = torch.tensor(streams.integer("offline"), device=device)
+        return partial(CounterDraws, key)
+    draws = GeneratorDraws(streams.torch("offline", device=device))
+    return lambda first: draws
 
 
 def _unchanged_notes(unchanged: int, total: int, source: str) -> tuple[str, ...]:

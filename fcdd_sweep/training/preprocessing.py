@@ -23,23 +23,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import Draws
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.training import augment
 from fcdd_sweep.training.augment import Geometry, Jitter
-from fcdd_sweep.training.streams import Streams
 
+_PLAIN, _STRONG = ((Jitter(each, each, each, each),) for each in (0.01, 0.1))
 _TEXTURE_JITTER = (Jitter(0.04, 0.04, 0.04, 0.04), Jitter(0.005, 0.0005, 0.0005, 0.0005))
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, for images in 0..1; the normalization of torchvision's ImageNet weights."""
 _CHUNK = 256
 """Images whose statistics are accumulated together."""
+
+
+class Augmentation(NamedTuple):
+    """What is decided for each of N training samples: arrays on the host, numbers for all alike, or device tensors.
+
+    Attributes:
+        top, left: (N,) int64, first row and column of the crop; below 0 in the padding.
+        whole: (N,) bool, whether the whole image is shown shrunk instead.
+        flipped: (N,) bool, whether it is mirrored left to right.
+        noisy: (N,) bool, whether it gets noise.
+        jitter: (N, 4) float32, see `augment.draw_jitter`.
+    """
+
+    top: Any
+    left: Any
+    whole: Any
+    flipped: Any
+    noisy: Any
+    jitter: Any
 
 
 @dataclass(frozen=True)
@@ -91,56 +111,66 @@ class Recipe:
         start = (self.load_size - self.size) // 2
         return (start, start + self.size) if self._shows_center else (0, self.load_size)
 
-    def test_geometry(self, n: int) -> Geometry:
-        """Return the geometry of test images: the central crop of photographs that train by crops alone, else whole."""
+    @property
+    def test_geometry(self) -> Geometry:
+        """The geometry of test images: the central crop of photographs that train by crops alone, else whole."""
         if self._shows_center:
-            return augment.center_cropped(n, self.load_size, self.size)
-        return augment.resized(n, self.load_size, self.size)
-
-    def train_geometry(self, rng: np.random.Generator, n: int) -> Geometry:
-        """Draw the geometry of `n` training images."""
-        raw, size = self.load_size, self.size
-        if not self.augments or self.kind == "watermark":
-            return self.test_geometry(n)
-        if self.kind == "small":
-            padding = 2 if self.local_contrast else 3 if size < 32 else 4
-            return augment.randomly_flipped(rng, augment.randomly_cropped(rng, n, raw, size, padding))
-        geometry = augment.randomly_cropped(rng, n, raw, size)
-        if self.kind == "texture" or self.maps:
-            geometry = augment.choose_geometry(rng, geometry, augment.resized(n, raw, size))
-        return geometry if self.kind == "texture" else augment.randomly_flipped(rng, geometry)
+            return augment.center_cropped(self.load_size, self.size)
+        return augment.resized(self.load_size, self.size)
 
     @property
-    def _changes_values(self) -> bool:
+    def changes_values(self) -> bool:
+        """Whether training images get jitter and noise."""
         return self.augments and not (self.kind == "small" and self.local_contrast)
+
+    @property
+    def _padding(self) -> int:
+        if self.kind != "small":
+            return 0
+        return 2 if self.local_contrast else 3 if self.size < 32 else 4
+
+    def draw(self, rng: np.random.Generator, n: int) -> Augmentation:
+        """Decide on the host how `n` training images are augmented."""
+        raw, size = self.load_size, self.size
+        decided: dict[str, Any] = {"top": 0, "left": 0, "whole": 1, "flipped": 0, "noisy": 0, "jitter": 0}
+        if self.augments and self.kind != "watermark":
+            padding = self._padding
+            decided["top"], decided["left"] = rng.integers(-padding, raw + padding - size + 1, size=2 * n).reshape(2, n)
+            is_mixed = self.kind == "texture" or (self.kind != "small" and self.maps)
+            decided["whole"] = rng.random(n) >= 0.5 if is_mixed else 0
+            decided["flipped"] = rng.random(n) < 0.5 if self.kind != "texture" else 0
+        if self.changes_values:
+            decided["jitter"] = augment.draw_jitter(rng, n, self._jitter)
+            decided["noisy"] = rng.random(n) < 0.5 if self.kind == "texture" else 1
+        return Augmentation(**decided)
+
+    def geometry(self, decided: Augmentation) -> Geometry:
+        """Return the geometry of training images, of tensors on their device."""
+        shrunk = augment.resized(self.load_size, self.size, decided.top.device)
+        shown = augment.chosen(decided.whole, shrunk, augment.cropped(decided.top, decided.left, self.size))
+        return augment.flipped(decided.flipped, shown)
 
     @property
     def _strong(self) -> bool:
         return self.kind == "small" and self.size < 32
 
-    def _jittered(self, rng: np.random.Generator, images: Tensor) -> Tensor:
-        if not self._changes_values:
-            return images
-        jitter = 0.1 if self._strong else 0.01
-        plain = (Jitter(jitter, jitter, jitter, jitter),)
-        return augment.color_jitter(rng, images, _TEXTURE_JITTER if self.kind == "texture" else plain)
+    @property
+    def _jitter(self) -> tuple[Jitter, ...]:
+        return _TEXTURE_JITTER if self.kind == "texture" else _STRONG if self._strong else _PLAIN
 
-    def _noisy(self, rng: np.random.Generator, generator: torch.Generator, images: Tensor) -> Tensor:
-        if not self._changes_values:
-            return images
-        if self.kind == "texture":
-            return augment.noise_on_half(rng, generator, images, 0.1)
-        return augment.gaussian_noise(generator, images, 0.01 if self._strong else 0.001)
-
-    def augmented(
-        self, rng: np.random.Generator, generator: torch.Generator, geometry: Geometry, raw: Tensor
-    ) -> Tensor:
+    def augmented(self, decided: Augmentation, draws: Draws, raw: Tensor) -> Tensor:
         """Augment (N, C, R, R) uint8 to (N, C, S, S) float32 in about 0..1: geometry, jitter, noise, black squares."""
-        if self.kind == "small" and self._changes_values:  # the padding around an image stays black
-            images = geometry.apply(self._jittered(rng, raw.float() / 255))
+        geometry = self.geometry(decided)
+        if self.kind == "small" and self.changes_values:  # the padding around an image stays black
+            images = geometry.apply(augment.color_jitter(raw.float() / 255, decided.jitter))
         else:
-            images = self._jittered(rng, geometry.apply(raw).float() / 255)
-        images = self._noisy(rng, generator, images)
+            images = geometry.apply(raw).float() / 255
+            if self.changes_values:
+                images = augment.color_jitter(images, decided.jitter)
+        if self.changes_values and self.kind == "texture":
+            images = augment.noise_on_some(decided.noisy, draws, images, 0.1)
+        elif self.changes_values:
+            images = augment.gaussian_noise(draws, images, 0.01 if self._strong else 0.001)
         if self.name.startswith("aug1_blackcenter"):
             images = augment.blackened(images, inverted=self.name.endswith("_inverted"))
         return images
@@ -169,21 +199,21 @@ class Preprocessor:
         shift, scale = _range(chunks, recipe.kind) if recipe.local_contrast else _mean_and_std(chunks)
         return cls(recipe, shift, scale)
 
-    def train(self, raw: Tensor, gt_maps: Tensor | None, streams: Streams, epoch: int, step: int) -> tuple[Tensor, ...]:
+    def train(
+        self, raw: Tensor, gt_maps: Tensor | None, decided: Augmentation, draws: Draws
+    ) -> tuple[Tensor, Tensor | None]:
         """Return augmented network input of a batch, and its maps under the same geometry.
 
         Args:
             raw: (N, C, R, R) uint8.
             gt_maps: (N, 1, R, R) uint8 of 0 and 1, or None.
-            streams, epoch, step: key of the draws.
+            decided: for each sample, on the device.
+            draws: of the noise.
         Returns:
-            (inputs,) or (inputs, gt_maps): (N, C, S, S) float32 and (N, 1, S, S) uint8.
+            (N, C, S, S) float32, and (N, 1, S, S) uint8 or None.
         """
-        rng = streams.numpy("augmentation", epoch, step)
-        geometry = self.recipe.train_geometry(rng, len(raw))
-        generator = streams.torch("augmentation", epoch, step, raw.device)
-        inputs = self.normalized(self.recipe.augmented(rng, generator, geometry, raw))
-        return (inputs,) if gt_maps is None else (inputs, geometry.apply(gt_maps))
+        inputs = self.normalized(self.recipe.augmented(decided, draws, raw))
+        return inputs, None if gt_maps is None else self.recipe.geometry(decided).apply(gt_maps)
 
     def visible(self, raw: Tensor) -> Tensor:
         """Return test images as the network sees them before normalization: (N, C, R, R) to (N, C, S, S) uint8.
@@ -194,7 +224,7 @@ class Preprocessor:
         side = self.recipe.load_size
         if raw.shape[-2:] != (side, side):
             raise ValueError(f"images must have {side}x{side} pixels; found {raw.shape[-1]}x{raw.shape[-2]}")
-        return self.recipe.test_geometry(len(raw)).apply(raw)
+        return self.recipe.test_geometry.apply(raw)
 
     def test(self, raw: Tensor) -> Tensor:
         """Return network input without augmentation: (N, C, R, R) uint8 to (N, C, S, S) float32."""

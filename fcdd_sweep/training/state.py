@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.errors import short_error
-from fcdd_sweep.training.network import DetectionNetwork
-from fcdd_sweep.training.optimizers import Optimizer, RateSchedule
+from fcdd_sweep.training.engine import Program, ProgramMember
+from fcdd_sweep.training.optimizers import RateSchedule
 from fcdd_sweep.training.result import EpochRecord
 
 STATE_VERSION = 1
@@ -73,9 +73,9 @@ class TrainingState:
     """A training in progress.
 
     Attributes:
-        network, optimizer, schedule: as they are now.
-        sums: (4,) float64 on the device, over this epoch so far: nominal loss, anomalous loss, number of nominal
-            samples, number of anomalous samples.
+        member: the network with all that its steps change.
+        program: makes its steps.
+        schedule: of its learning rate.
         unreadable: exposure images that could not be read so far; the pool's own set, which grows while it reads.
         started: when training would have begun without interruptions, in seconds of `perf_counter`.
         epoch: the current epoch, from 1; one above the last when all are done.
@@ -84,10 +84,9 @@ class TrainingState:
         history: the epochs that are done.
     """
 
-    network: DetectionNetwork
-    optimizer: Optimizer
+    member: ProgramMember
+    program: Program
     schedule: RateSchedule
-    sums: Tensor
     unreadable: set[int]
     started: float
     epoch: int = 1
@@ -100,7 +99,7 @@ class TrainingState:
         self.schedule.step()
         self.history.append(record)
         self.epoch, self.step = self.epoch + 1, 0
-        self.sums = torch.zeros_like(self.sums)
+        self.member.sums.zero_()
         self.epoch_started = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -108,12 +107,12 @@ class TrainingState:
         now = time.perf_counter()
         return {
             "state_version": STATE_VERSION,
-            "network": copied_to_cpu(self.network.state_dict()),
-            "optimizer": copied_to_cpu(self.optimizer.state_dict()),
+            "network": copied_to_cpu(self.member.network.state_dict()),
+            "optimizer": copied_to_cpu(self.member.optimizer.state_dict()),
             "schedule": self.schedule.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
-            "sums": self.sums.tolist(),
+            "sums": self.member.sums.tolist(),
             "history": [asdict(record) for record in self.history],
             "unreadable": sorted(self.unreadable.copy()),  # a copy: threads that read ahead add to it
             "train_time_s": now - self.started,
@@ -127,11 +126,11 @@ class TrainingState:
             StateError: it belongs to another network or optimizer, or is incomplete.
         """
         try:
-            self.network.load_state_dict(state_dict["network"])
-            self.optimizer.load_state_dict(copied_to_cpu(state_dict["optimizer"]))
+            self.member.network.load_state_dict(state_dict["network"])
+            self.member.optimizer.load_state_dict(copied_to_cpu(state_dict["optimizer"]))
             self.schedule.load_state_dict(state_dict["schedule"])
             self.history = [EpochRecord(**record) for record in state_dict["history"]]
-            self.sums = torch.tensor(state_dict["sums"], dtype=torch.float64).to(self.sums.device)
+            self.member.sums.copy_(torch.tensor(state_dict["sums"], dtype=torch.float64))
             self.epoch, self.step = state_dict["epoch"], state_dict["step"]
             self.unreadable.update(state_dict["unreadable"])
             now = time.perf_counter()
@@ -144,9 +143,9 @@ class TrainingState:
 
 
 def copied_to_cpu(value: Any) -> Any:
-    """Return a value with its tensors copied to the CPU, with the same strides; also within dicts and lists."""
+    """Return a value with its tensors copied to the CPU, row by row whatever their strides; also in dicts and lists."""
     if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, dict):
         return {key: copied_to_cpu(item) for key, item in value.items()}
     return [copied_to_cpu(item) for item in value] if isinstance(value, list) else value

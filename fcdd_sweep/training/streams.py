@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fcdd_sweep.anomalies.draws import mixed
+
 Stream = Literal[
     "weights",
     "order",
@@ -43,15 +45,18 @@ _NUMBER: dict[Stream, int] = {  # part of every spawn key: a number never change
 class Streams:
     """Named random streams of one (seed, normal class).
 
-    Source: numpy's SeedSequence; the spawn key is (stream number, epoch, step).
+    Source: numpy's SeedSequence with the spawn key (stream number, epoch, step).
     """
 
     def __init__(self, seed: int, normal_class: str) -> None:
         name = hashlib.sha256(normal_class.encode()).digest()
-        self._entropy = [seed, *np.frombuffer(name[:16], dtype="<u4").tolist()]
+        words = [seed >> 32 * word & 0xFFFFFFFF for word in range(max(1, -(-seed.bit_length() // 32)))]
+        self._entropy = [*words, *np.frombuffer(name[:16], dtype="<u4").tolist()]
+        self._epoch_keys: dict[Stream, tuple[int, int]] = {}
 
     def _sequence(self, stream: Stream, epoch: int, step: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence(self._entropy, spawn_key=(_NUMBER[stream], epoch, step))
+        # what `spawn_key` would add to the entropy, which numpy takes twice as long to assemble
+        return np.random.SeedSequence(np.array([*self._entropy, _NUMBER[stream], epoch, step], dtype=np.uint32))
 
     def numpy(self, stream: Stream, epoch: int = 0, step: int = 0) -> np.random.Generator:
         """Return a generator for decisions on the host: order, which samples are replaced, offsets."""
@@ -62,6 +67,17 @@ class Streams:
     ) -> torch.Generator:
         """Return a generator for noise of whole batches, on the device of the batch."""
         return torch.Generator(device).manual_seed(self.integer(stream, epoch, step))
+
+    def key(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
+        """Return a 63-bit key of counted draws, see `anomalies.draws`: a function of seed, class and arguments alone.
+
+        One seed sequence serves an epoch, as making one takes the host longer than all else that a key needs.
+        """
+        known, start = self._epoch_keys.get(stream, (-1, 0))
+        if known != epoch:
+            start = self.integer(stream, epoch)
+            self._epoch_keys[stream] = (epoch, start)
+        return mixed(start, step) >> 1
 
     def integer(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
         """Return a 63-bit seed for another library's generator."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,17 +14,22 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.schema import Settings
-from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.config.trial_spec import TrialSpec, device_numerics
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
-from fcdd_sweep.training.batches import Batch, BatchMaker
+from fcdd_sweep.networks.execution import computed, precision_of
+from fcdd_sweep.training.batches import BatchMaker
+from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
 from fcdd_sweep.training.device import choose_device, device_name, numerics
+from fcdd_sweep.training.engine import ProgramMember
 from fcdd_sweep.training.fold_ensemble import FoldModels
 from fcdd_sweep.training.folds import FoldProgress, folds_of
+from fcdd_sweep.training.graph_program import make_program
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
-from fcdd_sweep.training.network import DetectionNetwork
+from fcdd_sweep.training.network import DetectionNetwork, outputs_of
 from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
+from fcdd_sweep.training.pack import current_pack
 from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
 from fcdd_sweep.training.prepare import Prepared, prepare
 from fcdd_sweep.training.result import DivergedError, EpochRecord, NullObserver, Observer, TrainingResult
@@ -75,7 +79,8 @@ def train(
     """
     settings = spec.settings
     device = choose_device(settings.resources.device)
-    with numerics(settings, device):
+    pack = current_pack()
+    with (numerics if pack is None else pack.numerics)(settings, device):
         started = time.perf_counter()
         streams = Streams(spec.seed, spec.normal_class)
         if settings.evaluation.calibration == "cross":
@@ -90,6 +95,7 @@ def train(
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
         trained = _Trained(detector, state.history, state.started, time.perf_counter(), _final_state(state))
+        del state  # with its graph, whose memory the scoring of images may need
         return _tested(spec, data, prepared, trained)
 
 
@@ -198,7 +204,9 @@ def _tested(spec: TrialSpec, data: TrialData, prepared: Prepared, trained: _Trai
         metrics=metrics,
         defects=tested.defects,
         maps=tested.maps | shown_samples(detector, prepared.batches),
-        snapshot=detector.snapshot() | trained.final | {"seed": spec.seed, "trial_id": spec.trial_id},
+        snapshot=detector.snapshot()
+        | trained.final
+        | {"seed": spec.seed, "trial_id": spec.trial_id, "device_numerics": metrics["device_numerics"]},
         notes=prepared.notes,
     )
 
@@ -213,6 +221,8 @@ def _training_metrics(trained: _Trained, prepared: Prepared) -> dict[str, Any]:
         "train_time_s": trained.ended - trained.started,
         "test_time_s": time.perf_counter() - trained.ended,
         "device": device_name(prepared.batches.nominal.device),
+        **{f"training_{name}": value for name, value in computed(trained.detector.settings).items()},
+        "device_numerics": device_numerics(prepared.batches.nominal.device.type),
     }
 
 
@@ -222,7 +232,7 @@ def _final_state(state: TrainingState) -> dict[str, Any]:
     Tensors are on the CPU, so that a machine without the trial's device can load them.
     """
     return {
-        "optimizer": copied_to_cpu(state.optimizer.state_dict()),
+        "optimizer": copied_to_cpu(state.member.optimizer.state_dict()),
         "schedule": state.schedule.state_dict(),
         "epoch": len(state.history),
     }
@@ -230,11 +240,15 @@ def _final_state(state: TrainingState) -> dict[str, Any]:
 
 def begin(network: DetectionNetwork, batches: BatchMaker, started: float) -> TrainingState:
     """Return the state before the first step; `started` is when training began, in seconds of `perf_counter`."""
-    training = batches.settings.training
-    optimizer = make_optimizer(list(network.parameters()), training)
-    schedule = RateSchedule(optimizer, training.schedule)
+    settings = batches.settings
+    optimizer = make_optimizer(list(network.parameters()), settings.training)
+    schedule = RateSchedule(optimizer, settings.training.schedule)
     sums = torch.zeros(4, dtype=torch.float64).to(batches.nominal.device)
-    return TrainingState(network, optimizer, schedule, sums, batches.unreadable, started)
+    losses_of = partial(sample_losses, network, settings=settings)
+    member, pack = ProgramMember(batches.composer, network, optimizer, losses_of, sums), current_pack()
+    make = partial(make_program, samples=batches.planner.samples)
+    program = make([member]) if pack is None else pack.join(member, make)
+    return TrainingState(member, program, schedule, batches.unreadable, started)
 
 
 def train_epochs(
@@ -258,7 +272,7 @@ def train_epochs(
     epochs = batches.settings.training.epochs
     while state.epoch <= epochs:
         run_epoch(state, batches, hooks)
-        sums, rate = state.sums.tolist(), state.optimizer.learning_rate
+        sums, rate = state.member.sums.tolist(), state.member.optimizer.learning_rate
         _check_finite(state.epoch, sum(sums[:2]), batches.settings)
         record = _record(state.epoch, sums, rate, time.perf_counter() - state.epoch_started)
         if state.epoch in batches.settings.evaluation.validation.epochs:
@@ -270,16 +284,11 @@ def train_epochs(
 
 def run_epoch(state: TrainingState, batches: BatchMaker, hooks: TrainingHooks = NO_HOOKS) -> None:
     """Run the remaining steps of the state's epoch, and add their losses and sample counts to its sums."""
-    network, optimizer = state.network, state.optimizer
+    network = state.member.network
     network.train()
-    for batch in batches.epoch(state.epoch, state.step):
+    for row in batches.planner.rows(state.epoch, state.step, dropout=network.draws):
         _pause(state, hooks)
-        with _step_generators(network, batches, state.epoch, state.step):
-            losses = sample_losses(network, batch, batches.settings)
-        optimizer.zero_grad()
-        losses.mean().backward()
-        optimizer.step()
-        state.sums += _loss_sums(losses.detach(), batch.labels)
+        state.program.step([row])
         state.step += 1
 
 
@@ -290,28 +299,6 @@ def _pause(state: TrainingState, hooks: TrainingHooks) -> None:
         hooks.checkpoints.keep(state.state_dict())
     if stop:
         raise Stopped(f"stopped {moment_of(state.epoch, state.step)}")
-
-
-@contextlib.contextmanager
-def _step_generators(network: DetectionNetwork, batches: BatchMaker, epoch: int, step: int) -> Iterator[None]:
-    """Seed torch's global generators, which dropout draws from, for this step, and restore them afterwards."""
-    if not network.draws:
-        yield
-        return
-    device, seed = batches.nominal.device, batches.streams.integer("dropout", epoch, step)
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            torch.cuda.manual_seed(seed)
-        yield
-
-
-def _loss_sums(losses: Tensor, labels: Tensor) -> Tensor:
-    """Sum (N,) losses by label: (4,) float64 of nominal loss, anomalous loss, nominal count, anomalous count."""
-    wide, anomalous = losses.double(), labels.double()
-    nominal = 1 - anomalous
-    return torch.stack([(wide * nominal).sum(), (wide * anomalous).sum(), nominal.sum(), anomalous.sum()])
 
 
 def _check_finite(epoch: int, loss: float, settings: Settings) -> None:
@@ -342,7 +329,7 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
 
 def sample_losses(network: DetectionNetwork, batch: Batch, settings: Settings) -> Tensor:
     """Return the (N,) float32 losses of a batch, unreduced; the forward pass runs in bfloat16 where settings ask."""
-    half = settings.training.precision == "bf16"
+    half = precision_of(settings.network, settings.training) == "bf16"
     with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
-        outputs = network(batch.inputs)
+        outputs = outputs_of(network, batch.inputs)
     return METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)

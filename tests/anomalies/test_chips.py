@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from fcdd_sweep.anomalies import chips, render
+from fcdd_sweep.anomalies.draws import GeneratorDraws
 
 
 def cover_of(length: float, slender: float, turn: float, soft: float, side: int = 101) -> torch.Tensor:
@@ -62,6 +63,6 @@ def test_an_image_has_one_to_four_chips_each_number_as_often(monkeypatch: pytest
 
     placed: list[int] = []
     monkeypatch.setattr(chips, "_cover", whole_rows)  # the chips of an image in one row each
-    noise = chips.render_chips(4000, (1, chips.MOST_CHIPS, 1), torch.Generator().manual_seed(0), torch.device("cpu"))
+    noise = chips.render_chips(4000, (1, chips.MOST_CHIPS, 1), GeneratorDraws(torch.Generator().manual_seed(0)))
     counts = torch.bincount((noise != 0).flatten(1).sum(1), minlength=chips.MOST_CHIPS + 1)
     assert counts[0] == 0 and stats.chisquare(counts[1:].numpy()).pvalue > 0.001

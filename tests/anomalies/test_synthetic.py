@@ -8,6 +8,7 @@ import torch
 from scipy import ndimage, stats
 
 from fcdd_sweep.anomalies import render, synthetic
+from fcdd_sweep.anomalies.draws import GeneratorDraws
 from fcdd_sweep.anomalies.limits import limited
 from fcdd_sweep.anomalies.malform import malform
 from fcdd_sweep.anomalies.registry import MODES, SOURCES
@@ -157,7 +158,7 @@ def largest_difference(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, np.ndarray]:
     images = render("confetti", 800, SHAPE, seeded()).numpy().astype(np.float32)
-    top, _ = synthetic._topmost(800, *SHAPE[1:], synthetic.COLORED_STARTS, seeded(1), torch.device("cpu"))
+    top, _ = synthetic._topmost(800, *SHAPE[1:], synthetic.COLORED_STARTS, GeneratorDraws(seeded(1)))
     seen = np.array([len(set(np.unique(image)) - {0}) for image in top.numpy()])
     return measures(images, seen)
 
@@ -192,7 +193,7 @@ def test_squares_are_as_many_as_a_poisson_number_that_is_never_zero(size: int) -
 
 @pytest.mark.parametrize("starts", [synthetic.COLORED_STARTS, synthetic.BLACK_STARTS])
 def test_every_image_has_a_square_however_small_the_image(starts: float) -> None:
-    top, most = synthetic._topmost(3000, 20, 16, starts, seeded(), torch.device("cpu"))
+    top, most = synthetic._topmost(3000, 20, 16, starts, GeneratorDraws(seeded()))
     assert top.amin() == 0 and top.amax() <= most
     assert bool((top > 0).any(dim=1).all())
 
@@ -200,7 +201,7 @@ def test_every_image_has_a_square_however_small_the_image(starts: float) -> None
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.slow
 def test_each_square_has_one_color_before_the_blur(channels: int) -> None:
-    images = synthetic._squares(40, (channels, 160, 160), seeded(), torch.device("cpu"))
+    images = synthetic._squares(40, (channels, 160, 160), GeneratorDraws(seeded()))
     colors = [torch.unique(image.flatten(1), dim=1).shape[1] for image in images]
     assert min(colors) >= 3 and max(colors) <= 16
     lone = images[colors.index(3)].flatten(1).unique(dim=1)
@@ -241,13 +242,13 @@ def test_blur_is_the_plain_one_with_reflected_borders(size: tuple[int, int]) -> 
 
 def test_squares_drawn_for_a_device_equal_those_drawn_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Elsewhere all squares are sent to the device, also those that do not exist; the picture must be the same."""
-    plain = synthetic._squares(20, (3, 100, 120), seeded(), torch.device("cpu"))
+    plain = synthetic._squares(20, (3, 100, 120), GeneratorDraws(seeded()))
 
-    def every(exists: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def every(exists: torch.Tensor, *, fixed: bool) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.ones_like(exists).nonzero(as_tuple=True)
 
     monkeypatch.setattr(synthetic, "_which", every)
-    assert torch.equal(synthetic._squares(20, (3, 100, 120), seeded(), torch.device("cpu")), plain)
+    assert torch.equal(synthetic._squares(20, (3, 100, 120), GeneratorDraws(seeded())), plain)
 
 
 @pytest.mark.gpu

@@ -48,10 +48,21 @@ static size_t total = 80ul << 30, used, refused;
 void null_set_total(size_t bytes) { total = bytes; }
 size_t null_used(void) { return used; }
 size_t null_refused(void) { return refused; }
-void null_set_multiprocessors(int count) { multiprocessors = count; }
 void null_break_after(int launches, int error) { launches_left = launches; next_error = error; }
 
 static int status(void) { return broken; }
+
+/* ---- capture: a stream whose work becomes a graph; what would need the device at once spoils it ---- */
+
+#define CAPTURE_UNSUPPORTED 900
+#define CAPTURE_INVALIDATED 901
+
+static void *captured_stream;
+static unsigned long long captures;
+static int capturing, spoiled, fails_next_capture;
+
+void null_fail_next_capture(void) { fails_next_capture = 1; }
+static int spoils_capture(void) { if (capturing) spoiled = 1; return capturing ? CAPTURE_UNSUPPORTED : 0; }
 
 /* ---- memory ---- */
 
@@ -134,7 +145,8 @@ static int is_pinned(const void *p) {
 
 static int copied(void *to, const void *from, size_t bytes) {
     if (broken) return broken;
-    if (on_device(to)) note("COPY", on_device(from) ? "on device" : is_pinned(from) ? "from pinned" : "from pageable", bytes);
+    if (capturing && !(on_device(to) && (on_device(from) || is_pinned(from)))) return spoils_capture();
+    if (on_device(to)) note(capturing ? "CAPTURED" : "COPY", on_device(from) ? "on device" : is_pinned(from) ? "from pinned" : "from pageable", bytes);
     else if (on_device(from)) { note("COPY", "to host", bytes); memset(to, 1, bytes); }
     else memmove(to, from, bytes);
     return 0;
@@ -143,7 +155,7 @@ static int copied(void *to, const void *from, size_t bytes) {
 int cudaMemcpy(void *to, const void *from, size_t bytes, int kind) { return copied(to, from, bytes); }
 int cudaMemcpyAsync(void *to, const void *from, size_t bytes, int kind, void *stream) { return copied(to, from, bytes); }
 int cudaMemset(void *to, int value, size_t bytes) { note("MEMSET", "", bytes); return status(); }
-int cudaMemsetAsync(void *to, int value, size_t bytes, void *stream) { note("MEMSET", "", bytes); return status(); }
+int cudaMemsetAsync(void *to, int value, size_t bytes, void *stream) { note(capturing ? "CAPTURED" : "MEMSET", "", bytes); return status(); }
 
 int cudaPointerGetAttributes(struct cudaPointerAttributes *a, const void *p) {
     memset(a, 0, sizeof *a);
@@ -208,7 +220,11 @@ int cudaDeviceGetAttribute(int *value, int attribute, int device) {
     return 0;
 }
 
-static int waited(const char *name) { note("WAIT", name, 0); return status(); }
+static int waited(const char *name) {
+    if (capturing) return spoils_capture();
+    note("WAIT", name, 0);
+    return status();
+}
 
 int cudaDeviceSynchronize(void) { return waited("device"); }
 int cudaStreamSynchronize(void *stream) { return waited("stream"); }
@@ -218,8 +234,40 @@ int cudaEventQuery(void *event) { return status(); }
 int cudaGetLastError(void) { return status(); }
 int cudaPeekAtLastError(void) { return status(); }
 int cudaEventElapsedTime(float *ms, void *begin, void *end) { *ms = 1; return 0; }
-int cudaStreamIsCapturing(void *stream, int *capturing) { *capturing = 0; return 0; }
-int cudaStreamGetCaptureInfo(void *stream, int *capturing) { *capturing = 0; return 0; }
+
+static int is_captured(void *stream) { return capturing && stream == captured_stream; }
+
+int cudaStreamIsCapturing(void *stream, int *found) { *found = is_captured(stream) ? 1 + spoiled : 0; return 0; }
+
+int cudaStreamGetCaptureInfo(void *stream, int *found, unsigned long long *id, void **graph, void *a, void *b, size_t *n) {
+    *found = is_captured(stream);
+    if (id) *id = captures;
+    if (graph) *graph = (void *)16;
+    if (n) *n = 0;
+    return 0;
+}
+
+int cudaStreamBeginCapture(void *stream, int mode) {
+    captured_stream = stream;
+    capturing = 1;
+    spoiled = fails_next_capture;
+    fails_next_capture = 0;
+    captures++;
+    return status();
+}
+
+int cudaStreamBeginCaptureToGraph(void *stream, void *graph, void *a, void *b, size_t n, int mode) { return cudaStreamBeginCapture(stream, mode); }
+
+int cudaStreamEndCapture(void *stream, void **graph) {
+    int failed = spoiled;
+    capturing = spoiled = 0;
+    *graph = failed ? NULL : (void *)16;
+    return failed ? CAPTURE_INVALIDATED : status();
+}
+
+int cudaGraphInstantiate(void **p, void *graph, unsigned long long flags) { *p = (void *)16; return status(); }
+int cudaGraphInstantiateWithFlags(void **p, void *graph, unsigned long long flags) { *p = (void *)16; return status(); }
+int cudaGraphGetNodes(void *graph, void **nodes, size_t *n) { *n = 1; return 0; }
 int cudaStreamGetPriority(void *stream, int *priority) { *priority = 0; return 0; }
 
 const char *cudaGetErrorName(int error) { return error == OUT_OF_MEMORY ? "cudaErrorMemoryAllocation" : "cudaErrorOther"; }
@@ -230,6 +278,8 @@ const char *cudaGetErrorString(int error) {
         case OUT_OF_MEMORY: return "out of memory";
         case 700: return "an illegal memory access was encountered";
         case 710: return "device-side assert triggered";
+        case CAPTURE_UNSUPPORTED: return "operation not permitted when stream is capturing";
+        case CAPTURE_INVALIDATED: return "operation failed due to a previous error during capture";
         default: return "unknown error";
     }
 }
@@ -271,7 +321,8 @@ static const char *name_of(const void *function) {
 
 static int launched(const char *name, long long blocks) {
     if (broken) return broken;
-    note("KERNEL", name, blocks);
+    note(capturing ? "CAPTURED" : "KERNEL", name, blocks);
+    if (capturing) return 0;
     if (launches_left > 0 && --launches_left == 0) broken = next_error; /* as on a GPU, a later call reports it */
     return 0;
 }
@@ -294,6 +345,8 @@ static long long volume(dim3 grid) { return (long long)grid.x * grid.y * grid.z;
 int __cudaLaunchKernel(const void *k, dim3 grid, dim3 block, void **a, size_t shared, void *stream) { return launched(name_of(k), volume(grid)); }
 int cudaLaunchKernel(const void *k, dim3 grid, dim3 block, void **a, size_t shared, void *stream) { return launched(name_of(k), volume(grid)); }
 int cudaLaunchKernelExC(const void *config, const void *k, void **a) { return launched(name_of(k), 0); }
+
+int cudaGraphLaunch(void *graph, void *stream) { return launched("graph", 1); }
 
 int cudaFuncGetAttributes(struct cudaFuncAttributes *a, const void *function) {
     memset(a, 0, sizeof *a);

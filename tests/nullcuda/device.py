@@ -21,7 +21,8 @@ class Call(NamedTuple):
     """A launch, a copy, a filling or a wait.
 
     Attributes:
-        kind: KERNEL, COPY, MEMSET or WAIT.
+        kind: KERNEL, which the launch of a graph is too, COPY, MEMSET, WAIT, or CAPTURED for what became part of a
+            graph.
         name: mangled name of the kernel, or direction of the copy.
         number: thread blocks of the kernel, or bytes.
     """

@@ -1,6 +1,6 @@
 """Trains on the null device and prints as JSON what `test_null_device.py` checks; see there.
 
-python -m tests.nullcuda.probe measure | draws
+python -m tests.nullcuda.probe
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import gc
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from unittest import mock
@@ -17,9 +16,11 @@ from unittest import mock
 import numpy as np
 import torch
 
+from fcdd_sweep.networks.execution import CONTEXT_MIB
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.training import trainer
 from fcdd_sweep.training.detector import Detector
+from fcdd_sweep.training.device import limit_memory
 from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
@@ -29,6 +30,7 @@ from tests.specs import defects_corpus, settings, spec
 
 torch.backends.cudnn.enabled = False  # the null device has no engines; torch's own convolutions are launched instead
 CUDA = {"device": "cuda"}
+LIMIT_MIB = 200
 TRIALS = {
     "small": {"anomalies": {"mode": "malformed_normal_gt", "source": "confetti"}, "preprocessing": "aug1"},
     "large": {
@@ -50,16 +52,16 @@ def data_of(made):
     return TrialData(defects_corpus(raw=images.load_size, channels=images.channels, train=train))
 
 
-class SecondEpoch(NullObserver):
-    """An observer that logs the calls of the second of two epochs."""
+class LaterEpoch(NullObserver):
+    """An observer that logs the calls of an epoch: the third of three, before which the usual step was captured."""
 
     def __init__(self):
         self.log, self.calls = device.logged(), None
 
     def epoch_done(self, record, epochs):
-        if record.epoch == 1:
+        if record.epoch == epochs - 1:
             self.calls = self.log.__enter__()
-        else:
+        elif record.epoch == epochs:
             self.log.__exit__(None, None, None)
 
 
@@ -84,9 +86,9 @@ def on_cuda(value, path=""):
 
 
 def trained(sections):
-    """Train a trial; return what was counted in its second epoch, and the CUDA tensors in its snapshot."""
-    made = spec(**sections, resources=CUDA)
-    epoch = SecondEpoch()
+    """Train a trial; return what was counted in its third epoch, and the CUDA tensors in its snapshot."""
+    made = spec(**sections | {"training": {**sections.get("training", {}), "epochs": 3}}, resources=CUDA)
+    epoch = LaterEpoch()
     result = trainer.train(made, data_of(made), trainer.TrainingHooks(epoch))
     return counted(epoch.calls) | {"on_cuda": on_cuda(result.snapshot)}
 
@@ -135,13 +137,26 @@ BIG = {
 }
 
 
+def limited(share):
+    """Run a trial in a process that holds a share of the card; return how it ended, and the most that it reserved."""
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    limit_memory(share)
+    found = attempt(**BIG)
+    reserved = torch.cuda.max_memory_reserved()
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    return found | {"reserved_mib": reserved / device.MIB}
+
+
 def measure():
     found = {"training": {name: trained(sections) for name, sections in TRIALS.items()}}
     found["not deterministic"] = {
         name: trained_without_determinism(TRIALS[name]) for name in ("small", "outlier exposure")
     }
-    found["detection"] = [detection_peak(16), detection_peak(64)]
+    found["detection"] = [detection_peak(32), detection_peak(64)]
     found["finished"] = attempt(**BIG)
+    torch.cuda.reset_peak_memory_stats()
+    context = CONTEXT_MIB * device.MIB / torch.cuda.get_device_properties(0).total_memory
+    found["limited"] = [limited(context + LIMIT_MIB * device.MIB / torch.cuda.mem_get_info()[1]), limited(1.0)]
     device.leave_free(150)
     found["out of memory"] = attempt(**BIG)
     device.library.null_set_total(80 << 30)
@@ -150,15 +165,6 @@ def measure():
     return found
 
 
-def draws():
-    """The launches of an epoch that draw, with their numbers of blocks, on a GPU of so many multiprocessors."""
-    device.library.null_set_multiprocessors(int(sys.argv[2]))
-    made = spec(**TRIALS["large"], preprocessing="aug1", resources=CUDA)
-    epoch = SecondEpoch()
-    trainer.train(made, data_of(made), trainer.TrainingHooks(epoch))
-    return [[call.name, call.number] for call in epoch.calls if "distribution" in call.name]
-
-
 if __name__ == "__main__":
-    print(json.dumps({"measure": measure, "draws": draws}[sys.argv[1]]()), flush=True)
+    print(json.dumps(measure()), flush=True)
     os._exit(0)  # torch's threads do not end on a device that finishes nothing

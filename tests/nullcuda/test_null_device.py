@@ -5,37 +5,21 @@ own. Numbers mean nothing there, and cuDNN is off: how fast a real GPU is, and w
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.nullcuda.build import build, missing
+from tests.nullcuda.build import missing
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"no null device: {missing()}")]
 
 
 @pytest.fixture(scope="session")
-def null_device(tmp_path_factory):
-    """Runs the probe on the null device and returns what it prints."""
-    environment = os.environ | build(tmp_path_factory.mktemp("nullcuda")) | {"PYTHONPATH": str(ROOT)}
-
-    def probed(*arguments):
-        command = [sys.executable, "-m", "tests.nullcuda.probe", *arguments]
-        ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
-        if ended.returncode:
-            raise RuntimeError(ended.stderr)
-        return json.loads(ended.stdout)
-
-    return probed
-
-
-@pytest.fixture(scope="session")
 def measured(null_device):
-    return null_device("measure")
+    return null_device("probe")
 
 
 @pytest.mark.parametrize("trial", ["small", "outlier exposure"])
@@ -52,18 +36,14 @@ def test_the_host_waits_for_the_device_once_an_epoch(measured, trial):
     assert found["largest_pageable"] <= 2**16  # CUDA waits for larger ones
 
 
-def test_large_indices_are_copied_from_pinned_memory(measured):
-    assert measured["training"]["large"]["largest_pinned"] == 128 * 224 * 8  # rows of a batch
-
-
 @pytest.mark.parametrize("trial", ["small", "adam"])
 def test_a_snapshot_holds_no_tensor_of_the_gpu(measured, trial):
     assert measured["training"][trial]["on_cuda"] == []
 
 
 def test_the_device_holds_the_pixel_maps_of_one_batch_whatever_the_size_of_the_test_set(measured):
-    of_16_images, of_64_images = measured["detection"]
-    assert of_16_images == of_64_images > 0
+    of_32_images, of_64_images = measured["detection"]
+    assert of_32_images == of_64_images > 0
 
 
 def test_a_finished_trial_gives_its_memory_back(measured):
@@ -77,17 +57,30 @@ def test_a_trial_that_ran_out_of_memory_gives_all_of_it_back(measured):
     assert found["error"].startswith("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")
 
 
+def test_a_process_reserves_no_more_than_its_share_of_the_card(measured):
+    within, alone = measured["limited"]
+    assert (within["status"], within["kind"]) == ("failed", "out_of_memory")
+    assert 0 < within["reserved_mib"] <= 200 < alone["reserved_mib"]
+    assert alone["status"] == "done"
+
+
 def test_after_an_illegal_address_the_process_is_of_no_use(measured):
     for found in measured["broken"]:
         assert (found["status"], found["kind"]) == ("failed", "gpu_failed")
         assert found["error"].endswith("CUDA error: an illegal memory access was encountered")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="each thread of a launch has draws of its own, and the number of threads depends on the card",
-)
-def test_cards_of_any_size_make_the_same_draws(null_device):
-    large, small = (null_device("draws", multiprocessors) for multiprocessors in ("132", "80"))
-    assert large == small
+@pytest.mark.long
+def test_what_is_measured_on_a_gpu_runs_as_a_whole(tmp_path):
+    """`benchmarks/gpu.py` in its shortest form; its tests of numbers fail here and are left out."""
+    parts = ["peak", "G1", "packs", "confetti"]
+    target = tmp_path / "gpu.json"
+    command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--null", "--json", target, "--parts", *parts]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    found = json.loads(target.read_text())
+    assert [found[name]["status"] for name in parts] == ["done"] * len(parts)
+    assert found["peak"]["device"] == "Null device" and found["peak"]["bytes_per_s"] > 0
+    assert found["G1"]["flop_per_image"] == pytest.approx(0.492e9, rel=0.001)
+    assert 0 < found["reached"]["G1"]["best_bf16"] < 1
+    assert set(found["packs"]["times_as_fast_as_alone"]) == {"2"} and found["confetti"]["us_an_image"] > 0

@@ -30,7 +30,7 @@ HEAD = "schema: 2\nname: x\npreset: digits\nseeds: 1\n"
 @pytest.fixture
 def notes(tmp_path, monkeypatch):
     """The notes on an experiment, made on a machine with two cores and no GPU."""
-    monkeypatch.setattr(planning, "this_machine", lambda: Machine(cores=2, gpu=False))
+    monkeypatch.setattr(planning, "this_machine", lambda: Machine(cores=2, gpu=False, bf16=False))
 
     def notes(text, *overrides):
         path = tmp_path / "x.yaml"
@@ -51,6 +51,7 @@ def notes(tmp_path, monkeypatch):
             "resources.device is cuda, but no GPU is seen on this machine: no trial can start on",
         ),
         ("training.threads=3", "training.threads is 3, but this machine has 2 CPU cores."),
+        ("training.precision=bf16", "training.precision is bf16, which this machine's CPU has no instructions for: a"),
     ],
 )
 def test_what_this_machine_lacks_is_noted(notes, monkeypatch, override, note):
@@ -122,6 +123,19 @@ def test_a_torch_without_cuda_uses_no_gpu(tmp_path, monkeypatch):
     for version, gpu in (("2.9.0+cpu", False), ("2.9.0+cu130", True), ("2.9.0", True)):
         monkeypatch.setattr(checks, "version", lambda name, version=version: version)
         assert this_machine(tmp_path).gpu is gpu
+
+
+def test_instructions_for_bfloat16_are_seen_by_the_flags_of_the_cpu(tmp_path):
+    cpu = tmp_path / "cpuinfo"
+    flags = {
+        "flags\t: fpu avx512f amx_bf16": True,
+        "Features\t: fp asimd bf16": True,
+        "flags\t: fpu avx512f bf16x": False,
+    }
+    for line, found in flags.items():
+        cpu.write_text(f"processor\t: 0\n{line}\n\nprocessor\t: 1\n")
+        assert this_machine(cpu=cpu).bf16 is found
+    assert this_machine(cpu=tmp_path / "none").bf16  # another system than Linux: nothing is said
 
 
 @pytest.mark.parametrize("device", ["nvidia0", "kfd", "dxg", ""])

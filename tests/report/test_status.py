@@ -180,6 +180,10 @@ def test_hours_left_are_those_of_comparable_trials_alone(run_dir):
     with_times(run_dir, wall_time_s=7200.0, device="NVIDIA H100")
     RunPaths(run_dir).experiment.write_text("resources: {trials_per_gpu: 4}\ntraining: {threads: 1}\n")
     assert "0.50 GPU-hours used by 1 finished trial, about 1.00 left for 2 of 5 unfinished" in status_text(run_dir)
+    RunPaths(run_dir).experiment.write_text("resources: {trials_per_gpu: auto}\ntraining: {threads: 1}\n")
+    assert "0.50 GPU-hours used" in status_text(run_dir)  # of a run from before rows said how many shared a GPU
+    with_times(run_dir, trials_per_gpu=2)
+    assert "1.00 GPU-hours used by 1 finished trial, about 2.00 left for 2 of 5 unfinished" in status_text(run_dir)
 
 
 def test_trials_of_other_numbers_of_epochs_lend_their_time_scaled(tmp_path):

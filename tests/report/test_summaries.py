@@ -6,6 +6,7 @@ import pytest
 
 from fcdd_sweep.report import summaries
 from fcdd_sweep.report.run_files import read_run
+from fcdd_sweep.report.tables import summary_markdown
 from tests.fakes import FakeRun
 from tests.report.test_run_files import done_trial
 
@@ -50,3 +51,20 @@ def test_what_is_missing_is_named_by_config_and_class(tmp_path):
     assert summaries.shortfalls(read_run(run.write())) == [
         "config a, class 'brick' has 1 of 3 seeds (1 failed, 1 missing)"
     ]
+
+
+def test_devices_that_give_other_numbers_are_named_with_their_trials(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1, 2, 3])
+    for seed in (0, 1, 2):
+        run.finish("", "brick", seed)
+    whole = read_run(run.write())
+    done = [trial for trial in whole.trials if trial.is_done]
+    assert summaries.device_note(whole.trials) == ""
+    done[0].metrics.update({"device_numerics": None, "device": "x86_64"})  # from before the column
+    assert summaries.device_note(whole.trials) == ""
+    done[1].metrics.update({"device_numerics": "cuda 1", "device": "NVIDIA H200"})
+    note = summaries.device_note(whole.trials)
+    assert "devices that give other numbers: 2 trials on cpu, 1 trial on cuda 1" in note
+    assert f"- {note}." in summary_markdown(whole)
+    done[2].metrics.update({"device_numerics": None, "device": "NVIDIA H200"})
+    assert "1 trial on cpu, 1 trial on cuda 0, 1 trial on cuda 1" in summaries.device_note(whole.trials)

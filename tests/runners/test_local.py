@@ -1,15 +1,22 @@
 """The runner in this process."""
 
+import functools
+import re
+import threading
+
 import pytest
 
+import fcdd_sweep
 from fcdd_sweep.config.schema import Faults
+from fcdd_sweep.results.files import read_table
 from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
+from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
 from tests.events import Recorder
 from tests.runners.conformance import RunnerConformance
-from tests.specs import spec
+from tests.specs import small_experiment, spec
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +28,48 @@ class TestLocalRunner(RunnerConformance):
     @pytest.fixture
     def runner(self):
         return LocalRunner
+
+
+class TestPacks(RunnerConformance):
+    """The same promises where several trials run at once in this process."""
+
+    @pytest.fixture
+    def runner(self):
+        return functools.partial(LocalRunner, pack=3)
+
+
+def test_trials_of_a_pack_run_at_once_and_a_retry_runs_alone(tmp_path):
+    specs, recorder = [spec(seed=seed) for seed in range(4)], Recorder()
+    waiting = threading.Barrier(3, timeout=30)
+    tried = []
+
+    def meeting(each, run_dir, observer):
+        tried.append(each.seed)
+        if tried.count(each.seed) == 1 and each.seed < 3:
+            waiting.wait()
+        if each.seed == 1 and tried.count(1) == 1:
+            return TrialResult(each.trial_id, "failed", 1, "its worker has died", kind="worker_lost")
+        return TrialResult(each.trial_id, "done", tried.count(each.seed))
+
+    LocalRunner(Faults(retries=1), pack=3)(specs, tmp_path, recorder, meeting, StopSignal())
+    assert {result.status for result in recorder.ended.values()} == {"done"}
+    assert recorder.ended[specs[1].trial_id].attempt == 2 and sorted(tried[:3]) == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path):
+    text = small_experiment("training: {epochs: 2, passes_per_epoch: 1}\nkeep: {pictures: none}\nseeds: 3", '["3"]')
+    found = []
+    for pack in (1, 3):
+        experiment = load(text, f"output={tmp_path / str(pack)}", f"resources.pack={pack}")
+        assert fcdd_sweep.run_sweep(experiment, local=True, progress=None).done == 3
+        leaves = sorted((tmp_path / str(pack) / "small").glob("normal_3/it_*"))
+        rows = [read_table(leaf / "metrics.parquet").to_pylist()[0] for leaf in leaves]
+        found.append([[row[name] for name in ("trial_id", "image_auroc", "final_loss", "epochs")] for row in rows])
+        logs = [(leaf / "log.txt").read_text() for leaf in leaves]
+        assert [re.findall(r"seed (\d+)", log) for log in logs] == [["0"], ["1"], ["2"]]
+        assert all(len(re.findall(r"epoch \d+/2", log)) == 2 for log in logs)
+    assert found[0] == found[1]
 
 
 def test_after_a_failure_of_the_gpu_this_process_starts_no_further_trial(tmp_path):

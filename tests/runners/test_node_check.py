@@ -106,8 +106,13 @@ def test_a_machine_that_decodes_for_long_does_not_hang(trial, tmp_path, monkeypa
 @pytest.mark.parametrize("kind", ["node_unfit", "gpu_failed"])
 def test_a_trial_with_a_share_of_a_gpu_never_runs_on_the_cpu(trial, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(device, "gpu_failure", lambda: "Found no NVIDIA driver on your system")
-    result = WithGpu(works.empty, kind)(trial, tmp_path, NullObserver())
+    limits = []
+    monkeypatch.setattr(device, "limit_memory", limits.append)
+    work = WithGpu(works.empty, kind, lambda: 0.25)
+    result = work(trial, tmp_path, NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", kind, HERE)
     assert "a share of a GPU that cannot be used (Found no NVIDIA driver on your system)" in result.error
     monkeypatch.setattr(device, "gpu_failure", lambda: "")
-    assert WithGpu(works.empty, kind)(trial, tmp_path, NullObserver()).status == "done"
+    assert limits == []
+    assert work(trial, tmp_path, NullObserver()).status == "done"
+    assert limits == [0.25]

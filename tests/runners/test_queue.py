@@ -168,3 +168,21 @@ def test_kinds_of_losses(words, kind):
 
 def test_waits_are_bounded():
     assert all(wait_s(kind, 30) <= MAX_WAIT_S for kind in POLICIES)
+
+
+def test_a_pack_holds_waiting_trials_of_one_key_that_were_never_tried():
+    specs = [spec(seed=seed) for seed in range(7)]
+    clock = Clock()
+    queue = JobQueue(specs, retries=3, clock=clock)
+
+    def key(each):
+        return None if each.seed == 4 else ("even", "odd")[each.seed % 2]
+
+    first = queue.next_pack(3, key)
+    assert [job.spec.seed for job in first] == [0, 2, 6]
+    assert [job.spec.seed for job in queue.next_pack(2, key)] == [1, 3]
+    assert [job.spec.seed for job in queue.next_pack(3, key)] == [4]
+    queue.ended(failed(first[1], "worker_lost"))
+    clock.now += 1000
+    assert [job.spec.seed for job in queue.next_pack(3, key)] == [2]  # a retry, alone
+    assert [job.spec.seed for job in queue.next_pack(1, key)] == [5] and queue.next_pack(3, key) == ()

@@ -1,6 +1,7 @@
 """The runner on a real local Ray."""
 
 import importlib
+import json
 import os
 import subprocess
 from dataclasses import asdict
@@ -111,6 +112,19 @@ def test_out_of_memory_is_tried_again_with_more_room(happened):
     assert first.kind == "out_of_memory" and decision == "retrying with 2 times the resources"
 
 
+def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(tmp_path):
+    """The six trials of `happened`, three to a process: those beside one that dies lose their attempt with it."""
+    specs, recorder = [spec(seed=seed) for seed in range(6)], Recorder()
+    resources = Resources(device="cpu", pack=3)
+    RayRunner(resources, Faults(retries=2))(specs, tmp_path, recorder, works.by_seed, StopSignal())
+    ended = [recorder.ended[each.trial_id] for each in specs]
+    assert [result.status for result in ended] == ["done", "done", "done", "failed", "done", "done"]
+    assert recorder.started_ids[:3] == [each.trial_id for each in specs[:3]]
+    lost = {trial_id for trial_id, result, _ in recorder.retried if result.kind == "worker_lost"}
+    assert {specs[seed].trial_id for seed in (works.DYING_ONCE, works.DYING_ALWAYS)} <= lost
+    assert ended[works.DYING_ALWAYS].kind == "worker_lost"
+
+
 def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
     specs = [spec(seed=seed) for seed in range(3)]
     recorder = run(works.standing_still, specs, tmp_path, progress_timeout="2s")
@@ -138,6 +152,17 @@ def test_trials_that_hold_no_share_of_a_gpu_see_none(tmp_path):
     for per_gpu, hidden in ((0, True), (2, False)):
         resources = TrialResources(cpus=1.0, max_cpus=2.0, trials_per_gpu=per_gpu, slots=2)
         assert runner._worker_settings(tmp_path, works.empty, resources).hide_gpus is hidden
+
+
+@pytest.mark.parametrize(("per_gpu", "shares", "sharing"), [(4, 1, 4), (4, 2, 2), (3, 8, 1), (0, 1, "auto")])
+def test_a_trial_knows_how_many_share_its_gpu(tmp_path, per_gpu, shares, sharing):
+    from fcdd_sweep.runners.ray_worker import Worker, WorkerSettings
+
+    worker = Worker.__new__(Worker)
+    worker._settings = WorkerSettings(tmp_path, works.empty, 1.0, 60.0, trials_per_gpu=per_gpu)
+    worker._prepare({"trial": json.dumps(spec().to_dict()), "shares": shares})
+    assert worker._spec.settings.resources.trials_per_gpu == sharing
+    assert worker._spec.trial_id == spec().trial_id
 
 
 def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
@@ -200,7 +225,7 @@ def test_no_worker_counts_as_silent_while_the_driver_publishes(monkeypatch):
                 clock.now += 100.0  # the store is out of reach
 
     specs = tuple(spec(seed=seed) for seed in range(2))
-    wave = ray_driver.Wave(JobQueue(specs, 0), 10, Nodes())
+    wave = ray_driver.Wave(JobQueue(specs, 0), 10, Nodes(), ray_driver.Packing())
     patience = ray_driver.Patience(silent_s=60.0, stop_s=60.0)
     listener = ray_driver.TuneListener(wave, Slow(), StopSignal(), patience, lambda: None)
     killed = []
@@ -210,7 +235,7 @@ def test_no_worker_counts_as_silent_while_the_driver_publishes(monkeypatch):
         wave.suggest(trial.trial_id)
         listener.on_trial_start(0, trials, trial)
     done = asdict(TrialResult(specs[0].trial_id, "done", 1))
-    listener.on_trial_result(0, trials, trials[0], {"result": done})
+    listener.on_trial_result(0, trials, trials[0], {"process": ("node", 1), "results": [done], "updates": {}})
     listener.on_step_begin(1, trials)
     assert killed == []
     clock.now += 61.0

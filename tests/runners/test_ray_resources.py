@@ -16,10 +16,10 @@ def resources(monkeypatch):
 
     from fcdd_sweep.runners.ray_resources import TrialResources
 
-    def of(machines, threads=2, *, may_grow=True, **settings):
+    def of(machines, threads=2, sharing=lambda: 4, *, may_grow=True, **settings):
         nodes = [{"Alive": True, "Resources": machine} for machine in machines]
         monkeypatch.setattr(ray, "nodes", lambda: [*nodes, {"Alive": False, "Resources": LARGE}])
-        return TrialResources.of_cluster(Resources(**settings), threads, may_grow=may_grow)
+        return TrialResources.of_cluster(Resources(**settings), threads, sharing, may_grow=may_grow)
 
     return of
 
@@ -61,3 +61,13 @@ def test_machines_that_cannot_run_trials_are_avoided(resources):
     free, avoiding = found.placement(2, ()), found.placement(2, ("ab", "cd"))
     assert free.bundles == avoiding.bundles == [{"CPU": 4.0}] and free != avoiding
     assert avoiding._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(ab,cd)"}]}
+
+
+def test_what_auto_means_for_a_gpu_is_asked_only_where_trials_run_on_gpus(resources):
+    def unasked():
+        raise AssertionError
+
+    assert resources([GPU, TWO_GPUS], sharing=lambda: 3).trials_per_gpu == 3
+    assert resources([GPU], sharing=unasked, trials_per_gpu=2).trials_per_gpu == 2
+    assert resources([SMALL], sharing=unasked).trials_per_gpu == 0
+    assert resources([GPU], sharing=unasked, device="cpu").trials_per_gpu == 0

@@ -9,7 +9,7 @@ import pytest
 
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialThread
+from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialGroup, TrialThread
 from fcdd_sweep.training.result import EpochRecord
 from tests.specs import spec
 
@@ -77,3 +77,27 @@ def test_a_trial_without_a_step_stands_still_and_its_stack_says_where(tmp_path):
     assert thread.stalled_s == pytest.approx(0.2, abs=0.15) and "in stuck" in thread.stack()
     go_on.set()
     ended(thread)
+
+
+def test_a_group_returns_results_as_they_come_and_the_newest_epoch_of_each(tmp_path):
+    specs, go = [spec(seed=seed) for seed in range(2)], threading.Event()
+
+    def work(each, run_dir, observer):
+        for epoch in (1, 2):
+            observer.epoch_done(EpochRecord(epoch, 1.0 / epoch, 0.0, 0.0, 0.1, 1.0), 9)
+        if each.seed:
+            assert go.wait(30)
+            return TrialResult(each.trial_id, "stopped" if observer.stop_asked() else "done", 1)
+        return TrialResult(each.trial_id, "done", 1)
+
+    group = TrialGroup(work, specs, tmp_path)
+    results, updates = group.wait(30)
+    assert [*results] == [specs[0].trial_id] and updates == {}
+    results, updates = group.wait(0.05)
+    assert results == {} and updates[specs[1].trial_id].epoch == 2
+    assert group.wait(0.05) == ({}, {})
+    group.ask_to_stop(specs[0].trial_id)
+    group.ask_to_stop(specs[1].trial_id)
+    go.set()
+    results, _ = group.wait(30)
+    assert results[specs[1].trial_id].status == "stopped" and not group.running

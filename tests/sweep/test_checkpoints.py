@@ -182,6 +182,31 @@ def test_without_a_usable_one_training_starts_anew(stopped, undisturbed):
     assert "epoch 1/4" in log_of(stopped, 2)
 
 
+@pytest.mark.parametrize(("then", "device"), [("cuda 1", "cuda (NVIDIA H200)"), (None, "cuda (NVIDIA H200)")])
+def test_one_of_another_type_of_device_is_not_continued_and_says_so(then, device, stopped, undisturbed):
+    """None: it was written before the version of a GPU's draws was."""
+
+    def on_gpu(plain):
+        plain["identity"].pop("device_numerics")
+        plain["identity"] |= {"device_numerics": then} if then else {}
+        plain["made_with"]["device"] = device
+
+    for path in kept(stopped):
+        changed(path, on_gpu)
+    assert attempt(stopped).status == "done"
+    assert numbers(stopped, 2) == undisturbed
+    log, other = log_of(stopped, 2), then or "cuda"
+    assert f"it was made on another type of device or with other draws (device_numerics {other} then, cpu now)" in log
+    assert "training starts from the beginning" in log and "epoch 1/4" in log
+
+
+def test_one_from_before_devices_had_versions_is_continued_on_a_cpu(stopped):
+    for path in kept(stopped):
+        changed(path, lambda plain: plain["identity"].pop("device_numerics"))
+    assert attempt(stopped).status == "done"
+    assert "continuing after step 1 of epoch 3" in log_of(stopped, 2)
+
+
 def test_other_data_starts_anew(stopped, monkeypatch):
     monkeypatch.setattr(trial, "fingerprint_of", lambda spec: "elsewhere")
     assert attempt(stopped).status == "done"

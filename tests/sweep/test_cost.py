@@ -79,10 +79,13 @@ def test_an_estimate_from_probes_counts_trials_hours_slots_and_disk(planned):
     assert "results: about 16 MiB" in text
 
 
-def test_on_a_gpu_trials_count_with_their_share(planned):
+@pytest.mark.parametrize(("card_mib", "hours", "at_once"), [(81559, 4.0, 4), (2048, 8.0, 2), (None, 16.0, 1)])
+def test_on_a_gpu_trials_count_with_their_share(planned, monkeypatch, card_mib, hours, at_once):
+    monkeypatch.setattr(cost, "card_memory", lambda: card_mib)
     found, _ = planned
     probes = {cost_class(spec.settings): Probe(0.0, 900.0, 1.0, 0.0, 1, 1, "NVIDIA H100", 120) for spec in found.specs}
-    assert "16 trials: 4.00 GPU-hours, about 4:00:00 on one GPU, 4 at once" in "\n".join(probed_lines(found, probes))
+    line = f"16 trials: {hours:.2f} GPU-hours, about {hours:.0f}:00:00 on one GPU, {at_once} at once"
+    assert line in "\n".join(probed_lines(found, probes))
 
 
 def finished(experiment, specs, seconds, attempt=1, train_s=None):

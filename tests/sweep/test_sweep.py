@@ -18,6 +18,7 @@ import pytest
 
 from fcdd_sweep.config.errors import DataError, InputError
 from fcdd_sweep.config.loading import load_experiment
+from fcdd_sweep.config.trial_spec import CUDA_NUMERICS_VERSION
 from fcdd_sweep.data import loading
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.results import files, schemas, tree
@@ -226,6 +227,32 @@ def test_changed_data_stops_unless_asked_to_keep_or_redo(experiment, monkeypatch
     assert go(experiment("seeds=1"), changed_data="keep")[1].counts == (2, 2, 0)
     assert go(experiment("seeds=1"), changed_data="redo")[1].counts == (2, 1, 1)
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "numerics", "stops"),
+    [
+        ("NVIDIA H200", f"cuda {CUDA_NUMERICS_VERSION}", False),
+        ("NVIDIA H200", f"cuda {CUDA_NUMERICS_VERSION + 1}", True),
+        ("NVIDIA H200", None, True),  # from before there were versions
+        ("x86_64", None, False),
+    ],
+)
+@pytest.mark.slow
+def test_trials_of_a_gpu_with_other_draws_stop_unless_asked_to_keep_or_redo(device, numerics, stops, experiment):
+    go(experiment("seeds=1"))
+    index = RunPaths(experiment().run_dir).index
+    rows = files.read_table(index).to_pylist()
+    rows[0] |= {"device": device, "device_numerics": numerics}
+    files.write_rows(index, rows, schemas.INDEX)
+    if not stops:
+        assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
+        return
+    with pytest.raises(InputError, match="1 finished trial ran on a GPU with random draws of another version"):
+        go(experiment("seeds=1"))
+    assert go(experiment("seeds=1"), changed_data="keep")[1].counts == (2, 2, 0)
+    assert go(experiment("seeds=1"), changed_data="redo")[1].counts == (2, 1, 1)
+    assert {row["device_numerics"] for row in files.read_table(index).to_pylist()} == {"cpu"}
 
 
 def test_two_sweeps_cannot_write_to_one_run(experiment):

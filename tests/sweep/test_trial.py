@@ -1,12 +1,16 @@
 """One attempt at a trial: what is left of it in the process when it has ended, and what is recorded of a failure."""
 
+import datetime as dt
 import weakref
 
 import pytest
 import torch
 
+from fcdd_sweep.results.schemas import METRICS
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.sweep.trial_rows import finished_result
+from fcdd_sweep.training.result import TrainingResult
 from tests.specs import spec
 from tests.works import SILENT
 
@@ -89,3 +93,18 @@ def test_the_line_that_says_what_happened_is_recorded(gpu, tmp_path):
     result = run_trial(spec(), tmp_path, SILENT)
     assert result.error == "RuntimeError: CUDA error: device-side assert triggered"
     assert "For debugging" in result.traceback
+
+
+def test_a_row_says_how_many_trials_shared_the_gpu(monkeypatch):
+    result = TrainingResult([], {}, {}, {}, {}, {}, {}, [])
+    monkeypatch.setattr(trial, "fingerprint_of", lambda made: "f" * 12)
+    for device, made, sharing in (
+        ("cpu", spec(), None),
+        ("cpu", spec().sharing_gpu(3), None),
+        ("cuda", spec().sharing_gpu(3), 3),
+        ("cuda", spec(), 1),  # without a runner that divides it
+    ):
+        monkeypatch.setattr(trial, "choose_device", lambda wanted, device=device: torch.device(device))
+        row = trial.metrics_row(made, 1, result, dt.datetime.now(dt.UTC), 1.0)
+        assert row["trials_per_gpu"] == sharing
+        assert finished_result({**dict.fromkeys(METRICS.names), **row}, 1).trials_per_gpu == sharing

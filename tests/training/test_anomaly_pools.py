@@ -14,7 +14,7 @@ from fcdd_sweep.training.anomaly_pools import ResidentPool, StreamedPool, read_a
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.trainer import train
-from tests.prepared import CORPUS, FOLDER, Patchy, batches_of, made, pixels
+from tests.prepared import CORPUS, FOLDER, Patchy, anomalies_of, batches_of, made, pixels
 from tests.specs import spec
 from tests.training.test_trainer import numbers
 
@@ -40,8 +40,8 @@ def test_streamed_images_give_the_same_numbers_as_resident_ones(monkeypatch):
 def test_the_batches_of_an_epoch_are_those_that_are_made_one_by_one():
     found = made(exposure=Patchy(pixels(), broken=range(0, 50, 2)), anomalies=FOLDER, training={"batch_size": 8})
     assert isinstance(found.batches.pool, StreamedPool)
-    order = found.batches.order(2)
-    for step, batch in enumerate(found.batches.epoch(2)):
+    order = found.batches.planner.order(2)
+    for step, batch in enumerate(batches_of(found, 2)):
         alone = found.batches.batch(order[8 * step : 8 * step + 8], 2, step)
         assert torch.equal(batch.inputs, alone.inputs) and torch.equal(batch.labels, alone.labels)
 
@@ -53,7 +53,9 @@ def test_unreadable_images_are_replaced_by_further_draws_and_counted():
     source = Patchy(images, broken)
     found = made(exposure=source, anomalies={**FOLDER, "probability": 1.0}, preprocessing="none")
     assert found.notes == []
-    drawn = np.concatenate([found.batches._decide(np.arange(40), epoch, 0).drawn for epoch in range(4)])
+    drawn = np.concatenate(
+        [anomalies_of(found, found.batches.planner.row(np.arange(40), epoch, 0)) for epoch in range(4)]
+    )
     assert drawn.shape == (160, 1, 32, 32) and (drawn > 0).all()
     seen = {image.tobytes() for image in drawn}
     assert seen <= {images[i].tobytes() for i in range(50) if i not in broken}
@@ -76,7 +78,9 @@ def test_a_limit_keeps_its_number_of_distinct_images_when_some_cannot_be_read():
     source = Patchy(np.maximum(pixels(), 1), broken=set(range(0, 50, 2)))
     found = made(exposure=source, anomalies={**FOLDER, "limit": 8, "probability": 1.0})
     assert isinstance(found.batches.pool, StreamedPool) and len(found.batches.pool) == 8
-    drawn = np.concatenate([found.batches._decide(np.arange(40), epoch, 0).drawn for epoch in range(6)])
+    drawn = np.concatenate(
+        [anomalies_of(found, found.batches.planner.row(np.arange(40), epoch, 0)) for epoch in range(6)]
+    )
     assert len({image.tobytes() for image in drawn}) == 8
 
 

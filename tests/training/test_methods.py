@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fcdd_sweep.training.batches import Batch
+from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.losses import hypersphere_distance, reconstruction_error
 from fcdd_sweep.training.methods import METHODS
 

@@ -16,7 +16,7 @@ from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import TrainingError
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
-from tests.prepared import CORPUS, FOLDER, Patchy, batches_of, made, pixels, typed
+from tests.prepared import CORPUS, FOLDER, Patchy, batches_of, drawn_of, made, pixels, typed
 from tests.specs import spec
 from tests.training.test_trainer import numbers
 
@@ -88,7 +88,7 @@ OFFLINE = {
 def test_offline_every_epoch_sees_each_nominal_image_and_one_anomaly_for_each(anomalies):
     exposure = ArrayPool(pixels())
     found = made(exposure=exposure, anomalies={**anomalies, "online": False}, training={"passes_per_epoch": 2})
-    assert (np.bincount(found.batches.order(1)) == 2).all() and len(found.batches.order(1)) == 2 * 80
+    assert (np.bincount(found.batches.planner.order(1)) == 2).all() and len(found.batches.planner.order(1)) == 2 * 80
     labels = torch.cat([batch.labels for batch in batches_of(found)])
     assert (labels == 0).sum() == (labels == 1).sum() == 80
     assert found.batches.distinct_anomalies == (40 if anomalies is FOLDER else None)
@@ -98,7 +98,7 @@ def test_offline_every_epoch_sees_each_nominal_image_and_one_anomaly_for_each(an
 def test_few_images_are_passed_over_until_an_epoch_has_its_steps(min_steps, passes):
     """40 images in batches of 16: 2.5 steps a pass."""
     found = made(training={"min_steps": min_steps, "batch_size": 16})
-    assert (np.bincount(found.batches.order(1)) == passes).all()
+    assert (np.bincount(found.batches.planner.order(1)) == passes).all()
     assert len(batches_of(found)) == -(-40 * passes // 16) >= min_steps
 
 
@@ -155,14 +155,14 @@ def test_offline_real_anomalies_follow_as_they_are_and_only_once():
     anomalies = {"mode": "other", "source": None, "online": False}
     found = made(with_training_anomalies(3), anomalies=anomalies)
     n = len(found.batches.nominal)
-    assert sorted(found.batches.order(1)) == list(range(n + 3))
+    assert sorted(found.batches.planner.order(1)) == list(range(n + 3))
     limited = made(with_training_anomalies(3), anomalies={**anomalies, "limit": 2})
-    assert sorted(limited.batches.order(1)) == list(range(n + 2)) and limited.batches.distinct_anomalies == 2
+    assert sorted(limited.batches.planner.order(1)) == list(range(n + 2)) and limited.batches.distinct_anomalies == 2
 
 
 def test_offline_a_few_exposure_images_come_in_turn_and_no_more_are_read_than_needed():
     few = made(exposure=ArrayPool(pixels()), anomalies={**FOLDER, "limit": 8, "online": False})
-    drawn = few.batches._decide(np.arange(80), 1, 0).drawn
+    drawn = drawn_of(few.batches.planner.row(np.arange(80), 1, 0))
     assert np.bincount(drawn).tolist() == [5] * 8
     many = Patchy(pixels(500))
     assert len(made(exposure=many, anomalies={**FOLDER, "online": False}).batches.pool) == 40
@@ -254,8 +254,8 @@ def test_an_anomaly_that_trains_is_never_scored():
 def test_real_anomalies_work_offline_too():
     anomalies = {"mode": "noise", "source": "mvtec_gt", "limit": 1, "online": False}
     found = made(typed(), anomalies=anomalies, evaluation={"reserved_anomalies": 1})
-    assert len(found.batches.order(1)) == 80
-    drawn = found.batches._decide(np.arange(40, 80), 1, 0).drawn
+    assert len(found.batches.planner.order(1)) == 80
+    drawn = drawn_of(found.batches.planner.row(np.arange(40, 80), 1, 0))
     assert np.bincount(drawn).tolist() == [14, 13, 13]
 
 

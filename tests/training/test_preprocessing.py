@@ -4,14 +4,33 @@ import numpy as np
 import pytest
 import torch
 
+from fcdd_sweep.anomalies.draws import GeneratorDraws
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe, local_contrast_normalization
+from fcdd_sweep.training.step_plan import PlanRow, RowLayout
 from fcdd_sweep.training.streams import Streams
 from tests.oracles import slow_recipe
+from tests.prepared import plan_of
 
 
 def raw_images(n=300, channels=3, side=12, seed=0):
     values = np.random.default_rng(seed).integers(0, 256, (n, channels, side, side))
     return torch.from_numpy(values.astype(np.uint8))
+
+
+def tensors(decided, n):
+    """What was decided for all, as tensors on their device."""
+    row = PlanRow(RowLayout(n))
+    row.put_augmentation(decided)
+    return plan_of(row).augmentation
+
+
+def drawn_geometry(recipe, n):
+    return recipe.geometry(tensors(recipe.draw(np.random.default_rng(0), n), n))
+
+
+def trained_on(fitted, raw, gt_maps=None):
+    decided = tensors(fitted.recipe.draw(np.random.default_rng(0), len(raw)), len(raw))
+    return fitted.train(raw, gt_maps, decided, GeneratorDraws(torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -50,9 +69,9 @@ def test_every_recipe_gives_finite_input_of_the_right_size(name, kind, maps):
     raw = raw_images(16, 3, 20)
     fitted = Preprocessor.fit(Recipe(name, kind, 20, 16, maps), raw)
     gt_maps = torch.ones(16, 1, 20, 20, dtype=torch.uint8) if maps else None
-    parts = fitted.train(raw, gt_maps, Streams(0, "x"), 1, 0)
-    assert parts[0].shape == (16, 3, 16, 16) and torch.isfinite(parts[0]).all()
-    assert len(parts) == (2 if maps else 1)
+    inputs, seen_maps = trained_on(fitted, raw, gt_maps)
+    assert inputs.shape == (16, 3, 16, 16) and torch.isfinite(inputs).all()
+    assert (seen_maps is not None and seen_maps.shape == (16, 1, 16, 16)) if maps else seen_maps is None
     assert fitted.test(raw).shape == (16, 3, 16, 16)
 
 
@@ -60,7 +79,7 @@ def test_every_recipe_gives_finite_input_of_the_right_size(name, kind, maps):
 def test_recipes_without_augmentation_train_on_what_they_test_on(name):
     raw = raw_images(8, 1, 20)
     fitted = Preprocessor.fit(Recipe(name, "texture", 20, 16, maps=False), raw)
-    assert torch.equal(fitted.train(raw, None, Streams(0, "x"), 1, 0)[0], fitted.test(raw))
+    assert torch.equal(trained_on(fitted, raw)[0], fitted.test(raw))
 
 
 def test_photographs_trained_on_crops_alone_are_tested_on_their_center():
@@ -73,22 +92,23 @@ def test_photographs_trained_on_crops_alone_are_tested_on_their_center():
 
 def test_textures_and_maps_mix_crops_with_the_whole_image():
     recipe = Recipe("lcnaug1", "texture", 20, 16, maps=True)
-    geometry = recipe.train_geometry(np.random.default_rng(0), 400)
-    whole = (geometry.rows == np.arange(16) * 20 // 16).all(1)
-    assert 0.4 < whole.mean() < 0.6
-    assert (np.diff(geometry.rows[~whole], axis=1) == 1).all()
+    geometry = drawn_geometry(recipe, 400)
+    whole = (geometry.rows == torch.arange(16) * 20 // 16).all(1)
+    assert 0.4 < whole.float().mean() < 0.6
+    assert (geometry.rows[~whole].diff(dim=1) == 1).all()
 
 
 @pytest.mark.parametrize(("size", "name", "padding"), [(28, "aug1", 3), (28, "lcnaug1", 2), (32, "aug1", 4)])
 def test_small_images_are_cropped_with_the_paper_s_padding(size, name, padding):
-    geometry = Recipe(name, "small", size, size, maps=False).train_geometry(np.random.default_rng(0), 3000)
+    geometry = drawn_geometry(Recipe(name, "small", size, size, maps=False), 3000)
+    assert set(geometry.rows[:, 0].tolist()) == set(range(-padding, padding + 1))
     assert (geometry.rows.min(), geometry.rows.max()) == (-padding, size - 1 + padding)
     mirrored = geometry.columns[:, 0] > geometry.columns[:, -1]
-    assert 0.46 < mirrored.mean() < 0.54
+    assert 0.46 < mirrored.float().mean() < 0.54
 
 
 def test_nothing_is_flipped_that_has_a_direction():
-    geometry = Recipe("lcnaug1", "texture", 20, 16, maps=True).train_geometry(np.random.default_rng(0), 500)
+    geometry = drawn_geometry(Recipe("lcnaug1", "texture", 20, 16, maps=True), 500)
     assert (geometry.columns[:, 0] < geometry.columns[:, -1]).all()
 
 
@@ -108,7 +128,8 @@ def test_training_input_is_that_of_the_plain_recipe_sample_by_sample(name, kind,
     gt_maps = (raw[:, :1] > 200).to(torch.uint8)
     fitted = Preprocessor.fit(Recipe(name, kind, load_size, size, maps), raw)
     streams = Streams(0, "x")
-    inputs, seen_maps = fitted.train(raw, gt_maps, streams, 2, 5)
+    decided = tensors(fitted.recipe.draw(streams.numpy("augmentation", 2, 5), 24), 24)
+    inputs, seen_maps = fitted.train(raw, gt_maps, decided, GeneratorDraws(streams.torch("augmentation", 2, 5)))
     rng, generator = streams.numpy("augmentation", 2, 5), streams.torch("augmentation", 2, 5)
     slow, slow_maps = slow_recipe(name, kind, size, raw, gt_maps, rng, generator, maps=maps)
     wanted = (slow - fitted.shift.double()) / fitted.scale.double()
@@ -128,8 +149,8 @@ def test_photographs_of_imagenet_are_normalized_by_its_constants():
 
 def test_a_watermark_stays_where_it_is():
     recipe = Recipe("aug1", "watermark", 24, 24, maps=False)
-    geometry = recipe.train_geometry(np.random.default_rng(0), 50)
-    assert (geometry.rows == np.arange(24)).all() and (geometry.columns == np.arange(24)).all()
+    geometry = drawn_geometry(recipe, 50)
+    assert (geometry.rows == torch.arange(24)).all() and (geometry.columns == torch.arange(24)).all()
 
 
 @pytest.mark.parametrize(("name", "black"), [("aug1_blackcenter", 400), ("aug1_blackcenter_inverted", 1024 - 400)])
@@ -139,7 +160,7 @@ def test_a_black_center_is_400_pixels_of_32x32_in_training_alone(name, black):
     fitted = Preprocessor.fit(Recipe(name, "small", 32, 32, maps=False), raw)
     plain = Preprocessor.fit(Recipe("aug1", "small", 32, 32, maps=False), raw)
     assert torch.equal(fitted.shift, plain.shift) and torch.equal(fitted.scale, plain.scale)
-    seen, other = (p.train(raw, None, Streams(0, "x"), 1, 0)[0] for p in (fitted, plain))
+    seen, other = (trained_on(p, raw)[0] for p in (fitted, plain))
     zero = -fitted.shift / fitted.scale
     is_black = (seen == zero).all(dim=1)
     square = torch.zeros(32, 32, dtype=torch.bool)
@@ -153,10 +174,10 @@ def test_a_black_center_is_400_pixels_of_32x32_in_training_alone(name, black):
 def test_padding_stays_black_under_jitter():
     recipe = Recipe("aug1", "small", 28, 28, maps=False)
     raw = torch.full((400, 1, 28, 28), 90, dtype=torch.uint8)
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    geometry = recipe.train_geometry(rng, 400)
-    images = recipe.augmented(rng, generator, geometry, raw)
-    padded = torch.from_numpy((geometry.rows < 0)[:, None, :, None] & (geometry.columns >= 0)[:, None, None, :])
+    decided = tensors(recipe.draw(np.random.default_rng(0), 400), 400)
+    geometry = recipe.geometry(decided)
+    images = recipe.augmented(decided, GeneratorDraws(torch.Generator().manual_seed(0)), raw)
+    padded = (geometry.rows < 0)[:, None, :, None] & (geometry.columns >= 0)[:, None, None, :]
     assert padded.sum() > 1000 and abs(images[padded].mean().item()) < 0.001
     assert images[padded].std().item() == pytest.approx(0.01, rel=0.1)
 

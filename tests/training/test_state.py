@@ -210,17 +210,22 @@ def test_a_state_is_its_own_and_is_left_as_it_was():
     assert [plain(state) for state in keeping.states] == [before]
 
 
-def test_weights_and_moments_keep_how_they_lie_in_memory(tmp_path):
-    network = make_network(trial_of("fcdd on maps").settings, torch.device("cpu"), 0)
-    strides = {name: value.stride() for name, value in network.state_dict().items()}
-    assert any(value.dim() == 4 and value.stride(1) == 1 for value in network.state_dict().values() if value.numel())
-    state, _ = stopped_at("fcdd on maps", 3)
-    with (tmp_path / "state.pt").open("wb") as file:
-        write_plain(file, state)
-    again = read_plain(tmp_path / "state.pt")
-    assert {name: value.stride() for name, value in again["network"].items()} == strides
-    moments = [each["momentum_buffer"].stride() for each in again["optimizer"]["state"].values()]
-    assert moments == [each["momentum_buffer"].stride() for each in state["optimizer"]["state"].values()]
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_state_has_no_layout_and_training_resumes_in_its_own(layout, tmp_path):
+    def settled(name):
+        return spec(training={"layout": layout, "learning_rate": 0.001, "optimizer": name, "supervision": "labels"})
+
+    for optimizer in ("sgd", "adam"):
+        undisturbed, stopped = train(settled(optimizer), TrialData(CORPUS)), Interrupting(3)
+        with pytest.raises(Stopped):
+            train(settled(optimizer), TrialData(CORPUS), TrainingHooks(stopped, stopped))
+        with (tmp_path / "state.pt").open("wb") as file:
+            write_plain(file, stopped.states[-1])
+        read = read_plain(tmp_path / "state.pt")
+        moments = [moment for kept in read["optimizer"]["state"].values() for moment in kept.values()]
+        assert all(tensor.is_contiguous() for tensor in [*read["network"].values(), *moments])
+        resumed = train(settled(optimizer), TrialData(CORPUS), resume=read)
+        assert plain(resumed) == plain(undisturbed)
 
 
 def test_times_are_those_of_all_attempts():
@@ -236,12 +241,12 @@ def test_the_batches_before_the_first_wanted_one_are_not_made():
     exposure = Exposure()
     trial = trial_of("exposure")
     batches = prepare(trial, TrialData(CORPUS, exposure), Streams(0, "plain"), torch.device("cpu")).batches
-    whole = list(batches.epoch(2))
+    whole = [batches.compose(row) for row in batches.planner.rows(2)]
     exposure.read_rows.clear()
-    (last,) = batches.epoch(2, 2)
+    (last,) = (batches.compose(row) for row in batches.planner.rows(2, 2))
     assert sum(len(rows) for rows in exposure.read_rows) < 40  # those of 8 samples, and others in place of unreadable
     assert torch.equal(last.inputs, whole[2].inputs) and torch.equal(last.labels, whole[2].labels)
-    assert list(batches.epoch(2, 3)) == []
+    assert list(batches.planner.rows(2, 3)) == []
 
 
 def test_nothing_is_trained_again_after_the_last_epoch(monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,3 +45,20 @@ def test_torch_generators_are_seeded_by_the_same_key():
     generator = streams.torch("offline", 1, 2)
     assert generator.initial_seed() == streams.integer("offline", 1, 2) < 2**63
     assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=streams.torch("offline", 1, 2)))
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1, 2**32, 2**70 + 5])
+def test_streams_are_children_of_numpy_s_seed_sequence(seed):
+    words = np.frombuffer(hashlib.sha256(b"plain").digest()[:16], dtype="<u4").tolist()
+    child = np.random.SeedSequence([seed, *words], spawn_key=(3, 5, 8))  # stream 3 is `anomalies`
+    wanted = np.random.default_rng(child).integers(2**62, size=4)
+    assert Streams(seed, "plain").numpy("anomalies", 5, 8).integers(2**62, size=4).tolist() == wanted.tolist()
+
+
+def test_keys_of_counted_draws_depend_on_nothing_that_came_before():
+    names = [(stream, epoch, step) for stream in ("anomalies", "dropout") for epoch in (1, 2) for step in (0, 1, 9)]
+    streams = Streams(0, "plain")
+    keys = [streams.key(*name) for name in names]
+    assert keys == [Streams(0, "plain").key(*name) for name in names] == [streams.key(*name) for name in names]
+    assert len(set(keys)) == len(names) and all(0 <= key < 2**63 for key in keys)
+    assert set(keys).isdisjoint(Streams(1, "plain").key(*name) for name in names)

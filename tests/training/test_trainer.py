@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.heatmap_values import upsample
-from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
+from fcdd_sweep.training.optimizers import RateSchedule
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.result import NullObserver, TrainingError
@@ -83,7 +83,7 @@ def test_another_seed_or_class_gives_other_numbers():
 def test_configs_are_compared_on_the_same_draws():
     slow = prepare(spec(training={"learning_rate": 0.001}), TrialData(CORPUS), Streams(0, "plain"), torch.device("cpu"))
     fast = prepare(spec(training={"learning_rate": 0.1}), TrialData(CORPUS), Streams(0, "plain"), torch.device("cpu"))
-    chosen = slow.batches.order(1)[:8]
+    chosen = slow.batches.planner.order(1)[:8]
     assert torch.equal(slow.batches.batch(chosen, 1, 0).inputs, fast.batches.batch(chosen, 1, 0).inputs)
 
 
@@ -266,7 +266,7 @@ def dropped(epochs, seed=0, before=0):
         state = begin(network, batches, 0.0)
         state.epoch = epoch
         run_epoch(state, batches)
-        losses.append(state.sums.tolist())
+        losses.append(state.member.sums.tolist())
     assert torch.equal(torch.get_rng_state(), before_training)
     return losses
 
@@ -280,12 +280,9 @@ def test_dropout_draws_from_the_trial_s_streams_by_epoch_and_step():
 
 def test_what_a_snapshot_holds_of_an_optimizer_on_a_gpu_is_on_the_cpu():
     with FakeTensorMode():  # tensors without values, on any device
-        weight = torch.nn.Parameter(torch.zeros(3, device="cuda"))
-        training = spec().settings.training
-        optimizer = make_optimizer([weight], training)
-        weight.grad = torch.ones_like(weight)
-        optimizer.step()
-        assert optimizer.state_dict()["state"][0]["momentum_buffer"].device.type == "cuda"
-        state = SimpleNamespace(optimizer=optimizer, schedule=RateSchedule(optimizer, training.schedule), history=[])
+        moments = {"state": {0: {"momentum_buffer": torch.zeros(3, device="cuda")}}}
+        optimizer = SimpleNamespace(state_dict=lambda: moments, learning_rate=0.1)
+        schedule = RateSchedule(optimizer, spec().settings.training.schedule)
+        state = SimpleNamespace(member=SimpleNamespace(optimizer=optimizer), schedule=schedule, history=[])
         (kept,) = _final_state(state)["optimizer"]["state"].values()
         assert kept["momentum_buffer"].device.type == "cpu"

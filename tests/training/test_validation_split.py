@@ -23,7 +23,7 @@ from fcdd_sweep.training.prepare import prepare
 from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import train
 from fcdd_sweep.training.validation import validation_auroc
-from tests.prepared import Patchy, pixels, typed
+from tests.prepared import Patchy, anomalies_of, pixels, typed
 from tests.specs import defects_corpus, spec
 from tests.training.test_state import plain
 
@@ -138,10 +138,8 @@ def test_exposure_is_divided_between_training_and_validation(resident, monkeypat
     for limit in (2, 9, "all"):
         found = prepared(CORPUS, {"folder": "x"}, pool, pool, anomalies={**FOLDER, "limit": limit, "probability": 1.0})
         validation = {image.tobytes() for image in found.validation.anomalies.images}
-        drawn = [found.batches._decide(np.arange(30), epoch, 0).drawn for epoch in range(12)]
-        trained = {
-            image.numpy().tobytes() for each in drawn for image in found.batches.pool.take(each, torch.device("cpu"))[0]
-        }
+        rows = [found.batches.planner.row(np.arange(30), epoch, 0) for epoch in range(12)]
+        trained = {image.tobytes() for row in rows for image in anomalies_of(found, row)}
         assert len(validation) == 20 and validation.isdisjoint(trained)
         assert found.validation.anomalies.path == pool.names(
             [

@@ -25,7 +25,7 @@ from fcdd_sweep.report.page.statistics_section import comparison_section
 from fcdd_sweep.report.recomputed import with_recomputed
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.search.record import read_search, reported
-from fcdd_sweep.report.summaries import ALL_METRICS, SummaryRow, mean_over, summary_rows
+from fcdd_sweep.report.summaries import ALL_METRICS, SummaryRow, device_note, mean_over, summary_rows
 from fcdd_sweep.report.tables import summary_cells, summary_fields, write_csv
 from fcdd_sweep.report.text import INTERVAL_RULE, NOT_DEFINED, count_text, mean_text, metric_text
 from fcdd_sweep.results.comparison_schemas import COMPARISONS
@@ -181,7 +181,7 @@ def _class_folder(group: ComparedGroup, name: str) -> PurePosixPath:
 
 
 def data_notes(group: ComparedGroup) -> list[str]:
-    """Return a sentence on each class whose images differ between members, as their fingerprints say."""
+    """Return a sentence on each class whose images differ between members, and one on other types of device."""
     notes = []
     for name in group.classes:
         found: dict[str, list[str]] = {}
@@ -191,7 +191,9 @@ def data_notes(group: ComparedGroup) -> list[str]:
         found.pop("", None)
         if len(found) > 1:
             notes.append(f"The data of {name} is not the same in {' and '.join(map(', '.join, found.values()))}.")
-    return notes
+    members = [trial for each in group.members.values() for trial in each.run.of(each.config)]
+    mixed = device_note(members)
+    return [*notes, f"{mixed[0].upper()}{mixed[1:]}."] if mixed else notes
 
 
 def _rows_by_member(group: ComparedGroup) -> dict[str, dict[str | None, SummaryRow]]:

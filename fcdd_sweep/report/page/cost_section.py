@@ -51,7 +51,8 @@ def _row(run: Run, config: str) -> tuple[object, ...]:
 
 def _hours(run: Run, trial: Trial) -> float:
     seconds = trial.value("wall_time_s")
-    share = share_of(trial.metrics.get("device"), run.experiment.resources, run.experiment.threads)
+    resources, threads = run.experiment.resources, run.experiment.threads
+    share = share_of(trial.metrics.get("device"), resources, threads, trial.metrics.get("trials_per_gpu"))
     return 0.0 if seconds != seconds else seconds * share / 3600
 
 

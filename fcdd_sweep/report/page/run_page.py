@@ -36,7 +36,14 @@ from fcdd_sweep.report.search.confirmation import conclusions
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
-from fcdd_sweep.report.summaries import SUMMARY_METRICS, SummaryRow, decision_texts, shortfalls, summary_rows
+from fcdd_sweep.report.summaries import (
+    SUMMARY_METRICS,
+    SummaryRow,
+    decision_texts,
+    device_note,
+    shortfalls,
+    summary_rows,
+)
 from fcdd_sweep.report.text import INTERVAL_RULE, LEAST_FOR_INTERVAL, class_text, config_words, metric_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import TrialStatus
@@ -110,6 +117,8 @@ def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
     if len(missing) > _MOST_BULLETS:
         listed = html.details(f"{count_noun(len(missing), 'class')} with missing seeds", listed)
     warning = [element("p", _how_to_complete(run)), listed] if missing else []
+    if mixed := device_note(tested.trials):
+        warning.append(element("p", f"{mixed[0].upper()}{mixed[1:]}."))
     sentences = [*(conclusions(search) if search else []), *result_sentences(tested, decide=search is None)]
     lead = " ".join(sentences) if sentences else _nothing_yet(search)
     return html.joined(

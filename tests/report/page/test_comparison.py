@@ -218,6 +218,9 @@ def test_data_that_is_not_the_same_is_named(runs):
     for trial in group.members["fcdd"].trials:
         trial.metrics["data_fingerprint"] = "own"
     assert comparison.data_notes(group) == ["The data of brick is not the same in fcdd and wide."]
+    for trial in group.members["wide"].trials:
+        trial.metrics["device_numerics"] = "cuda 1"
+    assert "The trials ran on devices that give other numbers: " in comparison.data_notes(group)[1]
 
 
 def test_the_mean_is_that_over_the_classes_that_all_have(runs, tmp_path):

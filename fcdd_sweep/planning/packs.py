@@ -1,0 +1,73 @@
+"""Which trials can be trained as one program. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from fcdd_sweep.config.schema import Resources, Settings
+from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.config.trial_spec import NOT_IDENTITY, TrialSpec, digest
+
+_MAY_DIFFER = ("training.learning_rate", "training.momentum", "training.weight_decay", "training.schedule")
+"""Numbers of a step; everything else gives a step its shape, or the images that it works on."""
+_ONLINE = ("anomalies.limit", "anomalies.probability")
+"""What only draws differently as long as anomalies are made while training."""
+
+
+def pack_size(resources: Resources) -> int:
+    """Return how many trials are trained together: `resources.pack`, or what `auto` means.
+
+    That is 1: on a CPU trials gain nothing by sharing a program, and what they gain on a GPU has not been measured.
+    """
+    return 1 if resources.pack == "auto" else resources.pack
+
+
+def pack_key(spec: TrialSpec) -> str | None:
+    """Return a text that trials have in common which can be trained together; None for one that is trained alone."""
+    return _key(spec.settings.model_dump_json(), spec.normal_class)
+
+
+@lru_cache(maxsize=4096)
+def _key(settings_json: str, normal_class: str) -> str | None:
+    settings = Settings.model_validate_json(settings_json)
+    if alone_reason(settings):
+        return None
+    plain = settings.model_dump(mode="json")
+    for path in (*_MAY_DIFFER, *(_ONLINE if settings.anomalies.online else ()), *NOT_IDENTITY):
+        *parents, last = path.split(".")
+        section: Any = plain
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if isinstance(section, dict) and path != "dataset.root":
+            section.pop(last, None)
+    return digest([plain, normal_class])
+
+
+def alone_reason(settings: Settings) -> str:
+    """Return why a trial is trained alone whatever `resources.pack` is; empty where it need not be."""
+    if settings.evaluation.calibration == "cross":
+        return "evaluation.calibration cross trains several models one after another"
+    return ""
+
+
+def pack_text(resources: Resources, specs: Sequence[TrialSpec]) -> str:
+    """Return what becomes of trials by `resources.pack`, for the plan; empty where each is trained alone by default."""
+    size = pack_size(resources)
+    if size == 1:
+        return ""
+    keys = [pack_key(spec) for spec in specs]
+    groups = Counter(key for key in keys if key is not None)
+    packs = sum(-(-count // size) for count in groups.values() if count > 1)
+    together = sum(count for count in groups.values() if count > 1)
+    text = f"{count_noun(together, 'trial')} in {count_noun(packs, 'pack')} of at most {size}"
+    alone = len(specs) - together
+    reasons = {reason for spec in specs if (reason := alone_reason(spec.settings))}
+    why = "; ".join(reasons) or "no other has its class, network, images and length of training"
+    return f"{text}; {count_noun(alone, 'trial')} alone ({why})" if alone else text
+
+
+Key = Callable[[TrialSpec], str | None]
+"""`pack_key`, or another one in tests."""
