@@ -84,6 +84,8 @@ Further arrays:
   the values of the images. True (`lcn`): level and contrast of each image are lost, and all samples share the range of
   the nominal ones
 """
+PICTURES = "pictures.json"
+"""By which style, image score and threshold a leaf's pictures were drawn; see `report.leaf_drawing`."""
 LAST_PICTURE = "loss.pdf"
 """Of every leaf, whatever it was tested on; written last, so a leaf that has it has its other pictures, too."""
 SNAPSHOT = "snapshot.pt"
@@ -193,6 +195,10 @@ class TrialPaths(_Paths[AnyPath]):
     @property
     def recomputed(self) -> AnyPath:
         return self._below(RECOMPUTED)
+
+    @property
+    def pictures(self) -> AnyPath:
+        return self._below(PICTURES)
 
     @property
     def log(self) -> AnyPath:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
-from fcdd_sweep.report.class_scores import read_seed_scores
-from fcdd_sweep.report.config_ranks import ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.color_maps import low_high
 from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL, ContactSheet, contact_sheet
-from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
+from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps, scored_anew
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
 from fcdd_sweep.report.figures.style import Look, save, save_picture, use_look
@@ -45,11 +44,16 @@ class RunFigures:
     embed: bool = False
 
 
-def draw_run(run: Run) -> RunFigures:
-    """Draw the figures of run, configs and classes."""
+def draw_run(run: Run, ranked: Sequence[RankedConfig]) -> RunFigures:
+    """Draw the figures of run, configs and classes.
+
+    Args:
+        run: with the trials whose test metrics may be shown.
+        ranked: its configs, from `ranked_configs`.
+    """
     look = use_look(run.experiment.report.style)
     problems: list[str] = []
-    drawn = drawn_configs(run)
+    drawn = drawn_configs(run, ranked)
     sheets = {}
     cell = CELL if sum(len(run.classes(config)) for config in drawn) <= MOST_LARGE else SMALL_CELL
     for config in drawn:
@@ -63,13 +67,12 @@ def draw_run(run: Run) -> RunFigures:
     return RunFigures(tuple(drawn), sheets, tuple(problems))
 
 
-def drawn_configs(run: Run) -> list[str]:
+def drawn_configs(run: Run, ranked: Sequence[RankedConfig]) -> list[str]:
     """Return the names of the configs that are drawn, see `RunFigures.configs`."""
-    ranked = [each.config for each in ranked_configs(run)]
-    counts = itertools.accumulate(len(run.classes(config)) for config in ranked)
+    counts = itertools.accumulate(len(run.classes(each.config)) for each in ranked)
     return [
-        config
-        for position, (config, count) in enumerate(zip(ranked, counts, strict=True))
+        each.config
+        for position, (each, count) in enumerate(zip(ranked, counts, strict=True))
         if position == 0 or count <= MOST_CLASSES
     ]
 
@@ -131,22 +134,18 @@ def _draw_images(run: Run, seeds: Sequence[tuple[Trial, TrialMaps]], path: Path,
         return None
     note = f"Colors: each seed spans the range of its own reference images, {low_high(display.color_map)}."
     save_picture(draw_strips(strips, note=note, color_map=display.color_map), path)
-    return contact_sheet(named, display.color_quantile, cell, _present_scores(seeds[0][0]))
-
-
-def _present_scores(trial: Trial) -> dict[str, float] | None:
-    """Return the scores of a trial's test images by path where they are no longer those in its `maps.npz`."""
-    if not trial.rescored:
-        return None
-    scores = read_seed_scores(trial)
-    return dict(zip(scores.path.tolist(), scores.score.tolist(), strict=True))
+    return contact_sheet(named, display.color_quantile, cell)
 
 
 def maps_of(run: Run, trial: Trial, problems: list[str]) -> TrialMaps | None:
-    """Return the maps of a finished trial's test images; None, with a sentence in `problems`, if they are damaged."""
+    """Return the maps and present scores of a finished trial's test images.
+
+    None, with a sentence in `problems`, if they are damaged.
+    """
     display = run.experiment.heatmaps
     try:
-        return read_maps(run.path / trial.leaf, blurred=display.blur, color_map=display.color_map)
+        maps = read_maps(run.path / trial.leaf, blurred=display.blur, color_map=display.color_map)
+        return scored_anew(maps, trial)
     except UNREADABLE as error:
         problems.append(f"{trial.leaf} is not in the heatmap grid: {short_error(error)}")
         return None

@@ -22,6 +22,7 @@ _FIGURES = {
     trial_figures.PREVIEW_FILE: "training samples",
     trial_figures.LOSS_FILE: "loss",
     trial_figures.ROC_CURVE_FILE: "ROC",
+    trial_figures.SCORES_FILE: "scores and threshold",
 }
 """Figures of a trial that the page links, and what they show."""
 _EMBEDDED_PX = 1600

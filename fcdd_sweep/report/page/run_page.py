@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
-from fcdd_sweep.report.headline import METRIC, best_and_worst, result_sentences
+from fcdd_sweep.report.headline import METRIC, best_and_worst, detail_sentences, result_sentences
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.class_section import class_details, class_table, sheet_figure
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
@@ -58,6 +58,7 @@ _MOST_INTERVALS = 20
 
 def report_page(
     run: Run,
+    ranked: Sequence[RankedConfig],
     figures: RunFigures,
     search: SearchRecord | None = None,
     search_figures: Sequence[SearchPicture] = (),
@@ -67,16 +68,18 @@ def report_page(
 
     Args:
         run: with all of its trials.
+        ranked: its configs, from `ranked_configs`, by the trials whose test metrics are shown.
         figures: of the run.
         search: of the run, if it has one; test metrics are then those of its confirmation.
         search_figures: of the search.
         evidence: sections on what the metrics show, for after the table of configs.
     """
     tested = reported(run, search)
-    ranked = ranked_configs(tested) if any(trial.is_done for trial in tested.trials) else []
+    if not any(trial.is_done for trial in tested.trials):
+        ranked = []
     problems: list[str] = []
     body = [
-        _header(run, tested, search),
+        _header(run, tested, ranked, search),
         _first_screen(tested, ranked, figures),
         search_section(search, search_figures) if search else "",
         *(_comparison(tested, ranked, figures) if len(tested.configs) > 1 else []),
@@ -99,7 +102,7 @@ def _contents(body: str) -> list[tuple[str, str]]:
     return [("top", "Result"), *html.anchored_sections(body)]
 
 
-def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
+def _header(run: Run, tested: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> Markup:
     """Return name, result, and what is missing of the trials whose test metrics are shown."""
     when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
     gone = f" Not shown: {count_noun(run.unplanned, 'finished trial')} no longer in the plan." if run.unplanned else ""
@@ -110,18 +113,27 @@ def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
     if len(missing) > _MOST_BULLETS:
         listed = html.details(f"{count_noun(len(missing), 'class')} with missing seeds", listed)
     warning = [element("p", _how_to_complete(run)), listed] if missing else []
-    sentences = [*(conclusions(search) if search else []), *result_sentences(tested, decide=search is None)]
-    lead = " ".join(sentences) if sentences else _nothing_yet(search)
+    lead, details = _result(tested, ranked, search)
     return html.joined(
         [
             element("h1", _title(run), id="top"),
             element("p", f"{what}{'.' if what else ''}{when}{gone}", cls="lead"),
             _parent(run),
             element("p", lead, cls="result"),
+            element("p", " ".join(details), cls="note") if details else "",
             _counts_line(run),
             element("section", *warning, cls="warn") if warning else "",
         ]
     )
+
+
+def _result(run: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> tuple[str, list[str]]:
+    """Return the result in one or two sentences, and sentences with details of it."""
+    found, details = result_sentences(run, ranked), detail_sentences(run, ranked)
+    if search is not None:
+        sentences = conclusions(search)
+        found, details = sentences[:2], [*sentences[2:], *found[:1], *details]
+    return " ".join(found) if found else _nothing_yet(search), details
 
 
 _MOST_BULLETS = 6
