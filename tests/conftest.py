@@ -42,7 +42,7 @@ DRAWING = {
     (LeafPictures, "add"): LeafPictures.add,
 }
 NOTHING_DRAWN = {
-    (aggregate, "draw_run"): lambda run, ranked: RunFigures(),
+    (aggregate, "draw_run"): lambda run, ranked, anew=False: RunFigures(),
     (LeafPictures, "add"): lambda self, leaves: None,
 }
 NO_LEAF_DRAWN = {(LeafPictures, "add_stale"): lambda self, trials, again=False: None}

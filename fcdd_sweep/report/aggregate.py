@@ -26,7 +26,7 @@ from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.score_choices import choice_sentences
 from fcdd_sweep.report.search.confirmation import search_notes
 from fcdd_sweep.report.search.figures import SEARCH_PICTURES, SearchPicture, draw_search
-from fcdd_sweep.report.search.record import SearchRecord, read_search, reported
+from fcdd_sweep.report.search.record import SearchRecord, read_search, reported, tried_configs
 from fcdd_sweep.report.tables import write_tables
 from fcdd_sweep.results.comparison_schemas import COMPARISONS, PUBLISHED
 from fcdd_sweep.results.files import TableRow, write_rows, write_text
@@ -47,11 +47,6 @@ def _compared(run: Run) -> Run:
     except InputError as error:
         return replace(run, problems=(*run.problems, f"not compared with its baselines: {error}"))
     return run
-
-
-def _tried(run: Run, search: SearchRecord | None) -> int:
-    """Return the number of configs that were tried: of a search all that it suggested."""
-    return len(run.configs) if search is None else search.tried or len(search.configs)
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def _results(folder: Path) -> _Results:
     search = read_search(run)
     write_decisions(run)
     tested = reported(run, search)
-    comparisons = comparison_rows(run_entries(tested), _tried(run, search))
+    comparisons = comparison_rows(run_entries(tested), tried_configs(run, search))
     return _Results(
         run, search, tested, comparisons, published_rows(tested), ranked_configs(tested, comparisons=comparisons)
     )
@@ -104,7 +99,7 @@ def _draw(
     if redraw:
         drawing.add([trial.leaf for trial in done])
     drawing.add_stale(kept)
-    figures = draw_run(results.tested, results.ranked)
+    figures = draw_run(results.tested, results.ranked, anew=redraw)
     search_figures = draw_search(results.search) if results.search else ()
     drawing.finish(tell)
     drawing.add_stale(kept, again=True)  # drawn during the run, by decisions that have changed since
@@ -144,7 +139,7 @@ def aggregate(
 
     Args:
         run_dir: the directory of a run, OUTPUT/NAME, on this machine or in an object store.
-        redraw: whether the figures of every finished trial are drawn again.
+        redraw: whether all figures are drawn again, those of finished trials included.
         warn: called with a sentence on each file that could not be read; the page has the same sentences.
         tell: called with a sentence on the image score of each class where `evaluation.image_score` is `auto`, and on
             pictures that take long to draw.

@@ -26,6 +26,8 @@ PUBLISHED = "published.parquet"
 REPORT = "report.html"
 REPORT_STATE = ".report.json"
 """Of which files the report was built; see `report.report_state`."""
+FIGURE_STATE = ".figures.json"
+"""From what the figures of classes and configs were drawn; see `report.figures.figure_cache`."""
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
 ATTEMPTS = ".attempts"
@@ -252,6 +254,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def report(self) -> AnyPath:
         return self._below(REPORT)
+
+    @property
+    def figure_state(self) -> AnyPath:
+        return self._below(FIGURE_STATE)
 
     @property
     def report_state(self) -> AnyPath:

@@ -56,14 +56,15 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
 
 def redrawn(run, **settings):
     """The leaves whose pictures a report of the run draws, with these settings of `evaluation` and `report`."""
-    RunPaths(run).experiment.write_text(
-        fakes.EXPERIMENT + "".join(f"{key}: {text}\n" for key, text in settings.items())
-    )
-    before = {
-        leaf: (run / leaf / LAST_PICTURE).stat().st_mtime_ns for leaf in LEAVES if (run / leaf / LAST_PICTURE).exists()
-    }
-    assert not (told := []) and aggregate(run, warn=told.append) and told == []
-    return [leaf for leaf in LEAVES if (run / leaf / LAST_PICTURE).stat().st_mtime_ns != before.get(leaf)]
+    given = {"heatmaps": "{color_quantile: 0.97}"} | settings
+    kept = [line for line in fakes.EXPERIMENT.splitlines() if line.partition(":")[0] not in given]
+    RunPaths(run).experiment.write_text("\n".join([*kept, *(f"{key}: {text}" for key, text in given.items())]))
+    last = [run / leaf / LAST_PICTURE for leaf in LEAVES]
+    before = [path.stat().st_mtime_ns if path.exists() else 0 for path in last]
+    told = []
+    aggregate(run, warn=told.append)
+    assert told == []
+    return [leaf for leaf, path, ns in zip(LEAVES, last, before, strict=True) if path.stat().st_mtime_ns != ns]
 
 
 def width_in(picture):
@@ -82,7 +83,7 @@ def test_a_report_draws_leaves_again_when_style_or_decision_have_changed_and_onl
     paper = run / LEAVES[0] / trial_figures.ROC_CURVE_FILE
     assert width_in(paper) == pytest.approx(3.3, abs=0.05)
     assert redrawn(run) == LEAVES and pictures_of(run / LEAVES[0]) == screen
-    assert redrawn(run, heatmaps="{color_map: jet}") == LEAVES
+    assert redrawn(run, heatmaps="{color_quantile: 0.97, color_map: jet}") == LEAVES
     monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)
     assert redrawn(run, evaluation="{image_score: max, false_alarm_rate: 0.2}") == LEAVES
     by_max = pictures_of(run / LEAVES[0])

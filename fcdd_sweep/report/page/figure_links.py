@@ -45,7 +45,9 @@ def class_files(run: Run, trials: Sequence[Trial], *, embed: bool) -> Markup:
                 lines.append(
                     image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text)
                 )
-    return details("Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"))
+    return details(
+        "Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"), cls="screen"
+    )
 
 
 def image_box(root: Path, path: str, text: str, *, embed: bool) -> Markup:

@@ -11,7 +11,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
-from fcdd_sweep.report.headline import METRIC, best_and_worst, detail_sentences, result_sentences
+from fcdd_sweep.report.headline import METRIC, best_and_worst
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.class_section import class_details, class_table, sheet_figure
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
@@ -32,7 +32,7 @@ from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.page.svg import Interval, interval_plot
 from fcdd_sweep.report.run_files import Run, Trial, status_counts
-from fcdd_sweep.report.search.confirmation import conclusions
+from fcdd_sweep.report.search.confirmation import further_sentences, lead_sentences
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
@@ -113,7 +113,8 @@ def _header(run: Run, tested: Run, ranked: Sequence[RankedConfig], search: Searc
     if len(missing) > _MOST_BULLETS:
         listed = html.details(f"{count_noun(len(missing), 'class')} with missing seeds", listed)
     warning = [element("p", _how_to_complete(run)), listed] if missing else []
-    lead, details = _result(tested, ranked, search)
+    lead = " ".join(lead_sentences(tested, ranked, search)) or _nothing_yet(search)
+    details = further_sentences(tested, ranked, search)
     return html.joined(
         [
             element("h1", _title(run), id="top"),
@@ -125,15 +126,6 @@ def _header(run: Run, tested: Run, ranked: Sequence[RankedConfig], search: Searc
             element("section", *warning, cls="warn") if warning else "",
         ]
     )
-
-
-def _result(run: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> tuple[str, list[str]]:
-    """Return the result in one or two sentences, and sentences with details of it."""
-    found, details = result_sentences(run, ranked), detail_sentences(run, ranked)
-    if search is not None:
-        sentences = conclusions(search)
-        found, details = sentences[:2], [*sentences[2:], *found[:1], *details]
-    return " ".join(found) if found else _nothing_yet(search), details
 
 
 _MOST_BULLETS = 6
@@ -256,7 +248,7 @@ def _settings(run: Run) -> Markup:
     return section(
         "Settings and environment",
         html.details("Settings", table) if table else "",
-        html.details(f"All of {tree.EXPERIMENT}", element("pre", text)),
+        html.details(f"All of {tree.EXPERIMENT}", element("pre", text), cls="screen"),
         _environment(run.environment),
         anchor="settings",
     )
@@ -335,4 +327,5 @@ def _environment(environment: Mapping[str, Any]) -> Markup | str:
         for key, value in environment.items()
         if key != "notes"
     ]
-    return html.details("Environment", html.table(("name", "value"), rows, names=2, cls="plain")) if rows else ""
+    table = html.table(("name", "value"), rows, names=2, cls="plain")
+    return html.details("Environment", table, cls="screen") if rows else ""
