@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fcdd_sweep.report.aggregate import aggregate
 from tests.browsers import chromium
-from tests.fake_search import FakeSearch
+from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun
 
 ROOT = Path(__file__).parent.parent
@@ -111,9 +111,7 @@ def made_run(path: Path, configs: dict[str, dict[str, float]] | None, tell: Call
 
 def made_search(path: Path) -> Path:
     """Return the report of a search of 20 configs."""
-    search = FakeSearch().confirm()
-    search.prune_curves()
-    return Path(str(aggregate(search.write(path))))
+    return Path(str(aggregate(searched_run(path, FakeSearch().confirm().prune_curves().weigh()))))
 
 
 def draw_for_docs(docs: Path) -> None:

@@ -18,7 +18,7 @@ from fcdd_sweep.report.comparisons import comparison_rows, run_entries
 from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.page.html import Markup, bullets, element, joined, table
 from fcdd_sweep.report.published import published_rows
-from fcdd_sweep.report.recomputed import with_recomputed
+from fcdd_sweep.report.recomputed import with_image_columns, with_recomputed
 from fcdd_sweep.report.run_files import Trial, status_counts
 from fcdd_sweep.report.search.record import SearchRecord, read_search, reported, tried_configs
 from fcdd_sweep.report.summaries import ALL_METRICS, SUMMARY_METRICS, mean_row, shortfalls, summary_rows
@@ -188,7 +188,7 @@ def _scores_schema() -> pa.Schema:
 def _scores_of(trial: Trial) -> pa.Table:
     """Return the scores of a finished trial, with its config, class and seed."""
     assert trial.folder is not None
-    table = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES)
+    table = with_image_columns(read_columns(TrialPaths(trial.folder).scores, schemas.SCORES), trial)
     if trial.rescored:
         column = table[trial.metrics["image_score"]]
         table = table.set_column(table.column_names.index("score"), "score", column)
