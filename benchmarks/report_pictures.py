@@ -66,8 +66,8 @@ def photograph(page: Path, path: Path, width: int = WIDE, *, dark: bool = False,
     # the side bar stays in view and would be as tall as the window
     browse(f"--window-size={max(width, 500)},{_TALL}", f"--screenshot={path}", _framed(shown, width).as_uri())
     with Image.open(path) as picture:
-        cut = picture.convert("RGB").crop((0, 0, width, _used_height(picture)))
-    cut.save(path, optimize=True)
+        shown = picture.convert("RGB").crop((0, 0, width, picture.height))
+    shown.crop((0, 0, width, _used_height(shown))).save(path, optimize=True)
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.report.comparison_text import comparison_sentences
-from fcdd_sweep.report.comparisons import comparison_rows, run_entries
+from fcdd_sweep.report.comparisons import comparison_rows, run_entries, with_names
 from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.decisions import write_decisions
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, RunFigures, draw_run
@@ -28,6 +28,7 @@ from fcdd_sweep.report.search.confirmation import search_notes
 from fcdd_sweep.report.search.figures import SEARCH_PICTURES, SearchPicture, draw_search
 from fcdd_sweep.report.search.record import SearchRecord, read_search, reported, tried_configs
 from fcdd_sweep.report.tables import write_tables
+from fcdd_sweep.report.text import config_words
 from fcdd_sweep.results.comparison_schemas import COMPARISONS, PUBLISHED
 from fcdd_sweep.results.files import TableRow, write_rows, write_text
 from fcdd_sweep.results.mirror import mirrored
@@ -68,6 +69,12 @@ class _Results:
     published: list[TableRow]
     ranked: list[RankedConfig]
 
+    @property
+    def worded(self) -> list[TableRow]:
+        """The comparisons with configs by their values: `learning rate 0.1, limit 8`."""
+        names = {config: config_words(config, self.tested.parameters(config)) for config in self.tested.configs}
+        return with_names(self.comparisons, names)
+
 
 def _results(folder: Path) -> _Results:
     """Read a run, and complete and decide its leaves."""
@@ -86,7 +93,7 @@ def _write_tables(results: _Results) -> None:
     write_rows(paths.comparisons, results.comparisons, COMPARISONS)
     write_rows(paths.published, results.published, PUBLISHED)
     notes = search_notes(results.search) if results.search else ()
-    write_tables(results.run, results.tested, (*notes, *comparison_sentences(results.comparisons)))
+    write_tables(results.run, results.tested, (*notes, *comparison_sentences(results.worded)))
 
 
 def _draw(
@@ -111,7 +118,7 @@ def _write_page(
 ) -> None:
     run = results.run
     figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
-    sections = (comparison_section(results.comparisons), published_section(results.published))
+    sections = (comparison_section(results.worded), published_section(results.published))
     page = report_page(run, results.ranked, figures, results.search, search_figures, sections)
     write_text(RunPaths(run.path).report, page)
 

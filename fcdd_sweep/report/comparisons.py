@@ -5,7 +5,7 @@ What pages call better and print in bold is decided by one test, that of `clear_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -97,6 +97,12 @@ def common_keys(entries: Sequence[ComparedEntry]) -> list[tuple[str, int]]:
 def _row(cells: TableRow, tried: int) -> TableRow:
     plain = {name: cell.item() if isinstance(cell, np.generic | np.ndarray) else cell for name, cell in cells.items()}
     return nulled(dict.fromkeys(COMPARISONS.names) | {"tried": tried} | plain)
+
+
+def with_names(rows: Sequence[TableRow], names: Mapping[str, str]) -> list[TableRow]:
+    """Return rows in which configs have other names, those for readers."""
+    keys = ("first", "second", "better")
+    return [row | {key: names.get(row[key], row[key]) for key in keys} for row in rows]
 
 
 def deciding_rows(rows: Sequence[TableRow], metric: str, normal_class: str | None = None) -> list[TableRow]:

@@ -100,6 +100,8 @@ def _extremes_sentence(run: Run, config: str) -> str:
     if len(rows) < 2:
         return ""
     best, worst = best_and_worst(rows)
+    if best.metrics[METRIC].mean == worst.metrics[METRIC].mean:
+        return ""
     return f"Best: {_named_value(best)}; worst: {_named_value(worst)}."
 
 

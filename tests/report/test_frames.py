@@ -125,9 +125,7 @@ def test_the_tables_of_statistics_are_those_that_the_report_writes(tmp_path):
     pd.testing.assert_frame_equal(found, files.read_table(RunPaths(path).comparisons).to_pandas())
     (row,) = found[(found.metric == "image_auroc") & (found.test == "paired_t")].to_dict("records")
     assert row["estimate"] == pytest.approx(0.95 - 0.4) and row["better"] == "a"
-    assert frames.headline().startswith(
-        "Epochs 1 is better than the other config: image AUROC of brick 0.950, 95%"
-    )
+    assert frames.headline().startswith("Epochs 1 is better than the other config: image AUROC of brick 0.950, 95%")
     assert frames.published().empty and list(frames.published()) == PUBLISHED.names
     defects = frames.defects()
     assert set(schemas.DEFECTS.names) | {"config", "normal_class", "seed"} == set(defects) and len(defects) == 3 * 2 * 2

@@ -35,6 +35,7 @@ class ContactSheet:
         labels: label of each column, `nominal` or `anomalous`.
         paths: of the image in each column.
         scores: text of the score in each column.
+        is_outlined: whether heatmaps have the contours of ground-truth maps.
     """
 
     address: str
@@ -43,6 +44,7 @@ class ContactSheet:
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     scores: tuple[str, ...]
+    is_outlined: bool = False
 
 
 def contact_sheet(seeds: Sequence[tuple[str, TrialMaps]], quantile: float, cell: int = CELL) -> ContactSheet | None:
@@ -73,6 +75,7 @@ def contact_sheet(seeds: Sequence[tuple[str, TrialMaps]], quantile: float, cell:
         tuple(LABEL_NAMES[label] for label in maps.label[own]),
         tuple(maps.path[own].tolist()),
         tuple(map(score_text, maps.score[own].tolist())),
+        maps.gt_maps is not None,
     )
 
 

@@ -83,8 +83,9 @@ def report_page(
         _first_screen(tested, ranked, figures),
         search_section(search, search_figures) if search else "",
         *(_comparison(tested, ranked, figures) if len(tested.configs) > 1 else []),
-        *evidence,
+        *(evidence if len(tested.configs) > 1 else ()),
         *(_config_section(tested, config, figures, problems) for config in figures.configs if ranked),
+        *(evidence if len(tested.configs) <= 1 else ()),
         image_score_section(run, tested),
         cost_section(run),
         _failures(run.trials),
@@ -178,12 +179,13 @@ def _interval(name: str, row: SummaryRow, *, is_mean: bool) -> Interval:
 def _picture(run: Run, config: str, rows: Sequence[SummaryRow], figures: RunFigures) -> Markup | str:
     known = [row for row in rows if row.normal_class and row.metrics[METRIC].n]
     hardest = best_and_worst(known)[1].normal_class if known else None
+    several = len({row.metrics[METRIC].mean for row in known}) > 1
     names = [hardest, *run.classes(config)]
     name = next((name for name in names if name and (config, name) in figures.sheets), None)
     if name is None:
         return ""
     where = ", ".join(filter(None, [config_words(config, run.parameters(config)), class_text(name)]))
-    title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if len(known) > 1 else ''}"
+    title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if several else ''}"
     return element("div", element("h2", title), sheet_figure(figures.sheets[config, name], where))
 
 
