@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from fcdd_sweep.report.aggregate import aggregate
 from tests.browsers import chromium
 from tests.fake_search import FakeSearch, searched_run
-from tests.fakes import FakeRun
+from tests.fakes import EXPERIMENT, FakeRun
 
 ROOT = Path(__file__).parent.parent
 WIDE, PHONE, DOCS = 1400, 420, 1000
@@ -59,24 +59,23 @@ def changed_copy(page: Path, *changes: tuple[str, str]) -> Path:
     return copy
 
 
-def photograph(page: Path, path: Path, width: int = WIDE, *, dark: bool = False, opened: bool = False) -> Path:
-    """Write a picture of a whole page at a width in pixels."""
-    changes = [*([_DARK] if dark else []), *([("<details", "<details open")] if opened else [])]
-    shown = changed_copy(page, *changes) if changes else page
-    # the side bar stays in view and would be as tall as the window
-    browse(f"--window-size={max(width, 500)},{_TALL}", f"--screenshot={path}", _framed(shown, width).as_uri())
+def photograph(page: Path, path: Path, width: int = WIDE, height: int = _TALL, *, dark: bool = False) -> Path:
+    """Write a picture of a page at a width in pixels, of the whole page or of its first screen of this height."""
+    shown = changed_copy(page, _DARK) if dark else page
+    browse(f"--window-size={max(width, 500)},{height}", f"--screenshot={path}", _framed(shown, width, height).as_uri())
     with Image.open(path) as picture:
-        shown = picture.convert("RGB").crop((0, 0, width, picture.height))
-    shown.crop((0, 0, width, _used_height(shown))).save(path, optimize=True)
+        cut = picture.convert("RGB").crop((0, 0, width, picture.height))
+    used = _used_height(cut) if height == _TALL else height
+    cut.crop((0, 0, width, used)).save(path, optimize=True)
     return path
 
 
-def _framed(page: Path, width: int) -> Path:
+def _framed(page: Path, width: int, height: int) -> Path:
     """Return a page with a frame of this width: windows are not narrower than 500 px."""
     frame = page.with_name("frame.html")
     frame.write_text(
         f'<body style="margin:0;background:#fff"><iframe src="{page.name}" '
-        f'style="border:0;width:{width}px;height:{_TALL}px"></iframe>'
+        f'style="border:0;width:{width}px;height:{height}px"></iframe>'
     )
     return frame
 
@@ -98,7 +97,8 @@ def printed(page: Path, folder: Path) -> list[Path]:
 
 def made_run(path: Path, configs: dict[str, dict[str, float]] | None, tell: Callable[[str], object]) -> Path:
     """Return the report of a run of ten classes and three seeds whose AUROCs differ by config, class and seed."""
-    run, rng = FakeRun(path).plan(CLASSES, SEEDS, configs), np.random.default_rng(0)
+    run = FakeRun(path, f"{EXPERIMENT}keep: {{pictures: none}}\n").plan(CLASSES, SEEDS, configs)
+    rng = np.random.default_rng(0)
     for number, config in enumerate(configs or {"": {}}):
         for place, name in enumerate(CLASSES):
             for seed in SEEDS:
@@ -124,10 +124,7 @@ def draw_for_docs(docs: Path) -> None:
             "report_search": (made_search(runs / "search"), 900, True),
         }
         for name, (page, height, dark) in pages.items():
-            path = photograph(page, docs / f"{name}.png", DOCS, dark=dark)
-            with Image.open(path) as picture:
-                top = picture.crop((0, 0, picture.width, min(height, picture.height)))
-            top.save(path, optimize=True)
+            path = photograph(page, docs / f"{name}.png", DOCS, height, dark=dark)
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 

@@ -50,18 +50,19 @@ def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
     if math.isnan(best.row.metrics[METRIC].mean):
         return f"The {metric} is undefined: no finished trial has nominal and anomalous test images."
     names, classes = run.classes(best.config), best.row.classes[METRIC]
-    over = f" of {class_text(names[0])}" if len(names) == 1 else f", mean over {count_noun(classes, 'class')}"
+    over = f"mean {metric} over {count_noun(classes, 'class')}"
+    what = f"{metric} of {class_text(names[0])}" if len(names) == 1 else over
     value = mean_with_interval(best.row.metrics[METRIC])
     if len(ranked) == 1:
-        return f"{metric[0].upper()}{metric[1:]}{over}: {value}."
+        return f"{what[0].upper()}{what[1:]}: {value}."
     name = config_words(best.config, run.parameters(best.config))
     name = f"{name[:1].upper()}{name[1:]}"
     beaten, others = sum(each.is_told_apart for each in ranked[1:]), len(ranked) - 1
     if beaten == others:
         whom = "the other config" if others == 1 else f"each of the {others} other configs"
-        return f"{name} is better than {whom}: {metric}{over} {value}."
+        return f"{name} is better than {whom}: {what} {value}."
     so_far = f"; it is better than {beaten} of the {others} others" if beaten else ""
-    return f"{name} has the largest {metric} of {len(ranked)} configs{over}: {value}{so_far}."
+    return f"{name} has the largest {what} among {len(ranked)} configs: {value}{so_far}."
 
 
 def mean_with_interval(summary: Summary) -> str:

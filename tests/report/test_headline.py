@@ -53,7 +53,7 @@ def test_the_best_config_is_named_by_its_values_and_told_from_the_others(tmp_pat
     assert second.behind.mean == pytest.approx(np.mean(differences)) and second.behind.n == 3
     assert second.is_told_apart and config_ranks.is_decided([first, second])
     (sentence,) = headline.result_sentences(run, [first, second])
-    start = "Learning rate 0.01, limit 8 is better than the other config: image AUROC, mean over 2 classes 0.852, "
+    start = "Learning rate 0.01, limit 8 is better than the other config: mean image AUROC over 2 classes 0.852, "
     assert sentence.startswith(start) and sentence.endswith("] over 3 seeds.")
     assert headline.detail_sentences(run, [first, second]) == ["Best: class 0 (0.903); worst: class 1 (0.800)."]
 
@@ -64,7 +64,7 @@ def test_two_seeds_decide_nothing_however_far_apart_configs_are(tmp_path):
     ranked = config_ranks.ranked_configs(run)
     assert not config_ranks.is_decided(ranked)
     largest, undecided = headline.result_sentences(run, ranked)
-    assert largest.endswith("of 2 configs, mean over 2 classes: 0.853 over 2 seeds, too few for an interval.")
+    assert largest.endswith("among 2 configs: 0.853 over 2 seeds, too few for an interval.")
     assert undecided.startswith("Undecided against learning rate 0.1, limit 8, as trials are missing")
     assert undecided.endswith("there are fewer than 3 common seeds.")
 
@@ -74,7 +74,7 @@ def test_configs_that_overlap_cannot_be_told_apart_and_unpaired_seeds_do_not_cou
     run = by_config(tmp_path, close)
     largest, undecided = headline.result_sentences(run, config_ranks.ranked_configs(run))
     assert largest.startswith(
-        "Learning rate 0.01, limit 1 has the largest image AUROC of 2 configs of class 0: 0.803, 95%"
+        "Learning rate 0.01, limit 1 has the largest image AUROC of class 0 among 2 configs: 0.803, 95%"
     )
     assert undecided == (
         "Undecided against learning rate 0.1, limit 1, as the interval of the paired difference includes 0."

@@ -31,7 +31,7 @@ from fcdd_sweep.data.decoding.pixels import PLAIN, Decoding, read_map, read_pict
 from fcdd_sweep.data.records import DatasetScan, DecodedImage, DefectMap, Record, wanted_classes
 from fcdd_sweep.data.registry import LOCO_CLASSES, info
 
-CONFIG = "defects_config.json"
+DEFECTS_CONFIG = "defects_config.json"
 KINDS = ("logical_anomalies", "structural_anomalies")
 _GOOD = "good"
 _AGAIN = "Unpack the class again"
@@ -67,7 +67,7 @@ def _scan_class(root: Path, name: str, problems: list[Problem]) -> list[Record]:
         if not each.all_images:
             what = "the folder holds no images" if each.path.is_dir() else "the folder is missing"
             problems.append(Problem(str(each.path), what, next_step=_AGAIN))
-    areas = _read_areas(folder / CONFIG, problems)
+    areas = _read_areas(folder / DEFECTS_CONFIG, problems)
     records = [
         file_record(root, path, class_name=name, is_test=half == "test")
         for half, each in good.items()
@@ -81,7 +81,7 @@ def _scan_class(root: Path, name: str, problems: list[Problem]) -> list[Record]:
                 problems.append(Problem(str(where), f"the ground-truth maps of {path} are missing", next_step=_AGAIN))
                 continue
             record = file_record(root, path, class_name=name, is_test=True, defect=kind, masks=maps)
-            stamp = f"{record.stamp}+{file_stamp(folder / CONFIG)}" if areas else record.stamp
+            stamp = f"{record.stamp}+{file_stamp(folder / DEFECTS_CONFIG)}" if areas else record.stamp
             records.append(replace(record, stamp=stamp, load=partial(_read, path, maps, areas)))
     return records
 
@@ -118,7 +118,7 @@ def _read(path: Path, maps: tuple[Path, ...], areas: Areas, decoding: Decoding =
         kinds = np.unique(values[values > 0]).tolist()
         if len(kinds) != 1 or kinds[0] not in areas:
             what = f"has the values {', '.join(map(str, kinds)) or 'none'} besides 0"
-            allowed = f"one value of {CONFIG}: {', '.join(map(str, areas))}"
+            allowed = f"one value of {DEFECTS_CONFIG}: {', '.join(map(str, areas))}"
             raise DataError(Problem(str(map_path), what, allowed, _AGAIN))
         mask = values > 0
         defects.append(DefectMap(mask, saturation_area(areas[kinds[0]], int(mask.sum()))))

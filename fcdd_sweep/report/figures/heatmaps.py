@@ -188,7 +188,7 @@ def overlaid(strip: Strip, maps: TrialMaps, rows: ImageIndices) -> Strip:
     return replace(strip, rows=(first, heat, outline, *rest))
 
 
-def marked(strip: Strip, called: npt.NDArray[np.bool_] | None, threshold: float | None) -> Strip:
+def with_marks(strip: Strip, called: npt.NDArray[np.bool_] | None, threshold: float | None) -> Strip:
     """Return a strip whose captions mark the images that are called anomalous; its title names the threshold.
 
     Args:
@@ -214,7 +214,7 @@ def paper_strips(maps: TrialMaps, scores: SeedScores, label: int, quantile: floa
     title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colors"
     rows = maps.rows_of(scores.path[chosen])
     strip = overlaid(strip_of(maps, rows, quantile, scale, title), maps, rows)
-    return [marked(strip, None if scores.called is None else scores.called[chosen], scores.threshold)]
+    return [with_marks(strip, None if scores.called is None else scores.called[chosen], scores.threshold)]
 
 
 def overview_strips(
