@@ -114,6 +114,15 @@ def made_search(path: Path) -> Path:
     return Path(str(aggregate(searched_run(path, FakeSearch().confirm().prune_curves().weigh()))))
 
 
+def photograph_for_docs(page: Path, path: Path, height: int, *, dark: bool) -> Path:
+    """Write a picture of the first screen of a page, which is smaller than it looks in a browser."""
+    photograph(page, path, WIDE, height * WIDE // DOCS, dark=dark)
+    with Image.open(path) as picture:
+        small = picture.resize((DOCS, height), Image.Resampling.LANCZOS)
+    small.save(path, optimize=True)
+    return path
+
+
 def draw_for_docs(docs: Path) -> None:
     """Write the pictures of the documentation."""
     with tempfile.TemporaryDirectory() as folder:
@@ -124,7 +133,7 @@ def draw_for_docs(docs: Path) -> None:
             "report_search": (made_search(runs / "search"), 900, True),
         }
         for name, (page, height, dark) in pages.items():
-            path = photograph(page, docs / f"{name}.png", DOCS, height, dark=dark)
+            path = photograph_for_docs(page, docs / f"{name}.png", height, dark=dark)
             print(f"{path}: {path.stat().st_size / 1e3:.0f} kB")
 
 
