@@ -38,14 +38,14 @@ def own_cache(tmp_path_factory):
 
 DRAWING = {
     (aggregate, "draw_run"): aggregate.draw_run,
-    (aggregate, "without_pictures"): aggregate.without_pictures,
+    (LeafPictures, "add_stale"): LeafPictures.add_stale,
     (LeafPictures, "add"): LeafPictures.add,
 }
 NOTHING_DRAWN = {
-    (aggregate, "draw_run"): lambda run: RunFigures(),
+    (aggregate, "draw_run"): lambda run, ranked, anew=False: RunFigures(),
     (LeafPictures, "add"): lambda self, leaves: None,
 }
-NO_LEAF_DRAWN = {(aggregate, "without_pictures"): lambda run_dir, leaves: []}
+NO_LEAF_DRAWN = {(LeafPictures, "add_stale"): lambda self, trials, again=False: None}
 
 
 @contextmanager

@@ -228,7 +228,7 @@ def test_where_images_do_not_decode_all_are_named_and_no_file_is_left(call, tmp_
 @pytest.mark.slow
 def test_init_states_the_cost_and_its_run_ends_with_a_report_and_a_decision(call, tmp_path, monkeypatch):
     """On 24 images, with short training: what the file says otherwise is planned above."""
-    monkeypatch.setattr(aggregate, "draw_run", lambda run: RunFigures())
+    monkeypatch.setattr(aggregate, "draw_run", lambda run, ranked, anew: RunFigures())
     for key, value in {"min_steps": 2, "epochs": 2}.items():
         monkeypatch.setitem(PRESETS["folder"].tree["training"], key, value)
     monkeypatch.setitem(PRESETS["folder"].tree["images"], "size", 32)

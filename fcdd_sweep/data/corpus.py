@@ -26,13 +26,16 @@ class Corpus:
         path: N texts: path below the root, or a stable label such as `digits/17`.
         original_size: (N, 2) int64, height and width before `images.load_size` was applied.
         mask_index: (N,) int64, the number of the image's mask, -1 for none.
-        mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`.
+        mask_bits: flat uint8, all masks at their original size, each packed by `numpy.packbits`; after a mask those of
+            its single defects, where `saturation` has some.
         mask_offset: (M + 1,) int64, where each mask starts in `mask_bits`, in bytes.
         fingerprints: by class name, a digest of the class's decoded pixels, maps, labels and split; in `one_vs_rest`
             also of the other classes, which are its anomalies: of their test split and, where mode `other` may train
             on them, of their training split.
         notes: sentences for the report, such as the number of independent regions that the images come from.
         membership: (N, classes) bool, where images may belong to several classes; `class_index` then names the first.
+        saturation: (N, K) float64, for each single defect of an image the pixels of it that count as all of it, NaN
+            beyond its defects; None where the data set does not say.
         value_range: what images of more than 8 bits were brought to 8 bits by; None where there are none.
     """
 
@@ -52,6 +55,7 @@ class Corpus:
     fingerprints: dict[str, str]
     notes: tuple[str, ...] = ()
     membership: npt.NDArray[np.bool_] | None = None
+    saturation: npt.NDArray[np.float64] | None = None
     value_range: ValueRange | None = None
 
     @property
@@ -66,6 +70,24 @@ class Corpus:
         height, width = self.original_size[index]
         bits = self.mask_bits[self.mask_offset[which] : self.mask_offset[which + 1]]
         return np.unpackbits(bits, count=int(height * width)).astype(bool).reshape(height, width)
+
+    def single_defects(self, index: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+        """Return the defects of image `index`; None where the data set does not say from which area on one is found.
+
+        The first array is (H0, W0), the number of each pixel's defect from 1, 0 where there is none; the second is
+        (defects,), the pixels of each that count as all of it.
+
+        A pixel of several defects belongs to the first.
+        """
+        which = self.mask_index[index]
+        known = np.empty(0) if self.saturation is None else self.saturation[index][~np.isnan(self.saturation[index])]
+        if which < 0 or not len(known):
+            return None
+        height, width = self.original_size[index]
+        bits = self.mask_bits[self.mask_offset[which] : self.mask_offset[which + 1]].reshape(1 + len(known), -1)
+        planes = np.unpackbits(bits[1:], axis=1, count=int(height * width)).astype(bool)
+        labels = np.where(planes.any(axis=0), 1 + planes.argmax(axis=0), 0)
+        return labels.reshape(height, width), known
 
 
 def held_out_of(count: int, fraction: float) -> int:

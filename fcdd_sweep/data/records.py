@@ -22,6 +22,18 @@ Say = Callable[[str], None]
 """Called with sentences about work that takes long."""
 
 
+class DefectMap(NamedTuple):
+    """A single defect of an image.
+
+    Attributes:
+        mask: (H, W) bool, True where it is.
+        saturation: pixels of it that count as all of it, at least 1.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    saturation: float
+
+
 class DecodedImage(NamedTuple):
     """A decoded or rendered image.
 
@@ -30,11 +42,13 @@ class DecodedImage(NamedTuple):
             `images.load_size` and `images.color`.
         mask: (H, W) bool, True where anomalous, or None where no map is known.
         clipped: share of the file's values that were outside of the data set's range.
+        defects: its single defects, whose union is `mask`, where the data set says from which area on one is found.
     """
 
     image: npt.NDArray[np.uint8]
     mask: npt.NDArray[np.bool_] | None = None
     clipped: float = 0.0
+    defects: tuple[DefectMap, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ MVTEC_CLASSES = (
     "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut",
     "pill", "screw", "tile", "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
+LOCO_CLASSES = ("breakfast_box", "juice_bottle", "pushpins", "screw_bag", "splicing_connectors")
 _FASHION = ("t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _CIFAR100 = tuple(
@@ -210,6 +211,19 @@ _ALL = (
         "the folder that holds its archive or CLASS/{train,test,ground_truth}, or set dataset.download: true.",
         trains_with_anomalies=False,
         downloads=True,
+    ),
+    DataSetInfo(
+        name="mvtec_loco",
+        title="MVTec LOCO AD, 5 classes with logical and structural anomalies, ground-truth maps and saturation areas",
+        module="fcdd_sweep.data.datasets.mvtec_loco",
+        protocol="defects",
+        classes=LOCO_CLASSES,
+        maps=True,
+        augmentation="texture",
+        needs_root=True,
+        get="Download MVTec LOCO AD from https://www.mvtec.com/company/research/datasets/mvtec-loco, unpack it, and "
+        "set dataset.root to the folder that holds CLASS/{train,test,ground_truth}.",
+        trains_with_anomalies=False,
     ),
     _small(
         "mnist",

@@ -210,10 +210,30 @@ def class_test(means: FloatArray) -> FloatArray:
     Args:
         means: (P, C) difference of two configs in each class, over its seeds.
     """
-    from scipy.stats import wilcoxon  # it takes a second to import
+    return np.array([_signed_rank_p(row) for row in means], np.float64)
 
-    found = [float(wilcoxon(row).pvalue) if row.any() and not np.isnan(row).any() else np.nan for row in means]
-    return np.array(found, np.float64)
+
+_MOST_EXACT = 13
+"""Classes up to which ties are dealt with exactly, by all signs of the differences, as scipy does."""
+
+
+def _signed_rank_p(row: FloatArray) -> float:
+    """Return the p-value of one row: that of `scipy.stats.wilcoxon`, which takes a hundred times as long for ties."""
+    if not row.any() or np.isnan(row).any():
+        return float("nan")
+    sizes = np.abs(row[row != 0])
+    if len(row) > _MOST_EXACT or len(np.unique(sizes)) == len(row):
+        from scipy.stats import wilcoxon  # it takes a second to import
+
+        return float(wilcoxon(row).pvalue)
+    order = np.sort(sizes)
+    twice_rank = np.searchsorted(order, sizes, "left") + np.searchsorted(order, sizes, "right") + 1
+    counts = np.ones(1)  # of the signs by twice their sum of positive ranks
+    for rank in twice_rank.tolist():
+        counts = np.concatenate([counts, np.zeros(rank)]) + np.concatenate([np.zeros(rank), counts])
+    seen = int(twice_rank[row[row != 0] > 0].sum())
+    share = min(counts[: seen + 1].sum(), counts[seen:].sum()) / counts.sum()
+    return float(min(1.0, 2 * share))
 
 
 def class_interval(means: FloatArray, alpha: float = ALPHA) -> tuple[float, float, float]:

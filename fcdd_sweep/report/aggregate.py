@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.report.comparison_text import comparison_sentences
-from fcdd_sweep.report.comparisons import comparison_rows, run_entries
+from fcdd_sweep.report.comparisons import comparison_rows, run_entries, with_names
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.decisions import write_decisions
-from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, draw_run
-from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
+from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, PIXEL_ROC_FILE, ROC_FILE, RunFigures, draw_run
+from fcdd_sweep.report.leaf_drawing import PictureStyle
+from fcdd_sweep.report.leaf_pictures import LeafPictures
 from fcdd_sweep.report.page.comparison import combine
 from fcdd_sweep.report.page.published_section import published_section
 from fcdd_sweep.report.page.run_page import report_page
@@ -22,11 +25,12 @@ from fcdd_sweep.report.report_state import keep_state, sentences_of_current_repo
 from fcdd_sweep.report.run_files import Run, read_run, write_errors
 from fcdd_sweep.report.score_choices import choice_sentences
 from fcdd_sweep.report.search.confirmation import search_notes
-from fcdd_sweep.report.search.figures import SEARCH_PICTURES, draw_search
-from fcdd_sweep.report.search.record import SearchRecord, read_search, reported
+from fcdd_sweep.report.search.figures import SEARCH_PICTURES, SearchPicture, draw_search
+from fcdd_sweep.report.search.record import SearchRecord, read_search, reported, tried_configs
 from fcdd_sweep.report.tables import write_tables
+from fcdd_sweep.report.text import config_words
 from fcdd_sweep.results.comparison_schemas import COMPARISONS, PUBLISHED
-from fcdd_sweep.results.files import write_rows, write_text
+from fcdd_sweep.results.files import TableRow, write_rows, write_text
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import IMAGE_SCORES, RunPaths
@@ -46,16 +50,77 @@ def _compared(run: Run) -> Run:
     return run
 
 
-def _tried(run: Run, search: SearchRecord | None) -> int:
-    """Return the number of configs that were tried: of a search all that it suggested."""
-    return len(run.configs) if search is None else search.tried or len(search.configs)
+@dataclass(frozen=True)
+class _Results:
+    """What a report is made of.
+
+    Attributes:
+        run: with all of its trials.
+        search: of the run, if it has one.
+        tested: the run with the trials whose test metrics are shown.
+        comparisons, published: rows of the tables of these names, about `tested`.
+        ranked: the configs of `tested`.
+    """
+
+    run: Run
+    search: SearchRecord | None
+    tested: Run
+    comparisons: list[TableRow]
+    published: list[TableRow]
+    ranked: list[RankedConfig]
+
+    @property
+    def worded(self) -> list[TableRow]:
+        """The comparisons with configs by their values: `learning rate 0.1, limit 8`."""
+        names = {config: config_words(config, self.tested.parameters(config)) for config in self.tested.configs}
+        return with_names(self.comparisons, names)
 
 
-def _leaves_to_draw(run: Run, *, redraw: bool) -> list[str]:
-    leaves = [trial.leaf for trial in run.trials if trial.is_done]
+def _results(folder: Path) -> _Results:
+    """Read a run, and complete and decide its leaves."""
+    run = recompute(read_run(folder))
+    search = read_search(run)
+    write_decisions(run)
+    tested = reported(run, search)
+    comparisons = comparison_rows(run_entries(tested), tried_configs(run, search))
+    return _Results(
+        run, search, tested, comparisons, published_rows(tested), ranked_configs(tested, comparisons=comparisons)
+    )
+
+
+def _write_tables(results: _Results) -> None:
+    paths = RunPaths(results.run.path)
+    write_rows(paths.comparisons, results.comparisons, COMPARISONS)
+    write_rows(paths.published, results.published, PUBLISHED)
+    notes = search_notes(results.search) if results.search else ()
+    write_tables(results.run, results.tested, (*notes, *comparison_sentences(results.worded)))
+
+
+def _draw(
+    results: _Results, drawing: LeafPictures, tell: Callable[[str], object], *, redraw: bool
+) -> tuple[RunFigures, Sequence[SearchPicture], list[str]]:
+    """Draw the run, its search, and the leaves that lack pictures; return sentences on leaves that cannot be drawn."""
+    run = results.run
+    done = [trial for trial in run.trials if trial.is_done]
+    kept = done if run.experiment.keep.pictures == "leaf" else []
     if redraw:
-        return leaves
-    return without_pictures(run.path, leaves) if run.experiment.keep.pictures == "leaf" else []
+        drawing.add([trial.leaf for trial in done])
+    drawing.add_stale(kept)
+    figures = draw_run(results.tested, results.ranked, anew=redraw)
+    search_figures = draw_search(results.search) if results.search else ()
+    drawing.finish(tell)
+    drawing.add_stale(kept, again=True)  # drawn during the run, by decisions that have changed since
+    return figures, search_figures, drawing.finish(tell)
+
+
+def _write_page(
+    results: _Results, figures: RunFigures, search_figures: Sequence[SearchPicture], *, self_contained: bool
+) -> None:
+    run = results.run
+    figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
+    sections = (comparison_section(results.worded), published_section(results.published))
+    page = report_page(run, results.ranked, figures, results.search, search_figures, sections)
+    write_text(RunPaths(run.path).report, page)
 
 
 def aggregate(
@@ -81,7 +146,7 @@ def aggregate(
 
     Args:
         run_dir: the directory of a run, OUTPUT/NAME, on this machine or in an object store.
-        redraw: whether the figures of every finished trial are drawn again.
+        redraw: whether all figures are drawn again, those of finished trials included.
         warn: called with a sentence on each file that could not be read; the page has the same sentences.
         tell: called with a sentence on the image score of each class where `evaluation.image_score` is `auto`, and on
             pictures that take long to draw.
@@ -95,38 +160,23 @@ def aggregate(
     """
     run_dir = as_written(run_dir)
     with mirrored(run_dir, redrawn=(ROC_FILE, PIXEL_ROC_FILE, HEATMAPS_FILE, *SEARCH_PICTURES, IMAGE_SCORES)) as folder:
-        if not (redraw or self_contained) and (told := sentences_of_current_report(folder)) is not None:
-            for sentence in told:
-                tell(sentence)
-            return RunPaths(run_dir).report
-        run = read_run(folder)
-        with write_errors(folder):
-            run = recompute(run)
-        search = read_search(run)
-        with write_errors(folder):
-            write_decisions(run)
-            tested = reported(run, search)
-            comparisons = comparison_rows(run_entries(tested), _tried(run, search))
-            write_rows(RunPaths(folder).comparisons, comparisons, COMPARISONS)
-            published = published_rows(tested)
-            write_rows(RunPaths(folder).published, published, PUBLISHED)
-            notes = search_notes(search) if search else ()
-            write_tables(run, tested, (*notes, *comparison_sentences(comparisons)))
-            run = _compared(run)
-            with pictures or LeafPictures(folder, run.experiment.heatmaps) as drawing:
-                drawing.add(_leaves_to_draw(run, redraw=redraw))
-                figures = draw_run(tested)
-                figures = replace(figures, embed=self_contained or run.experiment.report.self_contained)
-                search_figures = draw_search(search) if search else ()
-                run = replace(run, problems=(*run.problems, *drawing.finish(tell)))
-            sections = (comparison_section(comparisons), published_section(published))
-            write_text(RunPaths(folder).report, report_page(run, figures, search, search_figures, sections))
-        problems = [*run.problems, *(search.problems if search else ()), *figures.problems]
-        choices = list(choice_sentences(run.score_choices))
-        if not problems and not self_contained:  # what could not be read or drawn is tried again
-            keep_state(folder, choices)
-    for sentence in dict.fromkeys(problems):
-        warn(sentence)
-    for sentence in choices:
+        told = None if redraw or self_contained else sentences_of_current_report(folder)
+        if told is None:
+            with write_errors(folder):
+                results = _results(folder)
+                _write_tables(results)
+                run = _compared(results.run)
+                with pictures or LeafPictures(folder, PictureStyle.of(run.experiment)) as drawing:
+                    figures, search_figures, undrawn = _draw(results, drawing, tell, redraw=redraw)
+                results = replace(results, run=replace(run, problems=(*run.problems, *undrawn)))
+                _write_page(results, figures, search_figures, self_contained=self_contained)
+            told = list(choice_sentences(run.score_choices))
+            in_search = results.search.problems if results.search else ()
+            problems = list(dict.fromkeys([*results.run.problems, *in_search, *figures.problems]))
+            if not problems and not self_contained:  # what could not be read or drawn is tried again
+                keep_state(folder, told)
+            for sentence in problems:
+                warn(sentence)
+    for sentence in told:
         tell(sentence)
     return RunPaths(run_dir).report

@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fcdd_sweep.config.decision_record import DecisionRecord
+from fcdd_sweep.config.fields import score_column
 from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.report.run_files import Trial
-from fcdd_sweep.results.files import read_table
+from fcdd_sweep.results import schemas
+from fcdd_sweep.results.documents import TrialStatus
+from fcdd_sweep.results.files import TableRow, read_rows, read_table
 from fcdd_sweep.results.tree import TrialPaths
 
 CONFUSION = ("true_positives", "false_positives", "true_negatives", "false_negatives")
@@ -61,6 +65,24 @@ class Mistake:
     score: float
     wrong: int
     seeds: int
+
+
+def trial_of_leaf(leaf: Path) -> Trial:
+    """Return the trial in a leaf by its present decisions: those of `decision.json`, else those it was written with.
+
+    Raises:
+        InputError, or one of `UNREADABLE`: a file is damaged.
+    """
+    paths = TrialPaths(leaf)
+    metrics: TableRow = read_rows(paths.metrics, schemas.METRICS)[0] if paths.metrics.is_file() else {}
+    record = DecisionRecord.beside(paths.snapshot)
+    column = metrics.get("image_score")
+    if record is not None and record.trial_id == metrics.get("trial_id"):
+        decided = {name: getattr(record, name) for name in ("threshold", "pixel_threshold", "false_alarm_rate")}
+        metrics |= {"image_score": score_column(record.image_score), **decided}
+    rescored = metrics.get("image_score") != column
+    plan = {"config": "", "normal_class": "", "seed": 0} | metrics
+    return Trial(plan, TrialStatus.DONE, metrics=metrics, folder=leaf, rescored=rescored)
 
 
 def read_seed_scores(trial: Trial) -> SeedScores:

@@ -11,6 +11,8 @@ from fcdd_sweep.report.summaries import SUMMARY_METRICS
 from fcdd_sweep.report.text import NOT_DEFINED
 from fcdd_sweep.results.files import TableRow
 
+_MOST_LISTED = 2
+"""Pairs that differ over classes and are named."""
 NOTHING_TO_COMPARE = "One config: nothing to compare."
 LEVELS_TEXT = (
     "Better means: training again with other seeds would hardly turn the order around, on these classes and test "
@@ -130,9 +132,11 @@ def _over_classes(rows: Sequence[TableRow], metric: str) -> str:
     found = [row for row in rows if row["metric"] == metric and row["test"] == "wilcoxon"]
     decided = [row for row in found if row["better"]]
     if decided:
-        texts = [f"{named(row['better'])} over {_other(row)} (p {p_text(row['p_corrected'])})" for row in decided[:5]]
-        more = f" and {len(decided) - 5} more" if len(decided) > 5 else ""
-        return f"Over classes, better too: {', '.join(texts)}{more}."
+        texts = [f"{named(row['better'])} over {_other(row)} (p {p_text(row['p_corrected'])})" for row in decided]
+        if len(texts) <= _MOST_LISTED:
+            return f"Better over classes, too: {'; '.join(texts)}."
+        first = f"{'; '.join(texts[:_MOST_LISTED])} and {len(decided) - _MOST_LISTED} more"
+        return f"Over classes, {len(decided)} of {len(found)} pairs differ: {first}, see comparisons.parquet."
     reasons = list(dict.fromkeys(row["reason"] for row in found if row["reason"]))
     return f"Over classes: {reasons[0] if reasons else 'no config is better than another'}."
 

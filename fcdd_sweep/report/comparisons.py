@@ -5,7 +5,7 @@ What pages call better and print in bold is decided by one test, that of `clear_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -54,26 +54,39 @@ def comparison_rows(entries: Sequence[ComparedEntry], tried: int | None = None) 
     return [_row(row, tried) for row in rows]
 
 
-def paired_summaries(run: Run, metric: str) -> dict[tuple[str, str], Summary]:
-    """Return the differences of a run's configs, the mean over classes of the first minus the second, in either order.
-
-    The interval is the corrected one of the test that decides: it leaves out 0 exactly where the table says better. It
-    is NaN where nothing is decided, as trials are missing or seeds too few. `n` is the number of seeds.
-    """
+def seed_decisions(run: Run, metric: str) -> list[TableRow]:
+    """Return the rows of the test that decides between a run's configs by one metric: a part of `comparison_rows`."""
     entries = run_entries(run)
     common = common_keys(entries)
     if len(entries) < 2 or not common:
-        return {}
+        return []
     values = common_values(entries, common, metric)
+    return [_row(row, len(entries)) for row in seed_rows(values)] if values.classes else []
+
+
+def paired_summaries(rows: Sequence[TableRow], metric: str) -> dict[tuple[str, str], Summary]:
+    """Return the differences of configs, the mean over classes of the first minus the second, in either order.
+
+    The interval is the corrected one of the test that decides: it leaves out 0 exactly where the table says better. It
+    is NaN where nothing is decided, as trials are missing or seeds too few. `n` is the number of seeds.
+
+    Args:
+        rows: of `comparison_rows`, or those of the metric alone.
+        metric: one of `COMPARED_METRICS`.
+    """
     found: dict[tuple[str, str], Summary] = {}
-    for cells in seed_rows(values) if values.classes else ():
-        if cells["normal_class"] is None:
-            ends = (np.nan, np.nan) if cells["reason"] else (cells["corrected_low"], cells["corrected_high"])
-            mean, low, high = float(cells["estimate"]), float(ends[0]), float(ends[1])
+    for cells in deciding_rows(rows, metric):
+        if cells["first"] is not None:
+            mean, *ends = (_number(cells[name]) for name in ("estimate", "corrected_low", "corrected_high"))
+            low, high = (np.nan, np.nan) if cells["reason"] else ends
             first, second, n = cells["first"], cells["second"], int(cells["n"])
             found[first, second] = Summary(mean, np.nan, n, low, high)
             found[second, first] = Summary(-mean, np.nan, n, -high, -low)
     return found
+
+
+def _number(cell: float | None) -> float:
+    return np.nan if cell is None else float(cell)
 
 
 def common_keys(entries: Sequence[ComparedEntry]) -> list[tuple[str, int]]:
@@ -84,6 +97,12 @@ def common_keys(entries: Sequence[ComparedEntry]) -> list[tuple[str, int]]:
 def _row(cells: TableRow, tried: int) -> TableRow:
     plain = {name: cell.item() if isinstance(cell, np.generic | np.ndarray) else cell for name, cell in cells.items()}
     return nulled(dict.fromkeys(COMPARISONS.names) | {"tried": tried} | plain)
+
+
+def with_names(rows: Sequence[TableRow], names: Mapping[str, str]) -> list[TableRow]:
+    """Return rows in which configs have other names, those for readers."""
+    keys = ("first", "second", "better")
+    return [row | {key: names.get(row[key], row[key]) for key in keys} for row in rows]
 
 
 def deciding_rows(rows: Sequence[TableRow], metric: str, normal_class: str | None = None) -> list[TableRow]:

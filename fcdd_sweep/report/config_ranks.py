@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcdd_sweep.metrics.statistics import Summary, summarize
-from fcdd_sweep.report.comparisons import paired_summaries
+from fcdd_sweep.report.comparisons import paired_summaries, seed_decisions
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SummaryRow, mean_row
+from fcdd_sweep.results.files import TableRow
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,22 @@ class RankedConfig:
         return self.behind is not None and math.isnan(self.behind.low)
 
 
-def ranked_configs(run: Run, metric: str = "image_auroc") -> list[RankedConfig]:
-    """Return the configs by a metric, the best first and those without a value last, in the order of the plan."""
+def ranked_configs(
+    run: Run, metric: str = "image_auroc", comparisons: Sequence[TableRow] | None = None
+) -> list[RankedConfig]:
+    """Return the configs by a metric, the best first and those without a value last, in the order of the plan.
+
+    Args:
+        run: with the trials whose test metrics may be shown.
+        metric: a column of the summary.
+        comparisons: the rows of `comparison_rows` about the run's configs; None: those needed are computed.
+    """
     rows = [mean_row(run, config) for config in run.configs]
     rows.sort(key=lambda row: -np.nan_to_num(row.metrics[metric].mean, nan=-np.inf))
     if not rows or math.isnan(rows[0].metrics[metric].mean):
         return [RankedConfig(row.config, row, None) for row in rows]
-    best, pairs = rows[0].config, paired_summaries(run, metric)
+    best = rows[0].config
+    pairs = paired_summaries(seed_decisions(run, metric) if comparisons is None else comparisons, metric)
     behind = {row.config: pairs.get((best, row.config), summarize([])) for row in rows if row.config != best}
     return [RankedConfig(row.config, row, behind.get(row.config)) for row in rows]
 

@@ -14,14 +14,18 @@ from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list
 from fcdd_sweep.report import run_files
+from fcdd_sweep.report.comparisons import comparison_rows, run_entries
+from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.page.html import Markup, bullets, element, joined, table
-from fcdd_sweep.report.recomputed import with_recomputed
+from fcdd_sweep.report.published import published_rows
+from fcdd_sweep.report.recomputed import with_image_columns, with_recomputed
 from fcdd_sweep.report.run_files import Trial, status_counts
-from fcdd_sweep.report.search.record import SearchRecord, read_search, reported
+from fcdd_sweep.report.search.record import SearchRecord, read_search, reported, tried_configs
 from fcdd_sweep.report.summaries import ALL_METRICS, SUMMARY_METRICS, mean_row, shortfalls, summary_rows
 from fcdd_sweep.report.tables import as_cell, mean_name, parameter_kinds, summary_metrics, summary_table, trials_table
 from fcdd_sweep.report.text import spread_text
 from fcdd_sweep.results import schemas
+from fcdd_sweep.results.comparison_schemas import COMPARISONS, PUBLISHED
 from fcdd_sweep.results.files import TableRow, read_columns
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location
@@ -74,6 +78,17 @@ class Run:
             tables = [_scores_of(trial) for trial in run.trials if trial.folder is not None]
             return _frame(pa.concat_tables(tables) if tables else _scores_schema().empty_table())
 
+    def defects(self) -> Frame:
+        """Return one row per defect type and finished trial: config, class and seed, and the columns of
+        `defects.parquet`, metrics on heatmaps among them."""
+        with self._read() as (run, search):
+            rows = [
+                {name: trial.plan[name] for name in _TRIAL_KEY} | row
+                for trial in reported(run, search).trials
+                for row in trial.defects
+            ]
+            return _frame(pa.Table.from_pylist(rows, schema=_with_trial_key(schemas.DEFECTS)))
+
     def summary(self) -> Frame:
         """Return one row per config and class, and one for the mean over a config's classes: n, mean, std, interval.
 
@@ -100,6 +115,34 @@ class Run:
             if metric is None and len(run.configs) == 1:
                 return _frame(_best_table([_ONLY | {"config": run.configs[0]}], [run.parameters(run.configs[0])]))
             return _frame(_chosen(reported(run, search), metric or _SELECTION[0], self.path))
+
+    def comparisons(self) -> Frame:
+        """Return the rows of `comparisons.parquet`: one per metric, test and pair of configs; none for a single config.
+
+        Of a search it compares the configs of the confirmation, as the report does.
+        """
+        with self._read() as (run, search):
+            rows = comparison_rows(run_entries(reported(run, search)), tried_configs(run, search))
+            return _frame(pa.Table.from_pylist(rows, schema=COMPARISONS))
+
+    def published(self) -> Frame:
+        """Return the rows of `published.parquet`: one per config, class and published figure beside the run's own.
+
+        None where nothing is published for the data set and method.
+        """
+        with self._read() as (run, search):
+            return _frame(pa.Table.from_pylist(published_rows(reported(run, search)), schema=PUBLISHED))
+
+    def headline(self) -> str:
+        """Return the result in one or two sentences, as the report begins; empty before the first trial finished.
+
+        Of a search it is what the confirmation shows.
+        """
+        from fcdd_sweep.report.search.confirmation import lead_sentences  # imports matplotlib
+
+        with self._read() as (run, search):
+            tested = reported(run, search)
+            return " ".join(lead_sentences(tested, ranked_configs(tested), search))
 
     def _repr_html_(self) -> str:
         with self._read() as (run, search):
@@ -129,18 +172,23 @@ def _frame(table: pa.Table) -> Frame:
     return table.to_pandas()
 
 
+_TRIAL_KEY = {"config": pa.string(), "normal_class": pa.string(), "seed": pa.int64()}
+
+
+def _with_trial_key(schema: pa.Schema) -> pa.Schema:
+    """Return the schema of a table of leaves with config, class and seed of the trial after its id."""
+    own = [pa.field(name, kind) for name, kind in _TRIAL_KEY.items()]
+    return pa.schema([schema.field("trial_id"), *own, *list(schema)[1:]])
+
+
 def _scores_schema() -> pa.Schema:
-    own = [
-        pa.field(name, kind)
-        for name, kind in (("config", pa.string()), ("normal_class", pa.string()), ("seed", pa.int64()))
-    ]
-    return pa.schema([schemas.SCORES.field("trial_id"), *own, *list(schemas.SCORES)[1:]])
+    return _with_trial_key(schemas.SCORES)
 
 
 def _scores_of(trial: Trial) -> pa.Table:
     """Return the scores of a finished trial, with its config, class and seed."""
     assert trial.folder is not None
-    table = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES)
+    table = with_image_columns(read_columns(TrialPaths(trial.folder).scores, schemas.SCORES), trial)
     if trial.rescored:
         column = table[trial.metrics["image_score"]]
         table = table.set_column(table.column_names.index("score"), "score", column)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.paired_tests import LEAST_SEEDS
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.config_ranks import RankedConfig, is_decided, ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.matrices import is_one_vs_rest
 from fcdd_sweep.report.run_files import Run, status_counts
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, DefectRow, SummaryRow, defect_rows, summary_rows
@@ -20,64 +20,80 @@ _MOST_NAMED = 2
 """Configs that cannot be told from the best one and are named."""
 
 
-def result_sentences(run: Run, *, decide: bool = True) -> list[str]:
-    """Return what the finished trials say: mean and interval, the best config, best_and_worst, and what is missing.
+def result_sentences(run: Run, ranked: Sequence[RankedConfig]) -> list[str]:
+    """Return one or two sentences: what is decided, with interval and number of seeds, then what is not.
 
     Args:
         run: with the trials whose test metrics may be shown.
-        decide: whether a sentence says which configs the best can be told from; a search has conclusions of its own.
+        ranked: its configs, from `ranked_configs`.
     Returns:
         Empty before the first trial finished.
     """
     if not any(trial.is_done for trial in run.trials):
         return []
-    ranked = ranked_configs(run)
-    best = ranked[0]
-    sentences = [_mean_sentence(run, ranked)]
-    if len(ranked) > 1 and decide:
-        sentences.append(_decision_sentence(run, ranked))
-    sentences += filter(None, [_extremes_sentence(run, best.config), _defects_sentence(run, best.config)])
-    return [*sentences, *filter(None, [absent_sentence(run)])]
+    return [_decided_sentence(run, ranked), *filter(None, [_undecided_sentence(run, ranked)])]
 
 
-def _mean_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
+def detail_sentences(run: Run, ranked: Sequence[RankedConfig]) -> list[str]:
+    """Return sentences on best and worst class and defect type of the best config, and on what is missing.
+
+    Empty before the first trial finished; see `result_sentences` for the arguments.
+    """
+    if not any(trial.is_done for trial in run.trials):
+        return []
+    best = ranked[0].config
+    return [*filter(None, [_extremes_sentence(run, best), _defects_sentence(run, best), absent_sentence(run)])]
+
+
+def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
     best, metric = ranked[0], SUMMARY_METRICS[METRIC]
-    summary = best.row.metrics[METRIC]
-    classes = best.row.classes[METRIC]
-    if math.isnan(summary.mean):
+    if math.isnan(best.row.metrics[METRIC].mean):
         return f"The {metric} is undefined: no finished trial has nominal and anomalous test images."
-    names = run.classes(best.config)
-    over = class_text(names[0]) if len(names) == 1 else f"mean over {count_noun(classes, 'class')}"
+    names, classes = run.classes(best.config), best.row.classes[METRIC]
+    over = f"mean {metric} over {count_noun(classes, 'class')}"
+    what = f"{metric} of {class_text(names[0])}" if len(names) == 1 else over
+    value = mean_with_interval(best.row.metrics[METRIC])
     if len(ranked) == 1:
-        what = f"{metric} of {over}" if len(names) == 1 else f"{metric}, {over}"
-        return f"{what[0].upper()}{what[1:]}: {mean_with_interval(summary)}."
+        return f"{what[0].upper()}{what[1:]}: {value}."
     name = config_words(best.config, run.parameters(best.config))
-    return f"Best of {len(ranked)} configs: {name}, with {metric} {mean_with_interval(summary)}, {over}."
+    name = f"{name[:1].upper()}{name[1:]}"
+    beaten, others = sum(each.is_told_apart for each in ranked[1:]), len(ranked) - 1
+    if beaten == others:
+        whom = "the other config" if others == 1 else f"each of the {others} other configs"
+        return f"{name} is better than {whom}: {what} {value}."
+    so_far = f"; it is better than {beaten} of the {others} others" if beaten else ""
+    return f"{name} has the largest {what} among {len(ranked)} configs: {value}{so_far}."
 
 
 def mean_with_interval(summary: Summary) -> str:
-    """Return a mean with its interval and its number of seeds: `0.953 [0.941, 0.965], 3 seeds`."""
+    """Return a mean with its interval and number of seeds: `0.953, 95% interval [0.941, 0.965] over 3 seeds`."""
     if not summary.n:
         return f"{metric_text(summary.mean)} (no seed has all classes)"
-    interval = f" [{summary.low:.3f}, {summary.high:.3f}]" if summary.n >= LEAST_FOR_INTERVAL else ""
-    return f"{metric_text(summary.mean)}{interval}, {count_noun(summary.n, 'seed')}"
+    seeds = count_noun(summary.n, "seed")
+    if summary.n < LEAST_FOR_INTERVAL:
+        return f"{metric_text(summary.mean)} over {seeds}, too few for an interval"
+    return f"{metric_text(summary.mean)}, 95% interval [{summary.low:.3f}, {summary.high:.3f}] over {seeds}"
 
 
-def _decision_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
-    if is_decided(ranked):
-        return "It is better than each of the others: all intervals of paired differences exclude 0."
-    if close := [each for each in ranked[1:] if not each.is_told_apart and not each.is_open]:
-        return f"It cannot be told from {_named(run, close)}: the interval of their paired difference includes 0."
-    undecided = [each for each in ranked[1:] if each.is_open or each.behind is None]
-    return (
-        f"Undecided against {_named(run, undecided)}: trials are missing, or there are fewer than {LEAST_SEEDS} seeds."
-    )
+def _undecided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
+    if len(ranked) < 2 or math.isnan(ranked[0].row.metrics[METRIC].mean):
+        return ""
+    untold = [each for each in ranked[1:] if each.behind is not None and not each.is_told_apart]
+    close = [each for each in untold if not each.is_open]
+    waiting = [each for each in untold if each.is_open]
+    parts = []
+    if close:
+        parts.append(f"against {_named(run, close)}, as the interval of the paired difference includes 0")
+    if waiting:
+        reason = f"trials are missing, or there are fewer than {LEAST_SEEDS} common seeds"
+        parts.append(f"against {_named(run, waiting)}, as {reason}")
+    return f"Undecided {'; and '.join(parts)}." if parts else ""
 
 
 def _named(run: Run, configs: Sequence[RankedConfig]) -> str:
     more = len(configs) - _MOST_NAMED
-    names = "; ".join(config_words(each.config, run.parameters(each.config)) for each in configs[:_MOST_NAMED])
-    return f"{names}{f' and {more} more' if more > 0 else ''}"
+    names = " or ".join(config_words(each.config, run.parameters(each.config)) for each in configs[:_MOST_NAMED])
+    return f"{names}{f' or {more} more' if more > 0 else ''}"
 
 
 def _extremes_sentence(run: Run, config: str) -> str:
@@ -85,6 +101,8 @@ def _extremes_sentence(run: Run, config: str) -> str:
     if len(rows) < 2:
         return ""
     best, worst = best_and_worst(rows)
+    if best.metrics[METRIC].mean == worst.metrics[METRIC].mean:
+        return ""
     return f"Best: {_named_value(best)}; worst: {_named_value(worst)}."
 
 

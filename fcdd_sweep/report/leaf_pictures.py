@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.leaf_drawing import PREFIX, DrawingProcess, draw_into_leaf
+from fcdd_sweep.report.leaf_drawing import PREFIX, DrawingProcess, PictureStyle, draw_into_leaf, has_pictures
+from fcdd_sweep.report.run_files import Trial
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths
 
 _WORTH_A_PROCESS = 4
@@ -38,9 +38,9 @@ class LeafPictures:
         failed: by leaf, why its pictures could not be drawn.
     """
 
-    def __init__(self, run_dir: Path, display: Heatmaps) -> None:
-        """`display` says how heatmaps are shown."""
-        self.run_dir, self._display = run_dir, display
+    def __init__(self, run_dir: Path, style: PictureStyle) -> None:
+        """`style` is that of the pictures."""
+        self.run_dir, self._style = run_dir, style
         self.failed: dict[str, str] = {}
         self._waiting: deque[str] = deque()
         self._seen: set[str] = set()
@@ -51,6 +51,19 @@ class LeafPictures:
         self._processes: list[DrawingProcess] = []
         self._closed = False
         _remove_abandoned(run_dir)
+
+    def add_stale(self, trials: Iterable[Trial], *, again: bool = False) -> None:
+        """Have the leaves of these finished trials drawn that lack pictures by style and present decisions.
+
+        Args:
+            trials: of the run.
+            again: also those that were drawn before, by decisions that have changed since. Call it so only when nothing
+                is being drawn; what could not be drawn is not tried again.
+        """
+        leaves = [each.leaf for each in trials if each.leaf not in self.failed and not has_pictures(each, self._style)]
+        if again:
+            self._seen.difference_update(leaves)
+        self.add(leaves)
 
     def add(self, leaves: Iterable[str]) -> None:
         """Have these leaves drawn, unless they were added before; return at once."""
@@ -90,7 +103,7 @@ class LeafPictures:
         try:
             while (leaf := self._next()) is not None:
                 try:
-                    self._ended(leaf, process.draw(self.run_dir, leaf, self._display))
+                    self._ended(leaf, process.draw(self.run_dir, leaf, self._style))
                 except (OSError, ValueError) as error:
                     self._ended(leaf, str(error))
                     return
@@ -119,7 +132,7 @@ class LeafPictures:
                 tell(f"drawing pictures: {min(self._drawn - begun, total)} of {count_noun(total, 'trial')}")
 
         while (leaf := self._next()) is not None:
-            self._ended(leaf, draw_into_leaf(self.run_dir, leaf, self._display))
+            self._ended(leaf, draw_into_leaf(self.run_dir, leaf, self._style))
             say()
         for thread in self._threads:
             while thread.is_alive():

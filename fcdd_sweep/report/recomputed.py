@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
-from fcdd_sweep.metrics.pixel_columns import DEFECT_COLUMNS, OWN_METRICS, PixelResult, resolution_text
+from fcdd_sweep.metrics.pixel_columns import DEFECT_COLUMNS, IMAGE_COLUMNS, OWN_METRICS, PixelResult, resolution_text
 from fcdd_sweep.metrics.pixel_truth import MaskedImage, PixelTruth
 from fcdd_sweep.metrics.rescoring import ScoredImages
 from fcdd_sweep.metrics.shown_images import NO_MAP
@@ -71,9 +72,10 @@ def recompute(run: Run) -> Run:
 
 def lacking_note(run: Run) -> str:
     """Return a sentence on finished trials whose heatmaps are not measured, and what measures them; empty if none."""
-    count = sum(_Lacks.of(trial).pixels for trial in run.trials if trial.is_done)
+    done = [trial for trial in run.trials if trial.is_done]
+    count = sum(_Lacks.of(trial).pixels for trial in done)
     if not count:
-        return ""
+        return _full_note(done)
     return (
         f"{count_noun(count, 'trial')} of an earlier version lack figures on heatmaps (n/a): "
         f"run `aggregate {run.path.name}`, which computes them where all anomaly maps were kept (keep.maps: all) and "
@@ -81,11 +83,24 @@ def lacking_note(run: Run) -> str:
     )
 
 
+def _full_note(done: Sequence[Trial]) -> str:
+    """Return a sentence on trials that are measured at the size of the network's input alone; empty if none is."""
+    metrics = [trial.metrics for trial in done]
+    count = sum(row.get(_MARK) is not None and row.get("full_resolution") is None for row in metrics)
+    if not count:
+        return ""
+    return (
+        f"{count_noun(count, 'trial')} of an earlier version lack figures at the resolution of the ground-truth maps "
+        "(columns ending in _full, n/a): a leaf keeps these maps at the size of the network's input alone. Run the "
+        "experiment under another name for them: `run EXPERIMENT --set name=NAME`"
+    )
+
+
 def _recomputed(trial: Trial) -> Trial:
     completed, lacks = _completed(trial), _Lacks.of(trial)
     if trial.folder is None or not any(_Lacks.of(completed)):
         return completed
-    found: dict[str, Any] = {"metrics": {}, "defects": {}}
+    found: dict[str, Any] = {"metrics": {}, "defects": {}, "images": {}}
     if lacks.precision:
         scores = read_columns(TrialPaths(trial.folder).scores, schemas.SCORES).to_pydict()
         images = ScoredImages.of(scores, trial.metrics["image_score"])
@@ -93,17 +108,21 @@ def _recomputed(trial: Trial) -> Trial:
     names = sorted({row["defect"] for row in trial.defects})
     if (lacks.pixels or lacks.pixel_f1) and (measured := _measured(trial, names)) is not None:
         threshold = trial.metrics.get("pixel_threshold")
-        found["metrics"] |= {name: value for name, value in measured.metrics().items() if name in OWN_METRICS}
-        found["metrics"] |= measured.decided(math.nan if threshold is None else threshold)
-        found["metrics"]["pixel_resolution"] = resolution_text(measured.truth.size)
-        found["metrics"]["n_test_regions"] = len(measured.truth.regions.area)
-        for number in np.unique(measured.truth.group[measured.truth.group > 0]).tolist():
-            row = nulled(measured.defect(number))
+        result = measured.result
+        found["metrics"] |= {name: value for name, value in result.metrics().items() if name in OWN_METRICS}
+        found["metrics"] |= result.decided(math.nan if threshold is None else threshold)
+        found["metrics"]["pixel_resolution"] = resolution_text(result.truth.size)
+        found["metrics"]["n_test_regions"] = len(result.truth.regions.area)
+        for number in np.unique(result.truth.group[result.truth.group > 0]).tolist():
+            row = nulled(result.defect(number))
             found["defects"][names[number - 1]] = {name: row[name] for name in DEFECT_COLUMNS}
+        columns = {name: values.tolist() for name, values in result.image_columns().items()}
+        by_image = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        found["images"] = {str(index): nulled(row) for index, row in zip(measured.numbers, by_image, strict=True)}
     if not found["metrics"]:
         return completed
     made_for = {name: trial.metrics.get(name) for name in ("trial_id", "image_score", "pixel_threshold")}
-    record = {"made_for": made_for, "metrics": nulled(found["metrics"]), "defects": found["defects"]}
+    record = {"made_for": made_for, **found, "metrics": nulled(found["metrics"])}
     text, path = json.dumps(record, indent=2) + "\n", TrialPaths(trial.folder).recomputed
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
         write_text(path, text)
@@ -134,7 +153,36 @@ def _filled(row: TableRow, values: TableRow) -> TableRow:
     return row | {name: value for name, value in values.items() if row.get(name) is None}
 
 
-def _measured(trial: Trial, names: Sequence[str]) -> PixelResult | None:
+def with_image_columns(table: pa.Table, trial: Trial) -> pa.Table:
+    """Return the rows of a leaf's `scores.parquet` with what its `recomputed.json` has on single images."""
+    assert trial.folder is not None
+    try:
+        record = json.loads(TrialPaths(trial.folder).recomputed.read_bytes())
+        images = record["images"] if record["made_for"]["trial_id"] == trial.metrics["trial_id"] else {}
+    except (*UNREADABLE, TypeError):
+        return table  # there is none, or of another version
+    keys = zip(table["split"].to_pylist(), table["image_index"].to_pylist(), strict=True)
+    known = [images.get(str(index), {}) if split == "test" else {} for split, index in keys]
+    for name in IMAGE_COLUMNS if images else ():
+        if table[name].null_count == len(table):
+            values = pa.array([row.get(name) for row in known], pa.float64())
+            table = table.set_column(table.column_names.index(name), table.schema.field(name), values)
+    return table
+
+
+class _Measured(NamedTuple):
+    """What kept heatmaps measure.
+
+    Attributes:
+        result: of P images.
+        numbers: `image_index` of each, as in `scores.parquet`.
+    """
+
+    result: PixelResult
+    numbers: list[int]
+
+
+def _measured(trial: Trial, names: Sequence[str]) -> _Measured | None:
     """Return what the kept heatmaps of a trial measure; None where they are not those of its pixel metrics."""
     assert trial.folder is not None
     try:
@@ -159,7 +207,7 @@ def _measured(trial: Trial, names: Sequence[str]) -> PixelResult | None:
         return None
     heat = geometry.heatmaps(maps["anomaly_maps"][used])
     measured = PixelResult.of(heat.reshape(len(heat), -1), PixelTruth.of(images, size[0]))
-    return measured if _agrees(measured, trial) else None
+    return _Measured(measured, maps["image_index"][used].tolist()) if _agrees(measured, trial) else None
 
 
 def _agrees(measured: PixelResult, trial: Trial) -> bool:

@@ -18,10 +18,17 @@ from fcdd_sweep.results.lease import LEASE, LOCK
 from fcdd_sweep.results.storage import files_below
 from fcdd_sweep.results.tree import RunPaths
 
-_NO_INPUT = (tree.REPORT_STATE, tree.PROGRESS, tree.LOG, LOCK, LEASE)
+_NO_INPUT = (tree.REPORT_STATE, tree.FIGURE_STATE, tree.PROGRESS, tree.LOG, LOCK, LEASE)
 _NO_INPUT_FOLDERS = (tree.ATTEMPTS, tree.TRACKERS, tree.SOURCE)
 _WRITTEN_AGAIN = (tree.EXPERIMENT, tree.PLAN, tree.INDEX, tree.ENVIRONMENT)
+
+
 _LIBRARIES = ("matplotlib", "numpy", "scipy", "pillow")
+
+
+def code_state() -> list[str]:
+    """Return what else a report depends on besides the run's files: the package's code, and versions of libraries."""
+    return [source_digest(), *map(version, _LIBRARIES)]
 
 
 def _state(folder: Path) -> dict[str, Any]:
@@ -34,7 +41,7 @@ def _state(folder: Path) -> dict[str, Any]:
             files[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
         else:
             files[name] = f"{stamp.size} {stamp.written_ns}"
-    return {"code": [source_digest(), *map(version, _LIBRARIES)], "files": files}
+    return {"code": code_state(), "files": files}
 
 
 def sentences_of_current_report(folder: Path) -> list[str] | None:

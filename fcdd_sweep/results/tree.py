@@ -26,6 +26,8 @@ PUBLISHED = "published.parquet"
 REPORT = "report.html"
 REPORT_STATE = ".report.json"
 """Of which files the report was built; see `report.report_state`."""
+FIGURE_STATE = ".figures.json"
+"""From what the figures of classes and configs were drawn; see `report.figures.figure_cache`."""
 PROGRESS = "progress.json"
 """State of the running or last start; see `results.documents.SweepProgress`."""
 ATTEMPTS = ".attempts"
@@ -84,6 +86,8 @@ Further arrays:
   the values of the images. True (`lcn`): level and contrast of each image are lost, and all samples share the range of
   the nominal ones
 """
+PICTURES = "pictures.json"
+"""By which style, image score and threshold a leaf's pictures were drawn; see `report.leaf_drawing`."""
 LAST_PICTURE = "loss.pdf"
 """Of every leaf, whatever it was tested on; written last, so a leaf that has it has its other pictures, too."""
 SNAPSHOT = "snapshot.pt"
@@ -195,6 +199,10 @@ class TrialPaths(_Paths[AnyPath]):
         return self._below(RECOMPUTED)
 
     @property
+    def pictures(self) -> AnyPath:
+        return self._below(PICTURES)
+
+    @property
     def log(self) -> AnyPath:
         return self._below(LOG)
 
@@ -246,6 +254,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def report(self) -> AnyPath:
         return self._below(REPORT)
+
+    @property
+    def figure_state(self) -> AnyPath:
+        return self._below(FIGURE_STATE)
 
     @property
     def report_state(self) -> AnyPath:

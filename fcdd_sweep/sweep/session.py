@@ -20,6 +20,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.packs import pack_size
 from fcdd_sweep.planning.plan import Plan
+from fcdd_sweep.report.leaf_drawing import PictureStyle
 from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
 from fcdd_sweep.report.report_state import sentences_of_current_report
 from fcdd_sweep.results import files, schemas
@@ -295,7 +296,7 @@ def open_session(
         stop = StopSignal(partial(report, _STOP_NOTICE))
         pictures = None
         if isinstance(run_dir, Path) and experiment.keep.pictures == "leaf":
-            pictures = opened.enter_context(LeafPictures(run_dir, experiment.heatmaps))
+            pictures = opened.enter_context(LeafPictures(run_dir, PictureStyle.of(experiment)))
         yield Session(experiment, options, ledger, failures, held, stop, fingerprints, data_notes, pictures, start)
 
 

@@ -57,8 +57,9 @@ class PixelImages:
             if not self.split.test_label[i]:
                 yield MaskedImage(0, (height, width), None)
                 continue
-            mask = self.corpus.mask(row)
-            yield MaskedImage(groups[self.split.test_defect[i]], (height, width), mask)
+            group, single = groups[self.split.test_defect[i]], self.corpus.single_defects(row)
+            mask, saturation = (self.corpus.mask(row), None) if single is None else single
+            yield MaskedImage(group, (height, width), mask, saturation)
 
 
 _prepared: list[PixelImages] = []

@@ -162,3 +162,10 @@ def test_configs_that_tie_everywhere_have_no_friedman_statistic():
     assert np.isnan(paired_tests.friedman_test(np.ones((3, 4)))).all()
     assert np.isnan(paired_tests.friedman_test(means[:, :1])).all()
     assert np.isnan(paired_tests.class_test(np.zeros((1, 8)))).all()
+
+
+def test_ties_and_zeros_get_the_p_value_of_scipy():
+    rng = np.random.default_rng(3)
+    rows = [np.round(rng.normal(0.3, 1, count), decimals) for count in (3, 6, 9) for decimals in (0, 1)]
+    for row in [*rows, np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), np.array([0.0, 0.0, 2.0])]:
+        assert paired_tests.class_test(row[None])[0] == pytest.approx(stats.wilcoxon(row).pvalue, abs=1e-12)

@@ -165,7 +165,7 @@ def test_one_seed_has_no_interval(tmp_path):
     page = aggregate(path).read_text()
     (row,) = csv_rows(path / "summary.csv")
     assert (row["image_auroc_n"], row["image_auroc_std"], row["image_auroc_low"]) == ("1", "", "")
-    assert "<span>0.950</span>" in page and "Image AUROC of brick: 0.950, 1 seed." in page
+    assert "<span>0.950</span>" in page and "Image AUROC of brick: 0.950 over 1 seed, too few for an interval." in page
     assert "0.950 (n=1)" in (path / "summary.md").read_text()
 
 

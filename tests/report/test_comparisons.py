@@ -10,7 +10,13 @@ from scipy import stats
 from fcdd_sweep.metrics.statistics import summarize
 from fcdd_sweep.report.common_values import MOST_PAIRED, ComparedEntry
 from fcdd_sweep.report.comparison_text import comparison_sentences, leading_pair
-from fcdd_sweep.report.comparisons import clear_best, comparison_rows, deciding_rows, paired_summaries
+from fcdd_sweep.report.comparisons import (
+    clear_best,
+    comparison_rows,
+    deciding_rows,
+    paired_summaries,
+    seed_decisions,
+)
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.results import schemas
@@ -219,11 +225,12 @@ def test_other_test_images_are_not_paired(tmp_path):
 def test_the_paired_summaries_of_a_run_decide_as_its_table_does():
     entries = three()
     run = Run(Path("run"), tuple(trial for each in entries for trial in each.trials), (), 0, ExperimentFile(), {})
-    found = paired_summaries(run, "image_auroc")
+    found = paired_summaries(seed_decisions(run, "image_auroc"), "image_auroc")
+    assert found == paired_summaries(comparison_rows(entries), "image_auroc")
     for row in deciding_rows(comparison_rows(entries), "image_auroc"):
         own = found[row["first"], row["second"]]
         assert (own.low > 0 or own.high < 0) == (row["better"] is not None) and own.n == 4
         assert found[row["second"], row["first"]].high == -own.low
     waiting = replace(run, trials=(replace(run.trials[0], status=TrialStatus.MISSING, metrics={}), *run.trials[1:]))
-    assert np.isnan(paired_summaries(waiting, "image_auroc")["a", "b"].low)
-    assert paired_summaries(replace(run, trials=run.trials[:28]), "image_auroc") == {}
+    assert np.isnan(paired_summaries(seed_decisions(waiting, "image_auroc"), "image_auroc")["a", "b"].low)
+    assert seed_decisions(replace(run, trials=run.trials[:28]), "image_auroc") == []

@@ -10,7 +10,9 @@ import pytest
 
 from fcdd_sweep import Run
 from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.comparison_schemas import PUBLISHED
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from tests import searches
 from tests.fakes import EXPERIMENT, FakeRun, small_run
@@ -108,6 +110,27 @@ def test_without_selection_data_no_config_is_chosen_in_silence(tmp_path):
         run.best("image_auc")
     with pytest.raises(InputError, match="no trial is done yet"):
         Run(FakeRun(tmp_path / "new").plan(["brick"], [0], {"a": {}, "b": {}}).write()).best()
+
+
+def test_the_tables_of_statistics_are_those_that_the_report_writes(tmp_path):
+    run = FakeRun(tmp_path / "grid").plan(
+        ["brick"], [0, 1, 2], {"a": {"training.epochs": 1}, "b": {"training.epochs": 2}}
+    )
+    for seed in range(3):
+        run.finish("a", "brick", seed, wrong=seed).finish("b", "brick", seed, wrong=10 + 2 * seed)
+    path = run.write()
+    frames = Run(path)
+    found = frames.comparisons()
+    aggregate(path)
+    pd.testing.assert_frame_equal(found, files.read_table(RunPaths(path).comparisons).to_pandas())
+    (row,) = found[(found.metric == "image_auroc") & (found.test == "paired_t")].to_dict("records")
+    assert row["estimate"] == pytest.approx(0.95 - 0.4) and row["better"] == "a"
+    assert frames.headline().startswith("Epochs 1 is better than the other config: image AUROC of brick 0.950, 95%")
+    assert frames.published().empty and list(frames.published()) == PUBLISHED.names
+    defects = frames.defects()
+    assert set(schemas.DEFECTS.names) | {"config", "normal_class", "seed"} == set(defects) and len(defects) == 3 * 2 * 2
+    own = defects[(defects.config == "a") & (defects.seed == 0)]
+    assert own.image_auroc.tolist() == [1.0, 1.0] and sorted(own.defect) == ["hole", "stain"]
 
 
 def test_of_one_config_there_is_nothing_to_choose(walls):

@@ -52,23 +52,33 @@ def test_the_best_config_is_named_by_its_values_and_told_from_the_others(tmp_pat
     differences = [(0.9 + 0.8) / 2 - (0.7 + 0.6) / 2, (0.91 + 0.8) / 2 - (0.72 + 0.61) / 2, 0.85 - (0.71 + 0.6) / 2]
     assert second.behind.mean == pytest.approx(np.mean(differences)) and second.behind.n == 3
     assert second.is_told_apart and config_ranks.is_decided([first, second])
-    sentences = headline.result_sentences(run)
-    assert sentences[0].startswith("Best of 2 configs: learning rate 0.01, limit 8, with image AUROC 0.852 [")
-    assert sentences[1].startswith("It is better than each of the others")
-    assert sentences[2] == "Best: class 0 (0.903); worst: class 1 (0.800)."
+    (sentence,) = headline.result_sentences(run, [first, second])
+    start = "Learning rate 0.01, limit 8 is better than the other config: mean image AUROC over 2 classes 0.852, "
+    assert sentence.startswith(start) and sentence.endswith("] over 3 seeds.")
+    assert headline.detail_sentences(run, [first, second]) == ["Best: class 0 (0.903); worst: class 1 (0.800)."]
 
 
 def test_two_seeds_decide_nothing_however_far_apart_configs_are(tmp_path):
     few = {key: {name: values[:2] for name, values in by.items()} for key, by in CLEAR.items()}
     run = by_config(tmp_path, few)
-    assert not config_ranks.is_decided(config_ranks.ranked_configs(run))
-    assert headline.result_sentences(run)[1].startswith("Undecided against learning rate 0.1")
-    assert headline.result_sentences(run)[1].endswith("there are fewer than 3 seeds.")
+    ranked = config_ranks.ranked_configs(run)
+    assert not config_ranks.is_decided(ranked)
+    largest, undecided = headline.result_sentences(run, ranked)
+    assert largest.endswith("among 2 configs: 0.853 over 2 seeds, too few for an interval.")
+    assert undecided.startswith("Undecided against learning rate 0.1, limit 8, as trials are missing")
+    assert undecided.endswith("there are fewer than 3 common seeds.")
 
 
 def test_configs_that_overlap_cannot_be_told_apart_and_unpaired_seeds_do_not_count(tmp_path):
     close = {(0.1, 1): {"0": [0.8, 0.9, 0.7]}, (0.01, 1): {"0": [0.81, 0.88, 0.72]}}
-    assert headline.result_sentences(by_config(tmp_path, close))[1].startswith("It cannot be told from")
+    run = by_config(tmp_path, close)
+    largest, undecided = headline.result_sentences(run, config_ranks.ranked_configs(run))
+    assert largest.startswith(
+        "Learning rate 0.01, limit 1 has the largest image AUROC of class 0 among 2 configs: 0.803, 95%"
+    )
+    assert undecided == (
+        "Undecided against learning rate 0.1, limit 1, as the interval of the paired difference includes 0."
+    )
     lost = {(0.1, 1): {"0": [0.8, 0.9, float("nan")]}, (0.01, 1): {"0": [0.81, 0.88, 0.72]}}
     ranked = config_ranks.ranked_configs(by_config(tmp_path, lost))
     assert ranked[1].behind.n == 2
@@ -104,7 +114,7 @@ def test_in_one_vs_rest_defects_are_a_matrix_of_classes(tmp_path):
     table = matrices.class_matrix(run, "")
     np.testing.assert_allclose(table.values, [[np.nan, 0.9, 0.8], [0.7, np.nan, 0.6], [0.5, 0.95, np.nan]])
     assert "Hardest pair: class 2 against class 0 (0.500); easiest: class 2 against class 1 (0.950)." in (
-        headline.result_sentences(run)
+        headline.detail_sentences(run, config_ranks.ranked_configs(run))
     )
 
 

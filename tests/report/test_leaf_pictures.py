@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import time
 
 import pytest
 
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.report import leaf_pictures
+from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.figures import trial_figures
-from fcdd_sweep.report.leaf_drawing import DrawingProcess, draw_into_leaf
+from fcdd_sweep.report.leaf_drawing import DrawingProcess, PictureStyle, draw_into_leaf
 from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
+from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths, TrialPaths
+from tests import fakes
 from tests.fakes import FakeRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.figures]
@@ -26,6 +31,7 @@ def run(tmp_path):
 
 
 LEAVES = ["normal_brick/it_0", "normal_brick/it_1"]
+SCREEN = PictureStyle(Heatmaps(), "screen")
 
 
 def pictures_of(leaf):
@@ -36,7 +42,7 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
     assert without_pictures(run, LEAVES) == LEAVES
     process = DrawingProcess()
     try:
-        assert process.draw(run, LEAVES[0], Heatmaps()) == ""
+        assert process.draw(run, LEAVES[0], SCREEN) == ""
     finally:
         process.close()
     drawn = pictures_of(run / LEAVES[0])
@@ -44,8 +50,61 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
     for name in drawn:
         (run / LEAVES[0] / name).unlink()
     (run / LEAVES[0] / "heatmaps_of_an_older_version.png").write_bytes(b"")
-    assert draw_into_leaf(run, LEAVES[0], Heatmaps()) == "" and pictures_of(run / LEAVES[0]) == drawn
+    assert draw_into_leaf(run, LEAVES[0], SCREEN) == "" and pictures_of(run / LEAVES[0]) == drawn
     assert list(RunPaths(run).attempts.iterdir()) == []
+
+
+def redrawn(run, **settings):
+    """The leaves whose pictures a report of the run draws, with these settings of `evaluation` and `report`."""
+    given = {"heatmaps": "{color_quantile: 0.97}"} | settings
+    kept = [line for line in fakes.EXPERIMENT.splitlines() if line.partition(":")[0] not in given]
+    RunPaths(run).experiment.write_text("\n".join([*kept, *(f"{key}: {text}" for key, text in given.items())]))
+    last = [run / leaf / LAST_PICTURE for leaf in LEAVES]
+    before = [path.stat().st_mtime_ns if path.exists() else 0 for path in last]
+    told = []
+    aggregate(run, warn=told.append)
+    assert told == []
+    return [leaf for leaf, path, ns in zip(LEAVES, last, before, strict=True) if path.stat().st_mtime_ns != ns]
+
+
+def width_in(picture):
+    """Of the page of a PDF, in inches."""
+    (box,) = re.findall(rb"MediaBox \[ ?0 0 ([\d.]+)", picture.read_bytes())
+    return float(box) / 72
+
+
+def test_a_report_draws_leaves_again_when_style_or_decision_have_changed_and_only_then(run, monkeypatch):
+    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
+    assert redrawn(run) == LEAVES
+    screen = pictures_of(run / LEAVES[0])
+    RunPaths(run).report.unlink()
+    assert redrawn(run) == []
+    assert redrawn(run, report="{style: paper}") == LEAVES
+    paper = run / LEAVES[0] / trial_figures.ROC_CURVE_FILE
+    assert width_in(paper) == pytest.approx(3.3, abs=0.05)
+    assert redrawn(run) == LEAVES and pictures_of(run / LEAVES[0]) == screen
+    assert redrawn(run, heatmaps="{color_quantile: 0.97, color_map: jet}") == LEAVES
+    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)
+    assert redrawn(run, evaluation="{image_score: max, false_alarm_rate: 0.2}") == LEAVES
+    by_max = pictures_of(run / LEAVES[0])
+    assert {name for name in screen if by_max[name] != screen[name]} >= {
+        trial_figures.SCORES_FILE,
+        trial_figures.paper_file("global", 1),
+        trial_figures.OVERVIEW_FILE,
+    }
+    assert by_max[LAST_PICTURE] == screen[LAST_PICTURE]  # the loss
+
+
+def test_leaves_drawn_during_a_run_are_drawn_again_when_its_report_decides_otherwise(run):
+    with LeafPictures(run, SCREEN) as pictures:
+        pictures.add(LEAVES)
+        pictures.finish(lambda text: None)
+        first = (run / LEAVES[0] / trial_figures.SCORES_FILE).read_bytes()
+        RunPaths(run).experiment.write_text(fakes.EXPERIMENT + "evaluation: {false_alarm_rate: 0.5}\n")
+        aggregate(run, pictures=pictures)
+    assert (run / LEAVES[0] / trial_figures.SCORES_FILE).read_bytes() != first
+    record = json.loads(TrialPaths(run / LEAVES[0]).pictures.read_text())
+    assert record["threshold"] == read_run(run).trials[0].metrics["threshold"] is not None
 
 
 def test_the_picture_that_is_renamed_last_is_one_of_every_leaf():
@@ -55,8 +114,8 @@ def test_the_picture_that_is_renamed_last_is_one_of_every_leaf():
 def test_processes_draw_many_leaves_each_once_and_the_rest_is_drawn_here(run, monkeypatch):
     monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
     here = []
-    monkeypatch.setattr(leaf_pictures, "draw_into_leaf", lambda run_dir, leaf, display: here.append(leaf) or "")
-    with LeafPictures(run, Heatmaps()) as pictures:
+    monkeypatch.setattr(leaf_pictures, "draw_into_leaf", lambda run_dir, leaf, style: here.append(leaf) or "")
+    with LeafPictures(run, SCREEN) as pictures:
         pictures.add([LEAVES[0]])
         pictures.add(LEAVES[:1])
         while without_pictures(run, LEAVES[:1]):
@@ -72,13 +131,13 @@ def test_a_drawing_that_fails_or_kills_its_process_is_said_and_stops_no_other(ru
     TrialPaths(run / LEAVES[1]).maps.unlink()
     original = DrawingProcess.draw
 
-    def draw(process, run_dir, leaf, display):
+    def draw(process, run_dir, leaf, style):
         if leaf == "dying":
             process._process.kill()
-        return original(process, run_dir, leaf, display)
+        return original(process, run_dir, leaf, style)
 
     monkeypatch.setattr(DrawingProcess, "draw", draw)
-    with LeafPictures(run, Heatmaps()) as pictures:
+    with LeafPictures(run, SCREEN) as pictures:
         pictures.add(["dying"])
         while not pictures.failed:
             time.sleep(0.02)
@@ -95,5 +154,5 @@ def test_what_killed_processes_left_is_removed_when_it_is_old(run):
     for folder in (old, new):
         folder.mkdir(parents=True)
     os.utime(old, (0, 0))
-    LeafPictures(run, Heatmaps()).close()
+    LeafPictures(run, SCREEN).close()
     assert new.exists() and not old.exists()

@@ -16,7 +16,7 @@ def test_only_a_run_whose_files_changed_is_reported_again(tmp_path, monkeypatch)
     run = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
     drawn = []
     original = aggregating.draw_run
-    monkeypatch.setattr(aggregating, "draw_run", lambda run: drawn.append(1) or original(run))
+    monkeypatch.setattr(aggregating, "draw_run", lambda *given, anew: drawn.append(1) or original(*given, anew=anew))
     page = aggregate(run)
     content = page.read_bytes()
     plan = RunPaths(run).plan

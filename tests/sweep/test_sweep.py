@@ -78,6 +78,8 @@ LEAF = {
     "ds_preview.png",
     "loss.pdf",
     "roc_curve.pdf",
+    "scores.pdf",
+    tree.PICTURES,
     "heatmaps_global.png",
     "train_heatmaps_global.png",
     "heatmaps_paper_local_lbl0.png",

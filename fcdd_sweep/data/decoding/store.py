@@ -49,12 +49,14 @@ class StoredImage(NamedTuple):
 
     Attributes:
         clipped: see `DecodedImage`.
+        saturation: of its single defects; their packed maps then follow its own in `mask_bits`.
     """
 
     pixels: PixelArray
     size: tuple[int, int]
     mask_bits: PixelArray | None
     clipped: float = 0.0
+    saturation: tuple[float, ...] = ()
 
 
 class ImageFile:
@@ -198,6 +200,7 @@ class _Table:
         self.records: list[Record] = []
         self.sizes: list[tuple[int, int]] = []
         self.mask_bytes: list[int] = []
+        self.saturations: list[tuple[float, ...]] = []
         self.empty_maps: list[str] = []
         self.full_maps: list[str] = []
         self.clipped: list[tuple[str, float]] = []
@@ -212,6 +215,7 @@ class _Table:
         self.records.append(record)
         self.sizes.append(decoded.size)
         self.mask_bytes.append(-1 if bits is None else bits.nbytes)
+        self.saturations.append(decoded.saturation)
         if record.is_anomalous and bits is not None and not bits.any():
             self.empty_maps.append(record.path)
         if bits is not None and np.unpackbits(bits, count=decoded.size[0] * decoded.size[1]).all():
@@ -224,6 +228,7 @@ class _Table:
         facts = (record.is_test, record.is_anomalous, record.defect, decoded.size, bits is None)
         content = repr((*facts, record.also) if record.also else facts).encode() + decoded.pixels.tobytes()
         content += b"" if bits is None else bits.tobytes()
+        content += repr(decoded.saturation).encode() if decoded.saturation else b""
         self.digests[record.class_name].update(content)
         if record.is_test:
             self.test_digests[record.class_name].update(content)
@@ -232,8 +237,12 @@ class _Table:
         length = np.array(self.mask_bytes, np.int64)
         has_mask = length >= 0
         membership = {"membership": self._membership()} if any(record.also for record in self.records) else {}
+        most = max(map(len, self.saturations), default=0)
+        padded = [[*each, *[np.nan] * (most - len(each))] for each in self.saturations]
+        saturation = {"saturation": np.array(padded, np.float64)} if most else {}
         return {
             **membership,
+            **saturation,
             "class_index": np.array([self.number[record.class_name] for record in self.records], np.int64),
             "is_test": np.array([record.is_test for record in self.records], np.bool_),
             "is_anomalous": np.array([record.is_anomalous for record in self.records], np.bool_),
@@ -305,9 +314,11 @@ def name_list(names: Sequence[str], shown: int = 3) -> str:
 
 def _decoded(decoded: DecodedImage, images: Images) -> StoredImage:
     height, width = decoded.image.shape[:2]
-    bits = None if decoded.mask is None else np.packbits(decoded.mask)
+    planes = [np.packbits(mask) for mask in (decoded.mask, *(d.mask for d in decoded.defects)) if mask is not None]
+    bits = np.concatenate(planes) if planes else None
+    saturation = tuple(defect.saturation for defect in decoded.defects)
     pixels = fit_image(decoded.image, images.load_size, images.resize, images.color, images.aspect)
-    return StoredImage(pixels, (height, width), bits, decoded.clipped)
+    return StoredImage(pixels, (height, width), bits, decoded.clipped, saturation)
 
 
 def mapped(path: Path, kind: type[AnyNumber]) -> npt.NDArray[AnyNumber]:

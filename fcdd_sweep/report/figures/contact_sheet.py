@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,7 @@ class ContactSheet:
         labels: label of each column, `nominal` or `anomalous`.
         paths: of the image in each column.
         scores: text of the score in each column.
+        is_outlined: whether heatmaps have the contours of ground-truth maps.
     """
 
     address: str
@@ -43,21 +44,16 @@ class ContactSheet:
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     scores: tuple[str, ...]
+    is_outlined: bool = False
 
 
-def contact_sheet(
-    seeds: Sequence[tuple[str, TrialMaps]],
-    quantile: float,
-    cell: int = CELL,
-    scores: Mapping[str, float] | None = None,
-) -> ContactSheet | None:
+def contact_sheet(seeds: Sequence[tuple[str, TrialMaps]], quantile: float, cell: int = CELL) -> ContactSheet | None:
     """Return inputs and heatmaps of the first seed, with the contours of ground-truth maps; None without images.
 
     Args:
         seeds: name and maps of each trial of a class; at least one.
         quantile: share of the values that the colors span.
         cell: about the side of an image in pixels.
-        scores: by path the present score of the first seed's images; those kept with the maps when left out.
     """
     name, maps = seeds[0]
     common = common_paths([each for _, each in seeds])
@@ -72,15 +68,14 @@ def contact_sheet(
     if maps.gt_maps is not None:
         heat = outlined(heat, maps.gt_maps[own], maps.color_map)
     pixels = _joined([inputs, heat])
-    paths = maps.path[own].tolist()
-    values = [(scores or {}).get(path, float(maps.score[i])) for path, i in zip(paths, own, strict=True)]
     return ContactSheet(
         jpeg_uri(pixels),
         (pixels.shape[1], pixels.shape[0]),
         tuple(names),
         tuple(LABEL_NAMES[label] for label in maps.label[own]),
-        tuple(paths),
-        tuple(map(score_text, values)),
+        tuple(maps.path[own].tolist()),
+        tuple(map(score_text, maps.score[own].tolist())),
+        maps.gt_maps is not None,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.names import slug
-from fcdd_sweep.report.config_ranks import ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
 from fcdd_sweep.report.figures.heatmaps import class_strips
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.paper_grid import draw_paper_grid
@@ -32,8 +32,9 @@ def export_figures(run: Run, folder: Path, style: str, kinds: Sequence[str]) -> 
     if not any(trial.is_done for trial in run.trials):
         return [], []
     look, problems = use_look(style), list[str]()
-    config = ranked_configs(run)[0].config
-    written = _draw_rocs(run, config, folder, look) if "roc" in kinds else []
+    ranked = ranked_configs(run)
+    config = ranked[0].config
+    written = _draw_rocs(run, ranked, folder, look) if "roc" in kinds else []
     for name in run.classes(config):
         done = [trial for trial in run.of(config, name) if trial.is_done]
         if done and "heatmaps" in kinds:
@@ -43,11 +44,12 @@ def export_figures(run: Run, folder: Path, style: str, kinds: Sequence[str]) -> 
     return written, problems
 
 
-def _draw_rocs(run: Run, config: str, folder: Path, look: Look) -> list[Path]:
+def _draw_rocs(run: Run, ranked: Sequence[RankedConfig], folder: Path, look: Look) -> list[Path]:
+    config = ranked[0].config
     plots = {f"{'' if kind == 'image' else 'pixel_'}roc.pdf": config_roc(run, config, kind) for kind in KINDS}
     if len(run.configs) > 1:
-        ranked = [each.config for each in ranked_configs(run)][:MOST_LINES]
-        plots |= {f"configs_{'' if kind == 'image' else 'pixel_'}roc.pdf": run_roc(run, kind, ranked) for kind in KINDS}
+        names = [each.config for each in ranked[:MOST_LINES]]
+        plots |= {f"configs_{'' if kind == 'image' else 'pixel_'}roc.pdf": run_roc(run, kind, names) for kind in KINDS}
     return [save(draw_roc(plot, look), folder / name) for name, plot in plots.items() if plot.lines]
 
 

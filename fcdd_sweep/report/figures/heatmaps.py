@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.shown_images import NO_MAP
+from fcdd_sweep.report.class_scores import SeedScores, read_seed_scores
 from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
 from fcdd_sweep.report.figures.image_grid import (
     CELL_IN,
@@ -26,9 +27,10 @@ from fcdd_sweep.report.figures.image_grid import (
     outlined,
 )
 from fcdd_sweep.report.figures.style import DPI
+from fcdd_sweep.report.run_files import Trial
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import tree
-from fcdd_sweep.results.files import read_arrays, read_table
+from fcdd_sweep.results.files import read_arrays
 from fcdd_sweep.results.tree import TrialPaths
 
 Scale = Literal["local", "global"]
@@ -37,7 +39,7 @@ LABEL_NAMES = ("nominal", "anomalous")
 NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
 """Text on the gray cell of an anomaly without a map: a test image, and a training sample, all of which is anomalous."""
 ABOVE = "\N{BLACK UP-POINTING TRIANGLE}"
-"""Marks scores above the threshold."""
+"""Marks images that are called anomalous."""
 
 
 @dataclass(frozen=True)
@@ -159,25 +161,13 @@ def _maps(leaf: Path, prefix: str, names: tuple[str, ...], *, blurred: bool) -> 
     return TrialMaps(**named, geometry=geometry, reference_quantiles=arrays[prefix + quantiles], blurred=blurred)
 
 
-@dataclass(frozen=True)
-class TestScores:
-    """Path, label and score of all test images, in the order of the test set: figures choose among all of them."""
-
-    __test__ = False
-
-    path: npt.NDArray[np.str_]
-    label: npt.NDArray[np.int8]
-    score: npt.NDArray[np.float64]
-    threshold: float | None = None
-
-
-def read_test_scores(leaf: Path, threshold: float | None = None) -> TestScores:
-    """Return the test images in a leaf's `scores.parquet` with their threshold; held-out images are left out."""
-    table = read_table(TrialPaths(leaf).scores)
-    is_test = np.array(table["split"].to_pylist()) == "test"
-    path = np.array(table["path"].to_pylist(), dtype=str)[is_test]
-    label, score = (table[name].to_numpy()[is_test] for name in ("label", "score"))
-    return TestScores(path, label, score, threshold)
+def scored_anew(maps: TrialMaps, trial: Trial) -> TrialMaps:
+    """Return maps with the present scores of their images, where these are no longer those kept with the maps."""
+    if not trial.rescored:
+        return maps
+    scores = read_seed_scores(trial)
+    present = dict(zip(scores.path.tolist(), scores.score.tolist(), strict=True))
+    return replace(maps, score=np.array([present[path] for path in maps.path.tolist()], np.float64))
 
 
 def strip_of(
@@ -198,18 +188,25 @@ def overlaid(strip: Strip, maps: TrialMaps, rows: ImageIndices) -> Strip:
     return replace(strip, rows=(first, heat, outline, *rest))
 
 
-def scored(strip: Strip, scores: Sequence[float], threshold: float | None) -> Strip:
-    """Return a strip whose captions mark the scores above a threshold, which its title names."""
-    if threshold is None:
+def with_marks(strip: Strip, called: npt.NDArray[np.bool_] | None, threshold: float | None) -> Strip:
+    """Return a strip whose captions mark the images that are called anomalous; its title names the threshold.
+
+    Args:
+        strip: of images with captions.
+        called: whether each is called anomalous; None without decisions.
+        threshold: of scores; None where p-values decide.
+    """
+    if called is None:
         return strip
-    marked = tuple(
-        f"{caption} {ABOVE}" if score > threshold else caption
-        for caption, score in zip(strip.captions, scores, strict=True)
+    captions = tuple(
+        f"{caption} {ABOVE}" if is_called else caption
+        for caption, is_called in zip(strip.captions, called.tolist(), strict=True)
     )
-    return replace(strip, title=f"{strip.title}; {ABOVE} above {score_text(threshold)}", captions=marked)
+    what = "called anomalous" if threshold is None else f"above {score_text(threshold)}"
+    return replace(strip, title=f"{strip.title}; {ABOVE} {what}", captions=captions)
 
 
-def paper_strips(maps: TrialMaps, scores: TestScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
+def paper_strips(maps: TrialMaps, scores: SeedScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
     """Return six test images of one label, from the lowest to the highest score; an empty list without images."""
     chosen = shown_images.equidistant(scores.label, scores.score, label)
     if not len(chosen):
@@ -217,11 +214,11 @@ def paper_strips(maps: TrialMaps, scores: TestScores, label: int, quantile: floa
     title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colors"
     rows = maps.rows_of(scores.path[chosen])
     strip = overlaid(strip_of(maps, rows, quantile, scale, title), maps, rows)
-    return [scored(strip, maps.score[rows].tolist(), scores.threshold)]
+    return [with_marks(strip, None if scores.called is None else scores.called[chosen], scores.threshold)]
 
 
 def overview_strips(
-    maps: TrialMaps, scores: TestScores, quantile: float, what: str = "test images", mark: str = NO_MAP_MARK
+    maps: TrialMaps, scores: SeedScores, quantile: float, what: str = "test images", mark: str = NO_MAP_MARK
 ) -> list[Strip]:
     """Return the first 20 images of each label, and for each label the ten lowest and ten highest scores."""
     chosen = {f"first {name} {what}": shown_images.first(scores.label, i) for i, name in enumerate(LABEL_NAMES)}
@@ -237,7 +234,7 @@ def overview_strips(
 
 def training_strips(maps: TrialMaps, quantile: float) -> list[Strip]:
     """Return the overview of training samples after augmentation, see `overview_strips`."""
-    samples = TestScores(maps.path, maps.label, maps.score)
+    samples = SeedScores(0, maps.path, maps.label, np.full(len(maps.path), ""), maps.score, None, None)
     return overview_strips(maps, samples, quantile, "training samples", WHOLE_MARK)
 
 

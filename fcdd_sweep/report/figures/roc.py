@@ -1,4 +1,4 @@
-"""ROC plots of a trial, a class, a config and a run, and the loss of a trial. Means are taken at equal rates."""
+"""ROC plots of a trial, a class, a config and a run; loss and scores of a trial. Means are taken at equal rates."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
 from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.statistics import Summary, summarize
+from fcdd_sweep.report.class_scores import SeedScores
 from fcdd_sweep.report.figures.lettering import text_width
 from fcdd_sweep.report.figures.style import (
     DPI,
@@ -31,7 +32,7 @@ from fcdd_sweep.report.figures.style import (
 )
 from fcdd_sweep.report.run_files import XY, Run, Trial
 from fcdd_sweep.report.summaries import over_classes
-from fcdd_sweep.report.text import abbreviated, class_text, config_words, metric_text, spread_text
+from fcdd_sweep.report.text import abbreviated, class_text, config_words, metric_text, score_text, spread_text
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.results.tree import TrialPaths
 
@@ -363,6 +364,29 @@ def draw_loss(history: History, look: Look = SCREEN) -> Figure:
     # plain numbers: powers of ten would embed another font
     below.yaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
     below.yaxis.set_minor_formatter(NullFormatter())
+    return figure
+
+
+def draw_scores(scores: SeedScores, look: Look = SCREEN) -> Figure:
+    """Draw the shares of nominal and of anomalous test images by score, with the threshold."""
+    width, height = (5.6, 3.4) if look.title else (look.width_in, 2.4)
+    figure = plain_figure(width, height)
+    left, right, top = 0.75, 0.12, 0.35 if look.title else 0.1
+    ax = place_axes(figure, left, 0.5, width - left - right, height - 0.5 - top)
+    dress(ax, title="scores of test images", x="anomaly score", y="share of its images", look=look)
+    cut = scores.threshold
+    edges = np.histogram_bin_edges([*scores.score, *([] if cut is None else [cut])], 30)
+    for label, (_, name, color) in enumerate(_LINES[1:]):
+        own = scores.score[scores.label == label]
+        if len(own):
+            share = np.histogram(own, edges)[0] / len(own)
+            ax.stairs(share, edges, fill=True, color=color, alpha=0.25, linewidth=0)
+            ax.stairs(share, edges, color=color, linewidth=1.2 * look.line, label=f"{name} (n={len(own)})")
+    if cut is not None:
+        style: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5)), "linewidth": 1.2 * look.line}
+        ax.axvline(cut, label=f"threshold {score_text(cut)}", **style)
+    ax.set_ylim(bottom=0)
+    ax.legend(fontsize=look.small_pt, frameon=False, labelcolor=INK)
     return figure
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
-from fcdd_sweep.report.class_scores import read_seed_scores
-from fcdd_sweep.report.config_ranks import ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.color_maps import low_high
 from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL, ContactSheet, contact_sheet
-from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps
+from fcdd_sweep.report.figures.figure_cache import FigureCache
+from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps, scored_anew
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.roc import Kind, RocFigure, class_roc, config_roc, draw_roc, draw_side_by_side, run_roc
 from fcdd_sweep.report.figures.style import Look, save, save_picture, use_look
@@ -45,31 +45,59 @@ class RunFigures:
     embed: bool = False
 
 
-def draw_run(run: Run) -> RunFigures:
-    """Draw the figures of run, configs and classes."""
-    look = use_look(run.experiment.report.style)
+def draw_run(run: Run, ranked: Sequence[RankedConfig], *, anew: bool = False) -> RunFigures:
+    """Draw the figures of run, configs and classes whose inputs have changed since they were drawn.
+
+    Args:
+        run: with the trials whose test metrics may be shown.
+        ranked: its configs, from `ranked_configs`.
+        anew: whether all are drawn again.
+    """
+    look, cache = use_look(run.experiment.report.style), FigureCache(run, anew=anew)
     problems: list[str] = []
-    drawn = drawn_configs(run)
+    drawn = drawn_configs(run, ranked)
     sheets = {}
     cell = CELL if sum(len(run.classes(config)) for config in drawn) <= MOST_LARGE else SMALL_CELL
     for config in drawn:
-        draw_config_plots(run, config, look)
+        folder, key = config_folder(run, config), cache.key(run.of(config))
+        if not cache.is_drawn(f"config {config}", key):
+            draw_kinds([config_roc(run, config, kind) for kind in KINDS], folder, look)
+            cache.drawn(f"config {config}", key, [folder / name for name in (ROC_FILE, PIXEL_ROC_FILE)])
         for name in run.classes(config):
-            if sheet := draw_class(run, config, name, problems, (look, cell)):
+            if sheet := _class_sheet(run, (config, name), cache, problems, (look, cell)):
                 sheets[config, name] = sheet
     _remove_figures(run, [config for config in run.configs if config not in drawn])
     if run.configs != [""]:
-        draw_kinds([run_roc(run, kind, drawn[:MOST_LINES]) for kind in KINDS], run.path, look)
+        shown = drawn[:MOST_LINES]
+        key = cache.key([trial for config in shown for trial in run.of(config)], len(run.configs))
+        if not cache.is_drawn("run", key):
+            draw_kinds([run_roc(run, kind, shown) for kind in KINDS], run.path, look)
+            cache.drawn("run", key, [run.path / name for name in (ROC_FILE, PIXEL_ROC_FILE)])
+    cache.write()
     return RunFigures(tuple(drawn), sheets, tuple(problems))
 
 
-def drawn_configs(run: Run) -> list[str]:
+def _class_sheet(
+    run: Run, of: tuple[str, str], cache: FigureCache, problems: list[str], sizes: tuple[Look, int]
+) -> ContactSheet | None:
+    """Return the contact sheet of a class, and draw its figures where their inputs have changed; see `draw_class`."""
+    trials, before = run.of(*of), len(problems)
+    name, key = f"class {of[1]} of {of[0]}", cache.key(trials, sizes[1])
+    if cache.is_drawn(name, key):
+        return cache.sheet(name)
+    sheet = draw_class(run, *of, problems, sizes)
+    if len(problems) == before:  # what could not be read is tried again
+        folder = run.path / trials[0].class_folder
+        cache.drawn(name, key, [folder / file for file in (ROC_FILE, HEATMAPS_FILE)], sheet)
+    return sheet
+
+
+def drawn_configs(run: Run, ranked: Sequence[RankedConfig]) -> list[str]:
     """Return the names of the configs that are drawn, see `RunFigures.configs`."""
-    ranked = [each.config for each in ranked_configs(run)]
-    counts = itertools.accumulate(len(run.classes(config)) for config in ranked)
+    counts = itertools.accumulate(len(run.classes(each.config)) for each in ranked)
     return [
-        config
-        for position, (config, count) in enumerate(zip(ranked, counts, strict=True))
+        each.config
+        for position, (each, count) in enumerate(zip(ranked, counts, strict=True))
         if position == 0 or count <= MOST_CLASSES
     ]
 
@@ -86,11 +114,6 @@ def _remove_figures(run: Run, configs: Sequence[str]) -> None:
 def config_folder(run: Run, config: str) -> Path:
     """Return the folder of a config's figures, which holds those of its classes; with one config the run's own."""
     return run.path / run.of(config)[0].class_folder.rpartition("/")[0]
-
-
-def draw_config_plots(run: Run, config: str, look: Look) -> None:
-    """Draw the ROC plots of a config: a line per class, and their mean."""
-    draw_kinds([config_roc(run, config, kind) for kind in KINDS], config_folder(run, config), look)
 
 
 def draw_kinds(plots: Sequence[RocFigure], folder: Path, look: Look) -> None:
@@ -131,22 +154,18 @@ def _draw_images(run: Run, seeds: Sequence[tuple[Trial, TrialMaps]], path: Path,
         return None
     note = f"Colors: each seed spans the range of its own reference images, {low_high(display.color_map)}."
     save_picture(draw_strips(strips, note=note, color_map=display.color_map), path)
-    return contact_sheet(named, display.color_quantile, cell, _present_scores(seeds[0][0]))
-
-
-def _present_scores(trial: Trial) -> dict[str, float] | None:
-    """Return the scores of a trial's test images by path where they are no longer those in its `maps.npz`."""
-    if not trial.rescored:
-        return None
-    scores = read_seed_scores(trial)
-    return dict(zip(scores.path.tolist(), scores.score.tolist(), strict=True))
+    return contact_sheet(named, display.color_quantile, cell)
 
 
 def maps_of(run: Run, trial: Trial, problems: list[str]) -> TrialMaps | None:
-    """Return the maps of a finished trial's test images; None, with a sentence in `problems`, if they are damaged."""
+    """Return the maps and present scores of a finished trial's test images.
+
+    None, with a sentence in `problems`, if they are damaged.
+    """
     display = run.experiment.heatmaps
     try:
-        return read_maps(run.path / trial.leaf, blurred=display.blur, color_map=display.color_map)
+        maps = read_maps(run.path / trial.leaf, blurred=display.blur, color_map=display.color_map)
+        return scored_anew(maps, trial)
     except UNREADABLE as error:
         problems.append(f"{trial.leaf} is not in the heatmap grid: {short_error(error)}")
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.report.class_scores import SeedScores, read_seed_scores
 from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP
 from fcdd_sweep.report.figures.heatmaps import (
     Scale,
@@ -12,19 +13,17 @@ from fcdd_sweep.report.figures.heatmaps import (
     paper_strips,
     preview_strips,
     read_maps,
-    read_test_scores,
     read_training_maps,
+    scored_anew,
     training_note,
     training_strips,
 )
 from fcdd_sweep.report.figures.image_grid import CELL_IN, ColorScale, Strip, draw_strips
-from fcdd_sweep.report.figures.roc import draw_loss, draw_roc, read_history, trial_roc
-from fcdd_sweep.report.figures.style import SCREEN, Look, save, save_picture
-from fcdd_sweep.report.run_files import read_curves
-from fcdd_sweep.results.files import read_table
-from fcdd_sweep.results.tree import TrialPaths
+from fcdd_sweep.report.figures.roc import draw_loss, draw_roc, draw_scores, read_history, trial_roc
+from fcdd_sweep.report.figures.style import Look, save, save_picture, use_look
+from fcdd_sweep.report.run_files import Trial
 
-PREVIEW_FILE, LOSS_FILE, ROC_CURVE_FILE = "ds_preview.png", "loss.pdf", "roc_curve.pdf"
+PREVIEW_FILE, LOSS_FILE, ROC_CURVE_FILE, SCORES_FILE = "ds_preview.png", "loss.pdf", "roc_curve.pdf", "scores.pdf"
 OVERVIEW_FILE, TRAINING_OVERVIEW_FILE = "heatmaps_global.png", "train_heatmaps_global.png"
 _SCALES: tuple[Scale, ...] = ("local", "global")
 
@@ -34,29 +33,34 @@ def paper_file(scale: Scale, label: int) -> str:
     return f"heatmaps_paper_{scale}_lbl{label}.png"
 
 
-def draw_trial(leaf_dir: Path, display: Heatmaps, look: Look = SCREEN) -> None:
-    """Draw a trial's figures into its folder; `metrics.parquet`, which is written after them, adds the threshold.
+def draw_trial(trial: Trial, display: Heatmaps, style: str = "screen") -> None:
+    """Draw a trial's figures into its folder.
 
-    Figures: training samples, loss, ROC, six test images per label with local and with global colors, an overview of
-    about 80 test images and one of as many training samples. A figure without any image (a test set without anomalies)
-    is left out.
+    Figures: training samples, loss, ROC, scores with the threshold, six test images per label with local and with
+    global colors, an overview of about 80 test images and one of as many training samples. A figure without any image
+    (a test set without anomalies) is left out.
 
     Args:
-        leaf_dir: holds `history`, `scores`, `curves` (Parquet) and `maps.npz`.
+        trial: its folder holds `history`, `scores`, `curves` (Parquet) and `maps.npz`; its present image score and
+            decisions are shown.
         display: how heatmaps are shown.
-        look: of plots.
+        style: of plots, a name in `LOOKS`.
     Raises:
         OSError, ValueError: a file is missing or damaged.
     """
-    draw_plots(leaf_dir, look)
-    draw_training_images(leaf_dir, display)
-    draw_test_images(leaf_dir, display)
+    assert trial.folder is not None
+    scores = read_seed_scores(trial)
+    draw_plots(trial, scores, use_look(style))
+    draw_training_images(trial.folder, display)
+    draw_test_images(trial, scores, display)
 
 
-def draw_plots(leaf_dir: Path, look: Look = SCREEN) -> None:
-    """Draw the loss and the ROC of a trial."""
-    save(draw_loss(read_history(leaf_dir), look), leaf_dir / LOSS_FILE)
-    save(draw_roc(trial_roc(read_curves(leaf_dir)), look), leaf_dir / ROC_CURVE_FILE)
+def draw_plots(trial: Trial, scores: SeedScores, look: Look) -> None:
+    """Draw the loss, the ROC and the scores of a trial."""
+    assert trial.folder is not None
+    save(draw_loss(read_history(trial.folder), look), trial.folder / LOSS_FILE)
+    save(draw_roc(trial_roc(trial.curves), look), trial.folder / ROC_CURVE_FILE)
+    save(draw_scores(scores, look), trial.folder / SCORES_FILE)
 
 
 def draw_training_images(leaf_dir: Path, display: Heatmaps) -> None:
@@ -71,10 +75,11 @@ def draw_training_images(leaf_dir: Path, display: Heatmaps) -> None:
     _save_strips(strips, path, legend, cell_in=0.5, note=note, color_map=display.color_map)
 
 
-def draw_test_images(leaf_dir: Path, display: Heatmaps) -> None:
+def draw_test_images(trial: Trial, scores: SeedScores, display: Heatmaps) -> None:
     """Draw the figures of a trial's test images."""
-    maps = read_maps(leaf_dir, blurred=display.blur, color_map=display.color_map)
-    scores, quantile = read_test_scores(leaf_dir, _threshold(leaf_dir)), display.color_quantile
+    assert trial.folder is not None
+    leaf_dir, quantile = trial.folder, display.color_quantile
+    maps = scored_anew(read_maps(leaf_dir, blurred=display.blur, color_map=display.color_map), trial)
     for scale in _SCALES:
         for label in (0, 1):
             strips = paper_strips(maps, scores, label, quantile, scale)
@@ -82,16 +87,6 @@ def draw_test_images(leaf_dir: Path, display: Heatmaps) -> None:
             _save_strips(strips, path, maps.legend(quantile, scale), color_map=display.color_map)
     strips, legend = overview_strips(maps, scores, quantile), maps.legend(quantile, "global")
     _save_strips(strips, leaf_dir / OVERVIEW_FILE, legend, cell_in=0.5, color_map=display.color_map)
-
-
-def _threshold(leaf_dir: Path) -> float | None:
-    """Return the threshold of a leaf's scores; None where there is none, or not yet."""
-    path = TrialPaths(leaf_dir).metrics
-    if not path.is_file():
-        return None
-    (row,) = read_table(path).select(["image_score", "threshold"]).to_pylist() or [{}]
-    threshold: float | None = row.get("threshold") if row.get("image_score") == "score_mean" else None
-    return threshold
 
 
 def _save_strips(

@@ -133,7 +133,7 @@ def sheet_figure(sheet: ContactSheet, where: str) -> Markup:
     ]
     rows = element("div", *(element("span", row) for row in sheet.rows), cls="rows")
     columns = element("div", *captions, *groups, cls="columns", style=f"--n:{len(captions)}")
-    note = element("figcaption", "Scores below; outlined: the ground truth.")
+    note = element("figcaption", "Scores below; outlined: the ground truth." if sheet.is_outlined else "Scores below.")
     return element("figure", element("div", rows, image, columns, cls="sheet"), note)
 
 
@@ -209,7 +209,7 @@ def _mistake_table(found: Sequence[Mistake], *, decided: bool) -> Markup:
     rows = [
         (
             Markup(
-                f"{element('code', each.path)}{element('small', each.defect) if each.defect else ''}",
+                f"{element('code', each.path)}{element('small', class_text(each.defect)) if each.defect else ''}",
             ),
             TableCell(score_text(each.score), value=each.score),
             *([f"{each.wrong} of {each.seeds} seeds"] if decided else []),

@@ -22,6 +22,7 @@ _FIGURES = {
     trial_figures.PREVIEW_FILE: "training samples",
     trial_figures.LOSS_FILE: "loss",
     trial_figures.ROC_CURVE_FILE: "ROC",
+    trial_figures.SCORES_FILE: "scores and threshold",
 }
 """Figures of a trial that the page links, and what they show."""
 _EMBEDDED_PX = 1600
@@ -44,7 +45,9 @@ def class_files(run: Run, trials: Sequence[Trial], *, embed: bool) -> Markup:
                 lines.append(
                     image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text)
                 )
-    return details("Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"))
+    return details(
+        "Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"), cls="screen"
+    )
 
 
 def image_box(root: Path, path: str, text: str, *, embed: bool) -> Markup:

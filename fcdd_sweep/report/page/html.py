@@ -120,7 +120,7 @@ def anchored_sections(body: str) -> list[tuple[str, str]]:
 
 
 def details(title: object, *content: object, anchor: str | None = None, cls: str | None = None) -> Markup:
-    """Return content that is folded until the reader opens it."""
+    """Return content that is folded until the reader opens it; it is printed unfolded, or not at all with `screen`."""
     return element("details", element("summary", title), joined(content), id=anchor, cls=cls)
 
 

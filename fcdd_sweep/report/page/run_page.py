@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
-from fcdd_sweep.report.headline import METRIC, best_and_worst, result_sentences
+from fcdd_sweep.report.headline import METRIC, best_and_worst
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.class_section import class_details, class_table, sheet_figure
 from fcdd_sweep.report.page.comparison import COMPARISON_HTML
@@ -32,7 +32,7 @@ from fcdd_sweep.report.page.html import Markup, element, section
 from fcdd_sweep.report.page.score_section import image_score_section
 from fcdd_sweep.report.page.svg import Interval, interval_plot
 from fcdd_sweep.report.run_files import Run, Trial, status_counts
-from fcdd_sweep.report.search.confirmation import conclusions
+from fcdd_sweep.report.search.confirmation import further_sentences, lead_sentences
 from fcdd_sweep.report.search.figures import SearchPicture
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.record import SearchRecord, reported
@@ -65,6 +65,7 @@ _MOST_INTERVALS = 20
 
 def report_page(
     run: Run,
+    ranked: Sequence[RankedConfig],
     figures: RunFigures,
     search: SearchRecord | None = None,
     search_figures: Sequence[SearchPicture] = (),
@@ -74,21 +75,24 @@ def report_page(
 
     Args:
         run: with all of its trials.
+        ranked: its configs, from `ranked_configs`, by the trials whose test metrics are shown.
         figures: of the run.
         search: of the run, if it has one; test metrics are then those of its confirmation.
         search_figures: of the search.
         evidence: sections on what the metrics show, for after the table of configs.
     """
     tested = reported(run, search)
-    ranked = ranked_configs(tested) if any(trial.is_done for trial in tested.trials) else []
+    if not any(trial.is_done for trial in tested.trials):
+        ranked = []
     problems: list[str] = []
     body = [
-        _header(run, tested, search),
+        _header(run, tested, ranked, search),
         _first_screen(tested, ranked, figures),
         search_section(search, search_figures) if search else "",
         *(_comparison(tested, ranked, figures) if len(tested.configs) > 1 else []),
-        *evidence,
+        *(evidence if len(tested.configs) > 1 else ()),
         *(_config_section(tested, config, figures, problems) for config in figures.configs if ranked),
+        *(evidence if len(tested.configs) <= 1 else ()),
         image_score_section(run, tested),
         cost_section(run),
         _failures(run.trials),
@@ -106,7 +110,7 @@ def _contents(body: str) -> list[tuple[str, str]]:
     return [("top", "Result"), *html.anchored_sections(body)]
 
 
-def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
+def _header(run: Run, tested: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> Markup:
     """Return name, result, and what is missing of the trials whose test metrics are shown."""
     when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
     gone = f" Not shown: {count_noun(run.unplanned, 'finished trial')} no longer in the plan." if run.unplanned else ""
@@ -119,14 +123,15 @@ def _header(run: Run, tested: Run, search: SearchRecord | None) -> Markup:
     warning = [element("p", _how_to_complete(run)), listed] if missing else []
     if mixed := device_note(tested.trials):
         warning.append(element("p", f"{mixed[0].upper()}{mixed[1:]}."))
-    sentences = [*(conclusions(search) if search else []), *result_sentences(tested, decide=search is None)]
-    lead = " ".join(sentences) if sentences else _nothing_yet(search)
+    lead = " ".join(lead_sentences(tested, ranked, search)) or _nothing_yet(search)
+    details = further_sentences(tested, ranked, search)
     return html.joined(
         [
             element("h1", _title(run), id="top"),
             element("p", f"{what}{'.' if what else ''}{when}{gone}", cls="lead"),
             _parent(run),
             element("p", lead, cls="result"),
+            element("p", " ".join(details), cls="note") if details else "",
             _counts_line(run),
             element("section", *warning, cls="warn") if warning else "",
         ]
@@ -183,12 +188,13 @@ def _interval(name: str, row: SummaryRow, *, is_mean: bool) -> Interval:
 def _picture(run: Run, config: str, rows: Sequence[SummaryRow], figures: RunFigures) -> Markup | str:
     known = [row for row in rows if row.normal_class and row.metrics[METRIC].n]
     hardest = best_and_worst(known)[1].normal_class if known else None
+    several = len({row.metrics[METRIC].mean for row in known}) > 1
     names = [hardest, *run.classes(config)]
     name = next((name for name in names if name and (config, name) in figures.sheets), None)
     if name is None:
         return ""
     where = ", ".join(filter(None, [config_words(config, run.parameters(config)), class_text(name)]))
-    title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if len(known) > 1 else ''}"
+    title = f"{class_text(name)[0].upper()}{class_text(name)[1:]}{', the hardest' if several else ''}"
     return element("div", element("h2", title), sheet_figure(figures.sheets[config, name], where))
 
 
@@ -253,7 +259,7 @@ def _settings(run: Run) -> Markup:
     return section(
         "Settings and environment",
         html.details("Settings", table) if table else "",
-        html.details(f"All of {tree.EXPERIMENT}", element("pre", text)),
+        html.details(f"All of {tree.EXPERIMENT}", element("pre", text), cls="screen"),
         _environment(run.environment),
         anchor="settings",
     )
@@ -332,4 +338,5 @@ def _environment(environment: Mapping[str, Any]) -> Markup | str:
         for key, value in environment.items()
         if key != "notes"
     ]
-    return html.details("Environment", html.table(("name", "value"), rows, names=2, cls="plain")) if rows else ""
+    table = html.table(("name", "value"), rows, names=2, cls="plain")
+    return html.details("Environment", table, cls="screen") if rows else ""

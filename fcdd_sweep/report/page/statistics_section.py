@@ -13,7 +13,7 @@ from fcdd_sweep.report.comparison_text import (
     p_text,
 )
 from fcdd_sweep.report.comparisons import clear_best, deciding_rows
-from fcdd_sweep.report.figures.rank_diagram import draw_ranks, ranked_rows
+from fcdd_sweep.report.figures.rank_diagram import draw_ranks, rank_groups, ranked_rows
 from fcdd_sweep.report.figures.style import as_svg_uri
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.html import Markup, element
@@ -42,7 +42,8 @@ def _ranks(rows: Sequence[TableRow]) -> Markup | str:
     if figure is None:
         return ""
     ranks = ", ".join(f"{named(row['first'])} {row['estimate']:.2f}" for row in ranked_rows(rows, metric))
-    caption = "A bar on the right joins configs of which none is better than another over classes."
+    joins = "A bar on the right joins configs of which none is better than another over classes."
+    caption = joins if rank_groups(rows, metric) else "Over classes, each config differs from each other."
     return html.picture(as_svg_uri(figure), f"average ranks by {SUMMARY_METRICS[metric]}: {ranks}", caption)
 
 

@@ -1,5 +1,6 @@
 "use strict";
-// Sorts and filters tables, opens linked images in place, and unfolds what a link points into. No server is needed.
+// Sorts and filters tables, opens linked images in place, unfolds what a link points into, and all that is printed. No
+// server is needed.
 
 const MOST_WITHOUT_FILTER = 8;
 
@@ -95,6 +96,15 @@ for (const box of document.querySelectorAll("details[data-image]")) {
 }
 window.addEventListener("hashchange", unfold);
 unfold();
+
+const folded = [];
+window.addEventListener("beforeprint", () => {
+  folded.push(...document.querySelectorAll("details:not([open]):not(.screen):not(.screen *)"));
+  for (const box of folded) box.open = true;
+});
+window.addEventListener("afterprint", () => {
+  for (const box of folded.splice(0)) box.open = false;
+});
 
 const links = new Map(Array.from(document.querySelectorAll("nav a"), (link) => [link.hash.slice(1), link]));
 if (links.size && "IntersectionObserver" in window) {

@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from fcdd_sweep.metrics.statistics import Summary
+from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
+from fcdd_sweep.report.headline import detail_sentences, result_sentences
+from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
 from fcdd_sweep.report.search.numbers import Comparison, comparisons, confirmed_metric, difference_rows
@@ -41,6 +44,31 @@ def conclusions(search: SearchRecord) -> list[str]:
     if [comparison.number for comparison in comparisons(rows)] == [0]:
         return [f"The best of {_tried(search)} is the default config itself: no other config is confirmed."]
     return [_conclusion(search, metric, comparison) for comparison in comparisons(rows) if comparison.number != 0]
+
+
+_MOST_LEADING = 2
+"""Sentences that a report begins with."""
+
+
+def lead_sentences(run: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> list[str]:
+    """Return the result of a run, or of its search, in one or two sentences: what is decided, then what is not.
+
+    Args:
+        run: with the trials whose test metrics may be shown.
+        ranked: its configs, from `ranked_configs`.
+        search: of the run, if it has one.
+    Returns:
+        Empty before the first trial finished.
+    """
+    return result_sentences(run, ranked) if search is None else conclusions(search)[:_MOST_LEADING]
+
+
+def further_sentences(run: Run, ranked: Sequence[RankedConfig], search: SearchRecord | None) -> list[str]:
+    """Return sentences with details of the result; see `lead_sentences` for the arguments."""
+    found = detail_sentences(run, ranked)
+    if search is None:
+        return found
+    return [*conclusions(search)[_MOST_LEADING:], *result_sentences(run, ranked)[:1], *found]
 
 
 def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> str:

@@ -184,3 +184,8 @@ def _with_plain_parameters(row: TableRow) -> TableRow:
 def _importance(rows: Sequence[TableRow]) -> dict[str, float]:
     known = [(row["key"], float(row["importance"])) for row in rows if row["importance"] is not None]
     return dict(sorted(((key, share) for key, share in known if not np.isnan(share)), key=lambda pair: -pair[1]))
+
+
+def tried_configs(run: Run, search: SearchRecord | None) -> int:
+    """Return the number of configs that were tried: of a search all that it suggested."""
+    return len(run.configs) if search is None else search.tried or len(search.configs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,10 +59,14 @@ def test_the_mean_over_classes_has_the_spread_of_whole_seeds_as_its_band(run):
 
 
 def test_contact_sheets_are_small_and_name_images_labels_and_present_scores(run):
-    maps = heatmaps.read_maps(run.of("", "brick")[0].folder)
-    sheet = contact_sheet.contact_sheet([("seed 0", maps)], 0.97, 48, {str(maps.path[0]): 7.0})
+    trial = run.of("", "brick")[0]
+    kept = heatmaps.read_maps(trial.folder)
+    rescored = replace(trial, metrics=trial.metrics | {"image_score": "score_max"}, rescored=True)
+    maps = heatmaps.scored_anew(kept, rescored)
+    np.testing.assert_allclose(maps.score, 2 * kept.score)  # see fakes.score_columns
+    sheet = contact_sheet.contact_sheet([("seed 0", maps)], 0.97, 48)
     assert sheet.labels == ("nominal",) * 2 + ("anomalous",) * 6 and sheet.rows == ("input", "heatmap, seed 0")
     assert sheet.size == (8 * 34 - 2, 2 * 34 - 2) and len(sheet.address) < 16_000
     place = {path: i for i, path in enumerate(maps.path.tolist())}
     for path, score in zip(sheet.paths, sheet.scores, strict=True):
-        assert float(score) == pytest.approx(7.0 if place[path] == 0 else maps.score[place[path]], rel=1e-2)
+        assert float(score) == pytest.approx(2 * kept.score[place[path]], rel=1e-2)

@@ -9,6 +9,7 @@ import pytest
 
 from fcdd_sweep.metrics import heatmap_values, shown_images
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
+from fcdd_sweep.report import class_scores
 from fcdd_sweep.report.figures import heatmaps, image_grid
 from fcdd_sweep.report.figures.color_maps import as_colors
 from tests import fakes
@@ -27,7 +28,7 @@ def test_blurred_pictures_show_smoothed_heatmaps_with_the_colors_of_blurred_refe
 
 
 def test_paper_pictures_choose_among_all_test_images(leaf):
-    maps, scores = heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf)
+    maps, scores = heatmaps.read_maps(leaf), class_scores.read_seed_scores(class_scores.trial_of_leaf(leaf))
     assert len(scores.label) == fakes.N_NOMINAL + fakes.N_ANOMALOUS > len(maps.label) - 10
     (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
     expected = scores.score[shown_images.equidistant(scores.label, scores.score, 1)]
@@ -36,7 +37,7 @@ def test_paper_pictures_choose_among_all_test_images(leaf):
 
 
 def test_held_out_scores_do_not_enter_the_pictures(leaf):
-    assert "bricks/7000" not in heatmaps.read_test_scores(leaf).path
+    assert "bricks/7000" not in class_scores.read_seed_scores(class_scores.trial_of_leaf(leaf)).path
 
 
 def test_maps_join_scores_by_image_number_not_by_position(leaf):
@@ -62,7 +63,9 @@ def test_global_colors_share_a_range_and_local_ones_do_not(leaf):
 
 
 def test_the_overview_shows_first_and_extreme_images_of_each_label(leaf):
-    strips = heatmaps.overview_strips(heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf), 0.97)
+    strips = heatmaps.overview_strips(
+        heatmaps.read_maps(leaf), class_scores.read_seed_scores(class_scores.trial_of_leaf(leaf)), 0.97
+    )
     assert [strip.columns for strip in strips] == [20, 20, 20, 20]
     scores = [float(caption) for caption in strips[2].captions]
     assert scores == sorted(scores) and scores[0] == 0.1 and scores[-1] == 0.5
@@ -127,8 +130,34 @@ def test_overlays_are_half_of_each_with_the_contour_of_the_ground_truth(leaf):
     assert contour.sum() < 0.5 * inside.sum()  # an outline, not an area
 
 
+def decided(leaf, column, threshold):
+    """The trial of a leaf whose images are scored by a column and called anomalous above a threshold."""
+    trial = class_scores.trial_of_leaf(leaf)
+    metrics = trial.metrics | {"image_score": column, "threshold": threshold}
+    return replace(trial, metrics=metrics, rescored=column != "score_mean")
+
+
+@pytest.mark.parametrize(("column", "factor"), [("score_max", 2.0), ("score_top_1", 1.6)])
+def test_marks_are_by_whichever_image_score_is_in_use(leaf, column, factor):
+    trial = decided(leaf, column, 0.7 * factor)
+    kept, scores = heatmaps.read_maps(leaf), class_scores.read_seed_scores(trial)
+    maps = heatmaps.scored_anew(kept, trial)
+    np.testing.assert_allclose(maps.score, factor * kept.score)
+    (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
+    values = [float(caption.split()[0]) for caption in strip.captions]
+    marked = [caption.endswith(heatmaps.ABOVE) for caption in strip.captions]
+    assert marked == [value > 0.7 * factor for value in values] and True in marked and False in marked
+
+
+def test_p_values_that_decide_have_marks_without_a_threshold(leaf):
+    maps, scores = heatmaps.read_maps(leaf), class_scores.read_seed_scores(decided(leaf, "score_mean", 0.7))
+    (strip,) = heatmaps.paper_strips(maps, replace(scores, threshold=None), 1, 0.97, "global")
+    assert strip.title.endswith(f"{heatmaps.ABOVE} called anomalous")
+    assert [caption.endswith(heatmaps.ABOVE) for caption in strip.captions].count(True) > 0
+
+
 def test_scores_above_the_threshold_are_marked_and_the_title_names_it(leaf):
-    maps, scores = heatmaps.read_maps(leaf), heatmaps.read_test_scores(leaf, 0.7)
+    maps, scores = heatmaps.read_maps(leaf), class_scores.read_seed_scores(decided(leaf, "score_mean", 0.7))
     (strip,) = heatmaps.paper_strips(maps, scores, 1, 0.97, "global")
     marked = [caption.endswith(heatmaps.ABOVE) for caption in strip.captions]
     values = [float(caption.split()[0]) for caption in strip.captions]
