@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -99,7 +100,7 @@ def _blob(n: int, shape: RenderShape, draws: Draws) -> Tensor:
 def _mixed_blob(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Render squares that are white or random in every pixel, with equal probability."""
     sides = (MIXED_SIDE, MIXED_SIDE)
-    top, most = _topmost(n, *shape[1:], 2 * MIXED_STARTS, draws, sides, largest_angle=0.0)
+    top, most = _topmost(n, (shape[1], shape[2]), _Squares(2 * MIXED_STARTS, sides, largest_angle=0.0), draws)
     is_white = draws.uniform(n, most + 1) < 0.5
     colors = draws.integers(0, 256, n, *shape, dtype=torch.int16)
     white, square = (flags.view(n, 1, *shape[1:]) for flags in (is_white.gather(1, top), top > 0))
@@ -124,33 +125,34 @@ def _confetti(n: int, shape: RenderShape, draws: Draws) -> Tensor:
 def _squares(n: int, shape: RenderShape, draws: Draws) -> Tensor:
     """Return confetti before the blur, (n, c, h, w) float32; each colored square has one color of -256..-1."""
     channels, height, width = shape
-    top, most = _topmost(n, height, width, COLORED_STARTS, draws)
-    black, _ = _topmost(n, height, width, BLACK_STARTS, draws)
+    top, most = _topmost(n, (height, width), _Squares(COLORED_STARTS), draws)
+    black, _ = _topmost(n, (height, width), _Squares(BLACK_STARTS), draws)
     colors = draws.integers(-256, 0, n, channels, most + 1).float()
     colors[:, :, 0] = 0.0
     layers = colors.gather(2, top[:, None].expand(-1, channels, -1))
     return layers.add_(BLACK * (black > 0)[:, None]).view(n, *shape)
 
 
-def _topmost(
-    n: int,
-    height: int,
-    width: int,
-    starts: float,
-    draws: Draws,
-    sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
-    largest_angle: float = LARGEST_ANGLE,
-) -> tuple[Tensor, int]:
+class _Squares(NamedTuple):
+    """How squares are drawn: how often one starts in a pixel, their sides in pixels, and how far they are turned."""
+
+    starts: float
+    sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE)
+    largest_angle: float = LARGEST_ANGLE
+
+
+def _topmost(n: int, size: tuple[int, int], squares: _Squares, draws: Draws) -> tuple[Tensor, int]:
     """Return the top square of each pixel, (n, height * width), 0 for none, else its number from 1 on.
 
     The second value is the largest number of squares of an image. Later squares cover earlier ones. There is no loop
     over squares: of all numbers that are sent to a pixel the largest stays, in any order.
     """
-    before = _chance_of_fewer(starts * height * width, draws.device)
+    height, width = size
+    before = _chance_of_fewer(squares.starts * height * width, draws.device)
     exists = draws.uniform(n, 1) >= before
     drawn = draws.uniform(n, len(before), 4)
     image, number = _which(exists, fixed=draws.fixed)
-    rows, columns, inside = _rasterized(drawn[image, number], height, width, sides, largest_angle)
+    rows, columns, inside = _rasterized(drawn[image, number], size, squares)
     inside &= exists[image, number].view(-1, 1, 1)
     pixel = (image[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
     top = torch.zeros(n * height * width, dtype=torch.int64, device=draws.device)
@@ -167,24 +169,19 @@ def _which(exists: Tensor, *, fixed: bool) -> tuple[Tensor, Tensor]:
     return image, torch.arange(exists.shape[1], device=exists.device).repeat(exists.shape[0])
 
 
-def _rasterized(
-    drawn: Tensor,
-    height: int,
-    width: int,
-    sides: tuple[int, int] = (SMALLEST_SIDE, LARGEST_SIDE),
-    largest_angle: float = LARGEST_ANGLE,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _rasterized(drawn: Tensor, size: tuple[int, int], squares: _Squares) -> tuple[Tensor, Tensor, Tensor]:
     """Return rotated squares from uniform numbers.
 
     Args:
         drawn: (B, 4) in 0..1: center's row, center's column, side, angle.
-        sides: smallest and largest side in pixels; at most `LARGEST_SIDE`.
-        largest_angle: in radians, either way.
+        size: height and width of the image.
+        squares: sides are at most `LARGEST_SIDE`, angles in radians, either way.
 
     Returns:
         (B, P) rows and (B, Q) columns of the pixels around each center, moved into the image, and (B, P, Q) bool,
         which of them are in both the square and the image.
     """
+    (height, width), sides, largest_angle = size, squares.sides, squares.largest_angle
     row, column = (drawn[:, 0] * height).long(), (drawn[:, 1] * width).long()
     side = (sides[0] + drawn[:, 2] * (sides[1] - sides[0] + 1)).floor().clamp(max=sides[1]).view(-1, 1, 1)
     angle = ((2 * drawn[:, 3] - 1) * largest_angle).view(-1, 1, 1)

@@ -121,36 +121,42 @@ class ImageIndex:
             return file.read(size)
 
 
-def open_index(
-    root: Path,
-    cache: Path,
-    kind: str,
-    stamps: object,
-    images: int,
-    listings: Callable[[], Iterable[GroupFiles]],
-    say: Say | None = None,
-) -> ImageIndex:
-    """Return the index of the files that `listings` returns; it is called only when the cache has no index yet.
+class Listing(NamedTuple):
+    """Images below a root that are to be indexed.
+
+    Attributes:
+        kind: which images these are.
+        stamps: plain values that change when the groups may have changed.
+        images: about how many there are.
+        groups: returns every group with its files, in order; one group is in memory at a time.
+    """
+
+    kind: str
+    stamps: object
+    images: int
+    groups: Callable[[], Iterable[GroupFiles]]
+
+
+def open_index(root: Path, cache: Path, listing: Listing, say: Say | None = None) -> ImageIndex:
+    """Return the index of the files that a listing returns; it is asked only when the cache has no index yet.
 
     Args:
         root: the folder with all files.
         cache: where indexes are kept; see `config.locations.cache_root`.
-        kind: which images below `root` these are.
-        stamps: plain values that change when the listings may have changed.
-        images: about how many there are.
-        listings: returns every group with its files, in order; one group is in memory at a time.
+        listing: the files.
         say: called when the index is made, which may take minutes.
     Raises:
-        DataError: what `listings` raises, or a cache that cannot be written.
+        DataError: what `listing` raises, or a cache that cannot be written.
     """
-    key = digest({"version": _VERSION, "root": str(root.absolute()), "kind": kind, "stamps": stamps})
+    key = digest({"version": _VERSION, "root": str(root.absolute()), "kind": listing.kind, "stamps": listing.stamps})
 
     def build(folder: Path) -> None:
         if say is not None:
             say(f"listing the images in {root}; the list is kept")
-        _write(folder / _FILE, listings())
+        _write(folder / _FILE, listing.groups())
 
-    return _read(cached(cache, f"index-{kind}-{key}", images * _BYTES_PER_IMAGE, build) / _FILE, root)
+    size = listing.images * _BYTES_PER_IMAGE
+    return _read(cached(cache, f"index-{listing.kind}-{key}", size, build) / _FILE, root)
 
 
 def folder_members(folder: Path) -> list[Member]:

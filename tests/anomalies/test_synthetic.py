@@ -158,7 +158,7 @@ def largest_difference(one: dict[str, np.ndarray], two: dict[str, np.ndarray]) -
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, np.ndarray]:
     images = render("confetti", 800, SHAPE, seeded()).numpy().astype(np.float32)
-    top, _ = synthetic._topmost(800, *SHAPE[1:], synthetic.COLORED_STARTS, GeneratorDraws(seeded(1)))
+    top, _ = synthetic._topmost(800, SHAPE[1:], synthetic._Squares(synthetic.COLORED_STARTS), GeneratorDraws(seeded(1)))
     seen = np.array([len(set(np.unique(image)) - {0}) for image in top.numpy()])
     return measures(images, seen)
 
@@ -193,7 +193,7 @@ def test_squares_are_as_many_as_a_poisson_number_that_is_never_zero(size: int) -
 
 @pytest.mark.parametrize("starts", [synthetic.COLORED_STARTS, synthetic.BLACK_STARTS])
 def test_every_image_has_a_square_however_small_the_image(starts: float) -> None:
-    top, most = synthetic._topmost(3000, 20, 16, starts, GeneratorDraws(seeded()))
+    top, most = synthetic._topmost(3000, (20, 16), synthetic._Squares(starts), GeneratorDraws(seeded()))
     assert top.amin() == 0 and top.amax() <= most
     assert bool((top > 0).any(dim=1).all())
 
@@ -211,7 +211,7 @@ def test_each_square_has_one_color_before_the_blur(channels: int) -> None:
 
 def test_a_straight_square_covers_its_side_around_its_pixel() -> None:
     drawn = torch.tensor([[0.5, 0.25, (20 - 8) / 47 + 1e-3, 0.5], [0.02, 0.5, (31 - 8) / 47 + 1e-3, 0.5]])
-    rows, columns, inside = synthetic._rasterized(drawn, 100, 200)
+    rows, columns, inside = synthetic._rasterized(drawn, (100, 200), synthetic._Squares(0.0))
     even, odd = ((rows[i][inside[i].any(dim=1)].tolist(), columns[i][inside[i].any(dim=0)].tolist()) for i in range(2))
     assert even == (list(range(41, 61)), list(range(41, 61)))
     assert odd == (list(range(18)), list(range(85, 116)))
@@ -220,7 +220,7 @@ def test_a_straight_square_covers_its_side_around_its_pixel() -> None:
 
 def test_a_turned_square_is_a_diamond_of_the_same_area() -> None:
     drawn = torch.tensor([[0.5, 0.5, (54 - 8) / 47 + 1e-3, 1.0], [0.5, 0.5, (53 - 8) / 47 + 1e-3, 0.7]])
-    _, _, inside = synthetic._rasterized(drawn, 200, 200)
+    _, _, inside = synthetic._rasterized(drawn, (200, 200), synthetic._Squares(0.0))
     diamond, slanted = inside
     assert len(diamond.any(dim=1).nonzero()) == pytest.approx(54 * np.sqrt(2), abs=1.5)
     assert not inside[:, [0, -1]].any()
