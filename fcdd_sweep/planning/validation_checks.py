@@ -58,6 +58,7 @@ VALIDATION_DEFAULTS: dict[str, ValidationDefault] = {
     # no anomalies outside of the test set: rendered ones; a third of as few as 60 images
     "textures": ValidationDefault(0.33, "synthetic"),
     "mvtec": ValidationDefault(0.33, "synthetic"),
+    "mvtec_loco": ValidationDefault(0.2, "synthetic"),  # 60 and more of 300 and more
     "folder": ValidationDefault(0.33, "protocol"),
 }
 """By data set; a data set that is not listed counts as `folder`."""

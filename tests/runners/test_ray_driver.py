@@ -160,9 +160,10 @@ def test_a_trial_knows_how_many_share_its_gpu(tmp_path, per_gpu, shares, sharing
 
     worker = Worker.__new__(Worker)
     worker._settings = WorkerSettings(tmp_path, works.empty, 1.0, 60.0, trials_per_gpu=per_gpu)
-    worker._prepare({"trial": json.dumps(spec().to_dict()), "shares": shares})
-    assert worker._spec.settings.resources.trials_per_gpu == sharing
-    assert worker._spec.trial_id == spec().trial_id
+    worker._prepare({"trials": json.dumps([spec().to_dict()]), "shares": shares})
+    (found,) = worker._specs
+    assert found.settings.resources.trials_per_gpu == sharing
+    assert found.trial_id == spec().trial_id
 
 
 def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
