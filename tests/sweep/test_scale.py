@@ -6,6 +6,7 @@ import re
 import pytest
 
 from fcdd_sweep.report.aggregate import aggregate
+from fcdd_sweep.report.config_ranks import ranked_configs
 from fcdd_sweep.report.figures import run_figures
 from fcdd_sweep.report.page import run_page as pages
 from fcdd_sweep.report.run_files import read_run
@@ -45,7 +46,8 @@ def test_pictures_are_those_of_the_best_configs_and_tables_those_of_all(run_dir,
 
 def test_one_config_is_drawn_however_many_classes_it_has(run_dir, monkeypatch):
     monkeypatch.setattr(run_figures, "MOST_CLASSES", 1)
-    assert run_figures.drawn_configs(read_run(run_dir)) == ["a"]
+    run = read_run(run_dir)
+    assert run_figures.drawn_configs(run, ranked_configs(run)) == ["a"]
 
 
 def test_a_page_lists_the_first_of_very_many_failures(tmp_path, monkeypatch):
