@@ -121,7 +121,7 @@ class ImageIndex:
             return file.read(size)
 
 
-class Listing(NamedTuple):
+class ImagesToIndex(NamedTuple):
     """Images below a root that are to be indexed.
 
     Attributes:
@@ -137,7 +137,7 @@ class Listing(NamedTuple):
     groups: Callable[[], Iterable[GroupFiles]]
 
 
-def open_index(root: Path, cache: Path, listing: Listing, say: Say | None = None) -> ImageIndex:
+def open_index(root: Path, cache: Path, listing: ImagesToIndex, say: Say | None = None) -> ImageIndex:
     """Return the index of the files that a listing returns; it is asked only when the cache has no index yet.
 
     Args:

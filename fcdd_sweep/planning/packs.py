@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -67,7 +67,3 @@ def pack_text(resources: Resources, specs: Sequence[TrialSpec]) -> str:
     reasons = {reason for spec in specs if (reason := alone_reason(spec.settings))}
     why = "; ".join(reasons) or "no other has its class, network, images and length of training"
     return f"{text}; {count_noun(alone, 'trial')} alone ({why})" if alone else text
-
-
-Key = Callable[[TrialSpec], str | None]
-"""`pack_key`, or another one in tests."""

@@ -40,7 +40,7 @@ class EpochUpdate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Together:
+class SharedTraining:
     """What trials of one process share.
 
     Attributes:
@@ -55,7 +55,7 @@ class Together:
 class TrialThread:
     """One attempt, which starts at once; also the observer of its training."""
 
-    def __init__(self, work: Work, spec: TrialSpec, run_dir: Location, together: Together | None = None) -> None:
+    def __init__(self, work: Work, spec: TrialSpec, run_dir: Location, together: SharedTraining | None = None) -> None:
         """Start.
 
         Args:
@@ -65,7 +65,7 @@ class TrialThread:
             together: what it shares with other trials.
         """
         self.spec = spec
-        self._work, self._run_dir, self._together = work, run_dir, together or Together()
+        self._work, self._run_dir, self._together = work, run_dir, together or SharedTraining()
         self._stop = threading.Event()
         self._changed = self._together.changed
         self._newest: EpochUpdate | None = None
@@ -141,11 +141,11 @@ class TrialGroup:
 
     def __init__(self, work: Work, specs: Sequence[TrialSpec], run_dir: Location) -> None:
         """Start; arguments as of `TrialThread`."""
-        together = Together()
+        together = SharedTraining()
         if len(specs) > 1:
             from fcdd_sweep.training.pack import Pack  # imports torch, which a driver does not need
 
-            together = Together(Pack(len(specs)).entered)
+            together = SharedTraining(Pack(len(specs)).entered)
         self._changed = together.changed
         self.running = {spec.trial_id: TrialThread(work, spec, run_dir, together) for spec in specs}
 

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 
 from fcdd_sweep.data import image_index
-from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, Listing, Member, open_index
+from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, ImagesToIndex, Member, open_index
 from tests.imagenet_trees import tarred
 
 NAMES = ["b.JPEG", "a.png", "notes.txt", ".hidden.png", "Größe.jpg"]
 
 
 def opened(tmp_path: Path, groups: list[GroupFiles], stamps: object = 1) -> ImageIndex:
-    return open_index(tmp_path / "root", tmp_path / "cache", Listing("test", stamps, 10, lambda: groups))
+    return open_index(tmp_path / "root", tmp_path / "cache", ImagesToIndex("test", stamps, 10, lambda: groups))
 
 
 def group(name: str, count: int) -> GroupFiles:
@@ -76,7 +76,7 @@ def test_writing_keeps_one_listing_in_memory(tmp_path: Path) -> None:
             yield GroupFiles(f"n{i:03}", f"n{i:03}", members)
             assert len(alive) <= 2
 
-    assert len(open_index(tmp_path, tmp_path / "cache", Listing("test", 1, 1000, listings))) == 1000
+    assert len(open_index(tmp_path, tmp_path / "cache", ImagesToIndex("test", 1, 1000, listings))) == 1000
 
 
 def test_the_fingerprint_is_that_of_earlier_versions(tmp_path: Path) -> None:

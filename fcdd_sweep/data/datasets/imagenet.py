@@ -40,7 +40,7 @@ from fcdd_sweep.data.decoding.pixels import decode_image
 from fcdd_sweep.data.image_index import (
     GroupFiles,
     ImageIndex,
-    Listing,
+    ImagesToIndex,
     folder_members,
     members,
     nested_members,
@@ -130,7 +130,7 @@ def training_index(root: Path, cache: Path) -> ImageIndex:
     if tar.is_file():
         stamps = [file_stamp(tar), words_stamp(root)]
         count = 30 * IMAGES_PER_CLASS
-        return open_index(root, cache, Listing(kind, stamps, count, lambda: _train_in_tar(root)))
+        return open_index(root, cache, ImagesToIndex(kind, stamps, count, lambda: _train_in_tar(root)))
     if found := [folder for folder in synset_folders(root / "train") if folder.name in _THIRTY]:
         return folder_index(root, cache, kind, found)
     raise DataError(Problem(str(root), f"holds neither {TRAIN_TAR} nor train/n########", next_step=_PLACE))
@@ -145,7 +145,7 @@ def validation_index(root: Path, cache: Path, say: Say | None = None) -> ImageIn
     tar, devkit, kind = root / VAL_TAR, root / DEVKIT, "imagenet-val"
     if tar.is_file() and devkit.is_file():
         stamps = [file_stamp(tar), file_stamp(devkit)]
-        return open_index(root, cache, Listing(kind, stamps, 50_000, lambda: _val_in_tar(tar, devkit)), say)
+        return open_index(root, cache, ImagesToIndex(kind, stamps, 50_000, lambda: _val_in_tar(tar, devkit)), say)
     if found := synset_folders(root / "val"):
         return folder_index(root, cache, kind, found, say)
     if tar.is_file():
@@ -168,7 +168,7 @@ def folder_index(root: Path, cache: Path, kind: str, folders: list[Path], say: S
             yield GroupFiles(folder.name, holder, folder_members(folder), words.get(folder.name, ""))
 
     count = len(folders) * IMAGES_PER_CLASS
-    return open_index(root, cache, Listing(kind, [stamps, words_stamp(root)], count, listings), say)
+    return open_index(root, cache, ImagesToIndex(kind, [stamps, words_stamp(root)], count, listings), say)
 
 
 def synset_folders(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.data.datasets.imagenet import IMAGES_PER_CLASS, exposed, unnamed_problem, words_in, words_stamp
 from fcdd_sweep.data.datasets.synsets import SYNSET
 from fcdd_sweep.data.decoding.files import file_stamp
-from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, Listing, folder_members, members, open_index
+from fcdd_sweep.data.image_index import GroupFiles, ImageIndex, ImagesToIndex, folder_members, members, open_index
 from fcdd_sweep.data.pools import FilePool
 from fcdd_sweep.data.records import DatasetScan, Say
 from fcdd_sweep.data.registry import swept
@@ -60,7 +60,7 @@ def _index(root: Path, cache: Path, say: Say | None) -> ImageIndex:
             yield GroupFiles(group, path.name, found, words.get(group, ""))
 
     count = len(holders) * IMAGES_PER_CLASS
-    return open_index(root, cache, Listing("imagenet22k", [stamps, words_stamp(root)], count, listings), say)
+    return open_index(root, cache, ImagesToIndex("imagenet22k", [stamps, words_stamp(root)], count, listings), say)
 
 
 def _holders(root: Path) -> dict[str, Path]:
