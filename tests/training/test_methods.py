@@ -17,6 +17,8 @@ from fcdd_sweep.training.methods import METHODS
 class Dense(nn.Module):
     """Images to vectors."""
 
+    layout = torch.contiguous_format
+
     def __init__(self, inputs, outputs):
         super().__init__()
         self.layer = nn.Linear(inputs, outputs)
@@ -81,6 +83,7 @@ def test_hsc_maps_come_without_leaving_gradients_behind(dense, batch):
 
 def test_ae_scores_and_maps_are_squared_errors(batch):
     half = nn.Module()
+    half.layout = torch.contiguous_format
     half.forward = lambda images: images / 2
     maps, scores = METHODS["ae"].detect(half, batch.inputs)
     error = (batch.inputs.double().numpy() / 2) ** 2
