@@ -86,7 +86,9 @@ BLOBS = {
 }
 
 
-@pytest.mark.parametrize("source", BLOBS)
+@pytest.mark.parametrize(
+    "source", [pytest.param(name, marks=[pytest.mark.long] if name == "mixed_blob" else []) for name in BLOBS]
+)
 @pytest.mark.slow
 def test_blobs_cannot_be_distinguished_from_blobs_made_square_by_square(source: str) -> None:
     slow, starts, side, shape, n = BLOBS[source]

@@ -74,7 +74,7 @@ def width_in(picture):
 
 
 def test_a_report_draws_leaves_again_when_style_or_decision_have_changed_and_only_then(run, monkeypatch):
-    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)  # all are drawn here
     assert redrawn(run) == LEAVES
     screen = pictures_of(run / LEAVES[0])
     RunPaths(run).report.unlink()
@@ -84,7 +84,6 @@ def test_a_report_draws_leaves_again_when_style_or_decision_have_changed_and_onl
     assert width_in(paper) == pytest.approx(3.3, abs=0.05)
     assert redrawn(run) == LEAVES and pictures_of(run / LEAVES[0]) == screen
     assert redrawn(run, heatmaps="{color_quantile: 0.97, color_map: jet}") == LEAVES
-    monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)
     assert redrawn(run, evaluation="{image_score: max, false_alarm_rate: 0.2}") == LEAVES
     by_max = pictures_of(run / LEAVES[0])
     assert {name for name in screen if by_max[name] != screen[name]} >= {

@@ -92,6 +92,7 @@ def test_without_a_decision_there_is_no_label_and_no_mask(detector):
     assert [(each.label, each.has_region) for each in strict.predict(TEST[:2])] == [(None, None)] * 2
 
 
+@pytest.mark.parametrize("result", [pytest.param("mean", marks=pytest.mark.long), "max"], indirect=True)
 @pytest.mark.slow
 def test_the_exported_file_decides_as_the_models_do_together(result, detector, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
@@ -130,7 +131,7 @@ def test_decisions_that_hang_on_rounding_are_those_that_slack_turns(detector):
     assert unchanged.tolist() == plain.tolist()
 
 
-@pytest.mark.parametrize("tile", [5, 64])
+@pytest.mark.parametrize("tile", [12, pytest.param(5, marks=pytest.mark.long)])
 def test_tiles_decide_as_the_whole_image_does(detector, tile):
     whole, in_tiles = detector.predict(TEST), TiledPredictor(detector, tile).predict(TEST)
     assert [each.label for each in in_tiles] == [each.label for each in whole]

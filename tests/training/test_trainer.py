@@ -242,6 +242,7 @@ def test_one_image_left_over_joins_the_batch_before_it():
 class Dropping(torch.nn.Module):
     """A network that draws from torch's global generator while it trains."""
 
+    layout = torch.contiguous_format
     draws = True
 
     def __init__(self):

@@ -59,7 +59,6 @@ def test_only_figures_whose_inputs_have_changed_are_drawn_again(path):
     assert differing == {("b", "wood")}
     (path / "a/normal_brick/heatmaps.png").unlink()
     assert drawn(path)[0] == of_class("a", "brick")
-    assert drawn(path, anew=True)[0] == everything
     RunPaths(path).experiment.write_text(EXPERIMENT + "report: {style: paper}\n")
     assert drawn(path)[0] == everything
     RunPaths(path).figure_state.write_text("{damaged")
