@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -171,9 +172,13 @@ def _intervals(run: Run, ranked: Sequence[RankedConfig], rows: Sequence[SummaryR
     title = SUMMARY_METRICS[METRIC]
     what = "configs, the best first" if len(ranked) > 1 else "classes"
     values = "; ".join(f"{row.name} {metric_text(row.mean)}" for row in shown)
-    plot = interval_plot(f"{title} of {what}, with 95% intervals over seeds: {values}.", shown, title)
+    has_intervals = any(not math.isnan(row.low) for row in shown)
+    basis = (
+        "95% intervals over seeds" if has_intervals else f"too few seeds for an interval: {LEAST_FOR_INTERVAL} needed"
+    )
+    plot = interval_plot(f"{title} of {what}, {basis}: {values}.", shown, title)
     more = len(found) - len(shown)
-    note = f"95% intervals over seeds{f'; {more} more in the table' if more > 0 else ''}"
+    note = f"{basis[0].upper()}{basis[1:]}{f'; {more} more in the table' if more > 0 else ''}."
     heading = f"{title[0].upper()}{title[1:]} by {'config' if len(ranked) > 1 else 'class'}"
     return element("div", element("h2", heading), plot, element("p", note, cls="note"))
 
