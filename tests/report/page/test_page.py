@@ -62,7 +62,7 @@ def grid(tmp_path_factory):
 def test_five_configs_and_ten_classes_are_a_page_of_less_than_three_megabytes(grid):
     assert len(grid.encode()) < 3e6
     assert grid.count("data:image/jpeg") == 51  # one for each class of each config, and the hardest on top
-    assert "Too few seeds for an interval, which needs 3." in grid and "95% intervals over seeds" not in grid
+    assert "Too few seeds for an interval: 3 needed." in grid and "95% intervals over seeds" not in grid
 
 
 def test_links_of_the_page_find_their_section_and_ids_are_unique(grid):
