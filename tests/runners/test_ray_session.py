@@ -124,6 +124,7 @@ def test_trials_run_although_ray_cannot_use_the_temporary_folder(name, temporary
 
 
 @pytest.mark.ray
+@pytest.mark.long
 def test_trials_run_although_ray_was_imported_before_without_a_password(tmp_path):
     program = """
 import sys

@@ -212,6 +212,7 @@ def test_a_closed_terminal_loses_nothing(command, run, redirected, start, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_program_under_nohup_continues_when_its_terminal_is_closed(command, run, start, tmp_path):
     with (tmp_path / "output.txt").open("w") as output:
         terminal = start(Terminal, ["nohup", *command], output)

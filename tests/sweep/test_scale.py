@@ -15,7 +15,7 @@ from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import ledger as ledgers
 from fcdd_sweep.sweep.ledger import Ledger
-from tests.fakes import FakeRun
+from tests.fakes import EXPERIMENT, FakeRun
 from tests.specs import spec
 
 CONFIGS = {"a": {"x": 1}, "b": {"x": 2}, "c": {"x": 3}}
@@ -34,6 +34,7 @@ def run_dir(tmp_path):
 def test_pictures_are_those_of_the_best_configs_and_tables_those_of_all(run_dir, monkeypatch):
     (run_dir / "c" / "normal_brick" / "heatmaps.png").write_bytes(b"drawn when the run had fewer configs")
     monkeypatch.setattr(run_figures, "MOST_CLASSES", 5)
+    RunPaths(run_dir).experiment.write_text(EXPERIMENT + "keep: {pictures: none}\n")
     html = aggregate(run_dir).read_text()
     assert "best 2 of 3 configs" in html
     assert set(re.findall(r'href="#(config-[^"]+)"', html)) == set(re.findall(r'id="(config-[^"]+)"', html)) != set()
