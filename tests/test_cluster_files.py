@@ -163,7 +163,6 @@ def make_role():
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.long
 def test_ray_starts_head_and_spot_machines_as_the_file_says(aws):
     from ray.autoscaler._private.commands import _bootstrap_config

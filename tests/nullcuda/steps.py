@@ -35,6 +35,7 @@ from fcdd_sweep.training.streams import Streams
 from fcdd_sweep.training.trainer import begin
 from tests.nullcuda import device
 from tests.prepared import Patchy
+from tests.specs import SETTINGS
 
 torch.backends.cudnn.enabled = False  # the null device has no engines; torch's own convolutions are launched instead
 GPU = torch.device("cuda")
@@ -139,21 +140,7 @@ def host_time(chosen, rounds=9, count=200):
     return {"least": round(min(times), 1), "median": round(statistics.median(times), 1)}
 
 
-SECTIONS = {
-    "dataset": {"name": "textures"},
-    "images": {"load_size": 32, "size": 28, "color": "gray"},
-    "anomalies": {"mode": "malformed_normal", "source": "confetti"},
-    "network": {"name": "FCDD_CNN28"},
-    "preprocessing": "lcnaug1",
-    "training": {
-        "epochs": 2,
-        "batch_size": 16,
-        "supervision": "maps",
-        "learning_rate": 0.01,
-        "schedule": {"type": "exponential", "factor": 0.9},
-    },
-    "resources": {"device": "cuda"},
-}
+SECTIONS = {**SETTINGS, "resources": {"device": "cuda"}}
 
 
 def small(**sections):
