@@ -21,7 +21,7 @@ not takes two to three times as long."""
 
 
 def layout_of(network: Network, training: Training) -> Literal["contiguous", "channels_last"]:
-    """Return how weights and images lie in memory: `training.layout`, or what `auto` means for the network."""
+    """Return the order of weights and images in memory: `training.layout`, or what `auto` means for the network."""
     if training.layout != "auto":
         return training.layout
     return "contiguous" if network.name in _CONTIGUOUS else "channels_last"

@@ -1,4 +1,4 @@
-"""Networks lie in memory as the settings say, whoever builds or loads them, and files know nothing of it."""
+"""Networks have the memory layout of the settings, built or loaded; files do not depend on it."""
 
 from __future__ import annotations
 
