@@ -119,7 +119,8 @@ def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(tmp_
     RayRunner(resources, Faults(retries=2))(specs, tmp_path, recorder, works.by_seed, StopSignal())
     ended = [recorder.ended[each.trial_id] for each in specs]
     assert [result.status for result in ended] == ["done", "done", "done", "failed", "done", "done"]
-    assert recorder.started_ids[:3] == [each.trial_id for each in specs[:3]]
+    packs = [{each.trial_id for each in specs[start : start + 3]} for start in (0, 3)]
+    assert set(recorder.started_ids[:3]) in packs  # whichever process is first
     lost = {trial_id for trial_id, result, _ in recorder.retried if result.kind == "worker_lost"}
     assert {specs[seed].trial_id for seed in (works.DYING_ONCE, works.DYING_ALWAYS)} <= lost
     assert ended[works.DYING_ALWAYS].kind == "worker_lost"
