@@ -39,6 +39,7 @@ class Pack:
         self._waiting: dict[_PackedProgram, PlanRow] = {}
         self._program: Program | None = None
         self._members: tuple[_PackedProgram, ...] = ()
+        self._left: set[int] = set()
         self._inside = 0
         self._settings = contextlib.ExitStack()
         self.shared_steps = 0
@@ -46,15 +47,26 @@ class Pack:
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """Train one of the trials in this thread while entered; afterwards the others no longer wait for it."""
+        """Train one of the trials in this thread while entered; the others wait for it until it calls `leave`."""
         token = _CURRENT.set(self)
+        with self._changed:
+            self._left.discard(threading.get_ident())  # of a thread that has ended
         try:
             yield
         finally:
             _CURRENT.reset(token)
-            with self._changed:
-                self._active -= 1
-                self._step_if_all_wait()
+            self.leave()
+
+    def leave(self) -> None:
+        """Have the others no longer wait for this thread's trial, and give up the program that it is part of."""
+        with self._changed:
+            if threading.get_ident() in self._left:
+                return
+            self._left.add(threading.get_ident())
+            self._active -= 1
+            self._program = None  # with a graph's memory, which scoring needs
+            self._members = ()
+            self._step_if_all_wait()
 
     @contextlib.contextmanager
     def numerics(self, settings: Settings, device: torch.device) -> Iterator[None]:

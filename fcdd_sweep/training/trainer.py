@@ -94,6 +94,8 @@ def train(
         detector = Detector(settings, spec.normal_class, network, preprocessor, data.corpus.value_range)
         auroc = partial(validation_auroc, detector, data.corpus, prepared.validation)
         train_epochs(state, prepared.batches, hooks, auroc)
+        if pack is not None:
+            pack.leave()
         trained = _Trained(detector, state.history, state.started, time.perf_counter(), _final_state(state))
         del state  # with its graph, whose memory the scoring of images may need
         return _tested(spec, data, prepared, trained)
