@@ -13,6 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+unexport PYTHONDONTWRITEBYTECODE  # what is imported is compiled once, rather than all that is installed
 
 .PHONY: demo test test-fast test-long test-faults test-fuzz test-nullcuda test-cluster gpu lint types setup wheel clean
 
@@ -65,8 +66,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip  # newer ones take two thirds of the time
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .venv/constraints.txt -e '.[dev]'
-	$(BIN)/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true  # pip compiles on one core; some files are templates
+	$(BIN)/python -c 'import optuna, sklearn.metrics, torchvision' & \
+	$(BIN)/python -c 'import matplotlib.pyplot, pandas, pyarrow.parquet, ray.tune, skimage'; wait
 	touch $@
 
 clean:

@@ -73,7 +73,7 @@ def found_and_expected(detector, raw):
 @pytest.mark.parametrize(
     ("network", "method", "size"),
     [
-        ({"name": "FCDD_CNN28_W"}, "fcdd", 28),
+        pytest.param({"name": "FCDD_CNN28_W"}, "fcdd", 28, marks=pytest.mark.long),
         pytest.param({"name": "FCDD_CNN32_LW3K"}, "fcdd", 32, marks=pytest.mark.long),
         pytest.param({"name": "FCDD_CNN32_S"}, "fcdd", 35, marks=pytest.mark.long),
         pytest.param({"name": "FCDD_CNN224"}, "fcdd", 96, marks=pytest.mark.long),
@@ -98,11 +98,11 @@ def test_every_network_family_gives_the_numbers_of_torch(network, method, size):
 @pytest.mark.parametrize(
     ("preprocessing", "dataset", "channels", "supervision"),
     [
-        ("none", "textures", 1, "maps"),
         ("lcn", "textures", 1, "maps"),
-        ("aug1", "textures", 3, "maps"),
         ("aug1", "folder", 3, "labels"),  # photographs trained by crops alone are tested on the central crop
-        ("aug1", "cifar10", 3, "labels"),
+        pytest.param("none", "textures", 1, "maps", marks=pytest.mark.long),
+        pytest.param("aug1", "textures", 3, "maps", marks=pytest.mark.long),
+        pytest.param("aug1", "cifar10", 3, "labels", marks=pytest.mark.long),
     ],
 )
 @pytest.mark.slow
@@ -136,7 +136,7 @@ def test_local_contrast_of_faint_images_is_that_of_torch():
     torch.testing.assert_close(seen[0].double(), exact, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("image_score", ["max", {"top": 0.01}], ids=str)
+@pytest.mark.parametrize("image_score", [pytest.param("max", marks=pytest.mark.long), {"top": 0.01}], ids=str)
 @pytest.mark.slow
 def test_every_image_score_and_both_thresholds_decide_as_the_detector_does(image_score):
     plain, raw = random_detector({"name": "FCDD_CNN28"}, size=28, evaluation={"image_score": image_score})

@@ -176,7 +176,16 @@ def test_confetti_cannot_be_distinguished_from_confetti_made_square_by_square(re
     assert largest_difference(rendered, slow_measures(400)) < NOTICEABLE
 
 
-@pytest.mark.parametrize("change", [{"sides": (8, 64)}, {"sides": (4, 50)}, {"starts": 4e-5}, {"blackest": -220}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sides": (4, 50)},
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in ({"sides": (8, 64)}, {"starts": 4e-5}, {"blackest": -220})
+        ),
+    ],
+)
 @pytest.mark.slow
 def test_that_comparison_notices_other_sides_numbers_and_colors(
     rendered: dict[str, np.ndarray], change: dict[str, object]

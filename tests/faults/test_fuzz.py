@@ -128,7 +128,7 @@ def keys():
 
 
 @pytest.mark.slow
-@rounds(60, 2000)
+@rounds(25, 2000)
 def test_experiment_files(tmp_path, keys, count):
     faults = []
     for case in range(count):

@@ -62,12 +62,17 @@ def test_gradient_reaches_exactly_the_pixels_of_the_receptive_field(name: str, i
 BACKBONES = [
     ("resnet18", "layer1", 64),
     ("resnet18", "layer2", 135),
-    ("vgg16", "features.16", 73),
-    ("convnext_tiny", "features.1", 100),
     ("efficientnet_b0", "features.3", 99),
-    ("densenet121", "features.denseblock1", 81),
     ("shufflenet_v2_x1_0", "stage2.0", 49),
-    ("inception_v3", "Mixed_5b", 115),
+    *(
+        pytest.param(*case, marks=pytest.mark.long)
+        for case in (
+            ("vgg16", "features.16", 73),
+            ("convnext_tiny", "features.1", 100),
+            ("densenet121", "features.denseblock1", 81),
+            ("inception_v3", "Mixed_5b", 115),
+        )
+    ),
 ]
 
 
@@ -139,8 +144,14 @@ def test_maps_that_are_cut_or_joined_otherwise_have_no_field(
 @pytest.mark.parametrize(
     "backbone",
     [
-        *("resnet18", "vgg11_bn", "convnext_tiny", "efficientnet_b0", "densenet121", "shufflenet_v2_x0_5"),
-        *("inception_v3", "googlenet", "mobilenet_v3_small", "regnet_y_400mf", "squeezenet1_1", "mnasnet0_5"),
+        *("resnet18", "vgg11_bn", "convnext_tiny", "mobilenet_v3_small", "squeezenet1_1"),
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in (
+                *("efficientnet_b0", "densenet121", "shufflenet_v2_x0_5", "inception_v3"),
+                *("googlenet", "regnet_y_400mf", "mnasnet0_5"),
+            )
+        ),
     ],
 )
 @pytest.mark.slow

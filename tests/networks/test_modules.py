@@ -120,7 +120,9 @@ def largest(values: Array, kernel: int, padding: int) -> Array:
     return np.max(shifted, axis=0)
 
 
-@pytest.mark.parametrize("name", NOTATION)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.long) if name == "AE224" else name for name in NOTATION]
+)
 @pytest.mark.slow
 def test_a_network_computes_what_the_papers_table_says(name: str) -> None:
     in_shape, words = NOTATION[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
 
 import pytest
@@ -13,7 +14,7 @@ from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.report import leaf_pictures
 from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.figures import trial_figures
-from fcdd_sweep.report.leaf_drawing import DrawingProcess, PictureStyle, draw_into_leaf
+from fcdd_sweep.report.leaf_drawing import DrawingProcess, PictureStyle, draw_into_leaf, has_pictures
 from fcdd_sweep.report.leaf_pictures import LeafPictures, without_pictures
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths, TrialPaths
@@ -54,17 +55,36 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
     assert list(RunPaths(run).attempts.iterdir()) == []
 
 
+@pytest.mark.parametrize("changed", ["nothing", "style", "heatmaps", "image_score", "threshold", "the record"])
+def test_pictures_are_those_of_one_style_and_one_decision(run, changed):
+    (run / LEAVES[0] / LAST_PICTURE).write_bytes(b"")
+    trial, style = read_run(run).trials[0], SCREEN
+    TrialPaths(run / LEAVES[0]).pictures.write_text(json.dumps(style.record(trial)))
+    match changed:
+        case "style":
+            style = PictureStyle(Heatmaps(), "paper")
+        case "heatmaps":
+            style = PictureStyle(Heatmaps(color_map="jet"), "screen")
+        case "image_score" | "threshold":
+            trial.metrics[changed] = "score_max" if changed == "image_score" else 0.123
+        case "the record":
+            TrialPaths(run / LEAVES[0]).pictures.write_text("{damaged")
+    assert has_pictures(trial, style) == (changed == "nothing")
+
+
 def redrawn(run, **settings):
     """The leaves whose pictures a report of the run draws, with these settings of `evaluation` and `report`."""
     given = {"heatmaps": "{color_quantile: 0.97}"} | settings
     kept = [line for line in fakes.EXPERIMENT.splitlines() if line.partition(":")[0] not in given]
     RunPaths(run).experiment.write_text("\n".join([*kept, *(f"{key}: {text}" for key, text in given.items())]))
     last = [run / leaf / LAST_PICTURE for leaf in LEAVES]
-    before = [path.stat().st_mtime_ns if path.exists() else 0 for path in last]
-    told = []
-    aggregate(run, warn=told.append)
-    assert told == []
-    return [leaf for leaf, path, ns in zip(LEAVES, last, before, strict=True) if path.stat().st_mtime_ns != ns]
+    before = [time_of(path) for path in last]
+    aggregate(run)
+    return [leaf for leaf, path, time in zip(LEAVES, last, before, strict=True) if time_of(path) != time]
+
+
+def time_of(path):
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def width_in(picture):
@@ -75,16 +95,15 @@ def width_in(picture):
 
 def test_a_report_draws_leaves_again_when_style_or_decision_have_changed_and_only_then(run, monkeypatch):
     monkeypatch.setattr(leaf_pictures, "_WORTH_A_PROCESS", 100)  # all are drawn here
-    assert redrawn(run) == LEAVES
+    shutil.rmtree(run / LEAVES[1])
+    assert redrawn(run) == LEAVES[:1]
     screen = pictures_of(run / LEAVES[0])
     RunPaths(run).report.unlink()
     assert redrawn(run) == []
-    assert redrawn(run, report="{style: paper}") == LEAVES
+    assert redrawn(run, report="{style: paper}") == LEAVES[:1]
     paper = run / LEAVES[0] / trial_figures.ROC_CURVE_FILE
     assert width_in(paper) == pytest.approx(3.3, abs=0.05)
-    assert redrawn(run) == LEAVES and pictures_of(run / LEAVES[0]) == screen
-    assert redrawn(run, heatmaps="{color_quantile: 0.97, color_map: jet}") == LEAVES
-    assert redrawn(run, evaluation="{image_score: max, false_alarm_rate: 0.2}") == LEAVES
+    assert redrawn(run, evaluation="{image_score: max, false_alarm_rate: 0.2}") == LEAVES[:1]
     by_max = pictures_of(run / LEAVES[0])
     assert {name for name in screen if by_max[name] != screen[name]} >= {
         trial_figures.SCORES_FILE,

@@ -87,7 +87,9 @@ def test_the_same_seeds_suggest_the_same_configs_and_another_seed_others(experim
     assert suggested(first)[1:] != suggested(other)[1:]
 
 
-@pytest.mark.parametrize("stop_after", [1, 4, 6])
+@pytest.mark.parametrize(
+    "stop_after", [pytest.param(1, marks=pytest.mark.long), 4, pytest.param(6, marks=pytest.mark.long)]
+)
 def test_an_interrupted_search_continues_with_the_configs_of_an_undisturbed_one(experiment, stop_after):
     whole, cut = experiment(output="whole"), experiment(output="cut")
     go(whole)
@@ -253,7 +255,7 @@ def test_values_that_contradict_each_other_cost_no_trial_and_no_search(experimen
     assert states == {(40, 28): "done", (28, 28): "done", (28, 32): "failed", (40, 32): "done"}
 
 
-@pytest.mark.parametrize("algorithm", ["random", "cmaes", "gp"])
+@pytest.mark.parametrize("algorithm", ["random", "cmaes", pytest.param("gp", marks=pytest.mark.long)])
 def test_every_algorithm_searches(experiment, algorithm):
     loaded = experiment(f"search.algorithm={algorithm}", "search.seeds=[0]", "search.budget.configs=12")
     go(loaded)

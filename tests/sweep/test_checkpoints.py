@@ -154,7 +154,14 @@ DAMAGES = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def damages():
+    """One of each way in which a checkpoint is refused; `make test-long` has all."""
+    short = ("a flipped bit", "somebody's code", "no weights", "another network", "another trial", "other numerics")
+    for name, damage in DAMAGES.items():
+        yield pytest.param(damage, id=name, marks=() if name in short else pytest.mark.long)
+
+
+@pytest.mark.parametrize("damage", list(damages()))
 def test_one_that_cannot_be_used_is_named_and_the_one_before_is_taken(stopped, undisturbed, damage):
     before, last = kept(stopped)
     damage(last)

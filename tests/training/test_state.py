@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -143,8 +144,14 @@ STOPS = {
 """At which of its questions a training is stopped, one number an attempt, by the steps of an epoch."""
 
 
-@pytest.mark.parametrize("stops", STOPS.values(), ids=STOPS)
-@pytest.mark.parametrize("name", TRIALS)
+def cases():
+    """Each trial stopped again and again, and one stopped at each moment; `make test-long` stops all at each."""
+    for name, (moment, stops) in itertools.product(TRIALS, STOPS.items()):
+        is_short = moment == "again and again" or name == "fcdd on maps"
+        yield pytest.param(name, stops, id=f"{name}-{moment}", marks=() if is_short else pytest.mark.long)
+
+
+@pytest.mark.parametrize(("name", "stops"), list(cases()))
 @pytest.mark.slow
 def test_it_gives_the_bits_of_an_undisturbed_one(name, stops, tmp_path):
     state = None

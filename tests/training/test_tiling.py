@@ -32,7 +32,9 @@ def name_of(value):
 
 
 @pytest.mark.parametrize(("network", "size"), NETWORKS, ids=name_of)
-@pytest.mark.parametrize("tile", [1, 24, 70])
+@pytest.mark.parametrize(
+    "tile", [pytest.param(1, marks=pytest.mark.long), 24, pytest.param(70, marks=pytest.mark.long)]
+)
 @pytest.mark.slow
 def test_tiles_equal_the_whole_image_on_every_network_family(network, size, tile):
     detector, raw = random_detector(network, size=size)

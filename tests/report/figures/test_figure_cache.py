@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fcdd_sweep.report.config_ranks import ranked_configs
+from fcdd_sweep.report.figures.figure_cache import FigureCache
 from fcdd_sweep.report.figures.run_figures import draw_run
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results.files import read_arrays, write_arrays
@@ -59,10 +60,19 @@ def test_only_figures_whose_inputs_have_changed_are_drawn_again(path):
     assert differing == {("b", "wood")}
     (path / "a/normal_brick/heatmaps.png").unlink()
     assert drawn(path)[0] == of_class("a", "brick")
+
+
+def test_another_style_or_a_damaged_record_counts_as_not_drawn(path):
+    run = read_run(path)
+    key = FigureCache(run).key(run.trials)
+    cache = FigureCache(run)
+    cache.drawn("a", key, [TrialPaths(path / "a/normal_wood/it_0").maps])
+    cache.write()
+    assert FigureCache(run).is_drawn("a", key) and not FigureCache(run, anew=True).is_drawn("a", key)
     RunPaths(path).experiment.write_text(EXPERIMENT + "report: {style: paper}\n")
-    assert drawn(path)[0] == everything
+    assert FigureCache(read_run(path)).key(run.trials) != key
     RunPaths(path).figure_state.write_text("{damaged")
-    assert drawn(path)[0] == everything
+    assert not FigureCache(run).is_drawn("a", key)
 
 
 def test_what_could_not_be_read_is_tried_again(path):
