@@ -11,8 +11,10 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.local import LocalRunner
+from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep import session
 from tests import works
 from tests.events import Recorder
 from tests.runners.conformance import RunnerConformance
@@ -57,19 +59,24 @@ def test_trials_of_a_pack_run_at_once_and_a_retry_runs_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path):
+def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path, monkeypatch):
+    packs_of_processes = []
+    monkeypatch.setattr(
+        session, "ProcessRunner", lambda *given: packs_of_processes.append(given[-1]) or ProcessRunner(*given)
+    )
     text = small_experiment("training: {epochs: 2, passes_per_epoch: 1}\nkeep: {pictures: none}\nseeds: 3", '["3"]')
     found = []
-    for pack in (1, 3):
-        experiment = load(text, f"output={tmp_path / str(pack)}", f"resources.pack={pack}")
-        assert fcdd_sweep.run_sweep(experiment, local=True, progress=None).done == 3
-        leaves = sorted((tmp_path / str(pack) / "small").glob("normal_3/it_*"))
+    for pack, processes in ((1, 1), (3, 1), (2, 2)):
+        output = tmp_path / f"{pack} {processes}"
+        experiment = load(text, f"output={output}", f"resources.pack={pack}")
+        assert fcdd_sweep.run_sweep(experiment, local=processes, progress=None).done == 3
+        leaves = sorted((output / "small").glob("normal_3/it_*"))
         rows = [read_table(leaf / "metrics.parquet").to_pylist()[0] for leaf in leaves]
         found.append([[row[name] for name in ("trial_id", "image_auroc", "final_loss", "epochs")] for row in rows])
         logs = [(leaf / "log.txt").read_text() for leaf in leaves]
         assert [re.findall(r"seed (\d+)", log) for log in logs] == [["0"], ["1"], ["2"]]
         assert all(len(re.findall(r"epoch \d+/2", log)) == 2 for log in logs)
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2] and packs_of_processes == [2]
 
 
 def test_after_a_failure_of_the_gpu_this_process_starts_no_further_trial(tmp_path):
