@@ -105,8 +105,8 @@ class Worker(tune.Trainable):
         if self._ended:
             raise UnfitWorker
         results, updates = self._trials.wait(self._settings.report_every_s)
-        hung = self._trials.hung(self._settings.stalled_after_s) if not results else []
-        ended = [self._judged(result) for result in results.values()] or hung
+        stalled_after_s = self._settings.stalled_after_s
+        ended = [self._judged(result) for result in results.values()] or self._trials.hung(stalled_after_s)
         self._unfit |= any(_ends_worker(result) for result in ended)
         over = not self._trials.running
         self._ended = over and self._unfit
