@@ -11,10 +11,8 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.results.files import read_table
 from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.local import LocalRunner
-from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep import session
 from tests import works
 from tests.events import Recorder
 from tests.runners.conformance import RunnerConformance
@@ -58,25 +56,22 @@ def test_trials_of_a_pack_run_at_once_and_a_retry_runs_alone(tmp_path):
     assert recorder.ended[specs[1].trial_id].attempt == 2 and sorted(tried[:3]) == [0, 1, 2]
 
 
-@pytest.mark.slow
-def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path, monkeypatch):
-    packs_of_processes = []
-    monkeypatch.setattr(
-        session, "ProcessRunner", lambda *given: packs_of_processes.append(given[-1]) or ProcessRunner(*given)
-    )
+@pytest.mark.parametrize(
+    ("pack", "processes"), [pytest.param(3, 1, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.long)]
+)
+def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path, pack, processes):
     text = small_experiment("training: {epochs: 2, passes_per_epoch: 1}\nkeep: {pictures: none}\nseeds: 3", '["3"]')
     found = []
-    for pack, processes in ((1, 1), (3, 1), (2, 2)):
-        output = tmp_path / f"{pack} {processes}"
-        experiment = load(text, f"output={output}", f"resources.pack={pack}")
-        assert fcdd_sweep.run_sweep(experiment, local=processes, progress=None).done == 3
-        leaves = sorted((output / "small").glob("normal_3/it_*"))
+    for size, local in ((1, 1), (pack, processes)):
+        experiment = load(text, f"output={tmp_path / str(size)}", f"resources.pack={size}")
+        assert fcdd_sweep.run_sweep(experiment, local=local, progress=None).done == 3
+        leaves = sorted((tmp_path / str(size) / "small").glob("normal_3/it_*"))
         rows = [read_table(leaf / "metrics.parquet").to_pylist()[0] for leaf in leaves]
         found.append([[row[name] for name in ("trial_id", "image_auroc", "final_loss", "epochs")] for row in rows])
         logs = [(leaf / "log.txt").read_text() for leaf in leaves]
         assert [re.findall(r"seed (\d+)", log) for log in logs] == [["0"], ["1"], ["2"]]
         assert all(len(re.findall(r"epoch \d+/2", log)) == 2 for log in logs)
-    assert found[0] == found[1] == found[2] and packs_of_processes == [2]
+    assert found[0] == found[1]
 
 
 def test_after_a_failure_of_the_gpu_this_process_starts_no_further_trial(tmp_path):
