@@ -67,6 +67,22 @@ def test_a_pack_gives_the_bits_of_its_trials_alone():
         assert [record.loss for record in found.history] == [record.loss for record in alone.history]
 
 
+def test_a_pack_of_one_seed_shares_its_frozen_front_and_gives_the_bits_of_its_trials_alone():
+    images = {"load_size": 64, "size": 64, "color": "rgb"}
+    network = {"name": "FCDD_CNN224_VGG_F", "weights": "none"}
+    rates = (0.01, 0.001, 0.0001)
+    specs = [on_gpu(images=images, network=network, training={"learning_rate": rate}) for rate in rates]
+    data = TrialData(defects_corpus(train=80, raw=64, channels=3))
+    outcomes, pack = train_together(specs, data)
+    assert (pack.shared_steps, pack.shared_fronts) == (10, 20)
+    for each, found in zip(specs, outcomes, strict=True):
+        alone = train(each, data)
+        assert found.scores == alone.scores
+        assert [record.loss for record in found.history] == [record.loss for record in alone.history]
+        weights, expected = found.snapshot["network"], alone.snapshot["network"]
+        assert all(torch.equal(weights[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize(
     "anomalies",
     [

@@ -8,14 +8,16 @@ from fcdd_sweep.training.pack import Pack
 from fcdd_sweep.training.trainer import NO_HOOKS, train
 
 
-def train_together(specs, data, hooks=None):
-    """Train in a pack, with hooks by seed; return each trial's result or error, and the pack."""
+def train_together(specs, data, hooks=None, states=None):
+    """Train in a pack, with hooks by seed or trial and states to resume from by trial; return each trial's result or
+    error, and the pack."""
     pack, outcomes = Pack(len(specs)), {}
 
     def run(each):
         with pack.entered():
             try:
-                outcomes[each.trial_id] = train(each, data, (hooks or {}).get(each.seed, NO_HOOKS))
+                chosen = (hooks or {}).get(each.trial_id) or (hooks or {}).get(each.seed, NO_HOOKS)
+                outcomes[each.trial_id] = train(each, data, chosen, (states or {}).get(each.trial_id))
             except Exception as error:
                 outcomes[each.trial_id] = error
 

@@ -34,20 +34,35 @@ class BaseNetwork(nn.Module):
         receptive_field: of the cells of its map, in input pixels. The map is the output of FCDD networks, and the
             input of the dense layers of the others.
         layout: of its weights in memory; who moves them says so.
+        frozen: how many of its first layers are not trained: its frozen front. Their batch norms follow the data.
     """
 
     method: ClassVar[MethodName]
     layout: torch.memory_format = torch.contiguous_format
 
-    def __init__(self, in_shape: ImageShape, field: ReceptiveField) -> None:
+    def __init__(self, in_shape: ImageShape, field: ReceptiveField, frozen: int) -> None:
         super().__init__()
         self.in_shape = in_shape
         self.receptive_field = field
+        self.frozen = frozen
 
     @property
     def draws(self) -> bool:
         """Whether it draws from torch's global generators in training mode, as dropout does."""
         return any(getattr(module, "p", 0) for module in self.modules())
+
+    @property
+    def front(self) -> nn.Sequential:
+        """The layers of the frozen front, from (N, C, H, W) images to maps; none where all layers are trained."""
+        return self._convolutional[: self.frozen]
+
+    @property
+    def _convolutional(self) -> nn.Sequential:
+        raise NotImplementedError
+
+    def after_front(self, maps: Tensor) -> Tensor:
+        """Return the network's output for what its front makes of images."""
+        raise NotImplementedError
 
     def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
         """Return anomaly maps as heatmaps; those of the baselines are over pixels and stay as they are."""
@@ -62,13 +77,20 @@ class FCDDNet(BaseNetwork):
 
     method = "fcdd"
 
-    def __init__(self, layers: nn.Sequential, in_shape: ImageShape, field: ReceptiveField) -> None:
-        super().__init__(in_shape, field)
+    def __init__(self, layers: nn.Sequential, in_shape: ImageShape, field: ReceptiveField, frozen: int = 0) -> None:
+        super().__init__(in_shape, field, frozen)
         self.layers = layers
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, 1, U, V) output cells, before any distance is computed."""
         return self.layers(images)
+
+    @property
+    def _convolutional(self) -> nn.Sequential:
+        return self.layers
+
+    def after_front(self, maps: Tensor) -> Tensor:
+        return self.layers[self.frozen :](maps)
 
     def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
         """Upsample (N, 1, U, V) anomaly maps to (N, 1, H, W) heatmaps by a Gaussian per cell; differentiable.
@@ -101,15 +123,22 @@ class HSCNet(BaseNetwork):
     method = "hsc"
 
     def __init__(
-        self, features: nn.Sequential, head: nn.Sequential, in_shape: ImageShape, field: ReceptiveField
+        self, features: nn.Sequential, head: nn.Sequential, in_shape: ImageShape, field: ReceptiveField, frozen: int = 0
     ) -> None:
-        super().__init__(in_shape, field)
+        super().__init__(in_shape, field, frozen)
         self.features = features
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, D) codes."""
         return self.head(self.features(images))
+
+    @property
+    def _convolutional(self) -> nn.Sequential:
+        return self.features
+
+    def after_front(self, maps: Tensor) -> Tensor:
+        return self.head(self.features[self.frozen :](maps))
 
 
 class AENet(BaseNetwork):
@@ -118,13 +147,20 @@ class AENet(BaseNetwork):
     method = "ae"
 
     def __init__(self, encoder: HSCNet, decoder: nn.Sequential) -> None:
-        super().__init__(encoder.in_shape, encoder.receptive_field)
+        super().__init__(encoder.in_shape, encoder.receptive_field, encoder.frozen)
         self.encoder = encoder
         self.decoder = decoder
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) images to (N, C, H, W) reconstructions."""
         return self.decoder(self.encoder(images))
+
+    @property
+    def _convolutional(self) -> nn.Sequential:
+        return self.encoder.features
+
+    def after_front(self, maps: Tensor) -> Tensor:
+        return self.decoder(self.encoder.after_front(maps))
 
 
 def build_network(
@@ -232,29 +268,30 @@ def _build(network: Network, in_shape: ImageShape, method: str) -> FCDDNet | HSC
     """Build the network with random weights."""
     field = field_of(network, method, in_shape[2])
     bias, channels = network.bias, in_shape[0]
-    front, shape = _front(network, in_shape)
+    features, shape = _features(network, in_shape)
+    frozen = 0 if network.name is None else NETWORKS[network.name].frozen
     if method == "fcdd":
         to_map, _ = build_layers((TO_MAP,), shape, channels, bias=bias)
-        return FCDDNet(nn.Sequential(*front, *to_map), in_shape, field)
+        return FCDDNet(nn.Sequential(*features, *to_map), in_shape, field, frozen)
     dense, decoder = _dense_and_decoder(network, shape, in_shape)
     head, code = build_layers(dense, shape, channels, bias=bias)
     if network.name is not None and NETWORKS[network.name].vgg:
         init_as_vgg(head)
-    encoder = HSCNet(front, head, in_shape, field)
+    encoder = HSCNet(features, head, in_shape, field, frozen)
     return encoder if method == "hsc" else AENet(encoder, build_layers(decoder, code, channels, bias=bias)[0])
 
 
-def _front(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
+def _features(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:
     """Build the convolutional part without FCDD's last layer, and return it with its output shape (C, U, V)."""
     if network.name is None:
         return _trunk(network, in_shape)
     info = NETWORKS[network.name]
     layers = info.layers[:-1] if info.method == "fcdd" else info.layers
-    front, shape = build_layers(layers, in_shape, in_shape[0], bias=network.bias)
+    features, shape = build_layers(layers, in_shape, in_shape[0], bias=network.bias)
     if info.vgg:
-        init_as_vgg(front)
-    front[: info.frozen].requires_grad_(requires_grad=False)
-    return front, shape
+        init_as_vgg(features)
+    features[: info.frozen].requires_grad_(requires_grad=False)
+    return features, shape
 
 
 def _trunk(network: Network, in_shape: ImageShape) -> tuple[nn.Sequential, tuple[int, ...]]:

@@ -10,6 +10,7 @@ from typing import Any
 from fcdd_sweep.config.schema import Resources, Settings
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import NOT_IDENTITY, TrialSpec, digest
+from fcdd_sweep.networks.registry import NETWORKS
 
 _MAY_DIFFER = ("training.learning_rate", "training.momentum", "training.weight_decay", "training.schedule")
 """Numbers of a step; everything else gives a step its shape, or the images that it works on."""
@@ -30,20 +31,42 @@ def pack_key(spec: TrialSpec) -> str | None:
     return _key(spec.settings.model_dump_json(), spec.normal_class)
 
 
+def front_key(spec: TrialSpec) -> str | None:
+    """Return a text that trials of a pack have in common whose frozen front is computed once; None without a front.
+
+    They have one seed and all that decides about their batches. Training compares the batches themselves.
+    """
+    return _front_key(spec.settings.model_dump_json(), spec.normal_class, spec.seed)
+
+
+@lru_cache(maxsize=4096)
+def _front_key(settings_json: str, normal_class: str, seed: int) -> str | None:
+    settings = Settings.model_validate_json(settings_json)
+    name = settings.network.name
+    if name is None or not NETWORKS[name].frozen or alone_reason(settings):
+        return None
+    return digest([_common(settings, _MAY_DIFFER), normal_class, seed])
+
+
 @lru_cache(maxsize=4096)
 def _key(settings_json: str, normal_class: str) -> str | None:
     settings = Settings.model_validate_json(settings_json)
     if alone_reason(settings):
         return None
+    return digest([_common(settings, (*_MAY_DIFFER, *(_ONLINE if settings.anomalies.online else ()))), normal_class])
+
+
+def _common(settings: Settings, may_differ: Sequence[str]) -> dict[str, Any]:
+    """Return settings as plain values without those that may differ, and those that are no part of training."""
     plain = settings.model_dump(mode="json")
-    for path in (*_MAY_DIFFER, *(_ONLINE if settings.anomalies.online else ()), *NOT_IDENTITY):
+    for path in (*may_differ, *NOT_IDENTITY):
         *parents, last = path.split(".")
         section: Any = plain
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if isinstance(section, dict) and path != "dataset.root":
             section.pop(last, None)
-    return digest([plain, normal_class])
+    return plain
 
 
 def alone_reason(settings: Settings) -> str:
@@ -63,6 +86,9 @@ def pack_text(resources: Resources, specs: Sequence[TrialSpec]) -> str:
     packs = sum(-(-count // size) for count in groups.values() if count > 1)
     together = sum(count for count in groups.values() if count > 1)
     text = f"{count_noun(together, 'trial')} in {count_noun(packs, 'pack')} of at most {size}"
+    fronts = Counter(key for spec in specs if (key := front_key(spec)) is not None)
+    if any(count > 1 for count in fronts.values()):
+        text += ", where configs of one class and seed compute their frozen layers once"
     alone = len(specs) - together
     reasons = {reason for spec in specs if (reason := alone_reason(spec.settings))}
     why = "; ".join(reasons) or "no other has its class, network, images and length of training"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.config.trial_spec import TrialSpec
-from fcdd_sweep.planning.packs import pack_key
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import (
     AttemptRetried,
@@ -24,7 +23,7 @@ from fcdd_sweep.runners.events import (
     Work,
 )
 from fcdd_sweep.runners.failures import POLICIES
-from fcdd_sweep.runners.queue import Job, JobQueue, Trials, TrialSource, no_failure_limit, retry_text
+from fcdd_sweep.runners.queue import Job, JobQueue, Packing, Trials, TrialSource, no_failure_limit, retry_text
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.runners.trial_thread import TrialGroup
@@ -72,7 +71,7 @@ class LocalRunner:
         queue.source.begin(slots=1)
         with stop.listening():
             while not queue.empty and not stop.asked:
-                jobs = queue.next_pack(self.pack, pack_key)
+                jobs = queue.next_pack(Packing(self.pack))
                 for job in jobs:
                     sink.handle(TrialStarted(job.spec))
                 if not jobs:

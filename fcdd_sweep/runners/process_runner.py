@@ -6,8 +6,8 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from fcdd_sweep.config.fields import seconds
@@ -24,11 +24,10 @@ from fcdd_sweep.runners.events import (
     Work,
 )
 from fcdd_sweep.runners.failures import POLICIES, FailureKind
-from fcdd_sweep.runners.process_template import REPORT_EVERY_S, STOP, Template, first_message
-from fcdd_sweep.runners.queue import Job, JobQueue, Trials, no_failure_limit, retry_text
+from fcdd_sweep.runners.process_template import REPORT_EVERY_S, Template, WorkerMessage, WorkerReport, first_message
+from fcdd_sweep.runners.queue import Job, JobQueue, Packing, Trials, no_failure_limit, retry_text
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import EpochUpdate
 
 _LOOK_EVERY_S = 0.2
 _STOP_S = 60.0
@@ -37,32 +36,43 @@ _STOP_S = 60.0
 
 @dataclass
 class _Worker:
-    """A process and the job that it has.
+    """A process and the jobs that it has.
 
     Attributes:
         connection: to the process.
         pid: of the process.
-        job: None while it waits.
+        jobs: that have not ended, by trial; none while it waits.
         last_report: when it was heard last, in seconds.
-        asked_to_stop: whether its trial was asked to stop.
+        asked_to_stop: which of its trials were asked to stop.
+        unfit: whether it must get no further job.
     """
 
     connection: Connection
     pid: int
-    job: Job | None = None
+    jobs: dict[str, Job] = field(default_factory=dict)
     last_report: float = 0.0
-    asked_to_stop: bool = False
+    asked_to_stop: set[str] = field(default_factory=set)
+    unfit: bool = False
 
-    def give(self, job: Job) -> None:
-        self.job, self.last_report, self.asked_to_stop = job, time.monotonic(), False
+    @property
+    def shares(self) -> int:
+        """Multiple of a trial's usual resources that its jobs have together; 0 while it waits."""
+        return max((job.shares for job in self.jobs.values()), default=0)
+
+    def give(self, jobs: Sequence[Job]) -> None:
+        self.jobs = {job.spec.trial_id: job for job in jobs}
+        self.last_report, self.asked_to_stop = time.monotonic(), set()
+        self._send([job.spec.to_dict() for job in jobs])
+
+    def ask_to_stop(self, trial_ids: Iterable[str]) -> None:
+        """Ask those of its trials to stop, each once."""
+        if asked := tuple(each for each in trial_ids if each in self.jobs and each not in self.asked_to_stop):
+            self.asked_to_stop.update(asked)
+            self._send(asked)
+
+    def _send(self, message: WorkerMessage) -> None:
         with contextlib.suppress(OSError):  # it has just died, which is noticed next
-            self.connection.send(job.spec.to_dict())
-
-    def ask_to_stop(self) -> None:
-        if not self.asked_to_stop:
-            self.asked_to_stop = True
-            with contextlib.suppress(OSError):
-                self.connection.send(STOP)
+            self.connection.send(message)
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -77,14 +87,16 @@ class ProcessRunner:
     Attributes:
         faults: how often a trial is tried again, and when it counts as hung.
         failures_left: see `JobQueue`.
-        processes: how many trials run at once.
+        processes: how many trials, or packs of them, run at once.
         template: starts workers; None starts one for the time of a call.
+        pack: how many trials a process trains together, see `JobQueue.next_pack`.
     """
 
     faults: Faults
     failures_left: Callable[[str], float] = no_failure_limit
     processes: int = 2
     template: Template | None = None
+    pack: int = 1
 
     def __call__(self, trials: Trials, run_dir: Location, sink: EventSink, work: Work, stop: StopSignal) -> None:
         queue = JobQueue(trials, self.faults.retries, failures_left=self.failures_left)
@@ -92,7 +104,8 @@ class ProcessRunner:
         stalled_after_s = seconds(self.faults.progress_timeout)
         settings = first_message(work, run_dir, stalled_after_s)
         template = Template() if self.template is None else contextlib.nullcontext(self.template)
-        with stop.listening(), template as started, _Pool(self.processes, queue, sink).opened() as pool:
+        workers = _Pool(self.processes, Packing(self.pack), queue, sink)
+        with stop.listening(), template as started, workers.opened() as pool:
             stop_until = None
             while not queue.empty:
                 if stop.asked:
@@ -109,10 +122,10 @@ class ProcessRunner:
 class _Pool:
     """The workers of one call."""
 
-    def __init__(self, size: int, queue: JobQueue, sink: EventSink) -> None:
-        self._size, self._queue, self._sink = size, queue, sink
+    def __init__(self, size: int, packing: Packing, queue: JobQueue, sink: EventSink) -> None:
+        self._size, self._packing, self._queue, self._sink = size, packing, queue, sink
         self._workers: list[_Worker] = []
-        self._held: Job | None = None  # needs more slots than are free
+        self._held: tuple[Job, ...] = ()  # need more slots than are free
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[_Pool]:
@@ -124,34 +137,41 @@ class _Pool:
                 worker.kill()
 
     def _free(self) -> int:
-        return self._size - sum(min(worker.job.shares, self._size) for worker in self._workers if worker.job)
+        return self._size - sum(min(worker.shares, self._size) for worker in self._workers)
 
     def start_jobs(self, template: Template, settings: tuple[Work, Location, float]) -> None:
-        """Give jobs to workers as long as there are both; a job with more shares waits until as many slots are free."""
+        """Give jobs to workers as long as there are both; a job with more shares waits until as many slots are free.
+
+        The jobs of a pack have the slot of one.
+        """
         if self._held and self._queue.stopped:
-            self._queue.ended(TrialResult(self._held.spec.trial_id, TrialStatus.STOPPED, 0))
-            self._held = None
+            for job in self._held:
+                self._queue.ended(TrialResult(job.spec.trial_id, TrialStatus.STOPPED, 0))
+            self._held = ()
         while (free := self._free()) > 0:
-            job = self._held or self._queue.next()
-            self._held = None
-            if job is None:
+            jobs, self._held = self._held or self._queue.next_pack(self._packing), ()
+            if not jobs:
                 return
-            if min(job.shares, self._size) > free:
-                self._held = job
+            if min(jobs[0].shares, self._size) > free:
+                self._held = jobs
                 return
-            worker = next((worker for worker in self._workers if worker.job is None), None)
-            if worker is None:
-                worker = _Worker(*template.start_worker())
-                worker.connection.send(settings)
-                self._workers.append(worker)
-            worker.give(job)
-            self._sink.handle(TrialStarted(job.spec))
+            self._waiting_worker(template, settings).give(jobs)
+            for job in jobs:
+                self._sink.handle(TrialStarted(job.spec))
+
+    def _waiting_worker(self, template: Template, settings: tuple[Work, Location, float]) -> _Worker:
+        """Return a worker without jobs, a new one if there is none."""
+        worker = next((worker for worker in self._workers if not worker.jobs), None)
+        if worker is None:
+            worker = _Worker(*template.start_worker())
+            worker.connection.send(settings)
+            self._workers.append(worker)
+        return worker
 
     def ask_to_stop(self, *, everyone: bool) -> None:
         """Ask the trials to stop that are not wanted any more."""
         for worker in self._workers:
-            if worker.job and (everyone or self._queue.source.unwanted(worker.job.spec.trial_id)):
-                worker.ask_to_stop()
+            worker.ask_to_stop(each for each in worker.jobs if everyone or self._queue.source.unwanted(each))
 
     def hear(self) -> None:
         """Wait a moment for what workers send, and act on it."""
@@ -161,34 +181,34 @@ class _Pool:
         for connection in wait(list(connections), _LOOK_EVERY_S) if connections else ():
             worker = connections[connection]  # type: ignore[index]  # a subset of what was passed
             try:
-                update = worker.connection.recv()
+                report = worker.connection.recv()
             except (EOFError, OSError):
                 self._lost(worker, "worker_lost", "its process has ended unexpectedly")
                 continue
-            self._take(worker, update)
+            self._take(worker, report)
 
-    def _take(self, worker: _Worker, update: TrialResult | EpochUpdate | None) -> None:
+    def _take(self, worker: _Worker, report: WorkerReport) -> None:
         worker.last_report = time.monotonic()
-        job = worker.job
-        if job is None:
-            return
-        if isinstance(update, TrialResult):
-            worker.job = None
-            if update.kind is not None and POLICIES[update.kind].ends_worker:
-                self._workers.remove(worker)
-                worker.kill()
-            self._ended(job, update)
-        elif update is not None:
-            self._sink.handle(EpochDone(job.spec, update.epoch, update.epochs, update.loss))
+        results, updates = report
+        ended = [(worker.jobs.pop(result.trial_id), result) for result in results]
+        worker.unfit |= any(result.kind is not None and POLICIES[result.kind].ends_worker for result in results)
+        if worker.unfit and not worker.jobs:
+            self._workers.remove(worker)
+            worker.kill()
+        for job, result in ended:
+            self._ended(job, result)
+        for trial_id, update in updates.items():
+            spec = worker.jobs[trial_id].spec
+            self._sink.handle(EpochDone(spec, update.epoch, update.epochs, update.loss))
             if update.aurocs:
-                self._sink.handle(ValidationMeasured(job.spec, dict(update.aurocs)))
+                self._sink.handle(ValidationMeasured(spec, dict(update.aurocs)))
 
     def _lost(self, worker: _Worker, kind: FailureKind, why: str) -> None:
+        """Enter the failure of all jobs of a worker that is gone, or must go."""
         self._workers.remove(worker)
         worker.kill()
-        if worker.job is not None:
-            failed = TrialResult.failure(worker.job.spec.trial_id, kind, why)
-            self._ended(worker.job, failed)
+        for trial_id, job in worker.jobs.items():
+            self._ended(job, TrialResult.failure(trial_id, kind, why))
 
     def _ended(self, job: Job, result: TrialResult) -> None:
         began = time.monotonic()
@@ -202,7 +222,7 @@ class _Pool:
             worker.last_report += busy_s
 
     def kill_frozen(self, silent_s: float) -> None:
-        """Kill workers that say nothing, not even that they live; their trials run again."""
+        """Kill workers that say nothing, not even that they live; their trials run again, each alone."""
         for worker in list(self._workers):
-            if worker.job and time.monotonic() - worker.last_report > silent_s:
+            if worker.jobs and time.monotonic() - worker.last_report > silent_s:
                 self._lost(worker, "hung", f"its process did not answer for {silent_s / 60:.3g} minutes and was killed")

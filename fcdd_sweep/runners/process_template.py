@@ -30,10 +30,12 @@ from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.stop_signal import stop_signals
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import TrialThread
+from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialGroup
 
-STOP = "stop"
-"""Sent to a worker instead of a trial: save the running one and end it."""
+WorkerReport = tuple[list[TrialResult], dict[str, EpochUpdate]]
+"""What a worker sends while it has trials: results, and the newest epochs of others by trial."""
+WorkerMessage = list[dict[str, Any]] | tuple[str, ...]
+"""What a worker is sent: trials to run together, as plain values, or the ids of running ones to save and end."""
 REPORT_EVERY_S = 0.5
 _PID_BYTES = 8
 _NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -128,42 +130,45 @@ def _start_program(descriptor: int) -> int:
 
 
 def work_on(descriptor: int) -> None:
-    """Run the trials that come through a connection, one after another, until it is closed; a worker's whole work."""
+    """Run the trials that come through a connection, pack after pack, until it is closed; a worker's whole work."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):  # the driver is gone
-        work, run_dir, stalled_after_s = connection.recv()
+        settings = connection.recv()
         while True:
-            plain = connection.recv()
-            if plain != STOP:  # which came when its trial had just ended
-                _run(connection, TrialSpec.from_dict(plain), (work, run_dir, stalled_after_s))
+            message: WorkerMessage = connection.recv()
+            if isinstance(message, list):  # else a trial was to stop that had just ended
+                _run(connection, [TrialSpec.from_dict(plain) for plain in message], settings)
     os._exit(0)  # threads of a trial that hangs must not keep it
 
 
-def _run(connection: Connection, spec: TrialSpec, settings: tuple[Work, Location, float]) -> None:
+def _run(connection: Connection, specs: Sequence[TrialSpec], settings: tuple[Work, Location, float]) -> None:
     work, run_dir, stalled_after_s = settings
     terminating = threading.Event()
     for number in stop_signals():  # which are meant for this process: those of the terminal do not come here
         signal.signal(number, lambda *_: terminating.set())
-    thread = TrialThread(work, spec, run_dir)
-    while True:
-        update = thread.wait(REPORT_EVERY_S)
+    group = TrialGroup(work, specs, run_dir)
+    while group.running:
+        results, updates = group.wait(REPORT_EVERY_S)
         try:
-            if terminating.is_set() or (connection.poll() and connection.recv() == STOP):
-                thread.ask_to_stop()
-            if update is None and thread.stalled_s > stalled_after_s:
-                message = f"no progress for {thread.stalled_s / 60:.3g} minutes (faults.progress_timeout)"
-                update = TrialResult.failure(spec.trial_id, "hung", message, thread.stack())
-            if isinstance(update, TrialResult) and update.status == TrialStatus.STOPPED and terminating.is_set():
-                update = replace(update, kind="preempted", error="its process was asked to stop")
-            connection.send(update)
+            if terminating.is_set():
+                group.ask_to_stop()
+            while connection.poll():
+                for trial_id in connection.recv():
+                    group.ask_to_stop(trial_id)
+            ended = [_judged(result, terminating) for result in results.values()] or group.hung(stalled_after_s)
+            connection.send((ended, updates))
         except (EOFError, OSError):
-            thread.ask_to_stop()
-            while not isinstance(update, TrialResult) and thread.stalled_s < stalled_after_s:
-                update = thread.wait(REPORT_EVERY_S)
+            group.ask_to_stop()
+            while group.running and not group.stalled(stalled_after_s):
+                group.wait(REPORT_EVERY_S)
             raise
-        if isinstance(update, TrialResult):
-            return
+
+
+def _judged(result: TrialResult, terminating: threading.Event) -> TrialResult:
+    if terminating.is_set() and result.status == TrialStatus.STOPPED:
+        return replace(result, kind="preempted", error="its process was asked to stop")
+    return result
 
 
 def first_message(work: Work, run_dir: Location, stalled_after_s: float) -> tuple[Work, Location, float]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.planning.packs import front_key, pack_key
 from fcdd_sweep.runners.failures import POLICIES, wait_s
 from fcdd_sweep.runners.trial_result import TrialResult
 
@@ -60,6 +61,21 @@ Trials = Sequence[TrialSpec] | TrialSource
 
 def source_of(trials: Trials) -> TrialSource:
     return FixedTrials(trials) if isinstance(trials, Sequence) else trials
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How jobs become packs.
+
+    Attributes:
+        size: the most trials of one.
+        key: returns what its trials have in common; None for a trial that runs alone.
+        nearer: returns what trials have in common that are rather put together than others; None for one without.
+    """
+
+    size: int = 1
+    key: Callable[[TrialSpec], str | None] = pack_key
+    nearer: Callable[[TrialSpec], str | None] = front_key
 
 
 _LOOKED_THROUGH = 1000
@@ -147,27 +163,33 @@ class JobQueue:
             self._running[job.spec.trial_id] = job
         return job
 
-    def next_pack(self, size: int, key: Callable[[TrialSpec], str | None]) -> tuple[Job, ...]:
+    def next_pack(self, packing: Packing, at_most: int | None = None) -> tuple[Job, ...]:
         """Return jobs that may start now, as one; none of them has been tried before, or there is only one.
 
         Args:
-            size: the most jobs.
-            key: returns what they must have in common; None for a trial that runs alone.
+            packing: how jobs become packs.
+            at_most: a further limit of their number; None: there is none.
         """
+        size = packing.size if at_most is None else min(packing.size, at_most)
         first = self.next()
         if first is None:
             return ()
-        wanted = None if size < 2 or first.counted or first.uncounted else key(first.spec)
-        others: list[Job] = []
-        for job in itertools.islice(self._fresh, _LOOKED_THROUGH if wanted else 0):
-            if len(others) == size - 1:
-                break
-            if not self.source.unwanted(job.spec.trial_id) and key(job.spec) == wanted:
-                others.append(job)
+        wanted = None if size < 2 or first.counted or first.uncounted else packing.key(first.spec)
+        others = self._others(first, wanted, size - 1, packing) if wanted else []
         for job in others:
             self._fresh.remove(job)
             self._running[job.spec.trial_id] = job
         return first, *others
+
+    def _others(self, first: Job, wanted: str, count: int, packing: Packing) -> list[Job]:
+        """Return waiting jobs for the pack of the first one, those that it shares most with before the others."""
+        nearest, near, others = packing.nearer(first.spec), list[Job](), list[Job]()
+        for job in itertools.islice(self._fresh, _LOOKED_THROUGH):
+            if len(near) == count or (nearest is None and len(others) == count):
+                break
+            if not self.source.unwanted(job.spec.trial_id) and packing.key(job.spec) == wanted:
+                (near if nearest is not None and packing.nearer(job.spec) == nearest else others).append(job)
+        return [*near, *others][:count]
 
     def _due_retry(self) -> Job | None:
         """Return a retry whose wait is over; in a large sweep, retries do not wait for all fresh jobs."""

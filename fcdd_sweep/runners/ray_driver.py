@@ -17,7 +17,6 @@ from ray.tune import Callback
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.runners.events import (
     AttemptRetried,
     EpochDone,
@@ -28,23 +27,10 @@ from fcdd_sweep.runners.events import (
     ValidationMeasured,
 )
 from fcdd_sweep.runners.failures import kind_of_loss
-from fcdd_sweep.runners.queue import Job, JobQueue, retry_text
+from fcdd_sweep.runners.queue import Job, JobQueue, Packing, retry_text
 from fcdd_sweep.runners.ray_nodes import Nodes
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How jobs become packs.
-
-    Attributes:
-        size: the most trials of one.
-        key: returns what its trials have in common, see `JobQueue.next_pack`.
-    """
-
-    size: int = 1
-    key: Callable[[TrialSpec], str | None] = lambda spec: None
 
 
 class Wave:
@@ -61,8 +47,7 @@ class Wave:
 
     def suggest(self, tune_id: str) -> dict[str, Any] | None:
         """Return the config of Tune's next trial, or None when none may start now."""
-        size = min(self._packing.size, self._remaining)
-        jobs = self.queue.next_pack(size, self._packing.key) if size > 0 else ()
+        jobs = self.queue.next_pack(self._packing, self._remaining) if self._remaining > 0 else ()
         if not jobs:
             return None
         self._remaining -= len(jobs)

@@ -14,10 +14,10 @@ from fcdd_sweep.config.fields import seconds
 from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
-from fcdd_sweep.planning.packs import pack_key, pack_size
+from fcdd_sweep.planning.packs import pack_size
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import EventSink, Report, Work, reporter
-from fcdd_sweep.runners.queue import JobQueue, Trials, no_failure_limit
+from fcdd_sweep.runners.queue import JobQueue, Packing, Trials, no_failure_limit
 from fcdd_sweep.runners.ray_session import connected
 from fcdd_sweep.runners.stop_signal import StopSignal
 
@@ -73,7 +73,7 @@ class RayRunner:
         with ray as scratch, stop.listening():
             # imported here because Ray reads its environment, which `connected` sets, when it is first imported
             from fcdd_sweep.runners.node_check import WithGpu
-            from fcdd_sweep.runners.ray_driver import JobSearcher, Packing, Patience, TuneListener, Wave
+            from fcdd_sweep.runners.ray_driver import JobSearcher, Patience, TuneListener, Wave
             from fcdd_sweep.runners.ray_losses import all_losses_known, watched_raylet
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
@@ -94,7 +94,7 @@ class RayRunner:
                     work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed", held_gpu_share)
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
-                packing = Packing(pack_size(self.resources), pack_key)
+                packing = Packing(pack_size(self.resources))
                 workers = nullcontext() if on_cluster else plain_workers()
                 with workers, all_losses_known(), watched_raylet() as require_ray:
                     while not queue.empty:

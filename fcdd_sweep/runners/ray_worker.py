@@ -20,7 +20,7 @@ from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.stop_signal import stop_signals
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import TrialGroup, TrialThread
+from fcdd_sweep.runners.trial_thread import TrialGroup
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,8 @@ class Worker(tune.Trainable):
         if self._ended:
             raise UnfitWorker
         results, updates = self._trials.wait(self._settings.report_every_s)
-        ended = [self._judged(result) for result in results.values()] or self._hung()
+        stalled_after_s = self._settings.stalled_after_s
+        ended = [self._judged(result) for result in results.values()] or self._trials.hung(stalled_after_s)
         self._unfit |= any(_ends_worker(result) for result in ended)
         over = not self._trials.running
         self._ended = over and self._unfit
@@ -120,20 +121,6 @@ class Worker(tune.Trainable):
         if self._terminating and result.status == TrialStatus.STOPPED:
             return replace(result, kind="preempted", error="its machine was asked to stop")
         return result
-
-    def _hung(self) -> list[TrialResult]:
-        """Return the results of trials that make no progress: of all that still run, as they wait for one another."""
-        running = self._trials.running
-        if not running or any(each.stalled_s <= self._settings.stalled_after_s for each in running.values()):
-            return []
-        found = [self._hung_result(name, thread) for name, thread in running.items()]
-        running.clear()
-        return found
-
-    def _hung_result(self, trial_id: str, thread: TrialThread) -> TrialResult:
-        minutes = thread.stalled_s / 60
-        message = f"no progress for {minutes:.3g} minutes (faults.progress_timeout)"
-        return TrialResult.failure(trial_id, "hung", message, thread.stack())
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Do nothing: the trial writes its own checkpoints."""

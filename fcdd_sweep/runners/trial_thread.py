@@ -169,3 +169,20 @@ class TrialGroup:
         results = {name: self.running.pop(name).result() for name in ended}
         updates = {} if ended else {name: each.newest() for name, each in self.running.items()}
         return results, {name: update for name, update in updates.items() if update is not None}
+
+    def stalled(self, after_s: float) -> bool:
+        """Return whether trials run and none has made a step for `after_s` seconds: they wait for one another."""
+        return bool(self.running) and all(each.stalled_s > after_s for each in self.running.values())
+
+    def hung(self, after_s: float) -> list[TrialResult]:
+        """Return failures of all trials that run where they are `stalled`; they no longer count as running."""
+        if not self.stalled(after_s):
+            return []
+        found = [_hung_result(name, thread) for name, thread in self.running.items()]
+        self.running.clear()
+        return found
+
+
+def _hung_result(trial_id: str, thread: TrialThread) -> TrialResult:
+    message = f"no progress for {thread.stalled_s / 60:.3g} minutes (faults.progress_timeout)"
+    return TrialResult.failure(trial_id, "hung", message, thread.stack())

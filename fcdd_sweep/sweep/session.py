@@ -215,12 +215,11 @@ class Session:
     def _runner(self) -> Runner:
         faults = self.experiment.faults
         failures_left = partial(self.ledger.failures_left, faults=faults)
+        pack = pack_size(self.experiment.resources)
         if self.options.local > 1:
-            if pack_size(self.experiment.resources) > 1:
-                self.report("resources.pack is not used: with --local N each process trains one trial at a time")
-            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template)
+            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template, pack)
         if self.options.local:
-            return LocalRunner(faults, failures_left, pack_size(self.experiment.resources))
+            return LocalRunner(faults, failures_left, pack)
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
 
         resources = self.experiment.resources

@@ -7,10 +7,10 @@ Reading order:
    selected on, `supervision` builds the training anomalies (`anomaly_pools`), and `prepare` puts the steps in order.
 3. While training: `step_plan` writes what the host decides about a step into a row, `compose` makes the batch of it on
    the device, `preprocessing` and `augment` turn it into network input, `methods` and `losses` define what is
-   minimized, `engine` makes the step (on a GPU by `graph_program`), `pack` has trials share it, `state` is what a
-   checkpoint saves. `batches` holds what plans and composes. With `evaluation.calibration` cross `folds` says which
-   images each of several models leaves out, and counts progress over all of them; `fold_ensemble` is how they decide
-   together.
+   minimized, `engine` makes the step (on a GPU by `graph_program`), `pack` has trials share it and `frozen_front` the
+   layers that are not trained, `state` is what a checkpoint saves. `batches` holds what plans and composes. With
+   `evaluation.calibration` cross `folds` says which images each of several models leaves out, and counts progress over
+   all of them; `fold_ensemble` is how they decide together.
 4. After training: `detector` scores images, `validation` and `scoring` measure.
 
 `streams` holds all randomness, `device` all settings of torch that decide bits, `network` what a network must provide.

@@ -29,11 +29,13 @@ class Batch:
         inputs: (N, C, S, S) float32.
         labels: (N,) int64, 0 is pulled to the center, 1 is pushed away.
         gt_maps: (N, 1, S, S) uint8 of 0 and 1; None unless `training.supervision` is `maps`.
+        front: what the network's frozen front makes of the inputs, where that is known already.
     """
 
     inputs: Tensor
     labels: Tensor
     gt_maps: Tensor | None
+    front: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The step of training: what a program repeats, for one trial or for several that share it.
 
-A `ProgramMember` is all that a step of one trial changes. A program takes one row of decisions per member and makes
-their steps. `EagerProgram` runs operation by operation; it is what every other program must equal.
+A `ProgramMember` is all that a step of one trial changes. A program has parts, each of them a member, or several that
+share a row. It takes one row of decisions per part and makes their steps. `EagerProgram` runs operation by operation;
+it is what every other program must equal.
 """
 
 from __future__ import annotations
@@ -39,9 +40,16 @@ class ProgramMember:
     losses_of: Callable[[Batch], Tensor]
     sums: Tensor
 
+    @property
+    def device(self) -> torch.device:
+        return self.sums.device
+
     def step(self, plan: StepPlan) -> None:
+        """Train on the batch of a plan."""
+        self.learn(self.composer.compose(plan), plan)
+
+    def learn(self, batch: Batch, plan: StepPlan) -> None:
         """Train on one batch, and add its losses and sample counts to the sums."""
-        batch = self.composer.compose(plan)
         with drawing(self.network, plan.keys[DROPOUT]):
             losses = self.losses_of(batch)
         self.optimizer.zero_grad()
@@ -49,12 +57,28 @@ class ProgramMember:
         self.optimizer.step()
         self.sums.add_(_loss_sums(losses.detach(), batch.labels))
 
+    def forget_gradients(self) -> None:
+        self.optimizer.zero_grad()
+
+
+class ProgramPart(Protocol):
+    """What one row makes a step of."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def step(self, plan: StepPlan) -> None:
+        """Train on the batch of a plan."""
+        ...
+
+    def forget_gradients(self) -> None: ...
+
 
 class Program(Protocol):
-    """Makes steps of its members."""
+    """Makes steps of its parts."""
 
     def step(self, rows: Sequence[PlanRow]) -> None:
-        """Make one step of every member, each by its row; the host does not wait for the device."""
+        """Make one step of every part, each by its row; the host does not wait for the device."""
         ...
 
 
@@ -63,20 +87,20 @@ class EagerProgram:
     """Runs every operation when it is asked to.
 
     Attributes:
-        members: the trials that share it.
+        parts: the trials that share it.
     """
 
-    members: Sequence[ProgramMember]
+    parts: Sequence[ProgramPart]
 
     def step(self, rows: Sequence[PlanRow]) -> None:
-        device = self.members[0].sums.device
+        device = self.parts[0].device
         if device.type == "cpu":
-            for member, row in zip(self.members, rows, strict=True):
-                member.step(row.layout.tensors(torch.from_numpy(row.content)))
+            for part, row in zip(self.parts, rows, strict=True):
+                part.step(row.layout.tensors(torch.from_numpy(row.content)))
             return
         contents = torch.empty(sum(row.layout.size for row in rows), dtype=torch.uint8, device=device)
         copy_rows(rows, contents)
-        step_all(self.members, [row.layout for row in rows], contents)
+        step_all(self.parts, [row.layout for row in rows], contents)
 
 
 def copy_rows(rows: Sequence[PlanRow], contents: Tensor) -> None:
@@ -88,10 +112,10 @@ def copy_rows(rows: Sequence[PlanRow], contents: Tensor) -> None:
     contents[: len(content)].copy_(torch.from_numpy(content).pin_memory(), non_blocking=True)
 
 
-def step_all(members: Sequence[ProgramMember], layouts: Sequence[RowLayout], contents: Tensor) -> None:
-    """Make one step of every member, by rows that lie one behind the other on the device."""
-    for member, layout, content in zip(members, layouts, contents.split([each.size for each in layouts]), strict=True):
-        member.step(layout.tensors(content))
+def step_all(parts: Sequence[ProgramPart], layouts: Sequence[RowLayout], contents: Tensor) -> None:
+    """Make one step of every part, by rows that lie one behind the other on the device."""
+    for part, layout, content in zip(parts, layouts, contents.split([each.size for each in layouts]), strict=True):
+        part.step(layout.tensors(content))
 
 
 def _loss_sums(losses: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fcdd_sweep.config.errors import short_error
-from fcdd_sweep.training.engine import EagerProgram, Program, ProgramMember, copy_rows, step_all
+from fcdd_sweep.training.engine import EagerProgram, Program, ProgramPart, copy_rows, step_all
 from fcdd_sweep.training.step_plan import PlanRow, RowLayout
 
 WARM_UP = 3
@@ -22,24 +22,23 @@ WARM_UP = 3
 logger = logging.getLogger("fcdd_sweep.training")
 
 
-def make_program(members: Sequence[ProgramMember], samples: int) -> Program:
+def make_program(parts: Sequence[ProgramPart], samples: int) -> Program:
     """Return the program of trials on one device, whose usual batch has `samples` samples."""
-    on_gpu = members[0].sums.is_cuda
-    return GraphProgram(members, samples) if on_gpu else EagerProgram(members)
+    return GraphProgram(parts, samples) if parts[0].device.type == "cuda" else EagerProgram(parts)
 
 
 class GraphProgram:
     """Repeats a captured step; bits are those of `EagerProgram`."""
 
-    def __init__(self, members: Sequence[ProgramMember], samples: int) -> None:
+    def __init__(self, parts: Sequence[ProgramPart], samples: int) -> None:
         """Begin before the first step.
 
         Args:
-            members: the trials that share it, on a GPU.
+            parts: the trials that share it, on a GPU.
             samples: of the batches that are captured.
         """
-        self._members = members
-        self._eager = EagerProgram(members)
+        self._parts = parts
+        self._eager = EagerProgram(parts)
         self._samples = samples
         self._side = torch.cuda.Stream()
         self._left = WARM_UP
@@ -55,7 +54,7 @@ class GraphProgram:
             return
         if self._contents is None:
             size = sum(layout.size for layout in layouts)
-            self._contents = torch.empty(size, dtype=torch.uint8, device=self._members[0].sums.device)
+            self._contents = torch.empty(size, dtype=torch.uint8, device=self._parts[0].device)
         copy_rows(rows, self._contents)
         if self._graph is None and not self._left:
             self._graph = self._captured(layouts, self._contents)
@@ -69,7 +68,7 @@ class GraphProgram:
         """Make the step on the side stream; the device, not the host, keeps the order."""
         self._side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._side):
-            step_all(self._members, layouts, contents)
+            step_all(self._parts, layouts, contents)
         torch.cuda.current_stream().wait_stream(self._side)
 
     def _captured(self, layouts: Sequence[RowLayout], contents: Tensor) -> torch.cuda.CUDAGraph | None:
@@ -78,7 +77,7 @@ class GraphProgram:
         self._forget_gradients()
         try:
             with torch.cuda.graph(graph, stream=self._side, capture_error_mode="thread_local"):
-                step_all(self._members, layouts, contents)
+                step_all(self._parts, layouts, contents)
         except RuntimeError as error:
             torch.cuda.set_stream(stream)  # a failed capture leaves its own behind
             self.captures = False
@@ -93,5 +92,5 @@ class GraphProgram:
         return graph
 
     def _forget_gradients(self) -> None:
-        for member in self._members:
-            member.optimizer.zero_grad()
+        for part in self._parts:
+            part.forget_gradients()

@@ -2,24 +2,26 @@
 
 Each trial trains in a thread of its own and by the trainer that it would have alone. Where it would make a step it
 waits until all others are there, too, and the last one makes the step of all. So epochs, checkpoints, validation and
-ends are each trial's own; a trial that has ended, or was stopped, is waited for no longer.
+ends are each trial's own; a trial that has ended, or was stopped, is waited for no longer. On a CPU only trials that
+share their frozen front (`frozen_front`) gain by one program; the others' steps are made one after another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 
 import torch
 
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.training.device import numerics
-from fcdd_sweep.training.engine import Program, ProgramMember
+from fcdd_sweep.training.engine import Program, ProgramMember, ProgramPart
+from fcdd_sweep.training.frozen_front import SharedFront, can_share
 from fcdd_sweep.training.step_plan import PlanRow
 
-MakeProgram = Callable[[Sequence[ProgramMember]], Program]
+MakeProgram = Callable[[Sequence[ProgramPart]], Program]
 """Returns the program of trials on one device."""
 _CURRENT: ContextVar[Pack | None] = ContextVar("pack", default=None)
 
@@ -37,13 +39,15 @@ class Pack:
         self._changed = threading.Condition()
         self._active = size
         self._waiting: dict[_PackedProgram, PlanRow] = {}
-        self._program: Program | None = None
-        self._members: tuple[_PackedProgram, ...] = ()
+        self._groups: _Groups = ()
+        self._programs: dict[_Groups, Program] = {}
         self._left: set[int] = set()
         self._inside = 0
         self._settings = contextlib.ExitStack()
         self.shared_steps = 0
         """Steps that one program made for several trials."""
+        self.shared_fronts = 0
+        """Fronts of networks that need not be computed in these steps, as others' were equal."""
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
@@ -64,8 +68,8 @@ class Pack:
                 return
             self._left.add(threading.get_ident())
             self._active -= 1
-            self._program = None  # with a graph's memory, which scoring needs
-            self._members = ()
+            self._groups = ()
+            self._programs.clear()  # with their graphs' memory, which scoring needs
             self._step_if_all_wait()
 
     @contextlib.contextmanager
@@ -106,27 +110,43 @@ class Pack:
         if not self._waiting or len(self._waiting) < self._active:
             return
         rows = self._waiting
-        if len(rows) > 1 and len({row.layout for row in rows.values()}) == 1 and _on_gpu(rows):
-            self._step_together(rows)
-        else:
-            for packed, row in rows.items():
-                packed.step_alone(row)
+        try:
+            groups = self._grouped(rows)
+            as_one = _on_gpu(rows) and len({row.layout for row in rows.values()}) == 1
+            for together in [groups] if as_one else [(group,) for group in groups]:
+                self._step_together(together, rows)
+        except Exception as error:  # of a device that cannot compare fronts
+            _fail(rows, error)
         self._waiting = {}
         self._changed.notify_all()
 
-    def _step_together(self, rows: dict[_PackedProgram, PlanRow]) -> None:
-        """Make one step of all; a trial that has ended since the last one changes the program."""
-        members = tuple(sorted(rows, key=id))
+    def _grouped(self, rows: dict[_PackedProgram, PlanRow]) -> _Groups:
+        """Return the trials that wait, those together whose front is computed once.
+
+        Groups stay as long as their trials do, and their rows are equal; after one step by others their fronts differ.
+        """
+        same = set(rows) == {packed for group in self._groups for packed in group}
+        if not same or not all(_equal_rows(group, rows) for group in self._groups):
+            self._groups = _grouped(rows)
+            self._programs.clear()
+        return self._groups
+
+    def _step_together(self, groups: _Groups, rows: dict[_PackedProgram, PlanRow]) -> None:
+        """Make one step of groups of trials by one program."""
+        if len(groups) == len(groups[0]) == 1:
+            ((packed,),) = groups
+            packed.step_alone(rows[packed])
+            return
         try:
-            if members != self._members or self._program is None:
-                self._members = members
-                self._program = members[0].make([packed.member for packed in members])
-            self._program.step([rows[packed] for packed in members])
+            program = self._programs.get(groups)
+            if program is None:
+                program = self._programs[groups] = groups[0][0].make([_part(group) for group in groups])
+            program.step([rows[group[0]] for group in groups])
             self.shared_steps += 1
+            self.shared_fronts += sum(len(group) - 1 for group in groups)
         except Exception as error:  # of a device; each trial decides what follows, as it would alone
-            self._program = None
-            for packed in members:
-                packed.error = error
+            self._programs.pop(groups, None)
+            _fail((packed for group in groups for packed in group), error)
 
 
 class _PackedProgram:
@@ -151,6 +171,37 @@ class _PackedProgram:
             self._alone.step([row])
         except Exception as error:
             self.error = error
+
+
+_Groups = tuple[tuple[_PackedProgram, ...], ...]
+
+
+def _grouped(rows: dict[_PackedProgram, PlanRow]) -> _Groups:
+    """Return trials with equal rows, batches and frozen fronts together, any other one alone."""
+    groups: list[list[_PackedProgram]] = []
+    for packed, row in rows.items():
+        equal = (group for group in groups if row.equals(rows[group[0]]) and can_share(group[0].member, packed.member))
+        group = next(equal, None)
+        if group is None:
+            groups.append([packed])
+        else:
+            group.append(packed)
+    return tuple(map(tuple, groups))
+
+
+def _fail(some: Iterable[_PackedProgram], error: Exception) -> None:
+    """Keep an error for the threads of trials."""
+    for packed in some:
+        packed.error = error
+
+
+def _equal_rows(group: Sequence[_PackedProgram], rows: dict[_PackedProgram, PlanRow]) -> bool:
+    return all(rows[packed].equals(rows[group[0]]) for packed in group[1:])
+
+
+def _part(group: Sequence[_PackedProgram]) -> ProgramPart:
+    members = [packed.member for packed in group]
+    return members[0] if len(members) == 1 else SharedFront(members)
 
 
 def _on_gpu(rows: dict[_PackedProgram, PlanRow]) -> bool:

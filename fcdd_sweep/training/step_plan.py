@@ -102,6 +102,11 @@ class PlanRow:
         self._numbers = self.content[whole:jitter].view(np.int64).reshape(len(_WHOLE_NUMBERS), layout.samples)
         self._jitter = self.content[jitter:pixels].view(np.float32).reshape(layout.samples, 4)
 
+    def equals(self, other: PlanRow) -> bool:
+        """Return whether another row decides the same in every byte that the step reads."""
+        same = self.layout == other.layout and self.used == other.used
+        return same and np.array_equal(self.content[: self.used], other.content[: other.used])
+
     def put_samples(self, pick: npt.NDArray[np.int64], replaced: npt.NDArray[np.bool_]) -> None:
         """Write which nominal images are shown, and which of them are replaced."""
         self._numbers[0] = pick

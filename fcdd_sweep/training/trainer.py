@@ -16,7 +16,7 @@ from torch import Tensor
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, device_numerics
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
-from fcdd_sweep.networks.execution import computed, precision_of
+from fcdd_sweep.networks.execution import computed
 from fcdd_sweep.training.batches import BatchMaker
 from fcdd_sweep.training.compose import Batch
 from fcdd_sweep.training.detector import DECISION_FIELDS, Detector
@@ -27,7 +27,7 @@ from fcdd_sweep.training.folds import FoldProgress, folds_of
 from fcdd_sweep.training.graph_program import make_program
 from fcdd_sweep.training.methods import METHODS
 from fcdd_sweep.training.models import load_model, make_network
-from fcdd_sweep.training.network import DetectionNetwork, outputs_of
+from fcdd_sweep.training.network import DetectionNetwork, outputs_of, training_precision
 from fcdd_sweep.training.optimizers import RateSchedule, make_optimizer
 from fcdd_sweep.training.pack import current_pack
 from fcdd_sweep.training.partition import RowIndices, TrialData, partition_for
@@ -331,7 +331,7 @@ def _record(epoch: int, sums: list[float], learning_rate: float, seconds: float)
 
 def sample_losses(network: DetectionNetwork, batch: Batch, settings: Settings) -> Tensor:
     """Return the (N,) float32 losses of a batch, unreduced; the forward pass runs in bfloat16 where settings ask."""
-    half = precision_of(settings.network, settings.training) == "bf16"
-    with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=half):
-        outputs = outputs_of(network, batch.inputs)
+    with training_precision(settings, batch.inputs.device):
+        known = batch.front
+        outputs = outputs_of(network, batch.inputs) if known is None else network.after_front(known)
     return METHODS[settings.method].losses(network, outputs.float(), batch, settings.heatmaps.kernel_std_px)

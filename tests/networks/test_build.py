@@ -265,3 +265,23 @@ def test_autoencoders_give_images_of_any_size_back(name, in_shape, start, cut):
     assert tuple(view.unflattened_size) == start
     enlarged = [module for module in network.decoder if isinstance(module, torch.nn.Upsample) and module.size]
     assert len(enlarged) == cut
+
+
+@pytest.mark.parametrize("name", ["FCDD_CNN224_VGG_F", "CNN224_VGG_F", "AE224_VGG_F"])
+def test_a_frozen_front_and_what_follows_it_are_the_whole_network(name: str) -> None:
+    whole = without_numbers(name, (3, 224, 224))
+    front = whole.front
+    assert [type(layer).__name__ for layer in front].count("MaxPool2d") == 3 and len(front) == whole.frozen == 15
+    frozen = {parameter for parameter in whole.parameters() if not parameter.requires_grad}
+    assert frozen == set(front.parameters()) and not any(getattr(layer, "p", 0) for layer in front)
+    maps = front(torch.empty(2, 3, 224, 224, device="meta"))
+    assert maps.shape == (2, 256, 28, 28)
+    assert whole.after_front(maps).shape == whole(torch.empty(2, 3, 224, 224, device="meta")).shape
+
+
+def test_networks_that_are_trained_whole_have_no_frozen_front() -> None:
+    images = torch.rand(2, 1, 28, 28)
+    for name in ("FCDD_CNN28", "CNN28", "AE28"):
+        network = build_network(name, (1, 28, 28), seed=0).eval()
+        assert network.frozen == len(network.front) == 0
+        assert torch.equal(network.after_front(images), network(images))

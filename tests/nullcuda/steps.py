@@ -1,6 +1,6 @@
 """Steps of training on the null device, call by call; prints JSON that `test_steps.py` checks.
 
-python -m tests.nullcuda.steps [presets] [packs] [networks] [combinations] [failures]
+python -m tests.nullcuda.steps [presets] [packs] [fronts] [networks] [combinations] [failures]
 
 `failures` is last: it breaks the device.
 """
@@ -56,7 +56,7 @@ def preset(name, **sections):
     return Settings.model_validate(merged(tree, {"resources": {"device": "cuda"}, "network": {"weights": "none"}}))
 
 
-def batch_maker(chosen, *, streamed=False):
+def batch_maker(chosen, *, streamed=False, seed=0):
     """Data of two whole batches and three samples more: nothing is computed, so all pixels are 0."""
     images, count = chosen.images, 2 * chosen.training.batch_size + 3
     shape = (images.channels, images.load_size, images.load_size)
@@ -67,7 +67,7 @@ def batch_maker(chosen, *, streamed=False):
     elif chosen.anomalies.mode == "other" or not isinstance(chosen.anomalies.source, str | None):
         gt_maps = nominal.new_zeros(9, 1, *shape[1:]) if chosen.training.supervision == "maps" else None
         pool = ResidentPool(nominal[:9].clone(), gt_maps)
-    return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(0, "x"), appended)
+    return BatchMaker(chosen, nominal, pool, Preprocessor.fit(Recipe.of(chosen), nominal), Streams(seed, "x"), appended)
 
 
 def counted(calls):
@@ -87,8 +87,8 @@ def counted(calls):
 class Stepping:
     """A trial whose steps are made and logged one by one."""
 
-    def __init__(self, chosen, *, streamed=False):
-        self.batches = batch_maker(chosen, streamed=streamed)
+    def __init__(self, chosen, *, streamed=False, seed=0):
+        self.batches = batch_maker(chosen, streamed=streamed, seed=seed)
         self.network = make_network(chosen, GPU, 0)
         self.network.train()
         self.state = begin(self.network, self.batches, 0.0)
@@ -247,26 +247,41 @@ def combinations():
 
 def packs():
     """Return what an epoch of two usual steps and a smaller one asks for, by number of trials that share it."""
-    return {size: pack_of(size) for size in (1, 4, 10)}
+    return {size: pack_of([0] * size)["third"] for size in (1, 4, 10)}
 
 
-def pack_of(size):
-    pack, gate, found = Pack(size), threading.Barrier(size), {}
+def fronts():
+    """Return the same and what is captured of trials with a frozen front: one, four of one seed, and four seeds."""
+    images = {"load_size": 32, "size": 32, "color": "rgb"}
+    network = {"name": "FCDD_CNN224_VGG_F", "weights": "none"}
+    sections = {"images": images, "network": network, "training": {"batch_size": 2, "supervision": "labels"}}
+    seeds = {"one": [0], "one seed": [0] * 4, "four seeds": range(4)}
+    return {name: pack_of(each, **sections) for name, each in seeds.items()}
 
-    def run(seed):
+
+def pack_of(seeds, **sections):
+    """Train trials of these seeds in a pack; return the calls of the second epoch, which captures, and the third."""
+    pack, gate, found = Pack(len(seeds)), threading.Barrier(len(seeds)), {}
+
+    def run(place, seed):
+        first = place == 0
         with pack.entered(), pack.numerics(small(), GPU):
-            stepping = Stepping(small(training={"learning_rate": 0.01 / (1 + seed)}))
-            for number in (1, 2, 3):
+            rated = merged(sections, {"training": {"learning_rate": 0.01 / (1 + place)}})
+            stepping = Stepping(small(**rated), seed=seed)
+            for epoch in ("first", "second", "third"):
                 gate.wait()
-                with device.logged() if seed == 0 and number == 3 else contextlib.nullcontext([]) as calls:
+                with device.logged() if first else contextlib.nullcontext([]) as calls:
                     gate.wait()
-                    for row in stepping.batches.planner.rows(number):
+                    for row in stepping.batches.planner.rows(("first", "second", "third").index(epoch) + 1):
                         stepping.state.program.step([row])
                     gate.wait()
-            if seed == 0:
-                found.update(counted(calls), shared=pack.shared_steps)
+                if first:
+                    pools = sum(call.kind == "CAPTURED" and "max_pool_forward" in call.name for call in calls)
+                    found[epoch] = counted(calls) | {"shared": pack.shared_steps, "captured_pools": pools}
+            if first:
+                found["shared_fronts"] = pack.shared_fronts
 
-    threads = [threading.Thread(target=run, args=(seed,)) for seed in range(size)]
+    threads = [threading.Thread(target=run, args=each) for each in enumerate(seeds)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -274,7 +289,7 @@ def pack_of(size):
     return found
 
 
-PROBES = {probe.__name__: probe for probe in (presets, packs, failures, networks, combinations)}
+PROBES = {probe.__name__: probe for probe in (presets, packs, fronts, failures, networks, combinations)}
 if __name__ == "__main__":
     print(json.dumps({name: PROBES[name]() for name in sys.argv[1:]}), flush=True)
     os._exit(0)  # torch's threads do not end on a device that finishes nothing

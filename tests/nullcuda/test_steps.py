@@ -16,7 +16,7 @@ PEAK_MIB = {"digits": 200, "textures": 300, "fmnist": 600, "cifar10": 1500, "mvt
 
 @pytest.fixture(scope="session")
 def stepped(null_device):
-    return null_device("steps", "presets", "packs", "failures")
+    return null_device("steps", "presets", "packs", "fronts", "failures")
 
 
 def assert_step_by_step(found):
@@ -46,6 +46,15 @@ def test_one_graph_makes_the_step_of_a_whole_pack(stepped, size):
     assert (found["graphs"], found["waits"], found["sorts"]) == (2, 0, 0)
     assert found["copies"] == ["from pinned"] * 3  # the rows of all trials together
     assert found["shared"] == (9 if size > 1 else 0)
+
+
+def test_the_graph_of_configs_of_one_seed_has_their_frozen_front_once(stepped):
+    one, same, apart = (stepped["fronts"][name] for name in ("one", "one seed", "four seeds"))
+    assert [found["second"]["captured_pools"] for found in (one, same, apart)] == [3, 3, 12]  # all are in the front
+    kernels = {found["shared_fronts"]: found["second"]["captured"] for found in (same, apart)}
+    assert kernels[9 * 3] < kernels[0] / 2 < 4 * one["second"]["captured"] / 2 + 9
+    third = same["third"]
+    assert (third["graphs"], third["waits"], third["copies"]) == (2, 0, ["from pinned"] * 3)
 
 
 def test_what_is_captured_is_a_whole_step(stepped):

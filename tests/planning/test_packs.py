@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fcdd_sweep.config.schema import Resources
-from fcdd_sweep.planning.packs import pack_key, pack_size, pack_text
+from fcdd_sweep.planning.packs import front_key, pack_key, pack_size, pack_text
 from tests.specs import spec
 
 
@@ -60,3 +60,33 @@ def test_the_plan_says_how_many_packs_there_are_and_why_trials_are_alone():
     assert pack_key(crossed) is None
     text = pack_text(Resources(pack=8), [*five, crossed])
     assert text.endswith("1 trial alone (evaluation.calibration cross trains several models one after another)")
+
+
+VGG = {"network": {"name": "FCDD_CNN224_VGG_F", "weights": "none"}, "images": {"color": "rgb"}}
+
+
+def test_configs_of_one_class_and_seed_with_equal_batches_share_a_frozen_front():
+    key = front_key(spec(**VGG))
+    for section in ({"learning_rate": 0.5}, {"weight_decay": 0.1}, {"momentum": 0.5}):
+        assert front_key(spec(**VGG, training=section)) == key != front_key(spec(seed=1, **VGG, training=section))
+    for sections in (
+        {"normal_class": "other"},
+        {"anomalies": {"limit": 3}},
+        {"anomalies": {"probability": 0.4}},
+        {"anomalies": {"source": "blob"}},
+        {"training": {"batch_size": 8}},
+        {"training": {"precision": "bf16"}},
+        {"preprocessing": "lcn"},
+    ):
+        assert front_key(spec(**{**VGG, **sections})) not in (None, key), sections
+    free = {"network": {"name": "FCDD_CNN224_VGG", "weights": "none"}, "images": {"color": "rgb"}}
+    backbone = {"network": {"name": None, "backbone": "resnet18", "node": "layer1", "weights": "none"}}
+    for sections in ({}, free, backbone, {**VGG, "evaluation": {"calibration": "cross"}}):
+        assert front_key(spec(**sections)) is None
+
+
+def test_the_plan_says_where_frozen_layers_are_computed_once():
+    shared = "2 trials in 1 pack of at most 2, where configs of one class and seed compute their frozen layers once"
+    rates = [spec(**VGG, training={"learning_rate": rate}) for rate in (0.1, 0.2)]
+    assert pack_text(Resources(pack=2), rates) == shared
+    assert pack_text(Resources(pack=2), [spec(**VGG), spec(seed=1, **VGG)]) == shared.partition(",")[0]

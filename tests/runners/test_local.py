@@ -56,14 +56,16 @@ def test_trials_of_a_pack_run_at_once_and_a_retry_runs_alone(tmp_path):
     assert recorder.ended[specs[1].trial_id].attempt == 2 and sorted(tried[:3]) == [0, 1, 2]
 
 
-@pytest.mark.slow
-def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path):
+@pytest.mark.parametrize(
+    ("pack", "processes"), [pytest.param(3, 1, marks=pytest.mark.slow), pytest.param(2, 2, marks=pytest.mark.long)]
+)
+def test_a_sweep_in_packs_has_the_numbers_the_logs_and_the_files_of_one_without(load, tmp_path, pack, processes):
     text = small_experiment("training: {epochs: 2, passes_per_epoch: 1}\nkeep: {pictures: none}\nseeds: 3", '["3"]')
     found = []
-    for pack in (1, 3):
-        experiment = load(text, f"output={tmp_path / str(pack)}", f"resources.pack={pack}")
-        assert fcdd_sweep.run_sweep(experiment, local=True, progress=None).done == 3
-        leaves = sorted((tmp_path / str(pack) / "small").glob("normal_3/it_*"))
+    for size, local in ((1, 1), (pack, processes)):
+        experiment = load(text, f"output={tmp_path / str(size)}", f"resources.pack={size}")
+        assert fcdd_sweep.run_sweep(experiment, local=local, progress=None).done == 3
+        leaves = sorted((tmp_path / str(size) / "small").glob("normal_3/it_*"))
         rows = [read_table(leaf / "metrics.parquet").to_pylist()[0] for leaf in leaves]
         found.append([[row[name] for name in ("trial_id", "image_auroc", "final_loss", "epochs")] for row in rows])
         logs = [(leaf / "log.txt").read_text() for leaf in leaves]

@@ -40,6 +40,27 @@ class TestProcessRunner(RunnerConformance):
         return make
 
 
+class TestPacks(RunnerConformance):
+    """The same promises where a process trains several trials at once."""
+
+    @pytest.fixture
+    def runner(self, template):
+        def make(faults, **keywords):
+            return ProcessRunner(faults, template=template, pack=3, **keywords)
+
+        return make
+
+
+def test_trials_of_a_pack_whose_process_dies_run_again_each_alone(template, tmp_path):
+    specs, recorder = [spec(seed=seed) for seed in range(works.DYING_TOGETHER)], Recorder()
+    runner = ProcessRunner(Faults(retries=1), template=template, pack=works.DYING_TOGETHER)
+    runner(specs, tmp_path, recorder, works.dying_together, StopSignal())
+    assert [result.kind for _, result, _ in recorder.retried] == ["worker_lost"] * works.DYING_TOGETHER
+    assert set(recorder.started_ids[: works.DYING_TOGETHER]) == {each.trial_id for each in specs}
+    ended = [recorder.ended[each.trial_id] for each in specs]
+    assert [(result.status, result.attempt, result.host) for result in ended] == [("done", 2, "1")] * len(specs)
+
+
 def test_a_trial_whose_process_dies_or_is_to_stop_runs_again_in_another(template, tmp_path):
     seeds = (works.TELLING, works.DYING_ONCE, works.DYING_ALWAYS, works.PREEMPTED_TWICE, works.SHORT_OF_MEMORY_ONCE)
     specs, recorder = [spec(seed=seed) for seed in seeds], Recorder()

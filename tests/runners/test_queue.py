@@ -6,8 +6,9 @@ import math
 import pytest
 
 from fcdd_sweep.config.locations import StorageError
+from fcdd_sweep.planning.packs import front_key, pack_key
 from fcdd_sweep.runners.failures import MAX_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
-from fcdd_sweep.runners.queue import JobQueue
+from fcdd_sweep.runners.queue import JobQueue, Packing
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.training.result import DivergedError, TrainingError
 from tests.specs import spec
@@ -170,6 +171,14 @@ def test_waits_are_bounded():
     assert all(wait_s(kind, 30) <= MAX_WAIT_S for kind in POLICIES)
 
 
+def packing(size, key=lambda each: "any", nearer=lambda each: None):
+    return Packing(size, key, nearer)
+
+
+def seeds(jobs):
+    return [job.spec.seed for job in jobs]
+
+
 def test_a_pack_holds_waiting_trials_of_one_key_that_were_never_tried():
     specs = [spec(seed=seed) for seed in range(7)]
     clock = Clock()
@@ -178,11 +187,24 @@ def test_a_pack_holds_waiting_trials_of_one_key_that_were_never_tried():
     def key(each):
         return None if each.seed == 4 else ("even", "odd")[each.seed % 2]
 
-    first = queue.next_pack(3, key)
-    assert [job.spec.seed for job in first] == [0, 2, 6]
-    assert [job.spec.seed for job in queue.next_pack(2, key)] == [1, 3]
-    assert [job.spec.seed for job in queue.next_pack(3, key)] == [4]
+    first = queue.next_pack(packing(3, key))
+    assert seeds(first) == [0, 2, 6]
+    assert seeds(queue.next_pack(packing(5, key), 2)) == [1, 3]
+    assert seeds(queue.next_pack(packing(3, key))) == [4]
     queue.ended(failed(first[1], "worker_lost"))
     clock.now += 1000
-    assert [job.spec.seed for job in queue.next_pack(3, key)] == [2]  # a retry, alone
-    assert [job.spec.seed for job in queue.next_pack(1, key)] == [5] and queue.next_pack(3, key) == ()
+    assert seeds(queue.next_pack(packing(3, key))) == [2]  # a retry, alone
+    assert seeds(queue.next_pack(packing(1, key))) == [5] and queue.next_pack(packing(3, key)) == ()
+
+
+def test_trials_that_share_more_are_put_into_one_pack_before_others():
+    queue = JobQueue([spec(seed=seed) for seed in range(9)], retries=0)
+
+    def nearer(each):
+        return None if each.seed in (1, 8) else str(each.seed % 3)
+
+    chosen = packing(4, nearer=nearer)
+    assert seeds(queue.next_pack(chosen)) == [0, 3, 6, 1]
+    assert seeds(queue.next_pack(chosen)) == [2, 5, 4, 7]
+    assert seeds(queue.next_pack(chosen)) == [8]
+    assert Packing().key is pack_key and Packing().nearer is front_key

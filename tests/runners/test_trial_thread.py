@@ -79,6 +79,26 @@ def test_a_trial_without_a_step_stands_still_and_its_stack_says_where(tmp_path):
     ended(thread)
 
 
+def test_a_group_hangs_when_all_that_run_stand_still_since_they_wait_for_one_another(tmp_path):
+    specs, go_on = [spec(seed=seed) for seed in range(3)], threading.Event()
+
+    def work(each, run_dir, observer):
+        while each.seed == 1 and not go_on.wait(0.01):
+            observer.stop_asked()
+        while each.seed and not go_on.wait(0.01):
+            pass
+        return TrialResult(each.trial_id, TrialStatus.DONE, 1)
+
+    group = TrialGroup(work, specs, tmp_path)
+    assert [*group.wait(30)[0]] == [specs[0].trial_id]
+    time.sleep(0.3)
+    assert group.hung(0.2) == [] and len(group.running) == 2  # one of them takes steps
+    time.sleep(0.05)
+    assert {result.trial_id for result in group.hung(-1)} == {each.trial_id for each in specs[1:]}
+    assert not group.running and not group.stalled(-1)
+    go_on.set()
+
+
 def test_a_group_returns_results_as_they_come_and_the_newest_epoch_of_each(tmp_path):
     specs, go = [spec(seed=seed) for seed in range(2)], threading.Event()
 

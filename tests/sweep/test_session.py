@@ -18,11 +18,14 @@ from fcdd_sweep.runners.events import (
     TrialStarted,
     ValidationMeasured,
 )
+from fcdd_sweep.runners.local import LocalRunner
+from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep.early_start import EarlyStart
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.publisher import Publisher
-from fcdd_sweep.sweep.session import RunKeywords, RunOptions
-from tests.specs import spec
+from fcdd_sweep.sweep.session import RunKeywords, RunOptions, Session
+from tests.specs import small_experiment, spec
 
 SPEC = spec()
 FAILED = TrialResult.failure(SPEC.trial_id, "diverged", "the loss is not finite", attempt=1)
@@ -130,3 +133,11 @@ def test_a_leaf_with_a_damaged_metrics_file_is_not_taken_for_finished(ledger, co
     files.write_atomically(leaf.metrics, lambda path: path.write_bytes(content))
     ledger.reconcile([SPEC])
     assert not ledger.done(SPEC.trial_id)
+
+
+@pytest.mark.parametrize(("local", "kind"), [(1, LocalRunner), (2, ProcessRunner)])
+def test_one_process_of_this_machine_and_several_train_packs(local, kind, load):
+    experiment = load(small_experiment("seeds: 3"), "resources.pack=3")
+    ledger = Ledger(experiment.run_dir, {})
+    runner = Session(experiment, RunOptions(local=local), ledger, *[None] * 4, [], None, EarlyStart())._runner()
+    assert isinstance(runner, kind) and runner.pack == 3 and getattr(runner, "processes", 1) == local
