@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,7 +71,7 @@ class EagerProgram:
         device = self.members[0].sums.device
         if device.type == "cpu":
             for member, row in zip(self.members, rows, strict=True):
-                member.step(row.layout.tensors(torch.from_numpy(row.content)))
+                member.step(row.layout.tensors(row.memory))
             return
         contents = torch.empty(sum(row.layout.size for row in rows), dtype=torch.uint8, device=device)
         copy_rows(rows, contents)
@@ -82,10 +81,15 @@ class EagerProgram:
 def copy_rows(rows: Sequence[PlanRow], contents: Tensor) -> None:
     """Copy rows one behind the other to the device, in one copy that the host does not wait for.
 
-    Pinned memory is used again only when its copy is done, so the host may be many steps ahead.
+    torch uses pinned memory again only when copies from it are done, so the host may be many steps ahead.
     """
-    content = rows[0].content[: rows[0].used] if len(rows) == 1 else np.concatenate([row.content for row in rows])
-    contents[: len(content)].copy_(torch.from_numpy(content).pin_memory(), non_blocking=True)
+    if len(rows) > 1:
+        together = torch.empty(len(contents), dtype=torch.uint8, pin_memory=contents.is_cuda)
+        contents.copy_(torch.cat([row.memory for row in rows], out=together), non_blocking=True)
+    elif rows[0].used == len(contents):
+        contents.copy_(rows[0].memory, non_blocking=True)
+    else:
+        contents[: rows[0].used].copy_(rows[0].memory[: rows[0].used], non_blocking=True)
 
 
 def step_all(members: Sequence[ProgramMember], layouts: Sequence[RowLayout], contents: Tensor) -> None:

@@ -12,10 +12,8 @@ import itertools
 import json
 import logging
 import os
-import statistics
 import sys
 import threading
-import time
 
 import numpy as np
 import torch
@@ -122,22 +120,6 @@ def steps_of(chosen, *, streamed=False):
     return {"captures": stepping.state.program.captures, "first": first[0], "captured": captured, "steps": found} | {
         "peak_mib": round(peak)
     }
-
-
-def host_time(chosen, rounds=9, count=200):
-    """Return microseconds of a core that the host spends on a captured step: least and median of rounds."""
-    with numerics(chosen, GPU):
-        stepping = Stepping(chosen)
-        for number in (1, 2, 3):
-            stepping.epoch(number)
-        planner, size = stepping.batches.planner, chosen.training.batch_size
-        chosen_samples, times = planner.order(1)[:size], []
-        for number in range(rounds):
-            start = time.process_time()
-            for step in range(count):
-                stepping.state.program.step([planner.row(chosen_samples, number, step)])
-            times.append((time.process_time() - start) / count * 1e6)
-    return {"least": round(min(times), 1), "median": round(statistics.median(times), 1)}
 
 
 SECTIONS = {**SETTINGS, "resources": {"device": "cuda"}}
