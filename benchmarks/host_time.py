@@ -1,8 +1,8 @@
 """What a captured training step costs the host: decisions, copy, launch and the trainer's loop, in CPU seconds.
 
 Everything runs on the null device of `tests/nullcuda`, where the device's work takes no time and what is left is the
-host's. Steps are those of whole epochs by `run_epoch`, of whole batches alone; the first epochs, which have the capture,
-are not counted. Other checkouts are measured in turns with this one, a process for each round.
+host's. Steps are those of whole epochs by `run_epoch`, of whole batches alone; the first epochs, in which the step is
+captured, are not counted. Other checkouts are measured in turns with this one, a process for each round.
 
     python benchmarks/host_time.py [--rounds 9] [--against CHECKOUT] [--json host_time.json]
 """

@@ -107,6 +107,7 @@ def detection_peak(n):
     nominal = torch.zeros(4, 1, 32, 32, dtype=torch.uint8, device=where)
     detector = Detector(made, "plain", make_network(made, where, 0), Preprocessor.fit(Recipe.of(made), nominal))
     detector.detect(raw[:8], batch_size=8)
+    gc.collect()  # what is left of trials before
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     detector.detect(raw, batch_size=8)

@@ -1,6 +1,6 @@
 """Steps of training on the null device, call by call; prints JSON that `test_steps.py` checks.
 
-python -m tests.nullcuda.steps [presets] [packs] [networks] [combinations] [failures]
+python -m tests.nullcuda.steps [presets] [in_flight] [packs] [networks] [combinations] [failures]
 
 `failures` is last: it breaks the device.
 """
@@ -227,6 +227,25 @@ def combinations():
     return found
 
 
+def in_flight():
+    """Return how many rows lie where later rows do, which are made while the device still copies them, or after it."""
+    found = {}
+    with numerics(small(), GPU):
+        stepping, other = Stepping(small()), batch_maker(small())
+        for name, works in (("copying", 1), ("done", 0)):
+            device.library.null_work(works)
+            rows = [*stepping.batches.planner.rows(1)]
+            places = {row.memory.data_ptr() for row in rows}
+            for row in rows:
+                stepping.state.program.step([row])
+            assert all(row.memory.is_pinned() for row in rows)
+            del row, rows
+            later = [*other.planner.rows(2)]
+            found[name] = len(places & {row.memory.data_ptr() for row in later})
+            del later
+    return found
+
+
 def packs():
     """Return what an epoch of two usual steps and a smaller one asks for, by number of trials that share it."""
     return {size: pack_of(size) for size in (1, 4, 10)}
@@ -256,7 +275,7 @@ def pack_of(size):
     return found
 
 
-PROBES = {probe.__name__: probe for probe in (presets, packs, failures, networks, combinations)}
+PROBES = {probe.__name__: probe for probe in (presets, in_flight, packs, failures, networks, combinations)}
 if __name__ == "__main__":
     print(json.dumps({name: PROBES[name]() for name in sys.argv[1:]}), flush=True)
     os._exit(0)  # torch's threads do not end on a device that finishes nothing

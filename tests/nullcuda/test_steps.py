@@ -16,7 +16,7 @@ PEAK_MIB = {"digits": 200, "textures": 300, "fmnist": 600, "cifar10": 1500, "mvt
 
 @pytest.fixture(scope="session")
 def stepped(null_device):
-    return null_device("steps", "presets", "packs", "failures")
+    return null_device("steps", "presets", "in_flight", "packs", "failures")
 
 
 def assert_step_by_step(found):
@@ -46,6 +46,10 @@ def test_one_graph_makes_the_step_of_a_whole_pack(stepped, size):
     assert (found["graphs"], found["waits"], found["sorts"]) == (2, 0, 0)
     assert found["copies"] == ["from pinned"] * 3  # the rows of all trials together
     assert found["shared"] == (9 if size > 1 else 0)
+
+
+def test_rows_are_not_overwritten_while_the_device_copies_them(stepped):
+    assert stepped["in_flight"] == {"copying": 0, "done": 3}
 
 
 def test_what_is_captured_is_a_whole_step(stepped):
