@@ -3,8 +3,10 @@
 import functools
 import re
 import threading
+import time
 
 import pytest
+import torch
 
 import fcdd_sweep
 from fcdd_sweep.config.schema import Faults
@@ -33,6 +35,8 @@ class TestLocalRunner(RunnerConformance):
 class TestPacks(RunnerConformance):
     """The same promises where several trials run at once in this process."""
 
+    smaller_packs = 2
+
     @pytest.fixture
     def runner(self):
         return functools.partial(LocalRunner, pack=3)
@@ -54,6 +58,30 @@ def test_trials_of_a_pack_run_at_once_and_a_retry_runs_alone(tmp_path):
     LocalRunner(Faults(retries=1), pack=3)(specs, tmp_path, recorder, meeting, StopSignal())
     assert {result.status for result in recorder.ended.values()} == {"done"}
     assert recorder.ended[specs[1].trial_id].attempt == 2 and sorted(tried[:3]) == [0, 1, 2]
+
+
+def test_a_pack_without_memory_is_split_until_it_fits_and_no_trial_fails(tmp_path):
+    specs, recorder = [spec(seed=seed) for seed in range(6)], Recorder()
+    lock, inside, sizes = threading.Lock(), [], []
+
+    def hungry(each, run_dir, observer):
+        """Room for two: all that meet others beyond that run out of memory, as one program of all does."""
+        with lock:
+            inside.append(each.seed)
+        time.sleep(0.05)
+        with lock:
+            sizes.append(len(inside))
+        time.sleep(0.05)
+        with lock:
+            inside.remove(each.seed)
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return TrialResult(each.trial_id, "done", 1)
+
+    LocalRunner(Faults(retries=0), pack=6)(specs, tmp_path, recorder, hungry, StopSignal())
+    assert {result.status for result in recorder.ended.values()} == {"done"} and len(recorder.ended) == 6
+    assert {result.kind for _, result, _ in recorder.retried} == {"pack_too_large"}
+    assert sizes == [6] * 6 + [3] * 3 + [2] * 6  # the other three need not fail, too
 
 
 @pytest.mark.slow
