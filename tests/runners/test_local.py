@@ -15,10 +15,13 @@ from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
+from fcdd_sweep.sweep import trial
+from fcdd_sweep.training import pack as pack_module
+from fcdd_sweep.training.engine import EagerProgram
 from tests import works
 from tests.events import Recorder
 from tests.runners.conformance import RunnerConformance
-from tests.specs import small_experiment, spec
+from tests.specs import defects_corpus, small_experiment, spec
 
 
 @pytest.fixture(autouse=True)
@@ -107,3 +110,47 @@ def test_after_a_failure_of_the_gpu_this_process_starts_no_further_trial(tmp_pat
     ((_, result, decision),) = recorder.retried
     assert (result.kind, decision) == ("gpu_failed", "the next start runs it again")
     assert any("rerun the same command" in text for text in recorder.messages)
+
+
+@pytest.mark.slow
+def test_trials_of_a_pack_on_a_broken_gpu_continue_from_their_checkpoints_with_the_same_numbers(tmp_path, monkeypatch):
+    """Torch's CPU stands in for the GPU; the third step of three breaks it, after the first epoch's checkpoint."""
+    corpus = defects_corpus(train=16, test=8)
+    monkeypatch.setattr(trial, "corpus_of", lambda settings: corpus)
+    monkeypatch.setattr(trial, "fingerprint_of", lambda settings: "f" * 12)
+    for name in ("exposure_of", "validation_pool_of"):
+        monkeypatch.setattr(trial, name, lambda settings: None)
+    monkeypatch.setattr(pack_module, "_on_gpu", lambda rows: True)
+    steps, whole = [], EagerProgram.step
+
+    def breaking(program, rows):
+        steps.append(len(rows))
+        if len(steps) == 3:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        whole(program, rows)
+
+    specs = [spec(seed=seed, training={"epochs": 2, "batch_size": 8}, keep={"pictures": "none"}) for seed in range(2)]
+    work = functools.partial(trial.run_trial, checkpoint_every="1 epochs")
+
+    def run(folder):
+        recorder = Recorder()
+        LocalRunner(Faults(retries=1), pack=2)(specs, folder, recorder, work, StopSignal())
+        return recorder
+
+    undisturbed = run(tmp_path / "undisturbed")
+    monkeypatch.setattr(EagerProgram, "step", breaking)
+    broken = run(tmp_path / "run")
+    assert [(result.kind, decision) for _, result, decision in broken.retried] == [
+        ("gpu_failed", "the next start runs it again")
+    ] * 2
+    assert not broken.ended and len(broken.messages) == 1
+    again = run(tmp_path / "run")
+    assert steps == [2] * 5  # two, the one that broke, and the two of the second epoch
+    for each in specs:
+        found, wanted = again.ended[each.trial_id], undisturbed.ended[each.trial_id]
+        assert (found.status, found.attempt, found.image_auroc) == ("done", 2, wanted.image_auroc)
+        first, second = (
+            read_table(next(folder.glob(f".attempts/{each.trial_id}/{number}/**/history.parquet"))).to_pylist()
+            for folder, number in ((tmp_path / "undisturbed", 1), (tmp_path / "run", 2))
+        )
+        assert [row["loss"] for row in first] == [row["loss"] for row in second] and len(first) == 2
