@@ -132,7 +132,9 @@ def work_on(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):  # the driver is gone
-        work, run_dir, stalled_after_s = connection.recv()
+        work, run_dir, stalled_after_s, gpu = connection.recv()
+        if gpu is not None:  # the libraries of the GPU have not been asked yet
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         while True:
             plain = connection.recv()
             if plain != STOP:  # which came when its trial had just ended

@@ -52,7 +52,7 @@ from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.trackers import trackers_of
-from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu
+from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu, visible_gpus
 from fcdd_sweep.training.result import Observer
 
 _STOP_NOTICE = "stopping: running trials save themselves; interrupt again to end at once"
@@ -218,7 +218,8 @@ class Session:
         if self.options.local > 1:
             if pack_size(self.experiment.resources) > 1:
                 self.report("resources.pack is not used: with --local N each process trains one trial at a time")
-            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template)
+            gpus = visible_gpus(self.experiment.resources.device)
+            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template, gpus)
         if self.options.local:
             return LocalRunner(faults, failures_left, pack_size(self.experiment.resources))
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray
