@@ -10,7 +10,7 @@ the file has what each found as soon as it ended.
     peak       what this card does at best: products of matrices in bfloat16 and float32 (TF32 off), copies
     G1 G2 G3   training steps of the paper's networks at their batch size, in both layouts and precisions, as a share
                of the floor: the time that the card's peak needs for the step's products and then for its traffic
-    G5 G6      packs against one trial, and their bits; skipped as long as there are no packs
+    packs      G5: how many times as fast as one after another trials are in packs
     G7         the share of a step that composes its batch: what is not the bare network's step
     confetti   a batch of rendered anomalies, on the card and on one core
 

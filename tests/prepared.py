@@ -34,7 +34,7 @@ def batches_of(found, epoch=1):
 
 
 def plan_of(row):
-    return row.layout.tensors(torch.from_numpy(row.content))
+    return row.layout.tensors(row.memory)
 
 
 def drawn_of(row):

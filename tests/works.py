@@ -34,6 +34,11 @@ def naming_its_process(spec: TrialSpec, run_dir: Path, observer: Observer) -> Tr
     return TrialResult(spec.trial_id, "done", 1, host=f"{os.getpid()} {os.nice(0)} {'colorsys' in sys.modules}")
 
 
+def naming_its_gpu(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """The result names the GPU that the process may see."""
+    return TrialResult(spec.trial_id, "done", 1, host=os.environ.get("CUDA_VISIBLE_DEVICES", "any"))
+
+
 def failing_seed_1(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     """The real thing, but with data that breaks for seed 1 of every class."""
     if spec.seed == 1:

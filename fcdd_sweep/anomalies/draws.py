@@ -1,15 +1,18 @@
-"""Random numbers for whole batches: from a generator of torch, or by counting, where shapes must be fixed.
+"""Random numbers for whole batches: from a generator, or by counting, where shapes must be fixed.
 
 A generator of a GPU gives each thread of a launch draws of its own, and the number of threads depends on the card. So
 on a GPU a draw is a function of a key, the number of the sample, and the number of the draw within the sample: cards
-of all sizes draw the same, and a CUDA graph can repeat a step under another key.
+of all sizes draw the same, and a CUDA graph can repeat a step under another key. What the host decides about samples is
+counted there, too: it then decides about many steps at once, and about each as if it were alone.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -38,7 +41,7 @@ class Draws(Protocol):
         ...
 
     def integers(self, low: int, high: int, *shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
-        """Return whole numbers from `low` to below `high`, which are at most 2^16 apart."""
+        """Return whole numbers from `low` to below `high`, which are less than 2^31 apart; few are the most even."""
         ...
 
     def normal(self, *shape: int) -> Tensor:
@@ -115,12 +118,67 @@ class CounterDraws:
         return both[:, :count].reshape(shape)
 
 
-def mixed(start: int, number: int) -> int:
-    """Return draw `number` under the key `start`, from 0 on, as 64 bits: what `CounterDraws` counts, for the host."""
-    bits = (start + (number + 1) * _GOLDEN) % 2**64
+class CountedGenerator:
+    """Draws of the host about samples: those of `CounterDraws` under the same key.
+
+    It has the methods of numpy's generator that decisions need; the first axis of every shape counts samples.
+    """
+
+    def __init__(self, key: int, first: int = 0) -> None:
+        """Begin with the first draw of each sample, the first of which has number `first`."""
+        self._key, self._first = key, first
+        self._drawn = 0
+        self._starts = self._started(0)
+
+    def _started(self, n: int) -> npt.NDArray[np.uint64]:
+        samples = np.arange(self._first, self._first + n, dtype=np.uint64)
+        return samples * _wrapped(_PER_SAMPLE * _GOLDEN) + _wrapped(self._key)
+
+    def _bits(self, size: int | tuple[int, ...]) -> npt.NDArray[np.uint64]:
+        """Return as many uint64 of 64 random bits each, the next draws of each sample."""
+        n, *others = size if isinstance(size, tuple) else (size,)
+        if len(self._starts) < n:
+            self._starts = self._started(n)
+        numbers = np.arange(self._drawn, self._drawn + math.prod(others), dtype=np.uint64)
+        self._drawn += len(numbers)
+        return _mixed(self._starts[:n, None] + (numbers + np.uint64(1)) * _wrapped(_GOLDEN)).reshape(size)
+
+    def random(self, size: int | tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """Return numbers in 0..1, 1 exclusive."""
+        numbers = (self._bits(size) >> np.uint64(40)).astype(np.float64)
+        numbers *= _FINE
+        return numbers
+
+    def uniform(self, low: float, high: float, size: int | tuple[int, ...]) -> npt.NDArray[np.float64]:
+        """Return numbers in `low`..`high`, `high` exclusive."""
+        return self.random(size) * (high - low) + low
+
+    def integers(self, low: int, high: int, size: int | tuple[int, ...]) -> npt.NDArray[np.int64]:
+        """Return whole numbers as `Draws.integers` does."""
+        scaled = (self._bits(size) >> np.uint64(32)) * np.uint64(high - low) >> np.uint64(32)
+        return scaled.view(np.int64) + low
+
+
+HostGenerator: TypeAlias = np.random.Generator | CountedGenerator
+"""What the host draws its decisions about samples from."""
+
+
+def numbered(key: int, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Return draws `numbers` of one sample under a key, from 0 on, as 64 bits each."""
+    return _mixed((numbers + np.uint64(1)) * _wrapped(_GOLDEN) + _wrapped(key))
+
+
+def _mixed(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Turn counters into random bits, in place."""
     for shift, factor in _MIX:
-        bits = (bits ^ bits >> shift) * factor % 2**64
-    return bits ^ bits >> 31
+        bits ^= bits >> np.uint64(shift)
+        bits *= _wrapped(factor)
+    bits ^= bits >> np.uint64(31)
+    return bits
+
+
+def _wrapped(number: int) -> np.uint64:
+    return np.uint64(number % 2**64)
 
 
 def _shifted(bits: Tensor, places: int) -> Tensor:

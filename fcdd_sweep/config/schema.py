@@ -191,6 +191,11 @@ class Resources(Section):
     """Number of trials of a class that one program trains: they differ in seed, learning rate, weight decay, schedule
     or limit alone. They hold the resources of one trial, and numbers are those of trials alone. auto: 1."""
 
+    @property
+    def trials_on_gpu(self) -> int:
+        """How many trials share the GPU of this one; 1 where no runner has divided it."""
+        return 1 if self.trials_per_gpu == "auto" else self.trials_per_gpu
+
 
 class Faults(Section):
     retries: int = Field(3, ge=0)

@@ -13,7 +13,7 @@ from fcdd_sweep.config.schema import Settings
 
 NUMERICS_VERSION = 3
 """Raised by hand when a change of code changes the numbers of trials."""
-CUDA_NUMERICS_VERSION = 1
+CUDA_NUMERICS_VERSION = 2
 """The same for what a GPU alone draws or computes otherwise: not part of a trial's id, as a plan knows no device."""
 NOT_IDENTITY = (
     "dataset.root",

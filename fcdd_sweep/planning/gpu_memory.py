@@ -160,6 +160,21 @@ def sharing_of(configs: Iterable[Settings], card_mib: float | None) -> Sharing:
     return Sharing(min(fitting, MOST_TRIALS), f"{wanted}, {card}{most}")
 
 
+def crowding_text(configs: Iterable[Settings], trials: int, card_mib: float | None) -> str:
+    """Return what is said where so many trials that share a GPU may run out of its memory; empty where they may not.
+
+    Args:
+        configs: at least one; the one that needs most decides.
+        trials: how many share a GPU.
+        card_mib: memory of the smallest card; None where it is unknown.
+    """
+    need = max((need_of(each) for each in configs), key=lambda each: each.mib)
+    if card_mib is None or trials * need.mib <= card_mib:
+        return ""
+    all_of_them = "they" if trials > 1 else "it"
+    return f"{need_text(need)}, but the card has {card_mib / 1024:.0f} GiB: {all_of_them} may run out of memory"
+
+
 @cache
 def card_memory() -> float | None:
     """Return the memory in MiB of this machine's smallest GPU, by its driver; None where it is unknown."""

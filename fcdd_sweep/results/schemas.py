@@ -306,8 +306,8 @@ FAILURES = table_schema(
     (
         "kind",
         TEXT,
-        "`error`, `diverged`, `out_of_memory`, `gpu_failed`, `worker_lost`, `node_lost`, `node_unfit`, `hung`,"
-        " `storage` or `preempted`",
+        "`error`, `diverged`, `out_of_memory`, `pack_too_large`, `gpu_failed`, `worker_lost`, `node_lost`, "
+        "`node_unfit`, `hung`, `storage` or `preempted`",
     ),
     ("error", TEXT, "the error in one line"),
     ("traceback", TEXT, "the traceback; for a lost worker what Ray reported"),

@@ -101,7 +101,7 @@ def _run_together(queue: JobQueue, sink: EventSink, jobs: Sequence[Job], group: 
 
 def _end(queue: JobQueue, sink: EventSink, job: Job, result: TrialResult) -> None:
     """Enter the result of an attempt, and emit what follows."""
-    if result.kind is not None and POLICIES[result.kind].ends_worker:
+    if result.kind is not None and POLICIES[result.kind].ends_worker and not queue.stopped:
         queue.stop()
         sink.handle(Message(_UNUSABLE))
     retry = queue.ended(result)

@@ -9,7 +9,7 @@ import contextlib
 import platform
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -104,23 +104,22 @@ class WithNodeCheck:
 class WithGpu:
     """A `Work` for processes that hold a share of a GPU; without a GPU that computes, the trial returns at once.
 
-    It would run on the CPU otherwise, slowly and with other bits, while its share of the GPU is idle.
+    It would run on the CPU otherwise, slowly and with other bits, while its share of the GPU is idle. It can reserve no
+    more of the GPU's memory than its share, which its runner has entered, see `TrialSpec.sharing_gpu`.
 
     Attributes:
         work: what is done with a trial.
         kind: of the failure: `node_unfit` where the trial may run on another machine, else `gpu_failed`.
-        share: returns the part of the GPU that the process holds, 0 to 1; it can reserve no more of its memory.
     """
 
     work: Work
     kind: FailureKind
-    share: Callable[[], float]
 
     def __call__(self, spec: TrialSpec, run_dir: Location, observer: Observer) -> TrialResult:
         from fcdd_sweep.training.device import gpu_failure, limit_memory  # import torch, which the driver does not need
 
         if not (failure := gpu_failure()):
-            limit_memory(self.share())
+            limit_memory(1 / spec.settings.resources.trials_on_gpu)
             return self.work(spec, run_dir, observer)
         what = f"the trial holds a share of a GPU that cannot be used ({failure})"
         step = "Check the GPU, its driver and torch on this machine, or use --set resources.device=cpu"

@@ -134,7 +134,9 @@ def work_on(descriptor: int) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):  # the driver is gone
-        settings = connection.recv()
+        *settings, gpu = connection.recv()
+        if gpu is not None:  # the libraries of the GPU have not been asked yet
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu
         while True:
             message: WorkerMessage = connection.recv()
             if isinstance(message, list):  # else a trial was to stop that had just ended

@@ -92,6 +92,7 @@ class Job:
         spec: the trial.
         shares: multiple of a trial's usual resources, 1 unless earlier attempts ran out of memory.
         counted, uncounted: retries so far that use up, or do not use up, `faults.retries`.
+        packs: whether it may be part of a pack; not after a failure, but for one of a pack that was too large.
         not_before: earliest start on the queue's clock, in seconds.
     """
 
@@ -99,6 +100,7 @@ class Job:
     shares: int = 1
     counted: int = 0
     uncounted: int = 0
+    packs: bool = True
     not_before: float = 0.0
 
 
@@ -134,6 +136,8 @@ class JobQueue:
         self._fresh: deque[Job] = deque()
         self._to_retry: list[Job] = []
         self._running: dict[str, Job] = {}
+        self._packed: dict[str, tuple[str, int]] = {}
+        self._largest: dict[str, int] = {}
         self.stopped = False
 
     @property
@@ -164,7 +168,9 @@ class JobQueue:
         return job
 
     def next_pack(self, packing: Packing, at_most: int | None = None) -> tuple[Job, ...]:
-        """Return jobs that may start now, as one; none of them has been tried before, or there is only one.
+        """Return jobs that may start now, as one.
+
+        Where trials of a pack ran out of memory, later packs with the same in common have at most half as many.
 
         Args:
             packing: how jobs become packs.
@@ -174,35 +180,45 @@ class JobQueue:
         first = self.next()
         if first is None:
             return ()
-        wanted = None if size < 2 or first.counted or first.uncounted else packing.key(first.spec)
-        others = self._others(first, wanted, size - 1, packing) if wanted else []
+        wanted = packing.key(first.spec) if size > 1 and first.packs else None
+        if wanted is None:
+            return (first,)
+        others = self._others(first, wanted, min(size, self._largest.get(wanted, size)) - 1, packing)
         for job in others:
-            self._fresh.remove(job)
+            (self._to_retry if job in self._to_retry else self._fresh).remove(job)
             self._running[job.spec.trial_id] = job
-        return first, *others
+        pack = (first, *others)
+        self._packed.update({job.spec.trial_id: (wanted, len(pack)) for job in pack})
+        return pack
+
+    def _due_retries(self) -> list[Job]:
+        """Return the retries whose wait is over, first the one that is due longest."""
+        due = [job for job in self._to_retry if job.not_before <= self._clock()]
+        return sorted(due, key=lambda job: job.not_before)
 
     def _others(self, first: Job, wanted: str, count: int, packing: Packing) -> list[Job]:
         """Return waiting jobs for the pack of the first one, those that it shares most with before the others."""
         nearest, near, others = packing.nearer(first.spec), list[Job](), list[Job]()
-        for job in itertools.islice(self._fresh, _LOOKED_THROUGH):
+        for job in itertools.chain(self._due_retries(), itertools.islice(self._fresh, _LOOKED_THROUGH)):
             if len(near) == count or (nearest is None and len(others) == count):
                 break
-            if not self.source.unwanted(job.spec.trial_id) and packing.key(job.spec) == wanted:
+            if job.packs and not self.source.unwanted(job.spec.trial_id) and packing.key(job.spec) == wanted:
                 (near if nearest is not None and packing.nearer(job.spec) == nearest else others).append(job)
         return [*near, *others][:count]
 
     def _due_retry(self) -> Job | None:
         """Return a retry whose wait is over; in a large sweep, retries do not wait for all fresh jobs."""
-        due = [job for job in self._to_retry if job.not_before <= self._clock()]
-        if not due:
-            return None
-        job = min(due, key=lambda job: job.not_before)
-        self._to_retry.remove(job)
-        return job
+        for job in self._due_retries():
+            self._to_retry.remove(job)
+            return job
+        return None
 
     def ended(self, result: TrialResult) -> Job | None:
         """Record the result of a running job, and return the job of the next attempt if there is one."""
         job = self._running.pop(result.trial_id)
+        key, size = self._packed.pop(result.trial_id, ("", 1))
+        if result.kind == "pack_too_large":
+            self._largest[key] = min(self._largest.get(key, size), -(-size // 2))
         retry = None if result.kind is None else self._retry(job, result)
         if retry is not None:
             self._to_retry.append(retry)
@@ -223,6 +239,7 @@ class JobQueue:
             shares=job.shares * 2 if policy.more_resources else job.shares,
             counted=job.counted + policy.counts,
             uncounted=job.uncounted + (not policy.counts),
+            packs=job.packs and result.kind == "pack_too_large",
             not_before=self._clock() + wait_s(result.kind, earlier),
         )
 
@@ -232,4 +249,6 @@ class JobQueue:
 
 def retry_text(retry: Job, job: Job) -> str:
     """Return the decision on an attempt that is repeated, for the user."""
-    return f"retrying with {retry.shares} times the resources" if retry.shares != job.shares else "retrying"
+    if retry.shares != job.shares:
+        return f"retrying with {retry.shares} times the resources"
+    return "retrying with fewer trials in a pack" if retry.packs else "retrying"

@@ -78,7 +78,6 @@ class RayRunner:
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
             from fcdd_sweep.runners.ray_start import plain_workers
-            from fcdd_sweep.runners.ray_worker import held_gpu_share
 
             examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
@@ -91,7 +90,7 @@ class RayRunner:
             os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(pending, _MAX_PENDING))
             with checked_nodes(run_dir, examples, resources, reporter(sink), on_cluster=on_cluster) as nodes:
                 if resources.trials_per_gpu:
-                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed", held_gpu_share)
+                    work = WithGpu(work, "node_unfit" if nodes.has_others else "gpu_failed")
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
                 packing = Packing(pack_size(self.resources))

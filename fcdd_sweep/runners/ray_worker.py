@@ -44,11 +44,6 @@ class WorkerSettings:
     trials_per_gpu: int = 0
 
 
-def held_gpu_share() -> float:
-    """Return the part of a GPU that this process holds, 0 to 1."""
-    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
-
-
 class UnfitWorker(Exception):
     """This process must get no further trial; Tune replaces a worker only after an error."""
 

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from fcdd_sweep.config.errors import error_line
@@ -146,7 +146,7 @@ class TrialGroup:
             from fcdd_sweep.training.pack import Pack  # imports torch, which a driver does not need
 
             together = SharedTraining(Pack(len(specs)).entered)
-        self._changed = together.changed
+        self._changed, self._packed = together.changed, len(specs) > 1
         self.running = {spec.trial_id: TrialThread(work, spec, run_dir, together) for spec in specs}
 
     def ask_to_stop(self, trial_id: str | None = None) -> None:
@@ -158,7 +158,8 @@ class TrialGroup:
     def wait(self, seconds: float) -> tuple[dict[str, TrialResult], dict[str, EpochUpdate]]:
         """Return results, as soon as there is one, and, after `seconds`, the newest epochs; by trial.
 
-        A trial whose result is returned no longer counts as running.
+        A trial whose result is returned no longer counts as running. One of several that ran out of memory may have
+        enough of it among fewer others.
         """
         until = time.monotonic() + seconds
         while not (ended := [name for name, each in self.running.items() if each.ended]):
@@ -166,7 +167,7 @@ class TrialGroup:
                 break
             self._changed.wait(remaining)
             self._changed.clear()
-        results = {name: self.running.pop(name).result() for name in ended}
+        results = {name: self._result(name) for name in ended}
         updates = {} if ended else {name: each.newest() for name, each in self.running.items()}
         return results, {name: update for name, update in updates.items() if update is not None}
 
@@ -181,6 +182,11 @@ class TrialGroup:
         found = [_hung_result(name, thread) for name, thread in self.running.items()]
         self.running.clear()
         return found
+
+    def _result(self, trial_id: str) -> TrialResult:
+        result = self.running.pop(trial_id).result()
+        shared = self._packed and result.kind == "out_of_memory"
+        return replace(result, kind="pack_too_large") if shared else result
 
 
 def _hung_result(trial_id: str, thread: TrialThread) -> TrialResult:

@@ -52,7 +52,7 @@ from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.trackers import trackers_of
-from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu
+from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu, visible_gpus
 from fcdd_sweep.training.result import Observer
 
 _STOP_NOTICE = "stopping: running trials save themselves; interrupt again to end at once"
@@ -217,7 +217,8 @@ class Session:
         failures_left = partial(self.ledger.failures_left, faults=faults)
         pack = pack_size(self.experiment.resources)
         if self.options.local > 1:
-            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template, pack)
+            gpus = visible_gpus(self.experiment.resources.device)
+            return ProcessRunner(faults, failures_left, int(self.options.local), self.early.template, pack, gpus)
         if self.options.local:
             return LocalRunner(faults, failures_left, pack)
         from fcdd_sweep.runners.ray_runner import RayRunner  # a run in this process needs no Ray

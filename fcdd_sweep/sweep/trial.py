@@ -287,9 +287,7 @@ def _save(snapshot: Mapping[str, Any], path: Path) -> None:
 def _trials_sharing(spec: TrialSpec) -> int | None:
     """Return how many trials share the GPU of a trial, 1 where no runner has divided it; None on a CPU."""
     resources = spec.settings.resources
-    if choose_device(resources.device).type != "cuda":
-        return None
-    return 1 if resources.trials_per_gpu == "auto" else resources.trials_per_gpu
+    return resources.trials_on_gpu if choose_device(resources.device).type == "cuda" else None
 
 
 def metrics_row(

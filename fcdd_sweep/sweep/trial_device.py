@@ -41,6 +41,15 @@ def runs_on_cpu(wanted: str) -> bool:
     return choose_device(wanted).type == "cpu"
 
 
+def visible_gpus(wanted: str) -> int:
+    """Return how many GPUs trials whose `resources.device` is `wanted` may use on this machine; 0: they use the CPU."""
+    if runs_on_cpu(wanted):
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def auto_device_note(*, one_process: bool) -> str:
     """Return a sentence on what `resources.device: auto` means here; empty where the runner says it later.
 

@@ -19,7 +19,7 @@ Shapes, for N images with C channels, R = `images.load_size`, S = `images.size`,
 
     Corpus.images        (M, C, R, R) uint8    on disk, memory-mapped
     BatchMaker.nominal   (n, C, R, R) uint8    on the device, beside an `AnomalyPool`
-    PlanRow.content      (bytes,) uint8        on the host, one copy a step
+    PlanRow.memory       (bytes,) uint8        on the host, one copy a step
     Batch                inputs (N, C, S, S) float32, labels (N,) int64, gt_maps (N, 1, S, S) uint8 or None
     network(inputs)      fcdd: (N, 1, U, V); hsc: (N, D); ae: (N, C, S, S)
     Method.losses        (N,) float32, unreduced

@@ -1,7 +1,7 @@
 """Pools that training draws anomalies from: resident on the device, or read step by step.
 
-Which image a sample gets is decided on the host and depends on the key of the draw alone. A pool can therefore be read
-ahead of the training step, and yields the same samples either way.
+Which image a sample gets is decided on the host (`step_plan`) and depends on the key of the draw alone. A pool can
+therefore be read ahead of the training step, and yields the same samples either way.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import HostGenerator
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.data.pools import ImagePool
 from fcdd_sweep.training.result import TrainingError
@@ -32,18 +33,12 @@ CHUNK = 64
 MOST_TRIES = 100
 """Draws in place of unreadable images before training fails."""
 _Result = TypeVar("_Result")
-Draw = npt.NDArray[Any]
-"""What a pool draws on the host: indices of a resident pool, pixels of a streamed one. Opaque to everything else."""
 
 
 class AnomalyPool(Protocol):
     """Distinct anomalies to draw from."""
 
     def __len__(self) -> int: ...
-
-    def draw(self, rng: np.random.Generator, count: int) -> Draw:
-        """Draw `count` images uniformly, with replacement. Runs on the host, in any thread."""
-        ...
 
     @property
     def notes(self) -> list[str]:
@@ -65,10 +60,6 @@ class ResidentPool:
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
-        """Return (count,) indices into the pool."""
-        return rng.integers(len(self.images), size=count)
 
     def take(self, drawn: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return images `drawn`, (n,) int64 to (n, C, R, R) uint8, and their maps, (n, 1, R, R) uint8 or None."""
@@ -99,16 +90,15 @@ class StreamedPool:
     def __len__(self) -> int:
         return self.wanted
 
-    def draw(self, rng: np.random.Generator, count: int) -> npt.NDArray[np.uint8]:
-        """Draw and read images: (count, C, R, R) uint8.
+    def read(self, position: npt.NDArray[np.int64], rng: HostGenerator) -> npt.NDArray[np.uint8]:
+        """Read the images at `position`, (count,) int64 below the pool's length: (count, C, R, R) uint8.
 
         An unreadable image is replaced by one beyond the limit, always by the same one, so that a limit keeps its
-        number of distinct images. Without a limit none is beyond it, and another one is drawn.
+        number of distinct images. Without a limit none is beyond it, and another one is drawn from `rng`.
 
         Raises:
             TrainingError: hardly any image of the pool can be read.
         """
-        position = rng.integers(self.wanted, size=count)
         drawn = self.order[position]
         pixels, readable = self.source.read(drawn)
         for attempt in range(MOST_TRIES):
@@ -124,14 +114,12 @@ class StreamedPool:
             f"nor could those of {MOST_TRIES} further draws; check anomalies.source"
         )
 
-    def _replacements(
-        self, position: npt.NDArray[np.int64], attempt: int, rng: np.random.Generator
-    ) -> npt.NDArray[np.int64]:
+    def _replacements(self, position: npt.NDArray[np.int64], attempt: int, rng: HostGenerator) -> npt.NDArray[np.int64]:
         """Return the images that replace unreadable ones at `position` of the order, in the given attempt."""
         others = self.order[self.wanted :]
         if len(others):
             return others[(position + attempt * self.wanted) % len(others)]
-        return self.order[rng.integers(self.wanted, size=len(position))]
+        return self.order[rng.integers(0, self.wanted, size=len(position))]
 
     @property
     def notes(self) -> list[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcdd_sweep.anomalies.draws import Draws
+from fcdd_sweep.anomalies.draws import Draws, HostGenerator
 
 _LUMA = (0.2989, 0.587, 0.114)
 """Weights of red, green and blue in a gray value (ITU-R 601), as torchvision's jitter uses them."""
@@ -86,10 +86,10 @@ class Jitter(NamedTuple):
     hue: float
 
 
-def draw_jitter(rng: np.random.Generator, n: int, choices: tuple[Jitter, ...]) -> npt.NDArray[np.float32]:
+def draw_jitter(rng: HostGenerator, n: int, choices: tuple[Jitter, ...]) -> npt.NDArray[np.float32]:
     """Draw changes of brightness, contrast, saturation and hue, (n, 4), each image's by one of `choices`."""
-    strength = np.array(choices)[rng.integers(len(choices), size=n)]
-    return (rng.uniform(-1, 1, 4 * n).reshape(n, 4) * strength).astype(np.float32)
+    strength = np.array(choices)[rng.integers(0, len(choices), size=n)]
+    return (rng.uniform(-1, 1, size=(n, 4)) * strength).astype(np.float32)
 
 
 def color_jitter(images: Tensor, amounts: Tensor) -> Tensor:

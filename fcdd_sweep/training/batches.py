@@ -13,7 +13,6 @@ from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.training.anomaly_pools import AnomalyPool, ResidentPool, StreamedPool
 from fcdd_sweep.training.compose import Batch, Composer
-from fcdd_sweep.training.device import to_device
 from fcdd_sweep.training.preprocessing import Preprocessor
 from fcdd_sweep.training.step_plan import PlanRow, StepPlanner
 from fcdd_sweep.training.streams import Streams
@@ -50,6 +49,7 @@ class BatchMaker:
             self.streams,
             self.appended,
             counted=self.nominal.is_cuda,
+            pinned=self.nominal.is_cuda,
         )
 
     @cached_property
@@ -70,7 +70,7 @@ class BatchMaker:
 
     def compose(self, row: PlanRow) -> Batch:
         """Return the batch of a row."""
-        return self.composer.compose(row.layout.tensors(to_device(row.content, self.nominal.device)))
+        return self.composer.compose(row.layout.tensors(row.memory.to(self.nominal.device, non_blocking=True)))
 
     def batch(self, chosen: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
         """Return the batch of samples `chosen` under the draws of the given epoch and step."""

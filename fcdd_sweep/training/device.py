@@ -7,20 +7,14 @@ import gc
 import os
 import platform
 from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from fcdd_sweep.config.errors import InputError, Problem, error_line, short_error
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.execution import CONTEXT_MIB
 
 _LEAST_FRACTION = 0.001
-_STAGED_BYTES = 2**16
-"""CUDA copies up to this many bytes of pageable memory without waiting for the device. Source: CUDA's own guide."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -40,14 +34,6 @@ def choose_device(wanted: str) -> torch.device:
         what = f"found '{wanted}', which torch does not see on this machine{why}"
         raise InputError(Problem("resources.device", what, allowed))
     return torch.device(wanted)
-
-
-def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
-    """Copy an array to the device without waiting; it is staged at once, so the caller may discard it."""
-    host = torch.from_numpy(np.ascontiguousarray(array))
-    if device.type == "cuda" and host.nbytes > _STAGED_BYTES:
-        host = host.pin_memory()
-    return host.to(device, non_blocking=True)
 
 
 def device_name(device: torch.device) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +95,7 @@ class EagerProgram:
         device = self.parts[0].device
         if device.type == "cpu":
             for part, row in zip(self.parts, rows, strict=True):
-                part.step(row.layout.tensors(torch.from_numpy(row.content)))
+                part.step(row.layout.tensors(row.memory))
             return
         contents = torch.empty(sum(row.layout.size for row in rows), dtype=torch.uint8, device=device)
         copy_rows(rows, contents)
@@ -106,10 +105,15 @@ class EagerProgram:
 def copy_rows(rows: Sequence[PlanRow], contents: Tensor) -> None:
     """Copy rows one behind the other to the device, in one copy that the host does not wait for.
 
-    Pinned memory is used again only when its copy is done, so the host may be many steps ahead.
+    torch uses pinned memory again only when copies from it are done, so the host may be many steps ahead.
     """
-    content = rows[0].content[: rows[0].used] if len(rows) == 1 else np.concatenate([row.content for row in rows])
-    contents[: len(content)].copy_(torch.from_numpy(content).pin_memory(), non_blocking=True)
+    if len(rows) > 1:
+        together = torch.empty(len(contents), dtype=torch.uint8, pin_memory=contents.is_cuda)
+        contents.copy_(torch.cat([row.memory for row in rows], out=together), non_blocking=True)
+    elif rows[0].used == len(contents):
+        contents.copy_(rows[0].memory, non_blocking=True)
+    else:
+        contents[: rows[0].used].copy_(rows[0].memory[: rows[0].used], non_blocking=True)
 
 
 def step_all(parts: Sequence[ProgramPart], layouts: Sequence[RowLayout], contents: Tensor) -> None:

@@ -25,11 +25,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from fcdd_sweep.anomalies.draws import Draws
+from fcdd_sweep.anomalies.draws import Draws, HostGenerator
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.training import augment
@@ -129,13 +128,14 @@ class Recipe:
             return 0
         return 2 if self.local_contrast else 3 if self.size < 32 else 4
 
-    def draw(self, rng: np.random.Generator, n: int) -> Augmentation:
+    def draw(self, rng: HostGenerator, n: int) -> Augmentation:
         """Decide on the host how `n` training images are augmented."""
         raw, size = self.load_size, self.size
         decided: dict[str, Any] = {"top": 0, "left": 0, "whole": 1, "flipped": 0, "noisy": 0, "jitter": 0}
         if self.augments and self.kind != "watermark":
             padding = self._padding
-            decided["top"], decided["left"] = rng.integers(-padding, raw + padding - size + 1, size=2 * n).reshape(2, n)
+            for side in ("top", "left"):
+                decided[side] = rng.integers(-padding, raw + padding - size + 1, size=n)
             is_mixed = self.kind == "texture" or (self.kind != "small" and self.maps)
             decided["whole"] = rng.random(n) >= 0.5 if is_mixed else 0
             decided["flipped"] = rng.random(n) < 0.5 if self.kind != "texture" else 0

@@ -1,22 +1,27 @@
 """What the host decides about a training step, in one row of bytes that one copy brings to the device.
 
-Which image a sample shows, whether an anomaly takes its place, how it is cropped: all is drawn here, by generators that
-are keyed by (stream, epoch, step), and written into a row of fixed layout. `compose` makes the batch of it.
+Which image a sample shows, whether an anomaly takes its place, how it is cropped: all is drawn here and written into a
+row of fixed layout. `compose` makes the batch of it.
+
+For a CPU each step draws from generators that are keyed by (stream, epoch, step). For a GPU draws are counted: keyed by
+(stream, epoch, place in the epoch, number), so that the rows of many steps are made at once, in a fraction of the time.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from itertools import chain, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcdd_sweep.anomalies.draws import HostGenerator
 from fcdd_sweep.anomalies.registry import SOURCES
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.training.anomaly_pools import AnomalyPool, StreamedPool, read_ahead
@@ -27,6 +32,8 @@ ANOMALIES, AUGMENTATION, DROPOUT = range(3)
 """Places of the keys of what the device draws itself."""
 _WHOLE_NUMBERS = ("pick", "drawn", "replaced", "top", "left", "whole", "flipped", "noisy")
 """Fields of a row with an int64 for each sample."""
+_TOGETHER = 64
+"""Steps whose rows are made at once where draws are counted. It changes no bits."""
 
 
 class StepPlan(NamedTuple):
@@ -68,8 +75,9 @@ class RowLayout(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
-        return self.starts[2] + (0 if self.image is None else self.samples * math.prod(self.image))
+        """Number of bytes, a multiple of 8, so that numbers of rows one behind the other are aligned."""
+        pixels = 0 if self.image is None else self.samples * math.prod(self.image)
+        return -(-(self.starts[2] + pixels) // 8) * 8
 
     def tensors(self, row: Tensor) -> StepPlan:
         """Return a row, (size,) uint8, as the tensors in it."""
@@ -78,56 +86,87 @@ class RowLayout(NamedTuple):
         pick, drawn, replaced, top, left, shrunk, flipped, noisy = numbers.unbind(0)
         amounts = row[jitter:pixels].view(torch.float32).view(self.samples, 4)
         augmentation = Augmentation(top, left, shrunk != 0, flipped != 0, noisy != 0, amounts)
-        images = None if self.image is None else row[pixels : self.size].view(self.samples, *self.image)
+        images = None
+        if self.image is not None:
+            end = pixels + self.samples * math.prod(self.image)
+            images = row[pixels:end].view(self.samples, *self.image)
         return StepPlan(row[:whole].view(torch.int64), pick, drawn, replaced != 0, augmentation, images)
 
 
-class PlanRow:
+class PlanRow(NamedTuple):
     """A row on the host.
 
     Attributes:
         layout: of the row.
         used: bytes from its beginning that the step reads.
-        content: (size,) uint8.
-        keys: (3,) int64, see `StepPlan`.
+        memory: (size,) uint8.
     """
 
-    def __init__(self, layout: RowLayout) -> None:
-        whole, jitter, pixels = layout.starts
-        self.layout = layout
-        self.used = pixels
-        self.content = np.empty(pixels if layout.image is None else layout.size, np.uint8)
-        self.content[:pixels] = 0
-        self.keys = self.content[:whole].view(np.int64)
-        self._numbers = self.content[whole:jitter].view(np.int64).reshape(len(_WHOLE_NUMBERS), layout.samples)
-        self._jitter = self.content[jitter:pixels].view(np.float32).reshape(layout.samples, 4)
+    layout: RowLayout
+    used: int
+    memory: Tensor
 
     def equals(self, other: PlanRow) -> bool:
         """Return whether another row decides the same in every byte that the step reads."""
         same = self.layout == other.layout and self.used == other.used
-        return same and np.array_equal(self.content[: self.used], other.content[: other.used])
+        return same and torch.equal(self.memory[: self.used], other.memory[: other.used])
+
+
+class PlanRows:
+    """Rows of one layout, those of consecutive steps, one behind the other in memory.
+
+    Samples are given step by step: an array of them has the shape (steps, N), or (steps * N,).
+
+    Attributes:
+        layout: of the rows.
+        keys: (steps, 3) int64, see `StepPlan`.
+    """
+
+    def __init__(self, layout: RowLayout, steps: int = 1, *, pinned: bool = False) -> None:
+        """Begin with rows of zeros.
+
+        Args:
+            layout: of the rows.
+            steps: number of rows; 1 where the layout has pixels.
+            pinned: whether a GPU copies from the memory without the host. torch keeps it until its copies are done.
+        """
+        whole, jitter, pixels = layout.starts
+        self.layout = layout
+        self._used = pixels
+        self._memory = torch.empty(steps, layout.size, dtype=torch.uint8, pin_memory=pinned)
+        self._content: npt.NDArray[np.uint8] = self._memory.numpy()
+        self._content[:, :pixels] = 0
+        self.keys = self._content[:, :whole].view(np.int64)
+        self._numbers = self._content[:, whole:jitter].view(np.int64).reshape(steps, len(_WHOLE_NUMBERS), -1)
+        self._jitter = self._content[:, jitter:pixels].view(np.float32).reshape(steps, -1, 4)
+
+    def __iter__(self) -> Iterator[PlanRow]:
+        return (PlanRow(self.layout, self._used, memory) for memory in self._memory.unbind(0))
 
     def put_samples(self, pick: npt.NDArray[np.int64], replaced: npt.NDArray[np.bool_]) -> None:
-        """Write which nominal images are shown, and which of them are replaced."""
-        self._numbers[0] = pick
-        self._numbers[2] = replaced
+        """Write which nominal images are shown, and which of them are replaced, (steps, N) each."""
+        self._numbers[:, 0] = pick
+        self._numbers[:, 2] = replaced
 
     def put_drawn(self, replaced: npt.NDArray[np.bool_], drawn: npt.NDArray[np.int64]) -> None:
         """Write which images of the pool replace samples, in the order of the samples."""
-        self._numbers[1][replaced] = drawn
+        self._numbers[:, 1][replaced] = drawn
 
     def put_pixels(self, replaced: npt.NDArray[np.bool_], pixels: npt.NDArray[np.uint8]) -> None:
-        """Write images, (k, C, R, R), that replace k samples."""
-        end = self.used + pixels.nbytes
-        self.content[self.used : end] = pixels.reshape(-1)
-        self.used = end
+        """Write images, (k, C, R, R), that replace k samples of the only step."""
+        start, self._used = self._used, self._used + pixels.nbytes
+        self._content[0, start : self._used] = pixels.reshape(-1)
         self.put_drawn(replaced, np.arange(len(pixels)))
 
     def put_augmentation(self, decided: Augmentation) -> None:
-        """Write how the samples are augmented."""
+        """Write how the samples, (steps * N,), are augmented."""
         for place, values in enumerate(decided[:-1], start=3):
-            self._numbers[place] = values
-        self._jitter[:] = decided.jitter
+            self._numbers[:, place] = self._by_step(values)
+        self._jitter[:] = self._by_step(decided.jitter)
+
+    def _by_step(self, values: Any) -> Any:
+        """Return the numbers of all samples by step; one number for all stays."""
+        return values.reshape(len(self._numbers), -1, *values.shape[1:]) if isinstance(values, np.ndarray) else values
 
 
 @dataclass(frozen=True)
@@ -143,7 +182,8 @@ class StepPlanner:
         recipe: of the preprocessing.
         streams: the trial's random streams.
         appended: see `BatchMaker`.
-        counted: whether the device draws by counting, under keys that `Streams.key` gives.
+        counted: whether host and device draw by counting, see `Streams.counted` and `Streams.keys`.
+        pinned: see `PlanRows`.
     """
 
     settings: Settings
@@ -153,6 +193,7 @@ class StepPlanner:
     streams: Streams
     appended: int = 0
     counted: bool = False
+    pinned: bool = False
 
     @property
     def makes_anomalies(self) -> bool:
@@ -185,66 +226,95 @@ class StepPlanner:
             done: steps that are left out.
             dropout: whether the network draws.
         """
-        steps = list(enumerate(in_batches(self.order(epoch), self.settings.training.batch_size)))[done:]
-        tasks = (partial(self.row, chosen, epoch, step, dropout=dropout) for step, chosen in steps)
-        yield from read_ahead(tasks) if isinstance(self.pool, StreamedPool) else (task() for task in tasks)
+        batches = in_batches(self.order(epoch), self.settings.training.batch_size)
+        streamed = isinstance(self.pool, StreamedPool)
+        together = _TOGETHER if self.counted and not streamed else 1
+        tasks = (
+            partial(self._planned, chosen, epoch, step, dropout=dropout)
+            for step, chosen in _blocks(batches, done, together)
+        )
+        yield from chain.from_iterable(read_ahead(tasks) if streamed else (task() for task in tasks))
 
     def row(self, chosen: npt.NDArray[np.int64], epoch: int, step: int, *, dropout: bool = False) -> PlanRow:
-        """Return the row of samples `chosen` under the draws of the given epoch and step.
+        """Return the row of samples `chosen` under the draws of the given epoch and step."""
+        return next(iter(self._planned(chosen[None], epoch, step, dropout=dropout)))
+
+    def _planned(self, chosen: npt.NDArray[np.int64], epoch: int, step: int, *, dropout: bool) -> PlanRows:
+        """Return the rows of samples `chosen`, (steps, N), under the draws of an epoch from the given step on.
 
         Online, each nominal image is replaced with `anomalies.probability`; offline, labels are fixed.
         """
         if self.appended:
-            row = self._offline(chosen)
+            rows = self._offline(chosen)
         else:
-            rng = self.streams.numpy("anomalies", epoch, step)
+            rng = self._generator("anomalies", epoch, step)
             probability = self.settings.anomalies.probability if self.makes_anomalies else 0.0
-            row = self._online(chosen, rng.random(len(chosen)) < probability, rng)
+            rows = self._online(chosen, rng.random(chosen.size).reshape(chosen.shape) < probability, rng)
         if dropout:
-            row.keys[DROPOUT] = self._key("dropout", epoch, step)
-        return self._finished(row, "anomalies", epoch, step)
+            rows.keys[:, DROPOUT] = self._keys("dropout", epoch, step, len(chosen))
+        return self._finished(rows, "anomalies", epoch, step)
 
     def preview(self, count: int) -> PlanRow:
         """Return the row of `count` nominal samples and, where the mode makes any, `count` anomalous ones."""
         chosen = np.arange(count) % self.nominal
         if self.appended:
             chosen = np.concatenate([chosen, self.nominal + np.arange(count) % self.appended])
-            return self._finished(self._offline(chosen), "preview")
-        replaced = np.zeros(count, dtype=bool)
-        if self.makes_anomalies:
-            chosen, replaced = np.tile(chosen, 2), np.repeat([False, True], count)
-        return self._finished(self._online(chosen, replaced, self.streams.numpy("preview")), "preview")
+            rows = self._offline(chosen[None])
+        else:
+            replaced = np.zeros(count, dtype=bool)
+            if self.makes_anomalies:
+                chosen, replaced = np.tile(chosen, 2), np.repeat([False, True], count)
+            rows = self._online(chosen[None], replaced[None], self._generator("preview"))
+        return next(iter(self._finished(rows, "preview")))
 
-    def _offline(self, chosen: npt.NDArray[np.int64]) -> PlanRow:
-        row, replaced = PlanRow(RowLayout(len(chosen))), chosen >= self.nominal
-        row.put_samples(chosen % self.nominal, replaced)
-        row.put_drawn(replaced, (chosen[replaced] - self.nominal) % len(self.pool or ()))
-        return row
+    def _offline(self, chosen: npt.NDArray[np.int64]) -> PlanRows:
+        rows, replaced = self._blank(chosen), chosen >= self.nominal
+        rows.put_samples(chosen % self.nominal, replaced)
+        rows.put_drawn(replaced, (chosen[replaced] - self.nominal) % len(self.pool or ()))
+        return rows
 
-    def _online(
-        self, chosen: npt.NDArray[np.int64], replaced: npt.NDArray[np.bool_], rng: np.random.Generator
-    ) -> PlanRow:
-        images = self.settings.images
-        shape = (images.channels, images.load_size, images.load_size)
+    def _online(self, chosen: npt.NDArray[np.int64], replaced: npt.NDArray[np.bool_], rng: HostGenerator) -> PlanRows:
+        rows = self._blank(chosen)
+        rows.put_samples(chosen, replaced)
+        if self.pool is None or not replaced.any():
+            return rows
+        if self.counted:  # for all samples, as each has its own draws
+            drawn = rng.integers(0, len(self.pool), size=chosen.size)[replaced.reshape(-1)]
+        else:
+            drawn = rng.integers(0, len(self.pool), size=int(replaced.sum()))
+        if isinstance(self.pool, StreamedPool):
+            rows.put_pixels(replaced, self.pool.read(drawn, rng))
+        else:
+            rows.put_drawn(replaced, drawn)
+        return rows
+
+    def _blank(self, chosen: npt.NDArray[np.int64]) -> PlanRows:
+        images, (steps, samples) = self.settings.images, chosen.shape
         streamed = isinstance(self.pool, StreamedPool)
-        row = PlanRow(RowLayout(len(chosen), shape if streamed else None))
-        row.put_samples(chosen, replaced)
-        if self.pool is not None and replaced.any():
-            put = row.put_pixels if streamed else row.put_drawn
-            put(replaced, self.pool.draw(rng, int(replaced.sum())))
-        return row
+        shape = (images.channels, images.load_size, images.load_size) if streamed else None
+        return PlanRows(RowLayout(samples, shape), steps, pinned=self.pinned)
 
-    def _finished(self, row: PlanRow, stream: Stream, epoch: int = 0, step: int = 0) -> PlanRow:
+    def _finished(self, rows: PlanRows, stream: Stream, epoch: int = 0, step: int = 0) -> PlanRows:
         """Add the augmentation, and the keys of what the device draws; anomalies are rendered by draws of `stream`."""
-        row.put_augmentation(self.recipe.draw(self.streams.numpy("augmentation", epoch, step), row.layout.samples))
+        steps, samples = len(rows.keys), rows.layout.samples
+        rows.put_augmentation(self.recipe.draw(self._generator("augmentation", epoch, step), steps * samples))
         if self.renders:
-            row.keys[ANOMALIES] = self._key(stream, epoch, step)
+            rows.keys[:, ANOMALIES] = self._keys(stream, epoch, step, steps)
         if self.recipe.changes_values:
-            row.keys[AUGMENTATION] = self._key("augmentation", epoch, step)
-        return row
+            rows.keys[:, AUGMENTATION] = self._keys("augmentation", epoch, step, steps)
+        return rows
 
-    def _key(self, stream: Stream, epoch: int, step: int) -> int:
-        return (self.streams.key if self.counted else self.streams.integer)(stream, epoch, step)
+    def _generator(self, stream: Stream, epoch: int = 0, step: int = 0) -> HostGenerator:
+        """Return the draws of the host from a step on; without counting those of this step alone."""
+        if self.counted:
+            return self.streams.counted(stream, epoch, step * self.settings.training.batch_size)
+        return self.streams.numpy(stream, epoch, step)
+
+    def _keys(self, stream: Stream, epoch: int, step: int, steps: int) -> npt.NDArray[np.int64] | int:
+        """Return the keys of what the device draws in steps, (steps,); without counting there is one step."""
+        if self.counted:
+            return self.streams.keys(stream, epoch, range(step, step + steps))
+        return self.streams.integer(stream, epoch, step)
 
 
 def in_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:
@@ -252,4 +322,18 @@ def in_batches(order: npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.i
     starts = list(range(0, len(order), size))
     if len(starts) > 1 and len(order) - starts[-1] == 1:
         starts.pop()
-    return np.split(order, starts[1:])
+    return [order[start:end] for start, end in pairwise([*starts, len(order)])]
+
+
+def _blocks(
+    batches: Sequence[npt.NDArray[np.int64]], done: int, most: int
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield the batches without the first `done` in blocks of equal size, at most `most` each.
+
+    Yields:
+        The number of a block's first step, and its samples, (steps, N).
+    """
+    while done < len(batches):
+        block = [batch for batch in batches[done : done + most] if len(batch) == len(batches[done])]  # but the last
+        yield done, np.stack(block)
+        done += len(block)

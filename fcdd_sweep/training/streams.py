@@ -10,9 +10,10 @@ import hashlib
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from fcdd_sweep.anomalies.draws import mixed
+from fcdd_sweep.anomalies.draws import CountedGenerator, numbered
 
 Stream = Literal[
     "weights",
@@ -40,6 +41,8 @@ _NUMBER: dict[Stream, int] = {  # part of every spawn key: a number never change
     "dropout": 9,
     "validation": 10,
 }
+_NO_STEP = 2**32 - 1
+"""In the place of a step's number: a key of a whole epoch, which no step has."""
 
 
 class Streams:
@@ -52,7 +55,6 @@ class Streams:
         name = hashlib.sha256(normal_class.encode()).digest()
         words = [seed >> 32 * word & 0xFFFFFFFF for word in range(max(1, -(-seed.bit_length() // 32)))]
         self._entropy = [*words, *np.frombuffer(name[:16], dtype="<u4").tolist()]
-        self._epoch_keys: dict[Stream, tuple[int, int]] = {}
 
     def _sequence(self, stream: Stream, epoch: int, step: int) -> np.random.SeedSequence:
         # what `spawn_key` would add to the entropy, which numpy takes twice as long to assemble
@@ -68,16 +70,21 @@ class Streams:
         """Return a generator for noise of whole batches, on the device of the batch."""
         return torch.Generator(device).manual_seed(self.integer(stream, epoch, step))
 
-    def key(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
-        """Return a 63-bit key of counted draws, see `anomalies.draws`: a function of seed, class and arguments alone.
+    def counted(self, stream: Stream, epoch: int = 0, first: int = 0) -> CountedGenerator:
+        """Return counted draws for decisions on the host about samples of an epoch, whose first one has number `first`.
 
-        One seed sequence serves an epoch, as making one takes the host longer than all else that a key needs.
+        They depend on seed, class, stream, epoch and the number of the sample, which is its place in the epoch.
         """
-        known, start = self._epoch_keys.get(stream, (-1, 0))
-        if known != epoch:
-            start = self.integer(stream, epoch)
-            self._epoch_keys[stream] = (epoch, start)
-        return mixed(start, step) >> 1
+        return CountedGenerator(self.integer(stream, epoch, _NO_STEP), first)
+
+    def keys(self, stream: Stream, epoch: int, steps: range) -> npt.NDArray[np.int64]:
+        """Return a 63-bit key of counted draws on the device for each step, see `anomalies.draws`.
+
+        Each is a function of seed, class, stream, epoch and step. One seed sequence serves all, as making one takes the
+        host longer than all else that a key needs.
+        """
+        numbers = np.arange(steps.start, steps.stop, dtype=np.uint64)
+        return (numbered(self.integer(stream, epoch), numbers) >> np.uint64(1)).view(np.int64)
 
     def integer(self, stream: Stream, epoch: int = 0, step: int = 0) -> int:
         """Return a 63-bit seed for another library's generator."""

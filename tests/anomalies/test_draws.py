@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from fcdd_sweep.anomalies import render
-from fcdd_sweep.anomalies.draws import CounterDraws, GeneratorDraws, mixed
+from fcdd_sweep.anomalies.draws import CountedGenerator, CounterDraws, GeneratorDraws, numbered
 from fcdd_sweep.anomalies.registry import SOURCES
 
 
@@ -27,7 +27,18 @@ def test_counted_draws_are_the_outputs_of_splitmix64():
 
 
 def test_the_host_counts_as_the_device_does():
-    assert [mixed(1234567, n) for n in range(9)] == [bits % 2**64 for bits in counted()._bits(1, 9)[0].tolist()]
+    wanted = [bits % 2**64 for bits in counted()._bits(1, 9)[0].tolist()]
+    assert numbered(1234567, np.arange(9, dtype=np.uint64)).tolist() == wanted
+
+
+def test_decisions_of_the_host_are_the_draws_of_the_device():
+    for first, key in ((0, 5), (3, 2**63 - 1), (10**7, 0)):
+        host, device = CountedGenerator(key, first), counted(key, first)
+        np.testing.assert_array_equal(host.random(9), device.uniform(9))
+        np.testing.assert_array_equal(host.integers(-3, 11, 9), device.integers(-3, 11, 9))
+        np.testing.assert_array_equal(host.uniform(-1, 1, (9, 4)), 2 * device.uniform(9, 4).double() - 1)
+        np.testing.assert_array_equal(host.integers(0, 2**30, 5), device.integers(0, 2**30, 5))  # fewer samples
+        np.testing.assert_array_equal(host.random(12)[8:], device.uniform(12)[8:])  # and more of them
 
 
 @pytest.mark.parametrize("draw", [CounterDraws.uniform, CounterDraws.normal, lambda d, *n: d.integers(-9, 90, *n)])

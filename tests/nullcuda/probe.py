@@ -16,7 +16,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.networks.execution import CONTEXT_MIB
+from fcdd_sweep.runners.local import LocalRunner
+from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.sweep import trial
 from fcdd_sweep.training import trainer
 from fcdd_sweep.training.detector import Detector
@@ -25,6 +28,7 @@ from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.result import NullObserver
+from tests.events import Recorder
 from tests.nullcuda import device
 from tests.specs import defects_corpus, settings, spec
 
@@ -107,19 +111,41 @@ def detection_peak(n):
     nominal = torch.zeros(4, 1, 32, 32, dtype=torch.uint8, device=where)
     detector = Detector(made, "plain", make_network(made, where, 0), Preprocessor.fit(Recipe.of(made), nominal))
     detector.detect(raw[:8], batch_size=8)
+    gc.collect()  # what is left of trials before
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     detector.detect(raw, batch_size=8)
     return torch.cuda.max_memory_allocated() - before
 
 
-def attempt(**sections):
-    """Run a trial; return how it ended, and the MiB that a collection of garbage and another release give back."""
+def trial_of(**sections):
+    """Make a trial whose data need not be loaded."""
     made = spec(resources=CUDA, keep={"pictures": "none"}, **sections)
     data = data_of(made)
     trial.corpus_of = lambda settings: data.corpus
     trial.exposure_of = trial.validation_pool_of = lambda settings: None
     trial.fingerprint_of = lambda made: "f" * 12
+    return made
+
+
+def in_packs(size, **sections):
+    """Run four trials in packs; return the kinds of their failures in order, how they ended, and their attempts."""
+    recorder = Recorder()
+    specs = [trial_of(seed=seed, **sections) for seed in range(4)]
+    with tempfile.TemporaryDirectory() as folder:
+        LocalRunner(Faults(retries=0), pack=size)(specs, Path(folder), recorder, trial.run_trial, StopSignal())
+    ended = {each.seed: recorder.ended.get(each.trial_id) for each in specs}
+    return {
+        "failures": [result.kind for _, result, _ in recorder.retried],
+        "ended": [result and (result.kind or result.status) for result in ended.values()],
+        "attempts": [result and result.attempt for result in ended.values()],
+        "messages": recorder.messages,
+    }
+
+
+def attempt(**sections):
+    """Run a trial; return how it ended, and the MiB that a collection of garbage and another release give back."""
+    made = trial_of(**sections)
     with tempfile.TemporaryDirectory() as folder:
         result = trial.run_trial(made, Path(folder), NullObserver())
     kept = torch.cuda.memory_reserved()
@@ -157,10 +183,13 @@ def measure():
     torch.cuda.reset_peak_memory_stats()
     context = CONTEXT_MIB * device.MIB / torch.cuda.get_device_properties(0).total_memory
     found["limited"] = [limited(context + LIMIT_MIB * device.MIB / torch.cuda.mem_get_info()[1]), limited(1.0)]
+    device.leave_free(800)  # enough for two such trials
+    found["short of memory"] = in_packs(4, **BIG)
     device.leave_free(150)
     found["out of memory"] = attempt(**BIG)
     device.library.null_set_total(80 << 30)
     device.break_after(2000, 700)
+    found["broken pack"] = in_packs(4)
     found["broken"] = [attempt(seed=seed) for seed in range(2)]
     return found
 

@@ -1,6 +1,6 @@
 """Steps of training on the null device, call by call; prints JSON that `test_steps.py` checks.
 
-python -m tests.nullcuda.steps [presets] [packs] [fronts] [networks] [combinations] [failures]
+python -m tests.nullcuda.steps [presets] [in_flight] [packs] [fronts] [networks] [combinations] [failures]
 
 `failures` is last: it breaks the device.
 """
@@ -12,10 +12,8 @@ import itertools
 import json
 import logging
 import os
-import statistics
 import sys
 import threading
-import time
 
 import numpy as np
 import torch
@@ -124,22 +122,6 @@ def steps_of(chosen, *, streamed=False):
     }
 
 
-def host_time(chosen, rounds=9, count=200):
-    """Return microseconds of a core that the host spends on a captured step: least and median of rounds."""
-    with numerics(chosen, GPU):
-        stepping = Stepping(chosen)
-        for number in (1, 2, 3):
-            stepping.epoch(number)
-        planner, size = stepping.batches.planner, chosen.training.batch_size
-        chosen_samples, times = planner.order(1)[:size], []
-        for number in range(rounds):
-            start = time.process_time()
-            for step in range(count):
-                stepping.state.program.step([planner.row(chosen_samples, number, step)])
-            times.append((time.process_time() - start) / count * 1e6)
-    return {"least": round(min(times), 1), "median": round(statistics.median(times), 1)}
-
-
 SECTIONS = {**SETTINGS, "resources": {"device": "cuda"}}
 
 
@@ -245,6 +227,25 @@ def combinations():
     return found
 
 
+def in_flight():
+    """Return how many rows lie where later rows do, which are made while the device still copies them, or after it."""
+    found = {}
+    with numerics(small(), GPU):
+        stepping, other = Stepping(small()), batch_maker(small())
+        for name, works in (("copying", 1), ("done", 0)):
+            device.library.null_work(works)
+            rows = [*stepping.batches.planner.rows(1)]
+            places = {row.memory.data_ptr() for row in rows}
+            for row in rows:
+                stepping.state.program.step([row])
+            assert all(row.memory.is_pinned() for row in rows)
+            del row, rows
+            later = [*other.planner.rows(2)]
+            found[name] = len(places & {row.memory.data_ptr() for row in later})
+            del later
+    return found
+
+
 def packs():
     """Return what an epoch of two usual steps and a smaller one asks for, by number of trials that share it."""
     return {size: pack_of([0] * size)["third"] for size in (1, 4, 10)}
@@ -289,7 +290,7 @@ def pack_of(seeds, **sections):
     return found
 
 
-PROBES = {probe.__name__: probe for probe in (presets, packs, fronts, failures, networks, combinations)}
+PROBES = {probe.__name__: probe for probe in (presets, in_flight, packs, fronts, failures, networks, combinations)}
 if __name__ == "__main__":
     print(json.dumps({name: PROBES[name]() for name in sys.argv[1:]}), flush=True)
     os._exit(0)  # torch's threads do not end on a device that finishes nothing

@@ -57,6 +57,18 @@ def test_a_trial_that_ran_out_of_memory_gives_all_of_it_back(measured):
     assert found["error"].startswith("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")
 
 
+def test_a_pack_that_does_not_fit_is_tried_again_in_halves_that_do(measured):
+    found = measured["short of memory"]
+    assert (found["failures"], found["ended"]) == (["pack_too_large"] * 4, ["done"] * 4)
+    assert found["attempts"] == [2] * 4
+
+
+def test_an_error_of_the_device_ends_all_trials_of_a_pack_and_the_process_is_left(measured):
+    found = measured["broken pack"]
+    assert found["ended"] == ["gpu_failed"] * 4 and len(found["messages"]) == 1
+    assert found["messages"][0].startswith("this process can run no further trial")
+
+
 def test_a_process_reserves_no_more_than_its_share_of_the_card(measured):
     within, alone = measured["limited"]
     assert (within["status"], within["kind"]) == ("failed", "out_of_memory")
@@ -64,7 +76,7 @@ def test_a_process_reserves_no_more_than_its_share_of_the_card(measured):
     assert alone["status"] == "done"
 
 
-def test_after_an_illegal_address_the_process_is_of_no_use(measured):
+def test_after_an_illegal_address_every_later_trial_of_the_process_fails(measured):
     for found in measured["broken"]:
         assert (found["status"], found["kind"]) == ("failed", "gpu_failed")
         assert found["error"].endswith("CUDA error: an illegal memory access was encountered")

@@ -16,7 +16,7 @@ PEAK_MIB = {"digits": 200, "textures": 300, "fmnist": 600, "cifar10": 1500, "mvt
 
 @pytest.fixture(scope="session")
 def stepped(null_device):
-    return null_device("steps", "presets", "packs", "fronts", "failures")
+    return null_device("steps", "presets", "in_flight", "packs", "fronts", "failures")
 
 
 def assert_step_by_step(found):
@@ -55,6 +55,10 @@ def test_the_graph_of_configs_of_one_seed_has_their_frozen_front_once(stepped):
     assert kernels[9 * 3] < kernels[0] / 2 < 4 * one["second"]["captured"] / 2 + 9
     third = same["third"]
     assert (third["graphs"], third["waits"], third["copies"]) == (2, 0, ["from pinned"] * 3)
+
+
+def test_rows_are_not_overwritten_while_the_device_copies_them(stepped):
+    assert stepped["in_flight"] == {"copying": 0, "done": 3}
 
 
 def test_what_is_captured_is_a_whole_step(stepped):

@@ -108,11 +108,12 @@ def test_a_trial_with_a_share_of_a_gpu_never_runs_on_the_cpu(trial, tmp_path, mo
     monkeypatch.setattr(device, "gpu_failure", lambda: "Found no NVIDIA driver on your system")
     limits = []
     monkeypatch.setattr(device, "limit_memory", limits.append)
-    work = WithGpu(works.empty, kind, lambda: 0.25)
+    work = WithGpu(works.empty, kind)
     result = work(trial, tmp_path, NullObserver())
     assert (result.status, result.kind, result.host) == ("failed", kind, HERE)
     assert "a share of a GPU that cannot be used (Found no NVIDIA driver on your system)" in result.error
     monkeypatch.setattr(device, "gpu_failure", lambda: "")
     assert limits == []
-    assert work(trial, tmp_path, NullObserver()).status == "done"
-    assert limits == [0.25]
+    for shared in (trial.sharing_gpu(4), trial):  # by default it has all of it
+        assert work(shared, tmp_path, NullObserver()).status == "done"
+    assert limits == [0.25, 1.0]

@@ -1,5 +1,6 @@
 """The runner with several processes of this machine."""
 
+import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -8,12 +9,15 @@ import pytest
 
 from fcdd_sweep.config.errors import RunnerLostError
 from fcdd_sweep.config.schema import Faults
-from fcdd_sweep.runners import failures, process_template
-from fcdd_sweep.runners.process_runner import ProcessRunner
+from fcdd_sweep.runners import failures, process_runner, process_template
+from fcdd_sweep.runners.process_runner import ProcessRunner, _Pool
 from fcdd_sweep.runners.process_template import Template
+from fcdd_sweep.runners.queue import JobQueue
 from fcdd_sweep.runners.stop_signal import StopSignal
+from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
 from tests.events import Recorder
+from tests.planning.test_gpu_memory import of_preset
 from tests.runners.conformance import RunnerConformance
 from tests.specs import spec
 
@@ -111,3 +115,96 @@ def test_a_template_that_has_died_is_said(tmp_path):
         os.kill(template._process.pid, signal.SIGKILL)
         with pytest.raises(RunnerLostError, match="starts workers has died"):
             ProcessRunner(Faults(), template=template)([spec()], tmp_path, Recorder(), works.empty, StopSignal())
+
+
+class Pipes:
+    """Stands in for a template: keeps the other ends of the connections to its workers."""
+
+    def __init__(self):
+        self.workers = []
+
+    def start_worker(self):
+        ours, theirs = multiprocessing.Pipe()
+        self.workers.append(theirs)
+        return ours, 2**30  # no process
+
+    def received(self, number):
+        """What a worker was sent since it was asked last."""
+        connection, found = self.workers[number], []
+        while connection.poll():
+            found.append(connection.recv())
+        return found
+
+
+def trial_and_share(message):
+    return message["seed"], message["settings"]["resources"]["trials_per_gpu"]
+
+
+@pytest.mark.parametrize(("visible", "names"), [(None, ["0", "1"]), ("5, GPU-ab,7", ["5", "GPU-ab"])])
+def test_processes_share_the_gpus_evenly_and_a_trial_that_ran_out_of_memory_gets_more_of_one(
+    visible, names, monkeypatch
+):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    specs, template = [spec(seed=seed) for seed in range(5)], Pipes()
+
+    def end(worker, kind=None):
+        trial_id = specs[worker].trial_id
+        failure = TrialResult.failure(trial_id, "out_of_memory", "no memory")
+        template.workers[worker].send(failure if kind else TrialResult(trial_id, "done", 1))
+        pool.hear()
+        pool.start_jobs(template, ("work",))
+
+    with _Pool(4, 2, JobQueue(specs, retries=1), Recorder()).opened() as pool:
+        pool.start_jobs(template, ("work",))
+        for number in range(4):
+            settings, trial = template.received(number)
+            assert settings == ("work", names[number % 2]) and trial_and_share(trial) == (number, 2)
+        end(0, "out_of_memory")  # on the first GPU, where another trial runs: both places must be free
+        assert [template.received(number) for number in range(4)] == [[]] * 4
+        end(2)
+        (trial,) = template.received(0)
+        assert trial_and_share(trial) == (0, 1)
+        end(3)
+        (trial,) = template.received(3)
+        assert trial_and_share(trial) == (4, 2) and len(template.workers) == 4
+
+
+def test_without_a_gpu_trials_get_no_share_of_one():
+    template = Pipes()
+    with _Pool(2, 0, JobQueue([spec()], retries=1), Recorder()).opened() as pool:
+        pool.start_jobs(template, ("work",))
+        settings, trial = template.received(0)
+        assert settings == ("work", None) and trial_and_share(trial) == (0, "auto")
+
+
+def test_a_worker_sees_the_gpu_that_it_was_given(template, tmp_path):
+    connection, _ = template.start_worker()
+    connection.send((*process_template.first_message(works.naming_its_gpu, tmp_path, 60.0), "1"))
+    connection.send(spec().to_dict())
+    assert connection.recv().host == "1"
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("processes", "gpus", "card_gib", "begin", "end"),
+    [
+        (4, 1, 139, "4, since --local is 4", "4, since --local is 4"),
+        (4, 2, 139, "2, since --local is 4 and there are 2 GPUs", "there are 2 GPUs"),
+        (
+            2,
+            1,
+            30,
+            "2, since --local is 2; a trial needs about 23.3 GiB",
+            "the card has 30 GiB: they may run out of memory",
+        ),
+        (2, 2, 10, "1, since --local is 2 and", "10 GiB: it may run out of memory"),
+    ],
+)
+def test_a_run_says_how_many_trials_share_a_gpu_and_whether_they_may_not_fit(
+    processes, gpus, card_gib, begin, end, monkeypatch
+):
+    monkeypatch.setattr(process_runner, "card_memory", lambda: card_gib * 1024)
+    found = ProcessRunner(Faults(), processes=processes, gpus=gpus)._sharing_text([of_preset("imagenet")])
+    assert found.startswith(f"trials that share a GPU: {begin}") and found.endswith(end)

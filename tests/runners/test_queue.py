@@ -8,7 +8,7 @@ import pytest
 from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.planning.packs import front_key, pack_key
 from fcdd_sweep.runners.failures import MAX_WAIT_S, POLICIES, kind_of, kind_of_loss, wait_s
-from fcdd_sweep.runners.queue import JobQueue, Packing
+from fcdd_sweep.runners.queue import JobQueue, Packing, retry_text
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.training.result import DivergedError, TrainingError
 from tests.specs import spec
@@ -208,3 +208,34 @@ def test_trials_that_share_more_are_put_into_one_pack_before_others():
     assert seeds(queue.next_pack(chosen)) == [2, 5, 4, 7]
     assert seeds(queue.next_pack(chosen)) == [8]
     assert Packing().key is pack_key and Packing().nearer is front_key
+
+
+def parity(each):
+    return ("even", "odd")[each.seed % 2]
+
+
+def test_a_pack_that_runs_out_of_memory_is_tried_again_in_halves_and_later_packs_are_no_larger():
+    queue = JobQueue([spec(seed=seed) for seed in range(24)], retries=0)
+    eight = packing(8, parity)
+    first = queue.next_pack(eight)
+    assert seeds(first) == [0, 2, 4, 6, 8, 10, 12, 14]
+    for job in first:
+        again = queue.ended(failed(job, "pack_too_large"))
+        assert (again.shares, again.counted, retry_text(again, job)) == (1, 0, "retrying with fewer trials in a pack")
+    half, other = queue.next_pack(eight), queue.next_pack(eight)
+    assert (seeds(half), seeds(other)) == ([0, 2, 4, 6], [8, 10, 12, 14])
+    for job in (*half, *other[:1]):  # one of these runs out of it later, for itself
+        assert queue.ended(failed(job, "pack_too_large")) is not None
+    assert seeds(queue.next_pack(eight)) == [0, 2] and seeds(queue.next_pack(eight)) == [4, 6]
+    assert seeds(queue.next_pack(eight)) == [8, 16]  # with one that was never tried
+    assert seeds(queue.next_pack(eight)) == [1, 3, 5, 7, 9, 11, 13, 15]  # what differs is judged for itself
+
+
+def test_a_trial_that_runs_out_of_memory_alone_has_no_smaller_pack_to_be_in():
+    queue = JobQueue([spec(seed=seed) for seed in range(2)], retries=1)
+    two = packing(2, parity)
+    for job in queue.next_pack(two) + queue.next_pack(two):
+        assert queue.ended(failed(job, "pack_too_large")).packs  # though there was but one of its kind
+    (job,) = queue.next_pack(two)
+    again = queue.ended(failed(job, "out_of_memory"))
+    assert (again.shares, again.counted, again.packs) == (2, 1, False)

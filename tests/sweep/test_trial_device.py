@@ -8,7 +8,7 @@ import pytest
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.planning.checks import Machine
 from fcdd_sweep.sweep import trial_device
-from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu
+from fcdd_sweep.sweep.trial_device import auto_device_note, check_device, runs_on_cpu, visible_gpus
 
 
 def test_a_machine_without_gpu_and_driver_needs_no_torch():
@@ -33,7 +33,9 @@ def test_where_there_may_be_a_gpu_torch_decides(monkeypatch, gpu, drivers):
     monkeypatch.setattr(trial_device, "_DRIVERS", drivers)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("fcdd_sweep.training.device.device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     assert not runs_on_cpu("auto") and runs_on_cpu("cpu")
+    assert (visible_gpus("auto"), visible_gpus("cpu")) == (3, 0)
     assert auto_device_note(one_process=True) == "trials run on a GPU: NVIDIA H200"
     assert auto_device_note(one_process=False) == ""
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import platform
 
-import numpy as np
 import pytest
 import torch
 
 from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.training.device import choose_device, device_name, gpu_failure, no_gpu_reason, numerics, to_device
+from fcdd_sweep.training.device import choose_device, device_name, gpu_failure, no_gpu_reason, numerics
 from tests.specs import settings
 
 CPU = torch.device("cpu")
@@ -122,12 +121,6 @@ def test_settings_are_restored_after_an_error():
     with pytest.raises(ZeroDivisionError), numerics(settings(training={"threads": 1}), CPU):
         raise ZeroDivisionError
     assert switches() == before
-
-
-def test_arrays_with_any_strides_keep_dtype_and_values():
-    array = np.arange(12).reshape(3, 4)[:, ::-2]
-    moved = to_device(array, CPU)
-    assert moved.dtype == torch.int64 and moved.tolist() == array.tolist()
 
 
 def test_a_cpu_is_named_after_the_machine():

@@ -6,7 +6,7 @@ import torch
 
 from fcdd_sweep.anomalies.draws import GeneratorDraws
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe, local_contrast_normalization
-from fcdd_sweep.training.step_plan import PlanRow, RowLayout
+from fcdd_sweep.training.step_plan import PlanRows, RowLayout
 from fcdd_sweep.training.streams import Streams
 from tests.oracles import slow_recipe
 from tests.prepared import plan_of
@@ -19,9 +19,9 @@ def raw_images(n=300, channels=3, side=12, seed=0):
 
 def tensors(decided, n):
     """What was decided for all, as tensors on their device."""
-    row = PlanRow(RowLayout(n))
-    row.put_augmentation(decided)
-    return plan_of(row).augmentation
+    rows = PlanRows(RowLayout(n))
+    rows.put_augmentation(decided)
+    return plan_of(next(iter(rows))).augmentation
 
 
 def drawn_geometry(recipe, n):

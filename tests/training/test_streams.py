@@ -56,9 +56,27 @@ def test_streams_are_children_of_numpy_s_seed_sequence(seed):
 
 
 def test_keys_of_counted_draws_depend_on_nothing_that_came_before():
-    names = [(stream, epoch, step) for stream in ("anomalies", "dropout") for epoch in (1, 2) for step in (0, 1, 9)]
+    names = [(stream, epoch) for stream in ("anomalies", "dropout") for epoch in (1, 2)]
     streams = Streams(0, "plain")
-    keys = [streams.key(*name) for name in names]
-    assert keys == [Streams(0, "plain").key(*name) for name in names] == [streams.key(*name) for name in names]
-    assert len(set(keys)) == len(names) and all(0 <= key < 2**63 for key in keys)
-    assert set(keys).isdisjoint(Streams(1, "plain").key(*name) for name in names)
+    keys = [key for name in names for key in streams.keys(*name, range(9)).tolist()]
+    assert keys == [int(streams.keys(*name, range(step, step + 1))[0]) for name in names for step in range(9)]
+    assert len(set(keys)) == 9 * len(names) and all(0 <= key < 2**63 for key in keys)
+    assert set(keys).isdisjoint(key for name in names for key in Streams(1, "plain").keys(*name, range(9)).tolist())
+
+
+def test_counted_decisions_depend_on_seed_class_stream_epoch_and_sample_alone():
+    whole = Streams(3, "bottle").counted("anomalies", 2).random(40)
+    np.testing.assert_array_equal(Streams(3, "bottle").counted("anomalies", 2, 15).random(9), whole[15:24])
+    others = [
+        Streams(4, "bottle").counted("anomalies", 2),
+        Streams(3, "cable").counted("anomalies", 2),
+        Streams(3, "bottle").counted("augmentation", 2),
+        Streams(3, "bottle").counted("anomalies", 3),
+    ]
+    assert all(set(whole).isdisjoint(other.random(40)) for other in others)
+
+
+def test_decisions_of_the_host_share_no_draw_with_the_keys_of_the_device():
+    streams = Streams(0, "plain")
+    bits = streams.counted("augmentation", 1).integers(0, 2**30, (5, 50))
+    assert set(streams.keys("augmentation", 1, range(50)) >> 33).isdisjoint(bits.flatten().tolist())
