@@ -47,6 +47,8 @@ class TestProcessRunner(RunnerConformance):
 class TestPacks(RunnerConformance):
     """The same promises where a process trains several trials at once."""
 
+    smaller_packs = 1
+
     @pytest.fixture
     def runner(self, template):
         def make(faults, **keywords):
