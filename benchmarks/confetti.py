@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fcdd_sweep.anomalies import render, synthetic
+from fcdd_sweep.anomalies.draws import CounterDraws
 from fcdd_sweep.anomalies.synthetic import BLUR_STD, BLUR_TAPS
 from fcdd_sweep.metrics.heatmap_values import gaussian_kernel
 from fcdd_sweep.training.device import device_name
@@ -59,13 +60,14 @@ def banded(images: Tensor) -> Tensor:
 
 
 def measure(images: int, rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each, one a round; a first round warms up."""
+    """Seconds of each, one a round; a first round warms up. Draws and shapes are those of training on the device."""
     generator = torch.Generator(device).manual_seed(0)
+    counted = CounterDraws(torch.tensor(0, device=device)) if device.type == "cuda" else None
     kernel = gaussian_kernel(BLUR_TAPS, BLUR_STD)
     taps = torch.tensor(kernel / kernel.sum(), dtype=torch.float32, device=device)
     batch = torch.rand((images, *SHAPE), generator=generator, device=device)
     works: dict[str, Callable[[], Tensor]] = {
-        "confetti": lambda: render("confetti", images, SHAPE, generator),
+        "confetti": lambda: render("confetti", images, SHAPE, counted or generator),
         "two convolutions": lambda: convolved(batch, taps),
         "banded products": lambda: banded(batch),
     }
