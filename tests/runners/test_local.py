@@ -71,10 +71,10 @@ def test_a_pack_without_memory_is_split_until_it_fits_and_no_trial_fails(tmp_pat
         """Room for two: all that meet others beyond that run out of memory, as one program of all does."""
         with lock:
             inside.append(each.seed)
-        time.sleep(0.05)
+        time.sleep(0.25)
         with lock:
             sizes.append(len(inside))
-        time.sleep(0.05)
+        time.sleep(0.25)
         with lock:
             inside.remove(each.seed)
         if sizes[-1] > 2:

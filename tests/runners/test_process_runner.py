@@ -12,7 +12,7 @@ from fcdd_sweep.config.schema import Faults
 from fcdd_sweep.runners import failures, process_runner, process_template
 from fcdd_sweep.runners.process_runner import ProcessRunner, _Pool
 from fcdd_sweep.runners.process_template import Template
-from fcdd_sweep.runners.queue import JobQueue
+from fcdd_sweep.runners.queue import JobQueue, Packing
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
@@ -154,38 +154,39 @@ def test_processes_share_the_gpus_evenly_and_a_trial_that_ran_out_of_memory_gets
     def end(worker, kind=None):
         trial_id = specs[worker].trial_id
         failure = TrialResult.failure(trial_id, "out_of_memory", "no memory")
-        template.workers[worker].send(failure if kind else TrialResult(trial_id, "done", 1))
+        template.workers[worker].send(([failure if kind else TrialResult(trial_id, "done", 1)], {}))
         pool.hear()
         pool.start_jobs(template, ("work",))
 
-    with _Pool(4, 2, JobQueue(specs, retries=1), Recorder()).opened() as pool:
+    with _Pool((4, 2), Packing(), JobQueue(specs, retries=1), Recorder()).opened() as pool:
         pool.start_jobs(template, ("work",))
         for number in range(4):
-            settings, trial = template.received(number)
+            settings, (trial,) = template.received(number)
             assert settings == ("work", names[number % 2]) and trial_and_share(trial) == (number, 2)
         end(0, "out_of_memory")  # on the first GPU, where another trial runs: both places must be free
         assert [template.received(number) for number in range(4)] == [[]] * 4
         end(2)
-        (trial,) = template.received(0)
+        ((trial,),) = template.received(0)
         assert trial_and_share(trial) == (0, 1)
         end(3)
-        (trial,) = template.received(3)
+        ((trial,),) = template.received(3)
         assert trial_and_share(trial) == (4, 2) and len(template.workers) == 4
 
 
 def test_without_a_gpu_trials_get_no_share_of_one():
     template = Pipes()
-    with _Pool(2, 0, JobQueue([spec()], retries=1), Recorder()).opened() as pool:
+    with _Pool((2, 0), Packing(), JobQueue([spec()], retries=1), Recorder()).opened() as pool:
         pool.start_jobs(template, ("work",))
-        settings, trial = template.received(0)
+        settings, (trial,) = template.received(0)
         assert settings == ("work", None) and trial_and_share(trial) == (0, "auto")
 
 
 def test_a_worker_sees_the_gpu_that_it_was_given(template, tmp_path):
     connection, _ = template.start_worker()
     connection.send((*process_template.first_message(works.naming_its_gpu, tmp_path, 60.0), "1"))
-    connection.send(spec().to_dict())
-    assert connection.recv().host == "1"
+    connection.send([spec().to_dict()])
+    ((result,), _) = connection.recv()
+    assert result.host == "1"
     connection.close()
 
 
@@ -210,3 +211,11 @@ def test_a_run_says_how_many_trials_share_a_gpu_and_whether_they_may_not_fit(
     monkeypatch.setattr(process_runner, "card_memory", lambda: card_gib * 1024)
     found = ProcessRunner(Faults(), processes=processes, gpus=gpus)._sharing_text([of_preset("imagenet")])
     assert found.startswith(f"trials that share a GPU: {begin}") and found.endswith(end)
+
+
+def test_trials_of_packs_share_a_gpu_too():
+    runner = ProcessRunner(Faults(), processes=4, gpus=2, pack=3)
+    found = runner._sharing_text([of_preset("fmnist")])
+    assert found.startswith(
+        "trials that share a GPU: 6, since --local is 4 and there are 2 GPUs and resources.pack is 3"
+    )
