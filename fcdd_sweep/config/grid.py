@@ -304,7 +304,9 @@ def _with_parameters(configs: list[Config], keys: list[str]) -> list[Config]:
     filled = []
     for config in configs:
         plain = config.settings.model_dump(mode="json")
-        values = {key: value_at_key(plain, split_key(key)) for key in dict.fromkeys(keys) if _has(plain, split_key(key))}
+        values = {
+            key: value_at_key(plain, split_key(key)) for key in dict.fromkeys(keys) if _has(plain, split_key(key))
+        }
         filled.append(replace(config, parameters={**config.parameters, **values}))
     return filled
 

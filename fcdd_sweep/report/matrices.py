@@ -10,7 +10,7 @@ import numpy as np
 
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import defect_rows, mean_row
-from fcdd_sweep.report.text import value_text
+from fcdd_sweep.report.text import key_text
 
 LEAST_CLASSES = 3
 
@@ -72,7 +72,7 @@ def varied_keys(run: Run) -> list[str]:
     the plan."""
     parameters = [run.parameters(config) for config in run.configs]
     keys = dict.fromkeys(key for given in parameters for key in given)
-    return [key for key in keys if len({value_text(given, key) for given in parameters}) > 1]
+    return [key for key in keys if len({key_text(given, key) for given in parameters}) > 1]
 
 
 def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
@@ -87,7 +87,7 @@ def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
     order: tuple[dict[str, object], dict[str, object]] = ({}, {})
     for config in run.configs:
         given = run.parameters(config)
-        place = value_text(given, down), value_text(given, across)
+        place = key_text(given, down), key_text(given, across)
         for names, name, key in zip(order, place, (down, across), strict=True):
             names.setdefault(name, given.get(key))
         mean = mean_row(run, config).metrics[metric].mean

@@ -85,7 +85,7 @@ def setting_text(value: object) -> str:
     return value if isinstance(value, str) else "not set" if value is None else json.dumps(value)
 
 
-def value_text(parameters: Mapping[str, object], key: str) -> str:
+def key_text(parameters: Mapping[str, object], key: str) -> str:
     """Return the text of a config's value of a key; n/a where it does not have the key."""
     return setting_text(parameters[key]) if key in parameters else NOT_DEFINED
 

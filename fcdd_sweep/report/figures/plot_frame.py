@@ -30,12 +30,10 @@ _TICK_PT, _TO_NUMBER_PT, _TO_NAME_PT, _TO_TITLE_PT = 3.0, 6.5, 4.0, 6.0
 _FRAME_LINE, _GRID_LINE = 0.8, 0.6
 _BOX_PAD, _BOX_EDGE, _HANDLE, _HANDLE_GAP, _HANDLE_HEIGHT, _ENTRY = 0.4, 0.3, 2.2, 0.8, 0.7, 1.508
 """Of a legend, as shares of the size of its text: pad inside, room outside, handle, height of an entry."""
-Numbers = npt.ArrayLike
-Pairs = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class PlotAxis:
+class FrameAxis:
     """An axis of a frame.
 
     Attributes:
@@ -53,7 +51,7 @@ class PlotAxis:
     texts: tuple[str, ...] = ()
     is_log: bool = False
 
-    def share(self, values: Numbers) -> npt.NDArray[np.float64]:
+    def share(self, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return how far between the ends values are, 0 to 1."""
         given, low, high = np.asarray(values, float), self.low, self.high
         if self.is_log:
@@ -126,20 +124,20 @@ class PlotFrame:
     bottom: float
     width: float
     height: float
-    x: PlotAxis
-    y: PlotAxis
+    x: FrameAxis
+    y: FrameAxis
     look: Look
 
-    def places(self, x: Numbers, y: Numbers) -> npt.NDArray[np.float64]:
+    def places(self, x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Return (n, 2) places of n points."""
         across, up = np.broadcast_arrays(self.x.share(x), self.y.share(y))
         return np.stack([self.left + across * self.width, self.bottom + up * self.height], axis=-1)
 
-    def line(self, x: Numbers, y: Numbers, **style: Any) -> None:
+    def line(self, x: npt.ArrayLike, y: npt.ArrayLike, **style: Any) -> None:
         """Draw a line through n points; `style` as of `Line2D`. Gaps are where a value is NaN."""
         self._add(Line2D(*self.places(x, y).T, **style))
 
-    def band(self, x: Numbers, low: Numbers, high: Numbers, **style: Any) -> None:
+    def band(self, x: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike, **style: Any) -> None:
         """Fill between two lines; `style` as of `PolyCollection`."""
         edge = np.concatenate([self.places(x, low), self.places(x, high)[::-1]])
         self._add(PolyCollection([edge], **style))
@@ -192,9 +190,9 @@ class PlotFrame:
         width, height = legend_size([entry.label for entry in entries], self.look)
         left, top = place
         if is_framed:
-            shape: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.2", "mutation_scale": em}
-            colors = {"facecolor": (1, 1, 1, 0.9), "edgecolor": GRID, "linewidth": 1.0, "zorder": 5.0}
-            self._add(FancyBboxPatch((left, top - height), width, height, **shape, **colors))
+            style: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.2", "mutation_scale": em}
+            style |= {"facecolor": (1, 1, 1, 0.9), "edgecolor": GRID, "linewidth": 1.0, "zorder": 5.0}
+            self._add(FancyBboxPatch((left, top - height), width, height, **style))
         start, base = left + _BOX_PAD * em, top - (_BOX_PAD + _ENTRY - 0.5 - _DESCENT) * em
         texts = []
         for entry in entries:

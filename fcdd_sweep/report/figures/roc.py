@@ -17,7 +17,7 @@ from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
 from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.class_scores import SeedScores
-from fcdd_sweep.report.figures.plot_frame import LegendEntry, PlotAxis, PlotFrame, WrittenLine, legend_size
+from fcdd_sweep.report.figures.plot_frame import FrameAxis, LegendEntry, PlotFrame, WrittenLine, legend_size
 from fcdd_sweep.report.figures.style import (
     FAINT_INK,
     GRID,
@@ -222,7 +222,7 @@ _LEFT, _BOTTOM, _TOP, _RIGHT = 0.62, 0.55, 0.35, 0.12
 """Margins of the axes in inches: room for numbers, names and the title."""
 _LINE_HEIGHT = 1.45
 """Height of a line of text as a share of its size."""
-_RATES = PlotAxis("", -0.01, 1.01, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0"))
+_RATES = FrameAxis("", -0.01, 1.01, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0"))
 _BAND = "± 1 std. dev."
 _BESIDE, _BELOW = 0.1, 0.1
 """Room in inches around a legend outside of the axes."""
@@ -309,7 +309,8 @@ def _draw_legend(
 
 
 def _style(line: RocLine, index: int, look: Look) -> dict[str, Any]:
-    own = {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    mean: dict[str, Any] = {"color": INK, "linewidth": 2.2, "zorder": 4}
+    own = mean if line.is_mean else {"linewidth": 1.2, **line_style(index)}
     return own | {"linewidth": own["linewidth"] * look.line}
 
 

@@ -21,7 +21,7 @@ from fcdd_sweep.report.page.parallel_plot import parallel_plot
 from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
-from fcdd_sweep.report.text import class_text, config_words, key_titles, metric_text, value_text
+from fcdd_sweep.report.text import class_text, config_words, key_text, key_titles, metric_text
 
 _MOST_CONFIGS = 1000
 """Configs in the table; `summary.csv` has all."""
@@ -80,7 +80,7 @@ def _rank_cell(rank: int, config: str, figures: RunFigures) -> TableCell:
 def _parameter_cell(parameters: Mapping[str, object], key: str) -> TableCell:
     value = parameters.get(key)
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return TableCell(value_text(parameters, key), value=number)
+    return TableCell(key_text(parameters, key), value=number)
 
 
 def _behind_cell(each: RankedConfig) -> TableCell:
@@ -160,7 +160,7 @@ def two_way_section(run: Run) -> Markup | str:
     if len(keys) < 2:
         return ""
     if len(keys) > _MOST_KEYS_IN_PAIRS:
-        numbers = {key: len({value_text(run.parameters(config), key) for config in run.configs}) for key in keys}
+        numbers = {key: len({key_text(run.parameters(config), key) for config in run.configs}) for key in keys}
         keys = sorted(keys, key=lambda key: -numbers[key])[:2]
     titles = key_titles(keys)
     parts: list[Markup] = []

@@ -86,9 +86,7 @@ def svg(alt: str, width: float, height: float, *parts: str) -> Markup:
     """Return a drawing of this size with the text that stands for it."""
     text = html.escape(alt)
     body = "".join(parts)
-    return Markup(
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img"><title>{text}</title>{body}</svg>'
-    )
+    return Markup(f'<svg viewBox="0 0 {width:g} {height:g}" role="img"><title>{text}</title>{body}</svg>')
 
 
 def words(x: float, y: float, content: str, cls: str = "", anchor: str = "middle") -> str:

@@ -48,7 +48,8 @@ def test_a_paper_plot_has_no_title_and_its_legend_is_below_the_axes_inside_the_f
     lines = roc.config_roc(run, "", "image").lines
     legend = [texts[line.label] for line in lines]
     assert not any("ROC by class" in text for text in texts)
-    assert {line.size for letters in figure.artists if isinstance(letters, Lettering) for line in letters.lines} == {8.0}
+    written = [line for artist in figure.artists if isinstance(artist, Lettering) for line in artist.lines]
+    assert {line.size for line in written} == {8.0}
     assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 for box in legend)
     assert max(box.y1 for box in legend) < texts["false-positive rate"].y0
 

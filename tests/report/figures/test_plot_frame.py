@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fcdd_sweep.report.figures.plot_frame import LegendEntry, PlotAxis, PlotFrame, WrittenLine, legend_size
+from fcdd_sweep.report.figures.plot_frame import FrameAxis, LegendEntry, PlotFrame, WrittenLine, legend_size
 from fcdd_sweep.report.figures.style import DPI, SCREEN, plain_figure
 from tests.report.figures.placed import placed_texts
 
-X = PlotAxis("across", 0.0, 10.0, (0.0, 5.0, 10.0), ("0", "5", "10"))
-Y = PlotAxis("up", 0.1, 1000.0, (1.0, 100.0), ("1", "100"), is_log=True)
+X = FrameAxis("across", 0.0, 10.0, (0.0, 5.0, 10.0), ("0", "5", "10"))
+Y = FrameAxis("up", 0.1, 1000.0, (1.0, 100.0), ("1", "100"), is_log=True)
 
 
 def frame():
