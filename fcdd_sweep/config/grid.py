@@ -158,7 +158,8 @@ class Config:
     Attributes:
         name: its folder, readable and unique; empty when the experiment has one config.
         settings: of its trials.
-        parameters: its value of every key that any config of the experiment sets, and the variant's name.
+        parameters: its value of every key that any config of the experiment sets, and the variant's name; without keys
+            that it does not have, as `momentum` with Adam, or the milestones of another schedule.
         origin: where each value was written.
     """
 
@@ -299,13 +300,26 @@ def _product(layer: ConfigLayer, axes: list[list[Choice]]) -> tuple[list[Config]
 
 
 def _with_parameters(configs: list[Config], keys: list[str]) -> list[Config]:
-    """Return configs whose parameters hold every key that any config sets: rows of one table."""
+    """Return configs whose parameters hold every key that any config sets, and that they have: rows of one table."""
     filled = []
     for config in configs:
         plain = config.settings.model_dump(mode="json")
-        values = {key: value_at_key(plain, split_key(key)) for key in dict.fromkeys(keys)}
+        values = {
+            key: value_at_key(plain, split_key(key)) for key in dict.fromkeys(keys) if _has(plain, split_key(key))
+        }
         filled.append(replace(config, parameters={**config.parameters, **values}))
     return filled
+
+
+_SGD_ALONE: tuple[Key, Key] = (("training", "momentum"), ("training", "optimizer"))
+"""A key that one optimizer uses, and that of the optimizer."""
+
+
+def _has(plain: Any, key: Key) -> bool:
+    """Return whether a key means something in settings: it exists, and what uses it is chosen."""
+    parent = value_at_key(plain, key[:-1])
+    used, optimizer = _SGD_ALONE
+    return isinstance(parent, dict) and key[-1] in parent and (key != used or value_at_key(plain, optimizer) == "sgd")
 
 
 def _same_twice(layer: ConfigLayer, configs: list[Config]) -> Iterator[Problem]:

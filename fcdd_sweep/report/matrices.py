@@ -10,7 +10,7 @@ import numpy as np
 
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import defect_rows, mean_row
-from fcdd_sweep.report.text import setting_text
+from fcdd_sweep.report.text import key_text
 
 LEAST_CLASSES = 3
 
@@ -68,12 +68,11 @@ def config_matrix(run: Run, configs: Sequence[str], metric: str) -> Matrix:
 
 
 def varied_keys(run: Run) -> list[str]:
-    """Return the keys that have at least two values among the configs, in the order of the plan."""
-    values: dict[str, dict[str, None]] = {}
-    for config in run.configs:
-        for key, value in run.parameters(config).items():
-            values.setdefault(key, {})[setting_text(value)] = None
-    return [key for key, found in values.items() if len(found) > 1]
+    """Return the keys that have at least two values among the configs, or that only some configs have, in the order of
+    the plan."""
+    parameters = [run.parameters(config) for config in run.configs]
+    keys = dict.fromkeys(key for given in parameters for key in given)
+    return [key for key in keys if len({key_text(given, key) for given in parameters}) > 1]
 
 
 def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
@@ -88,7 +87,7 @@ def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
     order: tuple[dict[str, object], dict[str, object]] = ({}, {})
     for config in run.configs:
         given = run.parameters(config)
-        place = setting_text(given.get(down)), setting_text(given.get(across))
+        place = key_text(given, down), key_text(given, across)
         for names, name, key in zip(order, place, (down, across), strict=True):
             names.setdefault(name, given.get(key))
         mean = mean_row(run, config).metrics[metric].mean

@@ -19,9 +19,9 @@ from fcdd_sweep.report.text import (
     NOT_DEFINED,
     class_text,
     config_words,
+    key_text,
     key_titles,
     metric_text,
-    setting_text,
 )
 
 _ESCAPED = {
@@ -60,7 +60,7 @@ def run_tables(run: Run) -> list[PaperTable]:
         best = {metric: _decided_best(run, metric) for metric in metrics}
         rows = [
             (
-                tuple(setting_text(run.parameters(each.config).get(key)) for key in keys) or (each.config,),
+                tuple(key_text(run.parameters(each.config), key) for key in keys) or (each.config,),
                 tuple(each.row.metrics[metric] for metric in metrics),
                 tuple(each.config == best[metric] for metric in metrics),
             )

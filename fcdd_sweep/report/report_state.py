@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,14 +22,13 @@ from fcdd_sweep.results.tree import RunPaths
 _NO_INPUT = (tree.REPORT_STATE, tree.FIGURE_STATE, tree.PROGRESS, tree.LOG, LOCK, LEASE)
 _NO_INPUT_FOLDERS = (tree.ATTEMPTS, tree.TRACKERS, tree.SOURCE)
 _WRITTEN_AGAIN = (tree.EXPERIMENT, tree.PLAN, tree.INDEX, tree.ENVIRONMENT)
-
-
 _LIBRARIES = ("matplotlib", "numpy", "scipy", "pillow")
+_version = cache(version)
 
 
 def code_state() -> list[str]:
     """Return what else a report depends on besides the run's files: the package's code, and versions of libraries."""
-    return [source_digest(), *map(version, _LIBRARIES)]
+    return [source_digest(), *map(_version, _LIBRARIES)]
 
 
 def _state(folder: Path) -> dict[str, Any]:

@@ -85,6 +85,11 @@ def setting_text(value: object) -> str:
     return value if isinstance(value, str) else "not set" if value is None else json.dumps(value)
 
 
+def key_text(parameters: Mapping[str, object], key: str) -> str:
+    """Return the text of a config's value of a key; n/a where it does not have the key."""
+    return setting_text(parameters[key]) if key in parameters else NOT_DEFINED
+
+
 def config_words(config: str, parameters: Mapping[str, object]) -> str:
     """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none."""
     titles = key_titles(list(parameters))

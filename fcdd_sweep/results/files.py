@@ -140,7 +140,8 @@ def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
         table = read_table(path)
     except pa.ArrowException as error:
         raise DamagedTableError(f"{path.name} is damaged: it is not Parquet") from error
-    absent = [name for name in schema.names if name not in table.column_names]
+    present = set(table.column_names)
+    absent = [name for name in schema.names if name not in present]
     if damaged := [name for name in absent if LATER.encode() not in schema.field(name).metadata]:
         raise DamagedTableError(f"{path.name} lacks the columns {', '.join(damaged)}")
     for name in absent:

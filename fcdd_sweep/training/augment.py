@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from fcdd_sweep.anomalies.draws import Draws, HostGenerator
 
@@ -37,14 +38,15 @@ class Geometry:
     columns: Tensor
 
     def apply(self, images: Tensor) -> Tensor:
-        """Map (N, C, H, W) of any dtype to (N, C, S, S) of that dtype, in one gather."""
+        """Map (N, C, H, W) of any dtype to new (N, C, S, S) of that dtype, in one gather from framed images."""
         n, channels, height, width = images.shape
-        rows, columns = self.rows.to(images.device), self.columns.to(images.device)
-        inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-        flat = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]
+        framed = pad(images, (1, 1, 1, 1))
+        rows = self.rows.to(images.device).clamp(-1, height) + 1
+        columns = self.columns.to(images.device).clamp(-1, width) + 1
+        flat = rows[:, :, None] * (width + 2) + columns[:, None, :]
         side = rows.shape[1]
-        gathered = images.flatten(2).gather(2, flat.flatten(1)[:, None].expand(n, channels, -1))
-        return gathered.view(n, channels, side, side) * inside[:, None]
+        gathered = framed.flatten(2).gather(2, flat.flatten(1)[:, None].expand(n, channels, -1))
+        return gathered.view(n, channels, side, side)
 
 
 def resized(raw: int, size: int, device: torch.device | None = None) -> Geometry:

@@ -82,17 +82,14 @@ class Composer:
     def _with_anomalies(self, raw: Tensor, gt_maps: Tensor | None, plan: StepPlan) -> tuple[Tensor, Tensor | None]:
         """Return images and maps with anomalies, and the maps of their anomalous pixels, in the replaced samples."""
         pool = self.pool if plan.pixels is None else ResidentPool(plan.pixels)
-        if pool is not None:
-            anomalies, changed = pool.take(plan.drawn)
-        elif self.settings.anomalies.mode == "unsupervised":
+        if pool is None and self.settings.anomalies.mode == "unsupervised":
             return raw, gt_maps
-        elif self.fixed:
-            anomalies, changed = self._rendered(raw, plan)
-        else:
+        if not self.fixed:
             where = plan.replaced.nonzero()[:, 0]
-            anomalies, changed = self._rendered(raw[where], plan)
+            anomalies, changed = self._rendered(raw[where], plan) if pool is None else pool.take(plan.drawn[where])
             marked = gt_maps if gt_maps is None or changed is None else gt_maps.index_copy(0, where, changed)
             return raw.index_copy(0, where, anomalies), marked
+        anomalies, changed = self._rendered(raw, plan) if pool is None else pool.take(plan.drawn)
         slots = plan.replaced.view(-1, 1, 1, 1)
         marked = gt_maps if gt_maps is None or changed is None else torch.where(slots, changed, gt_maps)
         return torch.where(slots, anomalies, raw), marked

@@ -238,7 +238,7 @@ class Preprocessor:
         """Return network input of (N, C, S, S) images in 0..1, the last step of preprocessing."""
         if self.recipe.local_contrast:
             images = local_contrast_normalization(images, "l1")
-        return (images - self.shift) / self.scale
+        return (images - self.shift).div_(self.scale)
 
 
 def _constants(values: tuple[float, ...], raw: Tensor) -> Tensor:
@@ -288,6 +288,5 @@ def local_contrast_normalization(images: Tensor, scale: Literal["l1", "l2"] = "l
     else:
         spread = centered.square().sum(dim=(1, 2, 3), keepdim=True).sqrt() / centered.shape[1:].numel()
     # Rounding leaves a constant image a tiny spread, so constancy is tested on the images themselves.
-    low, high = images.flatten(1).aminmax(dim=1)
-    constant = (low == high).view(-1, 1, 1, 1)
-    return torch.where(constant, 0.0, centered / spread)
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return centered.div_(torch.where(low == high, torch.inf, spread))

@@ -95,3 +95,12 @@ def test_where_a_source_is_can_be_set_alone(load, tmp_path, monkeypatch):
     reported = load(text, "anomalies.source.dataset=emnist", "anomalies.source.root=/e").anomalies.source
     assert (reported.dataset, reported.root) == ("emnist", Path("/e"))
     assert load(text, f"anomalies.source={{folder: {tmp_path}}}").anomalies.source.folder == tmp_path
+
+
+def test_a_config_has_no_value_of_a_key_that_it_does_not_use(load):
+    variants = (
+        "variants:\n  sgd: {training.optimizer: sgd, training.momentum: 0.9}\n  adam: {training.optimizer: adam}\n"
+    )
+    found = names_and_parameters(load(HEAD + variants))
+    assert [values.get("training.momentum") for values in found.values()] == [0.9, None]
+    assert "training.momentum" not in found["adam"] and found["adam"]["training.optimizer"] == "adam"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from fcdd_sweep.report import class_scores, config_ranks, headline, matrices, paper_tables
 from fcdd_sweep.report.experiment_file import ExperimentFile
+from fcdd_sweep.report.figures.run_figures import RunFigures
+from fcdd_sweep.report.page import config_section
 from fcdd_sweep.report.result_table import found_lines, result_lines
 from fcdd_sweep.report.run_files import Run, Trial, read_run
 from fcdd_sweep.report.summaries import DEFECT_METRICS
@@ -184,3 +188,23 @@ def test_status_reads_finished_trials_where_the_report_is_older(tmp_path):
     lines = found_lines(path, run.planned, {key("", "0", 0)["trial_id"]: "normal_0/it_0"}, None)
     assert lines[0].splitlines()[1].split() == ["class", "0", "0.900", "n/a", "1"]
     assert read_run(path).of("", "0")[0].value("image_auroc") == pytest.approx(0.9)
+
+
+def test_a_key_that_only_some_configs_have_is_a_column_with_n_a_for_the_others(tmp_path):
+    sgd = '{"training.optimizer": "sgd", "training.momentum": 0.9}'
+    trials = [trial("sgd", "0", 0, 0.9, sgd), trial("adam", "0", 0, 0.8, '{"training.optimizer": "adam"}')]
+    run = run_of(tmp_path, trials)
+    assert matrices.varied_keys(run) == ["training.optimizer", "training.momentum"]
+    ranked = config_ranks.ranked_configs(run)
+    page = str(config_section.config_table(run, ranked, RunFigures()))
+    rows = [re.findall(r">([^<>]+)</t[dh]>", row) for row in page.split("<tr>")[1:]]
+    assert {"optimizer", "momentum"} <= set(rows[0])
+    assert [[cell for cell in row if cell in ("sgd", "adam", "0.9", "n/a")][:2] for row in rows[1:]] == [
+        ["sgd", "0.9"],
+        ["adam", "n/a"],
+    ]
+    (table, _) = paper_tables.run_tables(run)
+    assert [row[0] for row in table.rows] == [("sgd", "0.9"), ("adam", "n/a")]
+    pairs = matrices.two_way(run, "training.optimizer", "training.momentum", "image_auroc")
+    assert (pairs.rows, pairs.columns) == (("sgd", "adam"), ("0.9", "n/a")) and pairs.counts == ((1, 0), (0, 1))
+    assert "momentum" in str(config_section.two_way_section(run))

@@ -93,5 +93,5 @@ def _joined(rows: Sequence[RgbImages]) -> npt.NDArray[np.uint8]:
 def jpeg_uri(pixels: npt.NDArray[np.uint8], quality: int = _QUALITY) -> str:
     """Return a picture as the `data:` address of a JPEG."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=quality, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

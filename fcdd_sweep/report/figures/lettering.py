@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil
 from typing import Literal
 
@@ -20,6 +20,7 @@ def font_of(size: int, font: FontFile = MAIN) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(font.path, size, index=font.number)
 
 
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: int) -> int:
     """Return the width of a line of text."""
     return ceil(sum(font_of(size, font).getlength(part) for font, part in runs(drawable(text))))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +17,8 @@ from fcdd_sweep.metrics.curves import MeanCurve, mean_curve
 from fcdd_sweep.metrics.ranking import FloatArray, area
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.class_scores import SeedScores
-from fcdd_sweep.report.figures.lettering import text_width
+from fcdd_sweep.report.figures.plot_frame import FrameAxis, LegendEntry, PlotFrame, WrittenLine, legend_size
 from fcdd_sweep.report.figures.style import (
-    DPI,
     FAINT_INK,
     GRID,
     INK,
@@ -223,22 +222,23 @@ _LEFT, _BOTTOM, _TOP, _RIGHT = 0.62, 0.55, 0.35, 0.12
 """Margins of the axes in inches: room for numbers, names and the title."""
 _LINE_HEIGHT = 1.45
 """Height of a line of text as a share of its size."""
+_RATES = FrameAxis("", -0.01, 1.01, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0"))
+_BAND = "± 1 std. dev."
+_BESIDE, _BELOW = 0.1, 0.1
+"""Room in inches around a legend outside of the axes."""
 
 
-_ENTRY_HEIGHT = 1.75
-"""Of an entry of a legend."""
+def _side(look: Look) -> float:
+    return look.width_in - _LEFT - _RIGHT
+
+
+def _top(look: Look) -> float:
+    return _TOP if look.title else 0.1
 
 
 def _labels(plot: RocFigure) -> list[str]:
     bands = [_BAND] if any(line.low is not None for line in plot.lines) else []
     return [*(line.label for line in plot.lines), *bands]
-
-
-def _legend_in(plot: RocFigure, look: Look) -> tuple[float, float]:
-    """Return width and height of the legend in inches."""
-    size = round(look.small_pt * DPI / 72)
-    widest = max((text_width(label, size) for label in _labels(plot)), default=0) / DPI
-    return widest + 4.5 * look.small_pt / 72 + 0.15, len(_labels(plot)) * _ENTRY_HEIGHT * look.small_pt / 72 + 0.2
 
 
 def _notes(plot: RocFigure, look: Look) -> list[str]:
@@ -253,67 +253,69 @@ def _is_beside(plot: RocFigure, look: Look) -> bool:
 
 def _is_below(plot: RocFigure, look: Look) -> bool:
     """Return whether the legend is below the axes: where it does not fit into the lower right corner."""
-    inner = look.width_in - _LEFT - _RIGHT
-    return bool(plot.lines) and not _is_beside(plot, look) and (not look.title or _legend_in(plot, look)[0] > inner)
+    is_wide = legend_size(_labels(plot), look)[0] > _side(look)
+    return bool(plot.lines) and not _is_beside(plot, look) and (not look.title or is_wide)
 
 
 def _size(plot: RocFigure, look: Look) -> tuple[float, float]:
     """Return width and height of a plot with its legend and its notes, in inches."""
-    legend = _legend_in(plot, look)
+    legend = legend_size(_labels(plot), look)
     notes = len(_notes(plot, look)) * _LINE_HEIGHT * look.small_pt / 72
-    below = legend[1] if _is_below(plot, look) else 0.0
-    height = look.height_in + notes + below
+    below = legend[1] + _BELOW if _is_below(plot, look) else 0.0
+    height = max(look.height_in, _top(look) + _side(look) + _BOTTOM) + notes + below
     if not _is_beside(plot, look):
         return max(look.width_in, legend[0] + 0.2 if below else 0.0), height
-    return look.width_in + legend[0] + 0.2, max(height, legend[1] + 0.4)
+    return look.width_in + legend[0] + 2 * _BESIDE, max(height, legend[1] + 0.4)
 
 
 def _draw_at(figure: Figure, plot: RocFigure, place: tuple[float, float, float], look: Look) -> None:
     """Draw a plot at `place`: its left edge, its lower edge and its height in inches."""
     left, bottom, height = place
-    side = look.width_in - _LEFT - _RIGHT
-    top_in = _TOP if look.title else 0.1
-    ax = place_axes(figure, left + _LEFT, bottom + height - top_in - side, side, side)
-    dress(ax, title=plot.title, x="false-positive rate", y="true-positive rate", look=look)
-    ax.plot([0, 1], [0, 1], color=GRID, linewidth=1, zorder=1)
-    for index, line in enumerate(plot.lines):
-        _draw_line(ax, line, index, look)
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
-    size = figure.get_size_inches()
-    below = bottom + height - top_in - side - _BOTTOM
+    side = _side(look)
+    lower = bottom + height - _top(look) - side
+    axes = (replace(_RATES, name="false-positive rate"), replace(_RATES, name="true-positive rate"))
+    frame = PlotFrame(figure, left + _LEFT, lower, side, side, *axes, look)
+    frame.draw(plot.title)
+    frame.line([0, 1], [0, 1], color=GRID, linewidth=1, zorder=1)
+    styles = [_style(line, index, look) for index, line in enumerate(plot.lines)]
+    for line, style in zip(plot.lines, styles, strict=True):
+        frame.line(line.x, line.y, **style)
+        if line.low is not None and line.high is not None:
+            frame.band(line.x, line.low, line.high, **_band_style(style))
+    below = lower - _BOTTOM
     if plot.lines:
-        _draw_legend(ax, plot, ((left + 0.1) / size[0], below / size[1]), look)
+        _draw_legend(frame, plot, styles, (left + 0.1, below))
     if _is_below(plot, look):
-        below -= _legend_in(plot, look)[1]
-    for text in _notes(plot, look):
-        below -= _LINE_HEIGHT * look.small_pt / 72
-        figure.text((left + 0.1) / size[0], below / size[1], text, fontsize=look.small_pt, color=FAINT_INK)
+        below -= legend_size(_labels(plot), look)[1] + _BELOW
+    em = look.small_pt / 72
+    lines = [(text, below - (number * _LINE_HEIGHT - 0.3) * em) for number, text in enumerate(_notes(plot, look), 1)]
+    frame.write(WrittenLine(text, left + 0.1, y, look.small_pt, FAINT_INK) for text, y in lines)
 
 
-def _draw_legend(ax: Any, plot: RocFigure, corner: tuple[float, float], look: Look) -> None:
-    """Draw the legend beside the axes, below them from `corner` on, or into their empty corner."""
-    if _is_beside(plot, look):
-        where: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.02)}
-    elif _is_below(plot, look):
-        where = {"loc": "upper left", "bbox_to_anchor": corner, "bbox_transform": ax.figure.transFigure}
+def _draw_legend(
+    frame: PlotFrame, plot: RocFigure, styles: Sequence[dict[str, Any]], below: tuple[float, float]
+) -> None:
+    """Draw the legend beside the axes, below them at `below`, or into their empty corner."""
+    entries = [LegendEntry(line.label, style) for line, style in zip(plot.lines, styles, strict=True)]
+    bands = [style for line, style in zip(plot.lines, styles, strict=True) if line.low is not None]
+    entries += [LegendEntry(_BAND, _band_style(style), is_area=True) for style in bands[:1]]
+    labels = [entry.label for entry in entries]
+    if _is_beside(plot, frame.look):
+        frame.legend(entries, (frame.left + frame.width + _BESIDE, frame.bottom + frame.height + 0.05))
+    elif _is_below(plot, frame.look):
+        frame.legend(entries, below, is_framed=False)
     else:
-        where = {"loc": "lower right"}
-    frame = {"frameon": False} if _is_below(plot, look) else {"framealpha": 0.9, "edgecolor": GRID}
-    ax.legend(fontsize=look.small_pt, labelcolor=INK, borderaxespad=0.3, handlelength=2.2, **frame, **where)
+        frame.legend(entries, frame.corner(labels))
 
 
-_BAND = "± 1 std. dev."
+def _style(line: RocLine, index: int, look: Look) -> dict[str, Any]:
+    mean: dict[str, Any] = {"color": INK, "linewidth": 2.2, "zorder": 4}
+    own = mean if line.is_mean else {"linewidth": 1.2, **line_style(index)}
+    return own | {"linewidth": own["linewidth"] * look.line}
 
 
-def _draw_line(ax: Any, line: RocLine, index: int, look: Look) -> None:
-    own: dict[str, Any] = (
-        {"color": INK, "linewidth": 2.2, "zorder": 4} if line.is_mean else {"linewidth": 1.2, **line_style(index)}
-    )
-    ax.plot(line.x, line.y, label=line.label, **(own | {"linewidth": own["linewidth"] * look.line}))
-    if line.low is not None:
-        known = {label for label in ax.get_legend_handles_labels()[1]}
-        name = "_nolegend_" if _BAND in known else _BAND
-        ax.fill_between(line.x, line.low, line.high, color=own["color"], alpha=0.12, linewidth=0, label=name)
+def _band_style(style: Mapping[str, Any]) -> dict[str, Any]:
+    return {"facecolor": style["color"], "alpha": 0.12, "linewidth": 0}
 
 
 _LINES = (

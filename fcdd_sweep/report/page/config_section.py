@@ -21,7 +21,7 @@ from fcdd_sweep.report.page.parallel_plot import parallel_plot
 from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
-from fcdd_sweep.report.text import class_text, config_words, key_titles, metric_text, setting_text
+from fcdd_sweep.report.text import class_text, config_words, key_text, key_titles, metric_text
 
 _MOST_CONFIGS = 1000
 """Configs in the table; `summary.csv` has all."""
@@ -61,7 +61,7 @@ def config_table(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) 
             (
                 _rank_cell(rank, each.config, figures),
                 metric_cell(row[first], heads[first][1], bold=is_best),
-                *(_parameter_cell(run.parameters(each.config).get(key)) for key in keys),
+                *(_parameter_cell(run.parameters(each.config), key) for key in keys),
                 _behind_cell(each),
                 *(metric_cell(row[metric], heads[metric][1]) for metric in others),
                 count_cell(each.row.counts),
@@ -77,9 +77,10 @@ def _rank_cell(rank: int, config: str, figures: RunFigures) -> TableCell:
     return TableCell(element("a", str(rank), href=f"#{config_anchor(config)}"), value=rank, title=name)
 
 
-def _parameter_cell(value: object) -> TableCell:
+def _parameter_cell(parameters: Mapping[str, object], key: str) -> TableCell:
+    value = parameters.get(key)
     number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return TableCell(setting_text(value), value=number)
+    return TableCell(key_text(parameters, key), value=number)
 
 
 def _behind_cell(each: RankedConfig) -> TableCell:
@@ -159,7 +160,7 @@ def two_way_section(run: Run) -> Markup | str:
     if len(keys) < 2:
         return ""
     if len(keys) > _MOST_KEYS_IN_PAIRS:
-        numbers = {key: len({setting_text(run.parameters(config).get(key)) for config in run.configs}) for key in keys}
+        numbers = {key: len({key_text(run.parameters(config), key) for config in run.configs}) for key in keys}
         keys = sorted(keys, key=lambda key: -numbers[key])[:2]
     titles = key_titles(keys)
     parts: list[Markup] = []

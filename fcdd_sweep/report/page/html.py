@@ -98,7 +98,7 @@ def table(
 def _cell(tag: str, cell: object, *, is_name: bool) -> Markup:
     given = cell if isinstance(cell, TableCell) else TableCell(cell)
     cls = " ".join(filter(None, [None if is_name else "num", given.cls])) or None
-    value = None if given.value is None or math.isnan(given.value) else f"{given.value:.10g}"
+    value = None if given.value is None or math.isnan(given.value) else f"{given.value:.7g}"
     return element(tag, given.content, cls=cls, style=given.style, title=given.title, **{"data-value": value})
 
 

@@ -86,9 +86,7 @@ def svg(alt: str, width: float, height: float, *parts: str) -> Markup:
     """Return a drawing of this size with the text that stands for it."""
     text = html.escape(alt)
     body = "".join(parts)
-    return Markup(
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{text}"><title>{text}</title>{body}</svg>'
-    )
+    return Markup(f'<svg viewBox="0 0 {width:g} {height:g}" role="img"><title>{text}</title>{body}</svg>')
 
 
 def words(x: float, y: float, content: str, cls: str = "", anchor: str = "middle") -> str:
@@ -175,19 +173,41 @@ def _thinned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
 def _path(line: Line, x: PlotScale, y: PlotScale) -> str:
     xs, ys = _thinned(np.asarray(line.x, float), np.asarray(line.y, float))
     known = np.isfinite(xs) & np.isfinite(ys)
-    points = [f"{a:.1f} {b:.1f}" for a, b in zip(_x(x, xs[known]), _y(y, ys[known]), strict=True)]
-    if len(points) == 1:  # a dot, since a line through one point is invisible
-        return f"M{points[0]}h.1"
-    return f"M{'L'.join(points)}" if points else ""
+    return path_data(_x(x, xs[known]), _y(y, ys[known]))
+
+
+def path_data(xs: FloatArray, ys: FloatArray) -> str:
+    """Return the path through n points, to a tenth, in few characters: a page has hundreds. One point is a dot."""
+    if not len(xs):
+        return ""
+    places = np.rint(10 * np.stack([xs, ys], axis=1)).astype(int)
+    (left, top), steps = places[0].tolist(), np.diff(places, axis=0).tolist()
+    way = "".join(_step(across, down) for across, down in steps if across or down)
+    return f"M{_tenths(left)} {_tenths(top)}{way or 'h.1'}"  # a line through one point is invisible
+
+
+def _step(across: int, down: int) -> str:
+    """Return a step in tenths."""
+    if not down:
+        return f"h{_tenths(across)}"
+    if not across:
+        return f"v{_tenths(down)}"
+    return f"l{_tenths(across)}{'' if down < 0 else ' '}{_tenths(down)}"
+
+
+def _tenths(number: int) -> str:
+    """Return a number of tenths without zeros that mean nothing: `12`, `-.3`."""
+    whole, rest = divmod(abs(number), 10)
+    digits = f"{whole}.{rest}" if whole and rest else f".{rest}" if rest else str(whole)
+    return f"-{digits}" if number < 0 else digits
 
 
 def _band(line: Line, x: PlotScale, y: PlotScale) -> str:
     assert line.band is not None
     xs, low = _thinned(line.x, line.band[0])
     back, high = _thinned(line.x, line.band[1])
-    there = [f"{a:.1f} {b:.1f}" for a, b in zip(_x(x, xs), _y(y, low), strict=True)]
-    again = [f"{a:.1f} {b:.1f}" for a, b in zip(_x(x, back)[::-1], _y(y, high)[::-1], strict=True)]
-    return f'<path d="M{"L".join([*there, *again])}Z" class="band"/>'
+    across = np.concatenate([_x(x, xs), _x(x, back)[::-1]])
+    return f'<path d="{path_data(across, np.concatenate([_y(y, low), _y(y, high)[::-1]]))}Z" class="band"/>'
 
 
 def histogram(alt: str, groups: Sequence[tuple[str, FloatArray]], x: str, threshold: float | None) -> Markup:
@@ -201,9 +221,9 @@ def histogram(alt: str, groups: Sequence[tuple[str, FloatArray]], x: str, thresh
     for number, share in enumerate(shares):
         steps = _y(y, np.repeat(share, 2))
         at = _x(scale, np.repeat(edges, 2)[1:-1])
-        outline = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(at, steps, strict=True))
-        floor = HEIGHT - _BOTTOM
-        parts.append(f'<path d="M{at[0]:.1f} {floor}L{outline}L{at[-1]:.1f} {floor}Z" class="area s{number}"/>')
+        floor = [HEIGHT - _BOTTOM]
+        outline = path_data(np.concatenate([at[:1], at, at[-1:]]), np.concatenate([floor, steps, floor]))
+        parts.append(f'<path d="{outline}Z" class="area s{number}"/>')
     entries = [(f"s{number}", name) for number, (name, _) in enumerate(groups)]
     if threshold is not None:
         cut = float(_x(scale, np.array([threshold]))[0])

@@ -10,9 +10,11 @@ import pytest
 
 from fcdd_sweep.report.figures import contact_sheet, heatmaps, roc
 from fcdd_sweep.report.figures.export_figures import export_figures
+from fcdd_sweep.report.figures.plot_frame import Lettering
 from fcdd_sweep.report.figures.style import PAPER, use_look
 from fcdd_sweep.report.run_files import read_run
 from tests.fakes import FakeRun
+from tests.report.figures.placed import placed_texts
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +44,14 @@ def test_paper_figures_are_as_wide_as_a_column_with_truetype_text(run, tmp_path,
 
 def test_a_paper_plot_has_no_title_and_its_legend_is_below_the_axes_inside_the_figure(run):
     figure = roc.draw_roc(roc.config_roc(run, "", "image"), PAPER)
-    (ax,) = figure.axes
-    figure.draw_without_rendering()
-    legend = ax.get_legend().get_window_extent()
-    assert ax.get_title(loc="left") == "" and {text.get_fontsize() for text in ax.get_legend().get_texts()} == {8.0}
-    assert 0 <= legend.x0 and legend.x1 <= figure.bbox.x1 and 0 <= legend.y0 and legend.y1 < ax.get_window_extent().y0
+    texts, (width, _) = placed_texts(figure), figure.get_size_inches()
+    lines = roc.config_roc(run, "", "image").lines
+    legend = [texts[line.label] for line in lines]
+    assert not any("ROC by class" in text for text in texts)
+    written = [line for artist in figure.artists if isinstance(artist, Lettering) for line in artist.lines]
+    assert {line.size for line in written} == {8.0}
+    assert all(0 <= box.x0 and box.x1 <= width and 0 <= box.y0 for box in legend)
+    assert max(box.y1 for box in legend) < texts["false-positive rate"].y0
 
 
 def test_the_mean_over_classes_has_the_spread_of_whole_seeds_as_its_band(run):

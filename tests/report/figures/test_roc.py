@@ -15,6 +15,7 @@ from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import write_rows
 from fcdd_sweep.results.tree import TrialPaths
 from tests import fakes
+from tests.report.figures.placed import placed_texts
 
 
 @pytest.fixture
@@ -49,12 +50,14 @@ def test_many_lines_differ_and_their_legend_stands_beside(lines):
     x = np.array([0.0, 1.0])
     given = tuple(roc.RocLine(f"class {i}", x, x) for i in range(lines))
     figure = roc.draw_roc(roc.RocFigure("t", given))
-    (ax,) = figure.axes
     assert len({str(style.line_style(i)) for i in range(lines)}) == lines
-    figure.draw_without_rendering()
-    legend, plot = ax.get_legend().get_window_extent(), ax.get_window_extent()
-    assert (legend.x0 >= plot.x1) == (lines > 6)
-    assert legend.x1 <= figure.bbox.x1 and legend.y0 >= 0 and legend.y1 <= figure.bbox.y1
+    names = placed_texts(figure)
+    legend = [names[f"class {i}"] for i in range(lines)]
+    plot_end = names["false-positive rate"].x1 + names["false-positive rate"].x0 - names["true-positive rate"].x1
+    assert (min(box.x0 for box in legend) >= plot_end) == (lines > 6)
+    width, height = figure.get_size_inches()
+    assert all(box.x1 <= width and box.y0 >= 0 and box.y1 <= height for box in legend)
+    assert [box.y0 for box in legend] == sorted((box.y0 for box in legend), reverse=True)
 
 
 def test_absent_trials_are_listed_briefly():

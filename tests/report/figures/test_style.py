@@ -43,6 +43,15 @@ def test_a_figure_that_is_laid_out_keeps_its_margins():
     assert figure.axes[0].get_position().bounds == before
 
 
+def test_a_picture_is_a_png_of_the_same_pixels_with_its_density(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    path = style.save_picture(Image.fromarray(pixels), tmp_path / "x.png")
+    with Image.open(path) as read:
+        assert (read.format, read.mode, read.size) == ("PNG", "RGB", (5, 7))
+        np.testing.assert_array_equal(np.asarray(read), pixels)
+        assert read.info["dpi"] == pytest.approx((style.DPI, style.DPI), abs=0.1)
+
+
 def decoded(address, kind):
     head, _, data = address.partition(";base64,")
     assert head == f"data:image/{kind}"
