@@ -67,7 +67,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python .ci/constraints.py > .venv/constraints.txt
 	@echo "installing; the first time takes some minutes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip  # newer ones take two thirds of the time
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .venv/constraints.txt -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c .venv/constraints.txt -e '.[dev]'
 	$(BIN)/python -c 'import optuna, sklearn.metrics, torchvision' & \
 	$(BIN)/python -c 'import matplotlib.pyplot, pandas, pyarrow.parquet, ray.tune, skimage'; wait
 	touch $@
