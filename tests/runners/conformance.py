@@ -68,11 +68,25 @@ class StopAtFirst(Recorder):
                 self.stop.ask()
 
 
-class CorePromises:
-    """Tests of what a sweep leans on most; a runner whose start takes seconds is tested by these alone in `make test`.
+class StoppingConformance:
+    """Tests of how a runner stops; subclasses define the fixture `runner`: from `Faults` and keywords to a `Runner`."""
 
-    Subclasses define the fixture `runner`: from `Faults` and keywords to a `Runner`.
-    """
+    def test_an_unwanted_trial_is_stopped_or_does_not_start_and_the_others_run(self, runner, tmp_path):
+        specs = [spec(seed=seed) for seed in (works.WAITING, 1, 2)]
+        source = Feeding(specs, unwanted_after_start=[specs[0].trial_id])
+        runner(Faults())(source, tmp_path, source, works.waiting_if_seed_says, StopSignal())
+        statuses = {trial_id: result.status for trial_id, result in source.ended.items()}
+        assert statuses == {specs[0].trial_id: "stopped", specs[1].trial_id: "done", specs[2].trial_id: "done"}
+
+    def test_a_stop_lets_running_trials_save_themselves_and_starts_no_others(self, runner, tmp_path):
+        specs, recorder = [spec(seed=seed) for seed in range(30)], StopAtFirst()
+        runner(Faults())(specs, tmp_path, recorder, works.waiting_to_be_stopped, recorder.stop)
+        assert recorder.ended and {result.status for result in recorder.ended.values()} == {"stopped"}
+        assert set(recorder.ended) == set(recorder.started_ids) and len(recorder.ended) < 10
+
+
+class RunnerConformance(StoppingConformance):
+    """All tests of a runner."""
 
     smaller_packs = 0
     """Attempts of a trial that always runs out of memory before it is alone."""
@@ -106,23 +120,6 @@ class CorePromises:
                 (preempted.trial_id, "retrying"): 4,
             }
         )
-
-    def test_an_unwanted_trial_is_stopped_or_does_not_start_and_the_others_run(self, runner, tmp_path):
-        specs = [spec(seed=seed) for seed in (works.WAITING, 1, 2)]
-        source = Feeding(specs, unwanted_after_start=[specs[0].trial_id])
-        runner(Faults())(source, tmp_path, source, works.waiting_if_seed_says, StopSignal())
-        statuses = {trial_id: result.status for trial_id, result in source.ended.items()}
-        assert statuses == {specs[0].trial_id: "stopped", specs[1].trial_id: "done", specs[2].trial_id: "done"}
-
-    def test_a_stop_lets_running_trials_save_themselves_and_starts_no_others(self, runner, tmp_path):
-        specs, recorder = [spec(seed=seed) for seed in range(30)], StopAtFirst()
-        runner(Faults())(specs, tmp_path, recorder, works.waiting_to_be_stopped, recorder.stop)
-        assert recorder.ended and {result.status for result in recorder.ended.values()} == {"stopped"}
-        assert set(recorder.ended) == set(recorder.started_ids) and len(recorder.ended) < 10
-
-
-class RunnerConformance(CorePromises):
-    """All tests of a runner."""
 
     def test_no_trials_are_no_error(self, runner, tmp_path):
         source = Feeding([spec()])

@@ -37,6 +37,7 @@ def command(tmp_path, address, *more):
     return [sys.executable, "-m", "fcdd_sweep", str(tmp_path / "small.yaml"), *where, *more]
 
 
+@pytest.mark.long
 def test_a_sweep_on_a_cluster_loses_a_machine_and_ends_whole(cluster, tmp_path):
     made, machines = cluster
     with subprocess.Popen(

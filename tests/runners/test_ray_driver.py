@@ -51,6 +51,7 @@ def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_in_a_notebook_no_display_of_tune_clears_the_cell(monkeypatch, tmp_path):
     from IPython import display
     from ray.tune import progress_reporter
@@ -126,6 +127,7 @@ def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(tmp_
     assert ended[works.DYING_ALWAYS].kind == "worker_lost"
 
 
+@pytest.mark.long
 def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
     specs = [spec(seed=seed) for seed in range(3)]
     recorder = run(works.standing_still, specs, tmp_path, progress_timeout="2s")

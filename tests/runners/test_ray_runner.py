@@ -7,7 +7,7 @@ import pytest
 from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.ray_runner import RayRunner
-from tests.runners.conformance import CorePromises, RunnerConformance
+from tests.runners.conformance import RunnerConformance, StoppingConformance
 
 pytestmark = pytest.mark.ray
 
@@ -22,8 +22,8 @@ def runner():
     return partial(RayRunner, Resources(device="cpu"))
 
 
-class TestRayRunner(CorePromises):
-    """Each of its tests starts a Ray."""
+class TestRayRunner(StoppingConformance):
+    """What `test_ray_driver.py` does not show; each test starts a Ray."""
 
 
 @pytest.mark.long
