@@ -78,7 +78,7 @@ def found_and_expected(detector, raw):
         pytest.param({"name": "FCDD_CNN32_S"}, "fcdd", 35, marks=pytest.mark.long),
         pytest.param({"name": "FCDD_CNN224"}, "fcdd", 96, marks=pytest.mark.long),
         pytest.param({"name": "FCDD_CNN224_VGG_NOPT"}, "fcdd", 64, marks=pytest.mark.long),
-        ({"backbone": "resnet18", "node": "layer2", "weights": "none"}, "fcdd", 64),
+        pytest.param({"backbone": "resnet18", "node": "layer2", "weights": "none"}, "fcdd", 64, marks=pytest.mark.long),
         pytest.param(
             {"backbone": "efficientnet_b0", "node": "features.4", "weights": "none"}, "fcdd", 64, marks=pytest.mark.long
         ),

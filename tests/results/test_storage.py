@@ -337,6 +337,7 @@ def test_the_last_file_is_sent_when_all_others_are_there(store, tmp_path, monkey
     assert arrived[-1] == "0" and len(arrived) == 20
 
 
+@pytest.mark.long
 def test_the_report_of_a_search_is_made_in_the_store(store, tmp_path):
     local = tmp_path / "hunt"
     fake_search.searched_run(local, fake_search.FakeSearch(1))

@@ -20,6 +20,7 @@ def store(monkeypatch):
         yield server.address("runs")
 
 
+@pytest.mark.long
 def test_an_interrupted_search_continues_from_the_store_as_an_undisturbed_one(tmp_path, store):
     (tmp_path / "undisturbed").mkdir()
     whole = load(tmp_path / "undisturbed")

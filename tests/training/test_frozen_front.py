@@ -17,7 +17,7 @@ from fcdd_sweep.training.compose import Composer
 from fcdd_sweep.training.models import make_network
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import DivergedError, NullObserver
-from fcdd_sweep.training.step_plan import StepPlanner
+from fcdd_sweep.training.step_plan import StepPlanner, in_batches
 from fcdd_sweep.training.trainer import Stopped, TrainingHooks, train
 from tests.prepared import FOLDER, Patchy, pixels
 from tests.specs import defects_corpus, spec
@@ -193,13 +193,15 @@ def test_trials_whose_first_layers_are_trained_share_nothing():
 @pytest.mark.parametrize("device", ["gpu"], indirect=True)
 def test_trials_whose_rows_begin_to_differ_go_on_apart(frozen, device, monkeypatch):
     """Which no trials of one seed do; what is compared at each step decides all the same."""
-    row = StepPlanner.row
+    rows = StepPlanner.rows
 
-    def other_at_last(planner, chosen, epoch, step, **keywords):
-        differs = planner.settings.training.learning_rate == 0.02 and (epoch, step) == (2, 0)
-        return row(planner, chosen, epoch + 7 * differs, step, **keywords)
+    def other_at_last(planner, epoch, done=0, **keywords):
+        batches = in_batches(planner.order(epoch), planner.settings.training.batch_size)
+        for step, row in enumerate(rows(planner, epoch, done, **keywords), start=done):
+            differs = planner.settings.training.learning_rate == 0.02 and (epoch, step) == (2, 0)
+            yield planner.row(batches[step], 9, step, **keywords) if differs else row
 
-    monkeypatch.setattr(StepPlanner, "row", other_at_last)
+    monkeypatch.setattr(StepPlanner, "rows", other_at_last)
     specs = [config(rate) for rate in (0.01, 0.02, 0.03)]
     outcomes, pack = train_together(specs, DATA)
     assert pack.shared_fronts == 2 * 2 + 2 * 1
