@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from fcdd_sweep.networks.registry import NETWORKS, TO_MAP, MethodName
 ImageShape = tuple[int, int, int]
 
 
-class BaseNetwork(nn.Module):
+class BaseNetwork(nn.Module, ABC):
     """Base of the networks of all methods.
 
     Attributes:
@@ -57,12 +58,12 @@ class BaseNetwork(nn.Module):
         return self._convolutional[: self.frozen]
 
     @property
-    def _convolutional(self) -> nn.Sequential:
-        raise NotImplementedError
+    @abstractmethod
+    def _convolutional(self) -> nn.Sequential: ...
 
+    @abstractmethod
     def after_front(self, maps: Tensor) -> Tensor:
         """Return the network's output for what its front makes of images."""
-        raise NotImplementedError
 
     def upsample(self, maps: Tensor, std: float | None = None) -> Tensor:
         """Return anomaly maps as heatmaps; those of the baselines are over pixels and stay as they are."""
