@@ -4,6 +4,7 @@ The sweep has a few short trials of a small network on digits, so that what is n
 with this interpreter, from their own folders; the load of the machine is printed beside the figures.
 
     python benchmarks/checkouts.py BEFORE AFTER [--trials 5] [--epochs 60] [--rounds 3]
+    python benchmarks/checkouts.py BEFORE AFTER --experiment digits [--rounds 3]   (experiments/digits.yaml of each)
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ def seconds_of(checkout: Path, arguments: list[str]) -> float:
     return time.perf_counter() - start
 
 
-def swept(checkout: Path, trials: int, epochs: int) -> tuple[float, float]:
+def swept(checkout: Path, options: argparse.Namespace) -> tuple[float, float]:
     """Return the seconds of a sweep, and of the command when nothing is left to run."""
     with tempfile.TemporaryDirectory(prefix="checkouts-") as folder:
-        file, schema = Path(folder) / "experiment.yaml", schema_of(checkout)
-        file.write_text(EXPERIMENT.format(schema=schema, side=KEYS[schema]), encoding="utf-8")
-        settings = [f"training.epochs={epochs}", f"seeds={trials}", f"output={folder}/results"]
+        if options.experiment:
+            file, settings = checkout / "experiments" / f"{options.experiment}.yaml", []
+        else:
+            file, schema = Path(folder) / "experiment.yaml", schema_of(checkout)
+            file.write_text(EXPERIMENT.format(schema=schema, side=KEYS[schema]), encoding="utf-8")
+            settings = [f"training.epochs={options.epochs}", f"seeds={options.trials}"]
+        settings.append(f"output={folder}/results")
         arguments = [str(file), *(word for each in settings for word in ("--set", each))]
         return seconds_of(checkout, arguments), seconds_of(checkout, arguments)
 
@@ -61,11 +66,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--experiment", metavar="NAME", help="an experiment of each checkout instead, such as digits")
     options = parser.parse_args()
     before, after = (path.resolve() for path in options.checkouts)
     ratios: dict[str, list[float]] = {"sweep": [], "nothing to run": []}
     for _ in range(options.rounds):
-        found = {path: swept(path, options.trials, options.epochs) for path in (before, after)}
+        found = {path: swept(path, options) for path in (before, after)}
         for place, name in enumerate(ratios):
             ratios[name].append(found[after][place] / found[before][place])
         figures = {path.name: [round(value, 2) for value in values] for path, values in found.items()}
