@@ -3,7 +3,9 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.runners.events import Message, TrialEnded
 from fcdd_sweep.runners.queue import JobQueue
 from fcdd_sweep.runners.ray_runner import RayRunner
+from fcdd_sweep.runners.ray_session import connected
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_result import TrialResult
 from tests import works
@@ -24,50 +27,76 @@ from tests.specs import spec
 pytestmark = pytest.mark.ray
 
 
-def run(work, specs, run_dir, **faults):
+def run(work, specs, run_dir, scratch=None, resources=Resources(device="cpu"), **faults):
     recorder = Recorder()
     stop = StopSignal(lambda: recorder.handle(Message("stopping")))  # holds the sink, as a sweep's does
-    RayRunner(Resources(device="cpu"), Faults(**faults))(specs, run_dir, recorder, work, stop)
+    RayRunner(resources, Faults(**faults), scratch=scratch)(specs, run_dir, recorder, work, stop)
     return recorder
 
 
-def left_behind():
-    """Processes of Ray that belong to a sweep's scratch folder."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    return [line for line in listed.splitlines() if "fcdd-ray-" in line]
+@pytest.fixture
+def temporary(monkeypatch):
+    """An empty folder for temporary files, whose path is short: Ray puts sockets there."""
+    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_waves_do_every_trial_once_and_nothing_is_left(tmp_path):
+def test_waves_do_every_trial_once_and_nothing_is_left(temporary, tmp_path):
     before, home = dict(os.environ), Path.home() / ".ray"
     had_home = home.exists()
-    specs, recorder = [spec(seed=seed) for seed in range(5)], Recorder()
-    RayRunner(Resources(device="cpu"), wave_jobs=3)(specs, tmp_path, recorder, works.empty, StopSignal())
+    specs, recorder = [spec(seed=seed) for seed in range(3)], Recorder()
+    RayRunner(Resources(device="cpu"), wave_jobs=2)(specs, tmp_path, recorder, works.empty, StopSignal())
     assert {each.trial_id for each in specs} == set(recorder.ended) == set(recorder.started_ids)
-    assert len(recorder.started_ids) == 5
+    assert len(recorder.started_ids) == 3
     assert all(result.status == "done" and result.image_auroc == 0.5 for result in recorder.ended.values())
-    assert left_behind() == []
+    processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    assert str(temporary) not in processes and list(temporary.iterdir()) == []
     assert dict(os.environ) == before
     assert home.exists() == had_home
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # of all memory: every worker is too large
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
+    only = spec()
+    recorder = run(works.waiting_to_be_stopped, [only], tmp_path, retries=1)
+    ((_, first, decision),) = recorder.retried
+    assert decision == "retrying with 2 times the resources"
+    for result in (first, recorder.ended[only.trial_id]):
+        assert result.kind == "out_of_memory"
+        assert "killed due to the node running low on memory" in result.error
+
+
+@pytest.fixture(scope="module")
+def scratch():
+    """The scratch folder of a Ray without GPUs that all tests below share: a process has one at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        with connected(None, lambda text: None) as folder:
+            yield folder
+
+
 @pytest.mark.long
-def test_in_a_notebook_no_display_of_tune_clears_the_cell(monkeypatch, tmp_path):
+def test_in_a_notebook_no_display_of_tune_clears_the_cell(scratch, monkeypatch, tmp_path):
     from IPython import display
     from ray.tune import progress_reporter
 
     cleared = []
     monkeypatch.setattr(progress_reporter, "IS_NOTEBOOK", True)
     monkeypatch.setattr(display, "clear_output", lambda wait=False: cleared.append(wait))
-    assert len(run(works.empty, [spec()], tmp_path).ended) == 1
+    assert len(run(works.empty, [spec()], tmp_path, scratch).ended) == 1
     assert cleared == []
 
 
 @pytest.fixture(scope="module")
-def happened(tmp_path_factory):
+def happened(tmp_path_factory, scratch):
     """What was heard of trials to which something happens, each known by its seed: (result, what came before it)."""
     specs = [spec(seed=seed) for seed in range(6)]
-    recorder = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), retries=1)
+    recorder = run(works.by_seed, specs, tmp_path_factory.mktemp("happened"), scratch, retries=1)
     assert set(recorder.ended) == {each.trial_id for each in specs}
 
     def of(seed):
@@ -113,39 +142,34 @@ def test_out_of_memory_is_tried_again_with_more_room(happened):
     assert first.kind == "out_of_memory" and decision == "retrying with 2 times the resources"
 
 
-def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(tmp_path):
-    """The six trials of `happened`, three to a process: those beside one that dies lose their attempt with it."""
-    specs, recorder = [spec(seed=seed) for seed in range(6)], Recorder()
-    resources = Resources(device="cpu", pack=3)
-    RayRunner(resources, Faults(retries=2))(specs, tmp_path, recorder, works.by_seed, StopSignal())
+def test_a_process_whose_gpu_failed_runs_no_further_trial(scratch, tmp_path):
+    recorder = run(works.breaking_its_gpu_once, [spec()], tmp_path, scratch)
+    ((_, failed, _),), (done,) = recorder.retried, recorder.ended.values()
+    assert (failed.kind, done.status) == ("gpu_failed", "done")
+    assert done.host != failed.host
+
+
+def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(scratch, tmp_path):
+    """Those beside a trial that dies lose their attempt with it."""
+    specs = [spec(seed=seed) for seed in (0, works.TELLING, works.DYING_ONCE)]
+    recorder = run(works.by_seed, specs, tmp_path, scratch, Resources(device="cpu", pack=3), retries=2)
     ended = [recorder.ended[each.trial_id] for each in specs]
-    assert [result.status for result in ended] == ["done", "done", "done", "failed", "done", "done"]
-    packs = [{each.trial_id for each in specs[start : start + 3]} for start in (0, 3)]
-    assert set(recorder.started_ids[:3]) in packs  # whichever process is first
+    assert [result.status for result in ended] == ["done"] * 3
+    assert set(recorder.started_ids[:3]) == {each.trial_id for each in specs}  # in one process
     lost = {trial_id for trial_id, result, _ in recorder.retried if result.kind == "worker_lost"}
-    assert {specs[seed].trial_id for seed in (works.DYING_ONCE, works.DYING_ALWAYS)} <= lost
-    assert ended[works.DYING_ALWAYS].kind == "worker_lost"
+    assert specs[2].trial_id in lost
 
 
 @pytest.mark.long
-def test_trials_that_stand_still_are_ended_and_tried_again(tmp_path):
+def test_trials_that_stand_still_are_ended_and_tried_again(scratch, tmp_path):
     specs = [spec(seed=seed) for seed in range(3)]
-    recorder = run(works.standing_still, specs, tmp_path, progress_timeout="2s")
+    recorder = run(works.standing_still, specs, tmp_path, scratch, progress_timeout="2s")
     assert [recorder.ended[each.trial_id].status for each in specs] == ["done"] * 3
     again = {trial_id: result for trial_id, result, _ in recorder.retried}
     assert len(recorder.retried) == 2 and {result.kind for result in again.values()} == {"hung"}
     hung, frozen = again[specs[works.HANGING_ONCE].trial_id], again[specs[works.FROZEN_ONCE].trial_id]
     assert "no progress for" in hung.error and "standing_still" in hung.traceback  # its stack
     assert "did not answer" in frozen.error
-
-
-def test_a_process_whose_gpu_failed_runs_no_further_trial(tmp_path):
-    specs = [spec(seed=seed) for seed in range(2)]
-    recorder = run(works.breaking_its_gpu_once, specs, tmp_path)
-    failed = {result.host for _, result, _ in recorder.retried}
-    done = {result.host for result in recorder.ended.values()}
-    assert {result.status for result in recorder.ended.values()} == {"done"}
-    assert len(failed) == 2 and not failed & done
 
 
 def test_trials_that_hold_no_share_of_a_gpu_see_none(tmp_path):
@@ -169,27 +193,25 @@ def test_a_trial_knows_how_many_share_its_gpu(tmp_path, per_gpu, shares, sharing
     assert found.trial_id == spec().trial_id
 
 
-def test_a_work_that_workers_cannot_import_fails_once_and_says_why(tmp_path, monkeypatch):
+def test_a_work_that_workers_cannot_import_fails_once_and_says_why(scratch, tmp_path, monkeypatch):
     (tmp_path / "only_here.py").write_text("def work(spec, run_dir, observer): ...\n")
     with monkeypatch.context() as patch:
         patch.syspath_prepend(tmp_path)
         work = importlib.import_module("only_here").work
-    recorder = run(work, [spec()], tmp_path / "run")
+    recorder = run(work, [spec()], tmp_path / "run", scratch)
     (result,) = recorder.ended.values()
     assert (result.status, result.kind, recorder.retried) == ("failed", "error", [])
     assert "only_here" in result.error
 
 
-def test_more_cores_than_there_are_is_refused_before_anything_waits(tmp_path):
+def test_more_cores_than_there_are_is_refused_before_anything_waits(scratch, tmp_path):
     with pytest.raises(InputError, match=r"resources.cpus: a trial asks for 999 CPU cores, this machine has \d+"):
-        RayRunner(Resources(cpus=999.0))([spec()], tmp_path, Recorder(), works.empty, StopSignal())
-    assert left_behind() == []
+        run(works.empty, [spec()], tmp_path, scratch, Resources(cpus=999.0))
 
 
-def test_a_gpu_that_is_not_there_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+def test_a_gpu_that_is_not_there_is_refused(scratch, tmp_path):
     with pytest.raises(InputError, match="resources.device: found 'cuda', but Ray finds no GPU"):
-        RayRunner(Resources(device="cuda"))([spec()], tmp_path, Recorder(), works.empty, StopSignal())
+        run(works.empty, [spec()], tmp_path, scratch, Resources(device="cuda"))
 
 
 DIED = """Failure # 1 (occurred at 2026-11-25_13-01-37)
@@ -245,15 +267,3 @@ def test_no_worker_counts_as_silent_while_the_driver_publishes(monkeypatch):
     clock.now += 61.0
     listener.on_step_begin(2, trials)
     assert killed == ["b"]
-
-
-def test_a_worker_that_the_machine_has_no_memory_for_gets_more_room(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_memory_usage_threshold", "0.0001")  # of all memory: every worker is too large
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
-    only = spec()
-    recorder = run(works.waiting_to_be_stopped, [only], tmp_path, retries=1)
-    ((_, first, decision),) = recorder.retried
-    assert decision == "retrying with 2 times the resources"
-    for result in (first, recorder.ended[only.trial_id]):
-        assert result.kind == "out_of_memory"
-        assert "killed due to the node running low on memory" in result.error

@@ -7,6 +7,7 @@ import pytest
 from fcdd_sweep.config.schema import Resources
 from fcdd_sweep.runners import failures
 from fcdd_sweep.runners.ray_runner import RayRunner
+from fcdd_sweep.runners.ray_session import connected
 from tests.runners.conformance import RunnerConformance, StoppingConformance
 
 pytestmark = pytest.mark.ray
@@ -17,13 +18,14 @@ def short_waits(monkeypatch):
     monkeypatch.setattr(failures, "MAX_WAIT_S", 0.05)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runner():
-    return partial(RayRunner, Resources(device="cpu"))
+    with connected(None, lambda text: None) as scratch:
+        yield partial(RayRunner, Resources(device="cpu"), scratch=scratch)
 
 
 class TestRayRunner(StoppingConformance):
-    """What `test_ray_driver.py` does not show; each test starts a Ray."""
+    """What `test_ray_driver.py` does not show."""
 
 
 @pytest.mark.long

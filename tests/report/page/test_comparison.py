@@ -2,6 +2,8 @@
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +27,9 @@ SEEDS = (0, 3)
 BASELINES = {name: {"variant": name, "method": name} for name in tree.BASELINES}
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Two classes, two seeds; the AE of seed 3 of `tile` is missing."""
-    path = tmp_path / "run"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("written") / "run"
     own = fakes.FakeRun(path).plan(["brick", "tile"], SEEDS)
     others = fakes.FakeRun(RunPaths(path).baselines).plan(["brick", "tile"], SEEDS, BASELINES)
     for name in ("brick", "tile"):
@@ -41,6 +42,12 @@ def run(tmp_path):
     others.write()
     RunPaths(RunPaths(path).baselines).counterparts.write_text(json.dumps({"": {"hsc": "hsc", "ae": "ae"}}))
     return path
+
+
+@pytest.fixture
+def run(written, tmp_path):
+    """Two classes, two seeds; the AE of seed 3 of `tile` is missing."""
+    return Path(shutil.copytree(written, tmp_path / "run"))
 
 
 def test_one_picture_a_seed_and_one_a_class_show_all_methods(run):
