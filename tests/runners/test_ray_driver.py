@@ -27,7 +27,10 @@ from tests.specs import spec
 pytestmark = pytest.mark.ray
 
 
-def run(work, specs, run_dir, scratch=None, resources=Resources(device="cpu"), **faults):
+ON_CPU = Resources(device="cpu")
+
+
+def run(work, specs, run_dir, scratch=None, resources=ON_CPU, **faults):
     recorder = Recorder()
     stop = StopSignal(lambda: recorder.handle(Message("stopping")))  # holds the sink, as a sweep's does
     RayRunner(resources, Faults(**faults), scratch=scratch)(specs, run_dir, recorder, work, stop)
