@@ -19,6 +19,7 @@ from fcdd_sweep.sweep.session import Session
 torch.set_num_threads(1)
 # Ray keeps to what it read when it was first imported: a password, as our own sweeps' Ray has
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=ray_session._TOKEN)
+os.environ["RAY_worker_niceness"] = "0"  # workers of clusters that tests make would starve beside other tests
 TESTS = Path(__file__).parent
 
 
