@@ -111,7 +111,7 @@ def _reach(values: CommonValues, found: SeedDecisions) -> Iterator[TableRow]:
     degrees, error = (np.where(tested, part, np.nan) for part in (found.test.degrees, found.test.std_error))
     seeds = (~np.isnan(values.differences)).sum(axis=-1).min(axis=-1).astype(np.float64)
     needed = needed_seeds(found.test.mean / error, degrees, np.maximum(seeds, 2), level)
-    smallest = detectable_shift(np.where(tested, degrees, 1.0), level) * error
+    smallest = detectable_shift(degrees, level) * error
     for row in range(len(tested)):
         more = needed[row] - seeds[row]
         yield {"detectable": smallest[row], "more_seeds": None if np.isnan(more) else max(1, int(more))}

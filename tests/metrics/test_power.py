@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import ndtri, stdtrit
 
 from fcdd_sweep.metrics.paired_tests import seed_test
 from fcdd_sweep.metrics.power import POWER, detectable_shift, needed_seeds, seed_power, usual_degrees
@@ -27,9 +28,19 @@ def test_without_a_difference_the_power_is_the_level_and_a_large_one_is_always_f
 
 
 def test_the_detectable_difference_is_found_four_times_in_five():
-    degrees = np.array([2.0, 4.0, 40.0])
-    shift = detectable_shift(degrees, 0.05 / 190)
-    assert seed_power(shift, degrees, 0.05 / 190) == pytest.approx(POWER)
+    degrees = np.array([1.0, 1.2, 2.0, 2.9, 4.0, 40.0, 3e4])
+    for level in (0.05, 0.05 / 190, 0.05 / 4950):
+        shift = detectable_shift(degrees, level)
+        assert seed_power(shift, degrees, level) == pytest.approx(POWER, abs=2e-5)
+    assert np.isnan(detectable_shift(np.array([np.nan]), 0.05))
+
+
+def test_a_thousand_configs_with_two_seeds_cost_no_time_and_have_a_limit():
+    """With one degree of freedom the mean is that many standard errors which the spread of one number takes four times
+    in five."""
+    level = 0.05 / 499_500
+    (shift,) = detectable_shift(np.array([1.0]), level)
+    assert shift == pytest.approx(stdtrit(1, 1 - level / 2) * ndtri(0.9), rel=1e-6)
 
 
 def test_the_number_of_seeds_is_the_first_that_finds_the_difference():
