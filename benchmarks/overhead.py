@@ -45,8 +45,8 @@ from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.session import write_plan
-from fcdd_sweep.sweep.trial import config_text, run_trial
-from fcdd_sweep.sweep.trial_rows import key_of
+from fcdd_sweep.sweep.trial import run_trial
+from fcdd_sweep.sweep.trial_rows import config_text, key_of
 from fcdd_sweep.training.result import NullObserver, Observer
 
 SETTINGS: dict[str, Any] = {

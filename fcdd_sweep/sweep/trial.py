@@ -42,7 +42,7 @@ from fcdd_sweep.runners.failures import kind_of
 from fcdd_sweep.runners.trial_data import corpus_of, exposure_of, fingerprint_of, validation_pool_of, versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.checkpoints import DEVICE_NUMERICS, Checkpoints
-from fcdd_sweep.sweep.trial_rows import finished_result, key_of
+from fcdd_sweep.sweep.trial_rows import config_text, finished_result, key_of
 from fcdd_sweep.training.device import choose_device, device_name, release_memory
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.result import EpochRecord, Observer, TrainingResult
@@ -245,12 +245,6 @@ def _train(spec: TrialSpec, checkpoints: Checkpoints, observer: Observer) -> Tra
         except StateError as misfit:
             checkpoints.skipped(misfit)
     return train(spec, data, hooks)
-
-
-def config_text(spec: TrialSpec) -> str:
-    """Return the text of a leaf's `config.yaml`: JSON, which is YAML too and keeps every number as it is."""
-    plain = {"trial_id": spec.trial_id, "config_id": spec.config_id, **spec.to_dict()}
-    return json.dumps(plain, indent=2) + "\n"
 
 
 def write_result(spec: TrialSpec, result: TrainingResult, leaf: Path) -> None:

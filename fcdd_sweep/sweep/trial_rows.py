@@ -1,7 +1,8 @@
-"""What names a trial in every table, and its result as its leaf tells it; needs no torch."""
+"""What names a trial in every table and in its leaf, and its result as its leaf tells it; needs no torch."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,12 @@ def key_of(spec: TrialSpec) -> dict[str, Any]:
         "normal_class": spec.normal_class,
         "seed": spec.seed,
     }
+
+
+def config_text(spec: TrialSpec) -> str:
+    """Return the text of a leaf's `config.yaml`: JSON, which is YAML too and keeps every number as it is."""
+    plain = {"trial_id": spec.trial_id, "config_id": spec.config_id, **spec.to_dict()}
+    return json.dumps(plain, indent=2) + "\n"
 
 
 def finished_result(row: Mapping[str, Any], number: int, host: str = "") -> TrialResult:

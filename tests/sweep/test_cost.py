@@ -13,8 +13,7 @@ from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import cost
 from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probe_cost, probed_lines
-from fcdd_sweep.sweep.trial import config_text
-from fcdd_sweep.sweep.trial_rows import key_of
+from fcdd_sweep.sweep.trial_rows import config_text, key_of
 from tests.broken import HEAD
 from tests.specs import settings
 from tests.test_architecture import blocked
