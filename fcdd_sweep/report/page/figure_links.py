@@ -80,7 +80,8 @@ def file_link(root: Path, path: str, text: str) -> Markup:
 
 
 def _absent(path: str, text: str) -> Markup:
-    return element("span", f"{text}: {path} was not drawn; `aggregate --redraw` draws figures of trials.", cls="absent")
+    drawn_by = html.sentence("`aggregate --redraw` draws figures of trials.")
+    return element("span", f"{text}: {path} was not drawn; ", drawn_by, cls="absent")
 
 
 def _address(path: str) -> str:

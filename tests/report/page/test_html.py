@@ -39,6 +39,7 @@ def test_pictures_without_a_caption_have_none():
 
 def test_lists_and_folded_content():
     assert html.bullets(["a", "b"]) == "<ul><li>a</li><li>b</li></ul>"
+    assert html.bullets(["run `x <y>`"]) == "<ul><li>run <code>x &lt;y&gt;</code></li></ul>"
     assert html.details("More", "x") == "<details><summary>More</summary>x</details>"
 
 
