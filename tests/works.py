@@ -105,6 +105,17 @@ def dying_together(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialR
     return TrialResult(spec.trial_id, "done", number, host=str(_trials_here()))
 
 
+def with_room_for_two(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
+    """Trials of a process that holds more than two run out of memory, as one program of all does."""
+    number, _ = claim_attempt(run_dir, spec.trial_id)
+    time.sleep(0.5)  # the others begin
+    together = _trials_here()
+    time.sleep(0.5)  # the others count, too
+    if together > 2:
+        return TrialResult(spec.trial_id, "failed", number, "CUDA out of memory", kind="out_of_memory")
+    return TrialResult(spec.trial_id, "done", number, host=str(together))
+
+
 def _trials_here() -> int:
     return sum(thread.name == "trial" for thread in threading.enumerate())
 

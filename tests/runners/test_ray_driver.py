@@ -175,6 +175,16 @@ def test_a_pack_is_heard_trial_by_trial_and_a_lost_one_is_tried_again_alone(scra
 
 
 @pytest.mark.long
+def test_a_pack_without_memory_is_split_until_it_fits_and_no_trial_fails(scratch, tmp_path):
+    specs = [spec(seed=seed) for seed in range(4)]
+    packed = Resources(device="cpu", pack=4)
+    recorder = run(works.with_room_for_two, specs, tmp_path, scratch, packed, retries=0)
+    assert {(result.status, result.attempt, result.host) for result in recorder.ended.values()} == {("done", 2, "2")}
+    assert len(recorder.ended) == 4
+    assert [result.kind for _, result, _ in recorder.retried] == ["pack_too_large"] * 4
+
+
+@pytest.mark.long
 def test_trials_that_stand_still_are_ended_and_tried_again(scratch, tmp_path):
     specs = [spec(seed=seed) for seed in range(3)]
     recorder = run(works.standing_still, specs, tmp_path, scratch, progress_timeout="2s")
