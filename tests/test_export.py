@@ -300,10 +300,12 @@ def test_a_missing_package_is_bad_input_that_names_the_extra(leaf, monkeypatch, 
     )
 
 
-@pytest.mark.parametrize("photo", ["crop.png", "turned.jpg", "gray.png"])
+@pytest.mark.parametrize(
+    "photo", ["crop.png", *(pytest.param(name, marks=pytest.mark.long) for name in ("turned.jpg", "gray.png"))]
+)
 @pytest.mark.slow
-def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, exported, capsys):
-    name, images = exported[photo]
+def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, tmp_path, capsys):
+    name, images = exported(photo, tmp_path)
     code = re.search(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line]) <= 30
     blocked = "import sys; sys.modules.update(fcdd_sweep=None, torch=None)\n"  # not even by accident
@@ -317,30 +319,27 @@ def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, exporte
     assert float(region.rstrip("%")) == pytest.approx(100 * row["region_area"], abs=0.05)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Photographs by name, each with the file of a detector that reads it in another way."""
-    folder = tmp_path_factory.mktemp("exported")
+WAYS = {
+    "crop.png": (3, {"aspect": "crop", "resize": "area"}),
+    "turned.jpg": (3, {"aspect": "stretch", "resize": "bilinear"}),
+    "gray.png": (1, {"aspect": "stretch", "resize": "nearest"}),
+}
+"""Photographs, each with the channels and the settings of a detector that reads it in another way."""
+
+
+def exported(photo, folder):
+    """The file of the photograph's detector, and the photograph."""
     pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
     exif = Image.Exif()
     exif[274] = 6  # turned by 90 degrees
-    Image.fromarray(pixels).save(folder / "crop.png")
-    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif, quality=95)
-    Image.fromarray(pixels[..., 0]).save(folder / "gray.png")
-    ways = {
-        "crop.png": (3, {"aspect": "crop", "resize": "area"}),
-        "turned.jpg": (3, {"aspect": "stretch", "resize": "bilinear"}),
-        "gray.png": (1, {"aspect": "stretch", "resize": "nearest"}),
-    }
-    found = {}
-    for photo, (channels, images) in ways.items():
-        color = "rgb" if channels == 3 else "gray"
-        sizes = {"load_size": 32, "size": 28, "color": color, **images}
-        detector, raw = random_detector({"name": "FCDD_CNN28"}, "fcdd", 28, channels, 0.001, images=sizes)
-        middle = float(detector.heatmaps(detector.detect(raw).maps).median())
-        detector = dataclasses.replace(detector, pixel_threshold=middle)
-        name = folder / f"{photo}.onnx"
-        torch.save(detector.snapshot(), name.with_suffix(".pt"))
-        export_onnx(name.with_suffix(".pt"), name, [folder])
-        found[photo] = (name, folder / photo)
-    return found
+    channels, images = WAYS[photo]
+    options = {"exif": exif, "quality": 95} if photo.endswith(".jpg") else {}
+    Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(folder / photo, **options)
+    sizes = {"load_size": 32, "size": 28, "color": "rgb" if channels == 3 else "gray", **images}
+    detector, raw = random_detector({"name": "FCDD_CNN28"}, "fcdd", 28, channels, 0.001, images=sizes)
+    middle = float(detector.heatmaps(detector.detect(raw).maps).median())
+    detector = dataclasses.replace(detector, pixel_threshold=middle)
+    name = folder / f"{photo}.onnx"
+    torch.save(detector.snapshot(), name.with_suffix(".pt"))
+    export_onnx(name.with_suffix(".pt"), name, [folder / photo])
+    return name, folder / photo

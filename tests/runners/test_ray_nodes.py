@@ -80,6 +80,7 @@ def test_a_sweep_ends_in_words_when_only_machines_that_cannot_run_trials_are_lef
     nodes.require_usable()
 
 
+@pytest.mark.long
 def test_machines_without_the_data_get_it_from_the_driver(cluster, tmp_path):
     cluster.add_node(num_cpus=1, env_vars={"FCDD_SWEEP_CACHE": str(tmp_path / "its cache")})
     root = write_one_vs_rest(tmp_path / "own", classes=("cat", "dog"))

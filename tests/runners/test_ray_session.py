@@ -114,7 +114,8 @@ def test_a_sweep_without_room_for_sockets_is_refused_before_it_writes_a_plan(tem
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["a" * 60, pytest.param("ü", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["a" * 60, "ü"])
 def test_trials_run_although_ray_cannot_use_the_temporary_folder(name, temporary, tmp_path):
     unfit, recorder = temporary(tmp_path / name), Recorder()
     RayRunner(Resources(device="cpu"))([spec()], tmp_path / "run", recorder, works.empty, StopSignal())
