@@ -11,6 +11,7 @@ the file has what each found as soon as it ended.
     G1 G2 G3   training steps of the paper's networks at their batch size, in both layouts and precisions, as a share
                of the floor: the time that the card's peak needs for the step's products and then for its traffic
     packs      G5: how many times as fast as one after another trials are in packs
+    front      the same for configs of one seed, whose pack computes the frozen VGG front of G3 once
     G7         the share of a step that composes its batch: what is not the bare network's step
     confetti   a batch of rendered anomalies, on the card and on one core
 
@@ -30,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 STEPS = {"G1": "FCDD_CNN28_W", "G2": "FCDD_CNN32_LW3K", "G3": "FCDD_CNN224_VGG_F"}
 GOALS = {"G1": 0.60, "G2": 0.60, "G3": 0.55, "G7": 0.10}
 """Least share of the floor, and of G7 the largest share of a step; see CONTRIBUTING for how goals are set."""
-LIMITS = {"tests": 240, "peak": 40, "G1": 60, "G2": 60, "G3": 120, "packs": 60, "confetti": 60}
+LIMITS = {"tests": 240, "peak": 40, "G1": 60, "G2": 60, "G3": 120, "packs": 60, "front": 90, "confetti": 60}
 """Parts in their order, and their time limits in seconds."""
 BYTES = {"fp32": 4, "bf16": 2}
 NULL = "FCDD_NULL_DEVICE"
@@ -133,15 +134,24 @@ def confetti() -> dict[str, Any]:
 
 def packs() -> dict[str, Any]:
     """Return how many times as fast as one after another trials are in packs, by size of a pack."""
+    return _packed(STEPS["G1"], (2, 5, 10), 100, one_seed=False)
+
+
+def front() -> dict[str, Any]:
+    """Return the same for configs of one seed, whose frozen front a pack computes once."""
+    return _packed(STEPS["G3"], (5,), 10, one_seed=True)
+
+
+def _packed(network: str, sizes: Sequence[int], steps: int, *, one_seed: bool) -> dict[str, Any]:
     import torch
     from packs import ratios
     from throughput import options_of, settings_of
 
     null = bool(os.environ.get(NULL))
-    options = options_of([STEPS["G1"], "--device", "cuda", *(["--batch", "8"] if null else [])])
-    settings = settings_of(STEPS["G1"], "auto", options)
-    sizes, steps, rounds = ((2,), 5, 1) if null else ((2, 5, 10), 100, 3)
-    found = ratios(settings, sizes, steps, rounds, torch.device("cuda"))
+    options = options_of([network, "--device", "cuda", *(["--batch", "8"] if null else [])])
+    settings = settings_of(network, "auto", options)
+    sizes, steps, rounds = ((2,), 2, 1) if null else (sizes, steps, 3)
+    found = ratios(settings, sizes, steps, rounds, torch.device("cuda"), one_seed=one_seed)
     return {"times_as_fast_as_alone": {size: statistics.median(values) for size, values in found.items()}, "all": found}
 
 
@@ -153,7 +163,7 @@ def run_part(name: str) -> dict[str, Any]:
         torch.backends.cudnn.enabled = False  # the null device has no engines
     if name in STEPS:
         return step(STEPS[name])
-    return {"peak": peak, "packs": packs, "confetti": confetti}[name]()
+    return {"peak": peak, "packs": packs, "front": front, "confetti": confetti}[name]()
 
 
 _PYTEST = f"""

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 import platform
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -15,6 +16,8 @@ from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.networks.execution import CONTEXT_MIB
 
 _LEAST_FRACTION = 0.001
+_COLLECTING = threading.Lock()
+"""Held while garbage is collected: Python skips a collection that begins during another thread's."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -86,7 +89,8 @@ def release_memory() -> bool:
     """
     if not torch.cuda.is_initialized():
         return True
-    gc.collect()  # a network may be part of a circle of references
+    with _COLLECTING:
+        gc.collect()  # a network may be part of a circle of references
     try:
         torch.cuda.synchronize()
         torch.cuda.empty_cache()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import threading
+import time
 
 import pytest
 import torch
 
 from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.training import device
 from fcdd_sweep.training.device import choose_device, device_name, gpu_failure, no_gpu_reason, numerics
 from tests.specs import settings
 
@@ -126,3 +129,24 @@ def test_settings_are_restored_after_an_error():
 def test_a_cpu_is_named_after_the_machine():
     assert device_name(CPU) in (platform.processor(), platform.machine())
     assert device_name(torch.device("mps")) == "mps"
+
+
+def test_threads_collect_garbage_one_after_another(monkeypatch):
+    """Python skips a collection during another's, and a network in a circle of references would keep its memory."""
+    inside, most = [], []
+
+    def collect():
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0.01)
+        inside.pop()
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(device.gc, "collect", collect)
+    threads = [threading.Thread(target=device.release_memory) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert most == [1] * 4

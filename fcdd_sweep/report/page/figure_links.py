@@ -80,7 +80,7 @@ def file_link(root: Path, path: str, text: str) -> Markup:
 
 
 def _absent(path: str, text: str) -> Markup:
-    drawn_by = html.sentence("`aggregate --redraw` draws figures of trials.")
+    drawn_by = html.with_code("`aggregate --redraw` draws figures of trials.")
     return element("span", f"{text}: {path} was not drawn; ", drawn_by, cls="absent")
 
 

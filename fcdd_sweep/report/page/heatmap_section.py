@@ -24,7 +24,7 @@ def heatmap_section(run: Run, config: str, rows: Sequence[SummaryRow]) -> Markup
     if not table and not note:
         return ""
     parts = [
-        element("p", html.sentence(f"{note}."), cls="note") if note else "",
+        element("p", html.with_code(f"{note}."), cls="note") if note else "",
         table,
         html.details("By size of the defect", by_size) if by_size else "",
     ]

@@ -35,7 +35,7 @@ def element(tag: str, *content: object, **attributes: object) -> Markup:
     return Markup(f"<{tag}{given}>{''.join(map(escaped, content))}</{tag}>")
 
 
-def sentence(text: object) -> Markup:
+def with_code(text: object) -> Markup:
     """Return text with what stands between backticks as code; markup as it is."""
     return text if isinstance(text, Markup) else Markup(re.sub("`([^`\n]+)`", r"<code>\1</code>", escaped(text)))
 
@@ -130,8 +130,8 @@ def details(title: object, *content: object, anchor: str | None = None, cls: str
 
 
 def bullets(items: Iterable[object]) -> Markup:
-    """Return a list with one bullet per item, a `sentence`."""
-    return element("ul", *(element("li", sentence(item)) for item in items))
+    """Return a list with one bullet per item, with its commands as code."""
+    return element("ul", *(element("li", with_code(item)) for item in items))
 
 
 def page(title: str, body: Markup, contents: Sequence[tuple[str, str]] = ()) -> str:
