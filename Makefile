@@ -1,5 +1,6 @@
 # make demo    set up, run the demo on built-in photographs, say where the report is
 # make test    set up, lint, type-check, run the tests
+# make tests   the tests alone
 # make test-fast    the tests that take under a second each; under 90 s on two cores
 # make test-long    the longest tests, which `make test` leaves out: more kills, networks, presets and figures
 # make test-faults    kill workers, machines and drivers of sweeps at random for minutes (FCDD_FAULT_SEED=N: as before)
@@ -15,13 +16,15 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 unexport PYTHONDONTWRITEBYTECODE  # what is imported is compiled once, rather than all that is installed
 
-.PHONY: demo test test-fast test-long test-faults test-fuzz test-nullcuda test-cluster gpu lint types setup wheel clean
+.PHONY: demo test tests test-fast test-long test-faults test-fuzz test-nullcuda test-cluster gpu lint types setup wheel clean
 
 demo: $(STAMP)
 	$(BIN)/python -m fcdd_sweep experiments/demo.yaml
 	@echo "next: . $(BIN)/activate && fcdd-sweep experiments/digits.yaml"
 
-test: lint types
+test: lint types tests
+
+tests: $(STAMP)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m 'not long and not faults and not fuzz'
 
 test-fast: $(STAMP)
