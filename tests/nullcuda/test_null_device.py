@@ -84,7 +84,7 @@ def test_after_an_illegal_address_every_later_trial_of_the_process_fails(measure
 
 @pytest.mark.long
 def test_what_is_measured_on_a_gpu_runs_as_a_whole(tmp_path):
-    """`benchmarks/gpu.py` in its shortest form; its tests of numbers fail here and are left out."""
+    """`benchmarks/gpu.py` in its shortest form, without its tests."""
     parts = ["peak", "G1", "packs", "front", "confetti"]
     target = tmp_path / "gpu.json"
     command = [sys.executable, ROOT / "benchmarks" / "gpu.py", "--null", "--json", target, "--parts", *parts]
