@@ -34,8 +34,6 @@ from fcdd_sweep.results.tree import RunPaths
 from tests.fakes import FakeRun
 
 CLASSES, SEEDS = 10, 3
-
-
 MOST_DRAWN = 300  # trials of a run whose leaves are all drawn
 
 

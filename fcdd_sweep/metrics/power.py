@@ -48,7 +48,10 @@ def usual_degrees(classes: int, seeds: int) -> float:
 
 @lru_cache
 def _log_shift(alpha: float) -> Chebyshev:
-    """Return the logarithm of `detectable_shift` as a polynomial in 1 / degrees: one of a pair can take a second."""
+    """Return the logarithm of `detectable_shift` as a polynomial in 1 / degrees.
+
+    It is made once for all pairs of a level: with few degrees of freedom one exact value can take seconds.
+    """
 
     def log_shift(inverse: FloatArray) -> FloatArray:
         degrees = 1 / inverse
