@@ -1,6 +1,7 @@
 """What every test gets: one thread, since several test processes share the cores, and a cache of its own session."""
 
 import os
+import shutil
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,11 @@ torch.set_num_threads(1)
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=ray_session._TOKEN)
 os.environ["RAY_worker_niceness"] = "0"  # workers of clusters that tests make would starve beside other tests
 TESTS = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+ROOM = 4 << 30
+"""Bytes free in memory from which on tests write there: what they publish is flushed to disk, file by file."""
+if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items):

@@ -86,6 +86,7 @@ def test_a_search_that_asks_for_the_test_set_is_misled_by_it(experiment, monkeyp
     trial_data.forget_data()
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_search_on_ray_evaluates_and_confirms_every_config_once(experiment):
     loaded = experiment("search.budget.configs=3", "dataset.classes=['3', '8']", "training.learning_rate=0.29")
