@@ -3,7 +3,8 @@
 `select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains what
 `init` writes for each of the five others, and the preset that it replaced; each seed draws the held-out images anew.
 Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints
-what is there; where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree.
+what is there, with the share of small defects whose image scores higher than the same image without them (`above
+twin`); where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree.
 
     python benchmarks/own_images.py select training.learning_rate=0.003 network.name=FCDD_CNN224
     python benchmarks/own_images.py prove --seeds 20
@@ -18,12 +19,13 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from photo_trees import PROOF, SELECTION, TREES, labelled_root, write_tree
+from photo_trees import PROOF, SELECTION, TREES, TWIN, labelled_root, write_tree
 
 from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.trial_spec import TrialSpec
@@ -60,7 +62,7 @@ PRESETS: dict[str, list[str]] = {
 def specs(tree: str, folder: Path, overrides: Sequence[str], seeds: int) -> tuple[TrialSpec, ...]:
     """Return the trials of a tree with the settings that `init` chooses, one for each seed."""
     path = folder / f"{tree}.yaml"
-    path.write_text(experiment_text(choices_for(inspect_images(write_tree(tree, folder), {}), tree), ()))
+    path.write_text(experiment_text(choices_for(inspect_images(write_tree(tree, folder, twins=True), {}), tree), ()))
     _, planned = plan_file(path, [f"seeds={seeds}", *overrides])
     return planned.specs
 
@@ -114,6 +116,12 @@ class Trial:
         kept = (label == 0) | (is_small == 1) | (not small)
         return auroc(scores[kept], label[kept].astype(np.int8))
 
+    def above_twin(self, column: str) -> float:
+        """Return the share of small defects whose image has a higher score than its twin without the defect."""
+        score = {Path(path).stem: value for path, value in zip(self.values["path"], self.values[column], strict=True)}
+        twins = [name for name in score if name.startswith(TWIN) and "_small" in name]
+        return float(np.mean([score[name.removeprefix(TWIN)] > score[name] for name in twins]))
+
     def decided(self, used: ScoreChoice) -> dict[str, Any]:
         """Return the columns of `metrics.parquet` on decisions."""
         return decision_metrics(self.values, used.column, self.values["rate"], selecting=used.is_made)
@@ -157,13 +165,14 @@ def tables(file: Path) -> Iterator[str]:
     by_preset: dict[tuple[str, str], list[Trial]] = {}
     for (preset, tree, _), trial in sorted(finished(file).items(), key=lambda item: (item[0][1], item[0])):
         by_preset.setdefault((tree, preset), []).append(trial)
-    yield "| tree | preset | seeds | score | image AUROC | small defects | F1 | false alarms: wanted | got | minutes |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    figures = "image AUROC | small defects | above twin | F1 | false alarms: wanted | got"
+    yield f"| tree | preset | seeds | score | {figures} | minutes |"
+    yield "|---" * 11 + "|"
     for (tree, preset), trials in by_preset.items():
         yield f"| {tree} | {preset} | {len(trials)} | {_row(trials)} |"
     yield ""
-    yield "| tree | seeds of both | image AUROC, new minus old | small defects |"
-    yield "|---|---|---|---|"
+    yield "| tree | seeds of both | image AUROC, new minus old | small defects | above twin |"
+    yield "|---|---|---|---|---|"
     for tree in dict.fromkeys(tree for tree, _ in by_preset):
         yield f"| {tree} | {_against_old(by_preset.get((tree, 'new'), []), by_preset.get((tree, 'old'), []))} |"
     yield ""
@@ -183,6 +192,7 @@ def _row(trials: Sequence[Trial]) -> str:
         ("auto: " if used.is_made else "") + _short(used.column),
         _mean([trial.auroc(used.column) for trial in trials]),
         _mean([trial.auroc(used.column, small=True) for trial in trials]),
+        _mean([trial.above_twin(used.column) for trial in trials]),
         _mean([each["f1"] for each in decided]),
         f"{trials[0].values['rate']:.0%}",
         f"{alarms / nominal:.1%} ({low:.1%} to {high:.1%})" if nominal else "no decision",
@@ -198,9 +208,9 @@ def _against_old(new: Sequence[Trial], old: Sequence[Trial]) -> str:
     """Return the differences of AUROCs over the seeds that both presets have."""
     pairs = [(one, other) for one in new for other in old if one.values["seed"] == other.values["seed"]]
     cells = [str(len(pairs))]
-    for small in (False, True):
-        first, second = (used_score(trials).column if trials else "" for trials in (new, old))
-        found = [one.auroc(first, small=small) - other.auroc(second, small=small) for one, other in pairs]
+    first, second = (used_score(trials).column if trials else "" for trials in (new, old))
+    for value in (Trial.auroc, partial(Trial.auroc, small=True), Trial.above_twin):
+        found = [value(one, first) - value(other, second) for one, other in pairs]
         cells.append(_with_interval(summarize(found), "+.3f") if found else "-")
     return " | ".join(cells)
 

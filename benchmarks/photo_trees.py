@@ -32,7 +32,10 @@ SIDE = 192
 _BEYOND = 200
 TEST_NOMINAL = 60
 EACH_DEFECT = 8
-"""Test images, nominal and of each kind and size of defect."""
+"""Test images, nominal besides the twins, and of each kind and size of defect."""
+
+TWIN = "twin_of_"
+"""Before the name of an image with a defect: the name of its twin."""
 
 
 class Part(NamedTuple):
@@ -152,8 +155,8 @@ class Drawn(NamedTuple):
     mask: npt.NDArray[np.bool_] | None = None
 
 
-def drawn_images(name: str, seed: int = 0) -> Iterator[Drawn]:
-    """Yield the images of a tree: nominal training images, nominal test images, defects.
+def drawn_images(name: str, seed: int = 0, *, twins: bool = False) -> Iterator[Drawn]:
+    """Yield the images of a tree: nominal training images, nominal test images, defects, each after its twin if wanted.
 
     Each has a generator of its own, so that other counts leave it as it is.
     """
@@ -167,7 +170,10 @@ def drawn_images(name: str, seed: int = 0) -> Iterator[Drawn]:
                 rng = _generator(name, seed, kind, size, number)
                 view = _view(tree, rng)
                 image, mask = draw_defect(kind, size, view, lambda rng=rng: _spot(tree, rng), rng)
-                yield Drawn(f"{kind}_{size}_{number}", is_test=True, defect=f"{kind}_{size}", image=image, mask=mask)
+                file = f"{kind}_{size}_{number}"
+                if twins:
+                    yield Drawn(f"{TWIN}{file}", is_test=True, defect="", image=view)
+                yield Drawn(file, is_test=True, defect=f"{kind}_{size}", image=image, mask=mask)
 
 
 def _view(tree: Tree, rng: np.random.Generator) -> Pixels:
@@ -203,7 +209,7 @@ def _generator(*key: str | int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-def write_tree(name: str, folder: Path, seed: int = 0) -> Path:
+def write_tree(name: str, folder: Path, seed: int = 0, *, twins: bool = False) -> Path:
     """Write a tree below `folder` unless it is there, and return its `dataset.root`.
 
     Of a flat tree the root has nominal training images alone; `labelled_root` is the folder of its test images.
@@ -211,7 +217,7 @@ def write_tree(name: str, folder: Path, seed: int = 0) -> Path:
     root = folder / name
     done = folder / f"{name}.done"
     if not done.exists():
-        rows = [_written(root, TREES[name].layout, drawn) for drawn in drawn_images(name, seed)]
+        rows = [_written(root, TREES[name].layout, drawn) for drawn in drawn_images(name, seed, twins=twins)]
         if TREES[name].layout == "table":
             with (root / "images.csv").open("w", newline="") as file:
                 writer = csv.writer(file)
