@@ -3,8 +3,9 @@
 `select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains what
 `init` writes for each of the five others, and the preset that it replaced; each seed draws the held-out images anew.
 Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints
-what is there, with the share of small defects whose image scores higher than the same image without them (`above
-twin`); where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree.
+what is there; where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree. AUROCs
+compare images with a defect with the same images without it, their twins, so that .5 is chance for every setting;
+`above twin` is the share of small defects that score higher than their own twin.
 
     python benchmarks/own_images.py select training.learning_rate=0.003 network.name=FCDD_CNN224
     python benchmarks/own_images.py prove --seeds 20
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from photo_trees import PROOF, SELECTION, TREES, TWIN, labelled_root, write_tree
 
@@ -89,7 +91,6 @@ def trained(tree: str, spec: TrialSpec, folder: Path) -> dict[str, Any]:
     started = time.process_time()
     result = train(spec, TrialData(corpus))
     scores = result.scores
-    named = zip(scores["defect"], scores["path"], strict=True)
     return {
         "image_score": spec.settings.evaluation.image_score,
         "rate": spec.settings.evaluation.false_alarm_rate,
@@ -97,7 +98,6 @@ def trained(tree: str, spec: TrialSpec, folder: Path) -> dict[str, Any]:
         "pixel_auroc": result.metrics["pixel_auroc"],
         "split": scores["split"],
         "label": scores["label"],
-        "is_small": ["_small" in f"{defect} {path}" for defect, path in named],
         **{column: scores[column] for column in ("path", "defect", *COLUMNS)},
     }
 
@@ -109,18 +109,21 @@ class Trial:
     tree: str
     values: dict[str, Any]
 
+    def pairs(self, column: str, *, small: bool) -> npt.NDArray[np.float64]:
+        """Return (2, n) scores of the images with a defect, or a small one, and those of their twins without it."""
+        score = {Path(path).stem: value for path, value in zip(self.values["path"], self.values[column], strict=True)}
+        twins = [name for name in score if name.startswith(TWIN) and ("_small" in name or not small)]
+        return np.array([[score[name.removeprefix(TWIN)], score[name]] for name in twins]).T
+
     def auroc(self, column: str, *, small: bool = False) -> float:
-        tested = np.array(self.values["split"]) == "test"
-        names = ("label", "is_small", column)
-        label, is_small, scores = (np.array(self.values[name], dtype=float)[tested] for name in names)
-        kept = (label == 0) | (is_small == 1) | (not small)
-        return auroc(scores[kept], label[kept].astype(np.int8))
+        """Return the AUROC of images with a defect against their twins: .5 where a defect changes nothing."""
+        scores = self.pairs(column, small=small)
+        return auroc(scores.ravel(), np.repeat([1, 0], scores.shape[1]).astype(np.int8))
 
     def above_twin(self, column: str) -> float:
-        """Return the share of small defects whose image has a higher score than its twin without the defect."""
-        score = {Path(path).stem: value for path, value in zip(self.values["path"], self.values[column], strict=True)}
-        twins = [name for name in score if name.startswith(TWIN) and "_small" in name]
-        return float(np.mean([score[name.removeprefix(TWIN)] > score[name] for name in twins]))
+        """Return the share of small defects with a higher score than their twin; equal scores count half."""
+        defect, twin = self.pairs(column, small=True)
+        return float(np.mean((defect > twin) + 0.5 * (defect == twin)))
 
     def decided(self, used: ScoreChoice) -> dict[str, Any]:
         """Return the columns of `metrics.parquet` on decisions."""

@@ -1,11 +1,11 @@
-"""Eight trees of real photographs, written in the layouts that `folder` reads, without a download.
+"""Eleven trees of real photographs, written in the layouts that `folder` reads, without a download.
 
 Every image of a tree is a draw of one process: a part of a photograph, turned, shifted and lit anew. Training and test
 images are draws of the same process, so that a false-alarm rate may be checked; they overlap in the photograph, so that
 an AUROC says how two settings compare on it, not how either does on other parts. Defects are of `rendered_defects`.
 
-`cups`, `retina` and `coins` are for choosing settings, the others for the proof. No photograph is in two trees,
-or in the data set `textures`.
+Trees of `SELECTION` are for choosing settings, the others for the proof. No photograph is in two trees, or in the data
+set `textures`.
 
     python benchmarks/photo_trees.py FOLDER [--sheet SHEET.png]
 """
@@ -126,6 +126,9 @@ TREES = {
     "cups": Tree(_skimage("coffee"), _one(195, 305, 310), "mvtec", nominal=40),
     "retina": Tree(_skimage("retina"), _field(420, 420, 640, 640, 240), "good_bad", nominal=60, angle=180, reach=0.4),
     "coins": Tree(_skimage("coins"), _coins, "mvtec", nominal=24, angle=180, shift=1.5, light=0.15),
+    "cat": Tree(_skimage("chelsea"), _one(140, 225, 250), "good_bad", nominal=50, angle=12, shift=8),
+    "rocket": Tree(_skimage("rocket"), _one(200, 320, 300), "good_bad", nominal=80, shift=8),
+    "astronaut": Tree(_skimage("astronaut"), _one(200, 260, 330), "good_bad", nominal=120, shift=10),
     "dahlia": Tree(_sklearn("flower.jpg"), _one(210, 310, 310), "good_bad", nominal=50, angle=15, shift=8),
     "pagoda": Tree(_sklearn("china.jpg"), _one(185, 205, 250), "flat", nominal=80),
     "motorcycle": Tree(_motorcycle, _one(250, 390, 300), "table", nominal=120, shift=10),
@@ -133,7 +136,7 @@ TREES = {
                    reach=0.4),
     "clock": Tree(_skimage("clock"), _one(157, 216, 190), "mvtec", nominal=24),
 }  # fmt: skip
-SELECTION = ("cups", "retina", "coins")
+SELECTION = ("cups", "retina", "coins", "cat", "rocket", "astronaut")
 PROOF = tuple(name for name in TREES if name not in SELECTION)
 
 

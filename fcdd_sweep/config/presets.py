@@ -185,10 +185,10 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "folder": Preset(
-        "your own images at 64 px, few of them, on a CPU: chips in training, from random weights, no download",
+        "your own images at 128 px, few of them, on a CPU: chips in training, from random weights, no download",
         {
             "dataset": {"name": "folder"},
-            "images": {"load_size": 64, "size": 64, "resize": "area", "color": "rgb"},
+            "images": {"load_size": 128, "size": 128, "resize": "area", "color": "rgb"},
             "anomalies": {"mode": "malformed_normal_gt", "source": "chips"},
             "network": {"name": "FCDD_CNN32_S"},
             "preprocessing": "none",
