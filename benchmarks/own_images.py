@@ -2,13 +2,16 @@
 
 `select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains what
 `init` writes for each of the five others, and the preset that it replaced; each seed draws the held-out images anew.
-Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `tables` prints
-what is there; where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree. AUROCs
-compare images with a defect with the same images without it, their twins, so that .5 is chance for every setting;
-`above twin` is the share of small defects that score higher than their own twin.
+Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `keep` adds these
+lines to `own_images.parquet` beside this program, where `prove` and `tables` find them, too; when a preset has changed,
+remove that file first. Several processes need a `--folder` each. `tables` prints what is there; where `init` chooses
+`image_score: auto`, it is chosen as in a report, over all seeds of a tree. AUROCs compare images with a defect with the
+same images without it, their twins, so that .5 is chance for every setting; `above twin` is the share of small defects
+that score higher than their own twin.
 
     python benchmarks/own_images.py select training.learning_rate=0.003 network.name=FCDD_CNN224
     python benchmarks/own_images.py prove --seeds 20
+    python benchmarks/own_images.py keep
     python benchmarks/own_images.py tables
 """
 
@@ -26,6 +29,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from photo_trees import PROOF, SELECTION, TREES, TWIN, labelled_root, write_tree
 
@@ -42,6 +47,7 @@ from fcdd_sweep.runners.trial_data import corpus_of
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
 
+KEPT = Path(__file__).with_suffix(".parquet")
 COLUMNS = ("score_mean", "score_max", *TOP_SHARES.values())
 HELD_OUT = ["evaluation.validation.nominal_fraction=0.4", "evaluation.image_score=max"]
 """Of the trees for choosing."""
@@ -141,10 +147,28 @@ def used_score(trials: Sequence[Trial]) -> ScoreChoice:
 
 
 def finished(file: Path) -> dict[tuple[str, str, int], Trial]:
-    """Return the trials of a results file by preset, tree and seed."""
+    """Return the trials that are kept and those of a results file, by preset, tree and seed."""
     lines = file.read_text().splitlines() if file.exists() else []
-    rows = [json.loads(line) for line in lines]
+    rows = (pq.read_table(KEPT).to_pylist() if KEPT.exists() else []) + [json.loads(line) for line in lines]
     return {(row["preset"], row["tree"], row["seed"]): Trial(row["tree"], row) for row in rows}
+
+
+def keep(file: Path) -> None:
+    """Add the trials of a results file to those that are kept."""
+    texts, numbers = ("preset", "tree", "image_score"), ("rate", "cpu_minutes", "pixel_auroc")
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in texts),
+            ("seed", pa.int32()),
+            *((name, pa.float64()) for name in numbers),
+            *((name, pa.list_(pa.string())) for name in ("split", "path", "defect")),
+            ("label", pa.list_(pa.int8())),
+            *((name, pa.list_(pa.float32())) for name in COLUMNS),
+        ]
+    )
+    rows = [trial.values for _, trial in sorted(finished(file).items())]
+    pq.write_table(pa.Table.from_pylist(rows, schema), KEPT, compression="zstd", compression_level=19)
+    print(f"{KEPT}: {len(rows)} trials")
 
 
 def prove(folder: Path, file: Path, presets: Sequence[str], trees: Sequence[str], seeds: int) -> None:
@@ -253,7 +277,7 @@ def select(folder: Path, overrides: Sequence[str], seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["select", "prove", "tables"])
+    parser.add_argument("command", choices=["select", "prove", "keep", "tables"])
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of `select`")
     parser.add_argument("--seeds", type=int, default=20, help="of `prove`")
     parser.add_argument("--seed", type=int, default=0, help="of `select`")
@@ -268,6 +292,8 @@ def main() -> None:
         select(options.folder, options.overrides, options.seed)
     elif options.command == "prove":
         prove(options.folder, file, options.presets, options.trees, options.seeds)
+    elif options.command == "keep":
+        keep(file)
     print("\n".join(tables(file)) if options.command != "select" else "")
 
 
