@@ -1,13 +1,13 @@
 """The preset for own images, `folder`, chosen and proved on trees of real photographs; see `photo_trees`.
 
 `select` trains on the trees for choosing, with other settings, and prints AUROCs by image score. `prove` trains what
-`init` writes for each of the five others, and the preset that it replaced; each seed draws the held-out images anew.
-Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to it. `keep` adds these
-lines to `own_images.parquet` beside this program, where `prove` and `tables` find them, too; when a preset has changed,
-remove that file first. Several processes need a `--folder` each. `tables` prints what is there; where `init` chooses
-`image_score: auto`, it is chosen as in a report, over all seeds of a tree. AUROCs compare images with a defect with the
-same images without it, their twins, so that .5 is chance for every setting; `above twin` is the share of small defects
-that score higher than their own twin.
+`init` writes for each of the five others, the same at 64 px, and the preset that it replaced; each seed draws the
+held-out images anew. Every finished trial is a line of a file, so the same command resumes, and more `--seeds` add to
+it. `keep` adds these lines to `own_images.parquet` beside this program, where `prove` and `tables` find them, too; when
+a preset has changed, remove that file first. Several processes need a `--folder` each. `tables` prints what is there;
+where `init` chooses `image_score: auto`, it is chosen as in a report, over all seeds of a tree. AUROCs compare images
+with a defect with the same images without it, their twins, so that .5 is chance for every setting; `above twin` is the
+share of small defects that score higher than their own twin.
 
     python benchmarks/own_images.py select training.learning_rate=0.003 network.name=FCDD_CNN224
     python benchmarks/own_images.py prove --seeds 20
@@ -53,6 +53,7 @@ HELD_OUT = ["evaluation.validation.nominal_fraction=0.4", "evaluation.image_scor
 """Of the trees for choosing."""
 PRESETS: dict[str, list[str]] = {
     "new": [],
+    "at 64 px": ["images.load_size=64", "images.size=64"],
     "old": [
         "images={load_size: 248, size: 224, color: rgb, resize: bilinear}",
         "anomalies={mode: malformed_normal, source: confetti}",
@@ -64,7 +65,7 @@ PRESETS: dict[str, list[str]] = {
         "evaluation.image_score=mean",
     ],
 }
-"""What is set over the file that `init` writes: `old` restores the values of version 0.1, but for what is held out."""
+"""What is set over the file that `init` writes. `old` restores the values of version 0.1, but for what is held out."""
 
 
 def specs(tree: str, folder: Path, overrides: Sequence[str], seeds: int) -> tuple[TrialSpec, ...]:
