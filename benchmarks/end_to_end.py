@@ -3,7 +3,7 @@
 The loop imports the trainer once and runs one trial after another in one process, with the same arrays in files; it
 draws no pictures and makes no report. Sweeps run as commands: on Ray, in one process (`--local`), in N (`--local N`),
 then the same command again, which has nothing to run. All ways of a round follow one another, so that their ratio says
-more than their seconds; the load of the machine is printed beside them, and CPU seconds of all processes together.
+more than their seconds; the load of the machine is printed beside them.
 
     python benchmarks/end_to_end.py [--trials 5] [--epochs 60] [--rounds 3] [--ways loop ray local local-2 again]
         [--json FILE]
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -53,12 +52,10 @@ LOCAL = {"local": ["--local=1"], "local-2": ["--local=2"]}
 
 
 def measured(command: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """Return the seconds of a command, and the CPU seconds of it and of all processes that it waited for."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    """Return the seconds of a command, and the load of the machine at its end."""
+    began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"s": round(seconds, 2), "cpu_s": round(cpu, 2), "load": round(os.getloadavg()[0], 1)}
+    return {"s": round(time.perf_counter() - began, 2), "load": round(os.getloadavg()[0], 1)}
 
 
 def one_round(file: Path, ways: list[str], overrides: list[str], folder: Path) -> dict[str, dict[str, float]]:
@@ -79,10 +76,10 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def summary(rounds: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Return by way the spread of seconds, of CPU seconds, and of their ratio to the loop of the same round."""
+    """Return by way the spread of seconds, and of their ratio to the loop of the same round."""
     found: dict[str, Any] = {}
     for way in rounds[0]:
-        found[way] = {name: spread([each[way][name] for each in rounds]) for name in ("s", "cpu_s")}
+        found[way] = {"s": spread([each[way]["s"] for each in rounds])}
         if "loop" in rounds[0]:
             found[way]["s_to_loop"] = spread([round(each[way]["s"] / each["loop"]["s"], 2) for each in rounds])
     return found
