@@ -90,7 +90,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.summary, description=f"{command.summary}.".capitalize())
+        subparser = subparsers.add_parser(
+            name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}."
+        )
         subparser.set_defaults(command=command.run)
         command.add_arguments(subparser)
     return parser
@@ -278,10 +280,8 @@ def _kinds(text: str) -> tuple[str, ...]:
 def _add_tables_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run_dir(parser)
     kind = parser.add_mutually_exclusive_group()
-    for name in ("markdown", "latex", "csv"):
-        what = (
-            f"print {name.upper() if name == 'csv' else name.capitalize()}{' (default)' if name == 'markdown' else ''}"
-        )
+    for name, title in {"markdown": "Markdown (default)", "latex": "LaTeX", "csv": "CSV"}.items():
+        what = f"print {title}"
         kind.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="markdown", help=what)
 
 

@@ -34,8 +34,8 @@ _SMALLEST_SIDE, _MULTIPLE = 32, 8
 _PRESET = PRESETS["folder"].tree
 _REAL = 10
 """Real training anomalies of each class from which on they replace rendered ones."""
-_HELD_OUT = ((150, 0.33), (1000, 0.2), (math.inf, 0.1))
-"""By number of nominal training images up to which it holds, the share that is held out."""
+_HELD_OUT = ((160, 0.33), (199, 0.25), (1000, 0.2), (math.inf, 0.1))
+"""By number of nominal training images up to which it holds, the share that is held out: 40 and more from 120 on."""
 _RATE, _WORST_RATE = 0.05, 0.25
 _SELECTING = 0.2
 """Share of the held-out images that choose the image score instead, where that is `auto`."""
@@ -277,7 +277,13 @@ def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
         yield ChosenSetting("evaluation.validation.nominal_fraction", 0.0, few)
     else:
         held_out = held_out_of(nominal, share)
-        why = f"{held_out} of {nominal} nominal images are not trained on: the thresholds come from them."
+        chooses = _image_score(held_out) == "auto"
+        use = (
+            "a fifth of them choose the image score, the thresholds come from the others"
+            if chooses
+            else ("the thresholds come from them")
+        )
+        why = f"{held_out} of {nominal} nominal images are not trained on: {use}."
         yield ChosenSetting("evaluation.validation.nominal_fraction", share, why)
         usual = f"{_RATE:.0%} would need {fewest_images(_RATE)}. " if rate > _RATE else ""
         why = f"At most {rate:.0%} of new nominal images are called anomalous. {usual}"

@@ -214,6 +214,8 @@ def test_a_probe_without_a_dry_run_is_refused(call):
 def test_every_command_has_its_help(call, command):
     code, out, _ = call(command, "--help")
     assert code == 0 and out.startswith(f"usage: python -m fcdd_sweep {command} ")
+    summary = cli.COMMANDS[command].summary
+    assert f"{summary[0].upper()}{summary[1:]}." in " ".join(out.split())
 
 
 def test_the_list_is_aligned_and_not_wrapped_in_a_pipe(call):

@@ -102,7 +102,15 @@ def test_the_held_out_images_allow_the_false_alarm_rate(nominal, monkeypatch):
         assert nominal < 9
 
 
-@pytest.mark.parametrize(("nominal", "score", "rate"), [(24, "max", 0.12), (100, "max", 0.05), (400, "auto", 0.05)])
+@pytest.mark.parametrize(
+    ("nominal", "score", "rate"),
+    [
+        (24, "max", 0.12),
+        (100, "max", 0.05),
+        (400, "auto", 0.05),
+        *((n, "auto", 0.05) for n in (121, 160, 161, 199, 200)),
+    ],
+)
 def test_the_image_score_is_chosen_only_where_enough_images_can_choose_it(nominal, score, rate):
     """Of 8 held-out images of 24, two would choose, and the label would often not be that of the heatmap."""
     share, found = own_images._calibration(nominal)

@@ -15,6 +15,7 @@ Algorithm = Literal["tpe", "random", "grid", "cmaes", "gp", "nsga2"]
 Direction = Literal["maximize", "minimize"]
 SEARCH_METRICS: dict[str, Direction] = {
     "validation_image_auroc": "maximize",
+    "validation_image_auroc_max": "maximize",
     "validation_image_ap": "maximize",
     "validation_pixel_auroc": "maximize",
     "final_loss": "minimize",
@@ -28,6 +29,8 @@ ORACLE_METRICS: dict[str, Direction] = {
 }
 PRUNABLE = "validation_image_auroc"
 """The metric that is also measured while a trial trains."""
+BY_MAX = "validation_image_auroc_max"
+"""The metric of scores that small defects count in."""
 MOST_VALUES = 10_000
 """Most configs of a grid; more are taken for a mistake."""
 Ends = Annotated[list[float], Field(min_length=2, max_length=2)]

@@ -112,7 +112,7 @@ _SMALL = {
         ae="AE32",
     ),
     "FCDD_CNN32_S": NetworkInfo(
-        "three 3x3 convolutions, 32 to 128 channels; small and quick at 32 px",
+        "three 3x3 convolutions, 32 to 128 channels; small and quick, sees 18 px at a time",
         input_size=32,
         layers=(*_block(3, 32, HALVE), *_block(3, 64, HALVE), Conv(3, 128), TO_MAP),
         hsc="CNN32",

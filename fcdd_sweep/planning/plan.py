@@ -27,7 +27,7 @@ from fcdd_sweep.planning.search_evaluation import (
     evaluation_class_problems,
     evaluation_classes,
     evaluation_seeds,
-    outside_notes,
+    notes_on_search,
 )
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes
 from fcdd_sweep.planning.validation_checks import threshold_notes, validation_notes
@@ -125,6 +125,7 @@ def plan(experiment: Experiment) -> Plan:
         for note in notes_of(config.settings, facts, inspector)
     )
     result_notes = tuple(dict.fromkeys(explaining))
+    searching = () if search is None or space is None else notes_on_search(experiment, search, space)
     seeds = tuple(experiment.seed_list if search is None else evaluation_seeds(experiment, search))
     specs = specs_of(configs, classes, seeds, calibrations)
     _check_trials_distinct(specs, experiment)
@@ -137,7 +138,7 @@ def plan(experiment: Experiment) -> Plan:
         facts=facts,
         reserved=reserved,
         all_classes=all_classes,
-        notes=tuple(dict.fromkeys([*_notes(planned, reserved, facts, inspector, space), *result_notes])),
+        notes=tuple(dict.fromkeys([*_notes(planned, reserved, facts, inspector), *searching, *result_notes])),
         result_notes=result_notes,
         inspector=inspector,
         space=space,
@@ -214,9 +215,7 @@ def specs_of(
     )
 
 
-def _notes(
-    configs: Sequence[Config], reserved: int, facts: DatasetFacts, inspector: DataInspector, space: Space | None
-) -> Iterator[str]:
+def _notes(configs: Sequence[Config], reserved: int, facts: DatasetFacts, inspector: DataInspector) -> Iterator[str]:
     """Yield what is allowed and yet unlikely to be meant; configs are as written, so that no data is scanned twice."""
     machine = this_machine()
     for config in configs:
@@ -234,8 +233,6 @@ def _notes(
             settings, reserved, defect_counts(settings.dataset, settings.images, facts, inspector)
         )
     yield from inspector.notes
-    if space is not None:
-        yield from outside_notes(space)
 
 
 _FILLED_IN = {

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fcdd_sweep.config.errors import Problem
-from fcdd_sweep.config.fields import Validation
 from fcdd_sweep.config.schema import Experiment, Settings
-from fcdd_sweep.config.search_schema import SearchSettings
+from fcdd_sweep.config.search_schema import BY_MAX, PRUNABLE, SearchSettings
 from fcdd_sweep.config.search_space import Space, seed_list
 from fcdd_sweep.config.text import value_text
 from fcdd_sweep.data.records import DatasetFacts
@@ -19,13 +18,15 @@ from fcdd_sweep.planning.validation_checks import validation_for_search
 def as_evaluated(experiment: Experiment, search: SearchSettings, facts: DatasetFacts) -> Experiment:
     """Return the experiment as the trials that evaluate configs see it.
 
-    Their validation split is the file's own, or the default of a search where the file has none. The test set is scored
-    only if the search asks for it.
+    What the file leaves out of `evaluation.validation`, the default of a search says. The test set is scored only if
+    the search asks for it.
     """
     evaluation = experiment.evaluation
     validation = evaluation.validation
-    if validation == Validation():
-        validation = validation_for_search(experiment, facts)
+    if validation.anomalies == "none":
+        default = validation_for_search(experiment, facts)
+        held_out = validation.nominal_fraction or default.nominal_fraction
+        validation = validation.model_copy(update={"nominal_fraction": held_out, "anomalies": default.anomalies})
     if search.prune is not None:
         validation = validation.model_copy(update={"epochs": sorted({*validation.epochs, *search.prune.at})})
     test = search.test or search.oracle
@@ -76,8 +77,19 @@ def fresh_seeds(experiment: Experiment, search: SearchSettings) -> list[int]:
     return list(range(first, first + count))
 
 
-def outside_notes(space: Space) -> Iterator[str]:
-    """Yield a note for each value of the file's own config that the search space does not contain."""
+def notes_on_search(experiment: Experiment, search: SearchSettings, space: Space) -> Iterator[str]:
+    """Yield notes on image scores, and on values of the file's own config that the search space does not contain."""
+    score = experiment.evaluation.image_score
+    if BY_MAX in search.metrics and score != "max":
+        yield (
+            f"search.metric {BY_MAX} compares configs by the largest heatmap value, and the confirmation goes by "
+            "evaluation.image_score: set that to max, too."
+        )
+    elif PRUNABLE in search.metrics and score != "mean":
+        yield (
+            f"search.metric {PRUNABLE} compares configs by the mean of the anomaly map, whatever "
+            f"evaluation.image_score is. {BY_MAX} compares them by the largest heatmap value."
+        )
     for key, value in space.default().items():
         if not space.axes[key].contains(value):
             yield (

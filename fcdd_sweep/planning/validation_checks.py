@@ -236,9 +236,14 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
     """Yield notes on decisions that are asked for and that trials will not make."""
     evaluation = settings.evaluation
     fraction = evaluation.validation.nominal_fraction
+    auto = evaluation.image_score == "auto"
+    if auto and not fraction:
+        yield (
+            "evaluation.image_score auto takes the mean of the anomaly map, as no nominal images are held out to "
+            "choose on. Set evaluation.validation.nominal_fraction, or name a score."
+        )
     if evaluation.calibration != "split":  # see `planning.calibration`
         return
-    auto = evaluation.image_score == "auto"
     if not fraction:
         if evaluation.false_alarm_rate != Evaluation.model_fields["false_alarm_rate"].default:
             yield (

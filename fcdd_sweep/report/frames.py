@@ -33,7 +33,7 @@ from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 Frame = Any
 """A `pandas.DataFrame` where pandas is installed, else a `pyarrow.Table`."""
-_SELECTION = ("validation_image_auroc", "validation_image_ap")
+_SELECTION = ("validation_image_auroc", "validation_image_auroc_max", "validation_image_ap")
 """Metrics that configs may be chosen by."""
 _ONLY = {"metric": "", "value": None, "selected_on": "nothing: the run has one config", "n_configs": 1}
 _ORACLE = "test images: an oracle choice, too good for new images"

@@ -164,7 +164,9 @@ class SweepProgress(Document):
     state: SweepState = Field(description="`running`, `interrupted` or `ended`")
     began: Moment = Field(description="when the start began")
     written: Moment = Field(description="when the file was written")
-    every_s: float = Field(description="seconds between two writes; an older file means a dead or disconnected driver")
+    every_s: float = Field(
+        description="seconds between two writes; a file older than six of them means a dead or disconnected driver"
+    )
     driver: Driver = Field(description="`host`, `pid`, `processes` (namespace of the pid) and `started` of the driver")
     machines: list[str] = Field(description="machines that finished a trial in this start")
     planned: int = Field(description="number of planned trials")

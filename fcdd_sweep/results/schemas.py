@@ -218,6 +218,18 @@ _RESULTS: tuple[Column, ...] = (
         REAL,
         "standard error of `validation_image_auroc` over images (DeLong); null with fewer than two images of a label",
     ),
+    (
+        "validation_image_auroc_max",
+        REAL,
+        "`validation_image_auroc` by the largest value of each heatmap in place of the mean",
+        LATER,
+    ),
+    (
+        "validation_image_auroc_max_std_error",
+        REAL,
+        "standard error of `validation_image_auroc_max`, as above",
+        LATER,
+    ),
     ("final_loss", REAL, "mean training loss of the last epoch"),
     ("epochs", INT, "number of trained epochs, of all models together"),
     ("n_train", INT, "number of nominal training images; for `cross` each model leaves some of them out"),

@@ -28,7 +28,8 @@ class ValidationResult:
         nominal: (v,) scores and p-values by column of `scores.parquet`.
         anomalous: (m,) scores.
         selection: (s,) scores of the anomalies that only an image score is chosen on.
-        metrics: columns of `metrics.parquet`, of the mean whatever `evaluation.image_score` is; NaN where undefined.
+        metrics: columns of `metrics.parquet`, of the mean or, by their names, of the largest heatmap value, whatever
+            `evaluation.image_score` is; NaN where undefined.
     """
 
     nominal: dict[str, FloatArray]
@@ -50,14 +51,19 @@ def validate(detector: Detector, corpus: Corpus, validation: ValidationSet) -> V
         "validation_image_ap": math.nan,
         "validation_pixel_auroc": _pixel_auroc(detector, validation, nominal, anomalous),
         "validation_image_auroc_std_error": math.nan,
+        "validation_image_auroc_max": math.nan,
+        "validation_image_auroc_max_std_error": math.nan,
     }
     scores = np.concatenate([nominal.scores.numpy(), anomalous.scores.numpy()])
+    largest = np.concatenate([by_nominal.columns["score_max"], by_anomalous.columns["score_max"]])
     label = _labels(detector, validation)
     if len(label):
         ranking = rank(scores, label)
         metrics["validation_image_auroc"] = ranking.auroc()
         metrics["validation_image_ap"] = ranking.average_precision()
         metrics["validation_image_auroc_std_error"] = auroc_standard_error(scores, label)
+        metrics["validation_image_auroc_max"] = auroc(largest, label)
+        metrics["validation_image_auroc_max_std_error"] = auroc_standard_error(largest, label)
     selection = detector.scored(validation.selection.images).columns
     return ValidationResult(by_nominal.columns, by_anomalous.columns, selection, metrics)
 

@@ -172,7 +172,7 @@ def test_a_limit_beyond_the_training_anomalies_is_noted(notes):
 def test_a_limit_beyond_the_training_anomalies_of_a_class_is_noted(notes, tmp_path):
     trees.write_class_first(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\nanomalies: {{mode: other}}\n"
-    (note,) = notes(text, "dataset.classes=[CLASS]".replace("CLASS", "bolt"), "anomalies.limit=50")
+    (note,) = notes(text, "dataset.classes=[bolt]", "anomalies.limit=50", "evaluation.image_score=max")
     assert re.search(r"asks for 50 training anomalies, but class 'bolt' has \d+: all are used", note)
 
 
@@ -187,7 +187,7 @@ def test_weights_that_will_be_fetched_are_noted(notes, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
-    (note,) = notes(text, "network.name=FCDD_CNN224_VGG_F")
+    (note,) = notes(text, "network.name=FCDD_CNN224_VGG_F", "evaluation.image_score=max")
     assert "VGG11_BN_Weights.IMAGENET1K_V1 is not in torch's cache and will be downloaded from https" in note
 
 
@@ -213,7 +213,7 @@ def test_what_the_test_half_lacks_is_noted(notes, tmp_path):
     trees.write_class_first(tmp_path / "data")
     shutil.rmtree(tmp_path / "data" / "nut" / "test" / "anomalous")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
-    assert notes(text) == ("Class 'nut' has no test anomalies.",)
+    assert notes(text, "evaluation.image_score=max") == ("Class 'nut' has no test anomalies.",)
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,11 @@ def test_what_is_unlikely_to_be_meant_is_noted_once(planned, override, note):
 def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
-    sizes = "images={load_size: 248, size: 224}"
-    assert planned(text, sizes, "preprocessing=aug1").notes == ()
-    (note,) = planned(text, sizes, "preprocessing=none").notes
+    sizes = "images={load_size: 248, size: 224}", "evaluation.image_score=max"
+    assert planned(text, *sizes, "preprocessing=aug1").notes == ()
+    (note,) = planned(text, *sizes, "preprocessing=none").notes
     assert "reduced from 248 to 224 px by nearest neighbor. Set images.load_size to 224" in note
-    assert planned(text, sizes, "preprocessing=none", "images.load_size=224").notes == ()
+    assert planned(text, *sizes, "preprocessing=none", "images.load_size=224").notes == ()
 
 
 def test_an_ordinary_experiment_has_no_notes(planned):

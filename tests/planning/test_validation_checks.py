@@ -79,7 +79,7 @@ def test_folders_go_by_their_protocol(tmp_path):
         settings = Settings.model_validate({**PRESETS["folder"].tree, "dataset": dataset})
         return validation_for_search(settings, dataset_facts(settings.dataset)).anomalies
 
-    assert (anomalies("defects"), anomalies("classes")) == ("mixed_blob", "training")
+    assert (anomalies("defects"), anomalies("classes")) == ("spots", "training")
 
 
 @pytest.mark.parametrize("text", [HEAD, TEXTURES], ids=["digits", "textures"])
@@ -290,6 +290,17 @@ def eight_images(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(f"schema: 2\nname: x\npreset: folder\ndataset: {{root: {root}}}\n")
     return path
+
+
+@pytest.mark.parametrize("calibration", ["split", "none"])
+def test_an_image_score_that_nothing_can_choose_is_noted(eight_images, calibration):
+    def noted(*overrides):
+        notes = plan_file(eight_images, [f"evaluation.calibration={calibration}", *overrides])[1].notes
+        return [note for note in notes if "no nominal images are held out to choose on" in note]
+
+    (note,) = noted()
+    assert note.startswith("evaluation.image_score auto takes the mean of the anomaly map")
+    assert noted("evaluation.validation.nominal_fraction=0.3") == [] == noted("evaluation.image_score=max")
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_record_of_another_trial_or_a_damaged_one_is_not_used(tmp_path):
 
 def test_columns_that_were_added_later_are_null_and_others_are_missed(tmp_path):
     run, leaf = old_run(tmp_path / "r")
-    assert len(later_columns(schemas.METRICS)) == 33 and "pixel_ap" in later_columns(schemas.DEFECTS)
+    assert len(later_columns(schemas.METRICS)) == 35 and "pixel_ap" in later_columns(schemas.DEFECTS)
     (trial,) = read_run(run).trials
     assert trial.is_done and trial.metrics["pixel_aupimo"] is None
     table = read_table(TrialPaths(leaf).metrics)

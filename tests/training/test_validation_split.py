@@ -34,6 +34,8 @@ METRICS = (
     "validation_image_ap",
     "validation_pixel_auroc",
     "validation_image_auroc_std_error",
+    "validation_image_auroc_max",
+    "validation_image_auroc_max_std_error",
 )
 
 
@@ -312,7 +314,11 @@ def test_metrics_are_those_of_the_validation_scores():
     corpus, trial = trial_of("other classes")
     result = train(trial, TrialData(corpus))
     rows = np.array(result.scores["split"]) == "validation"
-    label, score = (np.array(result.scores[name])[rows] for name in ("label", "score"))
+    label, score, largest = (np.array(result.scores[name])[rows] for name in ("label", "score", "score_max"))
+    by_max = result.metrics["validation_image_auroc_max"]
+    assert by_max == auroc(largest.astype(float), label) != result.metrics["validation_image_auroc"]
+    error = auroc_standard_error(largest.astype(float), label)
+    assert result.metrics["validation_image_auroc_max_std_error"] == error
     assert result.metrics["validation_image_auroc"] == auroc(score.astype(float), label)
     assert result.metrics["validation_image_auroc_std_error"] == auroc_standard_error(score.astype(float), label)
     assert (result.metrics["n_validation"], result.metrics["n_validation_anomalous"]) == (sum(label == 0), sum(label))
