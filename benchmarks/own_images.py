@@ -65,7 +65,7 @@ PRESETS: dict[str, list[str]] = {
         "evaluation.image_score=mean",
     ],
 }
-"""What is set over the file that `init` writes. `old` restores the values of version 0.1, but for what is held out."""
+"""What is set over the file that `init` writes. `old` restores the former values, but for what is held out."""
 
 
 def specs(tree: str, folder: Path, overrides: Sequence[str], seeds: int) -> tuple[TrialSpec, ...]:
