@@ -7,6 +7,7 @@ The commands on trained detectors are in `detector_commands.py`. Each command im
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from argparse import Namespace
@@ -128,13 +129,13 @@ def _refuse_results(folder: Path) -> None:
     """Raise an InputError for a folder that a run made: its images are pictures of results."""
     from fcdd_sweep.results.tree import METRICS, PLAN
 
-    if any((folder / name).is_file() for name in (METRICS, PLAN)):
+    if any(os.path.isfile(folder / name) for name in (METRICS, PLAN)):  # noqa: PTH113 (no error where it is forbidden)
         raise InputError(Problem(str(folder), "holds results of a run", "a folder of photographs"))
 
 
 def _refuse_existing(path: Path) -> None:
     if path.exists():
-        step = "Name another file with -o, or remove this one"
+        step = f"Start it: fcdd-sweep {path}. Or name another file with -o, or remove this one"
         raise InputError(Problem(str(path), "is there already, and init overwrites no file", next_step=step))
 
 

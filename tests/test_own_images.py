@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -193,11 +194,30 @@ def test_errors_of_the_tree_end_with_exit_code_2_and_write_nothing(call, tmp_pat
     assert list(tmp_path.glob("*.yaml")) == []
 
 
+def test_a_folder_that_cannot_be_read_is_an_error(call, tmp_path, monkeypatch):
+    write_images(tmp_path / "parts", 6)
+    forbidden, usual = tmp_path / "parts", os.stat
+
+    def stat(path, *args, **kwargs):
+        if forbidden in Path(path).parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return usual(path, *args, **kwargs)
+
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.stat", stat)
+    monkeypatch.setattr("os.scandir", scandir)
+    code, _, err = call("init", "parts")
+    assert code == 2 and "Permission denied" in err and "Traceback" not in err
+
+
 def test_a_file_that_is_there_is_not_overwritten(call, tmp_path):
     write_images(tmp_path / "parts", 6)
     (tmp_path / "parts.yaml").write_text("mine")
     code, _, err = call("init", "parts")
-    assert code == 2 and "is there already, and init overwrites no file. Name another file with -o" in err
+    assert code == 2 and "is there already, and init overwrites no file. Start it: fcdd-sweep " in err
+    assert "parts.yaml. Or name another file with -o" in err
     assert (tmp_path / "parts.yaml").read_text() == "mine"
 
 

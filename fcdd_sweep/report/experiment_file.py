@@ -14,6 +14,8 @@ from ruamel.yaml.error import YAMLError
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, ReportSettings, Resources
+from fcdd_sweep.results.storage import Location, read_bytes
+from fcdd_sweep.results.tree import RunPaths
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -60,6 +62,14 @@ class ExperimentFile:
     """
 
     text: str = ""
+
+    @classmethod
+    def of_run(cls, run_dir: Location) -> ExperimentFile:
+        """Return that of a run; without text where there is none."""
+        try:
+            return cls(read_bytes(RunPaths(run_dir).experiment).decode("utf-8", errors="replace"))
+        except OSError:
+            return cls()
 
     @cached_property
     def tree(self) -> Tree:

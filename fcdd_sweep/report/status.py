@@ -20,7 +20,7 @@ from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version
 from fcdd_sweep.results.processes import has_ended
-from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file, read_bytes
+from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file
 from fcdd_sweep.results.tree import RunPaths
 
 _COLUMNS = (PLANNED, *COUNTED)
@@ -64,7 +64,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             *_failure_lines(run_dir, failed),
             *problems,
             *_figures(run_dir, plan, index, status, width),
-            *hours_lines(run_dir, index, plan, unfinished, _read_experiment(run_dir)),
+            *hours_lines(run_dir, index, plan, unfinished, ExperimentFile.of_run(run_dir)),
             *(
                 [_NO_PROGRESS]
                 if progress is None and is_file(RunPaths(run_dir).progress)
@@ -123,13 +123,6 @@ def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, 
     if progress is None or progress.state != "running" or is_silent(progress, now):
         return {}
     return {trial.trial_id: trial.epoch / max(trial.epochs, 1) for trial in progress.trials}
-
-
-def _read_experiment(run_dir: Location) -> ExperimentFile:
-    try:
-        return ExperimentFile(read_bytes(RunPaths(run_dir).experiment).decode("utf-8", errors="replace"))
-    except OSError:
-        return ExperimentFile()
 
 
 def _status_by_trial(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, TrialStatus]:

@@ -142,9 +142,10 @@ class _Search:
         self._write()
 
     def _check_data(self, specs: Sequence[TrialSpec]) -> None:
+        found = changed_trials(specs, self.ledger, fingerprint_of)
         if self.session.options.changed_data == "keep":
-            return
-        if found := changed_trials(specs, self.ledger, fingerprint_of):
+            self.session.data_notes.extend(f"Results are kept although {sentence}." for sentence in found)
+        elif found:
             step = "Give the run another name, or use --changed-data keep: a study cannot take back the values it has"
             raise InputError(Problem(str(self.run_dir), "; ".join(found), next_step=step))
 

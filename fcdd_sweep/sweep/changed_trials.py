@@ -25,8 +25,9 @@ def changed_trials(
     other_data = [spec for spec in done if ledger.rows[spec.trial_id]["data_fingerprint"] != fingerprint(spec)]
     other_draws = [spec for spec in done if _has_other_draws(ledger.rows[spec.trial_id])]
     classes = ", ".join(sorted({spec.normal_class for spec in other_data}))
+    used = count_noun(len(other_data), "finished trial")
     found = {
-        f"the data of class {classes} has changed since {len(other_data)} finished trials used it": other_data,
+        f"the data of class {classes} has changed since {used} used it": other_data,
         f"{count_noun(len(other_draws), 'finished trial')} ran on a GPU with random draws of another version than this "
         f"program makes there ({device_numerics('cuda')}): new trials would not compare with them": other_draws,
     }

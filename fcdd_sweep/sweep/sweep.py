@@ -12,6 +12,7 @@ from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
 from fcdd_sweep.sweep.changed_trials import changed_trials
+from fcdd_sweep.sweep.earlier_file import changed_decisions, moved_from
 from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.session import (
     RunKeywords,
@@ -58,6 +59,8 @@ def _missing_trials(session: Session, planned: Plan) -> list[TrialSpec]:
     ledger = session.ledger
     ledger.reconcile(planned.specs)
     _settle_changed_data(session, planned.specs)
+    for sentence in changed_decisions(ledger.run_dir, session.experiment):
+        session.report(sentence)
     write_plan(session.experiment, planned, session.data_notes)
     for sentence in [*ledger.repaired, *unplanned_notes(ledger.run_dir, planned.specs, ledger.rows)]:
         session.report(sentence)
@@ -73,7 +76,11 @@ def _settle_changed_data(session: Session, specs: Sequence[TrialSpec]) -> None:
     found = changed_trials(specs, ledger, lambda spec: session.fingerprints[spec.trial_id])
     if found and changed_data == "stop":
         step = "Use --changed-data keep to keep their results, or --changed-data redo to run them again"
+        if root := moved_from(ledger.run_dir, session.experiment):
+            step = f"The run used {root}: to have both, name this one otherwise, --set name=NAME. Or u{step[1:]}"
         raise InputError(Problem(str(ledger.run_dir), "; ".join(found), "", step))
+    if changed_data == "keep":
+        session.data_notes.extend(f"Results are kept although {sentence}." for sentence in found)
     if changed_data == "redo":
         for trial_id in {spec.trial_id for changed in found.values() for spec in changed}:
             ledger.forget(trial_id)

@@ -31,7 +31,7 @@ from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment
-from tests.trees import write_images, write_mvtec
+from tests.trees import write_class_first, write_images, write_mvtec
 
 pytestmark = pytest.mark.slow
 
@@ -224,9 +224,12 @@ def test_changed_data_stops_unless_asked_to_keep_or_redo(experiment, monkeypatch
     for row in rows:
         row["data_fingerprint"] = "0" * 12 if row["normal_class"] == "3" else row["data_fingerprint"]
     files.write_rows(index, rows, schemas.INDEX)
-    with pytest.raises(InputError, match="data of class 3 has changed since 1 finished trials"):
+    with pytest.raises(InputError, match="data of class 3 has changed since 1 finished trial used it") as caught:
         go(experiment("seeds=1"))
-    assert go(experiment("seeds=1"), changed_data="keep")[1].counts == (2, 2, 0)
+    assert "name this one otherwise" not in str(caught.value)
+    result, recorder = go(experiment("seeds=1"), changed_data="keep")
+    note = "Results are kept although the data of class 3 has changed since 1 finished trial used it."
+    assert recorder.counts == (2, 2, 0) and note in html.unescape(result.report.read_text())
     assert go(experiment("seeds=1"), changed_data="redo")[1].counts == (2, 1, 1)
     assert go(experiment("seeds=1"))[1].counts == (2, 2, 0)
 
@@ -373,12 +376,35 @@ def test_a_limit_beyond_the_exposure_is_reported_with_both_numbers(experiment, t
     assert recorder.messages.count(message) == 1 and message in html.unescape(result.report.read_text())
 
 
+def test_a_run_of_another_folder_says_which_it_was(tmp_path):
+    text = "schema: 2\nname: parts\npreset: folder\nseeds: 1\ntraining: {epochs: 1, min_steps: 1}\n"
+    load = loader_in(tmp_path)
+    for place, classes in (("a", ("bolt",)), ("b", ("nut", "bolt"))):  # bolt's images are others there
+        write_class_first(tmp_path / place / "parts", classes=classes)
+    text += "dataset: {classes: [bolt]}\n"
+    go(load(f"dataset.root={tmp_path / 'a' / 'parts'}", text=text))
+    with pytest.raises(InputError, match=rf"The run used {tmp_path}/a/parts: to have both, name this one otherwise"):
+        go(load(f"dataset.root={tmp_path / 'b' / 'parts'}", text=text))
+
+
+def test_a_start_that_decides_otherwise_than_the_run_says_so(experiment):
+    held_out = "evaluation.validation.nominal_fraction=0.33"
+    result, recorder = go(experiment("seeds=1", held_out))
+    assert not [message for message in recorder.messages if "decisions" in message]
+    file = RunPaths(result.run_dir).experiment
+    file.write_text(file.read_text().replace("false_alarm_rate: 0.05", "false_alarm_rate: 0.2"))
+    _, recorder = go(experiment("seeds=1", held_out))
+    (message,) = [message for message in recorder.messages if "decisions" in message]
+    assert message.startswith("evaluation.false_alarm_rate is 0.05 here and was 0.2 in the run's experiment.yaml")
+    assert message.endswith("To keep 0.2, write it into the file that you start.")
+
+
 def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):
     write_images(tmp_path / "others", 4)
     exposed = f"anomalies={{mode: noise, source: {{folder: {tmp_path / 'others'}}}}}"
     assert go(experiment("seeds=1", exposed))[0].done == 2
     write_images(tmp_path / "others", 5, seed=3)
-    with pytest.raises(InputError, match="has changed since 2 finished trials"):
+    with pytest.raises(InputError, match="has changed since 2 finished trials used it"):
         go(experiment("seeds=1", exposed))
 
 

@@ -388,7 +388,8 @@ def draw_scores(scores: SeedScores, look: Look = SCREEN) -> Figure:
         style: dict[str, Any] = {"color": INK, "linestyle": (0, (4, 1.5)), "linewidth": 1.2 * look.line}
         ax.axvline(cut, label=f"threshold {score_text(cut)}", **style)
     ax.set_ylim(bottom=0)
-    ax.legend(fontsize=look.small_pt, frameon=False, labelcolor=INK)
+    if ax.get_legend_handles_labels()[0]:  # a class without test images and threshold has nothing to name
+        ax.legend(fontsize=look.small_pt, frameon=False, labelcolor=INK)
     return figure
 
 

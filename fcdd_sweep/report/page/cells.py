@@ -36,7 +36,9 @@ def span_of(values: Sequence[float]) -> Span:
     if not known:
         return Span(0.0, 1.0)
     low, high = math.floor(50 * min(known)) / 50, math.ceil(50 * max(known)) / 50
-    return Span(low, high) if high > low else Span(low - 0.02, high + 0.02)
+    if high == low:
+        low, high = (max(low - 0.02, 0.0), min(high + 0.02, 1.0)) if 0 <= low <= 1 else (low - 0.02, high + 0.02)
+    return Span(low, high)
 
 
 def _ends(summary: Summary) -> list[float]:

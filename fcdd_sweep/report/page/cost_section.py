@@ -25,8 +25,9 @@ def cost_section(run: Run) -> Markup | str:
     body = [_row(run, config) for config in configs[:_MOST]]
     more = f" The first {_MOST} of {len(configs)} configs." if len(configs) > _MOST else ""
     note = (
-        "Times are medians over finished trials, as minutes and seconds; device-hours are their sum, times the cores "
-        f"or the share of a GPU that a trial holds.{more}"
+        "Times are medians over finished trials, as minutes and seconds. Training counts every attempt at a trial, the "
+        "whole trial its last one. Device-hours are the sum of whole trials, times the cores or the share of a GPU "
+        f"that a trial holds.{more}"
     )
     return section("Time and cost", html.table(head, body), element("p", note, cls="note"), anchor="cost")
 

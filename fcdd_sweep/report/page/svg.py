@@ -72,14 +72,15 @@ def round_numbers(low: float, high: float, about: int = 4) -> list[float]:
 
 
 def fitted(title: str, values: Sequence[float] | FloatArray, *, log: bool = False) -> PlotScale:
-    """Return a scale that spans values with a little room."""
+    """Return a scale that spans values with a little room; that of shares ends at 0 and 1."""
     known = np.asarray(values, float)
     known = known[np.isfinite(known) & ((known > 0) | (not log))]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if log:
         return PlotScale(title, low / 1.2, high * 1.2, log=True)
     room = 0.04 * (high - low) or 0.5
-    return PlotScale(title, low - room, high + room)
+    ends = (max(low - room, 0.0), min(high + room, 1.0)) if 0 <= low <= high <= 1 else (low - room, high + room)
+    return PlotScale(title, *ends)
 
 
 def svg(alt: str, width: float, height: float, *parts: str) -> Markup:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fcdd_sweep.report.class_scores import SeedScores
 from fcdd_sweep.report.figures import roc, style
-from fcdd_sweep.report.figures.roc import draw_loss, read_history
+from fcdd_sweep.report.figures.roc import draw_loss, draw_scores, read_history
 from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.documents import TrialStatus
@@ -70,6 +71,15 @@ def test_absent_trials_are_listed_briefly():
     ]
     (text,) = roc.absent_trials(trials, "image")
     assert text.startswith("missing: 18 trials (c0 seeds 0, 1; ") and text.endswith("and 3 more)")
+
+
+@pytest.mark.filterwarnings("error")
+def test_scores_of_a_class_without_test_images_are_an_empty_plot():
+    nothing = np.array([])
+    figure = draw_scores(
+        SeedScores(0, nothing.astype(str), nothing.astype(np.int8), nothing.astype(str), nothing, None, None)
+    )
+    assert figure.axes[0].get_legend() is None
 
 
 def test_loss_is_drawn_where_an_epoch_had_no_anomalies(tmp_path):

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from fcdd_sweep.report.page.svg import Line, PlotScale, histogram, line_plot, path_data
+from fcdd_sweep.report.page.cells import span_of
+from fcdd_sweep.report.page.svg import Line, PlotScale, fitted, histogram, line_plot, path_data
 
 
 def points_of(path):
@@ -20,6 +21,21 @@ def points_of(path):
         place = np.array(step) if letter == "M" else place + step
         found.append(place)
     return np.array(found)
+
+
+@pytest.mark.parametrize(
+    ("values", "fit", "column"),
+    [
+        ([1.0], (0.5, 1.0), (0.98, 1.0)),
+        ([0.0], (0.0, 0.5), (0.0, 0.02)),
+        ([0.5, 1.0], (0.48, 1.0), (0.5, 1.0)),
+        ([3.0], (2.5, 3.5), (2.98, 3.02)),
+        ([-1.0, 1.0], (-1.08, 1.08), (-1.0, 1.0)),
+    ],
+)
+def test_scales_of_shares_end_at_0_and_1(values, fit, column):
+    scale, span = fitted("AUROC", values), span_of(values)
+    assert (scale.low, scale.high) == pytest.approx(fit) and (span.low, span.high) == pytest.approx(column)
 
 
 def test_a_path_goes_through_its_points_to_a_tenth_without_adding_up_what_is_rounded():
