@@ -207,7 +207,7 @@ def test_a_slurm_job_hands_its_token_on_and_hears_the_end_of_its_time():
     assert "requeue" in given and given["open-mode"] == "append"
 
 
-def run_slurm_job(tmp_path, ending, start="exec sleep 60"):
+def run_slurm_job(tmp_path, ending, start="exec sleep 60", **more_stand_ins):
     """The whole script, with stand-ins for Slurm, Ray and the sweep: its end, and what they were called with."""
     log = tmp_path / "log"
     python = f"""
@@ -234,6 +234,7 @@ esac"""
         "python": python,
         "srun": 'while [[ $1 == -* ]]; do shift; done; exec "$@"',
         "scontrol": f'echo "scontrol $*" >> {log}',
+        **more_stand_ins,
     }
     for name, body in stand_ins.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
@@ -265,6 +266,13 @@ def test_a_slurm_job_ends_with_the_sweeps_code_and_queues_again_when_its_time_is
         re.fullmatch(r"sweep -m fcdd_sweep x\.yaml --set seeds=1 --address [\d.]+:20007", line) for line in lines
     )
     assert ("scontrol requeue 7" in lines) == requeued
+
+
+def test_a_slurm_job_on_a_host_that_no_name_service_knows_takes_its_own_address(tmp_path):
+    own_address = '[[ $* == -I ]] && echo "10.1.2.3 fe80::1" || echo n1'
+    ended, lines = run_slurm_job(tmp_path, "end", getent="exit 2", hostname=own_address)
+    assert ended.returncode == 0, ended.stderr
+    assert "sweep -m fcdd_sweep x.yaml --set seeds=1 --address 10.1.2.3:20007" in lines
 
 
 def test_a_slurm_job_whose_head_does_not_start_says_so_and_runs_no_sweep(tmp_path):
