@@ -28,6 +28,7 @@ from fcdd_sweep.data.corpus import Corpus
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.loading import load_corpus, load_image_file
 from fcdd_sweep.metrics.cross_conformal import p_value_column
+from fcdd_sweep.metrics.image_decision import closed
 from fcdd_sweep.prediction.targets import load_snapshot
 from fcdd_sweep.results import files
 from fcdd_sweep.results.storage import Location, is_file, local_copy, read_bytes
@@ -36,7 +37,7 @@ from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.detector_graph import exported_program, output_names
 from fcdd_sweep.training.device import numerics
 
-FORMAT = 3
+FORMAT = 4
 """Of inputs, outputs and metadata of the file; docs/export.md describes them."""
 LARGEST_DIFFERENCE = 1e-4
 """Between onnxruntime and torch, relative to the largest score or heatmap value; above it no file is written."""
@@ -365,9 +366,12 @@ _Decisions = dict[str, tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
 def _decisions(detector: Detector, values: tuple[npt.NDArray[Any], npt.NDArray[Any]]) -> _Decisions:
     """Return the decisions by thresholds on (N,) scores and (N, 1, S, S) heatmaps."""
     found: _Decisions = {}
-    for name, threshold, of in zip(_DECISIONS, (detector.threshold, detector.pixel_threshold), values, strict=True):
+    thresholds, cells = (detector.threshold, detector.pixel_threshold), (1, detector.cell_px)
+    for name, threshold, of, cell_px in zip(_DECISIONS, thresholds, values, cells, strict=True):
         if not math.isnan(threshold):
-            found[name] = of > threshold, np.abs(of - threshold) > LARGEST_DIFFERENCE * np.abs(of).max()
+            slack = LARGEST_DIFFERENCE * np.abs(of).max()
+            more, plain, fewer = (closed(of > threshold + shift, cell_px) for shift in (-slack, 0.0, slack))
+            found[name] = plain, more == fewer
     return found
 
 
@@ -381,7 +385,5 @@ def _joint_decisions(detector: Detector, raw: _Pixels) -> _Decisions:
     if lower.masks is None or plain.masks is None or higher.masks is None:
         return {}
     images = [each.p_values[column] <= level for each in (lower, plain, higher)]
-    return {
-        "anomalous": (images[1], images[0] == images[2]),
-        "mask": (plain.masks[:, None], (lower.masks == higher.masks)[:, None]),
-    }
+    masks = [closed(each, detector.cell_px)[:, None] for each in (lower.masks, plain.masks, higher.masks)]
+    return {"anomalous": (images[1], images[0] == images[2]), "mask": (masks[1], masks[0] == masks[2])}

@@ -26,7 +26,7 @@ class Decision(NamedTuple):
         agrees: whether the image is anomalous and has a region, or neither.
         agreement: share of several detectors whose label is this one; None for a single one.
         p_value: up to a level the image is anomalous; None where thresholds decide.
-        mask: (S, S) bool, the pixels of the heatmap that are anomalous.
+        mask: (S, S) bool, the pixels of the heatmap that are anomalous, and gaps between them, see `closed`.
     """
 
     label: int | None
@@ -42,7 +42,30 @@ class Decision(NamedTuple):
     mask: npt.NDArray[np.bool_] | None = None
 
 
-def decide(score: float, heatmap: npt.NDArray[np.float32], threshold: float, pixel_threshold: float) -> Decision:
+def closed(masks: npt.NDArray[np.bool_], cell_px: int) -> npt.NDArray[np.bool_]:
+    """Return masks with the gaps closed that are less wide than a cell of the anomaly map.
+
+    A heatmap has one bump a cell. Where bumps are narrower than cells, only their tops are above a threshold, and one
+    defect would be a grid of dots. A mask without a pixel stays so, and no pixel is taken away.
+
+    Args:
+        masks: (..., S, S).
+        cell_px: distance between cells in pixels.
+    """
+    side = cell_px | 1  # odd: symmetric about a pixel
+    if side == 1 or not masks.any():
+        return masks
+    from scipy import ndimage  # slow to import, and planning does not need it
+
+    size = (*(1 for _ in masks.shape[:-2]), side, side)
+    grown = ndimage.maximum_filter(masks, size, mode="constant", cval=0)
+    shrunk: npt.NDArray[np.bool_] = ndimage.minimum_filter(grown, size, mode="constant", cval=1)
+    return shrunk
+
+
+def decide(
+    score: float, heatmap: npt.NDArray[np.float32], threshold: float, pixel_threshold: float, cell_px: int = 1
+) -> Decision:
     """Return what thresholds say of an image; NaN is no threshold.
 
     Args:
@@ -50,9 +73,10 @@ def decide(score: float, heatmap: npt.NDArray[np.float32], threshold: float, pix
         heatmap: (S, S), not blurred: pixel thresholds come from such heatmaps.
         threshold: of the score.
         pixel_threshold: of the heatmap.
+        cell_px: see `closed`.
     """
     label = None if math.isnan(threshold) else int(score > threshold)
-    mask = None if math.isnan(pixel_threshold) else heatmap > pixel_threshold
+    mask = None if math.isnan(pixel_threshold) else closed(heatmap > pixel_threshold, cell_px)
     named = (None if label is None else threshold, None if mask is None else pixel_threshold)
     return _decision(label, mask, float(heatmap.max()), named)
 
@@ -65,7 +89,7 @@ def decide_by_p_value(
     Args:
         p_value: of the image.
         level: up to which it is anomalous; NaN: there is no decision.
-        mask: (S, S), the pixels whose p-values are at most the level; None without a decision.
+        mask: (S, S), the pixels whose p-values are at most the level, `closed`; None without a decision.
         heatmap: (S, S).
     """
     label = None if math.isnan(level) else int(p_value <= level)

@@ -352,7 +352,12 @@ PREDICTIONS = table_schema(
         "a pixel whose heatmap is higher is called anomalous; null with too few held-out images, and where seeds vote",
     ),
     ("has_region", FLAG, "whether a pixel is above the pixel threshold; null without one"),
-    ("n_regions", INT, "number of connected regions of such pixels; null without a pixel threshold"),
+    (
+        "n_regions",
+        INT,
+        "number of connected regions of such pixels, gaps of less than a cell of the map closed; null without a pixel "
+        "threshold",
+    ),
     ("region_area", REAL, "share of the image's pixels in them; null without a pixel threshold"),
     ("agrees", FLAG, "whether the image is anomalous and has a region, or neither; null without thresholds"),
     ("normal_class", TEXT, "the class that the detector was trained on"),

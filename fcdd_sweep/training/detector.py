@@ -23,7 +23,7 @@ from fcdd_sweep.data.decoding.given import GivenImage, read_given
 from fcdd_sweep.data.decoding.pixels import Decoding, fit_image
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores, p_value_column
 from fcdd_sweep.metrics.heatmap_values import STEPS, MapGeometry, default_std, global_range
-from fcdd_sweep.metrics.image_decision import Decision, decide, decide_by_p_value, relabeled
+from fcdd_sweep.metrics.image_decision import Decision, closed, decide, decide_by_p_value, relabeled
 from fcdd_sweep.training.device import choose_device, full_precision, numerics
 from fcdd_sweep.training.fold_ensemble import HEATMAP_COLUMNS, FoldModels, JointDetection, stored_ensemble
 from fcdd_sweep.training.image_scores import heatmap_scores
@@ -200,7 +200,12 @@ class Detector(Predictor):
 
     def decide(self, score: float, heatmap: npt.NDArray[np.float32]) -> Decision:
         """Return the decisions about one image by its score and its (S, S) heatmap."""
-        return decide(score, heatmap, self.threshold, self.pixel_threshold)
+        return decide(score, heatmap, self.threshold, self.pixel_threshold, self.cell_px)
+
+    @property
+    def cell_px(self) -> int:
+        """Distance between cells of the anomaly map in pixels; 1 where maps have all pixels."""
+        return self.map_geometry.receptive_field[1]
 
     @property
     def decoding(self) -> Decoding:
@@ -256,7 +261,7 @@ class Detector(Predictor):
         assert self.ensemble is not None
         level = self.ensemble.left_out.level(self.settings.evaluation.false_alarm_rate)
         p_values = joint.p_values[p_value_column(self.score_column)].tolist()
-        masks = [None] * len(scores) if joint.masks is None else joint.masks
+        masks = [None] * len(scores) if joint.masks is None else closed(joint.masks, self.cell_px)
         for p_value, score, mask, heatmap in zip(p_values, scores, masks, heatmaps, strict=True):
             found = decide_by_p_value(p_value, level, mask, heatmap)
             yield found if math.isnan(self.threshold) else relabeled(found, score, self.threshold)

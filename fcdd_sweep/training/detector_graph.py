@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcdd_sweep.metrics.heatmap_values import upsampling_weights
@@ -81,8 +82,10 @@ class DetectorGraph(nn.Module):
         detector = self.detector
         if detector.ensemble is not None:
             return self._joint_decisions(found)
-        compared = ((scores, detector.threshold), (heatmaps, detector.pixel_threshold))
-        return [values > threshold for values, threshold in compared if not math.isnan(threshold)]
+        called = [] if math.isnan(detector.threshold) else [scores > detector.threshold]
+        if not math.isnan(detector.pixel_threshold):
+            called.append(self._closed(heatmaps > detector.pixel_threshold))
+        return called
 
     def _joint_decisions(self, found: list[_Seen]) -> list[Tensor]:
         """Return p-values of images and, with a limit, decisions on images and pixels; see `FoldModels.decided`."""
@@ -95,7 +98,13 @@ class DetectorGraph(nn.Module):
         else:
             images = self._count(column, [each.deciding(column) for each in found])
         p_values = (1 + images).double() / (len(ensemble.left_out) + 1)
-        return [p_values.float(), *([] if limit is None else [images <= limit, pixels <= limit])]
+        return [p_values.float(), *([] if limit is None else [images <= limit, self._closed(pixels <= limit)])]
+
+    def _closed(self, masks: Tensor) -> Tensor:
+        """Return (N, 1, S, S) masks as `metrics.image_decision.closed` does."""
+        side = self.detector.cell_px | 1
+        grown = F.max_pool2d(masks.float(), side, 1, side // 2)
+        return -F.max_pool2d(-grown, side, 1, side // 2) > 0.5
 
     def _count(self, column: str, values: list[Tensor]) -> Tensor:
         """Return of each value how many left-out images have at least it by the models that left them out: int64."""

@@ -105,8 +105,9 @@ class ImagePrediction:
     def heatmap(self) -> npt.NDArray[np.float32]:
         """The heatmap at the image's own size, (H, W) float32; NaN where the detector looks away, as beside a crop.
 
-        Values are those on the network's scale, by nearest neighbor, so that `heatmap > pixel_threshold` is `mask`. A
-        pixel that stands for several of the network's has the largest of their values.
+        Values are those on the network's scale, by nearest neighbor; `mask` is `heatmap > pixel_threshold` with gaps
+        closed that are less wide than a cell of the anomaly map. A pixel that stands for several of the network's has
+        the largest of their values.
         """
         return self._at_own_size(self.view.heatmap, np.nan)
 

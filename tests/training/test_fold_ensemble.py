@@ -12,6 +12,7 @@ from PIL import Image
 
 from fcdd_sweep.export import export_onnx
 from fcdd_sweep.metrics.cross_conformal import largest_limit
+from fcdd_sweep.metrics.image_decision import closed
 from fcdd_sweep.prediction.targets import with_threshold
 from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.partition import TrialData
@@ -108,7 +109,7 @@ def test_the_exported_file_decides_as_the_models_do_together(result, detector, t
     assert found["score"] == pytest.approx(np.array(result.scores["score"][:24]), rel=1e-5)
     assert found["p_value"] == pytest.approx(joint.p_values[column], rel=1e-6)
     assert found["anomalous"].tolist() == [each.label == 1 for each in detector.predict(TEST)]
-    assert (found["mask"][:, 0] == joint.masks).all() and 0 < found["anomalous"].sum() < 24
+    assert (found["mask"][:, 0] == closed(joint.masks, detector.cell_px)).all() and 0 < found["anomalous"].sum() < 24
     about = session.get_modelmeta().custom_metadata_map
     assert (about["models"], float(about["p_value_level"])) == ("4", result.metrics["p_value_level"])
 
