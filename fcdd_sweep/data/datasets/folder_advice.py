@@ -37,8 +37,10 @@ _MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|s
 _CLOSE = 0.8
 _NAMED = 4
 _AS_CLASSES = "To read the folders as classes, set dataset.options.layout: classes"
+_GOOD_AND_BAD = "good/IMAGES and bad/IMAGES, with or without train and test"
 _AS_DEFECTS = "If it is a type of defect, set dataset.options.layout: mvtec"
 Role = Literal["normal", "anomalous", "maps"]
+_PARTS: frozenset[Role | None] = frozenset({"normal", "anomalous"})
 Move = tuple[str, str]
 """From and to, relative to the data set's base."""
 
@@ -62,21 +64,31 @@ def is_label(folder: Folder) -> bool:
     return folder.name.casefold() in LABEL_FOLDERS
 
 
-def without_split(base: Folder) -> str:
-    """Return the next step for a folder with normal and anomalous folders, but without `train` and `test`."""
-    found = [folder for folder in base.folders if folder.all_images]
-    moves = _moves(base, found, base, base, "train", "test")
-    advice = _AS_CLASSES if all(map(role_of, found)) else f"{_AS_DEFECTS}. {_AS_CLASSES}"
-    return f"{_moves_text(base, moves)}, then some of the normal images to test/normal. {advice}"
-
-
 def of_classes(base: Folder) -> list[Problem]:
-    """Return a problem for folders that look like parts of a class and would be read as classes, or within classes."""
+    """Return a problem for folders that look like parts of a class and would be read as classes, or within classes.
+
+    Images beside classes are one, too, as they would not be read.
+    """
     children = [folder for folder in base.folders if folder.all_images]
-    roles = {role_of(folder) for folder in children}
-    if {"normal", "anomalous"} <= roles:
-        what = f"the folders {_names(children)} look like parts of one class, not like classes"
-        return [Problem(str(base.path), what, next_step=without_split(base))]
+    roles = set(map(role_of, children))
+    if not roles.isdisjoint(_PARTS):
+        if base.images:
+            what, step = f"{_not_classes(children)}, and {_loose(base)}", _loose_step(base, children)
+        elif "normal" in roles:
+            moves = _moves(base, children, base, base, "train", "test")
+            what = _not_classes(children)
+            step = f"{_moves_text(base, moves)}, then some of the normal images to test/normal"
+            step = step if None not in roles else f"{step}. {_AS_DEFECTS}"
+        else:
+            what, step = _not_classes(children), _normal_step(base, base, children)
+        return [Problem(str(base.path), what, _GOOD_AND_BAD, f"{step}. {_AS_CLASSES}")]
+    if base.images:
+        what = f"{_loose(base)}, beside the folder{'s' if len(children) > 1 else ''} {_names(children)}"
+        step = (
+            "To read only these images, set dataset.options.layout: flat. To read only the folders, as classes, set "
+            "dataset.options.layout: classes. To read all, move the images into one of the folders"
+        )
+        return [Problem(str(base.path), what, "images in folders alone, or in no folder alone", step)]
     problems = []
     for folder in children:
         others = (path for other in children if other is not folder for path in other.all_images)
@@ -91,14 +103,55 @@ def of_split_classes(base: Folder, halves: Sequence[Folder]) -> list[Problem]:
     """Return a problem for folders in `train` and `test` that look like labels and would be read as classes."""
     children = {half: [folder for folder in half.folders if folder.all_images] for half in halves}
     every = [folder for each in children.values() for folder in each]
-    if {"normal", "anomalous"} <= {role_of(folder) for folder in every}:
+    roles = set(map(role_of, every))
+    if not roles.isdisjoint(_PARTS):
         moves = [
             move for half, each in children.items() for move in _moves(base, each, base, base, half.name, half.name)
         ]
-        what = f"the folders {_names(every)} in {_names(halves)} look like parts of one class, not like classes"
-        return [Problem(str(base.path), what, next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}")]
+        step = _moves_text(base, moves) if "normal" in roles else _normal_step(base, halves[0], every)
+        what = _not_classes(every, f" in {_names(halves)}")
+        return [Problem(str(base.path), what, _GOOD_AND_BAD, f"{step}. {_AS_CLASSES}")]
     names = sorted({folder.name for folder in every})
     return _grouped(_nested_in_halves(base, name, children) for name in names)
+
+
+def _not_classes(folders: Sequence[Folder], where: str = "") -> str:
+    alone = all(role_of(folder) != "normal" for folder in folders)
+    shown = [folder for folder in folders if role_of(folder) == "anomalous" or not alone]
+    one = len({folder.name for folder in shown}) == 1
+    parts = "anomalous images" if alone else "parts of a class"
+    looks = f"looks like {parts}, not like a class" if one else f"look like {parts}, not like classes"
+    return f"the folder{'' if one else 's'} {_names(shown)}{where} {looks}"
+
+
+def _loose(folder: Folder) -> str:
+    count = len(folder.images)
+    return f"{count_noun(count, 'image')} {'is' if count == 1 else 'are'} in no folder"
+
+
+def _loose_step(folder: Folder, children: Sequence[Folder]) -> str:
+    """Return the moves of images that are beside normal or anomalous folders."""
+    names = {role: [child.name for child in children if role_of(child) == role] for role in _PARTS}
+    good, bad = [*names["normal"], "good"][0], [*names["anomalous"], "bad"][0]
+    return f"In {folder.path}, move the images in no folder to '{good}' if they are normal, to '{bad}' if not"
+
+
+def _normal_step(base: Folder, above: Folder, folders: Sequence[Folder]) -> str:
+    """Return the moves that give folders of anomalous images a normal one.
+
+    Args:
+        base: moves are relative to it.
+        above: where normal images belong.
+        folders: among them the anomalous ones, and those of other names.
+    """
+    others = [folder for folder in folders if role_of(folder) is None]
+    if len({folder.name for folder in others}) != 1:
+        return f"Put the normal images into {above.path / 'good'}"
+    moves = [
+        (each.relative_to(base.path).as_posix(), each.with_name("good").relative_to(base.path).as_posix())
+        for each in (folder.path for folder in others)
+    ]
+    return f"{_moves_text(base, moves)}, if {others[0].name} holds the normal images"
 
 
 def label_problems(folder: Folder, maps: Path) -> list[Problem]:

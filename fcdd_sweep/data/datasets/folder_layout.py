@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets import folder_advice as advice
-from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS, LABEL_FOLDERS_TEXT
+from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS
 from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, named_twice, problems_of_faults
 from fcdd_sweep.data.registry import info
 
@@ -93,8 +93,6 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
         layout = _split_first(base, halves, as_classes=as_classes)
     elif class_first:
         layout = _class_first(base, class_first)
-    elif not as_classes and _has_labels(base):
-        layout = _broken(base, f"{LABEL_FOLDERS_TEXT} folders, but no train and test", advice.without_split(base))
     else:
         layout = _flat(base, as_classes=as_classes)
     return _checked(_with_problems(layout, _twice(base)), protocol)
@@ -272,10 +270,10 @@ def _with_problems(layout: Layout, problems: list[Problem]) -> Layout:
     return replace(layout, problems=(*layout.problems, *problems))
 
 
-def _broken(base: Folder, found: str, next_step: str = "") -> Layout:
+def _broken(base: Folder, found: str) -> Layout:
     passed_over = " ".join(base.not_read())
     what = f"found {found}. {passed_over}".rstrip(" .")
-    problem = Problem(str(base.path), what, next_step=next_step or info("folder").get)
+    problem = Problem(str(base.path), what, next_step=info("folder").get)
     return Layout(base, "defects", (), (problem,), faults=_faults(base.below))
 
 

@@ -217,7 +217,8 @@ def test_images_in_no_class_are_reported_with_their_number(tmp_path: Path) -> No
     assert note == f"Not read in {root}, as they are in no class: 3 images in no folder, 1 image in val."
     flat = write_one_vs_rest(tmp_path / "flat", split=False)
     write_images(flat, 2)
-    assert any("2 images in no folder" in note for note in load(folder(flat)).notes)
+    as_classes = folder(flat, options={"layout": "classes"})
+    assert any("2 images in no folder" in note for note in load(as_classes).notes)
     first = write_class_first(tmp_path / "first")
     write_images(first / "bolt", 2)
     write_images(first / "nut" / "valid" / "good", 4)
@@ -295,6 +296,77 @@ def test_a_strange_folder_beside_parts_of_a_class_is_refused_with_the_moves_that
     assert corpus.classes == (class_name,)
     split = split_for(corpus, class_name)
     assert len(split.train_nominal) == 4 and split.test_label.sum() == 4
+
+
+NOT_CLASSES = {
+    "images beside bad": (
+        [".", "bad"],
+        "the folder bad looks like anomalous images, not like a class, and 4 images are in no folder.",
+        "In ROOT, move the images in no folder to 'good' if they are normal, to 'bad' if not.",
+        [("*.png", "good")],
+    ),
+    "images beside anomalous": (
+        [".", "anomalous", "ok"],
+        "the folders anomalous and ok look like parts of a class, not like classes, and 4 images are in no folder.",
+        "In ROOT, move the images in no folder to 'ok' if they are normal, to 'anomalous' if not.",
+        [("*.png", "ok/more")],
+    ),
+    "bad alone": (
+        ["bad"],
+        "the folder bad looks like anomalous images, not like a class.",
+        "Put the normal images into ROOT/good.",
+        [],
+    ),
+    "defect beside another": (
+        ["defect", "other"],
+        "the folder defect looks like anomalous images, not like a class.",
+        "In ROOT, move 'other' to 'good', if other holds the normal images.",
+        [("other/*.png", "good")],
+    ),
+    "bad in both halves": (
+        ["train/bolt", "test/bolt", "test/bad"],
+        "the folder bad in train and test looks like anomalous images, not like a class.",
+        "In ROOT, move 'train/bolt' to 'train/good', 'test/bolt' to 'test/good', if bolt holds the normal images.",
+        [("train/bolt/*.png", "train/good"), ("test/bolt/*.png", "test/good")],
+    ),
+    "another word than good": (
+        ["ok", "crack"],
+        "the folders crack and ok look like parts of a class, not like classes.",
+        "In ROOT, move 'crack' to 'test/anomalous', 'ok' to 'train/normal', then some of the normal images to",
+        [("crack/*.png", "test/anomalous"), ("ok/*.png", "train/normal")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_CLASSES)
+def test_anomalous_images_are_no_class_unless_that_is_asked_for(tmp_path: Path, name: str) -> None:
+    folders, what, step, moves = NOT_CLASSES[name]
+    root = tmp_path / "data"
+    for number, path in enumerate(folders):
+        write_images(root / path, 4, seed=number)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(root) and str(problem).startswith(f"{root}: {what} Allowed: good/IMAGES and bad/IMAGES")
+    assert step.replace("ROOT", str(root)) in str(problem) and "set dataset.options.layout: classes" in str(problem)
+    assert dataset_facts(folder(root, options={"layout": "classes"})).protocol == "one_vs_rest"
+    for pattern, target in moves:
+        (root / target).mkdir(parents=True, exist_ok=True)
+        for image in root.glob(pattern):
+            image.rename(root / target / image.name)
+    if moves:
+        corpus = load(folder(root))
+        assert corpus.classes == ("data",) and len(corpus.path) == 4 * len(folders)
+        assert split_for(corpus, "data").test_label.sum() == 4
+
+
+def test_images_beside_folders_are_not_left_out_unless_that_is_asked_for(tmp_path: Path) -> None:
+    root = write_one_vs_rest(tmp_path / "data", ("predictions",), split=False)
+    write_images(root, 1)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.what == "1 image is in no folder, beside the folder predictions"
+    assert problem.allowed == "images in folders alone, or in no folder alone"
+    assert "layout: flat" in problem.next_step and "layout: classes" in problem.next_step
+    assert len(load(folder(root, options={"layout": "classes"})).path) == 12
+    assert dataset_facts(folder(root, options={"layout": "flat"})).classes == ("data",)
 
 
 def test_parts_of_a_class_are_classes_when_that_is_asked_for(tmp_path: Path) -> None:
