@@ -206,15 +206,23 @@ def maps_among_images(folder: Folder, maps: Path | None) -> Iterator[Problem]:
         maps: where its maps belong; None where the layout has none.
     """
     for each in folder.below:
-        if beside := [path for path in each.images if _is_map_of(path.stem, _stems(each.images))]:
-            shown = ", ".join(path.name for path in beside[:_NAMED])
-            what = f"{count_noun(len(beside), 'file')} look like ground-truth maps of the images beside them: {shown}"
-            yield Problem(str(each.path), what, next_step=_elsewhere(each, folder, maps, beside))
+        stems = _stems(each.images)
+        if beside := [path for path in each.images if _is_map_of(path.stem, stems)]:
+            yield maps_beside_problem(each, beside, _elsewhere(each, folder, maps, beside))
         for child in each.folders:
             around = (path for path in each.all_images if child.path not in path.parents)
             if role_of(child) == "maps" and child.all_images and _are_maps_of(child.all_images, around):
                 what = "looks like ground-truth maps of the images around it, and would be read as images"
                 yield Problem(str(child.path), what, next_step=_elsewhere(each, folder, maps, child.all_images))
+
+
+def maps_beside_problem(folder: Folder, maps: Sequence[Path], step: str) -> Problem:
+    """Return the problem of files in a folder that look like ground-truth maps of the others."""
+    shown = ", ".join(path.name for path in maps[:_NAMED])
+    one = len(maps) == 1
+    look, them = ("looks like a ground-truth map", "it") if one else ("look like ground-truth maps", "them")
+    what = f"{count_noun(len(maps), 'file')} {look} of {'an image' if one else 'the images'} beside {them}: {shown}"
+    return Problem(str(folder.path), what, next_step=step)
 
 
 def _elsewhere(each: Folder, folder: Folder, maps: Path | None, found: Sequence[Path]) -> str:

@@ -22,7 +22,7 @@ from typing import Literal
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS, Role, role_of
+from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS, Role, maps_beside_problem, role_of
 from fcdd_sweep.data.datasets.folder_layout import class_name_of, halves_of
 from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, is_map_beside, maps_of_images
 from fcdd_sweep.data.decoding.folders import Folder, named_twice
@@ -107,7 +107,12 @@ def _flat(top: Folder) -> FoundImages | None:
         return None
     name = class_name_of(top.name)
     images = tuple(FoundImage(path, name, None, "", path.name) for path in top.images)
-    return FoundImages("one folder of nominal images", images, gaps=tuple(_unread(top, set(top.images))))
+    stems = {path.stem for path in top.images}
+    maps = [path for path in top.images if is_map_beside(path, stems)]
+    step = "Move images with maps, and their maps, to 'bad', and the other images to 'good'; or move the maps elsewhere"
+    problems = (maps_beside_problem(top, maps, step),) if maps else ()
+    gaps = tuple(_unread(top, set(top.images)))
+    return FoundImages("one folder of nominal images", images, problems=problems, gaps=gaps)
 
 
 def _halves(top: Folder, kind: PartsLayout) -> list[_Half]:

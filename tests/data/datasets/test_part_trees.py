@@ -124,6 +124,26 @@ def test_one_folder_of_images_holds_nominal_ones(tmp_path: Path) -> None:
     assert "Class 'coins' has no test anomalies." in corpus.notes
 
 
+@pytest.mark.parametrize("options", [{}, {"layout": "flat"}])
+def test_maps_in_one_folder_of_images_are_not_trained_on_until_they_are_moved(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    root = tmp_path / "coins"
+    images = write_images(root, 12)
+    maps = [write_mask(root / "003_mask.png"), write_mask(root / "005_gt_1.png")]
+    (problem,) = check_dataset(folder(root, options=options), IMAGES)
+    assert problem.where == str(root) and problem.what == (
+        "2 files look like ground-truth maps of the images beside them: 003_mask.png, 005_gt_1.png"
+    )
+    assert problem.next_step.startswith("Move images with maps, and their maps, to 'bad', and the other images to")
+    for name in ("good", "bad"):
+        (root / name).mkdir()
+    for path in (*images, *maps):
+        path.rename(root / ("bad" if path in (images[3], images[5], *maps) else "good") / path.name)
+    corpus = load(folder(root))
+    assert len(corpus.path) == 12 and (corpus.mask_index >= 0).sum() == 2
+
+
 def test_defects_of_a_tree_without_split_are_read_where_maps_name_them(tmp_path: Path) -> None:
     write_images(tmp_path / "part" / "good", 12)
     (image,) = write_images(tmp_path / "part" / "crack", 1)
