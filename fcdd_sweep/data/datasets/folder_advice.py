@@ -131,7 +131,10 @@ def _loose(folder: Folder) -> str:
 
 def _loose_step(folder: Folder, children: Sequence[Folder]) -> str:
     """Return the moves of images that are beside normal or anomalous folders."""
-    names = {role: [child.name for child in children if role_of(child) == role] for role in _PARTS}
+    names = {
+        role: [child.path.relative_to(folder.path).as_posix() for child in children if role_of(child) == role]
+        for role in _PARTS
+    }
     good, bad = [*names["normal"], "good"][0], [*names["anomalous"], "bad"][0]
     return f"In {folder.path}, move the images in no folder to '{good}' if they are normal, to '{bad}' if not"
 
@@ -271,33 +274,38 @@ def _are_maps_of(maps: Sequence[Path], images: Iterable[Path]) -> bool:
 
 
 def _nested(base: Folder, folder: Folder) -> Problem | None:
-    """Return a problem for a class with folders that look like anomalous images, which would be read as nominal."""
+    """Return a problem for a class with folders that look like its normal or anomalous images."""
     found = _topmost(folder)
-    if not any(role_of(each) == "anomalous" for each in found):
+    if _PARTS.isdisjoint(map(role_of, found)):
         return None
-    moves = _moves(base, found, folder, folder, "train", "test")
-    step = f"{_moves_text(base, moves)}, then some of the normal images to its test/normal. {_AS_CLASSES}"
-    return Problem(str(folder.path), _all_nominal(found, folder), next_step=step)
+    if folder.images:
+        step = _loose_step(folder, found)
+    elif "anomalous" in map(role_of, found):
+        moves = _moves(base, found, folder, folder, "train", "test")
+        step = f"{_moves_text(base, moves)}, then some of the normal images to its test/normal"
+    else:
+        step = "Sort the images of each class into folders good and bad"
+    return Problem(str(folder.path), _misread(found, folder), next_step=f"{step}. {_AS_CLASSES}")
 
 
 def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequence[Folder]]) -> Problem | None:
     """Return a problem as `_nested` for a class in `train` and `test`; `children` has the classes of each."""
     parts = [(half, folder, _topmost(folder)) for half, each in children.items() for folder in each]
     parts = [part for part in parts if part[1].name == name]
-    suspect = [part for part in parts if any(role_of(each) == "anomalous" for each in part[2])]
+    suspect = [part for part in parts if not _PARTS.isdisjoint(map(role_of, part[2]))]
     if not suspect:
         return None
     moves = [move for half, folder, found in parts for move in _moves(base, found, folder, half, half.name, half.name)]
     _, folder, found = suspect[0]
-    return Problem(
-        str(folder.path), _all_nominal(found, folder), next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}"
-    )
+    return Problem(str(folder.path), _misread(found, folder), next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}")
 
 
-def _all_nominal(found: Sequence[Folder], folder: Folder) -> str:
+def _misread(found: Sequence[Folder], folder: Folder) -> str:
     one = len(found) == 1
-    names, look = _names(found, folder), "looks" if one else "look"
-    return f"its folder{'' if one else 's'} {names} {look} like parts of a class, and would be read as nominal images"
+    look = f"its folder{'' if one else 's'} {_names(found, folder)} {'looks' if one else 'look'} like"
+    if "anomalous" in map(role_of, found):
+        return f"{look} parts of a class, and would be read as nominal images"
+    return f"{look} the normal images of a class, but other classes would be read as its anomalies"
 
 
 def _topmost(folder: Folder) -> list[Folder]:

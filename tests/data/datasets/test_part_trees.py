@@ -154,6 +154,43 @@ def test_defects_of_a_tree_without_split_are_read_where_maps_name_them(tmp_path:
     assert corpus.protocol == "defects" and corpus.has_maps and "crack" in corpus.defect
 
 
+@pytest.mark.parametrize(
+    ("folders", "layout"),
+    [
+        (("screw/good", "nut/good"), "CLASS/good/IMAGES"),
+        (("screw/OK", "nut/OK"), "CLASS/OK/IMAGES"),
+        (("train/screw/ok", "train/nut/ok"), "train/CLASS/ok/IMAGES"),
+    ],
+)
+def test_classes_of_normal_images_alone_are_not_each_other_s_anomalies(
+    tmp_path: Path, folders: tuple[str, str], layout: str
+) -> None:
+    for number, each in enumerate(folders):
+        write_images(tmp_path / "data" / each, 12, seed=number)
+    corpus = load(folder(tmp_path / "data"))
+    assert (corpus.protocol, corpus.classes) == ("defects", ("nut", "screw"))
+    assert not corpus.is_anomalous.any() and scan_dataset(folder(tmp_path / "data"), IMAGES).layout == layout
+    assert load(folder(tmp_path / "data", options={"layout": "classes"})).protocol == "one_vs_rest"
+
+
+@pytest.mark.parametrize(
+    ("beside", "what", "step"),
+    [
+        ("nut", "normal images of a class, but other classes would be read as", "into folders good and bad. To read"),
+        ("screw", "normal images of a class, but", "In SCREW, move the images in no folder to 'good' if they"),
+    ],
+)
+def test_images_of_classes_beside_normal_ones_are_refused_until_they_are_sorted(
+    tmp_path: Path, beside: str, what: str, step: str
+) -> None:
+    root = tmp_path / "data"
+    write_images(root / "screw" / "good", 6)
+    write_images(root / beside, 2, seed=1)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(root / "screw") and what in problem.what
+    assert step.replace("SCREW", str(root / "screw")) in problem.next_step
+
+
 def test_a_tree_of_two_minds_keeps_its_error(tmp_path: Path) -> None:
     for each in ("train/good", "test/good", "test/bad", "bolt/train/good"):
         write_images(tmp_path / "data" / each, 2)
