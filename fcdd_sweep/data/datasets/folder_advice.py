@@ -119,9 +119,8 @@ def _not_classes(folders: Sequence[Folder], where: str = "") -> str:
     alone = all(role_of(folder) != "normal" for folder in folders)
     shown = [folder for folder in folders if role_of(folder) == "anomalous" or not alone]
     one = len({folder.name for folder in shown}) == 1
-    parts = "anomalous images" if alone else "parts of a class"
-    looks = f"looks like {parts}, not like a class" if one else f"look like {parts}, not like classes"
-    return f"the folder{'' if one else 's'} {_names(shown)}{where} {looks}"
+    look, classes = ("looks", "a class") if one else ("look", "classes")
+    return f"the folder{'' if one else 's'} {_names(shown)}{where} {look} like {_parts(folders)}, not like {classes}"
 
 
 def _loose(folder: Folder) -> str:
@@ -131,10 +130,7 @@ def _loose(folder: Folder) -> str:
 
 def _loose_step(folder: Folder, children: Sequence[Folder]) -> str:
     """Return the moves of images that are beside normal or anomalous folders."""
-    names = {
-        role: [child.path.relative_to(folder.path).as_posix() for child in children if role_of(child) == role]
-        for role in _PARTS
-    }
+    names = {role: [_below(folder, child.path) for child in children if role_of(child) == role] for role in _PARTS}
     good, bad = [*names["normal"], "good"][0], [*names["anomalous"], "bad"][0]
     return f"In {folder.path}, move the images in no folder to '{good}' if they are normal, to '{bad}' if not"
 
@@ -150,10 +146,7 @@ def _normal_step(base: Folder, above: Folder, folders: Sequence[Folder]) -> str:
     others = [folder for folder in folders if role_of(folder) is None]
     if len({folder.name for folder in others}) != 1:
         return f"Put the normal images into {above.path / 'good'}"
-    moves = [
-        (each.relative_to(base.path).as_posix(), each.with_name("good").relative_to(base.path).as_posix())
-        for each in (folder.path for folder in others)
-    ]
+    moves = [(_below(base, each.path), _below(base, each.path.with_name("good"))) for each in others]
     return f"{_moves_text(base, moves)}, if {others[0].name} holds the normal images"
 
 
@@ -278,11 +271,19 @@ def _nested(base: Folder, folder: Folder) -> Problem | None:
     found = _topmost(folder)
     if _PARTS.isdisjoint(map(role_of, found)):
         return None
+    roles, own = set(map(role_of, found)), folder.path
     if folder.images:
         step = _loose_step(folder, found)
-    elif "anomalous" in map(role_of, found):
+    elif {"normal", "anomalous"} <= roles:
         moves = _moves(base, found, folder, folder, "train", "test")
         step = f"{_moves_text(base, moves)}, then some of the normal images to its test/normal"
+    elif "anomalous" in roles:
+        step = _normal_step(base, folder, [child for child in folder.folders if child.all_images])
+    elif deep := [each.path for each in found if each.path.parent != own]:
+        targets = (own / each.name / each.parent.relative_to(own) for each in deep)
+        step = _moves_text(
+            base, ((_below(base, each), _below(base, to)) for each, to in zip(deep, targets, strict=True))
+        )
     else:
         step = "Sort the images of each class into folders good and bad"
     return Problem(str(folder.path), _misread(found, folder), next_step=f"{step}. {_AS_CLASSES}")
@@ -302,10 +303,22 @@ def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequenc
 
 def _misread(found: Sequence[Folder], folder: Folder) -> str:
     one = len(found) == 1
-    look = f"its folder{'' if one else 's'} {_names(found, folder)} {'looks' if one else 'look'} like"
+    look = f"its folder{'' if one else 's'} {_names(found, folder)} {'looks' if one else 'look'} like {_parts(found)}"
     if "anomalous" in map(role_of, found):
-        return f"{look} parts of a class, and would be read as nominal images"
-    return f"{look} the normal images of a class, but other classes would be read as its anomalies"
+        return f"{look}, and would be read as nominal images"
+    return f"{look}, but other classes would be read as its anomalies"
+
+
+def _parts(folders: Iterable[Folder]) -> str:
+    """Return in words what folders, of which one has a role, hold of a class."""
+    roles = set(map(role_of, folders))
+    if "normal" not in roles:
+        return "anomalous images"
+    return "normal images" if roles == {"normal"} else "parts of a class"
+
+
+def _below(base: Folder, path: Path) -> str:
+    return path.relative_to(base.path).as_posix()
 
 
 def _topmost(folder: Folder) -> list[Folder]:

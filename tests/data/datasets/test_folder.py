@@ -270,6 +270,7 @@ def apply_moves(root: Path, problem: Problem) -> None:
 AMBIGUOUS: dict[str, tuple[list[str], str]] = {
     "folders of one class": (["OK", "NG", "strange"], "data"),
     "classes with good and bad": (["bolt/good", "bolt/bad", "bolt/strange"], "bolt"),
+    "a class of normal images deep below": (["bolt/a/b/good", "bolt/bad", "bolt/strange"], "bolt"),
     "splits of one class": (["train/OK", "train/strange", "test/OK", "test/NG"], "data"),
     "splits of classes": (["train/nut/ok", "train/nut/strange", "test/nut/ok", "test/nut/ko"], "nut"),
 }

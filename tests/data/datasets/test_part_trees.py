@@ -176,8 +176,12 @@ def test_classes_of_normal_images_alone_are_not_each_other_s_anomalies(
 @pytest.mark.parametrize(
     ("beside", "what", "step"),
     [
-        ("nut", "normal images of a class, but other classes would be read as", "into folders good and bad. To read"),
-        ("screw", "normal images of a class, but", "In SCREW, move the images in no folder to 'good' if they"),
+        ("nut", "its folder good looks like normal images, but other classes would be", "into folders good and bad."),
+        (
+            "screw",
+            "its folder good looks like normal images",
+            "In SCREW, move the images in no folder to 'good' if they",
+        ),
     ],
 )
 def test_images_of_classes_beside_normal_ones_are_refused_until_they_are_sorted(
@@ -189,6 +193,25 @@ def test_images_of_classes_beside_normal_ones_are_refused_until_they_are_sorted(
     (problem,) = check_dataset(folder(root), IMAGES)
     assert problem.where == str(root / "screw") and what in problem.what
     assert step.replace("SCREW", str(root / "screw")) in problem.next_step
+
+
+@pytest.mark.parametrize(
+    ("parts", "what", "step"),
+    [
+        (["a/b/good"], "its folder a/b/good looks like normal images", "move 'bolt/a/b/good' to 'bolt/good/a/b'."),
+        (["bad"], "its folder bad looks like anomalous images, and would be", "Put the normal images into BOLT/good."),
+        (["bad", "other"], "its folder bad looks like anomalous images", "move 'bolt/other' to 'bolt/good', if other"),
+    ],
+)
+def test_a_part_of_a_class_without_the_other_is_refused_with_where_it_belongs(
+    tmp_path: Path, parts: list[str], what: str, step: str
+) -> None:
+    root = tmp_path / "data"
+    for number, part in enumerate(parts):
+        write_images(root / "bolt" / part, 4, seed=number)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.where == str(root / "bolt") and problem.what.startswith(what)
+    assert step.replace("BOLT", str(root / "bolt")) in str(problem)
 
 
 def test_a_tree_of_two_minds_keeps_its_error(tmp_path: Path) -> None:
