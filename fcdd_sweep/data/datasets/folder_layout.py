@@ -206,7 +206,7 @@ def _split_first(base: Folder, halves: dict[str, Folder], *, as_classes: bool) -
         if folder.all_images
     )
     loose = [
-        Problem(str(half.path), "images are in no class folder", f"{half.name}/CLASS/IMAGES", "Sort them into classes")
+        Problem(str(half.path), "images are in no class folder", f"{half.name}/CLASS/IMAGES", _loose_step(half))
         for half in halves.values()
         if half.images
     ]
@@ -218,6 +218,11 @@ def _split_first(base: Folder, halves: dict[str, Folder], *, as_classes: bool) -
     protocol: Protocol = "defects" if labeled else "one_vs_rest"
     deciding = [base, *(each for half in halves.values() for each in (half, *half.folders))]
     return Layout(base, protocol, places, tuple(problems), faults=_faults(deciding))
+
+
+def _loose_step(half: Folder) -> str:
+    anomalous = f", or to {half.name}/bad where they are anomalous" if half.name.casefold() == "test" else ""
+    return f"If all show one kind of part, move them to {half.name}/good{anomalous}; if not, sort them into classes"
 
 
 def _child_of(folder: Folder, name: str) -> Folder:

@@ -359,6 +359,24 @@ def test_anomalous_images_are_no_class_unless_that_is_asked_for(tmp_path: Path, 
         assert split_for(corpus, "data").test_label.sum() == 4
 
 
+@pytest.mark.parametrize("halves", [("train",), ("train", "test")])
+def test_images_directly_in_a_half_are_readable_after_the_moves_for_one_kind_of_part(
+    tmp_path: Path, halves: tuple[str, ...]
+) -> None:
+    root = tmp_path / "data"
+    for half in halves:
+        write_images(root / half, 3)
+    problems = check_dataset(folder(root), IMAGES)
+    for half, problem in zip(halves, problems, strict=True):
+        assert problem.where == str(root / half) and problem.allowed == f"{half}/CLASS/IMAGES"
+        assert problem.next_step.startswith(f"If all show one kind of part, move them to {half}/good")
+        assert (f"or to {half}/bad where they are anomalous" in problem.next_step) == (half == "test")
+        (root / half / "good").mkdir()
+        for image in (root / half).glob("*.png"):
+            image.rename(root / half / "good" / image.name)
+    assert sizes(load(folder(root)), "data") == (3, 0, 3 * (len(halves) - 1), 0)
+
+
 def test_images_beside_folders_are_not_left_out_unless_that_is_asked_for(tmp_path: Path) -> None:
     root = write_one_vs_rest(tmp_path / "data", ("predictions",), split=False)
     write_images(root, 1)
