@@ -16,7 +16,7 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.data.appearance import Appearance, appearance_of
+from fcdd_sweep.data.appearance import FEWEST_PIXELS, Appearance, appearance_of
 from fcdd_sweep.data.corpus import held_out_of
 from fcdd_sweep.data.decoding.survey import depth_text
 from fcdd_sweep.data.records import DatasetFacts
@@ -102,13 +102,16 @@ class OwnImages:
         """Return what was found, a line each."""
         seen = self.appearance
         masks = count_noun(self.n_masks, "image") if self.n_masks else "none"
-        closed = f"note: {seen.unreadable} of {count_noun(seen.looked_at, 'image')} do not open."
+        of_seen = f"of {count_noun(seen.looked_at, 'image')}"
+        closed = f"note: {seen.unreadable} {of_seen} do not open."
+        tiny = f"note: {seen.tiny} {of_seen} less than {FEWEST_PIXELS} px wide or high: remove what is no photograph."
         return [
             f"  layout  {self.layout or self.facts.protocol}",
             *(f"  {'images' if row == 0 else '':8}{line}" for row, line in enumerate(self.count_lines)),
             f"  pixels  {_sizes_text(seen)}, {_color_text(seen)}. {self.depth or 'No image has more than 8 bits.'}",
             f"  masks   {masks}",
             *([closed] if seen.unreadable else []),
+            *([tiny] if seen.tiny else []),
             *(f"note: {gap}" for gap in self.gaps),
         ]
 

@@ -62,6 +62,16 @@ def test_what_images_look_like_is_seen(tmp_path):
     assert appearance_of(files * LOOKED_AT).looked_at == LOOKED_AT
 
 
+def test_sizes_are_ordered_by_area_and_specks_are_told(tmp_path):
+    for number, size in enumerate([(300, 700), (320, 320), (60, 5), (9, 9)]):
+        write_image(tmp_path / "parts" / "train" / "good" / f"{number}.png", size)
+    lines = inspect_images(tmp_path / "parts", {}).lines
+    assert "  pixels  9x9 to 700x300 px (median 700x300), all in color. No image has more than 8 bits." in lines
+    assert "note: 1 of 4 images less than 8 px wide or high: remove what is no photograph." in lines
+    (tmp_path / "parts" / "train" / "good" / "2.png").unlink()
+    assert "px wide or high" not in "\n".join(inspect_images(tmp_path / "parts", {}).lines)
+
+
 def test_a_jpeg_of_a_gray_picture_in_three_channels_has_no_color(tmp_path):
     gray = np.repeat(np.random.default_rng(0).integers(0, 255, (80, 80, 1)).astype(np.uint8), 3, 2)
     Image.fromarray(gray).save(tmp_path / "a.jpg")

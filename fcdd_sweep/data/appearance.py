@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from fcdd_sweep.data.decoding.reading import open_image
 
 LOOKED_AT = 200
 """Of more images so many are looked at, evenly spread."""
+FEWEST_PIXELS = 8
+"""Width and height below which a file is hardly an image."""
 _THUMBNAIL = 64
 _COLOR = 12
 """Difference of two channels, of 255, from which on a pixel has color: JPEG gives gray images less."""
@@ -29,8 +32,10 @@ class Appearance:
     Attributes:
         looked_at: how many of them were opened.
         unreadable: how many of those do not decode.
-        smallest, median, largest: width and height in pixels, by the shorter side.
+        smallest, largest: width and height in pixels, by area.
+        median: the same by the shorter side.
         sizes: number of different sizes.
+        tiny: how many have a side of less than `FEWEST_PIXELS`.
         colored: share of the images that have color.
     """
 
@@ -40,6 +45,7 @@ class Appearance:
     median: tuple[int, int]
     largest: tuple[int, int]
     sizes: int
+    tiny: int
     colored: float
 
 
@@ -53,10 +59,11 @@ def appearance_of(files: Sequence[Path]) -> Appearance | None:
     return Appearance(
         looked_at=len(chosen),
         unreadable=len(chosen) - len(seen),
-        smallest=sizes[0],
+        smallest=min(sizes, key=math.prod),
         median=sizes[len(sizes) // 2],
-        largest=sizes[-1],
+        largest=max(sizes, key=math.prod),
         sizes=len(set(sizes)),
+        tiny=sum(min(size) < FEWEST_PIXELS for size in sizes),
         colored=statistics.fmean(colored for _, colored in seen),
     )
 
