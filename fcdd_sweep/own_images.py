@@ -6,7 +6,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,8 +151,18 @@ def inspect_images(root: Path, options: Mapping[str, str]) -> OwnImages:
         appearance=appearance,
         depth=depth_text(inspector.depth(dataset, images), images),
         n_masks=sum(bool(record.masks) for record in scan.records),
-        gaps=tuple(inspector.notes),
+        gaps=tuple(_gaps(facts, inspector.notes)),
     )
+
+
+def _gaps(facts: DatasetFacts, notes: Iterable[str]) -> Iterator[str]:
+    """Yield the notes on the data without those that `too_little` gives, and what one folder per class means."""
+    yield from (note for note in notes if not note.endswith(" has no test anomalies."))
+    if facts.protocol == "one_vs_rest" and len(facts.classes) > 1:
+        yield (
+            "Images of the other folders count as anomalous for each class; if all show one kind of part, put them "
+            "into one folder."
+        )
 
 
 def _against_others(name: str, counts: Mapping[str, ClassCounts]) -> ClassCounts:
@@ -276,7 +286,7 @@ def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
     nominal = found.fewest.nominal
     share, rate = _calibration(nominal)
     if not share:
-        few = f"{count_noun(nominal, 'image')} are too few to hold some out, so there is no decision, only scores."
+        few = f"{count_noun(nominal, 'image')}: too few to hold some out, so there is no decision, only scores."
         yield ChosenSetting("evaluation.validation.nominal_fraction", 0.0, few)
     else:
         held_out = held_out_of(nominal, share)

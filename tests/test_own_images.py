@@ -95,6 +95,9 @@ def test_sizes_color_depth_masks_classes_and_layout_are_told(tmp_path):
 def test_in_one_vs_rest_the_other_classes_are_the_anomalies(tmp_path):
     found = inspect_images(write_one_vs_rest(tmp_path / "data"), {})
     assert found.counts["cat"] == (4, 8, 2, 4)
+    (sentence,) = found.gaps
+    assert sentence.startswith("Images of the other folders count as anomalous for each class; if all show one kind")
+    assert inspect_images(write_one_vs_rest(tmp_path / "one", ("cat",)), {}).gaps == ()
     assert chosen(tmp_path / "data")["anomalies.mode"] == "malformed_normal_gt"  # 8 are too few
     for name in ("cat", "dog", "owl"):
         write_images(tmp_path / "data" / "train" / name, 7)
@@ -150,7 +153,15 @@ def test_what_is_too_little_is_told(tmp_path):
         "class 'bolt': 2 nominal and 3 anomalous test images: below 20 of a kind an AUROC says little.",
     ]
     shutil.rmtree(root / "bolt" / "test")
-    assert "no test anomalies, so nothing can say how well it works" in too_little(inspect_images(root, {}))[1]
+    found = inspect_images(root, {})
+    assert "no test anomalies, so nothing can say how well it works" in too_little(found)[1]
+    assert "no test anomalies" not in "\n".join(found.lines)  # `init` prints both, and once is enough
+
+
+def test_one_image_is_too_few_to_hold_some_out(tmp_path):
+    write_images(tmp_path / "parts" / "train" / "good", 1)
+    reasons = [choice.reason for choice in choices_for(inspect_images(tmp_path / "parts", {}), "x")]
+    assert "1 image: too few to hold some out, so there is no decision, only scores." in reasons
 
 
 @pytest.mark.parametrize("tree", ["mvtec", "one_vs_rest", "flat", "good_bad"])
