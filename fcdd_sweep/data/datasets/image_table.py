@@ -8,7 +8,7 @@ is empty, `split_rule` decides, by `group` if that is given. Without `class` the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from fcdd_sweep.config.errors import DataError, Problem
-from fcdd_sweep.config.nearest import closest
+from fcdd_sweep.config.nearest import closest, nearest
 from fcdd_sweep.data.datasets.folder_advice import role_of
 from fcdd_sweep.data.datasets.folder_layout import class_name_of
 from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages
@@ -26,6 +26,8 @@ from fcdd_sweep.data.decoding.folders import Folder
 _ENDINGS = frozenset({".csv", ".parquet"})
 _COLUMNS = ("path", "label", "split", "mask", "group", "class")
 _NEEDED = ("path", "label")
+_SEPARATORS = ";\t|"
+_CLOSE = 0.8
 _NAMED = 20
 _TableRow = Mapping[str, str]
 
@@ -61,18 +63,37 @@ def read_image_table(path: Path) -> FoundImages:
 def _rows(path: Path) -> list[_TableRow]:
     try:
         if path.suffix.lower() == ".csv":
+            path.read_text(encoding="utf-8")
             names = pa.csv.open_csv(path).schema.names
             as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
             table = pa.csv.read_csv(path, convert_options=as_text)
         else:
             table = pa.parquet.read_table(path)
+    except UnicodeDecodeError as error:
+        step = "Save it as UTF-8, in Excel as 'CSV UTF-8'"
+        raise DataError(Problem(str(path), "is not UTF-8 text", "a table in UTF-8", step)) from error
     except (OSError, pa.ArrowException) as error:
         raise DataError(Problem(str(path), f"cannot be read as a table ({error})")) from error
-    if missing := [name for name in _NEEDED if name not in table.column_names]:
-        what = f"has no column {' and no column '.join(missing)}: {', '.join(table.column_names)}"
-        raise DataError(Problem(str(path), what, f"columns {', '.join(_COLUMNS)}; {' and '.join(_NEEDED)} are needed"))
+    if problem := _column_problem(path, table.column_names):
+        raise DataError(problem)
     kept = [name for name in _COLUMNS if name in table.column_names]
     return [dict.fromkeys(_COLUMNS, "") | _texts(row) for row in table.select(kept).to_pylist()]
+
+
+def _column_problem(path: Path, names: Sequence[str]) -> Problem | None:
+    """Return the problem of columns that are needed, and of those passed over for their spelling."""
+    missing = [name for name in _NEEDED if name not in names]
+    plain = {name: nearest(name.strip().casefold(), _COLUMNS, _CLOSE) for name in names if name not in _COLUMNS}
+    renamed = {name: wanted for name, wanted in plain.items() if wanted and wanted not in names}
+    if not missing and not any(name.strip().casefold() in _COLUMNS for name in renamed):
+        return None
+    found = f"has no column {' and no column '.join(missing)}" if missing else "has columns that would not be read"
+    renames = ", ".join(f"'{name}' to '{wanted}'" for name, wanted in renamed.items())
+    step = f"Rename {renames}" if renames else ""
+    if len(names) == 1 and any(separator in names[0] for separator in _SEPARATORS):
+        step = "Separate the columns by commas"
+    allowed = f"columns {', '.join(_COLUMNS)}; {' and '.join(_NEEDED)} are needed"
+    return Problem(str(path), f"{found}: {', '.join(names)}", allowed, step)
 
 
 def _texts(row: Mapping[str, object]) -> dict[str, str]:
@@ -88,9 +109,12 @@ def _row_problems(path: Path, row: _TableRow, number: int) -> Iterator[Problem]:
     files = [row["path"], *(name.strip() for name in row["mask"].split(";") if row["mask"])]
     for name in files:
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
-            yield Problem(where, f"found the path '{name}'", f"a path below {path.parent}")
+            inside = Path(name).is_relative_to(path.parent) and ".." not in Path(name).parts
+            step = f"Write '{Path(name).relative_to(path.parent)}'" if inside else ""
+            yield Problem(where, f"found the path '{name}'", f"a path relative to {path.parent}, and below it", step)
         elif not (path.parent / name).is_file():
-            yield Problem(where, f"there is no file {path.parent / name}")
+            step = "Write / in paths" if "\\" in name else ""
+            yield Problem(where, f"there is no file {path.parent / name}", next_step=step)
         elif not is_image(Path(name).name):
             yield Problem(where, f"{name} has not the ending of an image")
     if not row["label"]:
