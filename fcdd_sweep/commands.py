@@ -16,7 +16,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, dotted
 from fcdd_sweep.config.locations import RemotePath, parse_location
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.output import is_unwritable, output_error
@@ -85,19 +85,20 @@ def _run_here(planned: Plan, options: Namespace) -> int:
 
 def init_command(options: Namespace) -> int:
     """Write an experiment file for a folder of images, say what it will cost, and run it if asked to."""
-    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
+    from fcdd_sweep.config.loading import read_override
+    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little, with_given
     from fcdd_sweep.planning.plan import plan_file
 
     root = options.images.expanduser().absolute()
     _refuse_results(root)
-    name = run_name(root)
+    name, given = run_name(root), {dotted(key): value for key, value in map(read_override, options.set)}
     path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
     _refuse_existing(path)
     found = inspect_images(root, _layout_options(options))
     few = too_little(found)
     print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
     head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]
-    _write_new(path, experiment_text(choices_for(found, name), head))
+    _write_new(path, experiment_text(with_given(choices_for(found, name), given), head))
     try:
         _, planned = plan_file(path, [] if options.output is None else [f"output={options.output}"])
         _print_cost(planned, found.total)

@@ -8,6 +8,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from fcdd_sweep.config.schema import Dataset, Images
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.appearance import FEWEST_PIXELS, Appearance, appearance_of
 from fcdd_sweep.data.corpus import held_out_of
-from fcdd_sweep.data.decoding.survey import depth_text
+from fcdd_sweep.data.decoding.survey import Depth, depth_problems, depth_text
 from fcdd_sweep.data.records import DatasetFacts
 from fcdd_sweep.metrics.decision import fewest_images
 from fcdd_sweep.networks.registry import NETWORKS
@@ -39,6 +40,7 @@ _HELD_OUT = ((160, 0.33), (199, 0.25), (1000, 0.2), (math.inf, 0.1))
 _RATE, _WORST_RATE = 0.05, 0.25
 _SELECTING = 0.2
 """Share of the held-out images that choose the image score instead, where that is `auto`."""
+_GIVEN = "As given by --set."
 _FEWEST_CHOOSING = 8
 """Images for that below which `auto` is not worth it: their AUROC would have a standard error above .1."""
 _SCORE_REASONS = {
@@ -149,10 +151,17 @@ def inspect_images(root: Path, options: Mapping[str, str]) -> OwnImages:
         counts=found,
         count_lines=tuple(image_counts(dataset, images, facts, inspector)),
         appearance=appearance,
-        depth=depth_text(inspector.depth(dataset, images), images),
+        depth=_depth_text(inspector.depth(dataset, images), images),
         n_masks=sum(bool(record.masks) for record in scan.records),
         gaps=tuple(_gaps(facts, inspector.notes)),
     )
+
+
+def _depth_text(depth: Depth, images: Images) -> str:
+    """Return what is found, without how a range is taken where the plan will ask for one."""
+    if depth_problems(depth, images):
+        return f"{count_noun(len(depth.deep), 'image')} of more than 8 bits ({depth.deep[0][1].kind})."
+    return depth_text(depth, images)
 
 
 def _gaps(facts: DatasetFacts, notes: Iterable[str]) -> Iterator[str]:
@@ -206,6 +215,22 @@ def choices_for(found: OwnImages, name: str) -> list[ChosenSetting]:
         *_training(found),
         *_evaluation(found),
     ]
+
+
+def with_given(choices: Sequence[ChosenSetting], given: Mapping[str, Any]) -> list[ChosenSetting]:
+    """Return the settings with those that the user gives, by dotted key, in their places."""
+    settings = [ChosenSetting(each.key, given[each.key], _GIVEN) if each.key in given else each for each in choices]
+    for key in given.keys() - {each.key for each in choices}:
+        beside = [i for i, each in enumerate(settings) if _shared(each.key, key)]
+        place = 1 + max(beside, key=lambda i: (_shared(settings[i].key, key), i), default=len(settings) - 1)
+        settings.insert(place, ChosenSetting(key, given[key], _GIVEN))
+    return settings
+
+
+def _shared(first: str, second: str) -> int:
+    """Return how many sections two dotted keys have in common."""
+    pairs = zip(first.split(".")[:-1], second.split(".")[:-1], strict=False)
+    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _dataset(found: OwnImages) -> Iterator[ChosenSetting]:

@@ -233,6 +233,24 @@ def test_a_folder_that_cannot_be_read_is_an_error(call, tmp_path, monkeypatch):
     assert code == 2 and "Permission denied" in err and "Traceback" not in err
 
 
+def test_values_that_are_given_are_written_in_their_places(call, tmp_path):
+    """Images of 16 bits among others of 8 need a range that nothing but the user knows."""
+    write_images(tmp_path / "parts", 30)
+    tifffile.imwrite(tmp_path / "parts" / "deep.tif", np.full((40, 40), 900, np.uint16))
+    code, _, err = call("init", "parts")
+    assert code == 2 and "Set images.bit_depth" in err and not (tmp_path / "parts.yaml").exists()
+    given = ["images.bit_depth=10", "training.epochs=3", "dataset.options.split_seed=4", "keep.maps=all"]
+    code, out, err = call("init", "parts", *(f"--set={each}" for each in given))
+    assert code == 0, err
+    assert "1 image of more than 8 bits (TIFF)." in out
+    experiment = load_experiment(tmp_path / "parts.yaml")
+    assert (experiment.images.bit_depth, experiment.training.epochs, experiment.keep.maps) == (10, 3, "all")
+    assert experiment.dataset.options == {"split_seed": 4}
+    assert "  # As given by --set.\n  epochs: 3\n" in (tmp_path / "parts.yaml").read_text()
+    code, _, err = call("init", "parts", "--set=training.epoch=3")
+    assert code == 2 and "there is no key training.epoch" in err
+
+
 def test_a_file_that_is_there_is_not_overwritten(call, tmp_path):
     write_images(tmp_path / "parts", 6)
     (tmp_path / "parts.yaml").write_text("mine")

@@ -172,7 +172,7 @@ def _given(overrides: Sequence[str] | Written) -> list[_Given]:
     if isinstance(overrides, str):
         raise TypeError(f"overrides are a list of texts or a mapping, not one text: [{overrides!r}]")
     if not isinstance(overrides, Mapping):
-        return [_Given(_shown(text), partial(_override, text)) for text in overrides]
+        return [_Given(_shown(text), partial(read_override, text)) for text in overrides]
     return [
         _Given(_cut(f"override {key}={value!r}"), partial(_own_override, key, value))
         for key, value in overrides.items()
@@ -202,7 +202,12 @@ def _shown(override: str) -> str:
     return f"--set {_cut(override)}"
 
 
-def _override(text: str) -> tuple[Key, Any]:
+def read_override(text: str) -> tuple[Key, Any]:
+    """Return key and value of an override of the command line, `KEY=VALUE`.
+
+    Raises:
+        ExperimentError: another text, or a key that no experiment has.
+    """
     where = _shown(text)
     if not is_text(text):
         step = "Rename the file or folder, or name it through a link"
