@@ -94,7 +94,8 @@ def init_command(options: Namespace) -> int:
     name, given = run_name(root), {dotted(key): value for key, value in map(read_override, options.set)}
     path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
     _refuse_existing(path)
-    found = inspect_images(root, _layout_options(options))
+    also = {key: given[f"dataset.options.{key}"] for key in ("layout", "group") if f"dataset.options.{key}" in given}
+    found = inspect_images(root, _layout_options(options) | also)
     few = too_little(found)
     print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
     head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]

@@ -247,6 +247,9 @@ def test_values_that_are_given_are_written_in_their_places(call, tmp_path):
     assert (experiment.images.bit_depth, experiment.training.epochs, experiment.keep.maps) == (10, 3, "all")
     assert experiment.dataset.options == {"split_seed": 4}
     assert "  # As given by --set.\n  epochs: 3\n" in (tmp_path / "parts.yaml").read_text()
+    write_mvtec(tmp_path / "other", ("bolt",), defects=("crack",))
+    code, out, err = call("init", "other", "--set=dataset.options.layout=flat")
+    assert code == 2 and "flat" in err
     code, _, err = call("init", "parts", "--set=training.epoch=3")
     assert code == 2 and "there is no key training.epoch" in err
 
