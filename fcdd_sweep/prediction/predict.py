@@ -10,11 +10,12 @@ from pathlib import Path
 from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.prediction.found_images import FoundFiles, find_files
-from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledSet, read_labels
+from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledImage, LabelledSet, read_labels
 from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.prediction.sink import Sink
 from fcdd_sweep.prediction.targets import HowToPredict, Target, load_target
+from fcdd_sweep.prediction.trained_on import unseen_images
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.training.detector import Detector
 from fcdd_sweep.training.device import no_gpu_reason
@@ -124,7 +125,10 @@ def predict(
         InputError: there is no such detector or image, or no image can be read.
     """
     found, target, known = _checked(paths, place, how, labels)
-    labelled = () if known is None else known.of_class(target.first.normal_class)
+    labelled: tuple[LabelledImage, ...] = ()
+    trained: list[str] = []
+    if known is not None:
+        labelled, trained = unseen_images(known.of_class(target.first.normal_class), target)
     tops = {file: top for top, file in found.files}
     only_labelled = [image.path for image in labelled if image.path not in tops]
     every = [*(file for _, file in found.files), *only_labelled]
@@ -155,7 +159,7 @@ def predict(
         unreadable=tuple(seen.unreadable),
         device=device_text(target.first, how.device),
         basis=seen.basis,
-        notes=(*found.notes, *of_labels, *seen.notes(target.first), *rule),
+        notes=(*found.notes, *of_labels, *trained, *seen.notes(target.first), *rule),
         output=output,
         evaluation=evaluation,
     )

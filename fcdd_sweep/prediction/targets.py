@@ -54,10 +54,12 @@ class Target:
     Attributes:
         predictor: one detector, or several.
         detectors: all of them.
+        snapshots: where each was loaded from.
     """
 
     predictor: Predictor
     detectors: tuple[Detector, ...]
+    snapshots: tuple[Location, ...]
 
     @property
     def first(self) -> Detector:
@@ -90,12 +92,12 @@ def load_target(place: Location, how: HowToPredict) -> Target:
         TiledPredictor(each, how.tile or TILE, how.native_scale) if tiled else each for each in detectors
     ]
     if len(detectors) == 1:
-        return Target(predictors[0], tuple(detectors))
+        return Target(predictors[0], tuple(detectors), tuple(snapshots))
     members = [
         EnsembleMember(predictor, detector, None if how.native_scale else _calibration(snapshot.parent, detector))
         for predictor, detector, snapshot in zip(predictors, detectors, snapshots, strict=True)
     ]
-    return Target(Ensemble(tuple(members), how.threshold), tuple(detectors))
+    return Target(Ensemble(tuple(members), how.threshold), tuple(detectors), tuple(snapshots))
 
 
 def load_snapshot(snapshot: Location, device: str) -> Detector:
