@@ -312,7 +312,7 @@ def test_the_documented_example_gives_the_scores_of_predict(photo, leaf, tmp_pat
     (leaf / "score.py").write_text(blocked + code)
     run = [sys.executable, "-I", str(leaf / "score.py"), str(name), str(images)]
     result = subprocess.run(run, capture_output=True, text=True, cwd=leaf, check=True)
-    row = files.read_table(predict(name.with_suffix(".pt"), [images], leaf / "out").scores).to_pylist()[0]
+    row = files.read_table(predict(name.with_suffix(".pt"), [images], tmp_path / "out").scores).to_pylist()[0]
     path, score, label, region, *_ = result.stdout.split()
     assert path == str(images) and float(score) == pytest.approx(row["score"], rel=1e-5)
     assert label == ("anomalous" if row["label"] == 1 else "nominal")

@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.training.prediction import ImagePrediction
@@ -87,6 +88,15 @@ class PredictionFiles:
             for path in self._unfinished.values():
                 if path.name.startswith("."):
                     path.unlink(missing_ok=True)
+
+
+def check_unused(output: Path) -> None:
+    """Raise an `InputError` where an output folder has predictions, which others would take the place of."""
+    step = f"remove {PREDICTIONS}, {PREDICTIONS_CSV} and {HEATMAPS} from it"
+    for name in (PREDICTIONS_CSV, PREDICTIONS):
+        if (output / name).exists():
+            what = "holds predictions already, which would be lost"
+            raise InputError(Problem(str(output / name), what, next_step=f"Choose another --output, or {step}"))
 
 
 def make_folder(folder: Path) -> None:

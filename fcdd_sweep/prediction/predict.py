@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.prediction.found_images import FoundFiles, find_files
 from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledImage, LabelledSet, read_labels
-from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows
+from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows, check_unused
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.prediction.sink import Sink
 from fcdd_sweep.prediction.targets import HowToPredict, Target, load_target
@@ -122,9 +122,9 @@ def predict(
         how: how images are scored and drawn.
         labels: a folder or table of images to score as well, and to compare with what it says of them.
     Raises:
-        InputError: there is no such detector or image, or no image can be read.
+        InputError: there is no such detector or image, no image can be read, or the output has predictions already.
     """
-    found, target, known = _checked(paths, place, how, labels)
+    found, target, known = _checked(paths, place, output, how, labels)
     labelled: tuple[LabelledImage, ...] = ()
     trained: list[str] = []
     if known is not None:
@@ -166,9 +166,9 @@ def predict(
 
 
 def _checked(
-    paths: Sequence[Path], place: Location, how: HowToPredict, labels: Path | None
+    paths: Sequence[Path], place: Location, output: Path | None, how: HowToPredict, labels: Path | None
 ) -> tuple[FoundFiles, Target, LabelledSet | None]:
-    """Return files, detector and labels; raise one error with the problems of all."""
+    """Return files, detector and labels; raise one error with the problems of all, those of the output among them."""
     found, target, known, errors = None, None, None, list[InputError]()
     try:
         found = find_files(paths)
@@ -180,6 +180,11 @@ def _checked(
         errors.append(error)
     try:
         known = None if labels is None else read_labels(labels)
+    except InputError as error:
+        errors.append(error)
+    try:
+        if output is not None:
+            check_unused(output)
     except InputError as error:
         errors.append(error)
     if len(errors) > 1:

@@ -13,7 +13,7 @@ from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.files import file_stamp
 from fcdd_sweep.data.decoding.folders import Folder, no_folder
-from fcdd_sweep.prediction.outputs import PREDICTIONS_CSV
+from fcdd_sweep.prediction.outputs import check_unused
 from fcdd_sweep.prediction.predict import device_text
 from fcdd_sweep.prediction.sink import Sink
 from fcdd_sweep.prediction.targets import HowToPredict, load_target
@@ -91,9 +91,8 @@ def watch_folder(
     """
     if reason := no_folder(folder):
         raise InputError(Problem(str(folder), reason, "the folder that new images are written to"))
-    if output is not None and (output / PREDICTIONS_CSV).exists():
-        what = "holds predictions already, which would be lost"
-        raise InputError(Problem(str(output / PREDICTIONS_CSV), what, next_step="Choose another --output"))
+    if output is not None:
+        check_unused(output)
     target, seen = load_target(place, how), Watched()
     new = NewFiles(folder)
     say(f"device: {device_text(target.first, how.device)}")

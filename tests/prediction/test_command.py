@@ -59,6 +59,20 @@ def test_a_class_votes_and_labels_are_compared(call, run, parts, tmp_path):
     assert (tmp_path / "out" / "roc.png").is_file() and (tmp_path / "out" / "evaluation.csv").is_file()
 
 
+def test_an_output_that_has_predictions_is_refused_before_anything_is_scored(call, run, photo, tmp_path):
+    leaf, output = run / "normal_plain" / "it_0", tmp_path / "out"
+    (tmp_path / "inbox").mkdir()
+    assert call(leaf, photo, "--output", output)[0] == 0
+    before = {path: path.read_bytes() for path in output.rglob("*.*")}
+    for images in ([photo, "--pictures", "none"], ["--watch", tmp_path / "inbox"]):
+        code, out, err = call(leaf, *images, "--output", output)
+        assert (code, out) == (2, "") and f"{output / 'predictions.csv'}: holds predictions already" in err
+        assert "or remove predictions.parquet, predictions.csv and heatmaps from it" in err
+    assert {path: path.read_bytes() for path in output.rglob("*.*")} == before
+    (output / "predictions.csv").unlink()
+    assert call(leaf, photo, "--output", output)[0] == 2
+
+
 def test_an_image_that_does_not_decode_is_skipped_with_exit_code_1(call, run, photo, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"\x89PNG")
     code, out, err = call(run, photo, tmp_path / "bad.png")

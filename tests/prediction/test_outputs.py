@@ -102,5 +102,7 @@ def peak_bytes(images, run, output):
 def test_memory_does_not_grow_with_the_number_of_images(run, tmp_path):
     """Kept whole, each image would take 0.6 MB; of a prediction, its heatmap and what the network saw take 4 kB."""
     Image.new("RGB", (400, 500)).save(tmp_path / "large.png")
-    peaks = [peak_bytes([tmp_path / "large.png"] * count, run, tmp_path / "out") for count in (8, 8, 48)]
+    peaks = [
+        peak_bytes([tmp_path / "large.png"] * count, run, tmp_path / f"out{i}") for i, count in enumerate((8, 8, 48))
+    ]
     assert peaks[2] - peaks[1] < 2e6
