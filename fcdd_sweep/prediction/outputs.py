@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.data.decoding.folders import Folder, no_folder
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.report.text import score_text
 from fcdd_sweep.results import files, schemas
@@ -90,13 +91,32 @@ class PredictionFiles:
                     path.unlink(missing_ok=True)
 
 
-def check_unused(output: Path) -> None:
-    """Raise an `InputError` where an output folder has predictions, which others would take the place of."""
-    step = f"remove {PREDICTIONS}, {PREDICTIONS_CSV} and {HEATMAPS} from it"
+def check_output(output: Path, sources: Iterable[Path]) -> None:
+    """Raise an `InputError` where new files would take the place of others, or pictures would be read as images.
+
+    Args:
+        output: folder for predictions.
+        sources: images, and folders that are searched for images.
+    """
+    step = f"Choose another --output, or remove {PREDICTIONS}, {PREDICTIONS_CSV} and {HEATMAPS} from it"
     for name in (PREDICTIONS_CSV, PREDICTIONS):
         if (output / name).exists():
             what = "holds predictions already, which would be lost"
-            raise InputError(Problem(str(output / name), what, next_step=f"Choose another --output, or {step}"))
+            raise InputError(Problem(str(output / name), what, next_step=step))
+    for source in sources:
+        if _would_be_read(output, source):
+            what = f"pictures in it would be read as images of {source}"
+            raise InputError(
+                Problem(str(output), what, next_step="Choose an --output outside of the folders of images")
+            )
+
+
+def _would_be_read(output: Path, source: Path) -> bool:
+    """Return whether an output folder is in a source, also through links, or its pictures are beside the source's."""
+    above = {output.resolve(), *output.resolve().parents}
+    if not no_folder(source) and any(folder.path.resolve() in above for folder in Folder(source).below):
+        return True
+    return (output / HEATMAPS).resolve() in (source.resolve(), *source.resolve().parents)
 
 
 def make_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import DataError, InputError, Problem
 from fcdd_sweep.data.decoding.store import name_list
 from fcdd_sweep.prediction.found_images import FoundFiles, find_files
 from fcdd_sweep.prediction.labels import Evaluator, LabelEvaluation, LabelledImage, LabelledSet, read_labels
-from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows, check_unused
+from fcdd_sweep.prediction.outputs import PREDICTIONS, ShownRows, check_output
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.prediction.sink import Sink
 from fcdd_sweep.prediction.targets import HowToPredict, Target, load_target
@@ -122,7 +122,8 @@ def predict(
         how: how images are scored and drawn.
         labels: a folder or table of images to score as well, and to compare with what it says of them.
     Raises:
-        InputError: there is no such detector or image, no image can be read, or the output has predictions already.
+        InputError: there is no such detector or image, no image can be read, or the output has predictions already
+            or is in a folder of images.
     """
     found, target, known = _checked(paths, place, output, how, labels)
     labelled: tuple[LabelledImage, ...] = ()
@@ -184,7 +185,7 @@ def _checked(
         errors.append(error)
     try:
         if output is not None:
-            check_unused(output)
+            check_output(output, paths if labels is None else [*paths, labels])
     except InputError as error:
         errors.append(error)
     if len(errors) > 1:

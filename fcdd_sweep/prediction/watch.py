@@ -13,7 +13,7 @@ from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.files import file_stamp
 from fcdd_sweep.data.decoding.folders import Folder, no_folder
-from fcdd_sweep.prediction.outputs import check_unused
+from fcdd_sweep.prediction.outputs import check_output
 from fcdd_sweep.prediction.predict import device_text
 from fcdd_sweep.prediction.sink import Sink
 from fcdd_sweep.prediction.targets import HowToPredict, load_target
@@ -87,12 +87,12 @@ def watch_folder(
         say: called with a line for each image.
         wait: called with the seconds between two looks.
     Raises:
-        InputError: there is no such detector or folder, or the output has predictions already.
+        InputError: there is no such detector or folder, or the output has predictions already or is in the folder.
     """
     if reason := no_folder(folder):
         raise InputError(Problem(str(folder), reason, "the folder that new images are written to"))
     if output is not None:
-        check_unused(output)
+        check_output(output, [folder])
     target, seen = load_target(place, how), Watched()
     new = NewFiles(folder)
     say(f"device: {device_text(target.first, how.device)}")

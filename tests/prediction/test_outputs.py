@@ -8,10 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.prediction import outputs, pictures
 from fcdd_sweep.prediction.found_images import PictureNames
+from fcdd_sweep.prediction.outputs import check_output
 from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.prediction.targets import HowToPredict
+from fcdd_sweep.prediction.watch import watch_folder
 from tests.prediction.runs import CORPUS
 
 
@@ -88,6 +91,31 @@ def test_the_terminal_shows_all_of_few_images_and_the_highest_scores_of_many(run
     by_score = sorted(result.rows, key=lambda row: -float(row[3]))
     assert [row[0] for row in few.rows] == [row[0] for row in by_score[:5]]
     assert few.count == 24 and few.anomalous == sum(row[1] == "anomalous" for row in result.rows)
+
+
+@pytest.mark.parametrize("where", ["in", "in/below/out", "link/out", "IN/link/out"])
+def test_an_output_whose_pictures_would_be_read_as_images_is_refused(where, run, images, tmp_path):
+    (tmp_path / "link").symlink_to(images)
+    (tmp_path / "IN").mkdir()
+    (tmp_path / "IN" / "link").symlink_to(images)
+    source, how = tmp_path / where.split("/")[0], HowToPredict("cpu")
+    before = sorted(tmp_path.rglob("*"))
+    wanted = f"{tmp_path / where}: pictures in it would be read as images of {source}"
+    with pytest.raises(InputError, match=wanted):
+        predict(run, [source], tmp_path / where, how)
+    with pytest.raises(InputError, match=wanted):
+        predict(run, [], tmp_path / where, how, source)
+    with pytest.raises(InputError, match=wanted):
+        watch_folder(run, source, tmp_path / where, how, print)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_images_where_the_pictures_would_be_are_refused(run, images, tmp_path):
+    images.rename(tmp_path / "heatmaps")
+    for source in (tmp_path / "heatmaps", tmp_path / "heatmaps" / "41.png"):
+        with pytest.raises(InputError, match="pictures in it would be read as images of"):
+            predict(run, [source], tmp_path, HowToPredict("cpu"))
+    check_output(tmp_path / "heatmaps-2", [tmp_path / "heatmaps"])
 
 
 def peak_bytes(images, run, output):
