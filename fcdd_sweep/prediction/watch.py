@@ -35,10 +35,16 @@ class Watched:
 
 
 class NewFiles:
-    """The image files that appear below a folder, each once it is complete, and again when it has changed since."""
+    """The image files that appear below a folder, each once it is complete, and again when it has changed since.
+
+    Attributes:
+        folder: the folder.
+        unread: why the folder could not be read at the last look, which then changed nothing; empty where it could.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.unread = ""
         self._done = self._stamps()
         self._before: dict[Path, str] = {}
 
@@ -49,6 +55,8 @@ class NewFiles:
     def take(self) -> list[Path]:
         """Return the files that are new and did not change since the last look."""
         now = self._stamps()
+        if self.unread:
+            return []
         new = {path: stamp for path, stamp in now.items() if self._done.get(path) != stamp}
         complete = [path for path, stamp in new.items() if self._before.get(path) == stamp]
         self._before = new
@@ -57,13 +65,20 @@ class NewFiles:
         return complete
 
     def _stamps(self) -> dict[Path, str]:
-        found = {}
-        for path in Folder(self.folder).all_images:
+        found, top = {}, Folder(self.folder)
+        self.unread = _why_unread(top)
+        for path in top.all_images:
             try:
                 found[path] = file_stamp(path)
             except OSError:  # removed or renamed meanwhile
                 continue
         return found
+
+
+def _why_unread(folder: Folder) -> str:
+    """Return why a folder cannot be listed; empty where it can."""
+    own = (fault for fault in folder.faults if fault.path == folder.path)
+    return "".join(f"{fault.path} cannot be read ({fault.detail})" for fault in own) or no_folder(folder.path)
 
 
 def watch_folder(
@@ -87,9 +102,10 @@ def watch_folder(
         say: called with a line for each image.
         wait: called with the seconds between two looks.
     Raises:
-        InputError: there is no such detector or folder, or the output has predictions already or is in the folder.
+        InputError: there is no such detector or folder, the folder cannot be read, or the output
+            has predictions already or is in the folder.
     """
-    if reason := no_folder(folder):
+    if reason := _why_unread(Folder(folder)):
         raise InputError(Problem(str(folder), reason, "the folder that new images are written to"))
     if output is not None:
         check_output(output, [folder])
@@ -103,11 +119,16 @@ def watch_folder(
         seen.skipped += 1
         say(f"skipped {error}")
 
+    was_read = True
     with ExitStack() as stack:
         sink = None if output is None else stack.enter_context(Sink(output, target.first, how.pictures, live=True))
         try:
             while True:
-                for prediction in target.predictor.stream(new.take(), batch_size=1, on_error=failed):
+                arrived = new.take()
+                if was_read == bool(new.unread):
+                    was_read = not was_read
+                    say(printable(f"{folder} is read again" if was_read else f"waiting, as {new.unread}"))
+                for prediction in target.predictor.stream(arrived, batch_size=1, on_error=failed):
                     seen.count += 1
                     seen.anomalous += prediction.label == 1
                     say(line_of(prediction))

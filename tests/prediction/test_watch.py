@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +12,7 @@ from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.prediction.watch import NewFiles, watch_folder
 from tests.prediction.runs import CORPUS
+from tests.trees import as_nobody, reachable_folder
 
 
 def save(path, number=0):
@@ -91,3 +93,42 @@ def test_images_are_predicted_on_as_they_arrive_and_a_broken_one_is_passed_over(
 def test_a_folder_that_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         watch_folder(run, tmp_path / "no", None, HowToPredict("cpu"), print)
+
+
+def test_a_folder_that_cannot_be_read_is_refused_before_anything_starts(run):
+    folder = reachable_folder() / "closed"
+    folder.mkdir(mode=0o300)
+
+    def refused():
+        with pytest.raises(InputError) as caught:
+            watch_folder(run, folder, folder.parent / "out", HowToPredict("cpu"), print, arrivals())
+        return str(caught.value)
+
+    assert f"{folder} cannot be read (Permission denied). Allowed: the folder that new" in as_nobody(refused)
+    assert [path.name for path in folder.parent.iterdir()] == ["closed"]
+    shutil.rmtree(folder.parent)
+
+
+def test_while_the_folder_is_away_it_waits_and_says_so_once_and_takes_no_image_twice(run, tmp_path):
+    folder, lines = tmp_path / "inbox", []
+    save(folder / "there.png")
+    away = tmp_path / "away"
+    wait = arrivals(
+        lambda: save(folder / "a.png"),
+        nothing,
+        lambda: folder.rename(away),
+        nothing,
+        nothing,
+        lambda: away.rename(folder),
+        nothing,
+        lambda: save(folder / "b.png"),
+        nothing,
+    )
+    found = watch_folder(run, folder, None, HowToPredict("cpu"), lines.append, wait)
+    assert found.count == 2
+    assert [line.split(": ")[0] for line in lines[2:]] == [
+        str(folder / "a.png"),
+        f"waiting, as there is no folder {folder}",
+        f"{folder} is read again",
+        str(folder / "b.png"),
+    ]
