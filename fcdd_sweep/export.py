@@ -22,6 +22,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.errors import DataError, InputError, Problem, short_error
+from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.config.trial_spec import config_id
 from fcdd_sweep.data.corpus import Corpus
@@ -89,7 +90,7 @@ class Export:
     notes: tuple[str, ...] = ()
 
 
-def export_onnx(trial: Location, target: Path, images: Sequence[Path] = ()) -> Export:
+def export_onnx(trial: Location | str, target: Path | str, images: Sequence[Path | str] = ()) -> Export:
     """Export a trial's detector as an ONNX file, after checking it against torch on real images.
 
     Args:
@@ -105,7 +106,7 @@ def export_onnx(trial: Location, target: Path, images: Sequence[Path] = ()) -> E
     return _exported(trial, target, images, _Form("onnxruntime", onnx_bytes, run_onnx))
 
 
-def export_torch(trial: Location, target: Path, images: Sequence[Path] = ()) -> Export:
+def export_torch(trial: Location | str, target: Path | str, images: Sequence[Path | str] = ()) -> Export:
     """Export a trial's detector as a program for `torch.export.load`; else as `export_onnx`, without its packages."""
     return _exported(trial, target, images, _Form("the loaded program", program_bytes, run_program))
 
@@ -118,8 +119,9 @@ class _Form(NamedTuple):
     run: Callable[[bytes, Sequence[str]], Runs]
 
 
-def _exported(trial: Location, target: Path, images: Sequence[Path], form: _Form) -> Export:
-    snapshot = trial if trial.name.endswith(".pt") else trial / SNAPSHOT
+def _exported(trial: Location | str, file: Path | str, given: Sequence[Path | str], form: _Form) -> Export:
+    place, target, images = as_written(trial), Path(file), list(map(Path, given))
+    snapshot = place if place.name.endswith(".pt") else place / SNAPSHOT
     detector = load_snapshot(snapshot, "cpu")
     _check_supported(detector, snapshot)
     raw, source, notes = _given_images(detector, images) if images else _own_images(detector, snapshot)

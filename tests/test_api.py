@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from jupyter_client.manager import start_new_kernel
 
 import fcdd_sweep
@@ -13,6 +14,7 @@ from fcdd_sweep.training.methods import Detection
 from tests import works
 from tests.detectors import random_detector
 from tests.specs import small_experiment, spec
+from tests.trees import write_image
 
 EXPERIMENT = small_experiment(
     """
@@ -47,6 +49,39 @@ def test_objects_of_the_api_have_reprs_of_one_short_line(load, tmp_path):
     }
     assert {repr(each) for each in found.values()} == set(found)
     assert isinstance(found["Detection(12 images, maps 7 x 7)"], Detection) and "TrialSpec" in repr([spec()])
+
+
+RUNS = ("run_experiment", "run_search", "run_sweep")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_no_experiment_is_named_before_anything_is_shown(name, tmp_path, capsys):
+    call = getattr(fcdd_sweep, name)
+    with pytest.raises(fcdd_sweep.InputError, match="nowhere.yaml: there is no such file"):
+        call(str(tmp_path / "nowhere.yaml"), local=True)
+    with pytest.raises(fcdd_sweep.InputError, match="dataset: the key is missing"):
+        call({"schema": 2}, local=True)
+    for wrong in (None, 5, [plan]):
+        with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not"):
+            call(wrong, local=True)
+    assert capsys.readouterr().out == ""
+
+
+def test_export_takes_paths_as_text(tmp_path):
+    detector, _ = random_detector({"name": "FCDD_CNN28"}, size=28)
+    torch.save(detector.snapshot(), tmp_path / "snapshot.pt")
+    write_image(tmp_path / "a.png")
+    made = fcdd_sweep.export_onnx(str(tmp_path), str(tmp_path / "x.onnx"), [str(tmp_path / "a.png")])
+    assert made.path == tmp_path / "x.onnx" and made.path.is_file()
+    with pytest.raises(TypeError, match="not NoneType"):
+        fcdd_sweep.export_onnx(None, tmp_path / "x.onnx")
+
+
+@pytest.mark.slow
+def test_a_file_runs_as_its_experiment_does(tmp_path):
+    (tmp_path / "small.yaml").write_text(EXPERIMENT.replace("seeds: 2", f"seeds: 1\noutput: {tmp_path}"))
+    result = fcdd_sweep.run_experiment(tmp_path / "small.yaml", local=True, work=works.scored, progress=None)
+    assert (result.done, result.missing) == (2, 0)
 
 
 @pytest.mark.slow
