@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from fcdd_sweep.data.decoding.given import GivenImage
 from fcdd_sweep.training.prediction import ImagePrediction
 
 OnError = Callable[[DataError], None]
+_NO_IMAGES = (bytes, bytearray, memoryview, Mapping)
+"""Types that can be iterated over, but hold no images; neither do open files."""
 _KINDS = "paths, images of Pillow, arrays, tensors, and lists or iterators of them"
 
 
@@ -79,6 +81,8 @@ class Predictor(ABC):
             single = _is_single(images)
             found = self._all([images], batch_size, on_error)
             return found[0] if single and found else None if single else found
+        if isinstance(images, _NO_IMAGES) or hasattr(images, "read"):
+            raise TypeError(f"found {type(images).__name__}. Allowed: {_KINDS}")
         if isinstance(images, Sequence):
             return self._all(images, batch_size, on_error)
         if not isinstance(images, Iterable):

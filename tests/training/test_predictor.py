@@ -101,6 +101,14 @@ def test_all_images_of_a_list_that_cannot_be_read_are_named_and_a_stream_may_pas
         DETECTOR.predict([None])
 
 
+@pytest.mark.parametrize("kind", [dict, bytes, bytearray, memoryview, "open file"])
+def test_what_can_be_iterated_over_but_holds_no_images_is_refused_at_once(kind, photo):
+    with photo.open("rb") as file:
+        given = {"a": PHOTO} if kind is dict else file if kind == "open file" else kind(photo.read_bytes())
+        with pytest.raises(TypeError, match=f"found {type(given).__name__}. Allowed: paths, images of Pillow, arrays"):
+            DETECTOR.predict(given)
+
+
 @pytest.mark.parametrize("size", [(60, 90), (28, 28), (13, 40), (1, 1)])
 def test_heatmap_and_mask_have_the_size_of_the_image_and_its_largest_value(size):
     image = np.asarray(Image.fromarray(PHOTO).resize(size[::-1]))

@@ -27,6 +27,7 @@ from fcdd_sweep.data.records import DecodedImage
 
 GivenImage = Path | Image.Image | npt.NDArray[Any]
 _CHANNELS = (1, 3, 4)
+_TYPES = "uint8, bool (False is black, True white), or floating point from 0 to 1"
 _SHAPES = "(H, W) gray, (H, W, 3) RGB or (H, W, 4) RGB with transparency"
 
 
@@ -78,9 +79,9 @@ def _from_shares(array: npt.NDArray[Any], name: str) -> PixelArray:
     step = "Bring the values to 8 bits as those of the training images, and give them as uint8"
     if array.dtype.kind != "f":
         what = f"has values of type {array.dtype}, and no range says which become black and white"
-        raise DataError(Problem(name, what, "uint8, or floating point from 0 to 1", step))
+        raise DataError(Problem(name, what, _TYPES, step))
     low, high = float(array.min()), float(array.max())
     if not (low >= 0 and high <= 1):  # NaN, too
         what = f"has floating-point values from {low:g} to {high:g}, and no range says which become black and white"
-        raise DataError(Problem(name, what, "uint8, or floating point from 0 to 1", step))
+        raise DataError(Problem(name, what, _TYPES, step))
     return np.rint(array * 255).astype(np.uint8)
