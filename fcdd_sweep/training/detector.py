@@ -353,7 +353,7 @@ def load_detector(snapshot: str | Path, device: str = "auto", decision: Decision
     """Load a detector from a `snapshot.pt`, whatever device it was trained on.
 
     Args:
-        snapshot: the file.
+        snapshot: the file, or the folder of its trial.
         device: `auto`, `cpu`, `cuda` or `mps`.
         decision: image score and thresholds to decide by; None: those of `decision.json` beside the snapshot, which
             the report of the run writes, or else the snapshot's own.
@@ -362,6 +362,8 @@ def load_detector(snapshot: str | Path, device: str = "auto", decision: Decision
             is not available.
     """
     path = Path(snapshot)
+    if path.is_dir():
+        path /= "snapshot.pt"
     plain = read_snapshot(path)
     settings, decided = _decided_by(decision or DecisionRecord.beside(path), plain, path)
     target = choose_device(device)

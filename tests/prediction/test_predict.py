@@ -253,6 +253,13 @@ def test_a_snapshot_loads_without_running_code_and_gives_the_same_maps(outcome, 
     assert scores.tolist() == outcome.scores["score"][: len(test)]
 
 
+def test_the_folder_of_a_trial_stands_for_its_snapshot(snapshot, tmp_path):
+    assert load_detector(snapshot.parent).threshold == load_detector(snapshot).threshold
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty/snapshot.pt: there is no such file"):
+        load_detector(str(tmp_path / "empty"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
