@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,8 @@ _MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch
 """Values of `training.layout`."""
 _NOT_LOADED = (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError)
 """Errors of `torch.load` and of indexing for a file that is not a snapshot."""
+_ZIP = b"PK\x03\x04"
+"""First bytes of a file of torch."""
 
 
 def make_network(
@@ -79,13 +82,32 @@ def read_snapshot(path: Path) -> dict[str, Any]:
     try:
         plain = torch.load(path, map_location="cpu", weights_only=True)
         found = plain["snapshot_version"]  # a state dict or another file of torch has no such key
-    except _NOT_LOADED as error:
+    except (*_NOT_LOADED, OSError) as error:
+        if _is_damaged(path):
+            what, step = "the file is damaged or cut off", "Copy it again; or remove its folder and run the experiment"
+            raise InputError(
+                Problem(str(path), what, next_step=f"{step} again, which trains the trial anew")
+            ) from error
+        if isinstance(error, OSError):
+            raise InputError(Problem(str(path), f"cannot be read ({error.strerror})", allowed)) from error
         raise InputError(Problem(str(path), "this is not a snapshot", allowed, hint)) from error
-    except OSError as error:
-        raise InputError(Problem(str(path), f"cannot be read ({error.strerror})", allowed)) from error
     if found != SNAPSHOT_VERSION:
         raise InputError(_version_problem(path, found, plain.get("versions")))
     return dict(plain)
+
+
+def _is_damaged(path: Path) -> bool:
+    """Return whether a file begins as those of torch do, and is not whole."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) != _ZIP:
+                return False
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is not None
+    except (zipfile.BadZipFile, EOFError):
+        return True
+    except OSError:
+        return False
 
 
 def _version_problem(path: Path, found: object, versions: object) -> Problem:

@@ -265,7 +265,7 @@ def test_the_folder_of_a_trial_stands_for_its_snapshot(snapshot, tmp_path):
     [
         (None, "there is no such file"),
         (b"", "this is not a snapshot"),
-        (b"PK\x03\x04 broken", "this is not a snapshot"),
+        (b"PK\x03\x04 broken", "the file is damaged or cut off. Copy it again; or remove its folder and run"),
         (b"only text\n", r"this is not a snapshot. Allowed: the snapshot.pt of a finished trial, such as results/RUN/"),
     ],
 )
