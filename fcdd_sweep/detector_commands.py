@@ -40,10 +40,12 @@ def predict_command(options: Namespace) -> int:
     result = predict(options.target, options.images, options.output, how, options.labels)
     for problem in result.unreadable:
         print(f"skipped {problem}", file=sys.stderr)
+    for problem in result.unread_maps:
+        print(f"left out {problem}", file=sys.stderr)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     _print_predictions(result)
-    return ExitCode.SOME_FAILED if result.unreadable else printed()
+    return ExitCode.SOME_FAILED if result.unreadable or result.unread_maps else printed()
 
 
 def _print_predictions(result: PredictionResult) -> None:
@@ -60,9 +62,12 @@ def _print_predictions(result: PredictionResult) -> None:
         print(line)
     print(f"device: {result.device}")
     if result.output is not None:
-        print(f"predictions: {result.scores}\nheatmaps: {result.heatmaps}")
+        print(f"predictions: {result.scores}")
+        if result.heatmaps.is_dir():
+            print(f"heatmaps: {result.heatmaps}")
+    without = f", {count_noun(len(result.unread_maps), 'map')} left out" if result.unread_maps else ""
     anomalous = "no decisions" if result.anomalous is None else f"{result.anomalous:,} anomalous"
-    print(f"{count_noun(result.count, 'image')} scored, {anomalous}, {len(result.unreadable)} skipped")
+    print(f"{count_noun(result.count, 'image')} scored, {anomalous}, {len(result.unreadable)} skipped{without}")
 
 
 def _watch_folder(options: Namespace, how: HowToPredict) -> int:

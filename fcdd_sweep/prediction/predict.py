@@ -39,6 +39,7 @@ class PredictionResult:
         notes: sentences on the images as a whole, and on files and pages that are passed over.
         output: folder of `predictions.parquet`, `predictions.csv` and `heatmaps/`; None: nothing is written.
         evaluation: of the labelled images; None without labels.
+        unread_maps: a sentence for each map of a labelled image that cannot be used; its image is scored.
     """
 
     count: int
@@ -50,6 +51,7 @@ class PredictionResult:
     notes: tuple[str, ...] = ()
     output: Path | None = None
     evaluation: LabelEvaluation | None = None
+    unread_maps: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Path:
@@ -66,9 +68,10 @@ class PredictionResult:
 
 @dataclass
 class _Seen:
-    """What becomes of the files: sentences on the unreadable ones, and the share of clipped values."""
+    """What becomes of the files: problems of the unreadable ones and of maps, and the share of clipped values."""
 
-    unreadable: list[str]
+    unreadable: list[Problem]
+    unread_maps: list[Problem] = field(default_factory=list)
     evaluator: Evaluator | None = None
     shown: ShownRows = field(default_factory=ShownRows)
     count: int = 0
@@ -80,7 +83,10 @@ class _Seen:
     clipped_names: list[str] = field(default_factory=list)
 
     def failed(self, error: DataError) -> None:
-        self.unreadable += map(str, error.problems)
+        self.unreadable += error.problems
+
+    def without_map(self, error: DataError) -> None:
+        self.unread_maps += error.problems
 
     def add(self, prediction: ImagePrediction) -> int | None:
         """Take a prediction into account, and return the label that is known of its image."""
@@ -137,9 +143,9 @@ def predict(
     if not every:
         raise InputError(found.problems or Problem(", ".join(map(str, paths)), "no image found"))
     unread = (*found.problems, *(() if known is None else known.problems))
-    seen = _Seen([str(problem) for problem in dict.fromkeys(unread)])
+    seen = _Seen(list(dict.fromkeys(unread)))
     if known is not None:
-        seen.evaluator = Evaluator(labelled, target.first.settings.images, seen.failed)
+        seen.evaluator = Evaluator(labelled, target.first.settings.images, seen.without_map)
     with ExitStack() as stack:
         sink = None if output is None else stack.enter_context(Sink(output, target.first, how.pictures))
         for prediction in target.predictor.stream(every, batch_size=how.batch_size, on_error=seen.failed):
@@ -147,7 +153,7 @@ def predict(
             if sink is not None and prediction.path is not None:
                 sink.add(prediction, tops[prediction.path], given)
         if not seen.count:
-            raise InputError([Problem(sentence, "no image could be read") for sentence in seen.unreadable])
+            raise InputError(seen.unreadable)
     evaluation = None if seen.evaluator is None else seen.evaluator.result(seen.basis)
     if evaluation is not None and output is not None:
         evaluation.write(output)
@@ -157,12 +163,13 @@ def predict(
         count=seen.count,
         anomalous=None if seen.undecided == seen.count else seen.anomalous,
         rows=tuple(seen.shown.rows),
-        unreadable=tuple(seen.unreadable),
+        unreadable=tuple(map(str, seen.unreadable)),
         device=device_text(target.first, how.device),
         basis=seen.basis,
         notes=(*found.notes, *of_labels, *trained, *seen.notes(target.first), *rule),
         output=output,
         evaluation=evaluation,
+        unread_maps=tuple(map(str, seen.unread_maps)),
     )
 
 

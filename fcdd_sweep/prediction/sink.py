@@ -17,7 +17,8 @@ class Sink:
 
     def __init__(self, output: Path, detector: Detector, pictures: Wanted, *, live: bool = False) -> None:
         make_folder(output)
-        make_folder(output / HEATMAPS)
+        if pictures != "none":
+            make_folder(output / HEATMAPS)
         self.artist = Artist(detector, output, pictures)
         self._tables = PredictionFiles(output, live=live)
         self._names = PictureNames()

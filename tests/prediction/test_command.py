@@ -11,7 +11,7 @@ from PIL import Image
 from fcdd_sweep import cli
 from fcdd_sweep.prediction import watch
 from tests.detectors import random_detector
-from tests.prediction.runs import CORPUS
+from tests.prediction.runs import CORPUS, write_parts
 from tests.trees import write_image
 
 DOCUMENTATION = Path(__file__).parent.parent.parent / "docs" / "prediction.md"
@@ -78,6 +78,29 @@ def test_an_image_that_does_not_decode_is_skipped_with_exit_code_1(call, run, ph
     code, out, err = call(run, photo, tmp_path / "bad.png")
     assert code == 1 and f"skipped {tmp_path / 'bad.png'}: does not decode" in err
     assert out.endswith("1 image scored, 1 anomalous, 1 skipped\n")
+
+
+def test_where_no_image_can_be_read_each_one_says_why(call, run, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG")
+    code, out, err = call(run, tmp_path / "bad.png")
+    assert (code, out) == (2, "") and f"{tmp_path / 'bad.png'}: does not decode" in err and ".:" not in err
+
+
+def test_a_map_that_cannot_be_used_is_counted_and_its_image_is_not_skipped(call, run, tmp_path):
+    root = write_parts(tmp_path / "parts")
+    name = next((root / "ground_truth" / "crack").iterdir())
+    Image.new("L", (5, 5), 255).save(name)
+    code, out, err = call(run / "normal_plain" / "it_0", "--labels", root)
+    assert code == 1 and f"left out {name}: the map has 5x5 pixels" in err and "skipped" not in err
+    assert re.search(r"24 images scored, \d+ anomalous, 0 skipped, 1 map left out\n$", out)
+
+
+def test_without_pictures_there_is_no_folder_of_them(call, run, photo, tmp_path):
+    code, out, _ = call(run, photo, "--pictures", "none", "--output", tmp_path / "out")
+    assert code == 0 and "predictions: " in out and "heatmaps: " not in out
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["predictions.csv", "predictions.parquet"]
+    code, out, _ = call(run, photo, "--output", tmp_path / "drawn")
+    assert f"heatmaps: {tmp_path / 'drawn' / 'heatmaps'}\n" in out
 
 
 def test_a_threshold_of_the_users_is_said_to_be_one(call, run, photo):

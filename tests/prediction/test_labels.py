@@ -175,7 +175,7 @@ def test_a_map_of_another_size_is_named_and_left_out_of_pixel_metrics_alone(run,
     Image.new("L", (5, 5), 255).save(name)
     (root / "test" / "good" / "lost.png").symlink_to("/nowhere")
     result = predict(run / "normal_plain" / "it_0", [], None, HowToPredict("cpu"), root)
-    lost, other = result.unreadable
+    (lost,), (other,) = result.unreadable, result.unread_maps
     assert lost.startswith(f"{root / 'test' / 'good' / 'lost.png'}: is a link that leads nowhere")
     assert other.startswith(f"{name}: the map has 5x5 pixels, but its image ") and "has 64x64" in other
     assert (result.evaluation.row["n_images"], result.evaluation.row["n_masks"]) == (24, 11)
