@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.names import normal_form, printable, slug
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.prediction.pictures import HEATMAPS
@@ -32,7 +33,7 @@ class FoundFiles:
 
 
 def find_files(paths: Sequence[Path]) -> FoundFiles:
-    """Return the images at the paths, and what else is there.
+    """Return the images at the paths, each once however many of them lead to it, and what else is there.
 
     Raises:
         DataError: names all given paths that do not exist.
@@ -49,8 +50,14 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
             notes += at_path.notes
     if absent:
         raise DataError(absent)
-    with_pages = pages_note([file for _, file in found if may_have_pages(file)])
-    return FoundFiles(tuple(found), tuple(problems), (*notes, *filter(None, [with_pages])))
+    first: dict[Path, tuple[Path, Path]] = {}
+    for top, file in found:
+        first.setdefault(file.parent.resolve() / file.name, (top, file))
+    if again := len(found) - len(first):
+        notes.append(f"{count_noun(again, 'image')} named more than once {'is' if again == 1 else 'are'} scored once.")
+    with_pages = pages_note([file for _, file in first.values() if may_have_pages(file)])
+    unread, said = dict.fromkeys(problems), dict.fromkeys([*notes, *filter(None, [with_pages])])
+    return FoundFiles(tuple(first.values()), tuple(unread), tuple(said))
 
 
 class PictureNames:

@@ -38,6 +38,16 @@ def test_pictures_are_named_like_their_images_and_none_takes_the_place_of_anothe
     assert len({name.casefold() for name in found}) == len(found)
 
 
+def test_an_image_that_several_arguments_lead_to_is_scored_once(run, images, monkeypatch):
+    monkeypatch.chdir(images.parent)
+    (images / "scan.webp").write_bytes(b"RIFF")
+    given = [images / "41.png", Path("in"), images, Path("in/../in/41.png")]
+    result = predict(run / "normal_plain" / "it_0", given, None, HowToPredict("cpu"))
+    assert result.count == 24 and len(result.unreadable) == 1
+    assert result.rows[0][0] == str(images / "41.png")
+    assert "27 images named more than once are scored once." in result.notes
+
+
 def test_two_images_of_one_stem_have_pictures_of_their_own(run, tmp_path):
     for name in ("a.png", "a.bmp"):
         Image.fromarray(CORPUS.images[0, 0]).save(tmp_path / name)
@@ -129,8 +139,8 @@ def peak_bytes(images, run, output):
 
 def test_memory_does_not_grow_with_the_number_of_images(run, tmp_path):
     """Kept whole, each image would take 0.6 MB; of a prediction, its heatmap and what the network saw take 4 kB."""
-    Image.new("RGB", (400, 500)).save(tmp_path / "large.png")
-    peaks = [
-        peak_bytes([tmp_path / "large.png"] * count, run, tmp_path / f"out{i}") for i, count in enumerate((8, 8, 48))
-    ]
+    files = [tmp_path / f"{i}.png" for i in range(48)]
+    for path in files:
+        Image.new("RGB", (400, 500)).save(path)
+    peaks = [peak_bytes(files[:count], run, tmp_path / f"out{i}") for i, count in enumerate((8, 8, 48))]
     assert peaks[2] - peaks[1] < 2e6
