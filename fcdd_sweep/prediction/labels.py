@@ -122,7 +122,8 @@ def read_labels(source: Path) -> LabelledSet:
         for each in used
     )
     passed = len(found.images) - len(used)
-    skipped = (f"{count_noun(passed, 'image')} of the training half are passed over.",) if passed else ()
+    verb = "is" if passed == 1 else "are"
+    skipped = (f"{count_noun(passed, 'image')} of the training half {verb} passed over.",) if passed else ()
     if not images:
         raise DataError(Problem(str(source), "holds training images only", _WORDS))
     faults = () if source.is_file() else problems_of_faults(Folder(source).all_faults)

@@ -110,7 +110,7 @@ def test_images_of_the_training_half_are_passed_over_and_said(tmp_path):
     root = write_parts(tmp_path / "parts", masks=False)
     write_image(root / "train" / "good" / "a.png")
     found = read_labels(root)
-    assert len(found.images) == 24 and found.notes[-1] == "1 image of the training half are passed over."
+    assert len(found.images) == 24 and found.notes[-1] == "1 image of the training half is passed over."
 
 
 @pytest.mark.parametrize(
