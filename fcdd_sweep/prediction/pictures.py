@@ -80,6 +80,8 @@ def picture_of(detector: Detector, prediction: ImagePrediction) -> Image.Image:
     if max(heatmap.shape) > _MOST_SIDE or heatmap.shape[0] != heatmap.shape[1]:
         heatmap, seen = _shrunk(heatmap), _shrunk_image(seen)
     values, scale, note = _colors(heatmap, view.color_range, detector.settings.heatmaps.color_quantile)
+    mask = prediction.decision.mask if prediction.has_region else None
+    outline = "" if mask is None else "Outlined: what is above the pixel threshold."
     is_native = view.heatmap.shape == view.size
     proportions, aspect_note = proportions_of(view.size, "native" if is_native else detector.settings.images.aspect)
     text = PredictionText(
@@ -87,13 +89,16 @@ def picture_of(detector: Detector, prediction: ImagePrediction) -> Image.Image:
         score=prediction.score,
         threshold=float("nan") if prediction.threshold is None else prediction.threshold,
         scale=scale,
-        notes=tuple(filter(None, (*decision_notes(prediction), _unit(detector, prediction), note, aspect_note))),
+        notes=tuple(
+            filter(None, (*decision_notes(prediction), outline, _unit(detector, prediction), note, aspect_note))
+        ),
         agrees=prediction.agrees is not False,
         votes=None if prediction.agreement is None or prediction.threshold is not None else prediction.agreement,
         label=prediction.label,
         p_value=prediction.decision.p_value if prediction.threshold is None else None,
     )
-    return draw_prediction(as_rgb(seen[None])[0], values, text, proportions, detector.settings.heatmaps.color_map)
+    color_map = detector.settings.heatmaps.color_map
+    return draw_prediction(as_rgb(seen[None])[0], values, text, proportions, color_map, mask)
 
 
 def decision_notes(prediction: ImagePrediction) -> list[str]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP, RgbImages, as_colors
-from fcdd_sweep.report.figures.image_grid import ColorScale
+from fcdd_sweep.report.figures.image_grid import ColorScale, outlined
 from fcdd_sweep.report.figures.lettering import text_width, wrapped, write
 from fcdd_sweep.report.figures.style import FAINT_INK
 from fcdd_sweep.report.text import score_text
@@ -68,6 +68,7 @@ def draw_prediction(
     text: PredictionText,
     proportions: float = 1.0,
     color_map: str = DEFAULT_COLOR_MAP,
+    mask: npt.NDArray[np.bool_] | None = None,
 ) -> Image.Image:
     """Return one figure: name and score, three tiles and a color bar, notes.
 
@@ -77,6 +78,7 @@ def draw_prediction(
         text: what is written on the figure.
         proportions: width by height of the image's file, which the tiles are given again.
         color_map: of the heatmap.
+        mask: (S, S), what is outlined on the last tile; None for nothing.
     """
     colored = as_colors(values[None], color_map)[0]
     blend = (seen * (1 - _BLEND) + colored * _BLEND).astype(np.uint8)
@@ -94,7 +96,10 @@ def draw_prediction(
     for number, (label, pixels) in enumerate(tiles.items()):
         x = _MARGIN + number * (size[0] + _GAP)
         write(draw, (x, top - 20), _shortened(label, size[0], _SMALL), _SMALL, FAINT_INK)
-        figure.paste(_enlarged(pixels, size), (x, top))
+        tile = _enlarged(pixels, size)
+        if mask is not None and pixels is blend:
+            tile = Image.fromarray(outlined(np.asarray(tile)[None], mask[None], color_map)[0])
+        figure.paste(tile, (x, top))
     _draw_scale(figure, (_MARGIN + 3 * (size[0] + _GAP), top, size[1]), text.scale, color_map)
     for number, line in enumerate(notes):
         write(draw, (_MARGIN, top + size[1] + _GAP + 19 * number), line, _SMALL, FAINT_INK)

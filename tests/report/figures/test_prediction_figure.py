@@ -43,6 +43,18 @@ def test_the_tiles_are_input_heatmap_and_half_of_each():
     assert bar[0].tolist() == red and bar[-1].tolist() == blue
 
 
+def test_anomalous_pixels_are_outlined_on_the_last_tile():
+    seen, values, mask = np.zeros((30, 30, 3), np.uint8), np.zeros((30, 30), np.float32), np.zeros((30, 30), bool)
+    mask[10:20, 10:20] = True
+    said = PredictionText("a.png", 0.5, float("nan"), SCALE)
+    plain, drawn = (np.asarray(draw_prediction(seen, values, said, mask=each)) for each in (None, mask))
+    rows, columns = np.nonzero((plain != drawn).any(2))
+    top, left = 16 + 78, 16 + 2 * (300 + 10)
+    assert (rows.min(), rows.max() + 1) == (top + 100, top + 200)
+    assert (columns.min(), columns.max() + 1) == (left + 100, left + 200)
+    assert (plain == drawn)[top + 101 : top + 199, left + 101 : left + 199].all()
+
+
 def words(monkeypatch, said, proportions=1.0):
     """Everything that is written on a picture, with the place where each text ends."""
     found = []
