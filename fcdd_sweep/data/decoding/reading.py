@@ -109,7 +109,8 @@ def _color_png(path: Path) -> DeepValues:
 def _bytes_of(path: Path, layout: str) -> npt.NDArray[np.uint8]:
     with Image.open(path) as image:
         (tile,) = image.tile
-        image.tile = [type(tile)(*tile[:3], layout)]
+        make: Any = getattr(tile, "_make", tuple)  # Pillow 10 has plain tuples
+        image.tile = [make((*tile[:3], layout))]
         return np.asarray(image)
 
 

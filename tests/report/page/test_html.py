@@ -75,7 +75,7 @@ def test_pages_are_styled_for_dark_narrow_and_printed(rule):
 
 def test_the_style_sheet_is_installed_with_the_package(tmp_path):
     assert resources.files("fcdd_sweep.report.page").joinpath("style.css").is_file()
-    pytest.importorskip("setuptools")
+    pytest.importorskip("setuptools", minversion="77")
     build = "from setuptools.build_meta import build_wheel; import sys; print(build_wheel(sys.argv[1]))"
     source = tmp_path / "source"  # a build leaves files beside what it builds
     for path in ["pyproject.toml", "README.md", "LICENSE", *map(str, (ROOT / "fcdd_sweep").rglob("*"))]:
