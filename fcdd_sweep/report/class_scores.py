@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,12 @@ class SeedScores:
     score: FloatArray
     called: npt.NDArray[np.bool_] | None
     threshold: float | None
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> SeedScores:
+        """Return those of some images."""
+        names = ("path", "label", "defect", "score")
+        called = None if self.called is None else self.called[chosen]
+        return replace(self, called=called, **{name: getattr(self, name)[chosen] for name in names})
 
     def by_path(self) -> dict[str, int]:
         """Return the entry of each image."""

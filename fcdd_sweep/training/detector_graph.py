@@ -132,4 +132,6 @@ def exported_program(detector: Detector) -> torch.export.ExportedProgram:
     example = torch.zeros(2, images.channels, images.load_size, images.load_size, dtype=torch.uint8)
     with torch.no_grad():
         graph = DetectorGraph(detector).eval()
-        return torch.export.export(graph, (example,), dynamic_shapes=({0: torch.export.Dim("N")},), strict=False)
+        return torch.export.export(
+            graph, (example,), dynamic_shapes=({0: torch.export.Dim("N", max=2**31 - 1)},), strict=False
+        )

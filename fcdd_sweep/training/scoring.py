@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
 from fcdd_sweep.metrics.heatmap_values import STEPS, blur, reference_quantiles
 from fcdd_sweep.metrics.ranking import FloatArray, Ranking, rank
 from fcdd_sweep.metrics.rescoring import IMAGE_METRICS, image_metrics
-from fcdd_sweep.metrics.score_choice import NOT_CHOSEN_YET, SELECTION, SelectionScores, choose_score
+from fcdd_sweep.metrics.score_choice import CANDIDATES, NOT_CHOSEN_YET, SELECTION, SelectionScores, choose_score
 from fcdd_sweep.metrics.shown_images import NO_MAP, shown_images
 from fcdd_sweep.training.augment import nearest_index
 from fcdd_sweep.training.batches import BatchMaker
@@ -87,7 +87,7 @@ def evaluate(detector: Detector, corpus: Corpus, prepared: Prepared) -> TestResu
         | explained.decided(decisions["pixel_threshold"])
         | validation.metrics,
         defects=_by_defect(split, label, score, explained),
-        maps=_kept_maps(detector, corpus, split, label, score, maps),
+        maps=_kept_maps(detector, corpus, split, label, by_column, maps),
     )
 
 
@@ -225,11 +225,14 @@ def _kept_maps(
     corpus: Corpus,
     split: Split,
     label: npt.NDArray[np.int8],
-    score: FloatArray,
+    by_column: Mapping[str, FloatArray],
     maps: Tensor,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of `maps.npz` that come from the test set."""
-    kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else shown_images(label, score)
+    """Return the arrays of `maps.npz` that come from the test set; figures may be by any score that `auto` can take."""
+    score = by_column[detector.score_column]
+    by = [by_column[name] for name in CANDIDATES] if detector.settings.evaluation.image_score == "auto" else [score]
+    kept = np.unique(np.concatenate([shown_images(label, each) for each in by]))
+    kept = np.arange(len(label)) if detector.settings.keep.maps == "all" else kept
     size = detector.settings.images.size
     geometry = detector.map_geometry
     arrays: dict[str, npt.NDArray[Any]] = {

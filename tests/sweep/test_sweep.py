@@ -387,6 +387,17 @@ def test_a_run_of_another_folder_says_which_it_was(tmp_path):
         go(load(f"dataset.root={tmp_path / 'b' / 'parts'}", text=text))
 
 
+@pytest.mark.figures
+def test_pictures_by_another_image_score_show_images_whose_maps_were_kept(experiment):
+    settings = ["seeds=1", "keep.pictures=leaf", "dataset.classes=['8']"]
+    result, _ = go(experiment(*settings))
+    overview = result.run_dir / "normal_8" / "it_0" / "heatmaps_global.png"
+    before = overview.read_bytes()
+    _, recorder = go(experiment(*settings, "evaluation.image_score=max"))
+    assert not [message for message in recorder.messages if "cannot be drawn" in message]
+    assert overview.read_bytes() != before
+
+
 def test_a_start_that_decides_otherwise_than_the_run_says_so(experiment):
     held_out = "evaluation.validation.nominal_fraction=0.33"
     result, recorder = go(experiment("seeds=1", held_out))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from fcdd_sweep.config.schema import Heatmaps
+from fcdd_sweep.metrics.shown_images import shown_images
 from fcdd_sweep.report.class_scores import SeedScores, read_seed_scores
 from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP
 from fcdd_sweep.report.figures.heatmaps import (
     Scale,
+    TrialMaps,
     overview_strips,
     paper_strips,
     preview_strips,
@@ -80,13 +84,27 @@ def draw_test_images(trial: Trial, scores: SeedScores, display: Heatmaps) -> Non
     assert trial.folder is not None
     leaf_dir, quantile = trial.folder, display.color_quantile
     maps = scored_anew(read_maps(leaf_dir, blurred=display.blur, color_map=display.color_map), trial)
+    scores, note = _with_maps(scores, maps)
     for scale in _SCALES:
         for label in (0, 1):
             strips = paper_strips(maps, scores, label, quantile, scale)
             path = leaf_dir / paper_file(scale, label)
-            _save_strips(strips, path, maps.legend(quantile, scale), color_map=display.color_map)
+            _save_strips(strips, path, maps.legend(quantile, scale), note=note, color_map=display.color_map)
     strips, legend = overview_strips(maps, scores, quantile), maps.legend(quantile, "global")
-    _save_strips(strips, leaf_dir / OVERVIEW_FILE, legend, cell_in=0.5, color_map=display.color_map)
+    _save_strips(strips, leaf_dir / OVERVIEW_FILE, legend, cell_in=0.5, note=note, color_map=display.color_map)
+
+
+def _with_maps(scores: SeedScores, maps: TrialMaps) -> tuple[SeedScores, str]:
+    """Return the scores of all images or, where the maps of shown ones were not kept, of those with maps, and a note.
+
+    A trial keeps the maps of the images that it showed by the image score that it was trained with.
+    """
+    shown = scores.path[shown_images(scores.label, scores.score)]
+    kept = np.isin(scores.path, maps.path)
+    if kept[np.isin(scores.path, shown)].all():
+        return scores, ""
+    note = f"Only the {kept.sum()} of {len(kept)} test images whose maps the trial kept, by another image score."
+    return scores.only(kept), note
 
 
 def _save_strips(
