@@ -224,7 +224,11 @@ def _add_init_arguments(parser: argparse.ArgumentParser) -> None:
         "-o", dest="output_file", type=_path, metavar="FILE", help="the file to write (default: NAME_OF_DIR.yaml)"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="write this value, such as images.bit_depth=12"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="how files are read, such as images.bit_depth=12",
     )
     parser.add_argument("--run", dest="run_now", action="store_true", help="run the experiment at once")
     parser.add_argument("--output", metavar="DIR", help="parent of run directories, with --run (default: results)")

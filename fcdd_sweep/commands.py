@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fcdd_sweep.config.errors import InputError, Problem, dotted
 from fcdd_sweep.config.locations import RemotePath, parse_location
@@ -85,21 +85,19 @@ def _run_here(planned: Plan, options: Namespace) -> int:
 
 def init_command(options: Namespace) -> int:
     """Write an experiment file for a folder of images, say what it will cost, and run it if asked to."""
-    from fcdd_sweep.config.loading import read_override
-    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little, with_given
+    from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, run_name, too_little
     from fcdd_sweep.planning.plan import plan_file
 
     root = options.images.expanduser().absolute()
     _refuse_results(root)
-    name, given = run_name(root), {dotted(key): value for key, value in map(read_override, options.set)}
+    name, given = run_name(root), _given_keys(options.set)
     path = Path(f"{name}.yaml") if options.output_file is None else options.output_file
     _refuse_existing(path)
-    also = {key: given[f"dataset.options.{key}"] for key in ("layout", "group") if f"dataset.options.{key}" in given}
-    found = inspect_images(root, _layout_options(options) | also)
+    found = inspect_images(root, _layout_options(options))
     few = too_little(found)
     print("\n".join([str(root), *found.lines, *(f"note: {note}" for note in few)]), flush=True)
     head = [f"Written by `fcdd-sweep init {root}`. Each line may be changed: docs/settings.md has all keys.", *few]
-    _write_new(path, experiment_text(with_given(choices_for(found, name), given), head))
+    _write_new(path, experiment_text(choices_for(found, name, given), head))
     try:
         _, planned = plan_file(path, [] if options.output is None else [f"output={options.output}"])
         _print_cost(planned, found.total)
@@ -111,6 +109,19 @@ def init_command(options: Namespace) -> int:
         return _run_here(planned, options)
     print(f"to run it: fcdd-sweep {shlex.quote(str(path))}    what it would do: --dry-run")
     return printed()
+
+
+def _given_keys(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the values of `init --set` by key; other keys are the file's, which says why they have their values."""
+    from fcdd_sweep.config.loading import read_override
+    from fcdd_sweep.own_images import GIVEN_KEYS
+
+    given = {dotted(key): value for key, value in map(read_override, overrides)}
+    if others := [key for key in given if key not in GIVEN_KEYS]:
+        what = f"init does not take {', '.join(others)}"
+        step = "Change other keys in the file that init writes"
+        raise InputError(Problem("--set", what, ", ".join(GIVEN_KEYS), step))
+    return given
 
 
 _MOST_PROBED = 2000

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from packaging.version import Version
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -46,6 +47,8 @@ _CHECKED = 100
 _CHECK_BATCH = 8
 _PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _DECISIONS = ("anomalous", "mask")
+LEAST_TORCH = (2, 7)
+"""Version of torch from which on detectors can be traced."""
 METADATA_FILE = "metadata.json"
 """Name of the metadata in a file of `program_bytes`."""
 _Pixels = npt.NDArray[np.uint8]
@@ -153,6 +156,10 @@ def _check_packages() -> None:
 
 
 def _check_supported(detector: Detector, snapshot: Location) -> None:
+    if Version(torch.__version__).release < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        what = f"torch {torch.__version__} cannot trace a detector for batches of any size"
+        raise InputError(Problem("export", what, f"torch {least} or newer", "Upgrade torch and torchvision"))
     if detector.settings.method == "hsc":
         what = "method hsc cannot be exported: its heatmaps are gradients of the network, which ONNX cannot compute"
         raise InputError(Problem(str(snapshot), what, "a trial of method fcdd or ae"))

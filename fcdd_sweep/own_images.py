@@ -8,7 +8,6 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +39,8 @@ _HELD_OUT = ((160, 0.33), (199, 0.25), (1000, 0.2), (math.inf, 0.1))
 _RATE, _WORST_RATE = 0.05, 0.25
 _SELECTING = 0.2
 """Share of the held-out images that choose the image score instead, where that is `auto`."""
-_GIVEN = "As given by --set."
+GIVEN_KEYS = tuple(f"images.{key}" for key in ("bit_depth", "range", "max_megapixels", "map_rule", "map_background"))
+"""How files are read, where only the user knows."""
 _FEWEST_CHOOSING = 8
 """Images for that below which `auto` is not worth it: their AUROC would have a standard error above .1."""
 _SCORE_REASONS = {
@@ -197,10 +197,15 @@ class ChosenSetting(NamedTuple):
     reason: str
 
 
-def choices_for(found: OwnImages, name: str) -> list[ChosenSetting]:
+def choices_for(found: OwnImages, name: str, given: Mapping[str, Any] | None = None) -> list[ChosenSetting]:
     """Return the settings for some images, in the order of an experiment file.
 
     What does not depend on the images is the preset's and stated all the same, to be changed in place.
+
+    Args:
+        found: the images.
+        name: of the run.
+        given: values of `GIVEN_KEYS` by the user.
     """
     one_seed = "One seed gives a first answer. With --set seeds=5 the others are added: they show the spread."
     return [
@@ -210,27 +215,12 @@ def choices_for(found: OwnImages, name: str) -> list[ChosenSetting]:
         ChosenSetting("seeds", 1, one_seed),
         *_dataset(found),
         *_images(found),
+        *(ChosenSetting(key, value, "As given by --set.") for key, value in (given or {}).items()),
         *_anomalies(found),
         *_network(),
         *_training(found),
         *_evaluation(found),
     ]
-
-
-def with_given(choices: Sequence[ChosenSetting], given: Mapping[str, Any]) -> list[ChosenSetting]:
-    """Return the settings with those that the user gives, by dotted key, in their places."""
-    settings = [ChosenSetting(each.key, given[each.key], _GIVEN) if each.key in given else each for each in choices]
-    for key in given.keys() - {each.key for each in choices}:
-        beside = [i for i, each in enumerate(settings) if _shared(each.key, key)]
-        place = 1 + max(beside, key=lambda i: (_shared(settings[i].key, key), i), default=len(settings) - 1)
-        settings.insert(place, ChosenSetting(key, given[key], _GIVEN))
-    return settings
-
-
-def _shared(first: str, second: str) -> int:
-    """Return how many sections two dotted keys have in common."""
-    pairs = zip(first.split(".")[:-1], second.split(".")[:-1], strict=False)
-    return len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def _dataset(found: OwnImages) -> Iterator[ChosenSetting]:
@@ -326,7 +316,7 @@ def _evaluation(found: OwnImages) -> Iterator[ChosenSetting]:
         usual = f"{_RATE:.0%} would need {fewest_images(_RATE)}. " if rate > _RATE else ""
         why = f"At most {rate:.0%} of new nominal images are called anomalous. {usual}"
         yield ChosenSetting(
-            "evaluation.false_alarm_rate", rate, f"{why}A change needs no training: aggregate applies it."
+            "evaluation.false_alarm_rate", rate, f"{why}A change needs no training: start this file again."
         )
     score = _image_score(held_out_of(nominal, share) if share else 0)
     yield ChosenSetting("evaluation.image_score", score, _SCORE_REASONS.get(str(score), "As the preset."))

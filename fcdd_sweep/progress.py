@@ -48,7 +48,8 @@ def result_line(spec: TrialSpec, result: TrialResult) -> str:
     if spec.settings.evaluation.image_score == "auto":  # the score is chosen when all trials of the class are done
         name = "image AUROC of the mean"
     if not spec.settings.evaluation.test:
-        name, score = "AUROC over validation images", result.validation_image_auroc
+        by_mean = "" if spec.settings.evaluation.image_score == "mean" else " by the mean"
+        name, score = f"AUROC over validation images{by_mean}", result.validation_image_auroc
     return f"{result.status}  {label(spec)}: {name} {'n/a' if score is None else f'{score:.4f}'}"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from packaging.version import Version
 from PIL import Image
 
 import fcdd_sweep
@@ -31,6 +32,9 @@ from tests.specs import defects_corpus, small_experiment, spec
 DOCS = Path(__file__).parent.parent / "docs" / "export.md"
 CORPUS = defects_corpus()
 ASIDE = {"validation": {"nominal_fraction": 0.25}}
+pytestmark = pytest.mark.skipif(
+    Version(torch.__version__).release < export.LEAST_TORCH, reason="this torch cannot trace detectors"
+)
 
 
 @pytest.fixture(scope="module")
@@ -280,6 +284,12 @@ def test_hsc_is_refused_by_name(leaf):
     torch.save(detector.snapshot(), leaf / "hsc.pt")
     with pytest.raises(InputError, match="method hsc cannot be exported"):
         export_onnx(leaf / "hsc.pt", leaf / "x.onnx")
+
+
+def test_a_torch_that_cannot_trace_is_refused(leaf, monkeypatch):
+    monkeypatch.setattr(export, "LEAST_TORCH", (99, 1))
+    with pytest.raises(InputError, match=r"cannot trace a detector.*Allowed: torch 99\.1 or newer. Upgrade torch"):
+        export_onnx(leaf, leaf / "x.onnx")
 
 
 def test_without_images_to_check_on_nothing_is_written(leaf):

@@ -239,17 +239,15 @@ def test_values_that_are_given_are_written_in_their_places(call, tmp_path):
     tifffile.imwrite(tmp_path / "parts" / "deep.tif", np.full((40, 40), 900, np.uint16))
     code, _, err = call("init", "parts")
     assert code == 2 and "Set images.bit_depth" in err and not (tmp_path / "parts.yaml").exists()
-    given = ["images.bit_depth=10", "training.epochs=3", "dataset.options.split_seed=4", "keep.maps=all"]
-    code, out, err = call("init", "parts", *(f"--set={each}" for each in given))
+    code, out, err = call("init", "parts", "--set=images.bit_depth=10", "--set=images.max_megapixels=50")
     assert code == 0, err
     assert "1 image of more than 8 bits (TIFF)." in out
-    experiment = load_experiment(tmp_path / "parts.yaml")
-    assert (experiment.images.bit_depth, experiment.training.epochs, experiment.keep.maps) == (10, 3, "all")
-    assert experiment.dataset.options == {"split_seed": 4}
-    assert "  # As given by --set.\n  epochs: 3\n" in (tmp_path / "parts.yaml").read_text()
-    write_mvtec(tmp_path / "other", ("bolt",), defects=("crack",))
-    code, out, err = call("init", "other", "--set=dataset.options.layout=flat")
-    assert code == 2 and "flat" in err
+    images = load_experiment(tmp_path / "parts.yaml").images
+    assert (images.bit_depth, images.max_megapixels) == (10, 50)
+    assert "  # As given by --set.\n  bit_depth: 10\n" in (tmp_path / "parts.yaml").read_text()
+    for key in ("training.epochs=3", "images={bit_depth: 10}", "dataset.root=x"):
+        code, _, err = call("init", "parts", "-o", "other.yaml", f"--set={key}")
+        assert code == 2 and "init does not take" in err and "Allowed: images.bit_depth" in err
     code, _, err = call("init", "parts", "--set=training.epoch=3")
     assert code == 2 and "there is no key training.epoch" in err
 

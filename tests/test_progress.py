@@ -105,13 +105,15 @@ def test_clock(seconds, text):
     assert duration_text(seconds) == text
 
 
-def test_a_trial_that_is_not_tested_shows_its_selection_metric(out):
-    judging = spec(evaluation={"test": False, "validation": {"nominal_fraction": 0.5, "anomalies": "training"}})
+@pytest.mark.parametrize(("image_score", "by"), [("mean", ""), ("max", " by the mean")])
+def test_a_trial_that_is_not_tested_shows_its_selection_metric(out, image_score, by):
+    validation = {"nominal_fraction": 0.5, "anomalies": "training"}
+    judging = spec(evaluation={"test": False, "validation": validation, "image_score": image_score})
     progress = PlainProgress(Console(file=out, width=120))
     progress.handle(SweepStarted(1, 0, 1))
     progress.handle(TrialStarted(judging))
     progress.handle(TrialEnded(judging, TrialResult(judging.trial_id, "done", 1, validation_image_auroc=0.625)))
-    assert "AUROC over validation images 0.6250" in out.getvalue() and "image AUROC n/a" not in out.getvalue()
+    assert f"AUROC over validation images{by} 0.6250" in out.getvalue() and "image AUROC n/a" not in out.getvalue()
 
 
 def test_while_no_image_score_is_chosen_the_score_that_stands_in_is_named(out):

@@ -288,7 +288,8 @@ def validation_notes(settings: Settings, facts: DatasetFacts, inspector: DataIns
     if few := {name: count for name, count in held_out.items() if count < FEW}:
         yield (
             f"few nominal images are held out to compare configs: {listed(few)}. Check the noise in "
-            f"validation_image_auroc_std_error, or raise evaluation.validation.nominal_fraction."
+            "validation_image_auroc_std_error, or validation_image_auroc_max_std_error, or raise "
+            "evaluation.validation.nominal_fraction."
         )
     if isinstance(validation.anomalies, FromTestSource):
         asked = validation.anomalies.from_test

@@ -11,6 +11,7 @@ from fcdd_sweep.config.names import normal_form, printable, slug
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.folders import images_at
 from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
+from fcdd_sweep.prediction.outputs import PREDICTIONS, PREDICTIONS_CSV
 from fcdd_sweep.prediction.pictures import HEATMAPS
 
 _MOST_BYTES = 230
@@ -45,7 +46,10 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
         except DataError as error:
             absent += error.problems
         else:
-            found += [(path, file) for file in at_path.images]
+            own = {file for file in at_path.images if _is_picture(file, path)}
+            found += [(path, file) for file in at_path.images if file not in own]
+            if own:
+                notes.append(f"{count_noun(len(own), 'picture')} of earlier predictions in {path} not read.")
             problems += at_path.problems
             notes += at_path.notes
     if absent:
@@ -58,6 +62,12 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
     with_pages = pages_note([file for _, file in first.values() if may_have_pages(file)])
     unread, said = dict.fromkeys(problems), dict.fromkeys([*notes, *filter(None, [with_pages])])
     return FoundFiles(tuple(first.values()), tuple(unread), tuple(said))
+
+
+def _is_picture(file: Path, top: Path) -> bool:
+    """Return whether a file below a given folder is a picture of an earlier command, whose tables lie beside them."""
+    folders = (folder for folder in file.parents if folder.name == HEATMAPS and top in folder.parents)
+    return any((folder.parent / name).is_file() for folder in folders for name in (PREDICTIONS, PREDICTIONS_CSV))
 
 
 class PictureNames:

@@ -60,7 +60,8 @@ class NewFiles:
         new = {path: stamp for path, stamp in now.items() if self._done.get(path) != stamp}
         complete = [path for path, stamp in new.items() if self._before.get(path) == stamp]
         self._before = new
-        self._done = {path: stamp for path, stamp in self._done.items() if path in now}
+        if now:  # an empty folder may be the place of a share that is away
+            self._done = {path: stamp for path, stamp in self._done.items() if path in now}
         self._done.update({path: now[path] for path in complete})
         return complete
 

@@ -48,6 +48,14 @@ def test_an_image_that_several_arguments_lead_to_is_scored_once(run, images, mon
     assert "27 images named more than once are scored once." in result.notes
 
 
+def test_pictures_of_earlier_predictions_are_no_images(run, images):
+    given = sorted(images.glob("*.png"))
+    predict(run / "normal_plain" / "it_0", given[:2], images / "out", HowToPredict("cpu"))
+    assert len(list((images / "out" / "heatmaps").iterdir())) == 2
+    result = predict(run / "normal_plain" / "it_0", [images], None, HowToPredict("cpu"))
+    assert result.count == len(given) and f"2 pictures of earlier predictions in {images} not read." in result.notes
+
+
 def test_two_images_of_one_stem_have_pictures_of_their_own(run, tmp_path):
     for name in ("a.png", "a.bmp"):
         Image.fromarray(CORPUS.images[0, 0]).save(tmp_path / name)

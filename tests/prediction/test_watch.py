@@ -35,6 +35,12 @@ def test_a_file_is_taken_once_when_it_no_longer_changes_and_again_when_it_has_ch
     assert new.take() == [path] and new.take() == []
     path.write_bytes(b"another one")
     assert new.take() == [] and new.take() == [path]
+    (tmp_path / "below").rename(tmp_path.with_suffix(".away"))
+    (tmp_path / "old.png").rename(tmp_path.with_suffix(".old"))
+    assert new.take() == new.take() == []  # as where a share was mounted
+    tmp_path.with_suffix(".away").rename(tmp_path / "below")
+    tmp_path.with_suffix(".old").rename(tmp_path / "old.png")
+    assert new.take() == new.take() == [] and len(new) == 2
     path.unlink()
     assert new.take() == [] and len(new) == 1
     os.mkfifo(tmp_path / "pipe.png")

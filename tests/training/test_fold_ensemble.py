@@ -97,6 +97,7 @@ def test_without_a_decision_there_is_no_label_and_no_mask(detector):
 @pytest.mark.slow
 def test_the_exported_file_decides_as_the_models_do_together(result, detector, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("torch", minversion="2.7")
     torch.save(result.snapshot, tmp_path / "snapshot.pt")
     written = export_onnx(tmp_path / "snapshot.pt", tmp_path / "x.onnx", [saved_images(tmp_path)])
     assert written.differences.is_small and not written.notes

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
@@ -80,7 +81,8 @@ def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> st
         return f"{undecided}: {lost} of {comparison.planned} pairs of class and seed lack {metric} for either."
     seeds = min(summary.n for summary in comparison.by_class.values())
     if seeds < LEAST_FOR_INTERVAL:
-        return f"{undecided}: {seeds} fresh seeds for each class, and an interval needs {LEAST_FOR_INTERVAL}."
+        fresh = count_noun(seeds, "fresh seed")
+        return f"{undecided}: {fresh} for each class, and an interval needs {LEAST_FOR_INTERVAL}."
     numbers = (
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
         f"of class and fresh seed; {_tried(search)} tried."
