@@ -52,6 +52,7 @@ from fcdd_sweep.data.datasets.folder_layout import (
     problems_of_unread_maps,
     unread_notes,
 )
+from fcdd_sweep.data.datasets.folder_roles import NORMAL, is_normal
 from fcdd_sweep.data.datasets.image_table import is_table, read_image_table
 from fcdd_sweep.data.datasets.near_groups import MOST_COMPARED, UnsplitImage, sides_of
 from fcdd_sweep.data.datasets.part_trees import FoundImages, PartsLayout, find_parts
@@ -86,7 +87,7 @@ def discover(dataset: Dataset) -> DatasetFacts:
     if problems := found.all_problems:
         raise DataError(problems)
     training = [place for place in found.places if place.is_test is not True]
-    anomalies = (label for place in training for label in place.folder.folders if not advice.is_normal(label))
+    anomalies = (label for place in training for label in place.folder.folders if not is_normal(label))
     return DatasetFacts(
         protocol=found.protocol,
         classes=found.classes,
@@ -263,7 +264,7 @@ def _expected_name(place: ClassFolder, by_key: Mapping[str, Sequence[Path]], map
     mapped = {_map_key(path, place) for path in maps}
     misnamed = next(path for path in maps if _map_key(path, place) not in by_key)
     own = _map_key(misnamed, place)
-    free = [key for key in by_key if key not in mapped and key.split("/")[0].casefold() not in advice.NORMAL]
+    free = [key for key in by_key if key not in mapped and key.split("/")[0].casefold() not in NORMAL]
     inside = [key for key in free if key.rpartition("/")[2] in own.rpartition("/")[2]]
     (key,) = difflib.get_close_matches(own, inside or free, n=1, cutoff=0.0) or [""]
     if not key:

@@ -8,60 +8,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list, count_noun
+from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, is_label, role_of
 from fcdd_sweep.data.decoding.folders import Folder
 
-NORMAL = frozenset({"normal", "nominal", "good"})
-LABEL_FOLDERS = NORMAL | {"anomalous"}
 LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
-_LIKE_NORMAL = NORMAL | frozenset(
-    "defect_free fine healthy intact io no_defect non_defective ok pass passed regular undamaged".split()
-)
-_LIKE_ANOMALOUS = frozenset(
-    """
-    abnormal anomalies anomalous anomaly anormal bad broken damage damaged defect defective defects fail failed fault
-    faulty ko nio ng no_good nok not_good not_ok reject rejected rejects scrap ungood
-    """.split()
-)
-_LIKE_MAPS = frozenset(
-    """
-    anno annotation annotations anomaly_mask anomaly_masks defect_mask defect_masks ground_truth groundtruth gt label
-    labels map maps mask masks seg segmentation segmentations
-    """.split()
-)
 _MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?$", re.IGNORECASE)
 _CLOSE = 0.8
 _NAMED = 4
 _AS_CLASSES = "To read the folders as classes, set dataset.options.layout: classes"
 _GOOD_AND_BAD = "good/IMAGES and bad/IMAGES, with or without train and test"
 _AS_DEFECTS = "If it is a type of defect, set dataset.options.layout: mvtec"
-Role = Literal["normal", "anomalous", "maps"]
 _PARTS: frozenset[Role | None] = frozenset({"normal", "anomalous"})
 Move = tuple[str, str]
 """From and to, relative to the data set's base."""
-
-
-def role_of(folder: Folder) -> Role | None:
-    """Return what a folder's name says of its images, in the words that people use; None for any other name."""
-    name = re.sub(r"[\s-]+", "_", folder.name.casefold())
-    roles: tuple[tuple[Role, frozenset[str]], ...] = (
-        ("normal", _LIKE_NORMAL),
-        ("anomalous", _LIKE_ANOMALOUS),
-        ("maps", _LIKE_MAPS),
-    )
-    return next((role for role, names in roles if name in names), None)
-
-
-def is_normal(folder: Folder) -> bool:
-    return folder.name.casefold() in NORMAL
-
-
-def is_label(folder: Folder) -> bool:
-    return folder.name.casefold() in LABEL_FOLDERS
 
 
 def of_classes(base: Folder) -> list[Problem]:

@@ -11,7 +11,7 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets import folder_advice as advice
-from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS
+from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS
 from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, named_twice, problems_of_faults
 from fcdd_sweep.data.registry import info
 

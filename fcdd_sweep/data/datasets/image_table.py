@@ -17,8 +17,8 @@ import pyarrow.parquet
 
 from fcdd_sweep.config.errors import DataError, Problem
 from fcdd_sweep.config.nearest import closest, nearest
-from fcdd_sweep.data.datasets.folder_advice import role_of
 from fcdd_sweep.data.datasets.folder_layout import class_name_of
+from fcdd_sweep.data.datasets.folder_roles import role_of
 from fcdd_sweep.data.datasets.part_trees import FoundImage, FoundImages
 from fcdd_sweep.data.decoding.files import is_image
 from fcdd_sweep.data.decoding.folders import Folder

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form
-from fcdd_sweep.data.datasets.folder_advice import role_of
+from fcdd_sweep.data.datasets.folder_roles import role_of
 from fcdd_sweep.data.decoding.folders import Folder
 
 CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})

@@ -22,8 +22,9 @@ from typing import Literal
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.data.datasets.folder_advice import LABEL_FOLDERS, Role, maps_beside_problem, role_of
+from fcdd_sweep.data.datasets.folder_advice import maps_beside_problem
 from fcdd_sweep.data.datasets.folder_layout import class_name_of, halves_of
+from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, role_of
 from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, is_map_beside, maps_of_images
 from fcdd_sweep.data.decoding.folders import Folder, named_twice
 

@@ -24,6 +24,7 @@ SPLIT = {
     "capitals": ["part/Train/OK", "part/Test/OK", "part/Test/NG"],
     "split first": ["train/part/ok", "test/part/ok", "test/part/NG"],
     "nominal and abnormal": ["train/nominal", "test/nominal", "test/abnormal"],
+    "words around them": ["part/train/good parts", "part/test/OK-images", "part/test/1_bad"],
     "another word in each half": ["train/normal", "test/ok", "test/defect"],
 }
 
@@ -58,6 +59,10 @@ UNSPLIT = {
     "OK and NG": ["OK", "NG"],
     "a class above": ["data/good", "data/bad"],
     "VisA's": ["data/Data/Images/Normal", "data/Data/Images/Anomaly"],
+    "parts": ["OK_parts", "NG_parts"],
+    "parts in two words": ["data/Good Parts", "data/Bad Parts"],
+    "numbers": ["0_good", "1_bad"],
+    "words at both ends": ["Photos_OK_3", "image-data-NG-2"],
 }
 
 
@@ -78,6 +83,12 @@ def test_without_a_split_all_anomalous_and_some_nominal_images_are_test_images_a
     write_image(anomalous / "aaa.png")
     after = load(folder(root))
     assert {p: t for p, t in zip(after.path, after.is_test, strict=True) if p in before} == before
+
+
+@pytest.mark.parametrize("names", [("good_year", "bad_year"), ("label_1", "label_2"), ("images", "parts")])
+def test_words_that_say_something_keep_folders_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = write_one_vs_rest(tmp_path / "data", names, split=False)
+    assert load(folder(root)).protocol == "one_vs_rest"
 
 
 def test_a_seed_draws_another_split_and_another_fingerprint(tmp_path: Path) -> None:
