@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form
-from fcdd_sweep.data.datasets.folder_roles import role_of
+from fcdd_sweep.data.datasets.folder_roles import role_of, role_of_masked
 from fcdd_sweep.data.decoding.folders import Folder
 
 CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
@@ -98,4 +98,6 @@ def _words(root: Path, folder: Path) -> list[str]:
             words.append(split[1].casefold())
         elif role != "maps" and part.casefold() not in CONTAINERS:
             words.append(role or normal_form(part).casefold())
+        elif role_of_masked(Folder(Path(part))) == "normal":
+            words.append("normal")
     return words

@@ -299,6 +299,15 @@ def test_a_strange_folder_beside_parts_of_a_class_is_refused_with_the_moves_that
     assert len(split.train_nominal) == 4 and split.test_label.sum() == 4
 
 
+@pytest.mark.parametrize("name", ["bad_masks", "bad_mask", "defect masks"])
+def test_masks_beside_good_and_bad_are_never_moved_to_the_anomalous_images(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "data"
+    for each in ("good", "bad", name, "strange"):
+        write_images(root / each, 4)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert f"'{name}' to 'test_maps/anomalous'" in problem.next_step and f"'{name}' to 'test/" not in problem.next_step
+
+
 NOT_CLASSES = {
     "images beside bad": (
         [".", "bad"],

@@ -258,6 +258,11 @@ MAPS = {
     "a folder beside the images": "test/bad/MASK/000.png",
     "a word for the other word": "masks/ng/000.png",
     "in the half": "test/ground_truth/bad/000_mask.png",
+    "of bad": "bad_masks/000.png",
+    "of bad in the singular": "test/bad_mask/000.png",
+    "of defects": "Defect Masks/000_mask.png",
+    "of bad parts": "NG parts labels/000.png",
+    "of the class": "part_masks/bad/000.png",
     "by halves": "test_masks/bad/000.png",
     "several in a folder": "ground_truth/bad/000/000.png",
 }
@@ -275,6 +280,24 @@ def test_maps_are_found_by_the_habits_of_the_field(tmp_path: Path, name: str) ->
     mask = corpus.mask(corpus.path.index("test/bad/000.png"))
     assert mask is not None and mask.sum() == 6 * 7 and mask[4:10, 5:12].all()
     assert (corpus.mask_index >= 0).sum() == 1
+
+
+def test_masks_of_good_are_not_those_of_bad(tmp_path: Path) -> None:
+    root = tmp_path / "part"
+    write_images(root / "good", 4)
+    write_images(root / "bad", 2)
+    write_mask(root / "good_masks" / "000.png", box=(0, 0, 20, 24))
+    write_mask(root / "bad_masks" / "000.png")
+    corpus = load(folder(root))
+    mask = corpus.mask(corpus.path.index("bad/000.png"))
+    assert len(corpus.path) == 6 and mask is not None and mask.sum() == 6 * 7
+
+
+def test_a_type_of_defect_in_a_mask_is_no_folder_of_maps(tmp_path: Path) -> None:
+    root = tmp_path / "part"
+    for each in ("train/good", "test/good", "test/missing_mask", "test/torn_label"):
+        write_images(root / each, 2)
+    assert set(load(folder(root)).defect) == {"", "missing_mask", "torn_label"}
 
 
 @pytest.mark.parametrize(
