@@ -13,10 +13,12 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list, count_noun
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, is_label, role_of
+from fcdd_sweep.data.datasets.map_files import MAP_BEGINNING
 from fcdd_sweep.data.decoding.folders import Folder
 
 LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
 _MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?$", re.IGNORECASE)
+_ANNOTATED = re.compile(r"[ _.-]?annotated$", re.IGNORECASE)
 _CLOSE = 0.8
 _NAMED = 4
 _AS_CLASSES = "To read the folders as classes, set dataset.options.layout: classes"
@@ -165,6 +167,7 @@ def maps_among_images(folder: Folder, maps: Path | None) -> Iterator[Problem]:
         maps: where its maps belong; None where the layout has none.
     """
     for each in folder.below:
+        yield from annotated_copies(each)
         stems = _stems(each.images)
         if beside := [path for path in each.images if _is_map_of(path.stem, stems)]:
             yield maps_beside_problem(each, beside, _elsewhere(each, folder, maps, beside))
@@ -173,6 +176,20 @@ def maps_among_images(folder: Folder, maps: Path | None) -> Iterator[Problem]:
             if role_of(child) == "maps" and child.all_images and _are_maps_of(child.all_images, around):
                 what = "looks like ground-truth maps of the images around it, and would be read as images"
                 yield Problem(str(child.path), what, next_step=_elsewhere(each, folder, maps, child.all_images))
+
+
+def annotated_copies(folder: Folder) -> list[Problem]:
+    """Return a problem for files such as `7_annotated.png` beside `7.png` in a folder."""
+    stems = _stems(folder.images)
+    copies = [path for path in folder.images if _ANNOTATED.sub("", path.stem) in stems - {path.stem}]
+    if not copies:
+        return []
+    one = len(copies) == 1
+    look, them = ("looks like an annotated copy", "it") if one else ("look like annotated copies", "them")
+    shown, image = ", ".join(path.name for path in copies[:_NAMED]), "an image" if one else "images"
+    what = f"{count_noun(len(copies), 'file')} {look} of {image} beside {them}: {shown}"
+    step = f"Move {them} elsewhere, or rename {them} if {'it is' if one else 'they are'} no copy"
+    return [Problem(str(folder.path), what, next_step=step)]
 
 
 def maps_beside_problem(folder: Folder, maps: Sequence[Path], step: str) -> Problem:
@@ -194,7 +211,7 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
     """Return a problem if a folder beside `train` and `test` looks like ground-truth maps, which are then not read."""
     if role_of(folder) != "maps" or not halves:
         return []
-    bare = {_bare(path.stem) for path in folder.all_images}
+    bare = _bares(folder.all_images)
     half = max(halves, key=lambda each: (len(bare & _stems(each.all_images)), each.name.casefold() == "test"))
     labeled = any(child.name.casefold() == "anomalous" for child in folder.folders)
     target = half.path.with_name(f"{half.name}_maps") / ("" if labeled else "anomalous")
@@ -206,14 +223,20 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
 def _named_like(maps: Sequence[Path], images: Folder) -> str:
     """Return how the files of maps must be named."""
     stems = _stems(images.all_images)
-    endings = {path.stem[len(_bare(path.stem)) :] for path in maps if _is_map_of(path.stem, stems)}
-    if len(endings) == 1:
-        return f"and take {endings.pop()} off the names of its files"
+    bares = ((path.stem, bare) for path in maps for bare in _bare(path.stem) & stems)
+    added = {stem.replace(bare, "", 1) for stem, bare in bares if stem != bare}
+    if len(added) == 1:
+        return f"and take {added.pop()} off the names of its files"
     return "each file under the name of its image"
 
 
-def _bare(stem: str) -> str:
-    return _MAP_ENDING.sub("", stem)
+def _bare(stem: str) -> set[str]:
+    """Return what names the image of a map may have."""
+    return {_MAP_ENDING.sub("", stem), MAP_BEGINNING.sub("", stem)}
+
+
+def _bares(maps: Iterable[Path]) -> set[str]:
+    return {bare for path in maps for bare in _bare(path.stem)}
 
 
 def _stems(paths: Iterable[Path]) -> set[str]:
@@ -221,12 +244,11 @@ def _stems(paths: Iterable[Path]) -> set[str]:
 
 
 def _is_map_of(stem: str, images: set[str]) -> bool:
-    bare = _bare(stem)
-    return bare not in ("", stem) and bare in images
+    return not images.isdisjoint(_bare(stem) - {"", stem})
 
 
 def _are_maps_of(maps: Sequence[Path], images: Iterable[Path]) -> bool:
-    return bool({_bare(path.stem) for path in maps} & _stems(images))
+    return not _stems(images).isdisjoint(_bares(maps))
 
 
 def _nested(base: Folder, folder: Folder) -> Problem | None:

@@ -1,8 +1,8 @@
 """Which image a ground-truth map belongs to, by the habits of the field.
 
 A map has its image's name, with or without `_mask`, `_GT` and the like and a number, and any ending: `7.png`,
-`7_mask.bmp`, `7_GT_2.png`. Or it is in a folder with the image's name: `7/000.png`. The folders that it is in, other
-than those that say that they hold maps, are folders of its image, too. All maps of an image are united.
+`7_mask.bmp`, `7_GT_2.png`, `mask_7.png`. Or it is in a folder with the image's name: `7/000.png`. The folders that it
+is in, other than those that say that they hold maps, are folders of its image, too. All maps of an image are united.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
 _MAP_ENDING = re.compile(
     r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?([ _.-]?\d+)?$|(?<=\d)[ _-]\d+$", re.IGNORECASE
 )
+MAP_BEGINNING = re.compile(r"^(anno|annotation|ground_?truth|gt|label|mask|seg)s?[ _.-]", re.IGNORECASE)
 _SPLIT_OF_MAPS = re.compile(r"^(train|test)[ _-](\w+)$", re.IGNORECASE)
 
 
@@ -44,7 +45,15 @@ def is_map_beside(path: Path, stems: set[str]) -> bool:
     """Return whether a file is named like a map of another file in its folder, whose names are `stems`."""
     bare = _MAP_ENDING.sub("", path.stem)
     found = _MAP_ENDING.search(path.stem)
-    return found is not None and bool(found[1]) and bare != "" and bare in stems
+    return (found is not None and bool(found[1]) and bare != "" and bare in stems) or any(
+        name in stems for name in _without_beginning(path.stem)
+    )
+
+
+def _without_beginning(stem: str) -> tuple[str, ...]:
+    """Return what names the image has of a map that is named `mask_NAME` or `mask_NAME_2`; none for other names."""
+    name = MAP_BEGINNING.sub("", stem)
+    return () if name in ("", stem) else (name, _MAP_ENDING.sub("", name))
 
 
 def maps_of_images(
@@ -81,7 +90,7 @@ def _owners(root: Path, path: Path, by_stem: dict[str, list[tuple[MappedImage, C
     inside = normal_form(path.parent.name)
     for name, needed in (
         (stem, words),
-        (_MAP_ENDING.sub("", stem), words),
+        *((bare, words) for bare in (_MAP_ENDING.sub("", stem), *_without_beginning(stem))),
         (inside, words[:-1] if words and words[-1] == inside.casefold() else words),
     ):
         if owners := [image for image, have in by_stem.get(name, ()) if Counter(needed) <= have]:

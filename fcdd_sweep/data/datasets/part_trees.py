@@ -22,7 +22,7 @@ from typing import Literal
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.data.datasets.folder_advice import maps_beside_problem
+from fcdd_sweep.data.datasets.folder_advice import annotated_copies, maps_beside_problem
 from fcdd_sweep.data.datasets.folder_layout import class_name_of, halves_of
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, role_of
 from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, is_map_beside, maps_of_images
@@ -99,6 +99,8 @@ def find_parts(root: Path, kind: PartsLayout) -> FoundImages | None:
     all_maps = sorted({*beside, *chain.from_iterable(each.all_images for each in folders)})
     candidates = (MappedImage(image.path, bool(image.defect)) for image in images)
     maps_of, problems = maps_of_images(root, candidates, all_maps)
+    labels = [label for half in halves for label in _labels(half.folder)]
+    problems += [copy for label in labels for each in label.below for copy in annotated_copies(each)]
     gaps = tuple(_unread(top, {*(image.path for image in images), *all_maps}))
     return FoundImages(_words_of(halves, root, maps_of), tuple(images), maps_of, tuple(problems), gaps)
 
@@ -111,9 +113,10 @@ def _flat(top: Folder) -> FoundImages | None:
     stems = {path.stem for path in top.images}
     maps = [path for path in top.images if is_map_beside(path, stems)]
     step = "Move images with maps, and their maps, to 'bad', and the other images to 'good'; or move the maps elsewhere"
-    problems = (maps_beside_problem(top, maps, step),) if maps else ()
+    problems = [maps_beside_problem(top, maps, step)] if maps else []
+    problems += annotated_copies(top)
     gaps = tuple(_unread(top, set(top.images)))
-    return FoundImages("one folder of nominal images", images, problems=problems, gaps=gaps)
+    return FoundImages("one folder of nominal images", images, problems=tuple(problems), gaps=gaps)
 
 
 def _halves(top: Folder, kind: PartsLayout) -> list[_Half]:

@@ -411,12 +411,12 @@ def test_maps_are_no_class_beside_the_classes_they_belong_to(tmp_path: Path) -> 
     assert problem.where == str(root / "masks") and "looks like ground-truth maps" in problem.what
 
 
-@pytest.mark.parametrize("beside", [False, True])
-def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, beside: bool) -> None:
+@pytest.mark.parametrize("name", ["gt/001.png", "001_mask.png", "mask_001.png", "gt_001.png"])
+def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, name: str) -> None:
     root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=False)
-    write_mask(root / "cat" / ("001_mask.png" if beside else "gt/001.png"))
+    write_mask(root / "cat" / name)
     (problem,) = check_dataset(folder(root), IMAGES)
-    assert problem.where == str(root / "cat" if beside else root / "cat" / "gt")
+    assert problem.where == str((root / "cat" / name).parent)
     assert "Move the maps elsewhere" in problem.next_step
 
 

@@ -155,6 +155,30 @@ def test_maps_in_one_folder_of_images_are_not_trained_on_until_they_are_moved(
     assert len(corpus.path) == 12 and (corpus.mask_index >= 0).sum() == 2
 
 
+@pytest.mark.parametrize("name", ["mask_003", "gt_003", "003_annotated"])
+def test_maps_and_annotated_copies_in_one_folder_of_images_are_not_read_in_silence(tmp_path: Path, name: str) -> None:
+    write_images(tmp_path / "coins", 12)
+    write_mask(tmp_path / "coins" / f"{name}.png")
+    (problem,) = check_dataset(folder(tmp_path / "coins"), IMAGES)
+    assert problem.where == str(tmp_path / "coins") and f"beside it: {name}.png" in problem.what
+
+
+@pytest.mark.parametrize("tree", [("good", "bad"), ("train/normal", "test/anomalous"), ("cat", "dog")])
+def test_annotated_copies_are_refused_until_they_are_elsewhere(tmp_path: Path, tree: tuple[str, str]) -> None:
+    root = tmp_path / "data"
+    for number, each in enumerate(tree):
+        write_images(root / each, 6, seed=number)
+    copies = [write_image(root / tree[1] / f"00{n}_annotated.png") for n in (1, 2)]
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert str(problem) == (
+        f"{root / tree[1]}: 2 files look like annotated copies of images beside them: 001_annotated.png, "
+        "002_annotated.png. Move them elsewhere, or rename them if they are no copy."
+    )
+    for path in copies:
+        path.unlink()
+    assert check_dataset(folder(root), IMAGES) == []
+
+
 def test_defects_of_a_tree_without_split_are_read_where_maps_name_them(tmp_path: Path) -> None:
     write_images(tmp_path / "part" / "good", 12)
     (image,) = write_images(tmp_path / "part" / "crack", 1)
@@ -255,6 +279,9 @@ MAPS = {
     "_GT": "test/bad/000_GT.png",
     "another ending": "ground_truth/bad/000.bmp",
     "beside the images": "test/bad/000_mask.png",
+    "mask_ beside the images": "test/bad/mask_000.png",
+    "gt_ and a number": "test/bad/GT-000_1.png",
+    "mask_ in a folder": "ground_truth/bad/mask_000.png",
     "a folder beside the images": "test/bad/MASK/000.png",
     "a word for the other word": "masks/ng/000.png",
     "in the half": "test/ground_truth/bad/000_mask.png",
