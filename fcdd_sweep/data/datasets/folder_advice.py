@@ -13,11 +13,10 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list, count_noun
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, is_label, role_of
-from fcdd_sweep.data.datasets.map_files import MAP_BEGINNING
+from fcdd_sweep.data.datasets.map_names import are_maps_of, bare_names, bares_of, is_map_of, stems_of
 from fcdd_sweep.data.decoding.folders import Folder
 
 LABEL_FOLDERS_TEXT = "normal (or nominal, good) and anomalous"
-_MAP_ENDING = re.compile(r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?$", re.IGNORECASE)
 _ANNOTATED = re.compile(r"[ _.-]?annotated$", re.IGNORECASE)
 _CLOSE = 0.8
 _NAMED = 4
@@ -53,15 +52,37 @@ def of_classes(base: Folder) -> list[Problem]:
             "To read only these images, set dataset.options.layout: flat. To read only the folders, as classes, set "
             "dataset.options.layout: classes. To read all, move the images into one of the folders"
         )
+        if good := [each for child in children for each in _topmost(child) if role_of(each) == "normal"]:
+            step = (
+                f"If they are normal, move them to a folder {good[0].name} of their class, such as "
+                f"'{_below(base, good[0].path)}'. To read only these images, set dataset.options.layout: flat"
+            )
         return [Problem(str(base.path), what, "images in folders alone, or in no folder alone", step)]
+    if problem := _unsorted(base, children):
+        return [problem]
     problems = []
     for folder in children:
         others = (path for other in children if other is not folder for path in other.all_images)
-        if role_of(folder) == "maps" and _are_maps_of(folder.all_images, others):
+        if role_of(folder) == "maps" and are_maps_of(folder.all_images, others):
             what = "looks like ground-truth maps, not like a class: its files are named like images in other folders"
             step = f"Move it elsewhere, as folders without train and test have no maps. {_AS_CLASSES}"
             problems.append(Problem(str(folder.path), what, next_step=step))
     return [*problems, *_grouped(_nested(base, folder) for folder in children)]
+
+
+def _unsorted(base: Folder, children: Sequence[Folder]) -> Problem | None:
+    """Return the problem of classes without folders, beside classes with nothing but parts."""
+    parts = {child: [each for each in child.folders if each.all_images] for child in children if not child.images}
+    roles = {child: set(map(role_of, each)) for child, each in parts.items()}
+    done = [child for child in parts if "normal" in roles[child] and None not in roles[child]]
+    others = [child for child in children if child not in done]
+    if not done or not others or any(role_of(child) or _topmost(child) for child in others):
+        return None
+    name = next(each.name for each in parts[done[0]] if role_of(each) == "normal")
+    what = f"the images of {_names(others)} are in no folder {name}, unlike those of {_names(done)}"
+    moves = ", ".join(f"those of {child.name} to '{child.name}/{name}'" for child in others[:_NAMED])
+    step = f"In {base.path}, move images that are normal: {moves}"
+    return Problem(str(base.path), what, f"a folder {name} in each class", step)
 
 
 def of_split_classes(base: Folder, halves: Sequence[Folder]) -> list[Problem]:
@@ -136,16 +157,21 @@ def label_problems(folder: Folder, maps: Path) -> list[Problem]:
         if child not in defects
     ]
     if defects:
-        one = len(defects) == 1
-        where, names = (defects[0], "is") if one else (folder, f"{_names(defects)} are")
-        moves = ", ".join(f"{child.name} to anomalous/{child.name}" for child in defects)
-        if_so = "If it is a type of defect" if one else "If they are types of defects"
-        step = f"{if_so}, set dataset.options.layout: mvtec, or move {moves}"
+        where, names = (defects[0], "is") if len(defects) == 1 else (folder, f"{_names(defects)} are")
+        step = _defects_step(defects, "anomalous")
         problems.append(Problem(str(where.path), f"{names} neither normal nor anomalous", LABEL_FOLDERS_TEXT, step))
     if folder.images:
         what = f"{count_noun(len(folder.images), 'image')} are neither in normal nor in anomalous"
         problems.append(Problem(str(folder.path), what, LABEL_FOLDERS_TEXT, "Move them into one of the two"))
     return problems
+
+
+def _defects_step(defects: Sequence[Folder], target: str) -> str:
+    moves = ", ".join(f"{child.name} to {target}/{child.name}" for child in defects)
+    if_so = _AS_DEFECTS
+    if len(defects) > 1:
+        if_so = if_so.replace("it is a type of defect", "they are types of defects")
+    return f"{if_so}, or move {moves}"
 
 
 def _label_step(child: Folder, folder: Folder, maps: Path) -> str:
@@ -168,19 +194,19 @@ def maps_among_images(folder: Folder, maps: Path | None) -> Iterator[Problem]:
     """
     for each in folder.below:
         yield from annotated_copies(each)
-        stems = _stems(each.images)
-        if beside := [path for path in each.images if _is_map_of(path.stem, stems)]:
+        stems = stems_of(each.images)
+        if beside := [path for path in each.images if is_map_of(path.stem, stems)]:
             yield maps_beside_problem(each, beside, _elsewhere(each, folder, maps, beside))
         for child in each.folders:
             around = (path for path in each.all_images if child.path not in path.parents)
-            if role_of(child) == "maps" and child.all_images and _are_maps_of(child.all_images, around):
+            if role_of(child) == "maps" and child.all_images and are_maps_of(child.all_images, around):
                 what = "looks like ground-truth maps of the images around it, and would be read as images"
                 yield Problem(str(child.path), what, next_step=_elsewhere(each, folder, maps, child.all_images))
 
 
 def annotated_copies(folder: Folder) -> list[Problem]:
     """Return a problem for files such as `7_annotated.png` beside `7.png` in a folder."""
-    stems = _stems(folder.images)
+    stems = stems_of(folder.images)
     copies = [path for path in folder.images if _ANNOTATED.sub("", path.stem) in stems - {path.stem}]
     if not copies:
         return []
@@ -211,8 +237,8 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
     """Return a problem if a folder beside `train` and `test` looks like ground-truth maps, which are then not read."""
     if role_of(folder) != "maps" or not halves:
         return []
-    bare = _bares(folder.all_images)
-    half = max(halves, key=lambda each: (len(bare & _stems(each.all_images)), each.name.casefold() == "test"))
+    bare = bares_of(folder.all_images)
+    half = max(halves, key=lambda each: (len(bare & stems_of(each.all_images)), each.name.casefold() == "test"))
     labeled = any(child.name.casefold() == "anomalous" for child in folder.folders)
     target = half.path.with_name(f"{half.name}_maps") / ("" if labeled else "anomalous")
     step = f"To have them read, rename it to {target}, {_named_like(folder.all_images, half)}"
@@ -222,33 +248,12 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
 
 def _named_like(maps: Sequence[Path], images: Folder) -> str:
     """Return how the files of maps must be named."""
-    stems = _stems(images.all_images)
-    bares = ((path.stem, bare) for path in maps for bare in _bare(path.stem) & stems)
+    stems = stems_of(images.all_images)
+    bares = ((path.stem, bare) for path in maps for bare in bare_names(path.stem) & stems)
     added = {stem.replace(bare, "", 1) for stem, bare in bares if stem != bare}
     if len(added) == 1:
         return f"and take {added.pop()} off the names of its files"
     return "each file under the name of its image"
-
-
-def _bare(stem: str) -> set[str]:
-    """Return what names the image of a map may have."""
-    return {_MAP_ENDING.sub("", stem), MAP_BEGINNING.sub("", stem)}
-
-
-def _bares(maps: Iterable[Path]) -> set[str]:
-    return {bare for path in maps for bare in _bare(path.stem)}
-
-
-def _stems(paths: Iterable[Path]) -> set[str]:
-    return {path.stem for path in paths}
-
-
-def _is_map_of(stem: str, images: set[str]) -> bool:
-    return not images.isdisjoint(_bare(stem) - {"", stem})
-
-
-def _are_maps_of(maps: Sequence[Path], images: Iterable[Path]) -> bool:
-    return not _stems(images).isdisjoint(_bares(maps))
 
 
 def _nested(base: Folder, folder: Folder) -> Problem | None:
@@ -257,6 +262,13 @@ def _nested(base: Folder, folder: Folder) -> Problem | None:
     if _PARTS.isdisjoint(map(role_of, found)):
         return None
     roles, own = set(map(role_of, found)), folder.path
+    alone = all(each.path == own or not each.all_images for each in base.folders)
+    strange = [each for each in folder.folders if each.all_images and not role_of(each)]
+    if strange and "anomalous" not in roles and not folder.images and all(each.path.parent == own for each in found):
+        names = f"{_names(strange)} {'is' if len(strange) == 1 else 'are'} neither normal nor anomalous"
+        what = f"its folder {found[0].name} looks like normal images, but {names}"
+        step = _defects_step(strange, "bad")
+        return Problem(str(own), what, next_step=step if alone else f"{step}. {_AS_CLASSES}")
     if folder.images:
         step = _loose_step(folder, found)
     elif {"normal", "anomalous"} <= roles:
@@ -271,7 +283,8 @@ def _nested(base: Folder, folder: Folder) -> Problem | None:
         )
     else:
         step = "Sort the images of each class into folders good and bad"
-    return Problem(str(folder.path), _misread(found, folder), next_step=f"{step}. {_AS_CLASSES}")
+    what = _misread(found, folder, alone=alone)
+    return Problem(str(folder.path), what, next_step=f"{step}. {_AS_CLASSES}")
 
 
 def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequence[Folder]]) -> Problem | None:
@@ -286,11 +299,13 @@ def _nested_in_halves(base: Folder, name: str, children: Mapping[Folder, Sequenc
     return Problem(str(folder.path), _misread(found, folder), next_step=f"{_moves_text(base, moves)}. {_AS_CLASSES}")
 
 
-def _misread(found: Sequence[Folder], folder: Folder) -> str:
+def _misread(found: Sequence[Folder], folder: Folder, *, alone: bool = False) -> str:
     one = len(found) == 1
     look = f"its folder{'' if one else 's'} {_names(found, folder)} {'looks' if one else 'look'} like {_parts(found)}"
     if "anomalous" in map(role_of, found):
         return f"{look}, and would be read as nominal images"
+    if alone:
+        return f"{look}, but all other images of the class would be read as nominal, too"
     return f"{look}, but other classes would be read as its anomalies"
 
 

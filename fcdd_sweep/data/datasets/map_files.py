@@ -16,6 +16,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form
 from fcdd_sweep.data.datasets.folder_roles import role_of, role_of_masked
+from fcdd_sweep.data.datasets.map_names import MAP_BEGINNING
 from fcdd_sweep.data.decoding.folders import Folder
 
 CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
@@ -23,7 +24,6 @@ CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
 _MAP_ENDING = re.compile(
     r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?([ _.-]?\d+)?$|(?<=\d)[ _-]\d+$", re.IGNORECASE
 )
-MAP_BEGINNING = re.compile(r"^(anno|annotation|ground_?truth|gt|label|mask|seg)s?[ _.-]", re.IGNORECASE)
 _SPLIT_OF_MAPS = re.compile(r"^(train|test)[ _-](\w+)$", re.IGNORECASE)
 
 

@@ -211,10 +211,9 @@ def test_classes_of_normal_images_alone_are_not_each_other_s_anomalies(
 @pytest.mark.parametrize(
     ("beside", "what", "step"),
     [
-        ("nut", "its folder good looks like normal images, but other classes would be", "into folders good and bad."),
         (
             "screw",
-            "its folder good looks like normal images",
+            "its folder good looks like normal images, but all other images of the class would be read as nominal",
             "In SCREW, move the images in no folder to 'good' if they",
         ),
     ],
@@ -228,6 +227,56 @@ def test_images_of_classes_beside_normal_ones_are_refused_until_they_are_sorted(
     (problem,) = check_dataset(folder(root), IMAGES)
     assert problem.where == str(root / "screw") and what in problem.what
     assert step.replace("SCREW", str(root / "screw")) in problem.next_step
+
+
+def test_classes_without_folders_beside_sorted_ones_are_named_with_where_their_images_belong(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number, each in enumerate(("screw/good", "nut/good", "nut/bad", "washer")):
+        write_images(root / each, 6, seed=number)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert str(problem) == (
+        f"{root}: the images of washer are in no folder good, unlike those of nut and screw. Allowed: a folder good in "
+        f"each class. In {root}, move images that are normal: those of washer to 'washer/good'."
+    )
+    (root / "washer" / "good").mkdir()
+    for image in (root / "washer").glob("*.png"):
+        image.rename(root / "washer" / "good" / image.name)
+    assert load(folder(root)).classes == ("nut", "screw", "washer")
+
+
+def test_images_beside_classes_with_good_belong_to_one_of_them(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number, each in enumerate(("screw/good", "nut/good", ".")):
+        write_images(root / each, 6, seed=number)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.next_step == (
+        "If they are normal, move them to a folder good of their class, such as 'nut/good'. To read only these images, "
+        "set dataset.options.layout: flat"
+    )
+
+
+@pytest.mark.parametrize(
+    ("others", "what", "step"),
+    [
+        (["scratched"], "scratched is neither", "If it is a type of defect, set LAYOUT, or move scratched to "),
+        (["bent", "scratched"], "bent and scratched are neither", "If they are types of defects, set LAYOUT, or move "),
+    ],
+)
+def test_defects_of_the_only_class_are_read_when_the_layout_is_named_or_after_the_move(
+    tmp_path: Path, others: list[str], what: str, step: str
+) -> None:
+    root = tmp_path / "data"
+    for number, each in enumerate(["good", *others]):
+        write_images(root / "coins" / each, 12, seed=number)
+    (problem,) = check_dataset(folder(root), IMAGES)
+    assert problem.what == f"its folder good looks like normal images, but {what} normal nor anomalous"
+    assert problem.next_step.startswith(step.replace("LAYOUT", "dataset.options.layout: mvtec"))
+    assert problem.next_step.endswith("scratched to bad/scratched")
+    assert set(load(folder(root, options={"layout": "mvtec"})).defect) == {"", *others}
+    for each in others:
+        (root / "coins" / "bad").mkdir(exist_ok=True)
+        (root / "coins" / each).rename(root / "coins" / "bad" / each)
+    assert set(load(folder(root)).defect) == {"", *others}
 
 
 @pytest.mark.parametrize(
