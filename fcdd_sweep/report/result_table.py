@@ -42,7 +42,9 @@ def result_lines(run_dir: Location, width: int | None = None) -> list[str]:
         run_dir: the run.
         width: columns of the terminal; None for lines of any length.
     """
-    return _lines(_reported_rows(run_dir), width)
+    # the best config of a search was chosen on selection data, and is not the best of the few that were tested
+    is_search = is_file(RunPaths(run_dir).search.summary)
+    return _lines(_reported_rows(run_dir), width, is_ranked=not is_search)
 
 
 def found_lines(run_dir: Location, plan: Sequence[TableRow], leaves: Mapping[str, str], width: int | None) -> list[str]:
@@ -119,7 +121,7 @@ def _summary(row: TableRow) -> Summary:
     return Summary(known["mean"], known["std"], int(parts["n"] or 0), known["low"], known["high"])
 
 
-def _lines(rows: Sequence[ResultRow], width: int | None, unit: str = "seeds") -> list[str]:
+def _lines(rows: Sequence[ResultRow], width: int | None, unit: str = "seeds", *, is_ranked: bool = True) -> list[str]:
     single = [row for row in rows if row.name != "mean" and not math.isnan(row.summary.mean)]
     if not single:
         return []
@@ -129,7 +131,7 @@ def _lines(rows: Sequence[ResultRow], width: int | None, unit: str = "seeds") ->
     lines = [table_text([head, *map(_cells, shown)], names=1, width=width)]
     if len(shown) < len(rows):
         lines.append(f"and {len(rows) - len(shown)} more in {SUMMARY_CSV}")
-    if len(ranked) > 1:
+    if len(ranked) > 1 and is_ranked:
         best, worst = (f"{row.name} ({metric_text(row.summary.mean)})" for row in (ranked[0], ranked[-1]))
         lines.append(f"best: {best}; worst: {worst}")
     return lines

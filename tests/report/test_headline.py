@@ -16,6 +16,7 @@ from fcdd_sweep.report.run_files import Run, Trial, read_run
 from fcdd_sweep.report.summaries import DEFECT_METRICS
 from fcdd_sweep.report.tables import SUMMARY_CSV, summary_table, write_csv
 from fcdd_sweep.results.documents import TrialStatus
+from fcdd_sweep.results.tree import RunPaths
 from tests.fakes import FakeRun, key
 
 
@@ -174,7 +175,11 @@ def test_the_terminal_shows_classes_with_interval_and_the_best_and_worst(tmp_pat
     assert cells[0] == ["image", "AUROC", "95%", "interval", "seeds"]
     assert cells[1] == ["class", "0", "0.903", "[0.889,", "0.918]", "3"]
     assert cells[3][:2] == ["mean", "0.852"]
-    assert lines[1] == "best: class 0 (0.903); worst: class 1 (0.800)"
+    assert lines[1:] == ["best: class 0 (0.903); worst: class 1 (0.800)"]
+    searched = RunPaths(tmp_path).search.summary
+    searched.parent.mkdir()
+    searched.write_text("{}")
+    assert result_lines(tmp_path) == lines[:1]  # the best of a search was chosen on other images
 
 
 def test_without_a_report_there_is_no_table(tmp_path):
