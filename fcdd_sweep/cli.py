@@ -90,9 +90,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(
-            name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}."
-        )
+        sentence = f"{command.summary[0].upper()}{command.summary[1:]}."
+        subparser = subparsers.add_parser(name, help=command.summary, description=sentence)
         subparser.set_defaults(command=command.run)
         command.add_arguments(subparser)
     return parser
@@ -223,13 +222,8 @@ def _add_init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="output_file", type=_path, metavar="FILE", help="the file to write (default: NAME_OF_DIR.yaml)"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="how files are read, such as images.bit_depth=12",
-    )
+    reading = "how files are read, such as images.bit_depth=12"
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=reading)
     parser.add_argument("--run", dest="run_now", action="store_true", help="run the experiment at once")
     parser.add_argument("--output", metavar="DIR", help="parent of run directories, with --run (default: results)")
     _add_layout(parser)
@@ -287,8 +281,7 @@ def _kinds(text: str) -> tuple[str, ...]:
 def _add_tables_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run_dir(parser)
     kind = parser.add_mutually_exclusive_group()
-    for name, title in {"markdown": "Markdown (default)", "latex": "LaTeX", "csv": "CSV"}.items():
-        what = f"print {title}"
+    for name, what in {"markdown": "print Markdown (default)", "latex": "print LaTeX", "csv": "print CSV"}.items():
         kind.add_argument(f"--{name}", dest="form", action="store_const", const=name, default="markdown", help=what)
 
 

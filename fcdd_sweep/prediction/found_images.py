@@ -65,7 +65,7 @@ def find_files(paths: Sequence[Path]) -> FoundFiles:
 
 
 def _is_picture(file: Path, top: Path) -> bool:
-    """Return whether a file below a given folder is a picture of an earlier command, whose tables lie beside them."""
+    """Return whether a file below a given folder is a picture of an earlier command, which wrote tables beside it."""
     folders = (folder for folder in file.parents if folder.name == HEATMAPS and top in folder.parents)
     return any((folder.parent / name).is_file() for folder in folders for name in (PREDICTIONS, PREDICTIONS_CSV))
 
