@@ -4,9 +4,9 @@ All take an experiment, its plan, or what `load_experiment` takes: a file, or a 
 `sweep.session.RunOptions`: `local=True` runs in this process, one trial after another, instead of on Ray Tune;
 `address` names a Ray cluster, `auto` or HOST:PORT; `changed_data`, one of `stop`, `keep` and `redo`, says what happens
 to finished trials whose data has changed; `progress=None` shows nothing, and a sink of your own gets all events. The
-same call again runs only what is missing. Each raises an `InputError` for an experiment that
-cannot run and for data that cannot be read, before anything has been started, and a `StorageError` where the storage of
-the results is full or unreachable; finished trials are then kept.
+same call again runs only what is missing. Each raises an `InputError` for an experiment that cannot run and for data
+that cannot be read, before anything has been started, and a `StorageError` where the storage of the results is full or
+unreachable; finished trials are then kept.
 """
 
 from __future__ import annotations

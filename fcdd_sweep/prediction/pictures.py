@@ -81,7 +81,7 @@ def picture_of(detector: Detector, prediction: ImagePrediction) -> Image.Image:
         heatmap, seen = _shrunk(heatmap), _shrunk_image(seen)
     values, scale, note = _colors(heatmap, view.color_range, detector.settings.heatmaps.color_quantile)
     mask = prediction.decision.mask if prediction.has_region else None
-    outline = "" if mask is None else "Outlined: what is above the pixel threshold."
+    outline = "" if mask is None else "Outlined: the pixels that are called anomalous."
     is_native = view.heatmap.shape == view.size
     proportions, aspect_note = proportions_of(view.size, "native" if is_native else detector.settings.images.aspect)
     text = PredictionText(

@@ -31,7 +31,7 @@ from fcdd_sweep.search.summary import (
     write_rungs,
     write_summary,
 )
-from fcdd_sweep.sweep.changed_trials import changed_trials
+from fcdd_sweep.sweep.changed_trials import changed_trials, kept_notes
 from fcdd_sweep.sweep.ledger import Ledger
 from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.resume_notes import resume_notes
@@ -144,7 +144,7 @@ class _Search:
     def _check_data(self, specs: Sequence[TrialSpec]) -> None:
         found = changed_trials(specs, self.ledger, fingerprint_of)
         if self.session.options.changed_data == "keep":
-            self.session.data_notes.extend(f"Results are kept although {sentence}." for sentence in found)
+            self.session.data_notes.extend(kept_notes(found))
         elif found:
             step = "Give the run another name, or use --changed-data keep: a study cannot take back the values it has"
             raise InputError(Problem(str(self.run_dir), "; ".join(found), next_step=step))

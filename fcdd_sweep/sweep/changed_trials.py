@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun
@@ -32,6 +32,11 @@ def changed_trials(
         f"program makes there ({device_numerics('cuda')}): new trials would not compare with them": other_draws,
     }
     return {why: changed for why, changed in found.items() if changed}
+
+
+def kept_notes(found: Iterable[str]) -> list[str]:
+    """Return sentences for the report where `changed_data` keeps such trials, from the reasons."""
+    return [f"Results are kept although {why}." for why in found]
 
 
 def _has_other_draws(row: Mapping[str, Any]) -> bool:

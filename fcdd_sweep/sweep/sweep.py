@@ -11,7 +11,7 @@ from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.events import SweepStarted, SweepStopped
-from fcdd_sweep.sweep.changed_trials import changed_trials
+from fcdd_sweep.sweep.changed_trials import changed_trials, kept_notes
 from fcdd_sweep.sweep.earlier_file import changed_decisions, moved_from
 from fcdd_sweep.sweep.resume_notes import resume_notes
 from fcdd_sweep.sweep.session import (
@@ -77,10 +77,10 @@ def _settle_changed_data(session: Session, specs: Sequence[TrialSpec]) -> None:
     if found and changed_data == "stop":
         step = "Use --changed-data keep to keep their results, or --changed-data redo to run them again"
         if root := moved_from(ledger.run_dir, session.experiment):
-            step = f"The run used {root}: to have both, name this one otherwise, --set name=NAME. Or u{step[1:]}"
+            step = f"The run used {root}: to have both, name this one otherwise, --set name=NAME. {step}"
         raise InputError(Problem(str(ledger.run_dir), "; ".join(found), "", step))
     if changed_data == "keep":
-        session.data_notes.extend(f"Results are kept although {sentence}." for sentence in found)
+        session.data_notes.extend(kept_notes(found))
     if changed_data == "redo":
         for trial_id in {spec.trial_id for changed in found.values() for spec in changed}:
             ledger.forget(trial_id)

@@ -20,6 +20,7 @@ from fcdd_sweep.report.run_files import read_run
 from fcdd_sweep.results.tree import LAST_PICTURE, RunPaths, TrialPaths
 from tests import fakes
 from tests.fakes import FakeRun
+from tests.sweep.test_sweep import go, loader_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.figures]
 
@@ -174,3 +175,15 @@ def test_what_killed_processes_left_is_removed_when_it_is_old(run):
     os.utime(old, (0, 0))
     LeafPictures(run, SCREEN).close()
     assert new.exists() and not old.exists()
+
+
+@pytest.mark.figures
+def test_pictures_by_another_image_score_show_images_whose_maps_were_kept(tmp_path):
+    experiment = loader_in(tmp_path)
+    settings = ["seeds=1", "keep.pictures=leaf", "dataset.classes=['8']"]
+    result, _ = go(experiment(*settings))
+    overview = result.run_dir / "normal_8" / "it_0" / "heatmaps_global.png"
+    before = overview.read_bytes()
+    _, recorder = go(experiment(*settings, "evaluation.image_score=max"))
+    assert not [message for message in recorder.messages if "cannot be drawn" in message]
+    assert overview.read_bytes() != before

@@ -31,7 +31,7 @@ from fcdd_sweep.training.result import NullObserver
 from tests import works
 from tests.events import Recorder
 from tests.specs import small_experiment
-from tests.trees import write_class_first, write_images, write_mvtec
+from tests.trees import write_images, write_mvtec
 
 pytestmark = pytest.mark.slow
 
@@ -374,40 +374,6 @@ def test_a_limit_beyond_the_exposure_is_reported_with_both_numbers(experiment, t
     result, recorder = go(experiment("seeds=1", exposed))
     message = "anomalies.limit is 50, but there are 4 outlier-exposure images: all are used."
     assert recorder.messages.count(message) == 1 and message in html.unescape(result.report.read_text())
-
-
-def test_a_run_of_another_folder_says_which_it_was(tmp_path):
-    text = "schema: 2\nname: parts\npreset: folder\nseeds: 1\ntraining: {epochs: 1, min_steps: 1}\n"
-    load = loader_in(tmp_path)
-    for place, classes in (("a", ("bolt",)), ("b", ("nut", "bolt"))):  # bolt's images are others there
-        write_class_first(tmp_path / place / "parts", classes=classes)
-    text += "dataset: {classes: [bolt]}\n"
-    go(load(f"dataset.root={tmp_path / 'a' / 'parts'}", text=text))
-    with pytest.raises(InputError, match=rf"The run used {tmp_path}/a/parts: to have both, name this one otherwise"):
-        go(load(f"dataset.root={tmp_path / 'b' / 'parts'}", text=text))
-
-
-@pytest.mark.figures
-def test_pictures_by_another_image_score_show_images_whose_maps_were_kept(experiment):
-    settings = ["seeds=1", "keep.pictures=leaf", "dataset.classes=['8']"]
-    result, _ = go(experiment(*settings))
-    overview = result.run_dir / "normal_8" / "it_0" / "heatmaps_global.png"
-    before = overview.read_bytes()
-    _, recorder = go(experiment(*settings, "evaluation.image_score=max"))
-    assert not [message for message in recorder.messages if "cannot be drawn" in message]
-    assert overview.read_bytes() != before
-
-
-def test_a_start_that_decides_otherwise_than_the_run_says_so(experiment):
-    held_out = "evaluation.validation.nominal_fraction=0.33"
-    result, recorder = go(experiment("seeds=1", held_out))
-    assert not [message for message in recorder.messages if "decisions" in message]
-    file = RunPaths(result.run_dir).experiment
-    file.write_text(file.read_text().replace("false_alarm_rate: 0.05", "false_alarm_rate: 0.2"))
-    _, recorder = go(experiment("seeds=1", held_out))
-    (message,) = [message for message in recorder.messages if "decisions" in message]
-    assert message.startswith("evaluation.false_alarm_rate is 0.05 here and was 0.2 in the run's experiment.yaml")
-    assert message.endswith("To keep 0.2, write it into the file that you start.")
 
 
 def test_changed_outlier_exposure_is_changed_data(experiment, tmp_path):

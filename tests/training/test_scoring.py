@@ -8,6 +8,8 @@ import torch
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from fcdd_sweep.metrics.heatmap_values import reference_quantiles, upsample
+from fcdd_sweep.metrics.score_choice import CANDIDATES
+from fcdd_sweep.metrics.shown_images import shown_images
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.preprocessing import Preprocessor, Recipe
 from fcdd_sweep.training.scoring import _displayed, _marked_maps
@@ -184,3 +186,20 @@ def test_maps_of_wholly_anomalous_samples_are_marked_and_drawn_ones_kept():
     found = _marked_maps(np.stack([np.zeros_like(drawn), drawn, np.ones_like(drawn)]))
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, np.stack([np.zeros_like(drawn), drawn, np.full_like(drawn, 2)]))
+
+
+def test_maps_are_kept_of_all_images_that_figures_show_by_a_score_that_auto_can_take():
+    corpus = defects_corpus(train=24, test=160)
+
+    def kept_and_shown(image_score):
+        evaluation = {"validation": {"nominal_fraction": 0.5}, "image_score": image_score}
+        result = train(spec(evaluation=evaluation, training={"supervision": "labels"}), TrialData(corpus))
+        tested = np.array(result.scores["split"]) == "test"
+        path, label = (np.array(result.scores[name])[tested] for name in ("path", "label"))
+        by = {name: np.array(result.scores[name], float)[tested] for name in CANDIDATES}
+        return set(result.maps["path"]), {name: set(path[shown_images(label, each)]) for name, each in by.items()}
+
+    kept, shown = kept_and_shown("auto")
+    assert kept == set().union(*shown.values()) and len(kept) > len(shown["score_mean"])
+    kept, shown = kept_and_shown("max")
+    assert kept == shown["score_max"]

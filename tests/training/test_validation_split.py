@@ -14,8 +14,7 @@ from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.decision import calibrating_paths
 from fcdd_sweep.metrics.ranking import auroc
-from fcdd_sweep.metrics.score_choice import CANDIDATES, SelectionScores, is_for_selection
-from fcdd_sweep.metrics.shown_images import shown_images
+from fcdd_sweep.metrics.score_choice import SelectionScores, is_for_selection
 from fcdd_sweep.metrics.statistics import auroc_standard_error
 from fcdd_sweep.training import anomaly_pools
 from fcdd_sweep.training.methods import Detection
@@ -284,23 +283,6 @@ def test_an_image_score_is_chosen_on_another_generator_and_on_nothing_of_the_tes
     assert clean.metrics["n_calibration"] == len(held_out) - len(found.nominal)
     assert named.metrics["n_calibration"] == len(held_out)
     assert clean.metrics["image_score_source"].startswith("auto: mean of the anomaly map until")
-
-
-def test_maps_are_kept_of_all_images_that_figures_show_by_a_score_that_auto_can_take():
-    corpus = defects_corpus(train=24, test=160)
-
-    def kept_and_shown(image_score):
-        evaluation = {"validation": {"nominal_fraction": 0.5}, "image_score": image_score}
-        result = train(spec(evaluation=evaluation, **LABELS), TrialData(corpus))
-        tested = np.array(result.scores["split"]) == "test"
-        path, label = (np.array(result.scores[name])[tested] for name in ("path", "label"))
-        by = {name: np.array(result.scores[name], float)[tested] for name in CANDIDATES}
-        return set(result.maps["path"]), {name: set(path[shown_images(label, each)]) for name, each in by.items()}
-
-    kept, shown = kept_and_shown("auto")
-    assert kept == set().union(*shown.values()) and len(kept) > len(shown["score_mean"])
-    kept, shown = kept_and_shown("max")
-    assert kept == shown["score_max"]
 
 
 def test_images_that_stay_in_the_test_set_do_not_matter_to_those_that_were_set_aside():
