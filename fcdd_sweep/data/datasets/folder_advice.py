@@ -249,8 +249,8 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
 def _named_like(maps: Sequence[Path], images: Folder) -> str:
     """Return how the files of maps must be named."""
     stems = stems_of(images.all_images)
-    bares = ((path.stem, bare) for path in maps for bare in bare_names(path.stem) & stems)
-    added = {stem.replace(bare, "", 1) for stem, bare in bares if stem != bare}
+    bares = ((path.stem, bare) for path in maps for bare in bare_names(path.stem) if bare in stems)
+    added = {stem.replace(bare, "", 1) for stem, bare in bares}
     if len(added) == 1:
         return f"and take {added.pop()} off the names of its files"
     return "each file under the name of its image"

@@ -16,14 +16,11 @@ from pathlib import Path
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form
 from fcdd_sweep.data.datasets.folder_roles import role_of, role_of_masked
-from fcdd_sweep.data.datasets.map_names import MAP_BEGINNING
+from fcdd_sweep.data.datasets.map_names import bare_names, without_number
 from fcdd_sweep.data.decoding.folders import Folder
 
 CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
 """Folders whose name says nothing of the images in them."""
-_MAP_ENDING = re.compile(
-    r"[ _.-]?(anno|annotation|ground_?truth|gt|label|mask|seg)s?([ _.-]?\d+)?$|(?<=\d)[ _-]\d+$", re.IGNORECASE
-)
 _SPLIT_OF_MAPS = re.compile(r"^(train|test)[ _-](\w+)$", re.IGNORECASE)
 
 
@@ -39,21 +36,6 @@ def holds_maps(folder: Folder) -> bool:
     """Return whether a folder's name says that it holds maps: `ground_truth`, `MASK`, `test_masks`."""
     split = _SPLIT_OF_MAPS.match(folder.name)
     return role_of(folder) == "maps" or (split is not None and role_of(Folder(Path(split[2]))) == "maps")
-
-
-def is_map_beside(path: Path, stems: set[str]) -> bool:
-    """Return whether a file is named like a map of another file in its folder, whose names are `stems`."""
-    bare = _MAP_ENDING.sub("", path.stem)
-    found = _MAP_ENDING.search(path.stem)
-    return (found is not None and bool(found[1]) and bare != "" and bare in stems) or any(
-        name in stems for name in _without_beginning(path.stem)
-    )
-
-
-def _without_beginning(stem: str) -> tuple[str, ...]:
-    """Return what names the image has of a map that is named `mask_NAME` or `mask_NAME_2`; none for other names."""
-    name = MAP_BEGINNING.sub("", stem)
-    return () if name in ("", stem) else (name, _MAP_ENDING.sub("", name))
 
 
 def maps_of_images(
@@ -90,7 +72,7 @@ def _owners(root: Path, path: Path, by_stem: dict[str, list[tuple[MappedImage, C
     inside = normal_form(path.parent.name)
     for name, needed in (
         (stem, words),
-        *((bare, words) for bare in (_MAP_ENDING.sub("", stem), *_without_beginning(stem))),
+        *((bare, words) for bare in (*bare_names(stem), without_number(stem))),
         (inside, words[:-1] if words and words[-1] == inside.casefold() else words),
     ):
         if owners := [image for image, have in by_stem.get(name, ()) if Counter(needed) <= have]:

@@ -25,7 +25,8 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets.folder_advice import annotated_copies, maps_beside_problem
 from fcdd_sweep.data.datasets.folder_layout import class_name_of, halves_of
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, role_of
-from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, is_map_beside, maps_of_images
+from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, maps_of_images
+from fcdd_sweep.data.datasets.map_names import is_map_of, stems_of
 from fcdd_sweep.data.decoding.folders import Folder, named_twice
 
 PartsLayout = Literal["auto", "mvtec", "good_bad", "flat"]
@@ -110,8 +111,8 @@ def _flat(top: Folder) -> FoundImages | None:
         return None
     name = class_name_of(top.name)
     images = tuple(FoundImage(path, name, None, "", path.name) for path in top.images)
-    stems = {path.stem for path in top.images}
-    maps = [path for path in top.images if is_map_beside(path, stems)]
+    stems = stems_of(top.images)
+    maps = [path for path in top.images if is_map_of(path.stem, stems)]
     step = "Move images with maps, and their maps, to 'bad', and the other images to 'good'; or move the maps elsewhere"
     problems = [maps_beside_problem(top, maps, step)] if maps else []
     problems += annotated_copies(top)
@@ -204,7 +205,7 @@ def _sorted_out(label: Folder) -> tuple[list[Path], list[Path]]:
     pictures, maps = list[Path](), list[Path]()
     for path in label.all_images:
         if path not in inside_maps:
-            (maps if is_map_beside(path, stems[path.parent]) else pictures).append(path)
+            (maps if is_map_of(path.stem, stems[path.parent]) else pictures).append(path)
     return pictures, maps
 
 

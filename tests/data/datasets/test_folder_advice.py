@@ -177,7 +177,9 @@ def test_maps_are_no_class_beside_the_classes_they_belong_to(tmp_path: Path) -> 
     assert problem.where == str(root / "masks") and "looks like ground-truth maps" in problem.what
 
 
-@pytest.mark.parametrize("name", ["gt/001.png", "001_mask.png", "mask_001.png", "gt_001.png"])
+@pytest.mark.parametrize(
+    "name", ["gt/001.png", "001_mask.png", "001_gt_2.png", "mask_001.png", "gt_001.png", "mask_001_2.png"]
+)
 def test_maps_among_the_images_are_not_read_as_images(tmp_path: Path, name: str) -> None:
     root = write_one_vs_rest(tmp_path / "data", ("cat", "dog"), split=False)
     write_mask(root / "cat" / name)
