@@ -14,6 +14,7 @@ from fcdd_sweep.report.run_files import Run, status_counts
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, DefectRow, SummaryRow, defect_rows, summary_rows
 from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, class_text, config_words, metric_text
 from fcdd_sweep.results.documents import TrialStatus
+from fcdd_sweep.results.search_schemas import NUMBER
 
 METRIC = "image_auroc"
 _MOST_NAMED = 2
@@ -62,7 +63,8 @@ def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
         whom = "the other config" if others == 1 else f"each of the {others} other configs"
         return f"{name} is better than {whom}: {what} {value}."
     so_far = f"; it is better than {beaten} of the {others} others" if beaten else ""
-    return f"{name} has the largest {what} among {len(ranked)} configs: {value}{so_far}."
+    confirmed = "confirmed " if NUMBER in run.parameters(best.config) else ""
+    return f"{name} has the largest {what} among {len(ranked)} {confirmed}configs: {value}{so_far}."
 
 
 def mean_with_interval(summary: Summary) -> str:

@@ -103,6 +103,12 @@ def two_way(run: Run, down: str, across: str, metric: str) -> Matrix:
     )
 
 
+def has_comparison(matrix: Matrix) -> bool:
+    """Return whether some row or column has two values."""
+    known = np.array(matrix.counts) > 0
+    return any(bool((known.sum(axis=axis) > 1).any()) for axis in (0, 1))
+
+
 def _in_order(names: dict[str, object]) -> list[str]:
     """Return texts of values: numbers by size, then words as they came."""
 

@@ -18,6 +18,7 @@ from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, NOT_DEFINED, class_text, config_words, metric_text
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import TableRow, read_rows
+from fcdd_sweep.results.search_schemas import EVALUATING, ROLE
 from fcdd_sweep.results.storage import Location, is_file, read_bytes
 from fcdd_sweep.results.tree import RunPaths
 
@@ -56,7 +57,7 @@ def found_lines(run_dir: Location, plan: Sequence[TableRow], leaves: Mapping[str
         leaves: by id of each finished trial its folder below the run.
         width: columns of the terminal; None for lines of any length.
     """
-    done = [row for row in plan if row["trial_id"] in leaves]
+    done = [row for row in plan if row["trial_id"] in leaves and not _evaluates(row)]
     if len(done) > MOST_READ or _finished_in_report(run_dir) == len(done):
         return result_lines(run_dir, width)
     several = len({row["config"] for row in plan}) > 1
@@ -68,9 +69,16 @@ def found_lines(run_dir: Location, plan: Sequence[TableRow], leaves: Mapping[str
 
 
 def _name(row: TableRow, *, several: bool) -> str:
-    if not several:
-        return class_text(row["normal_class"])
-    return config_words(row["config"], json.loads(row["parameters"] or "{}"))
+    return config_words(row["config"], _parameters(row)) if several else class_text(row["normal_class"])
+
+
+def _evaluates(row: TableRow) -> bool:
+    """Return whether a trial evaluates a config of a search, and so has no test metrics to show."""
+    return _parameters(row).get(ROLE) == EVALUATING
+
+
+def _parameters(row: TableRow) -> dict[str, object]:
+    return dict(json.loads(row["parameters"] or "{}"))
 
 
 def _auroc(run_dir: Location, leaf: str) -> float:
@@ -112,7 +120,7 @@ def _config_names(run_dir: Location) -> dict[str, str]:
         plan = read_rows(RunPaths(run_dir).plan, schemas.PLAN)
     except UNREADABLE:
         return {}
-    return {row["config"]: config_words(row["config"], json.loads(row["parameters"] or "{}")) for row in plan}
+    return {row["config"]: config_words(row["config"], _parameters(row)) for row in plan}
 
 
 def _summary(row: TableRow) -> Summary:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from fcdd_sweep.metrics.statistics import Summary
+from fcdd_sweep.results.search_schemas import NUMBER, ROLE
 
 NOT_DEFINED = "n/a"
 LEAST_FOR_INTERVAL = 3
@@ -73,7 +74,7 @@ def class_text(name: str) -> str:
 def key_titles(keys: Sequence[str]) -> dict[str, str]:
     """Return short titles of dotted keys: `learning rate` for `training.learning_rate`, the whole key where two share
     their last part."""
-    last = {key: key.rpartition(".")[2].replace("_", " ") for key in keys}
+    last = {key: "config" if key == NUMBER else key.rpartition(".")[2].replace("_", " ") for key in keys}
     shared = Counter(last.values())
     return {key: title if shared[title] == 1 else key for key, title in last.items()}
 
@@ -91,6 +92,14 @@ def key_text(parameters: Mapping[str, object], key: str) -> str:
 
 
 def config_words(config: str, parameters: Mapping[str, object]) -> str:
-    """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none."""
-    titles = key_titles(list(parameters))
-    return ", ".join(f"{titles[key]} {setting_text(value)}" for key, value in parameters.items()) or config
+    """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none.
+
+    A config of a search has its number, too: `config 6 (learning rate 0.01, limit 8)`.
+    """
+    values = {key: value for key, value in parameters.items() if key not in (ROLE, NUMBER)}
+    titles = key_titles(list(values))
+    words = [f"{titles[key]} {setting_text(value)}" for key, value in values.items()]
+    if NUMBER not in parameters:
+        return ", ".join(words) or config
+    number = parameters[NUMBER]
+    return f"config {number} ({', '.join([*(['default'] if number == 0 else []), *words])})"

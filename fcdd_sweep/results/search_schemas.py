@@ -6,6 +6,10 @@ import pyarrow as pa
 
 from fcdd_sweep.results.schemas import INT, REAL, TEXT, TIME, table_schema
 
+ROLE, NUMBER = "search.role", "search.number"
+"""Keys of `parameters` in the plan of a search: what a trial is for, and the number of its config."""
+EVALUATING, CONFIRMING = "evaluation", "confirmation"
+
 SEARCH_CONFIGS_FIXED = (
     ("number", INT, "number of the config in the order of suggestions; 0 is the config of the experiment file"),
     ("config_id", TEXT, "12 hex digits, a digest of the config and the numerics version"),

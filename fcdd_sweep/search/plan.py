@@ -15,10 +15,7 @@ from fcdd_sweep.planning.checks import problems_of
 from fcdd_sweep.planning.plan import Plan, as_plan
 from fcdd_sweep.planning.search_evaluation import fresh_seeds, with_test
 from fcdd_sweep.planning.sections import ConfigSections
-
-ROLE, NUMBER = "search.role", "search.number"
-"""Parameters of every trial of a search: its role, and the number of its config."""
-EVALUATING, CONFIRMING = "evaluation", "confirmation"
+from fcdd_sweep.results.search_schemas import CONFIRMING, EVALUATING, NUMBER, ROLE
 
 
 @dataclass(frozen=True)

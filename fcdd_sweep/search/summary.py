@@ -18,7 +18,7 @@ from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, Pruning
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.search.evaluator import TrialMetrics
-from fcdd_sweep.search.plan import NUMBER, SearchPlan
+from fcdd_sweep.search.plan import SearchPlan
 from fcdd_sweep.search.pruning import CURVE_KEY
 from fcdd_sweep.search.study import Entry
 
@@ -286,7 +286,7 @@ def confirmation_rows(confirmed: Sequence[Confirmed], metrics: TrialMetrics) -> 
     return [
         {
             "role": role,
-            "number": config.parameters[NUMBER],
+            "number": config.parameters[search_schemas.NUMBER],
             "normal_class": spec.normal_class,
             "seed": spec.seed,
             "trial_id": spec.trial_id,

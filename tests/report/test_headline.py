@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fcdd_sweep.report import class_scores, config_ranks, headline, matrices, paper_tables
+from fcdd_sweep.report import class_scores, config_ranks, headline, matrices, paper_tables, text
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.figures.run_figures import RunFigures
 from fcdd_sweep.report.page import config_section
@@ -212,4 +212,24 @@ def test_a_key_that_only_some_configs_have_is_a_column_with_n_a_for_the_others(t
     assert [row[0] for row in table.rows] == [("sgd", "0.9"), ("adam", "n/a")]
     pairs = matrices.two_way(run, "training.optimizer", "training.momentum", "image_auroc")
     assert (pairs.rows, pairs.columns) == (("sgd", "adam"), ("0.9", "n/a")) and pairs.counts == ((1, 0), (0, 1))
-    assert "momentum" in str(config_section.two_way_section(run))
+    assert config_section.two_way_section(run) == ""  # no row and no column has two configs
+    trials.append(trial("slow", "0", 0, 0.7, sgd.replace("0.9", "0.5")))
+    assert "momentum" in str(config_section.two_way_section(run_of(tmp_path, trials)))
+
+
+def test_configs_of_a_search_are_named_by_number_and_values(tmp_path):
+    values = '"training.learning_rate": 0.1, "anomalies.limit": '
+    plans = [
+        f'{{"search.role": "confirmation", "search.number": {n}, {values}{limit}}}' for n, limit in ((0, 1), (6, 8))
+    ]
+    trials = [trial(f"confirmed-{n}", "0", n, 0.9 - n / 10, plan) for n, plan in enumerate(plans)]
+    run = run_of(tmp_path, trials)
+    ranked = config_ranks.ranked_configs(run)
+    (sentence, *_) = headline.result_sentences(run, ranked)
+    name = "Config 0 (default, learning rate 0.1, limit 1)"
+    assert sentence.startswith(f"{name} has the largest image AUROC of class 0 among 2 confirmed configs: 0.900")
+    assert text.config_words("", trials[1].parameters) == "config 6 (learning rate 0.1, limit 8)"
+    table = str(config_section.config_table(run, ranked, RunFigures()))
+    assert ">config<" in table and "role" not in table
+    run = run_of(tmp_path, [*trials, trial("more", "0", 0, 0.5, plans[1].replace("0.1", "0.2"))])
+    assert "config" not in str(config_section.two_way_section(run)).partition("<h3>")[2].partition("</h3>")[0]

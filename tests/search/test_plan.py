@@ -10,7 +10,8 @@ from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.search_space import Space
 from fcdd_sweep.planning import sections
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.search.plan import NUMBER, ROLE, plan_search
+from fcdd_sweep.results.search_schemas import NUMBER, ROLE
+from fcdd_sweep.search.plan import plan_search
 from tests import searches
 from tests.searches import go, load, table
 

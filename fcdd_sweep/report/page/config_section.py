@@ -13,7 +13,7 @@ from fcdd_sweep.report.config_ranks import RankedConfig, is_decided
 from fcdd_sweep.report.figures.roc import RocFigure, run_roc
 from fcdd_sweep.report.figures.run_figures import MOST_LINES, RunFigures
 from fcdd_sweep.report.headline import METRIC
-from fcdd_sweep.report.matrices import Matrix, config_matrix, two_way, varied_keys
+from fcdd_sweep.report.matrices import Matrix, config_matrix, has_comparison, two_way, varied_keys
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import count_cell, heat_cell, metric_cell, metric_heads, span_of
 from fcdd_sweep.report.page.html import Markup, TableCell, element, section
@@ -22,9 +22,12 @@ from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS
 from fcdd_sweep.report.text import class_text, config_words, key_text, key_titles, metric_text
+from fcdd_sweep.results.search_schemas import NUMBER
 
 _MOST_CONFIGS = 1000
 """Configs in the table; `summary.csv` has all."""
+_NAMES = ("variant", NUMBER)
+"""Keys that name a config, and have no two-way table."""
 _MOST_KEYS_IN_PAIRS = 3
 """Keys up to which each pair gets a table; of more, the two with the most values."""
 MOST_PARALLEL = 500
@@ -155,8 +158,8 @@ def heat_table(
 
 
 def two_way_section(run: Run) -> Markup | str:
-    """Return a table for each pair of varied keys; empty with fewer than two."""
-    keys = [key for key in varied_keys(run) if key != "variant"] or []
+    """Return a table for each pair of varied keys; empty where no two configs share a value of any pair."""
+    keys = [key for key in varied_keys(run) if key not in _NAMES]
     if len(keys) < 2:
         return ""
     if len(keys) > _MOST_KEYS_IN_PAIRS:
@@ -166,9 +169,13 @@ def two_way_section(run: Run) -> Markup | str:
     parts: list[Markup] = []
     for down, across in combinations(keys, 2):
         matrix = two_way(run, down, across, METRIC)
+        if not has_comparison(matrix):
+            continue
         columns = [f"{titles[across]} {name}" for name in matrix.columns]
         table = heat_table(titles[down], matrix, matrix.rows, columns)
         parts.append(section(f"{titles[down]} by {titles[across]}", table, level=3))
+    if not parts:
+        return ""
     note = "Image AUROC, mean over classes and over the configs that share both values."
     pairs = element("div", *parts, cls="pair")
     return section("Pairs of settings", element("p", note, cls="note"), pairs, anchor="pairs")
@@ -176,7 +183,7 @@ def two_way_section(run: Run) -> Markup | str:
 
 def parallel_section(run: Run, ranked: Sequence[RankedConfig]) -> Markup | str:
     """Return all varied keys in parallel coordinates; empty with fewer than two keys or three configs."""
-    keys = varied_keys(run)
+    keys = [key for key in varied_keys(run) if key != NUMBER]
     if len(keys) < 2 or len(run.configs) < 3:
         return ""
     shown = ranked[:MOST_PARALLEL]

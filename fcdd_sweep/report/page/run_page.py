@@ -248,7 +248,7 @@ def _config_section(run: Run, config: str, figures: RunFigures, problems: list[s
         return section("Classes", *content, anchor=config_anchor(config))
     title = config_words(config, run.parameters(config))
     if len(run.configs) == 1:
-        return section(f"Config {title}", *content, anchor=config_anchor(config))
+        return section(f"Config {title.removeprefix('config ')}", *content, anchor=config_anchor(config))
     is_first = config == figures.configs[0]
     heading = [section("Each config", anchor="each-config")] if is_first else []
     return html.joined(
