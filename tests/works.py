@@ -221,13 +221,15 @@ def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     those of the test set do not."""
     number, attempt = claim_attempt(run_dir, spec.trial_id)
     loss = abs(math.log10(spec.settings.training.learning_rate / 0.003)) + 0.01 * spec.seed
-    observer.epoch_done(EpochRecord(1, loss, 0.0, 0.0, 0.1, 1.0), 1)
+    record = EpochRecord(1, loss, 0.0, 0.0, 0.1, 1.0)
+    observer.epoch_done(record, 1)
     known = {
         **key_of(spec),
         "attempt": number,
         "final_loss": loss,
         "validation_image_auroc": 1 - loss / 10,
         "validation_image_auroc_std_error": 0.02,
+        "image_score": "score_mean",
         "image_auroc": 0.5 + loss * (10 + spec.seed) / 100 if spec.settings.evaluation.test else None,
         "epochs": spec.settings.training.epochs,
         "selection_source": "validation: made up",
@@ -235,7 +237,12 @@ def scored(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
     }
     row = {name: known.get(name) for name in schemas.METRICS.names}
     files.write_text(TrialPaths(attempt / LEAF).config, config_text(spec))
-    files.write_rows(TrialPaths(attempt / LEAF).metrics, [row], schemas.METRICS)
+    leaf = TrialPaths(attempt / LEAF)
+    files.write_rows(leaf.history, [{"trial_id": spec.trial_id, **dataclasses.asdict(record)}], schemas.HISTORY)
+    tables = ((leaf.scores, schemas.SCORES), (leaf.curves, schemas.CURVES), (leaf.defects, schemas.DEFECTS))
+    for path, schema in tables:
+        files.write_rows(path, [], schema)
+    files.write_rows(leaf.metrics, [row], schemas.METRICS)
     return TrialResult(spec.trial_id, "done", number, data_fingerprint=row["data_fingerprint"])
 
 

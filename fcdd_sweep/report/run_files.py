@@ -29,7 +29,7 @@ from fcdd_sweep.report.score_choices import choose_scores
 from fcdd_sweep.report.text import class_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows
+from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows, read_whole_leaf
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -264,23 +264,9 @@ def leaves_of(plan: TableRow, entry: TableRow) -> list[str]:
     return list(dict.fromkeys([*indexed, plan["leaf"], tree.alternative_leaf(plan["leaf"], plan["config_id"])]))
 
 
-def holds_trial(leaf: Location, trial_id: str) -> bool:
-    """Return whether a folder is a leaf of this trial, as the sweep decides it: by its `metrics.parquet` alone.
-
-    Raises:
-        StorageError: the store did not answer, so that nothing is known of the leaf.
-    """
-    try:
-        return [row["trial_id"] for row in read_rows(TrialPaths(leaf).metrics, schemas.METRICS)] == [trial_id]
-    except StorageError:
-        raise
-    except UNREADABLE:
-        return False
-
-
 def _read_trial(run_dir: Path, plan: TableRow, entry: TableRow, problems: list[str]) -> Trial:
     failures = entry.get("failures", 0)
-    leaf = next((leaf for leaf in leaves_of(plan, entry) if holds_trial(run_dir / leaf, plan["trial_id"])), "")
+    leaf = next((leaf for leaf in leaves_of(plan, entry) if read_whole_leaf(run_dir / leaf, plan["trial_id"])), "")
     if not leaf and entry.get("status") == TrialStatus.FAILED:
         return Trial(plan, TrialStatus.FAILED, error=entry["error"], failures=failures)
     if not leaf and not entry:

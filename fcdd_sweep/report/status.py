@@ -12,13 +12,13 @@ from fcdd_sweep.config.locations import as_written
 from fcdd_sweep.config.text import duration_text
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.result_table import found_lines
-from fcdd_sweep.report.run_files import COUNTED, PLANNED, holds_trial, index_or_problem, leaves_of, read_plan
+from fcdd_sweep.report.run_files import COUNTED, PLANNED, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.report.terminal import table_text
 from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
-from fcdd_sweep.results.files import TableRow, check_run_version
+from fcdd_sweep.results.files import TableRow, check_run_version, read_metrics
 from fcdd_sweep.results.processes import has_ended
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file
 from fcdd_sweep.results.tree import RunPaths
@@ -126,14 +126,14 @@ def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, 
 
 
 def _status_by_trial(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, TrialStatus]:
-    """Return the status of each planned trial: done when its leaf's last file exists; `aggregate` checks the others."""
+    """Return the status of each planned trial: done when its leaf has all tables; `aggregate` reads them."""
     names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one request instead of one per trial
 
     def status_of(row: TableRow, entry: TableRow) -> TrialStatus:
         for leaf in leaves_of(row, entry):
-            metrics = f"{leaf}/{tree.METRICS}"
-            exists = is_file(run_dir / metrics) if names is None else metrics in names
-            if exists and (leaf == entry.get("leaf") or holds_trial(run_dir / leaf, row["trial_id"])):
+            tables = [f"{leaf}/{name}" for name in tree.LEAF_TABLES]
+            exist = all(is_file(run_dir / name) if names is None else name in names for name in tables)
+            if exist and (leaf == entry.get("leaf") or read_metrics(run_dir / leaf, row["trial_id"])):
                 return TrialStatus.DONE
         return TrialStatus.FAILED if entry.get("status") == TrialStatus.FAILED else TrialStatus.MISSING
 

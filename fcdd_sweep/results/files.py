@@ -168,6 +168,31 @@ def read_index(run_dir: Location) -> dict[str, TableRow]:
     return {row["trial_id"]: row for row in read_rows(path, schemas.INDEX)}
 
 
+def read_metrics(leaf: Location, trial_id: str) -> TableRow | None:
+    """Return the row of `metrics.parquet` of a leaf; None where it is missing, damaged or of another trial.
+
+    Raises:
+        StorageError: the store did not answer, so that nothing is known of the leaf.
+    """
+    try:
+        rows = read_rows(TrialPaths(leaf).metrics, schemas.METRICS)
+    except StorageError:
+        raise
+    except (DamagedTableError, OSError):
+        return None
+    return rows[0] if rows and rows[0]["trial_id"] == trial_id else None
+
+
+def read_whole_leaf(leaf: Location, trial_id: str) -> TableRow | None:
+    """Return what `read_metrics` does, and None, too, where another table of the leaf is missing.
+
+    Raises:
+        StorageError: as of `read_metrics`.
+    """
+    row = read_metrics(leaf, trial_id)
+    return row if row and set(tree.LEAF_TABLES) <= set(storage.children(leaf)) else None
+
+
 def read_spec(leaf: Location) -> TrialSpec:
     """Return the trial of a leaf, as its `config.yaml` describes it.
 

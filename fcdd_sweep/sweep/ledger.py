@@ -137,8 +137,8 @@ class Ledger:
 
     def _still_whole(self, row: dict[str, Any], listing: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: it need not be read
-            return listing.may_exist(f"{row['leaf']}/{tree.METRICS}")
-        return self._metrics_row(self.run_dir / row["leaf"], row["trial_id"]) is not None
+            return all(listing.may_exist(f"{row['leaf']}/{name}") for name in tree.LEAF_TABLES)
+        return files.read_whole_leaf(self.run_dir / row["leaf"], row["trial_id"]) is not None
 
     def _clear(self, spec: TrialSpec, listing: _Listing) -> None:
         """Remove attempts at a published trial, left by a driver that died or a lost worker that came back."""
@@ -151,30 +151,20 @@ class Ledger:
         for leaf in (spec.leaf, tree.alternative_leaf(spec.leaf, spec.config_id)):
             if not listing.may_exist(f"{leaf}/{tree.METRICS}"):
                 continue
-            if metrics := self._metrics_row(self.run_dir / leaf, spec.trial_id):
+            if metrics := files.read_whole_leaf(self.run_dir / leaf, spec.trial_id):
                 self._enter(spec, leaf, finished_result(metrics, metrics["attempt"]))
                 self._clear(spec, listing)
                 return
         if not listing.may_exist(f"{tree.ATTEMPTS}/{spec.trial_id}"):
             return
         for number, attempt in list_attempts(self.run_dir, spec.trial_id):
-            if metrics := self._metrics_row(attempt / LEAF, spec.trial_id):
+            if metrics := files.read_whole_leaf(attempt / LEAF, spec.trial_id):
                 self.publish(spec, finished_result(metrics, number))
                 return
 
-    def _metrics_row(self, leaf: Location, trial_id: str) -> dict[str, Any] | None:
-        """Return the row of `metrics.parquet` if the leaf is whole and of this trial."""
-        try:
-            rows = files.read_rows(TrialPaths(leaf).metrics, schemas.METRICS)
-        except StorageError:
-            raise  # the leaf may be whole
-        except (files.DamagedTableError, OSError):
-            return None
-        return rows[0] if rows and rows[0]["trial_id"] == trial_id else None
-
     def _free_leaf(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not storage.is_file(TrialPaths(wanted).metrics) or self._metrics_row(wanted, spec.trial_id)
+        free = not storage.is_file(TrialPaths(wanted).metrics) or files.read_metrics(wanted, spec.trial_id)
         return spec.leaf if free else tree.alternative_leaf(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
