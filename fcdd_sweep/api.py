@@ -11,8 +11,7 @@ unreachable; finished trials are then kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
@@ -23,6 +22,7 @@ from fcdd_sweep.config.loading import Written, load_experiment
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.progress import make_progress
+from fcdd_sweep.report.result_table import result_lines
 from fcdd_sweep.sweep import sweep
 from fcdd_sweep.sweep.session import RunKeywords, SweepResult
 
@@ -32,36 +32,28 @@ Given = Experiment | Plan | str | Path | Written
 
 def run_experiment(experiment: Given, **keywords: Unpack[RunKeywords]) -> SweepResult:
     """Run an experiment: its search if it has one, else its sweep."""
-    loaded = _loaded(experiment)
-    with _shown(keywords) as options:
-        return run.run_experiment(loaded, **options)
+    return _run(run.run_experiment, experiment, keywords)
 
 
 def run_sweep(experiment: Given, **keywords: Unpack[RunKeywords]) -> SweepResult:
-    """Run the trials of an experiment that are not done, and build its report."""
-    loaded = _loaded(experiment)
-    with _shown(keywords) as options:
-        return sweep.run_sweep(loaded, **options)
+    """Run the trials of an experiment without a search that are not done, and build its report."""
+    return _run(sweep.run_sweep, experiment, keywords)
 
 
 def run_search(experiment: Given, **keywords: Unpack[RunKeywords]) -> SweepResult:
     """Continue the search of an experiment until its budget is spent, confirm the best config, and build the report."""
     from fcdd_sweep.search import search  # imports Optuna, which only a search needs
 
-    loaded = _loaded(experiment)
-    with _shown(keywords) as options:
-        return search.run_search(loaded, **options)
+    return _run(search.run_search, experiment, keywords)
 
 
-def _loaded(experiment: Given) -> Experiment | Plan:
-    return experiment if isinstance(experiment, Experiment | Plan) else load_experiment(experiment)
-
-
-@contextmanager
-def _shown(keywords: RunKeywords) -> Iterator[RunKeywords]:
-    """Yield the keywords with a display, unless they say what takes the events."""
+def _run(start: Callable[..., SweepResult], experiment: Given, keywords: RunKeywords) -> SweepResult:
+    """Run with a display and the result at its end, unless the keywords say what takes the events."""
+    loaded = experiment if isinstance(experiment, Experiment | Plan) else load_experiment(experiment)
     if "progress" in keywords:
-        yield keywords
-        return
+        return start(loaded, **keywords)
     with make_progress(Console(highlight=False)) as progress:
-        yield {**keywords, "progress": progress}
+        result = start(loaded, **keywords, progress=progress)
+    if not result.interrupted:
+        print(*result_lines(result.run_dir), f"report: {result.report}", sep="\n")
+    return result

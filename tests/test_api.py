@@ -35,6 +35,17 @@ def test_dir_lists_the_public_names_alone_and_each_is_there():
     assert not hasattr(fcdd_sweep, "run_swep")
 
 
+def test_a_sweep_refuses_a_search_and_a_search_a_sweep(tmp_path):
+    search = "search: {space: {training.learning_rate: {choices: [0.1, 0.01]}}, budget: {configs: 2}}\n"
+    (tmp_path / "search.yaml").write_text(f"{EXPERIMENT}\noutput: {tmp_path}\n{search}")
+    with pytest.raises(fcdd_sweep.InputError, match=r"search.yaml:\d+: search: .*has a search.* Call run_search"):
+        fcdd_sweep.run_sweep(tmp_path / "search.yaml", local=True)
+    (tmp_path / "sweep.yaml").write_text(f"{EXPERIMENT}\noutput: {tmp_path}\n")
+    with pytest.raises(fcdd_sweep.InputError, match="has no search"):
+        fcdd_sweep.run_search(tmp_path / "sweep.yaml", local=True)
+    assert not (tmp_path / "small").exists()
+
+
 @pytest.mark.slow
 def test_objects_of_the_api_have_reprs_of_one_short_line(load, tmp_path):
     experiment = load(EXPERIMENT, f"output={tmp_path}", "grid.training.learning_rate=[0.1, 0.01]")
@@ -47,7 +58,7 @@ def test_objects_of_the_api_have_reprs_of_one_short_line(load, tmp_path):
         "Detector('plain': fcdd, FCDD_CNN28, 28 x 28 rgb, cpu)": detector,
         "Detection(12 images, maps 7 x 7)": detector.detect(raw),
     }
-    assert {repr(each) for each in found.values()} == set(found)
+    assert {repr(each) for each in found.values()} == set(found) and str(experiment) == repr(experiment)
     assert isinstance(found["Detection(12 images, maps 7 x 7)"], Detection) and "TrialSpec" in repr([spec()])
 
 
@@ -133,6 +144,8 @@ def test_a_notebook_shows_one_display_for_each_of_two_sweeps_and_replaces_it(run
         last = updates[-1]["data"]
         assert "<b>4/4 done | " in last["text/html"] and '<progress value="4" max="4">' in last["text/html"]
         assert any("<td>class 8, seed 1</td>" in each["data"]["text/html"] for each in updates)
-        assert "4 trials; running 4" in last["text/plain"] and "clear_output" not in of and "stream" not in of
+        assert "4 trials; running 4" in last["text/plain"] and "clear_output" not in of
+        (printed,) = (content["text"] for content in of["stream"])
+        assert "image AUROC" in printed and f"report: {tmp_path / name / 'report.html'}" in printed
         assert result["data"]["text/plain"].startswith(f"SweepResult('{tmp_path / name}': 4 of 4 trials done")
     assert len(set(shown)) == 2

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "doctor": {"runners", "config"},
     "export": {"prediction", "training", "results", "data"} | BASE,
     "progress": {"sweep", "runners", "results", "config"},
-    "api": {"run", "progress", "search", "sweep", "planning", "config"},
+    "api": {"run", "progress", "search", "sweep", "report", "planning", "config"},
     "output": set(),
     "commands": {
         "run",

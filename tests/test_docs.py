@@ -181,7 +181,7 @@ def test_the_python_of_the_readme_runs(digits_run, monkeypatch, capsys):
     monkeypatch.chdir(digits_run)
     blocks = [block for block in code_blocks("python") if "run_experiment" not in block]
     blocks += code_blocks("python", "docs/python.md")
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     for block in blocks:
         exec(block, {})
     printed = capsys.readouterr().out

@@ -339,6 +339,8 @@ class Experiment(Settings):
         seeds = f"{len(self.seed_list)} seed{'' if len(self.seed_list) == 1 else 's'}"
         return f"Experiment({self.name!r}: {self.method} on {self.dataset.name}, {self.network.title}, {seeds})"
 
+    __str__ = __repr__
+
     @property
     def run_dir(self) -> Path | RemotePath:
         return self.output / self.name

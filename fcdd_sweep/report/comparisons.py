@@ -94,6 +94,20 @@ def common_keys(entries: Sequence[ComparedEntry]) -> list[tuple[str, int]]:
     return [key for key in entries[0].by_key if all(key in entry.by_key for entry in entries)] if entries else []
 
 
+def unshared_note(entries: Sequence[ComparedEntry]) -> str:
+    """Return a sentence on what tests leave out, since not all entries planned it; empty where nothing is left out."""
+    every = {key for entry in entries for key in entry.by_key}
+    common = common_keys(entries)
+    if not common or len(common) == len(every):
+        return ""
+    seeds = ", ".join(map(str, sorted({seed for _, seed in common})))
+    classes = ", ".join(dict.fromkeys(name for name, _ in common))
+    return (
+        f"Tests, also those within one run, use only what all {len(entries)} planned: {len(common)} of {len(every)} "
+        f"pairs of class and seed (classes {classes}; seeds {seeds}). Tables of means use each one's own."
+    )
+
+
 def _row(cells: TableRow, tried: int) -> TableRow:
     plain = {name: cell.item() if isinstance(cell, np.generic | np.ndarray) else cell for name, cell in cells.items()}
     return nulled(dict.fromkeys(COMPARISONS.names) | {"tried": tried} | plain)

@@ -57,7 +57,7 @@ def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
     if len(ranked) == 1:
         return f"{what[0].upper()}{what[1:]}: {value}."
     name = config_words(best.config, run.parameters(best.config))
-    name = f"{name[:1].upper()}{name[1:]}"
+    name = name if name == best.config else f"{name[:1].upper()}{name[1:]}"
     beaten, others = sum(each.is_told_apart for each in ranked[1:]), len(ranked) - 1
     if beaten == others:
         whom = "the other config" if others == 1 else f"each of the {others} other configs"
@@ -87,7 +87,8 @@ def _undecided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
     if close:
         parts.append(f"against {_named(run, close)}, as the interval of the paired difference includes 0")
     if waiting:
-        reason = f"trials are missing, or there are fewer than {LEAST_SEEDS} common seeds"
+        absent = any(not trial.is_done for each in (ranked[0], *waiting) for trial in run.of(each.config))
+        reason = "trials are missing" if absent else f"there are fewer than {LEAST_SEEDS} common seeds"
         parts.append(f"against {_named(run, waiting)}, as {reason}")
     return f"Undecided {'; and '.join(parts)}." if parts else ""
 

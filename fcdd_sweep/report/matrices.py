@@ -69,9 +69,9 @@ def config_matrix(run: Run, configs: Sequence[str], metric: str) -> Matrix:
 
 def varied_keys(run: Run) -> list[str]:
     """Return the keys that have at least two values among the configs, or that only some configs have, in the order of
-    the plan."""
+    the plan. Whole sections, which only a variant has, are left out: its name stands for them."""
     parameters = [run.parameters(config) for config in run.configs]
-    keys = dict.fromkeys(key for given in parameters for key in given)
+    keys = dict.fromkeys(key for given in parameters for key, value in given.items() if not isinstance(value, dict))
     return [key for key in keys if len({key_text(given, key) for given in parameters}) > 1]
 
 

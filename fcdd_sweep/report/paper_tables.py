@@ -76,7 +76,7 @@ def run_tables(run: Run) -> list[PaperTable]:
         (
             (class_text(row.normal_class) if row.normal_class else mean_name(row, len(run.classes(first))),),
             tuple(row.metrics[metric] for metric in metrics),
-            (row.normal_class is None,) * len(metrics),
+            (False,) * len(metrics),
         )
         for row in classes
     ]

@@ -65,7 +65,8 @@ def found_lines(run_dir: Location, plan: Sequence[TableRow], leaves: Mapping[str
     for row in done:
         value = _auroc(run_dir, leaves[row["trial_id"]])
         values.setdefault(_name(row, several=several), []).append(value)
-    return _lines([ResultRow(name, summarize(found)) for name, found in values.items()], width, unit="trials")
+    rows = [ResultRow(name, summarize(found)) for name, found in values.items()]
+    return _lines(rows, width, unit="trials", is_ranked=not any(ROLE in _parameters(row) for row in plan))
 
 
 def _name(row: TableRow, *, several: bool) -> str:

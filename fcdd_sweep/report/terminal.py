@@ -45,5 +45,6 @@ def table_text(
     for row in rows:
         table.add_row(*map(Text, row))
     stream = io.StringIO()
-    Console(file=stream, width=width or _UNLIMITED, color_system=None).print(Padding(table, (0, 0, 0, indent)))
+    console = Console(file=stream, width=width or _UNLIMITED, color_system=None, force_jupyter=False)
+    console.print(Padding(table, (0, 0, 0, indent)))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())

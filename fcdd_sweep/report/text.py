@@ -94,8 +94,11 @@ def key_text(parameters: Mapping[str, object], key: str) -> str:
 def config_words(config: str, parameters: Mapping[str, object]) -> str:
     """Return a config by its values: `learning rate 0.01, limit 8`; by its name where it has none.
 
-    A config of a search has its number, too: `config 6 (learning rate 0.01, limit 8)`.
+    A config of a search has its number, too: `config 6 (learning rate 0.01, limit 8)`. A variant's name stands for its
+    values, unless a grid crosses it.
     """
+    if config and parameters.get("variant") == config:
+        return config
     values = {key: value for key, value in parameters.items() if key not in (ROLE, NUMBER)}
     titles = key_titles(list(values))
     words = [f"{titles[key]} {setting_text(value)}" for key, value in values.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import ExperimentError, InputError, Problem
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.plan import Plan, as_plan
@@ -33,10 +33,15 @@ def run_sweep(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) ->
         experiment: from `load_experiment`, or its plan.
         keywords: `local`, `address`, `changed_data`, `progress`, `work`, see `sweep.session.RunOptions`.
     Raises:
-        InputError: an experiment that cannot run, or data that cannot be read; nothing has been started.
+        InputError: an experiment that cannot run, or has a search, or data that cannot be read; nothing was started.
         StorageError: the storage of the results is full or unreachable; finished trials are kept.
     """
     options = RunOptions(**keywords)
+    given = experiment.experiment if isinstance(experiment, Plan) else experiment
+    if given.search is not None:
+        step = "Call run_search, or run_experiment, which runs either"
+        where = given.origin.where("search")
+        raise ExperimentError(Problem(where, "the experiment has a search, which is no sweep", next_step=step))
     planned = as_plan(experiment)
     with open_session(planned.experiment, planned.specs, planned.notes, options, all_known=True) as session:
         missing = _missing_trials(session, planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,8 +71,7 @@ def test_two_seeds_decide_nothing_however_far_apart_configs_are(tmp_path):
     assert not config_ranks.is_decided(ranked)
     largest, undecided = headline.result_sentences(run, ranked)
     assert largest.endswith("among 2 configs: 0.853 over 2 seeds, too few for an interval.")
-    assert undecided.startswith("Undecided against learning rate 0.1, limit 8, as trials are missing")
-    assert undecided.endswith("there are fewer than 3 common seeds.")
+    assert undecided.startswith("Undecided against learning rate 0.1, limit 8, as there are fewer than 3 common seeds.")
 
 
 def test_configs_that_overlap_cannot_be_told_apart_and_unpaired_seeds_do_not_count(tmp_path):
@@ -149,6 +149,28 @@ def test_the_base_rate_is_the_share_of_anomalous_images():
     trials = [trial("", "0", seed, 0.9, n_test_nominal=10, n_test_anomalous=90) for seed in (0, 1)]
     assert class_scores.base_rate(trials) == pytest.approx(0.9)
     assert np.isnan(class_scores.base_rate([trial("", "0", 0, 0.9)]))
+
+
+def test_what_is_undecided_says_why(tmp_path):
+    few = by_config(tmp_path, {(0.1, 8): {"0": [0.7]}, (0.01, 8): {"0": [0.9]}})
+    assert headline.result_sentences(few, config_ranks.ranked_configs(few))[1].endswith(
+        "as there are fewer than 3 common seeds."
+    )
+    (lost, *rest) = few.trials
+    lost = replace(lost, status=TrialStatus.MISSING, metrics={})
+    run = run_of(tmp_path, [lost, *rest, trial(lost.config, "0", 1, 0.5, lost.plan["parameters"])])
+    assert headline.result_sentences(run, config_ranks.ranked_configs(run))[1].endswith("as trials are missing.")
+
+
+def test_a_variant_is_named_alone_and_its_sections_are_no_columns(tmp_path):
+    plans = [f'{{"variant": "{name}", "method": "{name}", "network": {{"name": "CNN32"}}}}' for name in ("hsc", "ae")]
+    run = run_of(tmp_path, [trial(name, "0", 0, 0.5, plan) for name, plan in zip(("hsc", "ae"), plans, strict=True)])
+    assert text.config_words("hsc", run.parameters("hsc")) == "hsc" and matrices.varied_keys(run) == [
+        "variant",
+        "method",
+    ]
+    (sentence, *_) = headline.result_sentences(run, config_ranks.ranked_configs(run))
+    assert sentence.startswith("hsc has the largest")
 
 
 def test_tables_for_papers_have_intervals_and_bold_where_the_best_is_told_apart(tmp_path):

@@ -16,7 +16,7 @@ from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.report.compared_runs import ComparedConfig, ComparedGroup, group_of_runs, run_title
 from fcdd_sweep.report.comparison_text import comparison_sentences
-from fcdd_sweep.report.comparisons import clear_best, comparison_rows
+from fcdd_sweep.report.comparisons import clear_best, comparison_rows, unshared_note
 from fcdd_sweep.report.experiment_file import COMPARED
 from fcdd_sweep.report.figures.style import as_jpeg_uri
 from fcdd_sweep.report.page import html
@@ -96,7 +96,7 @@ def compare_runs(run_dirs: Sequence[Location], output: Path) -> tuple[Path, list
         with write_errors(output):
             group = group_of_runs(runs)
             page, rows = _write([group], output, title, _RULES)
-            return page, [*_shortfalls(group), *comparison_sentences(rows)]
+            return page, [*_shortfalls(group), *_unshared(group), *comparison_sentences(rows)]
 
 
 def _read_runs(run_dirs: Sequence[Location], stack: ExitStack) -> list[Run]:
@@ -158,7 +158,7 @@ def _group_section(group: ComparedGroup, rows: Sequence[TableRow], folder: Path,
         if path:
             figure = html.picture(as_jpeg_uri(path), f"heatmaps of {name} by method")
             figures.append(html.section(name, figure, level=3))
-    marks = [*_shortfalls(group), *data_notes(group)]
+    marks = [*_shortfalls(group), *_unshared(group), *data_notes(group)]
     return html.section(
         group.title or "Results",
         html.bullets(marks) if marks else "",
@@ -171,6 +171,11 @@ def _group_section(group: ComparedGroup, rows: Sequence[TableRow], folder: Path,
 
 def _shortfalls(group: ComparedGroup) -> list[str]:
     return [f"{each.title} is not ranked: {each.shortfall}." for each in group.members.values() if each.shortfall]
+
+
+def _unshared(group: ComparedGroup) -> list[str]:
+    note = unshared_note(group.entries())
+    return [note] if note else []
 
 
 def _class_folder(group: ComparedGroup, name: str) -> PurePosixPath:

@@ -15,7 +15,6 @@ from fcdd_sweep.report.figures.heatmaps import LABEL_NAMES, NO_MAP_MARK, TrialMa
 from fcdd_sweep.report.figures.image_grid import Strip, StripRow, absent_row, as_rgb, draw_strips, map_row
 from fcdd_sweep.report.figures.run_figures import HEATMAPS_FILE, maps_of
 from fcdd_sweep.report.figures.style import save_picture
-from fcdd_sweep.results.documents import TrialStatus
 
 MOST_IN_PICTURE = 8
 """Most members in a picture."""
@@ -69,7 +68,7 @@ def maps_by_member(group: ComparedGroup, name: str, seed: int, problems: list[st
     for member, each in list(group.members.items())[:MOST_IN_PICTURE]:
         trial = each.trial(name, seed)
         if trial is None or not trial.is_done:
-            found[member] = (trial.status if trial else TrialStatus.MISSING).value
+            found[member] = trial.status.value if trial else "not planned"
         else:
             found[member] = maps_of(each.run, trial, problems) or _UNREADABLE
     return found

@@ -60,6 +60,8 @@ _HOW_TO_READ = (
 )
 _MOST_LISTED = 50
 """Most bullets and failures in a list: a sweep whose trials all fail would fill the page."""
+_MOST_NAMED = 3
+"""Methods and networks up to which the page begins with their names."""
 _MOST_INTERVALS = 20
 """Rows of the plot on the first screen: the best ones."""
 
@@ -115,8 +117,9 @@ def _header(run: Run, tested: Run, ranked: Sequence[RankedConfig], search: Searc
     """Return name, result, and what is missing of the trials whose test metrics are shown."""
     when = f" Last trial published {run.last_published:%Y-%m-%d %H:%M} UTC." if run.last_published else ""
     gone = f" Not shown: {count_noun(run.unplanned, 'finished trial')} no longer in the plan." if run.unplanned else ""
-    settings = run.experiment.settings({})
-    what = ", ".join(settings[name] for name in ("method", "data set", "network") if name in settings)
+    every = [run.experiment.settings(tested.parameters(config)) for config in tested.configs or [""]]
+    values = [list(dict.fromkeys(each.get(name, "") for each in every)) for name in ("method", "data set", "network")]
+    what = ", ".join(value for found in values if len(found) <= _MOST_NAMED for value in found if value)
     missing = shortfalls(tested)
     listed = html.bullets(_first(missing))
     if len(missing) > _MOST_BULLETS:

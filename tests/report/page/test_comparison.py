@@ -99,7 +99,9 @@ def test_failed_unplanned_and_unreadable_trials_are_told_apart(run):
         "hsc/normal_brick/it_0 is not in the heatmap grid: maps.npz is missing"
     ]
     assert comparison_figures.maps_by_member(group, "tile", 3, [])["ae"] == "missing"
-    assert comparison_figures.maps_by_member(group, "tile", 8, []) == dict.fromkeys(("fcdd", "hsc", "ae"), "missing")
+    assert comparison_figures.maps_by_member(group, "tile", 8, []) == dict.fromkeys(
+        ("fcdd", "hsc", "ae"), "not planned"
+    )
 
 
 VARIANTS = """schema: 2
@@ -189,6 +191,7 @@ def test_runs_are_compared_on_common_classes_and_seeds_and_the_diverged_is_never
     assert cli.main(["compare", *map(str, runs), "--output", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
     assert "long is not ranked: incomplete: 1 of 3 trials done, 2 diverged." in said and "comparison.html" in said
+    assert "use only what all" not in said
     rows = read_rows(tmp_path / "out" / "comparisons.parquet", COMPARISONS)
     found = {
         (row["first"], row["second"]): row
@@ -205,6 +208,24 @@ def test_runs_are_compared_on_common_classes_and_seeds_and_the_diverged_is_never
     page = (tmp_path / "out" / "comparison.html").read_text()
     assert "long is not ranked" in page and "<b>0.900 ± 0.050</b>" in page and "<b>0.800" not in page
     assert first["better"] == "fcdd"
+
+
+def test_seeds_that_not_all_runs_planned_are_named_as_unused(runs, tmp_path, capsys):
+    more = fakes.FakeRun(tmp_path / "results" / "more").plan(["brick"], range(5))
+    for seed in range(5):
+        more.finish("", "brick", seed, wrong=seed)
+    said = run_output(["compare", str(runs[0]), str(more.write()), "--output", str(tmp_path / "out")], capsys)
+    assert (
+        "Tests, also those within one run, use only what all 2 planned: 3 of 5 pairs of class and seed "
+        "(classes brick; seeds 0, 1, 2). Tables of means use each one's own."
+    ) in said
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    assert "3 of 5 pairs of class and seed" in page and "brick, seed 4: fcdd is not planned" in page
+
+
+def run_output(arguments, capsys):
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
 
 
 def test_all_problems_of_the_runs_are_told_at_once(tmp_path, capsys):
