@@ -37,14 +37,19 @@ def class_files(run: Run, trials: Sequence[Trial], *, embed: bool) -> Markup:
         file_link(run.path, f"{folder}/{ROC_FILE}", "ROC of all seeds"),
     ]
     lines = [*own]
+    undrawn = []
     for trial in trials:
-        if trial.is_done:
-            for file, what in _FIGURES.items():
-                path, text = f"{trial.leaf}/{file}", f"seed {trial.seed}: {what}"
-                is_image = file.endswith(".png")
-                lines.append(
-                    image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text)
-                )
+        if not trial.is_done:
+            continue
+        if not any((run.path / trial.leaf / file).is_file() for file in _FIGURES):
+            undrawn.append(str(trial.seed))
+            continue
+        for file, what in _FIGURES.items():
+            path, text = f"{trial.leaf}/{file}", f"seed {trial.seed}: {what}"
+            is_image = file.endswith(".png")
+            lines.append(image_box(run.path, path, text, embed=embed) if is_image else file_link(run.path, path, text))
+    if undrawn:
+        lines.append(element("span", f"seed {', '.join(undrawn)}: not drawn; ", _drawn_by(), cls="absent"))
     return details(
         "Full-size figures", element("ul", *(element("li", line) for line in lines), cls="files"), cls="screen"
     )
@@ -80,8 +85,11 @@ def file_link(root: Path, path: str, text: str) -> Markup:
 
 
 def _absent(path: str, text: str) -> Markup:
-    drawn_by = html.with_code("`aggregate --redraw` draws figures of trials.")
-    return element("span", f"{text}: {path} was not drawn; ", drawn_by, cls="absent")
+    return element("span", f"{text}: {path} was not drawn; ", _drawn_by(), cls="absent")
+
+
+def _drawn_by() -> Markup:
+    return html.with_code("`aggregate --redraw` draws figures of trials.")
 
 
 def _address(path: str) -> str:

@@ -108,6 +108,13 @@ def test_the_base_rate_is_beside_average_precision_and_classes_are_folded(grid):
     assert "<summary><b>class 0</b>" in grid and "<details open" not in grid
 
 
+def test_trials_without_figures_are_named_on_one_line_of_their_class(tmp_path):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1])
+    page = aggregate(run.finish("", "brick", 0).finish("", "brick", 1).write()).read_text()
+    (line,) = re.findall(r"seed 0, 1: not drawn; .*?</li>", page)
+    assert "aggregate --redraw" in line and "was not drawn" not in page
+
+
 def test_a_self_contained_page_holds_the_full_size_images_and_another_links_them(tmp_path):
     path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
     linked = aggregate(path, redraw=True).read_text()
