@@ -81,11 +81,13 @@ def parse_experiment(source: str | Path | Written, overrides: Sequence[str] | Wr
     Raises:
         ExperimentError: the file cannot be read, or is not a YAML mapping.
     """
-    above, problems = _overrides_layer(_given(overrides))
+    layers, problems = _override_layers(_given(overrides))
     try:
-        written = overlay(above, _mapping_layer(source) if isinstance(source, Mapping) else _file_layer(Path(source)))
+        written = _mapping_layer(source) if isinstance(source, Mapping) else _file_layer(Path(source))
     except ExperimentError as error:
         raise ExperimentError([*error.problems, *problems]) from None
+    for above in layers:
+        written = overlay(above, written)
     layer, unknown_preset = _over_preset(written)
     experiment, faults = validated(Experiment, layer.tree, layer.origin)
     if unknown_preset:
@@ -179,9 +181,12 @@ def _given(overrides: Sequence[str] | Written) -> list[_Given]:
     ]
 
 
-def _overrides_layer(overrides: Sequence[_Given]) -> tuple[ConfigLayer, list[Problem]]:
-    """Return all overrides as one layer, in which later ones win, and their problems."""
-    layer = ConfigLayer({})
+def _override_layers(overrides: Sequence[_Given]) -> tuple[list[ConfigLayer], list[Problem]]:
+    """Return overrides as layers, the lowest first, and their problems.
+
+    In a layer later ones win. One that empties a mapping is a layer of its own: what follows it starts anew.
+    """
+    layers = [ConfigLayer({})]
     problems: list[Problem] = []
     for given in overrides:
         try:
@@ -189,8 +194,12 @@ def _overrides_layer(overrides: Sequence[_Given]) -> tuple[ConfigLayer, list[Pro
         except ExperimentError as error:
             problems += error.problems
         else:
-            layer = overlay(ConfigLayer(nest(key, value), {key: SourceLine(given.text, names_key=True)}), layer)
-    return layer, problems
+            own = ConfigLayer(nest(key, value), {key: SourceLine(given.text, names_key=True)})
+            if value == {}:
+                layers += [own, ConfigLayer({})]
+            else:
+                layers[-1] = overlay(own, layers[-1])
+    return layers, problems
 
 
 def _cut(text: str) -> str:

@@ -101,6 +101,8 @@ def test_a_grid_can_be_emptied_from_the_command_line(load):
     text = HEAD + "grid: {training.epochs: [1, 2]}\n"
     assert load(text, "grid.training.threads=[1, 2]").grid.keys() == {"training.epochs", "training.threads"}
     assert load(text, "grid={}").grid == {}
+    anew = load(text, "grid={}", "grid={training.momentum: [0.5]}", "grid.training.epochs=[1, 2]").grid
+    assert anew == {"training.momentum": [0.5], "training.epochs": [1, 2]}
 
 
 def test_a_schedule_of_another_type_replaces_the_presets_schedule_whole(load):
