@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -35,6 +35,8 @@ _SETTINGS = (
     ("grid", ("grid",)),
 )
 """Settings in a report, by the name that the report uses, and the keys that hold them."""
+_SHOWN = frozenset(key for _, keys in _SETTINGS for key in keys)
+_SECTIONS_OF_TRIALS = ("dataset", "images", "anomalies", "network", "training", "heatmaps", "evaluation")
 COMPARED = (
     "network",
     "image side",
@@ -145,6 +147,16 @@ class ExperimentFile:
                 texts[name] = ", ".join(map(_seeds_text if name == _SEEDS else _value_text, given))
         return texts
 
+    def further_settings(self, parameters: Mapping[str, Any]) -> dict[str, str]:
+        """Return the text of each setting of the trials that `settings` leaves out, by dotted key.
+
+        Args:
+            parameters: see `settings`.
+        """
+        tree = self.config_tree(parameters)
+        found = _flat({name: tree[name] for name in _SECTIONS_OF_TRIALS if name in tree})
+        return {key: _value_text(value) for key, value in found if key not in _SHOWN}
+
     def config_tree(self, parameters: Mapping[str, Any]) -> Tree:
         """Return the file's plain values with those of one config over them."""
         variant = value_at_key(self.tree, ("variants", str(parameters.get("variant"))))
@@ -174,9 +186,18 @@ class ExperimentFile:
         return rows
 
 
+def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted keys and values of a tree."""
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def _value_text(value: Any) -> str:
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return ", ".join(value)
+    if isinstance(value, list) and value and all(isinstance(each, str | int) for each in value):
+        return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -248,8 +248,13 @@ def _metric_cell(row: SummaryRow | None, metric: str, shortfall: str, *, best: b
 
 
 def _settings_table(group: ComparedGroup) -> html.Markup:
-    settings = [each.run.experiment.settings(each.run.parameters(each.config)) for each in group.members.values()]
+    """Return the settings of the members, last by dotted key all further ones in which they differ."""
+    given = [(each.run.experiment, each.run.parameters(each.config)) for each in group.members.values()]
+    further = [file.further_settings(parameters) for file, parameters in given]
+    settings = [file.settings(own) | more for (file, own), more in zip(given, further, strict=True)]
     known = [name for name in (*COMPARED, *_FURTHER_SETTINGS) if any(name in each for each in settings)]
+    keys = dict.fromkeys(key for each in further for key in each)
+    known += [key for key in keys if len({each.get(key) for each in further}) > 1]
     body = [[name, *(html.element("code", each.get(name, NOT_DEFINED)) for each in settings)] for name in known]
     head = ("setting", *(each.title for each in group.members.values()))
     return html.section("Settings", html.table(head, body, names=len(head)), level=3)

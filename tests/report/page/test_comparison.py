@@ -125,6 +125,11 @@ def test_both_pages_name_networks_sizes_and_learning_rates_of_the_methods(run):
     text = comparison.combine(run).read_text().replace("\n", "")
     row = "<td>network</td><td><code>FCDD_CNN28</code></td><td><code>CNN28</code></td><td><code>AE28</code></td>"
     assert row in text and "<code>sgd, 0.001</code>" in text and "<td>image side</td>" in text
+    assert "<td>training.momentum</td>" not in text
+    experiment = RunPaths(run / "baselines").experiment
+    experiment.write_text(VARIANTS.replace("training: {", "training: {momentum: 0.5, "))
+    row = "<td>training.momentum</td><td><code>n/a</code></td><td><code>0.5</code></td><td><code>0.5</code></td>"
+    assert row in comparison.combine(run).read_text().replace("\n", "")
 
 
 def test_images_that_one_method_did_not_keep_are_not_chosen(run):
