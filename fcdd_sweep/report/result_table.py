@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-
-import pyarrow as pa
-import pyarrow.csv
 
 from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.run_files import UNREADABLE
@@ -93,13 +91,14 @@ def _auroc(run_dir: Location, leaf: str) -> float:
 def _summary_rows(run_dir: Location) -> list[TableRow]:
     path = run_dir / SUMMARY_CSV
     try:
-        return list(pyarrow.csv.read_csv(io.BytesIO(read_bytes(path))).to_pylist()) if is_file(path) else []
-    except (OSError, pa.ArrowException):
+        # not by pyarrow, whose reader starts threads that a process may not survive at its end
+        return list(csv.DictReader(io.StringIO(read_bytes(path).decode()))) if is_file(path) else []
+    except (OSError, ValueError, csv.Error):
         return []
 
 
 def _finished_in_report(run_dir: Location) -> int:
-    return sum(row["done"] or 0 for row in _summary_rows(run_dir) if row["level"] == "class")
+    return sum(int(row["done"] or 0) for row in _summary_rows(run_dir) if row["level"] == "class")
 
 
 def _reported_rows(run_dir: Location) -> list[ResultRow]:

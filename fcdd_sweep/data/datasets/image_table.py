@@ -64,6 +64,7 @@ def _rows(path: Path) -> list[_TableRow]:
     try:
         if path.suffix.lower() == ".csv":
             path.read_text(encoding="utf-8")
+            pa.enable_signal_handlers(enable=False)  # else the reader starts a thread that lasts
             names = pa.csv.open_csv(path).schema.names
             as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
             table = pa.csv.read_csv(path, convert_options=as_text)
