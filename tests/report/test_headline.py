@@ -151,6 +151,22 @@ def test_the_base_rate_is_the_share_of_anomalous_images():
     assert np.isnan(class_scores.base_rate([trial("", "0", 0, 0.9)]))
 
 
+def test_configs_are_to_be_chosen_on_selection_data_which_the_table_shows(tmp_path):
+    trials = [
+        trial(f"rate-{rate}", "0", 0, 0.8, f'{{"training.learning_rate": {rate}}}', validation_image_auroc=value)
+        for rate, value in ((0.1, 0.625), (0.01, 0.75))
+    ]
+    run = run_of(tmp_path, trials)
+    ranked = config_ranks.ranked_configs(run)
+    table = str(config_section.config_table(run, ranked, RunFigures()))
+    assert ">validation image AUROC<" in table and "0.625" in table and "0.750" in table
+    assert "choose by the validation image AUROC." in str(config_section.comparison_note(run, ranked))
+    for each in trials:
+        del each.metrics["validation_image_auroc"]
+    assert "validation image AUROC" not in str(config_section.config_table(run, ranked, RunFigures()))
+    assert "hold images out to choose by" in str(config_section.comparison_note(run, ranked))
+
+
 def test_what_is_undecided_says_why(tmp_path):
     few = by_config(tmp_path, {(0.1, 8): {"0": [0.7]}, (0.01, 8): {"0": [0.9]}})
     assert headline.result_sentences(few, config_ranks.ranked_configs(few))[1].endswith(

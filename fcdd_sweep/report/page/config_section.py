@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from fcdd_sweep.config.names import slug
+from fcdd_sweep.metrics.statistics import Summary, summarize
 from fcdd_sweep.report.config_ranks import RankedConfig, is_decided
 from fcdd_sweep.report.figures.roc import RocFigure, run_roc
 from fcdd_sweep.report.figures.run_figures import MOST_LINES, RunFigures
@@ -20,12 +21,13 @@ from fcdd_sweep.report.page.html import Markup, TableCell, element, section
 from fcdd_sweep.report.page.parallel_plot import parallel_plot
 from fcdd_sweep.report.page.svg import Line, PlotScale, line_plot
 from fcdd_sweep.report.run_files import Run
-from fcdd_sweep.report.summaries import SUMMARY_METRICS
+from fcdd_sweep.report.summaries import SUMMARY_METRICS, over_classes
 from fcdd_sweep.report.text import class_text, config_words, key_text, key_titles, metric_text
 from fcdd_sweep.results.search_schemas import NUMBER
 
 _MOST_CONFIGS = 1000
 """Configs in the table; `summary.csv` has all."""
+_SELECTION = "validation_image_auroc"
 _NAMES = ("variant", NUMBER)
 """Keys that name a config, and have no two-way table."""
 _MOST_KEYS_IN_PAIRS = 3
@@ -48,16 +50,20 @@ def config_table(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) 
     heads = metric_heads([each.row for each in shown])
     first, *others = heads
     decided = is_decided(ranked)
+    selection = [_on_selection_data(run, each.config) for each in shown]
+    span = span_of([summary.mean for summary in selection])
+    has_selection = any(not math.isnan(summary.mean) for summary in selection)
     head = (
         "rank",
         heads[first][0],
         *(titles[key] for key in keys),
         Markup(f"{element('span', 'behind the best')}{element('small', 'paired over seeds')}"),
+        *(["validation image AUROC"] if has_selection else []),
         *(heads[metric][0] for metric in others),
         "done",
     )
     body = []
-    for rank, each in enumerate(shown, 1):
+    for rank, (each, selected) in enumerate(zip(shown, selection, strict=True), 1):
         is_best = rank == 1 and decided
         row = each.row.metrics
         body.append(
@@ -66,11 +72,18 @@ def config_table(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures) 
                 metric_cell(row[first], heads[first][1], bold=is_best),
                 *(_parameter_cell(run.parameters(each.config), key) for key in keys),
                 _behind_cell(each),
+                *([metric_cell(selected, span)] if has_selection else []),
                 *(metric_cell(row[metric], heads[metric][1]) for metric in others),
                 count_cell(each.row.counts),
             )
         )
     return html.table(head, body, cls="metrics")
+
+
+def _on_selection_data(run: Run, config: str) -> Summary:
+    """Return the mean over classes of what may choose a config; undefined in a search, which has chosen already."""
+    by_class = [run.of(config, name) for name in run.classes(config)]
+    return summarize([]) if NUMBER in run.parameters(config) else over_classes(by_class, _SELECTION)[0]
 
 
 def _rank_cell(rank: int, config: str, figures: RunFigures) -> TableCell:
@@ -110,6 +123,13 @@ def comparison_note(run: Run, ranked: Sequence[RankedConfig]) -> Markup:
         "and the differences that decide so. Intervals are of paired differences over seeds, corrected for the number "
         f"of configs.{rest}"
     )
+    if not any(NUMBER in run.parameters(each.config) for each in ranked):
+        step = (
+            "choose by the validation image AUROC"
+            if any(not math.isnan(_on_selection_data(run, each.config).mean) for each in ranked)
+            else "hold images out to choose by (evaluation.validation), or run a search"
+        )
+        text += f" The largest of several on test images is too high by chance: {step}."
     return element("p", text, cls="note")
 
 
