@@ -103,7 +103,11 @@ class SearchSummary(Document):
     oracle: bool = Field(description="whether a metric is measured on the test set")
     algorithm: str | None = Field(None, description="`search.algorithm`")
     seed: int | None = Field(None, description="`search.seed`")
-    selection_source: str = Field("", description="the images on which configs were evaluated; empty when unknown")
+    selection_source: str = Field(
+        "",
+        description="the images that the metric was measured on; of several metrics, each that was measured on any, by "
+        "name; empty when unknown, and without images",
+    )
     budget: SearchAmounts = Field(SearchAmounts(), description="the budget: `configs`, `trials`, `hours`")
     spent: SearchAmounts = Field(SearchAmounts(), description="what was spent: `configs`, `trials`, `hours`")
     classes: list[str] = Field([], description="normal classes of the evaluating trials")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fcdd_sweep.config.grid import Config
+from fcdd_sweep.config.search_schema import ORACLE, SELECTION
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.paired_tests import seed_summary
@@ -29,6 +30,7 @@ _TEST_METRICS = {
     "oracle/pixel_auroc": "pixel_auroc",
 }
 """By metric of the search, the metric on the test set that confirms it; image AUROC for the others."""
+_TEST_SET = "the test set (oracle)"
 _NAMES = {"image_auroc": "image AUROC", "image_ap": "image AP", "pixel_auroc": "pixel AUROC"}
 
 
@@ -57,7 +59,7 @@ def summary_of(
         oracle=search.oracle,
         algorithm=search.algorithm,
         seed=search.seed,
-        selection_source=next(filter(None, sources), ""),
+        selection_source=_measured_on(search.metrics, next(filter(None, sources), "")),
         budget=SearchAmounts.model_validate(search.budget.model_dump()),
         spent=SearchAmounts(configs=len(entries), trials=_spent_trials(entries), hours=hours),
         classes=list(planned.plan.classes),
@@ -73,6 +75,16 @@ def summary_of(
         tried=sum(entry.state.is_finished for entry in entries),
     )
     return summary.model_copy(update={"sentences": _sentences(entries, summary)})
+
+
+def _measured_on(metrics: Sequence[str], selection_source: str) -> str:
+    """Return the images that the metrics were measured on; of several metrics each that has any, with its name."""
+    images = {metric: _TEST_SET for metric in metrics if metric.startswith(ORACLE)}
+    if selection_source:
+        images |= {metric: selection_source for metric in metrics if metric.startswith(SELECTION)}
+    if len(metrics) == 1:
+        return images.get(metrics[0], "")
+    return "; ".join(f"{metric} on {images[metric]}" for metric in metrics if metric in images)
 
 
 def _spent_trials(entries: Sequence[Entry]) -> int:
@@ -140,7 +152,8 @@ def _tried(summary: SearchSummary) -> str:
     trials = f"{count_noun(len(summary.classes), 'class')} x {count_noun(len(summary.seeds), 'seed')}"
     metrics = " and ".join(summary.metric)
     spent = f"{summary.spent.trials} trials, {summary.spent.hours:.2g} h"
-    source = f", measured on {summary.selection_source}" if summary.selection_source else ""
+    measured = ", measured on" if len(summary.metric) == 1 else "; measured:"
+    source = f"{measured} {summary.selection_source}" if summary.selection_source else ""
     configs = count_noun(summary.tried, "config")
     return (
         f"{configs} tried ({summary.algorithm}; {spent}), each evaluated by its mean {metrics} over {trials}{source}."

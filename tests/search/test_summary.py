@@ -115,3 +115,27 @@ def test_several_metrics_have_a_pareto_set_and_no_best(planned):
 def test_an_oracle_search_is_called_one(planned):
     found = summary_of(planned("search.metric=oracle/image_auroc"), [entry(0, 0.7)], [0], 0.0, [])
     assert found.oracle and "TEST SET (oracle)" in found.sentences[1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "source", "words"),
+    [
+        ("oracle/image_auroc", "the test set (oracle)", "2 seeds, measured on the test set (oracle)."),
+        ("final_loss", "", "mean final_loss over 2 classes x 2 seeds."),
+        (
+            "[validation_image_auroc, train_time_s]",
+            "validation_image_auroc on held out",
+            "2 seeds; measured: validation_image_auroc on held out.",
+        ),
+        (
+            "[train_time_s, oracle/image_ap, validation_image_ap]",
+            "oracle/image_ap on the test set (oracle); validation_image_ap on held out",
+            "measured: oracle/image_ap on the test set (oracle); validation_image_ap on held out.",
+        ),
+    ],
+)
+def test_each_metric_is_said_to_be_measured_on_its_own_images(planned, metric, source, words):
+    search = planned("search.algorithm=nsga2", f"search.metric={metric}")
+    scores = (0.7,) * len(search.search.metrics)
+    found = summary_of(search, [entry(0, scores, selection_source="held out")], [0], 0.0, [])
+    assert found.selection_source == source and found.sentences[0].endswith(words)
