@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -315,7 +316,7 @@ def config_value(search: SearchSettings, specs: Sequence[TrialSpec], metrics: Tr
         "n_done": len(done),
         "n_failed": len(rows) - len(done),
         "epochs_trained": sum(row["epochs"] for row in done),
-        "selection_source": next((row["selection_source"] for row in done), ""),
+        "selection_source": joined_sources(row["selection_source"] for row in done),
     }
     columns = [column_of(metric) for metric in search.metrics]
     good = [row for row in done if all(row.get(column) is not None for column in columns)]
@@ -349,3 +350,27 @@ def _std_error(column: str, rows: Sequence[Mapping[str, Any]], count: int) -> fl
     if not known or len(known) < len(errors):
         return None
     return math.sqrt(math.fsum(error**2 for error in known)) / count
+
+
+_COUNT = re.compile(r"(\d+(?: to \d+)?)")
+
+
+def joined_sources(sources: Iterable[str]) -> str:
+    """Return one text of the `selection_source` of trials; counts that differ become ranges, `38 to 40 images`."""
+    by_words: dict[tuple[str, ...], list[list[str]]] = {}
+    for source in filter(None, sources):
+        parts = _COUNT.split(source)
+        by_words.setdefault(tuple(parts[::2]), []).append(parts[1::2])
+    texts = []
+    for words, found in by_words.items():
+        ranges = [_count_range(counts) for counts in zip(*found, strict=True)]
+        texts.append("".join(part for pair in zip(words, [*ranges, ""], strict=True) for part in pair))
+    return "; ".join(texts)
+
+
+def _count_range(counts: Sequence[str]) -> str:
+    """Return counts, or ranges of counts, as one."""
+    if len(set(counts)) == 1:
+        return counts[0]
+    ends = [int(end) for count in counts for end in count.split(" to ")]
+    return f"{min(ends)} to {max(ends)}"

@@ -18,7 +18,7 @@ from fcdd_sweep.results import files, search_schemas
 from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, PruningSummary, SearchAmounts, SearchSummary
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
-from fcdd_sweep.search.evaluator import TrialMetrics
+from fcdd_sweep.search.evaluator import TrialMetrics, joined_sources
 from fcdd_sweep.search.plan import SearchPlan
 from fcdd_sweep.search.pruning import CURVE_KEY
 from fcdd_sweep.search.study import Entry
@@ -52,14 +52,14 @@ def summary_of(
     """
     search, space = planned.search, planned.space
     one_metric = len(search.metrics) == 1
-    sources = [entry.facts.get("selection_source", "") for entry in entries]
+    source = joined_sources(entry.facts.get("selection_source", "") for entry in entries)
     summary = SearchSummary(
         metric=search.metrics,
         direction=search.directions,
         oracle=search.oracle,
         algorithm=search.algorithm,
         seed=search.seed,
-        selection_source=_measured_on(search.metrics, next(filter(None, sources), "")),
+        selection_source=_measured_on(search.metrics, source),
         budget=SearchAmounts.model_validate(search.budget.model_dump()),
         spent=SearchAmounts(configs=len(entries), trials=_spent_trials(entries), hours=hours),
         classes=list(planned.plan.classes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fcdd_sweep.results.documents import ConfigState
-from fcdd_sweep.search.evaluator import config_line, config_value
+from fcdd_sweep.search.evaluator import config_line, config_value, joined_sources
 from fcdd_sweep.search.study import Entry
 from tests import searches
 from tests.specs import spec
@@ -16,15 +16,15 @@ SPECS = [spec(seed) for seed in range(4)]
 class Rows:
     """Metrics by trial; trials without a row have failed."""
 
-    def __init__(self, *aurocs, std_error=0.1):
+    def __init__(self, *aurocs, std_error=0.1, sources=("held-out images",) * 4):
         self._rows = {
             each.trial_id: {
                 "epochs": 2,
-                "selection_source": "held-out images",
+                "selection_source": source,
                 "validation_image_auroc": auroc,
                 "validation_image_auroc_std_error": std_error,
             }
-            for each, auroc in zip(SPECS, aurocs, strict=False)
+            for each, auroc, source in zip(SPECS, aurocs, sources, strict=False)
         }
 
     def row(self, trial_id):
@@ -64,6 +64,16 @@ def test_an_undefined_score_counts_like_a_failed_trial(value):
 def test_without_any_score_the_mean_of_the_rest_has_no_value(value):
     assert value("mean_of_rest", Rows()).scores == ()
     assert value("worst", Rows()).scores == (0.0,)
+
+
+def test_the_images_of_all_classes_are_named_with_ranges_of_their_numbers(value):
+    source = "validation: {} held-out nominal training images, 500 images of data set cifar10"
+    rows = Rows(0.5, 0.6, 0.7, 0.8, sources=[source.format(count) for count in (40, 38, 39, 38)])
+    assert value("worst", rows).facts["selection_source"] == source.format("38 to 40")
+    assert joined_sources([source.format("38 to 40"), "", source.format(41)]) == source.format("38 to 41")
+    assert joined_sources([source.format(40)] * 2) == source.format(40)
+    assert joined_sources(["none: fixed epochs", source.format(7)]) == f"none: fixed epochs; {source.format(7)}"
+    assert joined_sources([]) == ""
 
 
 @pytest.mark.parametrize(

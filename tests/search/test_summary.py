@@ -53,6 +53,12 @@ def test_best_noise_and_amounts_are_those_of_the_entries(planned):
     ]
 
 
+def test_the_images_of_all_configs_are_named(planned):
+    entries = [entry(number, 0.7, selection_source=f"{count} images") for number, count in enumerate((38, 40))]
+    found = summary_of(planned(), entries, [0], 0.0, [])
+    assert found.selection_source == "38 to 40 images"
+
+
 @pytest.mark.parametrize(
     ("scores", "best", "words"),
     [
