@@ -81,8 +81,8 @@ class FakeSearch:
             "config_id": f"{number:012x}",
             "config": "default" if number == 0 else f"config-{number:03d}",
             "state": state,
-            "value": value if done and not several else None,
-            "value_std_error": self.noise if done and not several else None,
+            "value": value if done else None,
+            "value_std_error": self.noise if done else None,
             "values": json.dumps([value, seconds]) if done and several else None,
             "n_trials": 6,
             "n_done": 6 if done else 3,
@@ -98,7 +98,7 @@ class FakeSearch:
     @property
     def best(self):
         """The number of the best config; None without any, and of several metrics."""
-        done = [row for row in self.configs if row["value"] is not None]
+        done = [row for row in self.configs if row["value"] is not None and row["values"] is None]
         return max(done, key=lambda row: row["value"])["number"] if done else None
 
     def confirm(self, gain=0.03, spread=0.012, roles=None, classes=CLASSES, seeds=FRESH):
@@ -168,7 +168,7 @@ class FakeSearch:
             "log_keys": [name for name in (RATE, DECAY) if name in self.kinds],
             "best": self.best,
             "pareto": [],
-            "noise": self.noise if self.best is not None else None,
+            "noise": self.noise if "done" in states else None,
             "pruning": {"configs": pruned, "epochs_trained": 180 * len(states), "epochs_saved": 120 * pruned}
             if pruned
             else None,

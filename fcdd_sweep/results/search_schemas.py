@@ -20,7 +20,7 @@ SEARCH_CONFIGS_FIXED = (
         "`done`; `failed`: no value, see `failure_policy`; `pruned`; `running`; `incomplete`: interrupted, or not "
         "finished when the budget was spent",
     ),
-    ("value", REAL, "mean of the metric over the evaluating trials; null unless done"),
+    ("value", REAL, "mean of the metric, of several the first, over the evaluating trials; null unless done"),
     (
         "value_std_error",
         REAL,

@@ -266,7 +266,9 @@ def config_line(entry: Entry, metrics: Sequence[str]) -> str:
         return f"{name} ({values}): {entry.state}, {entry.facts.get('failure_policy', '')}"
     std_error = entry.facts.get("value_std_error")
     parts = [f"{metric} {score:.4f}" for metric, score in zip(metrics, entry.scores, strict=True)]
-    return f"{name} ({values}): {', '.join(parts)}{'' if std_error is None else f' ± {std_error:.4f}'}"
+    if std_error is not None:
+        parts[0] += f" ± {std_error:.4f}"
+    return f"{name} ({values}): {', '.join(parts)}"
 
 
 class TrialMetrics:

@@ -52,7 +52,7 @@ def optimization_rows(search: SearchRecord) -> list[TableRow]:
     """Return one row per metric and config: its value, and the best so far."""
     rows = []
     for index, metric in enumerate(search.metrics):
-        values, errors = search.values(index), search.errors()
+        values, errors = search.values(index), search.errors(index)
         for row, best in enumerate(running_best(values, search.sign[index])):
             rows.append(
                 {
@@ -90,7 +90,7 @@ def _level_row(search: SearchRecord, metric: int, key: str, group: Group) -> Tab
         "n": len(rows),
         "n_other": len(group.rows) - len(rows),
         "best": None if best is None else float(search.values(metric)[best]),
-        "best_std_error": None if best is None else known(search.errors()[best]),
+        "best_std_error": None if best is None else known(search.errors(metric)[best]),
         "best_number": None if best is None else search.numbers[best],
         "median": float(np.median(values)) if rows else None,
         "low": known(low),

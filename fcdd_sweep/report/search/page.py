@@ -51,7 +51,7 @@ def _facts(search: SearchRecord) -> list[tuple[object, object]]:
         ("classes of the search", _listed(*summary.classes)),
         ("seeds of the search", _listed(*summary.seeds)),
         ("seeds of the confirmation", _listed(*summary.confirm_seeds)),
-        ("noise of a value", _noise(summary.noise)),
+        ("noise of a value", _noise(search)),
         ("pruning", pruning_text(search) or "off"),
         ("best config", _best_text(search)),
     ]
@@ -67,8 +67,12 @@ def _listed(*values: Any) -> str:
     return ", ".join(str(value) for value in values if value is not None)
 
 
-def _noise(noise: float | None) -> str:
-    return "not known" if noise is None else f"standard error {metric_value_text(noise)} (median over configs)"
+def _noise(search: SearchRecord) -> str:
+    noise = search.summary.noise
+    if noise is None:
+        return "not known"
+    of_first = f" of {metric_name(search.metrics[0])}" if len(search.metrics) > 1 else ""
+    return f"standard error {metric_value_text(noise)}{of_first} (median over configs)"
 
 
 def _spent(spent: SearchAmounts, budget: SearchAmounts) -> str:
@@ -143,15 +147,17 @@ def _table(search: SearchRecord, rows: Sequence[int]) -> Markup:
 
 def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
     config = search.configs[row]
-    error = search.errors()[row]
-    spread = "" if np.isnan(error) else f" ± {metric_value_text(error)}"
-    values = [f"{metric_value_text(search.values(i)[row])}{spread}" for i in range(len(search.metrics))]
+    values = [_value_text(search.values(i)[row], search.errors(i)[row]) for i in range(len(search.metrics))]
     number = f"{config['number']} (default)" if config["number"] == 0 else config["number"]
     if config["number"] == search.best:
         number = element("b", f"{number} (best)")
     parameters = [_parameter(search.parameter(axis.key)[row]) for axis in search.axes]
     trials = f"{config['n_done']} of {config['n_trials']}"
     return (number, config["state"], *values, *parameters, trials, config["n_failed"], *_cost(config))
+
+
+def _value_text(value: float, error: float) -> str:
+    return f"{metric_value_text(value)}{'' if np.isnan(error) else f' ± {metric_value_text(error)}'}"
 
 
 def _cost(config: dict[str, Any]) -> tuple[object, object]:

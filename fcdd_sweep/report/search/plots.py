@@ -58,7 +58,7 @@ def _draw_values(ax: Any, search: SearchRecord, index: int) -> None:
     if np.isnan(values).all():
         _write(ax, f"no config has a value: {marks.counts_of_states(search)}")
         return
-    errors = TWO_SIDED * search.errors()
+    errors = TWO_SIDED * search.errors(index)
     shown = marks.limit_values(ax, values, errors, sign)
     beyond = marks.out_of_range(values, sign)
     inside = ~np.isnan(values) & ~beyond

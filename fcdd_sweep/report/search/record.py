@@ -82,11 +82,9 @@ class SearchRecord:
             return _reals(row["value"] for row in self.configs)
         return _reals(json.loads(row["values"])[metric] if row["values"] else None for row in self.configs)
 
-    def errors(self) -> FloatArray:
-        """Return the (N,) standard errors of the values; NaN when unknown, always so for several metrics."""
-        if len(self.metrics) > 1:
-            return np.full(len(self.configs), np.nan)
-        return _reals(row["value_std_error"] for row in self.configs)
+    def errors(self, metric: int = 0) -> FloatArray:
+        """Return the (N,) standard errors of the values; NaN when unknown, as for all metrics but the first."""
+        return _reals(None if metric else row["value_std_error"] for row in self.configs)
 
     def parameter(self, key: str) -> list[Any]:
         """Return the suggested values of a key, one per config; None where the key was absent."""

@@ -188,6 +188,8 @@ def test_a_pareto_set_is_drawn_joined_and_described(tmp_path):
     assert "higher is better" in shown and "lower is better" in shown
     assert "config 3 (n=9)" in texts(draw_confirmation(search)) and "config 7 (n=9)" in texts(draw_confirmation(search))
     section = search_section(search, ())
+    assert section.count(" ± 0.008") == 10 + search.states.count("done")  # the best and all; no time has one
+    assert "standard error 0.008 of validation image AUROC (median over configs)" in section
     assert section.count("on the test set: image AUROC") == 2
     reported = re.search(r"Pareto set: ([\d, ]+)<", section).group(1)
     values = {row["number"]: json.loads(row["values"]) for row in fake.configs if row["values"]}

@@ -296,6 +296,10 @@ def test_values_far_below_the_others_do_not_set_the_scale():
 def test_values_of_several_metrics_come_from_their_list(tmp_path):
     fake = FakeSearch(10, metrics=("validation_image_auroc", "train_time_s"))
     search = read(tmp_path, fake)
+    errors = [math.nan if row["values"] is None else fake.noise for row in fake.configs]
+    assert search.errors(0) == pytest.approx(errors, nan_ok=True) and np.isnan(search.errors(1)).all()
+    assert {row["value_std_error"] for row in optimization_rows(search) if row["metric"] == "train_time_s"} == {None}
+    assert {row["best_std_error"] for row in level_rows(search) if row["metric"] == "train_time_s"} == {None}
     for index in (0, 1):
         expected = [math.nan if row["values"] is None else json.loads(row["values"])[index] for row in fake.configs]
         assert search.values(index) == pytest.approx(expected, nan_ok=True)
