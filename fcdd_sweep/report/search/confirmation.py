@@ -131,7 +131,7 @@ def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[Tabl
         _draw_dumbbell(left, own, height)
         _draw_difference(right, comparison.by_class[each], height)
     _draw_difference(right, comparison.overall, 0, bold=True)
-    left.set_yticks([*heights.values(), 0], [*(marks.shorten(each, 24) for each in classes), "all pairs"])
+    left.set_yticks([*heights.values(), 0], [*(marks.shorten(each, 24) for each in classes), "all classes"])
     left.get_yticklabels()[-1].set_fontweight("bold")
     _finish(left, right, len(classes))
     handles = [

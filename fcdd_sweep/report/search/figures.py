@@ -96,8 +96,10 @@ def _plots_of_study(search: SearchRecord) -> Iterator[_Plot]:
     confirmation = draw_confirmation(search)
     if confirmation is not None:
         caption = (
-            "Differences are paired: both configs were trained on the same class and seed. The interval is Student's t "
-            "over the pairs; it holds for new seeds on these classes."
+            "Differences are paired: both configs were trained on the same class and seed. The interval of a class is "
+            "Student's t over its seeds. That of all classes is of the mean over them, from the spread within each "
+            "class; of several configs it is corrected for the number of pairs. They hold for new seeds on these "
+            "classes."
         )
         yield _Plot("confirmation", "Best and default on fresh seeds", caption, lambda: confirmation)
     if search.configs:

@@ -67,6 +67,7 @@ def test_the_page_has_a_section_of_the_search_and_is_whole(aggregated):
     section = page[page.index('id="search"') : page.index('id="configs"')]
     assert section.count("data:image/svg") == len(ALL)
     assert f"Config {fake.best} beats the default on the test set" in section or "does not beat" in section
+    assert "The interval of a class is Student&#x27;s t over its seeds." in section and "over the pairs" not in section
     assert "were saved" in section and "20 of 20 configs" in section and "not set" in section
 
 
