@@ -235,8 +235,8 @@ class ConfigEvaluator:
         if unfinished and not dropped:
             self._remove(config)  # interrupted: it stays running in the study, and the next start continues it
             return
-        found = config_value(self._planned.search, config.specs, self._metrics)
-        facts = {**found.facts, "n_failed": len(failed), "failure_policy": found.failure_policy}
+        found = config_value(self._planned.search, config.specs, self._metrics, unfinished=len(unfinished))
+        facts = {**found.facts, "failure_policy": found.failure_policy}
         state = ConfigState.DONE if found.scores else ConfigState.FAILED
         self._end_config(config.entry, state, found.scores, facts)
 
@@ -309,36 +309,41 @@ class ConfigValue:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def config_value(search: SearchSettings, specs: Sequence[TrialSpec], metrics: TrialMetrics) -> ConfigValue:
-    """Return the value of a config whose trials have all ended; those that are not done have failed."""
+def config_value(
+    search: SearchSettings, specs: Sequence[TrialSpec], metrics: TrialMetrics, unfinished: int = 0
+) -> ConfigValue:
+    """Return the value of a config whose trials have ended.
+
+    Args:
+        search: the search.
+        specs: the trials of the config.
+        metrics: of the finished ones.
+        unfinished: how many did not end, as a failed one cost the config its value; all others that are not done have
+            failed.
+    """
     rows = [metrics.row(spec.trial_id) for spec in specs]
     done = [row for row in rows if row]
+    n_failed = len(rows) - len(done) - unfinished
     facts = {
         "n_trials": len(rows),
         "n_done": len(done),
-        "n_failed": len(rows) - len(done),
+        "n_failed": n_failed,
         "epochs_trained": sum(row["epochs"] for row in done),
         "selection_source": joined_sources(row["selection_source"] for row in done),
     }
     columns = [column_of(metric) for metric in search.metrics]
     good = [row for row in done if all(row.get(column) is not None for column in columns)]
     lost = len(rows) - len(good)
-    if lost and search.failed_trials == "drop_config":
-        return ConfigValue((), f"{_of(lost, rows)} failed or undefined: the config has no value", facts)
-    if not good and search.failed_trials == "mean_of_rest":
-        return ConfigValue((), "all trials failed or undefined: the config has no value", facts)
+    counts = {"failed": n_failed, "undefined": len(done) - len(good), "not finished": unfinished}
+    lost_text = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    lost_text = lost_text.replace(" ", f" of {len(rows)} trials ", 1)  # of the first count alone
+    if lost and (search.failed_trials == "drop_config" or (not good and search.failed_trials == "mean_of_rest")):
+        return ConfigValue((), f"{lost_text}: the config has no value", facts)
     zeros = lost if search.failed_trials == "worst" else 0
-    policy = ""
-    if lost:
-        counted = "count as 0" if zeros else "left out of the mean"
-        policy = f"{_of(lost, rows)} failed or undefined, {counted}"
+    policy = f"{lost_text}: {'count as 0' if zeros else 'left out of the mean'}" if lost else ""
     count = len(good) + zeros
     scores = tuple(math.fsum(row[column] for row in good) / count for column in columns)
     return ConfigValue(scores, policy, {**facts, "value_std_error": _std_error(columns[0], good, count)})
-
-
-def _of(lost: int, rows: Sequence[Any]) -> str:
-    return f"{lost} of {len(rows)} trials"
 
 
 def _std_error(column: str, rows: Sequence[Mapping[str, Any]], count: int) -> float | None:

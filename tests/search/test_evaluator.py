@@ -33,10 +33,10 @@ class Rows:
 
 @pytest.fixture
 def value(tmp_path):
-    def of(policy, rows):
+    def of(policy, rows, **options):
         experiment = searches.load(tmp_path, f"search.failed_trials={policy}")
         assert experiment.search.metrics == ["validation_image_auroc"]
-        return config_value(experiment.search, SPECS, rows)
+        return config_value(experiment.search, SPECS, rows, **options)
 
     return of
 
@@ -55,6 +55,12 @@ def test_failed_trials_count_as_zero_are_left_out_or_cost_the_config_its_value(v
     found = value(policy, Rows(0.7, 0.9))
     assert found.scores == pytest.approx(scores) and "2 of 4 trials" in found.failure_policy
     assert found.facts["n_failed"] == 2
+
+
+def test_failed_undefined_and_unfinished_trials_are_told_apart(value):
+    found = value("drop_config", Rows(0.7, None), unfinished=1)
+    assert found.failure_policy == "1 of 4 trials failed, 1 undefined, 1 not finished: the config has no value"
+    assert (found.facts["n_done"], found.facts["n_failed"]) == (2, 1)
 
 
 def test_an_undefined_score_counts_like_a_failed_trial(value):

@@ -216,6 +216,9 @@ def test_a_config_that_lost_a_trial_gets_no_more_of_them_where_it_is_dropped(exp
     for row in table(loaded):
         started = [leaf for leaf, _ in heard.results if leaf.startswith(row["config"] + "/")]
         assert len(started) == (6 if row["state"] == "done" else 4)  # seed 0 of three classes, then the first of seed 1
+        assert row["failure_policy"].startswith(
+            "" if row["state"] == "done" else "1 of 6 trials failed, 2 not finished:"
+        )
 
 
 def test_trials_are_shared_with_a_grid_of_the_same_split(experiment):
