@@ -159,6 +159,7 @@ class FakeSearch:
             "algorithm": "nsga2" if len(self.metrics) > 1 else "tpe",
             "seed": 0,
             "selection_source": "test set" if oracle else "validation: 20% of nominal images, confetti",
+            "validation": {"nominal_fraction": 0.2, "anomalies": "confetti", "epochs": []},
             "budget": {"configs": len(states), "trials": None, "hours": 2.0},
             "spent": {"configs": len(states), "trials": 6 * len(states), "hours": 0.71},
             "classes": CLASSES,

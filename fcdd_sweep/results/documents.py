@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -107,6 +107,11 @@ class SearchSummary(Document):
         "",
         description="the images that the metric was measured on; of several metrics, each that was measured on any, by "
         "name; empty when unknown, and without images",
+    )
+    validation: dict[str, Any] = Field(
+        {},
+        description="`evaluation.validation` of all trials: the experiment file's, completed by the default of a "
+        "search; empty when unknown",
     )
     budget: SearchAmounts = Field(SearchAmounts(), description="the budget: `configs`, `trials`, `hours`")
     spent: SearchAmounts = Field(SearchAmounts(), description="what was spent: `configs`, `trials`, `hours`")

@@ -60,6 +60,7 @@ def summary_of(
         algorithm=search.algorithm,
         seed=search.seed,
         selection_source=_measured_on(search.metrics, source),
+        validation=planned.plan.configs[0].settings.evaluation.validation.model_dump(mode="json"),
         budget=SearchAmounts.model_validate(search.budget.model_dump()),
         spent=SearchAmounts(configs=len(entries), trials=_spent_trials(entries), hours=hours),
         classes=list(planned.plan.classes),

@@ -44,6 +44,7 @@ def test_best_noise_and_amounts_are_those_of_the_entries(planned):
     assert found.budget == SearchAmounts(configs=6)
     assert (found.keys, found.log_keys) == (["training.learning_rate", "anomalies.limit"], ["training.learning_rate"])
     assert (found.classes, found.seeds, found.confirm_seeds) == (["3", "8"], [0, 1], [2, 3])
+    assert found.validation == {"nominal_fraction": 0.33, "anomalies": "training", "epochs": []}
     assert found.pruning is None and found.comparison is None
     assert found.sentences == [
         "2 configs tried (tpe; 9 trials, 0.5 h), each evaluated by its mean validation_image_auroc over 2 classes x "

@@ -35,7 +35,7 @@ from fcdd_sweep.report.page.svg import Interval, interval_plot
 from fcdd_sweep.report.run_files import Run, Trial, status_counts
 from fcdd_sweep.report.search.confirmation import further_sentences, lead_sentences
 from fcdd_sweep.report.search.figures import SearchPicture
-from fcdd_sweep.report.search.page import search_section
+from fcdd_sweep.report.search.page import search_section, used_settings
 from fcdd_sweep.report.search.record import SearchRecord, reported
 from fcdd_sweep.report.summaries import (
     SUMMARY_METRICS,
@@ -102,7 +102,7 @@ def report_page(
         _problem_section([*run.problems, *(search.problems if search else ()), *figures.problems, *problems]),
         _notes(run.environment),
         section("How to read the tables", element("p", _HOW_TO_READ), anchor="how-to-read") if ranked else "",
-        _settings(run),
+        _settings(run, search),
     ]
     text = html.joined(filter(None, body))
     return html.page(f"{_title(run)}: report", text, _contents(text))
@@ -259,9 +259,10 @@ def _config_section(run: Run, config: str, figures: RunFigures, problems: list[s
     )
 
 
-def _settings(run: Run) -> Markup:
+def _settings(run: Run, search: SearchRecord | None) -> Markup:
     parameters = {config: run.parameters(config) for config in run.configs or [""]}
-    rows = [(name, element("code", value)) for name, value in run.experiment.overview(parameters)]
+    texts = dict(run.experiment.overview(parameters)) | (used_settings(search) if search else {})
+    rows = [(name, element("code", value)) for name, value in texts.items()]
     table = html.table(("setting", "value"), rows, names=2, cls="plain") if rows else ""
     text = run.experiment.text or f"{tree.EXPERIMENT} is missing."
     return section(

@@ -15,7 +15,7 @@ from fcdd_sweep.report.search.figures import SearchPicture, pruning_text
 from fcdd_sweep.report.search.marks import counts_of_states, metric_name, metric_value_text
 from fcdd_sweep.report.search.numbers import all_values, pareto_rows
 from fcdd_sweep.report.search.record import ORACLE_MARK, SearchRecord
-from fcdd_sweep.report.text import NOT_DEFINED
+from fcdd_sweep.report.text import NOT_DEFINED, setting_text
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.documents import SearchAmounts
 
@@ -56,6 +56,14 @@ def _facts(search: SearchRecord) -> list[tuple[object, object]]:
         ("best config", _best_text(search)),
     ]
     return [(name, NOT_DEFINED if value in (None, "") else value) for name, value in facts]
+
+
+def used_settings(search: SearchRecord) -> dict[str, str]:
+    """Return what the trials of a search had for some settings, whatever its experiment file says, by name."""
+    summary = search.summary
+    seeds = f"{_listed(*summary.seeds)}; confirmation: {_listed(*summary.confirm_seeds)}" if summary.seeds else ""
+    validation = ", ".join(f"{key} {setting_text(value)}" for key, value in summary.validation.items() if value != [])
+    return {name: text for name, text in (("seeds", seeds), ("validation", validation)) if text}
 
 
 def _metric_text(metric: str, direction: str) -> str:

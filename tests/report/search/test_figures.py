@@ -71,6 +71,13 @@ def test_the_page_has_a_section_of_the_search_and_is_whole(aggregated):
     assert "were saved" in section and "20 of 20 configs" in section and "not set" in section
 
 
+def test_settings_have_the_seeds_and_the_validation_of_the_trials(aggregated):
+    _, page, _ = aggregated
+    settings = page[page.index('id="settings"') :]
+    assert "<td>seeds</td>\n<td><code>0, 1; confirmation: 100, 101, 102</code></td>" in settings
+    assert "<td>validation</td>\n<td><code>nominal_fraction 0.2, anomalies confetti</code></td>" in settings
+
+
 def test_figures_of_the_test_set_come_from_the_confirmation_alone(aggregated):
     path, page, _ = aggregated
     run = read_run(path)
