@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, ReportSettings, Resources
+from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results.storage import Location, read_bytes
 from fcdd_sweep.results.tree import RunPaths
 
@@ -144,7 +145,7 @@ class ExperimentFile:
         for name, keys in _SETTINGS:
             values = [value_at_key(tree, tuple(key.split("."))) for key in keys]
             if given := [value for value in values if value not in (None, {}, [])]:
-                texts[name] = ", ".join(map(_seeds_text if name == _SEEDS else _value_text, given))
+                texts[name] = ", ".join(map(_seeds_text if name == _SEEDS else _short_text, given))
         return texts
 
     def further_settings(self, parameters: Mapping[str, Any]) -> dict[str, str]:
@@ -199,6 +200,10 @@ def _value_text(value: Any) -> str:
     if isinstance(value, list) and value and all(isinstance(each, str | int) for each in value):
         return ", ".join(map(str, value))
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def _short_text(value: Any) -> str:
+    return setting_text(value) if isinstance(value, float) else _value_text(value)
 
 
 def _seeds_text(seeds: Any) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 from fcdd_sweep.config.errors import ExperimentError
 from fcdd_sweep.config.search_schema import PRUNABLE, SearchSettings, column_of
 from fcdd_sweep.config.search_space import Values
-from fcdd_sweep.config.text import value_text
 from fcdd_sweep.config.trial_spec import TrialSpec
+from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results import files
 from fcdd_sweep.results.documents import ConfigState, TrialStatus
 from fcdd_sweep.results.tree import TrialPaths
@@ -258,7 +258,7 @@ class ConfigEvaluator:
 
 def config_line(entry: Entry, metrics: Sequence[str]) -> str:
     """Return one line on how a config ended."""
-    values = ", ".join(f"{key} {value_text(value)}" for key, value in entry.values.items())
+    values = ", ".join(f"{key} {setting_text(value)}" for key, value in entry.values.items())
     name = "the file's own config" if entry.number == 0 else f"config {entry.number}"
     if entry.state == ConfigState.PRUNED:
         return f"{name} ({values}): pruned at epoch {entry.facts['pruned_at']}"

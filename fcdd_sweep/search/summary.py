@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from fcdd_sweep.config.grid import Config
 from fcdd_sweep.config.search_schema import ORACLE, SELECTION
-from fcdd_sweep.config.text import count_noun, value_text
+from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.paired_tests import seed_summary
 from fcdd_sweep.report.tables import as_cell, column_kind
+from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results import files, search_schemas
 from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, PruningSummary, SearchAmounts, SearchSummary
 from fcdd_sweep.results.storage import Location
@@ -152,7 +153,7 @@ def _sentences(entries: Sequence[Entry], summary: SearchSummary) -> list[str]:
 def _tried(summary: SearchSummary) -> str:
     trials = f"{count_noun(len(summary.classes), 'class')} x {count_noun(len(summary.seeds), 'seed')}"
     metrics = " and ".join(summary.metric)
-    spent = f"{summary.spent.trials} trials, {summary.spent.hours:.2g} h"
+    spent = f"{count_noun(summary.spent.trials or 0, 'trial')} in {duration_text(3600 * (summary.spent.hours or 0.0))}"
     measured = ", measured on" if len(summary.metric) == 1 else "; measured:"
     source = f"{measured} {summary.selection_source}" if summary.selection_source else ""
     configs = count_noun(summary.tried, "config")
@@ -172,7 +173,7 @@ def _best(entries: Sequence[Entry], summary: SearchSummary) -> list[str]:
     noise = best.facts.get("value_std_error")
     error = "" if noise is None else f" ± {noise:.4f}, the noise of its images"
     beside = f"; the default config has {default.scores[0]:.4f}" if default_done and best.number else ""
-    values = ", ".join(f"{key} {value_text(value)}" for key, value in best.values.items())
+    values = ", ".join(f"{key} {setting_text(value)}" for key, value in best.values.items())
     sentences = [f"Best is config {best.number} ({values}) with {best.scores[0]:.4f}{error}{beside}."]
     if best.number == 0:
         sentences.append("The search does not beat the default: no config that was tried has a better value.")

@@ -54,6 +54,8 @@ def test_a_config_has_its_variant_and_its_own_values_over_those_of_the_file():
     assert settings["network"] == "FCDD_CNN28_W"
     assert settings["optimizer, learning rate"] == "sgd, 0.5"
     assert settings["classes"] == "3, 8"
+    rate = ExperimentFile(TEXT).settings({"training.learning_rate": 0.013385298778232689})["optimizer, learning rate"]
+    assert rate == "sgd, 0.01339"
     assert "preprocessing" not in settings
 
 

@@ -91,8 +91,8 @@ def test_the_images_of_all_classes_are_named_with_ranges_of_their_numbers(value)
     ],
 )
 def test_a_line_says_how_a_config_ended(state, facts, end):
-    entry = Entry(2, {"training.epochs": 3}, state, (0.75,), facts, None, None)
-    assert config_line(entry, ["auroc"]) == f"config 2 (training.epochs 3): {end}"
+    entry = Entry(2, {"training.learning_rate": 0.013385298778232689}, state, (0.75,), facts, None, None)
+    assert config_line(entry, ["auroc"]) == f"config 2 (training.learning_rate 0.01339): {end}"
 
 
 def test_the_standard_error_stands_behind_the_metric_that_it_is_of():

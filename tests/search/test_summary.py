@@ -20,7 +20,7 @@ def planned(tmp_path):
 
 
 def entry(number, score=None, state=ConfigState.DONE, **facts):
-    values = {"training.learning_rate": 0.01 * (number + 1), "anomalies.limit": 8}
+    values = {"training.learning_rate": 0.01 * (number + 1) + 1e-9, "anomalies.limit": "all"}
     scores = () if score is None else score if isinstance(score, tuple) else (score,)
     return Entry(number, values, state, scores, {"n_done": 4, "n_failed": 0, **facts}, None, None)
 
@@ -47,9 +47,9 @@ def test_best_noise_and_amounts_are_those_of_the_entries(planned):
     assert found.validation == {"nominal_fraction": 0.33, "anomalies": "training", "epochs": []}
     assert found.pruning is None and found.comparison is None
     assert found.sentences == [
-        "2 configs tried (tpe; 9 trials, 0.5 h), each evaluated by its mean validation_image_auroc over 2 classes x "
+        "2 configs tried (tpe; 9 trials in 30:00), each evaluated by its mean validation_image_auroc over 2 classes x "
         "2 seeds, measured on held out.",
-        "Best is config 1 (training.learning_rate 0.02, anomalies.limit 8) with 0.9000 ± 0.0300, the noise of its "
+        "Best is config 1 (training.learning_rate 0.02, anomalies.limit all) with 0.9000 ± 0.0300, the noise of its "
         "images; the default config has 0.7000.",
     ]
 

@@ -99,7 +99,7 @@ def comparison_outcome(overall: Summary) -> str:
 
 
 def _tried(search: SearchRecord) -> str:
-    return f"{search.tried or len(search.configs)} configs"
+    return count_noun(search.tried or len(search.configs), "config")
 
 
 def draw_confirmation(search: SearchRecord) -> Figure | None:

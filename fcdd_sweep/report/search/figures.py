@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fcdd_sweep.config.search_schema import ORACLE_METRICS, SEARCH_METRICS
+from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.report.figures.style import as_svg_uri, lay_out, save
 from fcdd_sweep.report.search.confirmation import draw_confirmation
 from fcdd_sweep.report.search.marks import metric_name
@@ -153,4 +154,5 @@ def pruning_text(search: SearchRecord) -> str:
         return ""
     trained, saved = pruning.epochs_trained, pruning.epochs_saved
     share = f" ({100 * saved / (trained + saved):.0f}% of all)" if trained + saved else ""
-    return f"{pruning.configs} configs were given up early: {saved} epochs{share} were saved, {trained} trained."
+    configs = count_noun(pruning.configs, "config")
+    return f"Given up early: {configs}. Epochs: {saved:,} saved{share}, {trained:,} trained."

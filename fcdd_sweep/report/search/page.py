@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.html import Markup, element, section
-from fcdd_sweep.report.search.axes import text_of
 from fcdd_sweep.report.search.confirmation import ORACLE_TEXT, conclusions
 from fcdd_sweep.report.search.figures import SearchPicture, pruning_text
 from fcdd_sweep.report.search.marks import counts_of_states, metric_name, metric_value_text
@@ -85,11 +85,18 @@ def _noise(search: SearchRecord) -> str:
 
 def _spent(spent: SearchAmounts, budget: SearchAmounts) -> str:
     parts = []
-    for name in ("configs", "trials", "hours"):
-        amount, limit = getattr(spent, name), getattr(budget, name)
-        if amount is not None:
-            parts.append(f"{amount:.4g} {f'of {limit:g} ' if limit is not None else ''}{name}")
+    if spent.configs is not None:
+        parts.append(f"{count_noun(spent.configs, 'config')}{_limit(budget.configs)}")
+    if spent.trials is not None:
+        parts.append(f"{count_noun(spent.trials, 'trial')}{_limit(budget.trials)}")
+    if spent.hours is not None:
+        hours = None if budget.hours is None else duration_text(3600 * budget.hours)
+        parts.append(f"{duration_text(3600 * spent.hours)} of searching{_limit(hours)}")
     return ", ".join(parts)
+
+
+def _limit(budget: object) -> str:
+    return "" if budget is None else f" (budget {budget})"
 
 
 def _best_text(search: SearchRecord) -> str:
@@ -99,7 +106,7 @@ def _best_text(search: SearchRecord) -> str:
     row = search.row_of(search.best)
     if row is None:
         return ""
-    values = [f"{axis.key} {_parameter(search.parameter(axis.key)[row])}" for axis in search.axes]
+    values = [f"{axis.key} {setting_text(search.parameter(axis.key)[row])}" for axis in search.axes]
     return f"{search.best}: {', '.join(values)}"
 
 
@@ -159,7 +166,7 @@ def _cells(search: SearchRecord, row: int) -> tuple[object, ...]:
     number = f"{config['number']} (default)" if config["number"] == 0 else config["number"]
     if config["number"] == search.best:
         number = element("b", f"{number} (best)")
-    parameters = [_parameter(search.parameter(axis.key)[row]) for axis in search.axes]
+    parameters = [setting_text(search.parameter(axis.key)[row]) for axis in search.axes]
     trials = f"{config['n_done']} of {config['n_trials']}"
     return (number, config["state"], *values, *parameters, trials, config["n_failed"], *_cost(config))
 
@@ -172,9 +179,3 @@ def _cost(config: dict[str, Any]) -> tuple[object, object]:
     pruned = f"pruned at epoch {config['pruned_at']}" if config["pruned_at"] is not None else ""
     epochs = config["epochs_trained"]
     return NOT_DEFINED if epochs is None else epochs, pruned or config["failure_policy"] or ""
-
-
-def _parameter(value: Any) -> str:
-    if value is None:
-        return "not set"
-    return f"{value:.4g}" if isinstance(value, float) else text_of(value)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from fcdd_sweep.report.aggregate import aggregate
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Run, read_run
 from fcdd_sweep.report.search.confirmation import draw_confirmation
-from fcdd_sweep.report.search.figures import draw_search
+from fcdd_sweep.report.search.figures import draw_search, pruning_text
 from fcdd_sweep.report.search.numbers import LIMIT, level_rows
 from fcdd_sweep.report.search.page import search_section
 from fcdd_sweep.report.search.parallel import draw_parallel
@@ -19,7 +20,7 @@ from fcdd_sweep.report.search.plots import draw_importance, draw_levels, draw_op
 from fcdd_sweep.report.search.record import read_search, reported
 from fcdd_sweep.report.search.two_way import draw_pair, draw_pareto, pair_of
 from fcdd_sweep.results import files, search_schemas, tree
-from fcdd_sweep.results.documents import ConfigState
+from fcdd_sweep.results.documents import ConfigState, SearchAmounts
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fake_search import FakeSearch, searched_run
 from tests.fakes import FakeRun
@@ -68,7 +69,9 @@ def test_the_page_has_a_section_of_the_search_and_is_whole(aggregated):
     assert section.count("data:image/svg") == len(ALL)
     assert f"Config {fake.best} beats the default on the test set" in section or "does not beat" in section
     assert "The interval of a class is Student&#x27;s t over its seeds." in section and "over the pairs" not in section
-    assert "were saved" in section and "20 of 20 configs" in section and "not set" in section
+    assert "Given up early: 3 configs. Epochs: 360 saved (9% of all), 3,600 trained." in section
+    assert "20 configs (budget 20), 120 trials, 42:36 of searching (budget 2:00:00)" in section
+    assert "not set" in section
 
 
 def test_settings_have_the_seeds_and_the_validation_of_the_trials(aggregated):
@@ -254,3 +257,12 @@ def test_the_same_files_give_the_same_pictures(tmp_path):
         drawn = draw_search(search)
         made.append(([(search.path / each).read_bytes() for each in names], [picture.address for picture in drawn]))
     assert made[0] == made[1]
+
+
+def test_one_of_a_kind_is_counted_as_one(tmp_path):
+    fake = FakeSearch(2, shares=(1, 0)).confirm(roles=[("best", 0), ("default", 0)])
+    search = read(tmp_path, fake)
+    assert pruning_text(search).startswith("Given up early: 1 config.")
+    amounts = {"tried": 1, "spent": SearchAmounts(trials=1), "budget": SearchAmounts(trials=3)}
+    section = search_section(replace(search, summary=search.summary.model_copy(update=amounts)), ())
+    assert "The best of 1 config is the default config itself" in section and "1 trial (budget 3)" in section
