@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,3 +128,12 @@ def value_at_key(tree: Any, key: Key) -> Any:
             return None
         tree = tree[part]
     return tree
+
+
+def dotted_values(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield dotted key and value of everything in a tree that is no mapping."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from dotted_values(value, f"{above}{key}.")
+        else:
+            yield above + key, value

@@ -32,6 +32,7 @@ from fcdd_sweep.results import storage
 from fcdd_sweep.results.documents import ConfigState
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
+from fcdd_sweep.search.changed_search import changed_text
 from fcdd_sweep.search.sampling import distribution_of, sampler_of, stored_choice, suggested_value
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -244,14 +245,13 @@ def _check_existing(name: str, storage: optuna.storages.BaseStorage, identity: M
         step = "Choose another name or output to start a new run, or use the version of fcdd_sweep that made the study"
         raise InputError(Problem(name, what, next_step=step))
     known: dict[str, Any] = study.user_attrs.get(_IDENTITY, identity)
-    changed = [key for key in {**known, **identity} if known.get(key) != identity.get(key)]
-    if changed:
+    if changed := changed_text(known, identity):
         raise InputError(
             Problem(
                 name,
-                f"its study was made for another search: {', '.join(changed)} differ",
+                f"its study was made for another search: {changed}",
                 "changes of budget, parallel, prune, confirm_seeds and seed",
-                "Choose another name, or undo the change",
+                "Choose another name (--set name=NAME), or undo the change",
             )
         )
 

@@ -245,10 +245,13 @@ def evaluation_of(loaded):
 
 def test_a_study_of_another_space_is_refused(experiment):
     go(experiment())
-    with pytest.raises(InputError, match="made for another search: space differ"):
+    space = r"another search: search.space.training.learning_rate.log \[0.0001, 0.1\] \(here \[0.001, 1.0\]\)\."
+    with pytest.raises(InputError, match=space):
         go(experiment("search.space.training.learning_rate={log: [0.001, 1.0]}"))
-    with pytest.raises(InputError, match="settings differ"):
-        go(experiment("training.epochs=2"))
+    with pytest.raises(
+        InputError, match=r"another search: training.epochs 1 \(here 2\), training.momentum its default \(here 0.5\)\."
+    ):
+        go(experiment("training.epochs=2", "training.momentum=0.5"))
 
 
 def test_values_that_contradict_each_other_cost_no_trial_and_no_search(experiment):

@@ -115,7 +115,7 @@ def test_a_study_of_another_search_is_refused_and_stays_as_it_is(study):
     storage = optuna.storages.InMemoryStorage()
     finish(study(storage=storage), [0.5])
     before = state_of(storage)
-    with pytest.raises(InputError, match="made for another search: seeds differ"):
+    with pytest.raises(InputError, match=r"another search: seeds of the search \[0, 1\] \(here \[7\]\)\."):
         study(storage=storage, identity=IDENTITY | {"seeds": [7]})
     assert state_of(storage) == before
 
