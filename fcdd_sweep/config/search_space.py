@@ -27,7 +27,7 @@ from fcdd_sweep.config.layers import ConfigLayer, split_key, value_at_key
 from fcdd_sweep.config.names import cut_to_bytes
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.schema import Experiment
-from fcdd_sweep.config.schema_errors import renamed_key, valid_section, validated
+from fcdd_sweep.config.schema_errors import Fault, renamed_key, valid_section, validated
 from fcdd_sweep.config.search_schema import (
     MOST_VALUES,
     ORACLE,
@@ -197,8 +197,31 @@ def _space_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Itera
     yield from conditions
     _, base_faults = settings_of(layer)
     for key in (key for key, axis in axes.items() if not (conditions and axis.when)):
-        for choice in _extremes(axes, key):
-            yield from value_problems(layer, choice, base_faults)
+        found = _value_problems(layer, axes, key, base_faults)
+        whole = _whole_numbers(axes[key]) if found else None
+        if whole is None or _value_problems(layer, {**axes, key: SearchAxis.model_validate(whole)}, key, base_faults):
+            yield from found
+        else:
+            where = layer.origin.where(("search", "space", key, _kind(axes[key])))
+            what = f"{key} takes whole numbers alone, and this range has others between its ends"
+            yield Problem(where, what, "a range of whole numbers", f"Write {value_text(whole)}")
+
+
+def _value_problems(
+    layer: ConfigLayer, axes: Mapping[str, SearchAxis], key: str, base_faults: list[Fault]
+) -> list[Problem]:
+    """Return what the schema forbids of a key at its extreme values."""
+    return [problem for choice in _extremes(axes, key) for problem in value_problems(layer, choice, base_faults)]
+
+
+def _whole_numbers(axis: SearchAxis) -> dict[str, Any] | None:
+    """Return a range of numbers as one of whole numbers, as it is written; None unless its ends and step are whole."""
+    ends, step = axis.ends or [], axis.step
+    if axis.choices is not None or axis.int_ is not None or any(number % 1 for number in (*ends, step or 0)):
+        return None
+    whole: dict[str, Any] = {"int": [int(end) for end in ends]}
+    further = {"log": axis.is_log, "step": int(step or 0), "when": axis.when}
+    return whole | {name: value for name, value in further.items() if value}
 
 
 def _condition_problems(layer: ConfigLayer, axes: Mapping[str, SearchAxis]) -> Iterator[Problem]:

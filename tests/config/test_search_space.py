@@ -91,7 +91,8 @@ WRONG_SPACES = {
     axis("training.learnin_rate", "{log: [1e-4, 1]}"): "Closest: 'training.learning_rate'",
     axis("training.learning_rate", "{float: [-1, 1]}"): "float[0]: found -1.0. Allowed: a number, above 0",
     axis("training.momentum", "{float: [0.5, 1]}"): "float[1]: found 1.0. Allowed: a number, at least 0 and below 1",
-    axis("training.batch_size", "{log: [2, 8]}"): "log[0]: found 2.0. Allowed: a whole number",
+    axis("training.batch_size", "{log: [2.5, 8]}"): "log[0]: found 2.5. Allowed: a whole number",
+    axis("training.batch_size", "{float: [0, 8]}"): "float[0]: found 0.0. Allowed: a whole number, at least 2",
     axis("anomalies.limit", "{choices: [1, none]}"): "choices[1]: found the text 'none'",
     axis("dataset.name", "{choices: [digits, cifar10]}"): "dataset.name is the same for all configs",
     axis("resources.cpus", "{int: [1, 2]}"): "resources.cpus is the same for all configs",
@@ -126,6 +127,22 @@ WRONG_SEARCHES = {
     "prune: {at: [1000]}": "is not before the last",
     "parallel: 0": "at least 1",
 }
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("{log: [1, 5]}", "{int: [1, 5], log: true}"),
+        ("{float: [1, 5], step: 2}", "{int: [1, 5], step: 2}"),
+        ("{float: [1, 5], when: {anomalies.limit: 8}}", "{int: [1, 5], when: {anomalies.limit: 8}}"),
+    ],
+)
+def test_a_range_of_whole_numbers_is_proposed_where_the_key_takes_no_others(load, text, whole):
+    (found,) = problems(load, search_of(space=SPACE + axis("training.epochs", text)))
+    what = "training.epochs takes whole numbers alone, and this range has others between its ends"
+    assert f"search.space.training.epochs.{text[1:].partition(':')[0]}: {what}" in found
+    assert found.endswith(f"Allowed: a range of whole numbers. Write {whole}.")
+    assert load(search_of(space=SPACE + axis("training.epochs", whole))).search is not None
 
 
 @pytest.mark.parametrize("line", WRONG_SEARCHES)
