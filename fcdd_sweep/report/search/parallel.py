@@ -118,7 +118,7 @@ def _parallel_legend(search: SearchRecord, values: FloatArray) -> list[Any]:
     if not np.isnan(values).all():
         handles += [
             Line2D([], [], color=BEST_COLOR, linewidth=2.6, label="best"),
-            Line2D([], [], color="#2a4d7a", label="others: the better, the darker"),
+            Line2D([], [], color="#2a4d7a", label="others: the better, the stronger"),
         ]
     if 0 in search.numbers:
         handles.append(Line2D([], [], color=DEFAULT_COLOR, linestyle=(0, (4, 2)), label="default config"))

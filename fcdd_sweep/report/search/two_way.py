@@ -333,7 +333,7 @@ def surface_note(pair: Pair) -> str:
         )
     return (
         f"Between the points: a weighted mean of nearby configs; it predicts {100 * pair.skill:.0f}% of the variance "
-        "of configs that are left out one at a time. White: no config is near."
+        "of configs that are left out one at a time. Blank: no config is near."
     )
 
 

@@ -186,6 +186,13 @@ def test_a_metric_of_the_test_set_is_marked_in_every_title_and_table(oracle):
     assert "Oracle: configs were selected on the test set" in section
 
 
+def test_words_on_colors_hold_in_the_page_s_dark_mode_which_inverts_plots(tmp_path):
+    search = read(tmp_path, FakeSearch(80).over_ranges())
+    words = [texts(draw_parallel(search, 0)), *(picture.caption for picture in draw_search(search))]
+    assert "others: the better, the stronger" in words[0] and "Blank: no config is near." in "".join(words)
+    assert not re.search("(?i)dark|light|white|black", "".join(words))
+
+
 def test_an_honest_metric_is_not_marked(tmp_path):
     search = read(tmp_path, FakeSearch(8).confirm())
     assert "oracle" not in texts(draw_optimization(search)) + search_section(search, ())
