@@ -24,7 +24,7 @@ SEARCH_METRICS: dict[str, Direction] = {
 """Metrics of a trial that configs can be evaluated by, and the direction in which they are better."""
 ORACLE = "oracle/"
 """Prefix of the metrics of the test set."""
-SELECTION = "validation_"
+VALIDATION = "validation_"
 """Prefix of the metrics of validation images."""
 ORACLE_METRICS: dict[str, Direction] = {
     f"{ORACLE}{name}": "maximize" for name in ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fcdd_sweep.config.grid import Config
-from fcdd_sweep.config.search_schema import ORACLE, SELECTION
+from fcdd_sweep.config.search_schema import ORACLE, VALIDATION
 from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.paired_tests import seed_summary
@@ -83,7 +83,7 @@ def _measured_on(metrics: Sequence[str], selection_source: str) -> str:
     """Return the images that the metrics were measured on; of several metrics each that has any, with its name."""
     images = {metric: _TEST_SET for metric in metrics if metric.startswith(ORACLE)}
     if selection_source:
-        images |= {metric: selection_source for metric in metrics if metric.startswith(SELECTION)}
+        images |= {metric: selection_source for metric in metrics if metric.startswith(VALIDATION)}
     if len(metrics) == 1:
         return images.get(metrics[0], "")
     return "; ".join(f"{metric} on {images[metric]}" for metric in metrics if metric in images)
