@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from fcdd_sweep.config.fields import Section
-from fcdd_sweep.config.layers import ConfigLayer, Tree, nest, overlay, split_key, value_at_key
+from fcdd_sweep.config.layers import ConfigLayer, Tree, dotted_values, nest, overlay, split_key, value_at_key
 from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, ReportSettings, Resources
 from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results.storage import Location, read_bytes
@@ -155,7 +155,7 @@ class ExperimentFile:
             parameters: see `settings`.
         """
         tree = self.config_tree(parameters)
-        found = _flat({name: tree[name] for name in _SECTIONS_OF_TRIALS if name in tree})
+        found = dotted_values({name: tree[name] for name in _SECTIONS_OF_TRIALS if name in tree})
         return {key: _value_text(value) for key, value in found if key not in _SHOWN}
 
     def config_tree(self, parameters: Mapping[str, Any]) -> Tree:
@@ -185,15 +185,6 @@ class ExperimentFile:
             if any(configs_of):
                 rows.append((name, _varied_text(configs_of)))
         return rows
-
-
-def _flat(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield dotted keys and values of a tree."""
-    for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
 
 
 def _value_text(value: Any) -> str:

@@ -14,7 +14,7 @@ from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.metrics.paired_tests import seed_summary
 from fcdd_sweep.report.tables import as_cell, column_kind
-from fcdd_sweep.report.text import setting_text
+from fcdd_sweep.report.text import LEAST_FOR_INTERVAL, setting_text
 from fcdd_sweep.results import files, search_schemas
 from fcdd_sweep.results.documents import ComparisonSummary, ConfigState, PruningSummary, SearchAmounts, SearchSummary
 from fcdd_sweep.results.storage import Location
@@ -193,6 +193,8 @@ def _compared(summary: SearchSummary, found: ComparisonSummary) -> str:
     if found.low is None or found.high is None:
         few = "a single pair" if found.n == 1 else "a class with a single pair"
         return f"{text}, {few}: the search is not shown to beat the default."
+    if len(summary.confirm_seeds) < LEAST_FOR_INTERVAL:
+        return f"{text}. An interval needs {LEAST_FOR_INTERVAL} seeds: it is undecided whether it beats the default."
     text += f" (95% interval {found.low:+.4f} to {found.high:+.4f}, {found.n} pairs of class and seed"
     text += ")" if found.p_value is None else f"; p = {found.p_value:.3g})"
     if found.low > 0:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fcdd_sweep.config.layers import split_key, value_at_key
+from fcdd_sweep.config.layers import dotted_values, split_key, value_at_key
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.text import count_noun, value_text
 from fcdd_sweep.config.trial_spec import TrialSpec, identity
@@ -80,15 +80,7 @@ def _written(value: Any) -> str:
 
 def _differing(first: Settings, second: Settings) -> Iterator[str]:
     """Yield the dotted keys in which two settings differ, of those that make another trial."""
-    ours, theirs = (dict(_flat(identity(settings))) for settings in (first, second))
+    ours, theirs = (dict(dotted_values(identity(settings))) for settings in (first, second))
     for key in {**ours, **theirs}:
         if ours.get(key) != theirs.get(key):
             yield key
-
-
-def _flat(plain: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in plain.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield above + key, value

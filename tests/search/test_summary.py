@@ -77,19 +77,25 @@ def test_a_lead_that_is_none_or_within_the_noise_is_said(planned, scores, best, 
 @pytest.mark.parametrize(
     ("gains", "words"),
     [
-        ((0.10, 0.11, 0.12, 0.09), "the search beats the default."),
-        ((-0.10, -0.11, -0.12, -0.09), "the search does not beat the default, it is worse."),
-        ((0.10, -0.11, 0.12, -0.09), "the search does not beat the default beyond doubt."),
+        ((0.10, 0.11, 0.12, 0.09, 0.10, 0.11), "the search beats the default."),
+        ((-0.10, -0.11, -0.12, -0.09, -0.10, -0.11), "the search does not beat the default, it is worse."),
+        ((0.10, -0.11, 0.12, -0.09, 0.10, -0.11), "the search does not beat the default beyond doubt."),
         ((0.10,), "a single pair: the search is not shown to beat the default."),
         ((None, None), "The confirmation has no pair of trials to compare."),
     ],
 )
 def test_the_confirmation_decides_by_the_interval_of_the_paired_differences(planned, gains, words):
-    found = summary_of(planned(), [entry(0, 0.7), entry(1, 0.9)], [1], 0.0, confirmed(gains))
+    found = summary_of(planned("search.confirm_seeds=3"), [entry(0, 0.7), entry(1, 0.9)], [1], 0.0, confirmed(gains))
     known = [gain for gain in gains if gain is not None]
     assert found.comparison.n == len(known) and found.sentences[-1].endswith(words)
     assert found.comparison.mean == (pytest.approx(sum(known) / len(known)) if known else None)
     assert (found.comparison.low is None) == (len(known) < 2)
+
+
+def test_two_fresh_seeds_decide_nothing_as_on_the_page(planned):
+    found = summary_of(planned(), [entry(0, 0.7), entry(1, 0.9)], [1], 0.0, confirmed((0.10, 0.11, 0.12, 0.09)))
+    assert found.sentences[-1].endswith("An interval needs 3 seeds: it is undecided whether it beats the default.")
+    assert "95%" not in found.sentences[-1]
 
 
 def test_a_default_that_is_best_itself_has_nothing_to_be_compared_with(planned):

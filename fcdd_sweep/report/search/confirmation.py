@@ -79,9 +79,8 @@ def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> st
     undecided = f"Undecided whether {name.lower()} beats the default"
     if lost:
         return f"{undecided}: {lost} of {comparison.planned} pairs of class and seed lack {metric} for either."
-    seeds = min(summary.n for summary in comparison.by_class.values())
-    if seeds < LEAST_FOR_INTERVAL:
-        fresh = count_noun(seeds, "fresh seed")
+    if not comparison.has_interval:
+        fresh = count_noun(comparison.seeds, "fresh seed")
         return f"{undecided}: {fresh} for each class, and an interval needs {LEAST_FOR_INTERVAL}."
     numbers = (
         f"{metric} {overall.mean:+.3f}, 95% interval [{overall.low:+.3f}, {overall.high:+.3f}], over {overall.n} pairs "
@@ -130,7 +129,7 @@ def _draw_best(search: SearchRecord, comparison: Comparison, rows: Sequence[Tabl
         own = [row for row in rows if row["normal_class"] == each and row["number"] == number]
         _draw_dumbbell(left, own, height)
         _draw_difference(right, comparison.by_class[each], height)
-    _draw_difference(right, comparison.overall, 0, bold=True)
+    _draw_difference(right, comparison.drawn, 0, bold=True)
     left.set_yticks([*heights.values(), 0], [*(marks.shorten(each, 24) for each in classes), "all classes"])
     left.get_yticklabels()[-1].set_fontweight("bold")
     _finish(left, right, len(classes))
@@ -178,7 +177,7 @@ _BEST: dict[str, Any] = {"marker": "o", "color": BEST_COLOR, "markersize": 7}
 
 def _draw_difference(ax: Any, summary: Summary, height: float, *, bold: bool = False) -> None:
     color = INK if bold else DONE_COLOR
-    if summary.n >= LEAST_FOR_INTERVAL:
+    if summary.n >= LEAST_FOR_INTERVAL and not np.isnan(summary.low):
         ax.plot([summary.low, summary.high], [height, height], color=color, linewidth=2.4 if bold else 1.5, zorder=2)
     if summary.n:
         ax.plot(summary.mean, height, marker="D" if bold else "o", color=color, markersize=6, zorder=3)
@@ -205,7 +204,7 @@ def _draw_set(search: SearchRecord, found: Sequence[Comparison]) -> Figure:
     title = f"The Pareto set against the default on fresh seeds{oracle}"
     dress(ax, title=title, x=f"difference of {name} on the test set, 95% interval", y="")
     for height, comparison in enumerate(reversed(found)):
-        _draw_difference(ax, comparison.overall, height)
+        _draw_difference(ax, comparison.drawn, height)
     ax.set_yticks(range(len(found)), [f"config {each.number} (n={each.overall.n})" for each in reversed(found)])
     ax.set_ylim(-0.6, len(found) - 0.4)
     ax.axvline(0, color=INK, linewidth=0.9, zorder=1)

@@ -12,6 +12,7 @@ from fcdd_sweep.metrics.ranking import FloatArray
 from fcdd_sweep.metrics.statistics import ALPHA, Summary, summarize
 from fcdd_sweep.report.search.axes import Group, PlotAxis
 from fcdd_sweep.report.search.record import SearchRecord
+from fcdd_sweep.report.text import LEAST_FOR_INTERVAL
 from fcdd_sweep.results import search_schemas
 from fcdd_sweep.results.files import TableRow, write_rows
 from fcdd_sweep.results.tree import SearchPaths
@@ -195,6 +196,21 @@ class Comparison(NamedTuple):
     overall: Summary
     by_class: dict[str, Summary]
     planned: int
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds of a class."""
+        return min(summary.n for summary in self.by_class.values())
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether each class has enough seeds for the interval to be shown."""
+        return self.seeds >= LEAST_FOR_INTERVAL
+
+    @property
+    def drawn(self) -> Summary:
+        """`overall`, without an interval that is not shown."""
+        return self.overall if self.has_interval else self.overall._replace(low=np.nan, high=np.nan)
 
 
 def comparisons(rows: Sequence[TableRow]) -> list[Comparison]:
