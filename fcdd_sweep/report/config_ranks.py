@@ -61,6 +61,14 @@ def ranked_configs(
     return [RankedConfig(row.config, row, behind.get(row.config)) for row in rows]
 
 
+def shown_config(run: Run, ranked: Sequence[RankedConfig]) -> str:
+    """Return the config whose classes are shown first: that of a search's choice, else the best one.
+
+    The best of those that a search confirmed was not chosen by anyone: to show it would choose on the test set.
+    """
+    return run.chosen if run.chosen is not None else ranked[0].config
+
+
 def is_decided(ranked: Sequence[RankedConfig]) -> bool:
     """Return whether the first config is better than each of the others."""
     return len(ranked) > 1 and all(each.is_told_apart for each in ranked[1:])

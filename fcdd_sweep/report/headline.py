@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.paired_tests import LEAST_SEEDS
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.config_ranks import RankedConfig
+from fcdd_sweep.report.config_ranks import RankedConfig, shown_config
 from fcdd_sweep.report.matrices import is_one_vs_rest
 from fcdd_sweep.report.run_files import Run, status_counts
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, DefectRow, SummaryRow, defect_rows, summary_rows
@@ -42,18 +42,33 @@ def detail_sentences(run: Run, ranked: Sequence[RankedConfig]) -> list[str]:
     """
     if not any(trial.is_done for trial in run.trials):
         return []
-    best = ranked[0].config
+    best = shown_config(run, ranked)
     return [*filter(None, [_extremes_sentence(run, best), _defects_sentence(run, best), absent_sentence(run)])]
 
 
-def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
-    best, metric = ranked[0], SUMMARY_METRICS[METRIC]
-    if math.isnan(best.row.metrics[METRIC].mean):
-        return f"The {metric} is undefined: no finished trial has nominal and anomalous test images."
-    names, classes = run.classes(best.config), best.row.classes[METRIC]
-    over = f"mean {metric} over {count_noun(classes, 'class')}"
+def chosen_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
+    """Return the metric of a search's choice; empty where there is none, or the metric is undefined."""
+    found = [each for each in ranked if each.config == run.chosen]
+    if not found or math.isnan(found[0].row.metrics[METRIC].mean):
+        return ""
+    name = config_words(found[0].config, run.parameters(found[0].config))
+    what, value = _metric_of(run, found[0])
+    return f"{name[:1].upper()}{name[1:]}: {what} {value}."
+
+
+def _metric_of(run: Run, each: RankedConfig) -> tuple[str, str]:
+    """Return what a config's metric is of, `mean image AUROC over 3 classes`, and its value."""
+    metric, names = SUMMARY_METRICS[METRIC], run.classes(each.config)
+    over = f"mean {metric} over {count_noun(each.row.classes[METRIC], 'class')}"
     what = f"{metric} of {class_text(names[0])}" if len(names) == 1 else over
-    value = mean_with_interval(best.row.metrics[METRIC])
+    return what, mean_with_interval(each.row.metrics[METRIC])
+
+
+def _decided_sentence(run: Run, ranked: Sequence[RankedConfig]) -> str:
+    best = ranked[0]
+    if math.isnan(best.row.metrics[METRIC].mean):
+        return f"The {SUMMARY_METRICS[METRIC]} is undefined: no finished trial has nominal and anomalous test images."
+    what, value = _metric_of(run, best)
     if len(ranked) == 1:
         return f"{what[0].upper()}{what[1:]}: {value}."
     name = config_words(best.config, run.parameters(best.config))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fcdd_sweep.metrics.statistics import Summary
-from fcdd_sweep.report.config_ranks import is_decided, ranked_configs
+from fcdd_sweep.report.config_ranks import is_decided, ranked_configs, shown_config
 from fcdd_sweep.report.matrices import varied_keys
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.summaries import SUMMARY_METRICS, summary_rows
@@ -50,7 +50,7 @@ class PaperTable:
 
 
 def run_tables(run: Run) -> list[PaperTable]:
-    """Return the table of configs, if there are several, and that of the classes of the best config."""
+    """Return the table of configs, if there are several, and that of the classes of `shown_config`."""
     ranked = ranked_configs(run)
     tables = []
     if len(ranked) > 1:
@@ -69,7 +69,7 @@ def run_tables(run: Run) -> list[PaperTable]:
         names = tuple(titles[key] for key in keys) or ("config",)
         caption = "Configs, means over classes; bold where the best is better than each of the others."
         tables.append(PaperTable(caption, names, tuple(SUMMARY_METRICS[metric] for metric in metrics), tuple(rows)))
-    first = ranked[0].config
+    first = shown_config(run, ranked)
     classes = summary_rows(run, first)
     metrics = summary_metrics(classes)
     lines = [

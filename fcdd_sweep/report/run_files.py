@@ -137,6 +137,7 @@ class Run:
         environment: `environment.json`; its `notes` are sentences on the data.
         last_published: when the last trial was published; None before the first.
         score_choices: with `evaluation.image_score: auto`, the image score of each class with a finished trial.
+        chosen: the confirmed config that a search chose; None elsewhere, and of several metrics.
     """
 
     path: Path
@@ -147,6 +148,7 @@ class Run:
     environment: TableRow
     last_published: dt.datetime | None = None
     score_choices: Mapping[str, ScoreChoice] = field(default_factory=dict)
+    chosen: str | None = None
 
     @property
     def configs(self) -> list[str]:

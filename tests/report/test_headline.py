@@ -267,6 +267,12 @@ def test_configs_of_a_search_are_named_by_number_and_values(tmp_path):
     name = "Config 0 (default, learning rate 0.1, limit 1)"
     assert sentence.startswith(f"{name} has the largest image AUROC of class 0 among 2 confirmed configs: 0.900")
     assert text.config_words("", trials[1].parameters) == "config 6 (learning rate 0.1, limit 8)"
+    chosen = replace(run, chosen="confirmed-1")  # by selection data, though the default has the larger metric
+    assert headline.chosen_sentence(chosen, ranked).startswith("Config 6 (learning rate 0.1, limit 8): image AUROC of")
+    assert "Classes of config 6" in paper_tables.run_tables(chosen)[1].caption
+    assert "Classes of config 0" in paper_tables.run_tables(run)[1].caption and not headline.chosen_sentence(
+        run, ranked
+    )
     table = str(config_section.config_table(run, ranked, RunFigures()))
     assert ">config<" in table and "role" not in table
     run = run_of(tmp_path, [*trials, trial("more", "0", 0, 0.5, plans[1].replace("0.1", "0.2"))])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.names import slug
-from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs
+from fcdd_sweep.report.config_ranks import RankedConfig, ranked_configs, shown_config
 from fcdd_sweep.report.figures.heatmaps import class_strips
 from fcdd_sweep.report.figures.image_grid import draw_strips
 from fcdd_sweep.report.figures.paper_grid import draw_paper_grid
@@ -18,7 +18,7 @@ from fcdd_sweep.report.run_files import UNREADABLE, Run, Trial
 
 
 def export_figures(run: Run, folder: Path, style: str, kinds: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Draw figures of the best config and its classes, and one over configs.
+    """Draw figures of `shown_config` and its classes, and one over configs.
 
     Args:
         run: with the trials whose test metrics may be shown.
@@ -33,7 +33,7 @@ def export_figures(run: Run, folder: Path, style: str, kinds: Sequence[str]) -> 
         return [], []
     look, problems = use_look(style), list[str]()
     ranked = ranked_configs(run)
-    config = ranked[0].config
+    config = shown_config(run, ranked)
     written = _draw_rocs(run, ranked, folder, look) if "roc" in kinds else []
     for name in run.classes(config):
         done = [trial for trial in run.of(config, name) if trial.is_done]
@@ -45,7 +45,7 @@ def export_figures(run: Run, folder: Path, style: str, kinds: Sequence[str]) -> 
 
 
 def _draw_rocs(run: Run, ranked: Sequence[RankedConfig], folder: Path, look: Look) -> list[Path]:
-    config = ranked[0].config
+    config = shown_config(run, ranked)
     plots = {f"{'' if kind == 'image' else 'pixel_'}roc.pdf": config_roc(run, config, kind) for kind in KINDS}
     if len(run.configs) > 1:
         names = [each.config for each in ranked[:MOST_LINES]]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fcdd_sweep.config.text import count_noun
-from fcdd_sweep.report.config_ranks import RankedConfig
+from fcdd_sweep.report.config_ranks import RankedConfig, shown_config
 from fcdd_sweep.report.figures.roc import config_roc
 from fcdd_sweep.report.figures.run_figures import KINDS, RunFigures
 from fcdd_sweep.report.headline import METRIC, best_and_worst
@@ -161,8 +161,9 @@ def _first_screen(run: Run, ranked: Sequence[RankedConfig], figures: RunFigures)
     """Return the comparison as a plot of intervals, and a picture of the hardest class."""
     if not ranked:
         return ""
-    rows = summary_rows(run, ranked[0].config)
-    parts = [_intervals(run, ranked, rows), _picture(run, ranked[0].config, rows, figures)]
+    config = shown_config(run, ranked)
+    rows = summary_rows(run, config)
+    parts = [_intervals(run, ranked, rows), _picture(run, config, rows, figures)]
     return element("div", *filter(None, parts), cls="first")
 
 

@@ -13,7 +13,7 @@ from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.metrics.statistics import Summary
 from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.style import FAINT_INK, GRID, INK, TEXT_PT, dress, new_figure
-from fcdd_sweep.report.headline import detail_sentences, result_sentences
+from fcdd_sweep.report.headline import chosen_sentence, detail_sentences, result_sentences
 from fcdd_sweep.report.run_files import Run
 from fcdd_sweep.report.search import marks
 from fcdd_sweep.report.search.marks import BEST_COLOR, DEFAULT_COLOR, DONE_COLOR, mark_handle, metric_name
@@ -69,7 +69,8 @@ def further_sentences(run: Run, ranked: Sequence[RankedConfig], search: SearchRe
     found = detail_sentences(run, ranked)
     if search is None:
         return found
-    return [*conclusions(search)[_MOST_LEADING:], *result_sentences(run, ranked)[:1], *found]
+    chosen = chosen_sentence(run, ranked) if any(trial.is_done for trial in run.trials) else ""
+    return [*conclusions(search)[_MOST_LEADING:], *([chosen] if chosen else result_sentences(run, ranked)[:1]), *found]
 
 
 def _conclusion(search: SearchRecord, metric: str, comparison: Comparison) -> str:

@@ -19,6 +19,7 @@ from fcdd_sweep.report.search.axes import PlotAxis, plain, plot_axis
 from fcdd_sweep.results import search_schemas, tree
 from fcdd_sweep.results.documents import SearchSummary, read_search_summary
 from fcdd_sweep.results.files import TableRow, read_rows
+from fcdd_sweep.results.search_schemas import NUMBER
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 
 ORACLE_MARK = "oracle: selected on the test set"
@@ -133,7 +134,10 @@ def reported(run: Run, search: SearchRecord | None) -> Run:
     if search is None:
         return run
     confirmed = {row["trial_id"] for row in search.confirmation}
-    return replace(run, trials=tuple(trial for trial in run.trials if trial.plan["trial_id"] in confirmed))
+    trials = tuple(trial for trial in run.trials if trial.plan["trial_id"] in confirmed)
+    best = search.summary.best
+    chosen = next((trial.config for trial in trials if trial.parameters.get(NUMBER) == best), None)
+    return replace(run, trials=trials, chosen=chosen)
 
 
 def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]:
