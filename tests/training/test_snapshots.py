@@ -32,6 +32,26 @@ def test_one_that_is_damaged_says_so(snapshot):
         load_detector(snapshot)
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x80])
+def test_one_with_a_flipped_bit_in_its_weights_says_so_although_torch_loads_it(bit, snapshot):
+    content = bytearray(snapshot.read_bytes())
+    weights = DETECTOR.snapshot()["network"][next(iter(DETECTOR.network.state_dict()))]
+    place = content.index(weights.numpy().tobytes())
+    content[place + 5] ^= bit
+    snapshot.write_bytes(content)
+    assert torch.load(snapshot, weights_only=True)["snapshot_version"] > 0
+    with pytest.raises(InputError, match="snapshot.pt: the file is damaged or cut off. Copy it again"):
+        load_detector(snapshot)
+
+
+def test_a_folder_that_is_named_like_one_is_called_a_folder(tmp_path):
+    (tmp_path / "snapshot.pt").mkdir()
+    for place in (tmp_path, tmp_path / "snapshot.pt"):
+        with pytest.raises(InputError) as caught:
+            load_detector(place)
+        assert str(caught.value).startswith(f"{tmp_path / 'snapshot.pt'}: is a folder, not a file. Allowed: ")
+
+
 @pytest.mark.parametrize("error", [OSError(22, "Invalid argument"), RuntimeError("failed finding central directory")])
 def test_whatever_torch_raises_one_that_is_cut_off_is_told_from_one_that_cannot_be_read(error, snapshot, monkeypatch):
     def fails(*_, **__):
