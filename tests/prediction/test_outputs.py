@@ -48,6 +48,14 @@ def test_an_image_that_several_arguments_lead_to_is_scored_once(run, images, mon
     assert "27 images named more than once are scored once." in result.notes
 
 
+def test_a_hidden_image_is_ignored_in_its_folder_and_read_where_it_is_named_itself(run, images):
+    hidden = images / "._41.png"
+    (images / "41.png").rename(hidden)
+    result = predict(run / "normal_plain" / "it_0", [images], None, HowToPredict("cpu"))
+    assert (result.count, result.unreadable, result.notes) == (23, (), ())
+    assert predict(run / "normal_plain" / "it_0", [hidden], None, HowToPredict("cpu")).count == 1
+
+
 def test_pictures_of_earlier_predictions_are_no_images(run, images):
     given = sorted(images.glob("*.png"))
     predict(run / "normal_plain" / "it_0", given[:2], images / "out", HowToPredict("cpu"))

@@ -349,13 +349,15 @@ def test_what_cannot_be_read_is_named_and_the_others_are_scored(snapshot, test_i
     os.mkfifo(folder / "pipe.png")
     (folder / "photo.heic").write_bytes(b"photo")
     pages = [Image.fromarray(CORPUS.images[i, 0]) for i in range(3)]
-    pages[0].save(folder / "scan.tif", save_all=True, append_images=pages[1:])
+    for name in ("scan.tif", "scan.png"):
+        pages[0].save(folder / name, save_all=True, append_images=pages[1:])
     result = predict(snapshot, [folder], tmp_path / "out")
-    assert result.count == len(paths) + 1
+    assert result.count == len(paths) + 2
     assert [sentence.split(": ")[0] for sentence in result.unreadable] == [
         str(folder / name) for name in ("lost.png", "pipe.png", "below/loop.png")
     ]
-    assert "1 .heic" in result.notes[0] and f"{folder / 'scan.tif'} (3 pages)" in result.notes[1]
+    files = f"{folder / 'scan.png'} (3 pages), {folder / 'scan.tif'} (3 pages)"
+    assert "1 .heic" in result.notes[0] and files in result.notes[1]
 
 
 def test_all_paths_that_do_not_exist_are_named_at_once(snapshot, test_images, tmp_path):

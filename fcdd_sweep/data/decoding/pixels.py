@@ -45,8 +45,8 @@ from fcdd_sweep.data.records import DecodedImage
 
 DECODER_VERSION = 3
 """Raised by hand when this package returns other pixels for the same file."""
-_WITH_PAGES = frozenset({".gif", ".tif", ".tiff", ".webp"})
-"""Suffixes of formats that hold several images; a phone's JPEG may too, but those are previews."""
+_WITH_PAGES = frozenset({".gif", ".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of formats that hold several images (PNG: animations); a phone's JPEG may too, but those are previews."""
 _NAMED = 3
 Resize = Literal["nearest", "bilinear", "area"]
 Color = Literal["gray", "rgb"]
