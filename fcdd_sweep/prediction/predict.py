@@ -166,7 +166,7 @@ def predict(
         unreadable=tuple(map(str, seen.unreadable)),
         device=device_text(target.first, how.device),
         basis=seen.basis,
-        notes=(*found.notes, *of_labels, *trained, *seen.notes(target.first), *rule),
+        notes=(*target.notes, *found.notes, *of_labels, *trained, *seen.notes(target.first), *rule),
         output=output,
         evaluation=evaluation,
         unread_maps=tuple(map(str, seen.unread_maps)),

@@ -6,21 +6,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.prediction.ensemble import Calibration, Ensemble, EnsembleMember
 from fcdd_sweep.prediction.pictures import Wanted
-from fcdd_sweep.results import files
+from fcdd_sweep.prediction.seeds import SEED, is_held_out, seeds_of_class
+from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.documents import stored_decision
-from fcdd_sweep.results.storage import Location, check_reachable, children, is_file, local_copy
-from fcdd_sweep.results.tree import SNAPSHOT, TrialPaths
+from fcdd_sweep.results.storage import Location, check_reachable, children, local_copy
+from fcdd_sweep.results.tree import CONFIG, LEAF_TABLES, SNAPSHOT, TrialPaths
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.predictor import Predictor
 from fcdd_sweep.training.tiling import TILE, TiledPredictor, check_tileable
 
-_CLASS, _SEED = "normal_", "it_"
+_CLASS = "normal_"
 _ALLOWED = "a snapshot.pt, the folder of a trial, of a class with its seeds, or of a run with one class"
 _DEPTH = 3
 """Folders of a run above those of its classes, at most, and one more."""
@@ -55,11 +57,13 @@ class Target:
         predictor: one detector, or several.
         detectors: all of them.
         snapshots: where each was loaded from.
+        notes: sentences on seeds that do not predict, and on scores that are not standardized.
     """
 
     predictor: Predictor
     detectors: tuple[Detector, ...]
     snapshots: tuple[Location, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def first(self) -> Detector:
@@ -80,7 +84,7 @@ def load_target(place: Location, how: HowToPredict) -> Target:
     if how.native_scale and how.threshold is not None:
         what = "cannot be used with --native-scale: at that scale there are no decisions"
         raise InputError(Problem("--threshold", what, next_step="Leave one of them out"))
-    snapshots = find_snapshots(place)
+    snapshots, notes = find_snapshots(place)
     detectors = [load_snapshot(snapshot, how.device) for snapshot in snapshots]
     _check_alike(place, detectors)
     tiled = how.tile is not None or how.native_scale
@@ -92,12 +96,16 @@ def load_target(place: Location, how: HowToPredict) -> Target:
         TiledPredictor(each, how.tile or TILE, how.native_scale) if tiled else each for each in detectors
     ]
     if len(detectors) == 1:
-        return Target(predictors[0], tuple(detectors), tuple(snapshots))
+        return Target(predictors[0], tuple(detectors), tuple(snapshots), tuple(notes))
     members = [
         EnsembleMember(predictor, detector, None if how.native_scale else _calibration(snapshot.parent, detector))
         for predictor, detector, snapshot in zip(predictors, detectors, snapshots, strict=True)
     ]
-    return Target(Ensemble(tuple(members), how.threshold), tuple(detectors), tuple(snapshots))
+    without = [leaf.parent.name for leaf, each in zip(snapshots, members, strict=True) if each.calibration is None]
+    if without and not how.native_scale:
+        what = "have too few different scores of held-out nominal images to standardize theirs"
+        notes.append(f"Scores are means of the seeds' plain scores: {', '.join(without)} {what}.")
+    return Target(Ensemble(tuple(members), how.threshold), tuple(detectors), tuple(snapshots), tuple(notes))
 
 
 def load_snapshot(snapshot: Location, device: str) -> Detector:
@@ -122,21 +130,31 @@ def with_threshold(detector: Detector, threshold: float) -> Detector:
     return replace(detector, threshold=threshold, threshold_source=source)
 
 
-def find_snapshots(place: Location) -> list[Location]:
+class FoundSnapshots(NamedTuple):
+    """The snapshots that a place stands for, and sentences on seeds that are left out."""
+
+    snapshots: list[Location]
+    notes: list[str]
+
+
+def find_snapshots(place: Location) -> FoundSnapshots:
     """Return the snapshots that a place stands for: one, or one for each seed of a class.
 
     Raises:
         InputError: there is none, or there are several classes or configs, which are named.
     """
     if place.name.endswith(".pt") or (isinstance(place, Path) and place.is_file()):
-        return [place]
+        return FoundSnapshots([place], [])
     names = children(place)
     if not names:
         raise InputError(Problem(str(place), "there is no such file or folder", _ALLOWED))
     if SNAPSHOT in names:
-        return [place / SNAPSHOT]
-    if any(name.startswith(_SEED) for name in names):
+        return FoundSnapshots([place / SNAPSHOT], [])
+    if any(name.startswith(SEED) for name in names):
         return _of_class(place)
+    if any(name in names for name in (CONFIG, *LEAF_TABLES)):
+        step = f"Trials leave a {SNAPSHOT} unless keep.snapshots is none: train it again with keep.snapshots: all"
+        raise InputError(Problem(str(place), f"is the folder of a trial without {SNAPSHOT}", _ALLOWED, step))
     classes = list(_classes_below(place, _DEPTH))
     if not classes:
         raise InputError(Problem(str(place), "holds no trials", _ALLOWED))
@@ -147,13 +165,9 @@ def find_snapshots(place: Location) -> list[Location]:
     return _of_class(classes[0])
 
 
-def _of_class(folder: Location) -> list[Location]:
-    seeds = sorted((name for name in children(folder) if name.startswith(_SEED)), key=lambda name: (len(name), name))
-    found = [folder / name / SNAPSHOT for name in seeds if is_file(folder / name / SNAPSHOT)]
-    if not found:
-        step = "Trials leave snapshots unless keep.snapshots is none; train it again with keep.snapshots: all"
-        raise InputError(Problem(str(folder), f"has no {SNAPSHOT} of any seed", _ALLOWED, step))
-    return found
+def _of_class(folder: Location) -> FoundSnapshots:
+    leaves, notes = seeds_of_class(folder)
+    return FoundSnapshots([leaf / SNAPSHOT for leaf in leaves], notes)
 
 
 def _classes_below(place: Location, depth: int) -> Iterator[Location]:
@@ -168,7 +182,10 @@ def _classes_below(place: Location, depth: int) -> Iterator[Location]:
 
 
 def _check_alike(place: Location, detectors: Sequence[Detector]) -> None:
-    """Raise an `InputError` unless detectors read images in the same way and have the same method."""
+    """Raise an `InputError` unless detectors have one class and method, and read images in the same way."""
+    if len(classes := dict.fromkeys(each.normal_class for each in detectors)) > 1:
+        what = f"its snapshots were trained on several classes ({', '.join(classes)}), and cannot predict together"
+        raise InputError(Problem(str(place), what, next_step="Name one seed, such as its folder it_0"))
     kinds = {(str(each.settings.images), each.settings.method, str(each.value_range)) for each in detectors}
     if len(kinds) > 1:
         what = "its seeds were trained with different settings of images or methods, and cannot predict together"
@@ -177,16 +194,8 @@ def _check_alike(place: Location, detectors: Sequence[Detector]) -> None:
 
 def _calibration(leaf: Location, detector: Detector) -> Calibration | None:
     """Return mean and deviation of the scores of a trial's held-out nominal images; None where there are too few."""
-    if not is_file(TrialPaths(leaf).scores):
-        return None
-    table = files.read_table(TrialPaths(leaf).scores)
-    wanted = {"split", "label", "defect", detector.score_column}
-    if not wanted <= set(table.column_names):
-        return None
-    split, label, defect, score = (
-        np.array(table[name].to_pylist(), dtype=object) for name in ("split", "label", "defect", detector.score_column)
-    )
-    held_out = score[(split == "validation") & (defect == "") & (label == 0)].astype(np.float64)
+    table = files.read_columns(TrialPaths(leaf).scores, schemas.SCORES)
+    held_out = table[detector.score_column].to_numpy()[is_held_out(table)].astype(np.float64)
     if len(held_out) < 2 or not held_out.std(ddof=1) > 0:
         return None
     return Calibration(float(held_out.mean()), float(held_out.std(ddof=1)))

@@ -112,6 +112,8 @@ def watch_folder(
         check_output(output, [folder])
     target, seen = load_target(place, how), Watched()
     new = NewFiles(folder)
+    for note in target.notes:
+        say(f"note: {note}")
     say(f"device: {device_text(target.first, how.device)}")
     there = f"{count_noun(len(new), 'image')} that {'is' if len(new) == 1 else 'are'} there already"
     say(f"watching {printable(str(folder))}, without {there}; Ctrl+C ends it")

@@ -59,6 +59,21 @@ def test_a_class_votes_and_labels_are_compared(call, run, parts, tmp_path):
     assert (tmp_path / "out" / "roc.png").is_file() and (tmp_path / "out" / "evaluation.csv").is_file()
 
 
+def test_a_seed_that_cannot_vote_is_named_also_while_a_folder_is_watched(call, run, photo, tmp_path, monkeypatch):
+    shutil.copytree(run / "normal_plain", tmp_path / "normal_plain")
+    (tmp_path / "normal_plain" / "it_1" / "scores.parquet").write_bytes(b"PAR1")
+    left = f"2 of 3 seeds decide, for {tmp_path / 'normal_plain'}; left out: it_1 (scores.parquet is damaged: it is not"
+    code, out, err = call(tmp_path, photo)
+    assert code == 0 and f"note: {left}" in err and "half of 2 seeds decide" in out
+
+    def end(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.NewFiles, "take", end)
+    code, out, _ = call(tmp_path / "normal_plain", "--watch", photo.parent)
+    assert code == 0 and out.startswith(f"note: {left}")
+
+
 def test_an_output_that_has_predictions_is_refused_before_anything_is_scored(call, run, photo, tmp_path):
     leaf, output = run / "normal_plain" / "it_0", tmp_path / "out"
     (tmp_path / "inbox").mkdir()

@@ -22,9 +22,9 @@ def seeds_of(run):
 
 def test_a_snapshot_a_leaf_a_class_and_a_run_with_one_class_are_found(run):
     leaf = run / "normal_plain" / "it_1"
-    assert find_snapshots(leaf / "snapshot.pt") == find_snapshots(leaf) == [leaf / "snapshot.pt"]
+    assert find_snapshots(leaf / "snapshot.pt") == find_snapshots(leaf) == ([leaf / "snapshot.pt"], [])
     every = [run / "normal_plain" / f"it_{seed}" / "snapshot.pt" for seed in range(3)]
-    assert find_snapshots(run / "normal_plain") == find_snapshots(run) == every
+    assert find_snapshots(run / "normal_plain") == find_snapshots(run) == (every, [])
 
 
 def test_a_run_with_several_classes_or_configs_names_all_of_them(run, tmp_path):
@@ -35,13 +35,17 @@ def test_a_run_with_several_classes_or_configs_names_all_of_them(run, tmp_path):
     (problem,) = caught.value.problems
     assert problem.what.startswith("holds 2 classes or configs")
     assert problem.allowed == f"one of {tmp_path / 'normal_a'}, {tmp_path / 'lr-0.1' / 'normal_a'}"
-    assert find_snapshots(tmp_path / "lr-0.1") == [tmp_path / "lr-0.1" / "normal_a" / "it_0" / "snapshot.pt"]
+    found = find_snapshots(tmp_path / "lr-0.1").snapshots
+    assert found == [tmp_path / "lr-0.1" / "normal_a" / "it_0" / "snapshot.pt"]
 
 
 def test_what_holds_no_snapshot_says_why(tmp_path):
     (tmp_path / "run" / "normal_a" / "it_0").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"has no snapshot.pt of any seed.*unless keep.snapshots is none"):
+    with pytest.raises(InputError, match=r"has no seed that can predict.*unless keep.snapshots is none"):
         find_snapshots(tmp_path / "run")
+    (tmp_path / "run" / "normal_a" / "it_0" / "metrics.parquet").touch()
+    with pytest.raises(InputError, match=r"it_0: is the folder of a trial without snapshot.pt.*keep.snapshots: all"):
+        find_snapshots(tmp_path / "run" / "normal_a" / "it_0")
     (tmp_path / "photos" / "good").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no trials. Allowed: a snapshot.pt, the folder of a trial"):
         find_snapshots(tmp_path / "photos")
@@ -79,7 +83,10 @@ def held_out_scores(run, seed):
 def test_seeds_without_held_out_images_give_the_mean_of_their_scores_and_no_decision(tmp_path):
     for seed in (0, 1):
         write_leaf(tmp_path / "normal_plain" / f"it_{seed}", seed, {})
-    found = load_target(tmp_path, HowToPredict("cpu")).predictor.predict(IMAGES[:3])
+    target = load_target(tmp_path, HowToPredict("cpu"))
+    found = target.predictor.predict(IMAGES[:3])
+    (note,) = target.notes
+    assert note.startswith("Scores are means of the seeds' plain scores: it_0, it_1 have too few different scores of")
     alone = [
         load_detector(tmp_path / "normal_plain" / f"it_{seed}" / "snapshot.pt", "cpu").predict(IMAGES[:3])
         for seed in (0, 1)
@@ -122,4 +129,12 @@ def test_seeds_that_see_images_differently_do_not_predict_together(run, tmp_path
     torch.save(dataclasses.replace(
         detector, settings=detector.settings.model_copy(update={"images": images})).snapshot(), path)  # fmt: skip
     with pytest.raises(InputError, match="different settings of images or methods"):
+        load_target(tmp_path, HowToPredict("cpu"))
+
+
+def test_seeds_whose_snapshots_are_of_several_classes_do_not_predict_together(run, tmp_path):
+    shutil.copytree(run / "normal_plain", tmp_path / "normal_plain")
+    path = tmp_path / "normal_plain" / "it_2" / "snapshot.pt"
+    torch.save(dataclasses.replace(load_detector(path, "cpu"), normal_class="nut").snapshot(), path)
+    with pytest.raises(InputError, match=r"trained on several classes \(plain, nut\), and cannot predict together"):
         load_target(tmp_path, HowToPredict("cpu"))
