@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from fcdd_sweep.config.errors import DataError, Problem
+from fcdd_sweep.config.errors import DataError, Problem, short_error
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.scanning import scan_dataset
 from fcdd_sweep.prediction.labels import LabelledImage
 from fcdd_sweep.prediction.targets import Target
+from fcdd_sweep.report.run_files import UNREADABLE
 from fcdd_sweep.results import files
-from fcdd_sweep.results.storage import is_file
-from fcdd_sweep.results.tree import TrialPaths
+from fcdd_sweep.results.tree import SCORES
 
 _LEFT_TEST = ("used_in_training", "validation")
 """Values of `split` in `scores.parquet` of images that a trial took from its test set."""
 
 
 def unseen_images(images: tuple[LabelledImage, ...], target: Target) -> tuple[tuple[LabelledImage, ...], list[str]]:
-    """Return the images that are not for training in the data set of the detectors, and a sentence on the others.
+    """Return the images that are not for training in the data set of the detectors, and sentences on the others.
 
     Files are compared, not their contents: copies are not recognized.
 
@@ -33,7 +33,7 @@ def unseen_images(images: tuple[LabelledImage, ...], target: Target) -> tuple[tu
         why = "; ".join(f"{problem.where}: {problem.what}" for problem in scan.problems) or scan.to_fetch
         what = "Whether the detector was trained on some of the labelled images is not known"
         return images, [printable(f"{what}, as its data set cannot be read here ({why}).")]
-    taken = _taken_from_test(target)
+    taken, unknown = _taken_from_test(target)
     trained = {
         record.file.resolve()
         for record in scan.records
@@ -46,15 +46,21 @@ def unseen_images(images: tuple[LabelledImage, ...], target: Target) -> tuple[tu
         raise DataError(Problem(str(dataset.root), what, next_step="Name images that it was not trained on"))
     verb = "is" if passed == 1 else "are"
     sentence = f"{count_noun(passed, 'image')} that the detector was trained or calibrated on {verb} passed over."
-    return unseen, [sentence] if passed else []
+    return unseen, [*([sentence] if passed else []), *unknown]
 
 
-def _taken_from_test(target: Target) -> set[str]:
-    """Return the paths in the data set of what the trials took from their test sets."""
-    taken = set[str]()
+def _taken_from_test(target: Target) -> tuple[set[str], list[str]]:
+    """Return the paths in the data set of what the trials took from their test sets, and sentences on those that are
+    not known."""
+    taken, unknown = set[str](), list[str]()
     for snapshot in target.snapshots:
-        if is_file(scores := TrialPaths(snapshot.parent).scores):
+        scores = snapshot.parent / SCORES
+        try:
             table = files.read_table(scores)
-            rows = zip(table["split"].to_pylist(), table["path"].to_pylist(), strict=True)
+            rows = list(zip(table["split"].to_pylist(), table["path"].to_pylist(), strict=True))
+        except UNREADABLE as error:
+            what = "Whether images that the detector took from its test set are among the labelled ones is not known"
+            unknown.append(printable(f"{what}, as {scores} cannot be read ({short_error(error)})."))
+        else:
             taken |= {path for split, path in rows if split in _LEFT_TEST}
-    return taken
+    return taken, unknown

@@ -77,3 +77,17 @@ def test_where_the_data_set_cannot_be_read_a_note_says_what_is_not_known(leaf, r
     (note,) = [note for note in result.notes if "is not known" in note]
     assert note.startswith("Whether the detector was trained on some of the labelled images is not known, as its data")
     assert str(root) in note
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(None, "scores.parquet is missing"), (b"PAR1", "Parquet file size is 4 bytes")]
+)
+def test_without_the_scores_of_the_trial_a_note_says_what_is_not_known(content, reason, leaf, root):
+    (leaf / "scores.parquet").unlink()
+    if content is not None:
+        (leaf / "scores.parquet").write_bytes(content)
+    result = predicted(leaf, root)
+    assert result.count == len(of_test(root)) + 1  # the bad image that was taken is not known
+    (note,) = [note for note in result.notes if "is not known" in note]
+    assert note.startswith("Whether images that the detector took from its test set are among the labelled ones is not")
+    assert f"as {leaf / 'scores.parquet'} cannot be read ({reason}" in note
