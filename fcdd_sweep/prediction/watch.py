@@ -13,6 +13,7 @@ from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.decoding.files import file_stamp
 from fcdd_sweep.data.decoding.folders import Folder, no_folder
+from fcdd_sweep.data.decoding.pixels import may_have_pages, pages_note
 from fcdd_sweep.prediction.outputs import check_output
 from fcdd_sweep.prediction.predict import device_text
 from fcdd_sweep.prediction.sink import Sink
@@ -45,8 +46,11 @@ class NewFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.unread = ""
+        self._passed_over: _PassedOver = {}
         self._done = self._stamps()
         self._before: dict[Path, str] = {}
+        self._passed_before: _PassedOver = {}
+        self._said = set[object]()
 
     def __len__(self) -> int:
         """The number of images that were there from the beginning, or have been taken."""
@@ -65,15 +69,38 @@ class NewFiles:
         self._done.update({path: now[path] for path in complete})
         return complete
 
+    def take_passed_over(self) -> list[Problem | str]:
+        """Return what is passed over, once each: problems, and sentences on what is no image; as of the last looks."""
+        found = {key: what for key, what in self._passed_over.items() if key in self._passed_before}
+        self._passed_before = self._passed_over
+        new = [what for key, what in found.items() if key not in self._said]
+        self._said |= found.keys()
+        return new
+
     def _stamps(self) -> dict[Path, str]:
         found, top = {}, Folder(self.folder)
-        self.unread = _why_unread(top)
+        self.unread, self._passed_over = _why_unread(top), _passed_over(top)
         for path in top.all_images:
             try:
                 found[path] = file_stamp(path)
             except OSError:  # removed or renamed meanwhile
                 continue
         return found
+
+
+_PassedOver = dict[object, Problem | str]
+
+
+def _passed_over(folder: Folder) -> _PassedOver:
+    """Return what below a folder is not read, by its path, and of files that are no images by their ending."""
+    found: _PassedOver = {fault.path: fault.problem() for fault in folder.all_faults if fault.path != folder.path}
+    for link in folder.repeated_links:
+        found[link] = f"{link} is not read, as it is a link to a folder that is read already or holds it."
+    for path in folder.all_others:
+        ending = path.suffix.lower()
+        kind = f"Files that end in {ending}" if ending else "Files without an ending"
+        found.setdefault(ending, f"{kind} are not read, such as {path}: the endings are not those of images.")
+    return found
 
 
 def _why_unread(folder: Folder) -> str:
@@ -131,16 +158,28 @@ def watch_folder(
                 if was_read == bool(new.unread):
                     was_read = not was_read
                     say(printable(f"{folder} is read again" if was_read else f"waiting, as {new.unread}"))
+                for passed in new.take_passed_over():
+                    if isinstance(passed, Problem):
+                        failed(DataError(passed))
+                    else:
+                        say(printable(f"note: {passed}"))
                 for prediction in target.predictor.stream(arrived, batch_size=1, on_error=failed):
                     seen.count += 1
                     seen.anomalous += prediction.label == 1
                     say(line_of(prediction))
+                    if note := _note_on_pages(prediction):
+                        say(f"note: {note}")
                     if sink is not None:
                         sink.add(prediction, folder)
                 wait(WAIT_S)
         except KeyboardInterrupt:
             pass
     return seen
+
+
+def _note_on_pages(prediction: ImagePrediction) -> str:
+    path = prediction.path
+    return "" if path is None or not may_have_pages(path) else pages_note([path])
 
 
 def line_of(prediction: ImagePrediction) -> str:

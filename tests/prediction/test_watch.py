@@ -96,6 +96,42 @@ def test_images_are_predicted_on_as_they_arrive_and_a_broken_one_is_passed_over(
         watch_folder(run, folder, tmp_path / "out", HowToPredict("cpu"), lines.append, wait)
 
 
+RESTORE = "Restore what it leads to, or remove the link."
+
+
+def test_what_is_passed_over_is_said_once(run, tmp_path):
+    folder, lines = tmp_path / "inbox", []
+    save(folder / "there.png")
+    (folder / "lost.png").symlink_to("/nowhere")
+    (folder / "loop").symlink_to(folder)
+
+    def arrive():
+        os.mkfifo(folder / "pipe.png")
+        pages = [Image.fromarray(CORPUS.images[i, 0]) for i in range(3)]
+        pages[0].save(folder / "anim.gif", save_all=True, append_images=pages[1:])
+        for name in ("a.heic", "b.HEIC", "c"):
+            (folder / name).write_bytes(b"photo")
+        (folder / "d.part").write_bytes(b"half")
+
+    wait = arrivals(nothing, arrive, lambda: (folder / "d.part").unlink(), nothing, nothing)
+    found = watch_folder(run, folder, None, HowToPredict("cpu"), lines.append, wait)
+    assert (found.count, found.skipped) == (1, 2)
+    assert lines[2:5] == [
+        f"skipped {folder / 'lost.png'}: is a link that leads nowhere (to /nowhere). {RESTORE}",
+        f"note: {folder / 'loop'} is not read, as it is a link to a folder that is read already or holds it.",
+        f"skipped {folder / 'pipe.png'}: is no regular file (a named pipe). Remove it, or give it another ending.",
+    ]
+    endings = [
+        f"Files that end in .heic are not read, such as {folder / 'a.heic'}: the endings are not those of images.",
+        f"Files without an ending are not read, such as {folder / 'c'}: the endings are not those of images.",
+    ]
+    assert sorted(lines[5:7]) == [f"note: {each}" for each in endings]
+    assert lines[7].startswith(f"{folder / 'anim.gif'}: ")
+    (note,) = lines[8:]
+    assert note.startswith("note: Only the first page of a file is read: 2 pages of 1 file are not read, of ")
+    assert note.endswith(f"{folder / 'anim.gif'} (3 pages).")
+
+
 def test_a_folder_that_is_not_there_is_refused(run, tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         watch_folder(run, tmp_path / "no", None, HowToPredict("cpu"), print)

@@ -148,16 +148,26 @@ class Folder:
         """Everything below it that cannot be read."""
         return [fault for folder in self.below for fault in folder.faults]
 
+    @property
+    def all_others(self) -> list[Path]:
+        """All files below it whose endings are not those of images."""
+        return [path for folder in self.below for path in folder._entries.others]
+
+    @property
+    def repeated_links(self) -> tuple[Path, ...]:
+        """Links below it to folders that are read already or hold them."""
+        return self._walked[1]
+
     def not_read(self) -> Iterator[str]:
         """Yield sentences on files below it that are passed over, by ending, and on links to folders that are read."""
-        others = Counter(path.suffix.lower() for folder in self.below for path in folder._entries.others)
+        others = Counter(path.suffix.lower() for path in self.all_others)
         if others:
             counts = ", ".join(f"{count} {ending or 'without an ending'}" for ending, count in sorted(others.items()))
             convertible = sorted(_CONVERTIBLE & others.keys())
             them = "it" if len(convertible) == 1 else "them"
             hint = f" Convert {', '.join(convertible)} to have {them} read." if convertible else ""
             yield f"Not read in {self.path}, as the endings are not those of images: {counts}.{hint}"
-        if again := self._walked[1]:
+        if again := self.repeated_links:
             shown = ", ".join(str(path.relative_to(self.path)) for path in again[:_NAMED])
             yield (
                 f"Not read in {self.path}, as these links lead to folders that are read already or hold them: "
