@@ -215,12 +215,20 @@ def _test_rows(corpus: Corpus, normal_class: str) -> npt.NDArray[np.int64]:
 
 
 def _kept_images(detector: Detector, snapshot: Location) -> tuple[_Pixels, str, list[str]]:
-    """Return the test images that the trial kept, or else its training samples, resized to the load size."""
+    """Return the test images that the trial kept, or else its training samples, resized to the load size.
+
+    Raises:
+        InputError: it kept none, or they cannot be read.
+    """
     where = TrialPaths(snapshot.parent).maps
     arrays: dict[str, npt.NDArray[Any]] = {}
     if is_file(where):
-        with local_copy(where) as path:
-            arrays = files.read_arrays(path, ["images", "train_images"])
+        try:
+            with local_copy(where) as path:
+                arrays = files.read_arrays(path, ["images", "train_images"])
+        except files.DamagedArraysError as error:
+            what = f"has no images to check the export on, as {short_error(error)}"
+            raise InputError(Problem(str(snapshot.parent), what, next_step="Or name some with --images DIR")) from error
     for name, kind in (("images", "test image"), ("train_images", "augmented training image")):
         if len(kept := arrays.get(name, np.empty(0))):
             return detector.fitted(kept[:_CHECKED]), f"{count_noun(len(kept[:_CHECKED]), kind)} of {where}", []

@@ -299,6 +299,13 @@ def test_without_images_to_check_on_nothing_is_written(leaf):
     assert not (leaf / "x.onnx").exists()
 
 
+def test_where_the_kept_images_are_damaged_the_file_is_named(leaf):
+    (leaf / "maps.npz").write_bytes((leaf / "maps.npz").read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"to check the export on, as maps.npz is damaged .*Or name some with"):
+        export_onnx(leaf, leaf / "x.onnx")
+    assert not (leaf / "x.onnx").exists()
+
+
 def test_a_missing_package_is_bad_input_that_names_the_extra(leaf, monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
     assert cli.main(["export", str(leaf), "--onnx", str(leaf / "x.onnx")]) == 2

@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.trial_spec import TrialSpec
@@ -59,6 +59,10 @@ class _NoPandas:
 
 class DamagedTableError(ValueError):
     """A file that is not Parquet, or that lacks columns of its table."""
+
+
+class DamagedArraysError(ValueError):
+    """A file of arrays that is not whole; the message says what to do."""
 
 
 def write_atomically(path: P, write: Callable[[Path], object]) -> P:
@@ -133,13 +137,17 @@ def read_columns(path: Location, schema: pa.Schema) -> pa.Table:
     it lacks, are null.
 
     Raises:
-        DamagedTableError: the file is not Parquet, or lacks a column.
+        DamagedTableError: the file is not Parquet, has a damaged page, or lacks a column.
         OSError: the file is missing or cannot be read.
     """
     try:
         table = read_table(path)
     except pa.ArrowException as error:
         raise DamagedTableError(f"{path.name} is damaged: it is not Parquet") from error
+    except OSError as error:
+        if isinstance(error, StorageError) or error.errno is not None:
+            raise
+        raise DamagedTableError(f"{path.name} is damaged: {short_error(error)}") from error  # of a page
     present = set(table.column_names)
     absent = [name for name in schema.names if name not in present]
     if damaged := [name for name in absent if LATER.encode() not in schema.field(name).metadata]:
@@ -219,9 +227,20 @@ def write_arrays(path: P, arrays: Mapping[str, npt.NDArray[Any]]) -> P:
 
 
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays in a `.npz`; with `names`, only these, and the others are not unpacked."""
-    with np.load(path, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files if names is None or name in names}
+    """Return the arrays in a `.npz`; with `names`, only these, and the others are not unpacked.
+
+    Raises:
+        DamagedArraysError: the file is no whole `.npz`.
+        OSError: it is missing or cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files if names is None or name in names}
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # damage raises many types: of zipfile, zlib, numpy and the parser of its headers
+        step = "Copy it again; or remove its folder and run the experiment again, which trains the trial anew"
+        raise DamagedArraysError(f"{path.name} is damaged ({short_error(error)}). {step}") from error
 
 
 EXPERIMENT_SCHEMA: int = get_args(Experiment.model_fields["schema_"].annotation)[0]

@@ -154,6 +154,47 @@ def test_arrays_come_back_by_name_and_objects_are_refused(tmp_path):
         files.write_arrays(tmp_path / "y.npz", {"a": np.array([{}], dtype=object)})
 
 
+def header_cut_off(content):
+    """An archive whose member is whole and no array."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as bundle:
+        bundle.writestr("a.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': (       ")
+    return archive.getvalue()
+
+
+def flipped(content):
+    """The same with a flipped bit in the first of its compressed values."""
+    return content[:60] + bytes([content[60] ^ 0xFF]) + content[61:]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: b"", lambda content: content[:-9], lambda content: b"text", header_cut_off, flipped]
+)
+def test_damaged_arrays_are_called_so_by_name_with_what_to_do(damage, tmp_path):
+    path = files.write_arrays(tmp_path / "maps.npz", {"a": np.arange(500)})
+    path.write_bytes(damage(path.read_bytes()))
+    step = "Copy it again; or remove its folder and run the experiment again, which trains the trial anew"
+    with pytest.raises(files.DamagedArraysError, match=rf"^maps.npz is damaged \(.+\). {step}$"):
+        files.read_arrays(path)
+    with pytest.raises(FileNotFoundError):
+        files.read_arrays(tmp_path / "no.npz")
+
+
+def test_a_table_with_a_damaged_page_is_called_so_by_name(tmp_path):
+    rows = [
+        dict.fromkeys(schemas.CURVES.names) | {"trial_id": "a" * 12, "x": i / 7, "kind": "image_roc"} for i in range(99)
+    ]
+    path = files.write_rows(tmp_path / "curves.parquet", rows, schemas.CURVES)
+    content = bytearray(path.read_bytes())
+    for place in range(4, 60):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(files.DamagedTableError, match=r"^curves.parquet is damaged: "):
+        files.read_rows(path, schemas.CURVES)
+    with pytest.raises(FileNotFoundError):
+        files.read_rows(tmp_path / "no.parquet", schemas.CURVES)
+
+
 def test_the_source_is_kept_once_for_each_state_of_the_code(tmp_path, monkeypatch):
     path = files.keep_source(tmp_path)
     assert path == RunPaths(tmp_path).source / f"{files.source_digest()}.zip"

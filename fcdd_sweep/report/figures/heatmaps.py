@@ -131,7 +131,7 @@ def read_maps(leaf: Path, *, blurred: bool = False, color_map: str = DEFAULT_COL
         blurred: whether their heatmaps are shown blurred.
         color_map: of heatmaps.
     Raises:
-        OSError, ValueError, BadZipFile: the file is missing or damaged.
+        OSError, ValueError: the file is missing or damaged.
     """
     return replace(_maps(leaf, "", _ARRAYS, blurred=blurred), color_map=color_map)
 
