@@ -134,6 +134,10 @@ class Ledger:
                 self.repaired.append(f"{row['leaf']} is missing or incomplete: its trial counts as missing")
                 del self.rows[spec.trial_id]
             self._adopt(spec, listing)
+            if place := _blocked_at(self.run_dir, spec.leaf):
+                other = tree.alternative_leaf(spec.leaf, spec.config_id)
+                step = "To keep results that it should lead to, stop this start and restore them; else remove it"
+                self.repaired.append(f"{place}: what the trial makes goes to {other} instead. {step}")
 
     def _still_whole(self, row: dict[str, Any], listing: _Listing) -> bool:
         if isinstance(self.run_dir, RemotePath):  # an object is whole or absent: it need not be read
@@ -159,12 +163,18 @@ class Ledger:
             return
         for number, attempt in list_attempts(self.run_dir, spec.trial_id):
             if metrics := files.read_whole_leaf(attempt / LEAF, spec.trial_id):
-                self.publish(spec, finished_result(metrics, number))
+                try:
+                    self.publish(spec, finished_result(metrics, number))
+                except OSError as error:
+                    if storage.is_storage_error(error):
+                        raise
+                    self.repaired.append(not_entered(spec, error))
                 return
 
     def _free_leaf(self, spec: TrialSpec) -> str:
         wanted = self.run_dir / spec.leaf
-        free = not storage.is_file(TrialPaths(wanted).metrics) or files.read_metrics(wanted, spec.trial_id)
+        taken = storage.is_file(TrialPaths(wanted).metrics) and not files.read_metrics(wanted, spec.trial_id)
+        free = not taken and not _blocked_at(self.run_dir, spec.leaf)
         return spec.leaf if free else tree.alternative_leaf(spec.leaf, spec.config_id)
 
     def publish(self, spec: TrialSpec, result: TrialResult) -> None:
@@ -242,6 +252,26 @@ class Ledger:
         files.write_rows(RunPaths(self.run_dir).index, list(self.rows.values()), schemas.INDEX)
         ended = time.monotonic()
         self._save_after = ended + max(_SAVE_EVERY_S, (ended - began) / _SAVE_SHARE)
+
+
+def not_entered(spec: TrialSpec, error: OSError) -> str:
+    """Return the sentence on a finished trial whose leaf could not be moved to its place."""
+    step = "The trial's files are kept: make the place free and writable, and rerun the same command"
+    return f"could not enter {spec.leaf} into the run: {error}. {step}"
+
+
+def _blocked_at(run_dir: Location, leaf: str) -> str:
+    """Return what is in the place of a leaf or of a folder above it and is no folder; empty where nothing is."""
+    if isinstance(run_dir, RemotePath):
+        return ""
+    parts = leaf.split("/")
+    for name in ("/".join(parts[: depth + 1]) for depth in range(len(parts))):
+        place = run_dir / name
+        if place.is_symlink() and not place.is_dir():
+            return f"{name} is a link to {place.readlink()}, where no folder can be reached"
+        if place.exists() and not place.is_dir():
+            return f"{name} is a file where a folder belongs"
+    return ""
 
 
 def _move(attempts: Path, number: int, target: Path) -> None:

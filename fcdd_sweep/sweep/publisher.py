@@ -11,7 +11,7 @@ from fcdd_sweep.results.lease import Held
 from fcdd_sweep.runners.events import AttemptRetried, Event, EventSink, Message, NullSink, TrialEnded
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.ledger import FailureLog, Ledger
+from fcdd_sweep.sweep.ledger import FailureLog, Ledger, not_entered
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Publisher:
                 self.ledger.fail(spec, result)
                 self._log(spec, result, "not retried in this start")
         except OSError as error:  # a full disk, say: the attempt stays, and the next start publishes it
-            self._report(f"could not enter {spec.leaf} into the run: {error}")
+            self._report(not_entered(spec, error))
 
     def _log(self, spec: TrialSpec, result: TrialResult, decision: str) -> None:
         if self.held.lost:

@@ -1,5 +1,6 @@
 """What a start of a sweep does besides training: pictures, imports, processes, the plan of a stopped one."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,3 +114,55 @@ def test_the_device_that_auto_chose_is_reported(experiment, monkeypatch):
     }
     asked = go(experiment("name=asked", "resources.device=cpu"), work=works.scored)[1]
     assert not any("trials run on" in text for text in asked.messages)
+
+
+def _as_dead_link(leaf):
+    shutil.rmtree(leaf)
+    leaf.symlink_to("/nonexistent/leaf")
+
+
+def _as_looping_link(leaf):
+    shutil.rmtree(leaf)
+    leaf.symlink_to(leaf)
+
+
+def _as_file(leaf):
+    shutil.rmtree(leaf)
+    leaf.write_text("notes")
+
+
+def _class_as_dead_link(leaf):
+    shutil.rmtree(leaf.parent)
+    leaf.parent.symlink_to("/nonexistent/class")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_as_dead_link, "normal_3/it_0 is a link to /nonexistent/leaf"),
+        (_as_looping_link, "normal_3/it_0 is a link to "),
+        (_as_file, "normal_3/it_0 is a file where a folder belongs"),
+        (_class_as_dead_link, "normal_3 is a link to /nonexistent/class"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_leaf_is_named_and_left_and_the_trial_goes_elsewhere(experiment, spoil, said):
+    first, _ = go(experiment("seeds=1"), work=works.scored)
+    leaf = first.run_dir / "normal_3" / "it_0"
+    spoil(leaf)
+    again, recorder = go(experiment("seeds=1"), work=works.scored)
+    assert recorder.counts == (2, 1, 1) and again.done == 2 and not leaf.is_dir()
+    (sentence,) = [text for text in recorder.messages if text.startswith(said)]
+    assert "goes to config-" in sentence and "remove it" in sentence
+    third, recorder = go(experiment("seeds=1"), work=works.scored)
+    assert recorder.counts == (2, 2, 0) and third.done == 2
+
+
+def test_a_leaf_that_cannot_be_entered_stops_no_start_and_is_said_with_the_way_out(experiment):
+    first, _ = go(experiment("seeds=1"), work=works.scored)
+    _as_file(first.run_dir / "normal_3" / "it_0")
+    (config,) = {row["config_id"] for row in files.read_rows(RunPaths(first.run_dir).plan, schemas.PLAN)}
+    (first.run_dir / f"config-{config}").write_text("in the way, too")
+    for _ in range(2):
+        result, recorder = go(experiment("seeds=1"), work=works.scored)
+        assert result.done == 1 and result.missing == 1
+        assert any("could not enter" in text and "rerun the same command" in text for text in recorder.messages)
