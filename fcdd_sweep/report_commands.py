@@ -86,4 +86,6 @@ def _local_run(options: Namespace) -> Run:
         what = "is in an object store, which this command does not read"
         raise InputError(Problem(str(options.run_dir), what, next_step=step))
     run = read_run(options.run_dir)
+    for sentence in run.problems:
+        print(sentence, file=sys.stderr)
     return reported(run, read_search(run))

@@ -31,9 +31,10 @@ dataset: {name: textures, classes: all}
 images: {load_size: 64, size: 64}
 anomalies: {mode: malformed_normal, source: confetti}
 network: {name: FCDD_CNN28}
-training: {epochs: 5, learning_rate: 0.001}
+training: {epochs: 5, learning_rate: 0.001, schedule: {type: exponential, factor: 0.98}}
 heatmaps: {color_quantile: 0.97}
 seeds: 3
+output: results
 """
 
 

@@ -80,7 +80,8 @@ def _results(folder: Path) -> _Results:
     """Read a run, and complete and decide its leaves."""
     run = recompute(read_run(folder))
     search = read_search(run)
-    write_decisions(run)
+    if not run.experiment.problem:
+        write_decisions(run)
     tested = reported(run, search)
     comparisons = comparison_rows(run_entries(tested), tried_configs(run, search))
     return _Results(
@@ -102,8 +103,9 @@ def _draw(
     """Draw the run, its search, and the leaves that lack pictures; return sentences on leaves that cannot be drawn."""
     run = results.run
     done = [trial for trial in run.trials if trial.is_done]
-    kept = done if run.experiment.keep.pictures == "leaf" else []
-    if redraw:
+    known = not run.experiment.problem  # else the look of pictures is unknown, and those of trials are left alone
+    kept = done if known and run.experiment.keep.pictures == "leaf" else []
+    if redraw and known:
         drawing.add([trial.leaf for trial in done])
     drawing.add_stale(kept)
     figures = draw_run(results.tested, results.ranked, anew=redraw)

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from fcdd_sweep.config.errors import Origin
 from fcdd_sweep.config.fields import Section
 from fcdd_sweep.config.layers import ConfigLayer, Tree, dotted_values, nest, overlay, split_key, value_at_key
-from fcdd_sweep.config.schema import Evaluation, Heatmaps, Keep, ReportSettings, Resources
+from fcdd_sweep.config.schema import Evaluation, Experiment, Heatmaps, Keep, ReportSettings, Resources
+from fcdd_sweep.config.schema_errors import validated
 from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results.storage import Location, read_bytes
 from fcdd_sweep.results.tree import RunPaths
@@ -49,6 +51,8 @@ COMPARED = (
     "optimizer, learning rate",
 )
 """Settings in a comparison of methods."""
+_LAST_KEY = "output"
+"""The last key of each file that a sweep writes."""
 _MOST_NAMED = 4
 """Up to this many configs, each value is followed by the names of its configs."""
 S = TypeVar("S", bound=Section)
@@ -82,6 +86,18 @@ class ExperimentFile:
         except (YAMLError, ValueError):
             return {}
         return plain if isinstance(plain, dict) else {}
+
+    @cached_property
+    def problem(self) -> str:
+        """Why the file does not tell the run's settings, such as `is missing`; empty when it does."""
+        if not self.text.strip():
+            return "is missing, empty or cannot be opened"
+        if not self.tree:
+            return "is not YAML with keys and values"
+        if _LAST_KEY not in self.tree:
+            return f"is cut off: it lacks its last key, {_LAST_KEY}"
+        _, faults = validated(Experiment, self.tree, Origin())
+        return f"describes no experiment ({faults[0].problem})" if faults else ""
 
     @cached_property
     def heatmaps(self) -> Heatmaps:

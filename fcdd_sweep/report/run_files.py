@@ -39,6 +39,10 @@ UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyE
 PLANNED = "planned"
 COUNTED = (TrialStatus.DONE, TrialStatus.FAILED, TrialStatus.MISSING)
 """States in which a report finds planned trials."""
+_WITHOUT_EXPERIMENT = (
+    "images are scored and decided as when each trial was finished, pictures and decisions of trials stay as they are, "
+    "and other figures have the default look. Rerun the sweep's command, which writes the file again."
+)
 _TEMPORARY = re.compile(r"^\.[0-9a-f]{8}-")
 """How the name of a file begins that `results.files.write_atomically` has not renamed yet."""
 
@@ -200,15 +204,18 @@ def read_run(run_dir: Path) -> Run:
     plan = read_plan(run_dir)
     problems: list[str] = []
     index = index_or_problem(run_dir, problems)
-    experiment = ExperimentFile(files.text_or_empty(RunPaths(run_dir).experiment))
+    experiment = ExperimentFile.of_run(run_dir)
+    if experiment.problem:
+        problems.append(f"{tree.EXPERIMENT} {experiment.problem}: {_WITHOUT_EXPERIMENT}")
     trials = [_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan]
     evaluation = experiment.evaluation
     chosen = _chosen_scores(trials, evaluation.false_alarm_rate) if evaluation.image_score == "auto" else {}
-    decided = (_decided(each, evaluation, chosen.get(each.normal_class)) for each in trials)
+    if not experiment.problem:
+        trials = [_decided(each, evaluation, chosen.get(each.normal_class)) for each in trials]
     planned = {row["trial_id"] for row in plan}
     return Run(
         path=run_dir,
-        trials=tuple(decided),
+        trials=tuple(trials),
         problems=tuple(problems),
         unplanned=sum(row["status"] == TrialStatus.DONE and key not in planned for key, row in index.items()),
         experiment=experiment,

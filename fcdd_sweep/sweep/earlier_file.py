@@ -22,7 +22,7 @@ def moved_from(run_dir: Location, experiment: Experiment) -> Path | None:
 def changed_decisions(run_dir: Location, experiment: Experiment) -> Iterator[str]:
     """Yield a sentence on each key that decides about images and that this start changes without training."""
     earlier = ExperimentFile.of_run(run_dir)
-    if not earlier.text:
+    if earlier.problem:
         return
     for name in ("image_score", "false_alarm_rate"):
         before, now = (value_text(getattr(each.evaluation, name)) for each in (earlier, experiment))

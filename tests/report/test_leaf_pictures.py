@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from fcdd_sweep.cli import main
 from fcdd_sweep.config.schema import Heatmaps
 from fcdd_sweep.report import leaf_pictures
 from fcdd_sweep.report.aggregate import aggregate
@@ -187,3 +188,36 @@ def test_pictures_by_another_image_score_show_images_whose_maps_were_kept(tmp_pa
     _, recorder = go(experiment(*settings, "evaluation.image_score=max"))
     assert not [message for message in recorder.messages if "cannot be drawn" in message]
     assert overview.read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda text: None, "is missing, empty"),
+        (lambda text: b"", "is missing, empty"),
+        (lambda text: b"[1, 2]\n", "is not YAML with keys and values"),
+        (lambda text: b"\xff\xfe\x00\x80" * 20, "is not YAML with keys and values"),
+        (lambda text: text[: text.index(b"heatmaps")], "is cut off: it lacks its last key, output"),
+        (lambda text: text.replace(b"name: fake", b"nane: fake"), "describes no experiment (name: the key is missing"),
+    ],
+)
+def test_without_a_readable_experiment_pictures_and_decisions_of_trials_are_left_and_it_is_said(
+    run, spoil, said, capsys
+):
+    experiment = RunPaths(run).experiment
+    experiment.write_text(fakes.EXPERIMENT + "evaluation: {image_score: max, false_alarm_rate: 0.2}\n")
+    aggregate(run)
+    decision = TrialPaths(run / LEAVES[0]).decision
+    before = pictures_of(run / LEAVES[0]), decision.read_text()
+    content = spoil(experiment.read_bytes())
+    experiment.unlink()
+    if content is not None:
+        experiment.write_bytes(content)
+    for redraw in (False, True):
+        problems = []
+        page = aggregate(run, redraw=redraw, warn=problems.append)
+        (problem,) = problems
+        assert problem.startswith(f"experiment.yaml {said}") and "Rerun the sweep's command" in problem
+        assert "decided as when each trial was finished" in page.read_text()
+        assert (pictures_of(run / LEAVES[0]), decision.read_text()) == before
+    assert main(["tables", str(run)]) == 0 and capsys.readouterr().err == f"{problem}\n"
