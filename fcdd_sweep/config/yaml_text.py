@@ -26,6 +26,13 @@ _PLAIN_TAGS = {_TAG + kind for kind in ("str", "int", "float", "bool", "null", "
 _MERGE_TAG = _TAG + "merge"
 _TOO_DEEP = ("lists or mappings are nested too deeply to be read", "values a few levels deep")
 
+_MOST_VALUES = 1_000_000
+_TOO_MANY = (
+    "with its aliases (`*NAME`) written out, the text up to here has too many values to be read",
+    f"at most {_MOST_VALUES:,} keys and values",
+    "Write values out instead of aliases of lists of aliases",
+)
+
 
 @dataclass(frozen=True)
 class YamlDocument:
@@ -61,6 +68,8 @@ def parse_value(text: str, where: str) -> Any:
     try:
         with _reused_anchors_refused(where):
             node = _reader().compose(text)
+            if node is not None and _too_many_values_at(node):
+                raise ExperimentError(Problem(where, *_TOO_MANY))
             problems = list(_tree_problems(node, (), lambda key, line: where))
             if problems:
                 raise ExperimentError(problems)
@@ -141,6 +150,8 @@ def _document(text: str, path: str) -> YamlDocument:
         found = "a list" if isinstance(node, SequenceNode) else "a single value"
         where = f"{path}:{node.start_mark.line + 1}"
         raise ExperimentError(Problem(where, f"found {found} at the top level", "keys and values such as `schema: 2`"))
+    if line := _too_many_values_at(node):
+        raise ExperimentError(Problem(f"{path}:{line}", *_TOO_MANY))
     problems = list(_tree_problems(node, (), lambda key, line: f"{path}:{line}: {dotted(key)}"))
     if problems:
         raise ExperimentError(problems)
@@ -149,6 +160,41 @@ def _document(text: str, path: str) -> YamlDocument:
 
 def _line(node: Node) -> int:
     return int(node.start_mark.line) + 1
+
+
+def _too_many_values_at(root: Node) -> int:
+    """Return the line at which the keys and values that a text stands for become more than `_MOST_VALUES`; else 0.
+
+    An alias counts as what it stands for: a few lines of lists of aliases stand for more than any memory holds.
+    """
+    sizes: dict[int, int] = {}
+
+    def size(node: Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 0  # a value that refers to itself is found later
+            sizes[id(node)] = 1 + sum(map(size, _below(node)))
+        return sizes[id(node)]
+
+    if size(root) <= _MOST_VALUES:
+        return 0
+    node, counted = root, 0
+    while True:
+        counted += 1
+        for below in _below(node):
+            if counted + size(below) > _MOST_VALUES:
+                break
+            counted += size(below)
+        else:
+            return _line(node)
+        if below.start_mark.index <= node.start_mark.index:  # an alias: its value was written earlier
+            return _line(node)
+        node = below
+
+
+def _below(node: Node) -> list[Node]:
+    if isinstance(node, MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, SequenceNode) else []
 
 
 def _tree_problems(node: Node | None, key: Key, where: Any, above: tuple[int, ...] = ()) -> Iterator[Problem]:

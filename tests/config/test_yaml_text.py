@@ -63,3 +63,39 @@ def test_nesting_without_end_is_an_error_of_input(tmp_path):
         read_document(path)
     with pytest.raises(ExperimentError, match="--set name: .* nested too deeply"):
         parse_value("[" * 1100, "--set name")
+
+
+def _bomb(levels, each=9):
+    """Lists of aliases of the list before: 9 values to the power of `levels`."""
+    lines = ["a0: &a0 [" + ", ".join(["1"] * each) + "]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * each)}]" for n in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+def test_aliases_that_stand_for_more_than_any_memory_holds_are_an_error_of_their_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("schema: 2\n" + _bomb(30))
+    with pytest.raises(ExperimentError, match=r"x.yaml:8: .*aliases.*at most 1,000,000 keys and values"):
+        read_document(path)
+    nested = "{" + ", ".join(_bomb(8).splitlines()) + "}"
+    with pytest.raises(ExperimentError, match=r"--set name: .*at most 1,000,000"):
+        parse_value(nested, "--set name")
+    path.write_text(
+        "top: &top\n  below:\n" + "".join(f"    {line}\n" for line in _bomb(8).splitlines()) + "  top: *top\n"
+    )
+    with pytest.raises(ExperimentError, match=r"x.yaml:9: .*at most 1,000,000"):
+        read_document(path)
+
+
+def test_merged_aliases_that_stand_for_too_much_are_the_same_error(tmp_path):
+    path = tmp_path / "x.yaml"
+    merged = [f"a{n}: &a{n}\n  <<: [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    path.write_text("a0: &a0 {x: 1}\n" + "\n".join(merged) + "\n")
+    with pytest.raises(ExperimentError, match=r"x.yaml:\d+: .*at most 1,000,000"):
+        read_document(path)
+
+
+def test_a_few_aliases_are_read(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text(_bomb(3))
+    assert len(read_document(path).tree["a2"]) == 9
