@@ -18,7 +18,7 @@ from fcdd_sweep.report.trial_costs import hours_lines
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
-from fcdd_sweep.results.files import TableRow, check_run_version, read_metrics
+from fcdd_sweep.results.files import TableRow, check_run_version, holds_trial
 from fcdd_sweep.results.processes import has_ended
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file
 from fcdd_sweep.results.tree import RunPaths
@@ -54,6 +54,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     rows = [(*key, *(str(count[column]) for column in _COLUMNS)) for key, count in counts.items()]
     total = sum(counts.values(), Counter())
     rows.append(("all", "", *(str(total[column]) for column in _COLUMNS)))
+    whole = {key: row for key, row in index.items() if status.get(key) != TrialStatus.MISSING}
     failed = [index[row["trial_id"]] for row in plan if status[row["trial_id"]] == TrialStatus.FAILED]
     progress, now = read_progress(run_dir), dt.datetime.now(dt.UTC)
     done = _shares_done(progress, now)
@@ -64,7 +65,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             *_failure_lines(run_dir, failed),
             *problems,
             *_figures(run_dir, plan, index, status, width),
-            *hours_lines(run_dir, index, plan, unfinished, ExperimentFile.of_run(run_dir)),
+            *hours_lines(run_dir, whole, plan, unfinished, ExperimentFile.of_run(run_dir)),
             *(
                 [_NO_PROGRESS]
                 if progress is None and is_file(RunPaths(run_dir).progress)
@@ -126,14 +127,18 @@ def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, 
 
 
 def _status_by_trial(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, TrialStatus]:
-    """Return the status of each planned trial: done when its leaf has all tables; `aggregate` reads them."""
+    """Return the status of each planned trial: done when its leaf has all tables, and metrics of this trial.
+
+    A store is spared one request per leaf, as its objects are whole or absent. `aggregate` reads all tables.
+    """
     names = None if isinstance(run_dir, Path) else files_below(run_dir)  # one request instead of one per trial
 
     def status_of(row: TableRow, entry: TableRow) -> TrialStatus:
         for leaf in leaves_of(row, entry):
             tables = [f"{leaf}/{name}" for name in tree.LEAF_TABLES]
             exist = all(is_file(run_dir / name) if names is None else name in names for name in tables)
-            if exist and (leaf == entry.get("leaf") or read_metrics(run_dir / leaf, row["trial_id"])):
+            is_known = names is not None and leaf == entry.get("leaf")
+            if exist and (is_known or holds_trial(run_dir / leaf, row["trial_id"])):
                 return TrialStatus.DONE
         return TrialStatus.FAILED if entry.get("status") == TrialStatus.FAILED else TrialStatus.MISSING
 

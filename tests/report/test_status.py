@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from fcdd_sweep import cli
@@ -247,3 +248,23 @@ def test_a_damaged_file_is_no_reason_to_show_nothing(run_dir, text):
     RunPaths(run_dir).progress.write_text(text)
     text = status_text(run_dir)
     assert text.startswith("config") and text.splitlines()[-1].startswith("progress.json is damaged: ")
+
+
+def _metrics_of_another(path):
+    rows = files.read_rows(path, schemas.METRICS)
+    files.write_rows(path, [row | {"trial_id": "another"} for row in rows], schemas.METRICS)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [_metrics_of_another, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:-9])],
+)
+def test_a_leaf_whose_metrics_are_of_another_trial_or_damaged_counts_as_missing(tmp_path, spoil):
+    run = FakeRun(tmp_path / "r").plan(["brick"], [0, 1]).finish("", "brick", 0).finish("", "brick", 1).write()
+    assert "used by 2 finished trials" in status_text(run)
+    spoil(run / "normal_brick/it_1" / tree.METRICS)
+    plain = run / "normal_brick/it_0" / tree.METRICS
+    pq.write_table(files.read_table(plain), plain, write_statistics=False)  # as another program may write it
+    text = status_text(run)
+    (total,) = [line.split() for line in text.splitlines() if line.startswith("all ")]
+    assert total == ["all", "2", "1", "0", "1"] and "used by 1 finished trial," in text
