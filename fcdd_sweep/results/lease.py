@@ -1,9 +1,10 @@
 """One driver per run.
 
-On a file system, the driver locks `RUN/.lock`; the system releases the lock when its holder dies. An object store has
-no locks, and pyarrow cannot write an object only if it does not exist yet. For a run there the driver keeps a lease,
-the object `RUN/.lease.json`, which it renews every `RENEW_S` and which expires `EXPIRE_S` after its last renewal, both
-by the store's clock.
+On a file system, the driver locks `RUN/.lock`; the system releases the lock when its holder dies. Every `LOOK_S` it
+looks whether the lock is still where it made it, and stops when the run's folder was moved or removed. An object
+store has no locks, and pyarrow cannot write an object only if it does not exist yet. For a run there the driver keeps
+a lease, the object `RUN/.lease.json`, which it renews every `RENEW_S` and which expires `EXPIRE_S` after its last
+renewal, both by the store's clock.
 
 Limits of a lease: of two drivers that start within `SETTLE_S`, the one that wrote last continues, and the other notices
 and refuses. But a driver that was delayed for longer than that between finding no lease and writing its own, or that
@@ -28,13 +29,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from fcdd_sweep.config.errors import InputError, Problem
-from fcdd_sweep.config.locations import RemotePath
+from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.results import storage
 from fcdd_sweep.results.processes import has_ended, this_process
 from fcdd_sweep.results.storage import Location
 
 LOCK, LEASE = ".lock", ".lease.json"
 RENEW_S, EXPIRE_S, SETTLE_S = 15.0, 60.0, 1.0
+LOOK_S = 2.0
 REREADS, REREAD_AFTER_S = 3, 1.0
 """How often and after how many seconds a lease is read again whose content cannot be read, before it is believed."""
 logger = logging.getLogger("fcdd_sweep.storage")
@@ -47,6 +49,7 @@ def lease(run_dir: Location) -> Iterator[Held]:
     Raises:
         InputError: another driver holds the run (named by host, process and start), or the run cannot be written. At
             exit: another driver took the run over; work in progress was interrupted as by Ctrl-C.
+        StorageError: at exit, the folder of the run was moved or removed; work in progress was interrupted likewise.
     """
     with _lock(run_dir) if isinstance(run_dir, Path) else _leased(run_dir) as held:
         yield held
@@ -56,7 +59,7 @@ class Held:
     """A run that this driver holds.
 
     Attributes:
-        taken_by: the holder that took it over; None while this driver holds it. A lock cannot be taken over.
+        taken_by: the holder that took it over; None while this driver holds it.
     """
 
     taken_by: dict[str, Any] | None = None
@@ -82,11 +85,70 @@ def _lock(run_dir: Path) -> Iterator[Held]:
             raise _refused(run_dir, _read_holder(file), "Wait for it") from None
         except OSError as error:
             raise _unwritable(run_dir, f"files cannot be locked: {error.strerror}") from error
-        _write_holder(file, _holder())
+        held = _Lock(run_dir)
+        _write_holder(file, held.holder)
+        looking = threading.Thread(target=held.keep, daemon=True)
+        looking.start()
         try:
-            yield Held()
+            yield held
+        except (Exception, KeyboardInterrupt) as error:
+            if held.lost:
+                raise _gone(run_dir) from error
+            raise
+        else:
+            if held.lost:
+                raise _gone(run_dir)
         finally:
+            held.ended.set()
+            looking.join()
             file.truncate(0)
+
+
+class _Lock(Held):
+    """The lock file of a run's folder, which goes away with the folder.
+
+    Attributes:
+        holder: this driver, as the file names it.
+        ended: set when the lock is released.
+    """
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / LOCK
+        self.holder = _holder()
+        self.ended = threading.Event()
+        self._found = True
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file is gone, or is another driver's: that of a new folder in the run's place."""
+        if self._found:
+            try:
+                token = _parsed(self._path.read_bytes()).get("token", self.holder["token"])
+                self._found = token == self.holder["token"]
+            except FileNotFoundError:
+                self._found = False
+            except OSError as error:
+                logger.warning("%s could not be read: %s", self._path, error)
+        return not self._found
+
+    def keep(self) -> None:
+        """Look at the file until `ended`; when it is lost, interrupt the main thread."""
+        while not self.ended.wait(LOOK_S):
+            if self.lost:
+                _interrupt()
+                return
+
+
+def _interrupt() -> None:
+    """Do to the main thread what Ctrl-C does, which also ends a wait."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def _gone(run_dir: Path) -> StorageError:
+    what = "the folder of this run, or its lock, was moved or removed while the sweep ran, which entered nothing more"
+    since = "; what is there now is what running trials have written since" if run_dir.exists() else ""
+    step = f"Bring the folder back{since}. Or name its new place with --output"
+    return StorageError(f"{run_dir}: {what}. {step}")
 
 
 def _write_holder(file: IO[str], holder: dict[str, Any]) -> None:
@@ -229,8 +291,7 @@ class _Lease(Held):
                 logger.warning("the lease of %s could not be renewed: %s", self.run_dir, error)
                 continue
             self.taken_by = found
-            # as Ctrl-C does, which also ends a wait
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            _interrupt()
             return
 
     def release(self) -> None:

@@ -1,11 +1,12 @@
 """The lease of a run in an object store: when another driver's claim is believed. The store is a dictionary here."""
 
 import json
+import time
 
 import pytest
 
-from fcdd_sweep.config.errors import InputError
-from fcdd_sweep.config.locations import RemotePath
+from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.config.locations import RemotePath, StorageError
 from fcdd_sweep.results import lease
 
 RUN = RemotePath("s3://bucket", "run", "")
@@ -134,3 +135,40 @@ def test_a_lock_file_of_garbage_is_no_reason_not_to_start_or_not_to_refuse(tmp_p
         lock.write_bytes(bytes(range(256)))
         with pytest.raises(InputError, match="another sweep is writing to this run"), lease.lease(tmp_path):
             pass
+
+
+def _moved(run):
+    run.rename(run.with_name("moved"))
+
+
+def _replaced(run):
+    _moved(run)
+    run.mkdir()
+    (run / lease.LOCK).write_text(json.dumps({"token": "another"}))
+
+
+@pytest.mark.parametrize("spoil", [_moved, _replaced, lambda run: (run / lease.LOCK).unlink()])
+@pytest.mark.parametrize("error", [None, InputError(Problem("x", "no run"))])
+def test_a_run_that_goes_away_is_lost_and_the_error_says_so_whatever_else_failed(tmp_path, signals, spoil, error):
+    with pytest.raises(StorageError, match="was moved or removed while the sweep ran"):
+        with lease.lease(tmp_path / "run") as held:
+            assert not held.lost
+            spoil(tmp_path / "run")
+            assert held.lost
+            if error:
+                raise error
+
+
+def test_a_wait_ends_when_the_run_goes_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "LOOK_S", 0.05)
+    began = time.monotonic()
+    with pytest.raises(StorageError, match="Bring the folder back"), lease.lease(tmp_path / "run"):
+        _moved(tmp_path / "run")
+        time.sleep(30)
+    assert time.monotonic() - began < 20
+
+
+def test_a_lock_that_cannot_be_understood_is_not_lost(tmp_path, signals):
+    with lease.lease(tmp_path) as held:
+        (tmp_path / lease.LOCK).write_bytes(b"\x80{")
+        assert not held.lost

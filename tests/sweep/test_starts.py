@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from fcdd_sweep.config.errors import InputError
+from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
+from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.sweep import run_sweep
 from tests import works
 from tests.events import Recorder
@@ -166,3 +168,20 @@ def test_a_leaf_that_cannot_be_entered_stops_no_start_and_is_said_with_the_way_o
         result, recorder = go(experiment("seeds=1"), work=works.scored)
         assert result.done == 1 and result.missing == 1
         assert any("could not enter" in text and "rerun the same command" in text for text in recorder.messages)
+
+
+def test_a_run_that_is_moved_while_it_runs_stops_and_is_not_made_anew_in_its_old_place(experiment):
+    loaded = experiment()
+    moved = loaded.run_dir.with_name("moved")
+
+    def work(spec, run_dir, observer):
+        if spec.seed == 1 and not moved.exists():
+            run_dir.rename(moved)
+            return TrialResult(spec.trial_id, "done", 1, image_auroc=0.5)
+        return works.scored(spec, run_dir, observer)
+
+    with pytest.raises(StorageError, match="was moved or removed while the sweep ran"):
+        go(loaded, work=work)
+    assert RunPaths(moved).plan.is_file()
+    old = RunPaths(loaded.run_dir)
+    assert not any(path.exists() for path in (old.plan, old.index, old.report))
