@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fcdd_sweep.config.locations import as_written
@@ -49,7 +49,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     problems: list[str] = []
     check_run_version(run_dir)
     plan, index = read_plan(run_dir), index_or_problem(run_dir, problems)
-    status = _status_by_trial(run_dir, plan, index)
+    status = status_by_trial(run_dir, plan, index)
     counts = _counts(plan, status)
     rows = [(*key, *(str(count[column]) for column in _COLUMNS)) for key, count in counts.items()]
     total = sum(counts.values(), Counter())
@@ -126,7 +126,9 @@ def _shares_done(progress: SweepProgress | None, now: dt.datetime) -> dict[str, 
     return {trial.trial_id: trial.epoch / max(trial.epochs, 1) for trial in progress.trials}
 
 
-def _status_by_trial(run_dir: Location, plan: list[TableRow], index: dict[str, TableRow]) -> dict[str, TrialStatus]:
+def status_by_trial(
+    run_dir: Location, plan: Sequence[TableRow], index: Mapping[str, TableRow]
+) -> dict[str, TrialStatus]:
     """Return the status of each planned trial: done when its leaf has all tables, and metrics of this trial.
 
     A store is spared one request per leaf, as its objects are whole or absent. `aggregate` reads all tables.

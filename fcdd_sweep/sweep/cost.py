@@ -24,6 +24,7 @@ from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
 from fcdd_sweep.planning.plan import Plan
 from fcdd_sweep.report.run_files import UNREADABLE, index_or_problem
+from fcdd_sweep.report.status import status_by_trial
 from fcdd_sweep.report.trial_costs import (
     Estimate,
     TrialTimes,
@@ -91,7 +92,10 @@ def measured_lines(planned: Plan, experiment: Experiment) -> list[str]:
     if not rows:
         return []
     times = TrialTimes(run_dir, rows, _WorkOf(run_dir, planned))
-    missing = [spec for spec in planned.specs if index.get(spec.trial_id, {}).get("status") != TrialStatus.DONE]
+    status = status_by_trial(run_dir, planned.rows(), index)
+    missing = [spec for spec in planned.specs if status[spec.trial_id] != TrialStatus.DONE]
+    if planned.experiment.search is not None and not missing:
+        return [f"no estimate: it covers {_ONE_CONFIG}, which is done, and no others that the budget may still allow"]
     estimates = [(spec, times.estimate(work_of_settings(spec.config_id, spec.settings))) for spec in missing]
     known = [(spec, estimate) for spec, estimate in estimates if estimate is not None]
     if missing and not known:

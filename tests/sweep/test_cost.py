@@ -1,6 +1,7 @@
 """What a plan costs: from finished trials, or from a probe."""
 
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from fcdd_sweep import cli
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.report.trial_costs import work_of_settings
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.sweep import cost
 from fcdd_sweep.sweep.cost import Probe, cost_class, measured_lines, probe_cost, probed_lines
@@ -94,6 +95,8 @@ def finished(experiment, specs, seconds, attempt=1, train_s=None):
         leaf = TrialPaths(experiment.run_dir / "old" / spec.trial_id)
         metrics = dict.fromkeys(schemas.METRICS.names) | key_of(spec) | {"train_time_s": train_s}
         files.write_rows(leaf.metrics, [metrics], schemas.METRICS)
+        for name in tree.LEAF_TABLES[:-1]:
+            (leaf.root / name).touch()
         files.write_text(leaf.config, config_text(spec))
         row = dict.fromkeys(schemas.INDEX.names) | key_of(spec) | {"status": "done", "leaf": f"old/{spec.trial_id}"}
         rows.append(row | {"wall_time_s": wall, "attempt": attempt})
@@ -108,6 +111,25 @@ def test_a_run_that_exists_is_estimated_from_its_finished_trials(planned):
     assert head == "estimate from finished trials of this run (median 50.0 s per trial):"
     # left: 2 of the first config and 4 of its other rate at 30 s, 3 of the last and 4 of its other rate at 50 s
     assert line == "  13 trials: 0.15 CPU-hours, about 2:12 on this machine, 4 at once"
+
+
+def test_a_trial_whose_leaf_is_gone_is_left_to_run(planned):
+    found, experiment = planned
+    finished(experiment, found.specs, [30.0] * len(found.specs))
+    assert measured_lines(found, experiment)[1:] == ["  no trials are left to run"]
+    shutil.rmtree(experiment.run_dir / "old" / found.specs[3].trial_id)
+    assert measured_lines(found, experiment)[1].startswith("  1 trial: ")
+
+
+def test_the_first_config_of_a_search_that_is_done_says_nothing_of_the_others(tmp_path):
+    search = (
+        "search: {metric: final_loss, budget: {configs: 3}, space: {training.learning_rate: {choices: [0.1, 0.01]}}}\n"
+    )
+    (tmp_path / "x.yaml").write_text(HEAD + "seeds: 2\n" + search)
+    experiment, found = plan_file(tmp_path / "x.yaml", [f"output={tmp_path}"])
+    finished(experiment, found.specs, [30.0] * len(found.specs))
+    (line,) = measured_lines(found, experiment)
+    assert line.startswith("no estimate: it covers the search's first config alone") and "which is done" in line
 
 
 def with_epochs(specs, epochs):
