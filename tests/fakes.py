@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from skimage import data
 
 from fcdd_sweep.config.names import slug
@@ -18,7 +19,7 @@ from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
 from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.pixel_columns import DEFECT_COLUMNS, IMAGE_COLUMNS
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 NOW = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
@@ -251,15 +252,20 @@ class FakeRun:
         return self
 
     def link(self, config, other, normal_class, seed):
-        """Finish a trial of `other` with the files of the same class and seed of `config`, which is much faster."""
+        """Finish a trial of `other` with the figures of the same class and seed of `config`, which is much faster."""
         trial, folder = key(other, normal_class, seed), leaf_name(other, normal_class, seed)
         source = self.path / leaf_name(config, normal_class, seed)
         (self.path / folder).mkdir(parents=True)
         for file in source.iterdir():
-            if file != TrialPaths(source).metrics:
+            if file.name in tree.LEAF_TABLES:
+                table = files.read_table(file)
+                for name in set(trial) & set(table.column_names):
+                    column = table.column_names.index(name)
+                    same = pa.repeat(pa.scalar(trial[name], table.schema.field(name).type), len(table))
+                    table = table.set_column(column, table.schema.field(name), same)
+                files.write_table(self.path / folder / file.name, table)
+            else:
                 os.link(file, self.path / folder / file.name)
-        (row,) = files.read_rows(TrialPaths(source).metrics, schemas.METRICS)
-        files.write_rows(TrialPaths(self.path / folder).metrics, [row | trial], schemas.METRICS)
         entry = self.index[key(config, normal_class, seed)["trial_id"]]
         self.index[trial["trial_id"]] = entry | trial | {"leaf": folder}
         return self

@@ -296,9 +296,14 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
     (metrics,) = read_rows(TrialPaths(folder).metrics, schemas.METRICS) or [{"trial_id": "nothing"}]
     if metrics["trial_id"] != plan["trial_id"]:
         raise ValueError(f"{tree.METRICS} holds trial {metrics['trial_id']}, not {plan['trial_id']}")
-    for name, schema in ((tree.SCORES, schemas.SCORES), (tree.HISTORY, schemas.HISTORY)):
-        read_columns(folder / name, schema)  # figures read them later, where an error would stop the whole report
-    read_curves(folder)
+    tested = metrics["image_auroc"] is not None  # figures read the tables later, where an error would stop the report
+    for name, schema, has_rows in (
+        (tree.HISTORY, schemas.HISTORY, True),
+        (tree.SCORES, schemas.SCORES, tested),
+        (tree.CURVES, schemas.CURVES, tested),
+        (tree.DEFECTS, schemas.DEFECTS, False),  # data without named defects has none
+    ):
+        _check_rows(name, read_columns(folder / name, schema), plan["trial_id"], has_rows=has_rows)
     return Trial(
         plan,
         TrialStatus.DONE,
@@ -308,6 +313,14 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         defects=read_rows(TrialPaths(folder).defects, schemas.DEFECTS),
         folder=folder,
     )
+
+
+def _check_rows(name: str, table: pa.Table, trial_id: str, *, has_rows: bool) -> None:
+    """Raise a ValueError for a table of a leaf with rows of another trial, or without the rows that it must have."""
+    if others := sorted({str(each) for each in table["trial_id"].unique().to_pylist()} - {trial_id}):
+        raise ValueError(f"{name} holds trial {others[0]}, not {trial_id}")
+    if has_rows and not len(table):
+        raise ValueError(f"{name} has no rows")
 
 
 def _chosen_scores(trials: Iterable[Trial], rate: float) -> dict[str, ScoreChoice]:
