@@ -264,20 +264,26 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, n
 
 EXPERIMENT_SCHEMA: int = get_args(Experiment.model_fields["schema_"].annotation)[0]
 """The `schema` of experiment files that this version of fcdd_sweep reads."""
+_FILES = (tree.EXPERIMENT, tree.PLAN, tree.INDEX, tree.FAILURES, tree.ENVIRONMENT, tree.REPORT_STATE)
+_FOLDERS = (tree.SOURCE, tree.ATTEMPTS)
+"""What every start of a run reads or writes."""
 _SCHEMA_LINE = re.compile(r"^schema: *(\d+)", re.MULTILINE)
 
 
 def check_run_version(run_dir: Location) -> None:
     """Check that the files of a run have the formats that this version of fcdd_sweep reads and writes.
 
-    Looks at the `schema` of `experiment.yaml` and at the version of the tables `plan.parquet` and `index.parquet`.
-    Files that are missing or damaged pass: the first start of a run has none, and who reads a damaged file reports it.
-    Nothing is written.
+    Looks at the `schema` of `experiment.yaml`, at the version of the tables `plan.parquet` and `index.parquet`, and
+    whether a folder is in the place of a file. Files that are missing or damaged pass: the first start of a run has
+    none, and who reads a damaged file reports it. Nothing is written.
 
     Raises:
-        InputError: another version of fcdd_sweep made the run.
+        InputError: another version of fcdd_sweep made the run, or a folder is in the place of one of its files, or
+            the other way around.
         StorageError: the store was unreachable for too long.
     """
+    if isinstance(run_dir, Path):
+        _check_kinds(run_dir)
     schema = _experiment_schema(RunPaths(run_dir).experiment)
     if schema is not None and schema != EXPERIMENT_SCHEMA:
         made = f"this run was made with schema {schema} of the experiment file; this version reads {EXPERIMENT_SCHEMA}"
@@ -290,6 +296,15 @@ def check_run_version(run_dir: Location) -> None:
                 f"this run has version {version} of the result tables ({name}), and version {schemas.TABLES_VERSION} "
                 "is read",
             )
+
+
+def _check_kinds(run_dir: Path) -> None:
+    """Raise an InputError where a folder is in the place of a file of the run, or the other way around."""
+    for name in (*_FILES, *_FOLDERS):
+        place = run_dir / name
+        if place.exists() and place.is_dir() == (name in _FILES):
+            what = "a folder in the place of a file" if name in _FILES else "a file in the place of a folder"
+            raise InputError(Problem(str(place), f"is {what} of the run", "", "Move it away, and rerun the command"))
 
 
 def _other_version(run_dir: Location, what: str) -> InputError:

@@ -77,14 +77,14 @@ def _lock(run_dir: Path) -> Iterator[Held]:
         run_dir.mkdir(parents=True, exist_ok=True)
         file = (run_dir / LOCK).open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
-        raise _unwritable(run_dir, error.strerror or str(error)) from error
+        raise unwritable(run_dir, error.strerror or str(error)) from error
     with file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _refused(run_dir, _read_holder(file), "Wait for it") from None
         except OSError as error:
-            raise _unwritable(run_dir, f"files cannot be locked: {error.strerror}") from error
+            raise unwritable(run_dir, f"files cannot be locked: {error.strerror}") from error
         held = _Lock(run_dir)
         _write_holder(file, held.holder)
         looking = threading.Thread(target=held.keep, daemon=True)
@@ -192,7 +192,8 @@ def _refused(run_dir: Location, holder: dict[str, Any], step: str) -> InputError
     )
 
 
-def _unwritable(run_dir: Location, reason: str) -> InputError:
+def unwritable(run_dir: Location, reason: str) -> InputError:
+    """Return the error of a run whose folder cannot be written."""
     return InputError(
         Problem(str(run_dir), f"results cannot be written to this folder ({reason})", "", "Choose another --output")
     )
@@ -205,7 +206,7 @@ def _leased(run_dir: RemotePath) -> Iterator[Held]:
     try:
         held.acquire()
     except OSError as error:
-        raise _unwritable(run_dir, str(error)) from error
+        raise unwritable(run_dir, str(error)) from error
     renewing = threading.Thread(target=held.keep, daemon=True)
     renewing.start()
     try:

@@ -96,6 +96,25 @@ def test_a_new_folder_a_run_of_this_version_and_damaged_files_pass(tmp_path):
     files.check_run_version(run)
 
 
+@pytest.mark.parametrize(
+    "name", ["experiment.yaml", "plan.parquet", "index.parquet", "failures.parquet", "environment.json", ".report.json"]
+)
+def test_a_folder_in_the_place_of_a_file_is_named_before_anything_is_written(tmp_path, name, capsys):
+    (tmp_path / "x.yaml").write_text(EXPERIMENT)
+    run = tmp_path / "results" / "small"
+    (run / name).mkdir(parents=True)
+    assert cli.main([str(tmp_path / "x.yaml"), "--local", "--output", str(tmp_path / "results")]) == 2
+    said = f"error: {run / name}: is a folder in the place of a file of the run. Move it away, and rerun the command.\n"
+    assert capsys.readouterr().err == said and list(run.iterdir()) == [run / name]
+
+
+@pytest.mark.parametrize("name", ["source", ".attempts"])
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path, name):
+    (tmp_path / name).write_text("")
+    with pytest.raises(InputError, match="is a file in the place of a folder of the run"):
+        files.check_run_version(tmp_path)
+
+
 def test_every_written_table_carries_the_version_of_its_columns(tmp_path):
     path = files.write_rows(tmp_path / "t.parquet", [{"key": "a", "importance": 0.5}], search_schemas.IMPORTANCE)
     assert pq.read_schema(path).metadata[b"fcdd_sweep.tables"] == b"3"
