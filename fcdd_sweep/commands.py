@@ -52,6 +52,7 @@ def run_command(options: Namespace) -> int:
     """Run an experiment, or print its plan or its resolved file."""
     from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.planning.plan import plan_file
+    from fcdd_sweep.results.lease import check_writable
 
     if options.probe_cost and not options.dry_run:
         raise InputError(Problem("--probe-cost", "works with --dry-run only", next_step="Use --dry-run --probe-cost"))
@@ -63,6 +64,8 @@ def run_command(options: Namespace) -> int:
         print(dump_experiment(experiment), end="")
         return printed()
     if options.dry_run:
+        if not _from_outside(options):
+            check_writable(experiment.run_dir)
         _print_plan(planned, experiment, probe=options.probe_cost)
         return printed()
     return _run_here(planned, options)
@@ -194,8 +197,10 @@ def validate_command(options: Namespace) -> int:
     """Check an experiment file and its data."""
     from fcdd_sweep.planning.describe import amount_text
     from fcdd_sweep.planning.plan import plan_file
+    from fcdd_sweep.results.lease import check_writable
 
     experiment, planned = plan_file(options.experiment, _overrides(options))
+    check_writable(experiment.run_dir)
     for note in planned.notes:
         print(note)
     trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")

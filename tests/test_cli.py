@@ -67,6 +67,16 @@ def test_dry_run_and_show_config_start_nothing(call, tmp_path):
     assert call("resolved.yaml", "--show-config")[1] == shown
 
 
+@pytest.mark.parametrize(
+    "command", [["validate", "quick.yaml"], ["quick.yaml", "--dry-run"], ["quick.yaml", "--local"]]
+)
+def test_an_output_that_cannot_be_written_is_refused_whether_or_not_anything_is_started(call, command):
+    code, out, err = call(*command, "--output", "quick.yaml")
+    assert (code, out) == (2, "") and "quick: results cannot be written to this folder" in err
+    code, out, err = call(*command, "--output", "")
+    assert (code, out, err) == (2, "", "error: --set output=: the path is empty; write . for the current folder.\n")
+
+
 def test_validate_counts_the_trials(call):
     assert call("validate", "quick.yaml") == (0, "quick.yaml: valid, 2 trials\n", "")
     assert call("validate", "quick.yaml", "--set", "seeds=1") == (0, "quick.yaml: valid, 1 trial\n", "")

@@ -78,6 +78,8 @@ def local_path(text: str | Path) -> Path:
         ValueError: no file system has such a path, or it was meant to be expanded; the message says what to write.
     """
     written = str(text)
+    if not written:
+        raise ValueError("the path is empty; write . for the current folder")
     try:
         path = Path(text).expanduser().absolute()
     except RuntimeError:

@@ -19,6 +19,7 @@ import datetime as dt
 import fcntl
 import json
 import logging
+import os
 import secrets
 import signal
 import threading
@@ -197,6 +198,21 @@ def unwritable(run_dir: Location, reason: str) -> InputError:
     return InputError(
         Problem(str(run_dir), f"results cannot be written to this folder ({reason})", "", "Choose another --output")
     )
+
+
+def check_writable(run_dir: Location) -> None:
+    """Check without writing that the folder of a run can be made, or written; addresses in a store pass.
+
+    Raises:
+        InputError: a file is in its way, or this process may not write there.
+    """
+    if not isinstance(run_dir, Path):
+        return
+    place = next(place for place in (run_dir, *run_dir.parents) if os.path.lexists(place))
+    if not place.is_dir():
+        raise unwritable(run_dir, f"{place} is not a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise unwritable(run_dir, f"{place} is not writable")
 
 
 @contextmanager

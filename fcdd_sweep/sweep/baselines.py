@@ -28,6 +28,7 @@ from fcdd_sweep.report.page.comparison import COMPARISON_HTML, combine
 from fcdd_sweep.report.run_files import read_plan
 from fcdd_sweep.results import tree
 from fcdd_sweep.results.files import check_run_version, write_text
+from fcdd_sweep.results.lease import check_writable
 from fcdd_sweep.results.mirror import mirrored
 from fcdd_sweep.results.storage import Location, check_reachable, local_copy
 from fcdd_sweep.results.tree import RunPaths
@@ -192,6 +193,7 @@ def run_baselines(
     """
     experiment, counterparts = baselines_of(run_dir, overrides)
     planned = plan(experiment)  # raises before anything is written
+    check_writable(experiment.run_dir)
     write_text(RunPaths(experiment.run_dir).counterparts, json.dumps(counterparts, indent=2) + "\n")
     result = run_sweep(planned, **keywords)
     if result.interrupted:

@@ -57,6 +57,7 @@ PATHS = {
     "a variable": ("output: $HOME/data\n", "output: the path '$HOME/data' holds $HOME|begin it with ~"),
     "a variable in braces": ("output: ${DATA}/x\n", "output: the path|holds ${DATA}"),
     "a variable of Windows": ("output: '%DATA%/x'\n", "output: the path|holds %DATA%"),
+    "an empty path": ('output: ""\n', "output: the path is empty; write . for the current folder"),
     "the home of nobody": ("output: ~nobody-of-this-name/x\n", "output: the path|no such home folder"),
     "a source of anomalies": (
         f"anomalies: {{mode: noise, source: {{folder: {LONG}}}}}\n",

@@ -172,3 +172,15 @@ def test_a_lock_that_cannot_be_understood_is_not_lost(tmp_path, signals):
     with lease.lease(tmp_path) as held:
         (tmp_path / lease.LOCK).write_bytes(b"\x80{")
         assert not held.lost
+
+
+def test_a_folder_that_cannot_be_written_is_found_without_writing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"results cannot be written to this folder \(.*file is not a folder\)"):
+        lease.check_writable(tmp_path / "file" / "runs" / "x")
+    lease.check_writable(tmp_path / "new" / "x")
+    lease.check_writable(RUN)
+    monkeypatch.setattr(lease.os, "access", lambda place, mode: False)  # root may write anywhere
+    with pytest.raises(InputError, match="is not writable"):
+        lease.check_writable(tmp_path / "new" / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -121,6 +121,13 @@ def test_one_baseline_or_both_can_be_set_otherwise(tmp_path):
             baselines_of(run_dir, [wrong])
 
 
+def test_baselines_of_a_run_that_cannot_be_written_are_refused_by_name(tmp_path, capsys):
+    run_dir = planned(load(tmp_path))
+    (run_dir / "baselines").write_text("a file, not a folder")
+    assert cli.main(["baselines", str(run_dir), "--local"]) == 2
+    assert "baselines: results cannot be written to this folder" in capsys.readouterr().err
+
+
 def test_configs_with_the_same_baseline_share_it(tmp_path):
     text = EXPERIMENT + "grid: {anomalies.limit: [1, 8], network.name: [FCDD_CNN32_S, FCDD_CNN32]}\n"
     experiment, counterparts = baselines_of(planned(load(tmp_path, text.replace("28", "32"))))
