@@ -181,9 +181,12 @@ def connected(address: str | None, report: Report, early: EarlyWorkers = NO_EARL
                 ray.shutdown()
 
 
-def _join(address: str) -> None:
-    import ray
+def check_address(address: str) -> None:
+    """Check what can be known of a cluster's address without Ray: its form, and that something answers there.
 
+    Raises:
+        InputError: no cluster can be reached at the address.
+    """
     if address.startswith("ray://"):
         raise InputError(
             Problem(
@@ -193,19 +196,33 @@ def _join(address: str) -> None:
                 "Use the command line, which then runs on the head of the cluster, see docs/clusters.md",
             )
         )
+    if address != "auto" and not address.rpartition(":")[2].isdigit():
+        raise _no_cluster(address, "it has no port")
     try:
         check_answers(address)
+    except OSError as error:
+        raise _no_cluster(address, short_error(error)) from error
+
+
+def _join(address: str) -> None:
+    import ray
+
+    check_address(address)
+    try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = short_error(error)
-        raise InputError(
-            Problem(
-                "--address",
-                f"no Ray cluster answers at {address!r} ({reason})",
-                "auto on a machine of the cluster, HOST:PORT of its head",
-                "Start it with `ray up` or `ray start --head`, see docs/clusters.md",
-            )
-        ) from error
+        raise _no_cluster(address, short_error(error)) from error
+
+
+def _no_cluster(address: str, reason: str) -> InputError:
+    return InputError(
+        Problem(
+            "--address",
+            f"no Ray cluster answers at {address!r} ({reason})",
+            "auto on a machine of the cluster, HOST:PORT of its head",
+            "Start it with `ray up` or `ray start --head`, see docs/clusters.md",
+        )
+    )
 
 
 def check_answers(address: str) -> None:

@@ -42,11 +42,11 @@ from fcdd_sweep.runners.events import (
 from fcdd_sweep.runners.local import LocalRunner
 from fcdd_sweep.runners.process_runner import ProcessRunner
 from fcdd_sweep.runners.queue import Trials
-from fcdd_sweep.runners.ray_session import parent_for_sockets
+from fcdd_sweep.runners.ray_session import check_address, parent_for_sockets
 from fcdd_sweep.runners.stop_signal import StopSignal
 from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.sweep.early_start import EarlyStart, early_start
+from fcdd_sweep.sweep.early_start import EarlyStart, count_to_run, early_start
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
 from fcdd_sweep.sweep.preparation import prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
@@ -267,7 +267,7 @@ def open_session(
         check: raises an error for what else in the run cannot be used; called before data is decoded.
         all_known: `specs` are all trials of the run, so Ray starts at once if any is missing.
     Raises:
-        InputError: storage, device, data or temporary folder that cannot be used, a run of another version of
+        InputError: storage, device, cluster, data or temporary folder that cannot be used, a run of another version of
             fcdd_sweep, or one that another driver works on.
         StorageError: at any time, a store that is unreachable or a disk that is full.
     """
@@ -282,6 +282,8 @@ def open_session(
         check_device(experiment.resources.device)
         if not options.local:
             parent_for_sockets()
+    elif not options.local and count_to_run(run_dir, specs):  # a report needs no cluster
+        check_address(options.address)
     with ExitStack() as opened:
         start = EarlyStart()
         if all_known and options.work is None and options.address is None:

@@ -185,3 +185,13 @@ def test_a_run_that_is_moved_while_it_runs_stops_and_is_not_made_anew_in_its_old
     assert RunPaths(moved).plan.is_file()
     old = RunPaths(loaded.run_dir)
     assert not any(path.exists() for path in (old.plan, old.index, old.report))
+
+
+@pytest.mark.parametrize("address", ["garbage", "127.0.0.1:1", "host:port", "ray://head:10001"])
+def test_a_cluster_that_cannot_be_reached_is_an_error_before_anything_is_written(experiment, address):
+    loaded = experiment()
+    with pytest.raises(InputError, match="--address: "):
+        run_sweep(loaded, address=address)
+    assert not loaded.run_dir.exists()
+    first, _ = go(experiment(), work=works.scored)
+    assert run_sweep(loaded, address=address).done == first.done  # nothing is left that needs a cluster
