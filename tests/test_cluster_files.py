@@ -207,6 +207,10 @@ def test_a_slurm_job_hands_its_token_on_and_hears_the_end_of_its_time():
     assert "requeue" in given and given["open-mode"] == "append"
 
 
+SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "2", "SLURMD_NODENAME": "n1"}
+"""What Slurm sets in a job that the script reads."""
+
+
 def run_slurm_job(tmp_path, ending, start="exec sleep 60", **more_stand_ins):
     """The whole script, with stand-ins for Slurm, Ray and the sweep: its end, and what they were called with."""
     log = tmp_path / "log"
@@ -240,14 +244,10 @@ esac"""
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "USER"},  # which not every site sets
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "FCDD_SWEEP_PYTHON": str(tmp_path / "python"),
-        "USER": "someone",
-        "SLURM_JOB_ID": "7",
-        "SLURM_JOB_NUM_NODES": "2",
-        "SLURM_CPUS_PER_TASK": "2",
-        "SLURMD_NODENAME": "n1",
+        **SLURM_JOB,
     }
     script = [shutil.which("bash"), ROOT / "clusters" / "slurm.sbatch", "x.yaml", "--set", "seeds=1"]
     ended = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=50)
@@ -280,6 +280,21 @@ def test_a_slurm_job_whose_head_does_not_start_says_so_and_runs_no_sweep(tmp_pat
     assert ended.returncode == 1
     assert "Ray's head did not start on " in ended.stderr
     assert not [line for line in lines if line.startswith(("sweep", "scontrol"))]
+
+
+@pytest.mark.parametrize(
+    "environment, said",
+    [
+        ({}, "this is a script of a Slurm job, and SLURM_JOB_ID is not set. Submit it: sbatch "),
+        (SLURM_JOB, "there is no program {folder}/.venv/bin/python. Run `make setup` in the folder of the project and"),
+        (SLURM_JOB | {"FCDD_SWEEP_PYTHON": "/nowhere/python"}, "there is no program /nowhere/python."),
+    ],
+)
+def test_a_slurm_script_outside_slurm_or_without_its_python_says_what_is_missing(tmp_path, environment, said):
+    script = [shutil.which("bash"), ROOT / "clusters" / "slurm.sbatch", "x.yaml"]
+    ended = subprocess.run(script, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    assert ended.returncode == 2 and ended.stderr.startswith(f"error: {said.format(folder=tmp_path)}")
+    assert ended.stderr.count("\n") == 1
 
 
 # Fields of KubeRay 1.6 (ray-operator/apis/ray/v1); an unknown one is dropped by the server without a word.
