@@ -15,6 +15,7 @@ from fcdd_sweep.config.layers import Tree, value_at_key
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import SCHEMA_VERSION
+from fcdd_sweep.config.search_schema import MOST_VALUES
 from fcdd_sweep.config.text import (
     allowed,
     annotation_of,
@@ -63,7 +64,7 @@ _ALLOWED: dict[Key, str] = {
         "anomalies",
     ): "none, training, the name of a synthetic source, {dataset: NAME}, {folder: PATH} or {from_test: N}",
     ("evaluation", "image_score"): "'mean', 'max', 'auto' or {top: SHARE} with SHARE 0.001, 0.01, 0.03 or 0.1",
-    ("seeds",): "how many seeds, at least 1, or a list of seeds such as [0, 1, 2]",
+    ("seeds",): f"how many seeds, at least 1 and at most {MOST_VALUES}, or a list of seeds such as [0, 1, 2]",
     (
         "training",
         "schedule",
@@ -216,6 +217,8 @@ def _value_step(key: Key, value: Any, annotation: Any) -> str:
         return "Give it a value, or remove the key"
     if isinstance(value, str):
         return _text_step(key, value, annotation)
+    if isinstance(value, int | float) and any(without_annotation(choice)[0] is str for choice in choices(annotation)):
+        return "Put it in quotes if it is meant as text"
     return ""
 
 

@@ -152,10 +152,14 @@ def _document(text: str, path: str) -> YamlDocument:
         raise ExperimentError(Problem(where, f"found {found} at the top level", "keys and values such as `schema: 2`"))
     if line := _too_many_values_at(node):
         raise ExperimentError(Problem(f"{path}:{line}", *_TOO_MANY))
-    problems = list(_tree_problems(node, (), lambda key, line: f"{path}:{line}: {dotted(key)}"))
+    problems = list(_tree_problems(node, (), lambda key, line: _place(path, line, key)))
     if problems:
         raise ExperimentError(problems)
     return YamlDocument(_reader().load(text), dict(_lines(node, ())))
+
+
+def _place(path: str, line: int, key: Key) -> str:
+    return f"{path}:{line}: {dotted(key)}" if key else f"{path}:{line}"
 
 
 def _line(node: Node) -> int:

@@ -30,7 +30,7 @@ from fcdd_sweep.report.text import class_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows, read_whole_leaf
-from fcdd_sweep.results.storage import Location
+from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
 XY = tuple[FloatArray, FloatArray]
@@ -237,10 +237,10 @@ def read_plan(run_dir: Location) -> list[TableRow]:
     except StorageError:
         raise
     except UNREADABLE as error:
-        if isinstance(error, files.DamagedTableError):
+        if isinstance(error, files.DamagedTableError) or is_file(RunPaths(run_dir).index):
             step = "Rerun the sweep's command, which writes the plan again"
             raise InputError(
-                Problem(str(run_dir), f"the run's plan cannot be read: {error}", next_step=step)
+                Problem(str(run_dir), f"the run's plan cannot be read: {short_error(error)}", next_step=step)
             ) from error
         what = f"is not a run directory: {tree.PLAN} cannot be read ({short_error(error)})"
         allowed = "the directory of a run, OUTPUT/NAME"

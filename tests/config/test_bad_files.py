@@ -32,6 +32,7 @@ FILES = {
             "x.yaml:5: name: the key is given twice, first in line 2",
         ],
     ),
+    "a number as a key of the file": (HEAD + "1: 2\n", ["x.yaml:4: a key must be text, but found 1|quotes"]),
     "a number as a key": (HEAD + "variants: {1: {}}\n", ["x.yaml:4: variants: a key must be text, but found 1|quotes"]),
     "a date": (HEAD + "dataset:\n  classes: [2024-01-01]\n", ["x.yaml:5: dataset.classes[0]: found the date|quotes"]),
     "a tag": (HEAD + "output: !!python/name:os.system x\n", ["x.yaml:4: output: found a value with the tag"]),
@@ -142,6 +143,10 @@ FILES = {
     "bad seeds": (
         HEAD + "seeds:\n- 1\n- x\n- -1\n",
         ["x.yaml:6: seeds[1]: found the text 'x'|at least 0", "x.yaml:7: seeds[2]: found -1|at least 0"],
+    ),
+    "a name that is a number": (
+        HEAD.replace("name: x", "name: 1"),
+        ["x.yaml:2: name: found 1. Allowed: letters|Put it in quotes if it is meant as text"],
     ),
     "seeds in words": (HEAD + "seeds: five\n", ["x.yaml:4: seeds: found the text 'five'|how many seeds"]),
 }

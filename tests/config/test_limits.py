@@ -15,7 +15,10 @@ TOO_LARGE = {
     "one beyond Python's own limit": (f"seeds: [{'1' * 5000}]\n", "seeds[0]: found|5,000 digits"),
     "a negative number": ("training: {epochs: -99999999999999999999}\n", "training.epochs: found|20 digits"),
     "hexadecimal": ("seeds: 0xFFFFFFFFFFFFFFFFFFFF\n", "seeds: found a whole number"),
-    "a count of seeds": ("seeds: 1000000000000\n", "seeds: found 1000000000000|how many seeds"),
+    "a count of seeds": (
+        "seeds: 1000000000000\n",
+        "seeds: found 1000000000000|how many seeds, at least 1 and at most 10000,",
+    ),
     "a negative seed": ("seeds: [-1]\n", "seeds[0]: found -1|at least 0 and at most 9223372036854775807"),
     "a broken seed": ("seeds: [1.5]\n", "seeds[0]: found 1.5|a whole number"),
     "epochs": ("training: {epochs: 1000000000000}\n", "training.epochs: found|at most 1000000"),

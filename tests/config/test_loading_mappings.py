@@ -77,7 +77,7 @@ def test_every_problem_of_a_mapping_is_reported_at_once_with_the_nearest_name():
     starts = (
         "override training.epoch: there is no key training.epoch. Closest: 'training.epochs'.",
         "the experiment: training.optimizer: found the text 'sdg'. Allowed: 'sgd' or 'adam'. Closest: 'sgd'.",
-        "override seeds='a': found the text 'a'. Allowed: how many seeds, at least 1, or a list of seeds",
+        "override seeds='a': found the text 'a'. Allowed: how many seeds, at least 1 and at most 10000, or",
         "the experiment: trainig: there is no such key.",
         "override grid.x=[1]: there is no key x.",
     )

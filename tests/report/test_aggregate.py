@@ -252,6 +252,13 @@ def test_a_folder_that_is_no_run_is_refused_by_name(tmp_path):
         aggregate(tmp_path)
 
 
+def test_a_run_without_its_plan_is_a_run_whose_sweep_writes_it_again(tmp_path):
+    path = FakeRun(tmp_path / "r").plan(["brick"], [0]).finish("", "brick", 0).write()
+    RunPaths(path).plan.unlink()
+    with pytest.raises(InputError, match=r"plan cannot be read: plan.parquet is missing. Rerun the sweep's command"):
+        aggregate(path)
+
+
 def test_names_with_bars_stay_in_their_table_cells(tmp_path):
     path = FakeRun(tmp_path / "r").plan(["a|b"], [0]).finish("", "a|b", 0).write()
     aggregate(path)
