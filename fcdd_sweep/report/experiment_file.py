@@ -18,7 +18,7 @@ from fcdd_sweep.config.schema import Evaluation, Experiment, Heatmaps, Keep, Rep
 from fcdd_sweep.config.schema_errors import validated
 from fcdd_sweep.report.text import setting_text
 from fcdd_sweep.results.storage import Location, read_bytes
-from fcdd_sweep.results.tree import RunPaths
+from fcdd_sweep.results.tree import EXPERIMENT, RunPaths
 
 _SEEDS = "seeds"
 _SETTINGS = (
@@ -53,6 +53,10 @@ COMPARED = (
 """Settings in a comparison of methods."""
 _LAST_KEY = "output"
 """The last key of each file that a sweep writes."""
+_WITHOUT_IT = (
+    "images are scored and decided as when each trial was finished, pictures and decisions of trials stay as they are, "
+    "and other figures have the default look. Rerun the sweep's command, which writes the file again."
+)
 _MOST_NAMED = 4
 """Up to this many configs, each value is followed by the names of its configs."""
 S = TypeVar("S", bound=Section)
@@ -89,7 +93,11 @@ class ExperimentFile:
 
     @cached_property
     def problem(self) -> str:
-        """Why the file does not tell the run's settings, such as `is missing`; empty when it does."""
+        """A sentence on a file that does not tell the run's settings, with what follows; empty when it does."""
+        fault = self._fault()
+        return f"{EXPERIMENT} {fault}: {_WITHOUT_IT}" if fault else ""
+
+    def _fault(self) -> str:
         if not self.text.strip():
             return "is missing, empty or cannot be opened"
         if not self.tree:

@@ -39,10 +39,6 @@ UNREADABLE = (OSError, pa.ArrowException, BadZipFile, EOFError, ValueError, KeyE
 PLANNED = "planned"
 COUNTED = (TrialStatus.DONE, TrialStatus.FAILED, TrialStatus.MISSING)
 """States in which a report finds planned trials."""
-_WITHOUT_EXPERIMENT = (
-    "images are scored and decided as when each trial was finished, pictures and decisions of trials stay as they are, "
-    "and other figures have the default look. Rerun the sweep's command, which writes the file again."
-)
 _TEMPORARY = re.compile(r"^\.[0-9a-f]{8}-")
 """How the name of a file begins that `results.files.write_atomically` has not renamed yet."""
 
@@ -206,11 +202,12 @@ def read_run(run_dir: Path) -> Run:
     index = index_or_problem(run_dir, problems)
     experiment = ExperimentFile.of_run(run_dir)
     if experiment.problem:
-        problems.append(f"{tree.EXPERIMENT} {experiment.problem}: {_WITHOUT_EXPERIMENT}")
+        problems.append(experiment.problem)
     trials = [_read_trial(run_dir, row, index.get(row["trial_id"], {}), problems) for row in plan]
-    evaluation = experiment.evaluation
-    chosen = _chosen_scores(trials, evaluation.false_alarm_rate) if evaluation.image_score == "auto" else {}
+    evaluation, chosen = experiment.evaluation, dict[str, ScoreChoice]()
     if not experiment.problem:
+        if evaluation.image_score == "auto":
+            chosen = _chosen_scores(trials, evaluation.false_alarm_rate)
         trials = [_decided(each, evaluation, chosen.get(each.normal_class)) for each in trials]
     planned = {row["trial_id"] for row in plan}
     return Run(
