@@ -29,7 +29,7 @@ from fcdd_sweep.report.score_choices import choose_scores
 from fcdd_sweep.report.text import class_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.documents import TrialStatus
-from fcdd_sweep.results.files import TableRow, nulled, read_columns, read_rows, read_whole_leaf
+from fcdd_sweep.results.files import TableRow, check_rows, nulled, read_columns, read_rows, read_whole_leaf
 from fcdd_sweep.results.storage import Location, is_file
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -300,7 +300,7 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         (tree.CURVES, schemas.CURVES, tested),
         (tree.DEFECTS, schemas.DEFECTS, False),  # data without named defects has none
     ):
-        _check_rows(name, read_columns(folder / name, schema), plan["trial_id"], has_rows=has_rows)
+        check_rows(name, read_columns(folder / name, schema), plan["trial_id"], has_rows=has_rows)
     return Trial(
         plan,
         TrialStatus.DONE,
@@ -310,14 +310,6 @@ def _read_leaf(run_dir: Path, plan: TableRow, leaf: str, failures: int) -> Trial
         defects=read_rows(TrialPaths(folder).defects, schemas.DEFECTS),
         folder=folder,
     )
-
-
-def _check_rows(name: str, table: pa.Table, trial_id: str, *, has_rows: bool) -> None:
-    """Raise a ValueError for a table of a leaf with rows of another trial, or without the rows that it must have."""
-    if others := sorted({str(each) for each in table["trial_id"].unique().to_pylist()} - {trial_id}):
-        raise ValueError(f"{name} holds trial {others[0]}, not {trial_id}")
-    if has_rows and not len(table):
-        raise ValueError(f"{name} has no rows")
 
 
 def _chosen_scores(trials: Iterable[Trial], rate: float) -> dict[str, ScoreChoice]:

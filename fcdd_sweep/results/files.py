@@ -166,6 +166,14 @@ def read_rows(path: Location, schema: pa.Schema) -> list[TableRow]:
     return rows
 
 
+def check_rows(name: str, table: pa.Table, trial_id: str, *, has_rows: bool) -> None:
+    """Raise a ValueError for a table of a leaf with rows of another trial, or without the rows that it must have."""
+    if others := sorted({str(each) for each in table["trial_id"].unique().to_pylist()} - {trial_id}):
+        raise ValueError(f"{name} holds trial {others[0]}, not {trial_id}")
+    if has_rows and not len(table):
+        raise ValueError(f"{name} has no rows")
+
+
 def read_index(run_dir: Location) -> dict[str, TableRow]:
     """Return the rows of `index.parquet` by trial id; none when the run has no index.
 
