@@ -52,7 +52,6 @@ def run_command(options: Namespace) -> int:
     """Run an experiment, or print its plan or its resolved file."""
     from fcdd_sweep.config.loading import dump_experiment, load_experiment
     from fcdd_sweep.planning.plan import plan_file
-    from fcdd_sweep.results.lease import check_writable
 
     if options.probe_cost and not options.dry_run:
         raise InputError(Problem("--probe-cost", "works with --dry-run only", next_step="Use --dry-run --probe-cost"))
@@ -65,7 +64,7 @@ def run_command(options: Namespace) -> int:
         return printed()
     if options.dry_run:
         if not _from_outside(options):
-            check_writable(experiment.run_dir)
+            _print_closed_output(experiment)
         _print_plan(planned, experiment, probe=options.probe_cost)
         return printed()
     return _run_here(planned, options)
@@ -193,14 +192,25 @@ def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
     print("".join(f"{line}\n" for line in lines), end="")
 
 
+def _print_closed_output(experiment: Experiment) -> None:
+    """Print that this machine cannot write the results: another one may, such as a cluster's head.
+
+    Raises:
+        InputError: a file is in the way of the results.
+    """
+    from fcdd_sweep.results.lease import closed_folder
+
+    if closed := closed_folder(experiment.run_dir):
+        print(f"results cannot be written to {experiment.run_dir} on this machine: {closed} is not writable here")
+
+
 def validate_command(options: Namespace) -> int:
     """Check an experiment file and its data."""
     from fcdd_sweep.planning.describe import amount_text
     from fcdd_sweep.planning.plan import plan_file
-    from fcdd_sweep.results.lease import check_writable
 
     experiment, planned = plan_file(options.experiment, _overrides(options))
-    check_writable(experiment.run_dir)
+    _print_closed_output(experiment)
     for note in planned.notes:
         print(note)
     trials = amount_text(planned, experiment) if experiment.search else count_noun(len(planned.specs), "trial")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fcdd_sweep.config.locations import as_written
-from fcdd_sweep.config.text import duration_text
+from fcdd_sweep.config.text import count_noun, duration_text
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.result_table import found_lines
 from fcdd_sweep.report.run_files import COUNTED, PLANNED, index_or_problem, leaves_of, read_plan
@@ -20,6 +21,7 @@ from fcdd_sweep.results.attempts import traceback_file
 from fcdd_sweep.results.documents import RunningTrial, SweepProgress, TrialStatus, read_progress
 from fcdd_sweep.results.files import TableRow, check_run_version, holds_trial
 from fcdd_sweep.results.processes import has_ended
+from fcdd_sweep.results.search_schemas import CONFIRMING, EVALUATING, NUMBER, ROLE
 from fcdd_sweep.results.storage import Location, check_reachable, files_below, is_file
 from fcdd_sweep.results.tree import RunPaths
 
@@ -58,6 +60,7 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
     failed = [index[row["trial_id"]] for row in plan if status[row["trial_id"]] == TrialStatus.FAILED]
     progress, now = read_progress(run_dir), dt.datetime.now(dt.UTC)
     done = _shares_done(progress, now)
+    experiment = ExperimentFile.of_run(run_dir)
     unfinished = {key: 1 - done.get(key, 0.0) for key, state in status.items() if state != TrialStatus.DONE}
     return "\n".join(
         [
@@ -65,7 +68,8 @@ def status_text(run_dir: Location | str, width: int | None = None) -> str:
             *_failure_lines(run_dir, failed),
             *problems,
             *_figures(run_dir, plan, index, status, width),
-            *hours_lines(run_dir, whole, plan, unfinished, ExperimentFile.of_run(run_dir)),
+            *_search_lines(plan, status, experiment),
+            *hours_lines(run_dir, whole, plan, unfinished, experiment),
             *(
                 [_NO_PROGRESS]
                 if progress is None and is_file(RunPaths(run_dir).progress)
@@ -89,6 +93,27 @@ def _figures(
         if status[row["trial_id"]] == TrialStatus.DONE
     }
     return found_lines(run_dir, plan, leaves, width)
+
+
+def _search_lines(plan: Sequence[TableRow], status: Mapping[str, TrialStatus], experiment: ExperimentFile) -> list[str]:
+    """Return how far a search is, whose further trials are planned one config after another."""
+    trials: dict[str, dict[int, list[TrialStatus]]] = {EVALUATING: {}, CONFIRMING: {}}
+    for row in plan:
+        parameters = json.loads(row["parameters"] or "{}")
+        if ROLE in parameters:
+            trials[parameters[ROLE]].setdefault(parameters[NUMBER], []).append(status[row["trial_id"]])
+    if not trials[EVALUATING]:
+        return []
+    evaluated, confirmed = map(_done_of, trials.values())
+    budget = ", ".join(f"{amount} {name}" for name, amount in experiment.search.get("budget", {}).items() if amount)
+    text = f"search: {evaluated} that were suggested are evaluated (budget: {budget})"
+    return [f"{text}; {confirmed} confirmed" if trials[CONFIRMING] else f"{text}; the confirmation has not begun"]
+
+
+def _done_of(configs: Mapping[int, Sequence[TrialStatus]]) -> str:
+    """Return how many configs have all of their trials done."""
+    done = sum(set(found) == {TrialStatus.DONE} for found in configs.values())
+    return f"{done} of {count_noun(len(configs), 'config')}"
 
 
 def watch(
@@ -189,7 +214,8 @@ def progress_lines(progress: SweepProgress | None, now: dt.datetime) -> list[str
         return []
     age, host = _age_text(_seconds_since(progress.written, now)), progress.driver.host
     if progress.state != "running":
-        return [f"no sweep is running: the last start on {host} {progress.state} {age} ago"]
+        ended = "was interrupted" if progress.state == "interrupted" else progress.state
+        return [f"no sweep is running: the last start on {host} {ended} {age} ago"]
     if has_ended(progress.driver.model_dump()):
         what = f"the driver on {host} is gone: process {progress.driver.pid} has ended, its last update was {age} ago"
         return [f"{what}; rerun the same command"]

@@ -22,13 +22,14 @@ from fcdd_sweep.report.run_files import UNREADABLE
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, read_rows
+from fcdd_sweep.results.search_schemas import NUMBER
 from fcdd_sweep.results.storage import Location
 from fcdd_sweep.results.tree import RunPaths
 
 _GPU_NAMES = ("nvidia", "tesla", "geforce", "quadro", "radeon", "instinct")
 _NO_COST = ("learning_rate", "momentum", "weight_decay", "schedule", "epochs", "passes_per_epoch")
 """Keys of `training` that do not change the time of a pass through the data."""
-_NAMES = ("variant", "search.number")
+_NAMES = ("variant", NUMBER)
 """Parameters that name a config and set nothing."""
 _MOST_READ = 5
 """Finished trials of which `metrics.parquet` is read to scale their times; each is a request to an object store."""

@@ -206,13 +206,22 @@ def check_writable(run_dir: Location) -> None:
     Raises:
         InputError: a file is in its way, or this process may not write there.
     """
+    if closed := closed_folder(run_dir):
+        raise unwritable(run_dir, f"{closed} is not writable")
+
+
+def closed_folder(run_dir: Location) -> Path | None:
+    """Return the folder in which a run would be written, and this process may not write; None where it may.
+
+    Raises:
+        InputError: a file is in the run's way.
+    """
     if not isinstance(run_dir, Path):
-        return
+        return None
     place = next(place for place in (run_dir, *run_dir.parents) if os.path.lexists(place))
     if not place.is_dir():
         raise unwritable(run_dir, f"{place} is not a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise unwritable(run_dir, f"{place} is not writable")
+    return None if os.access(place, os.W_OK | os.X_OK) else place
 
 
 @contextmanager

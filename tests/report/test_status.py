@@ -133,7 +133,7 @@ def test_a_driver_that_has_not_written_for_long_is_reported():
     (line,) = progress_lines(shown(written="2026-01-02T11:48:00+00:00"), NOW)
     assert line.startswith("the driver on head has not updated its progress for 12:00: it is dead, or cut off")
     (line,) = progress_lines(shown(state="interrupted", written="2026-01-02T11:48:00+00:00"), NOW)
-    assert line == "no sweep is running: the last start on head interrupted 12:00 ago"
+    assert line == "no sweep is running: the last start on head was interrupted 12:00 ago"
     assert progress_lines(None, NOW) == []
 
 

@@ -183,4 +183,5 @@ def test_a_folder_that_cannot_be_written_is_found_without_writing(tmp_path, monk
     monkeypatch.setattr(lease.os, "access", lambda place, mode: False)  # root may write anywhere
     with pytest.raises(InputError, match="is not writable"):
         lease.check_writable(tmp_path / "new" / "x")
+    assert lease.closed_folder(tmp_path / "new" / "x") == tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -333,6 +333,11 @@ def test_a_search_has_no_baselines_and_is_reported_in_the_status(experiment):
         baselines_of(loaded.run_dir)
     text = status_text(loaded.run_dir)
     assert "confirmed-default" in text and "all  " in text and " 32    32       0        0" in text
+    told = "6 of 6 configs that were suggested are evaluated (budget: 6 configs); 2 of 2 configs confirmed"
+    assert f"search: {told}" in text.splitlines()
+    leaf = next(loaded.run_dir.glob("001_*/normal_3/it_0"))
+    TrialPaths(leaf).metrics.unlink()
+    assert "search: 5 of 6 configs that were suggested" in status_text(loaded.run_dir)
 
 
 def test_an_older_study_is_refused_before_data_is_decoded(tmp_path, monkeypatch):
