@@ -8,6 +8,7 @@ import numpy as np
 
 from fcdd_sweep.report.search.axes import text_of
 from fcdd_sweep.results import files, schemas, search_schemas
+from fcdd_sweep.results.search_schemas import CONFIRMING, NUMBER, ROLE
 from fcdd_sweep.results.tree import RunPaths, SearchPaths
 from tests.fakes import EXPERIMENT, NOW, FakeRun, key
 
@@ -209,7 +210,8 @@ def searched_run(path, search, *, finished=True):
     numbers = dict.fromkeys(row["number"] for row in search.confirmation)
     names = {number: search.configs[number]["config"] for number in numbers}
     for number, name in names.items():
-        parameters = {key: value for key, value in search.parameters[number].items() if value is not None}
+        values = {key: value for key, value in search.parameters[number].items() if value is not None}
+        parameters = {ROLE: CONFIRMING, NUMBER: number, **values}
         seeds = sorted({row["seed"] for row in search.confirmation})
         classes = list(dict.fromkeys(row["normal_class"] for row in search.confirmation))
         run.plan(classes, [*SEEDS, *seeds], {name: parameters})

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -17,16 +18,13 @@ from fcdd_sweep.planning import checks
 from fcdd_sweep.planning.plan import plan
 from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas
-from fcdd_sweep.results.attempts import LEAF as LEAF_FOLDER
-from fcdd_sweep.results.attempts import claim_attempt
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.events import AttemptRetried, EpochDone, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep import trackers
 from fcdd_sweep.sweep.sweep import run_sweep
 from fcdd_sweep.sweep.trackers import Mlflow, TensorBoard, TrackerSink, Wandb, parameters_of
-from fcdd_sweep.sweep.trial_rows import key_of
-from fcdd_sweep.training.result import EpochRecord
+from tests import works
 from tests.broken import HEAD
 from tests.specs import spec
 
@@ -102,7 +100,8 @@ def test_a_tracker_that_hangs_ends_with_the_sweep(run_dir, monkeypatch):
 
 def test_a_missing_package_is_reported_at_plan_time_with_what_brings_it(load, monkeypatch):
     wanted = "trackers: {tensorboard: true, mlflow: {}, wandb: {mode: offline}}\n"
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    find_spec = checks.importlib.util.find_spec
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: find_spec(name) if name == "sklearn" else None)
     with pytest.raises(InputError) as caught:
         plan(load(HEAD + wanted))
     lines = [str(problem) for problem in caught.value.problems]
@@ -220,13 +219,10 @@ def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, t
     pytest.importorskip("tensorboardX")
 
     def work(which, run_dir, observer):
-        number, attempt = claim_attempt(run_dir, which.trial_id)
-        observer.epoch_done(EpochRecord(1, 0.5, 0.5, 0.5, 0.1, 1.0), 1)
+        result = works.scored(which, run_dir, observer)
         shown = json.loads(RunPaths(run_dir).progress.read_text())
         assert shown["state"] == "running"
-        row = dict.fromkeys(schemas.METRICS.names) | key_of(which) | {"image_auroc": 0.75, "wall_time_s": 3.0}
-        files.write_rows(TrialPaths(attempt / LEAF_FOLDER).metrics, [row], schemas.METRICS)
-        return TrialResult(which.trial_id, "done", number, image_auroc=0.75, wall_time_s=3.0, host="here")
+        return replace(result, wall_time_s=3.0, host="here")
 
     text = "dataset: {name: digits, classes: ['3']}\nseeds: 2\ntrackers: {tensorboard: true}\n"
     result = run_sweep(load(HEAD + text, f"output={tmp_path}"), local=True, work=work)
