@@ -67,7 +67,7 @@ def run_search(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) -
     options = RunOptions(**keywords)
     planned = plan_search(experiment)
     experiment, fixed = planned.experiment, _fixed_settings(planned)
-    check = partial(check_study, planned.search.storage, experiment.run_dir, experiment.name, fixed)
+    check = partial(check_search, planned)
     with (
         open_session(experiment, planned.examples(), planned.plan.notes, options, check) as session,
         opened_storage(planned.search.storage, experiment.run_dir) as (storage, save_study),
@@ -81,6 +81,16 @@ def run_search(experiment: Experiment | Plan, **keywords: Unpack[RunKeywords]) -
             if interrupted:
                 publisher.display.handle(SweepStopped())
             return search.finish(interrupted=interrupted)
+
+
+def check_search(planned: SearchPlan) -> None:
+    """Check that a study that the run has is of this search; write nothing.
+
+    Raises:
+        InputError: it is of another search or version, or its database cannot be used.
+    """
+    experiment = planned.experiment
+    check_study(planned.search.storage, experiment.run_dir, experiment.name, _fixed_settings(planned))
 
 
 def _fixed_settings(planned: SearchPlan) -> dict[str, Any]:

@@ -326,6 +326,17 @@ def test_the_plan_of_a_search_is_reported_in_words(tmp_path, capsys):
     assert not (tmp_path / "results").exists()
 
 
+def test_a_dry_run_refuses_what_the_search_would_refuse(tmp_path, capsys):
+    loaded = load(tmp_path, "search.budget.configs=2")
+    go(loaded)
+    command = [str(tmp_path / "small.yaml"), "--dry-run", "--set", f"output={tmp_path / 'results'}", "--set"]
+    assert cli.main([*command, "search.budget.configs=3"]) == 0
+    before = old_runs.listing(loaded.run_dir)
+    assert cli.main([*command, "training.epochs=2"]) == 2
+    assert "its study was made for another search: training.epochs" in capsys.readouterr().err
+    assert old_runs.listing(loaded.run_dir) == before
+
+
 def test_a_search_has_no_baselines_and_is_reported_in_the_status(experiment):
     loaded = experiment()
     go(loaded)
