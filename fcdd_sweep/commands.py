@@ -65,7 +65,10 @@ def run_command(options: Namespace) -> int:
     if options.dry_run:
         if not _from_outside(options):
             _print_closed_output(experiment)
-            _check_study(planned, experiment)
+            if experiment.search is not None:
+                from fcdd_sweep.run import check_own_study
+
+                check_own_study(planned)
         _print_plan(planned, experiment, probe=options.probe_cost)
         return printed()
     return _run_here(planned, options)
@@ -191,20 +194,6 @@ def _print_plan(planned: Plan, experiment: Experiment, *, probe: bool) -> None:
     else:
         lines = measured_lines(planned, experiment)
     print("".join(f"{line}\n" for line in lines), end="")
-
-
-def _check_study(planned: Plan, experiment: Experiment) -> None:
-    """Raise the `InputError` that a start would end with, where the run has the study of another search."""
-    from fcdd_sweep.results.storage import is_file
-    from fcdd_sweep.results.tree import RunPaths
-
-    search = experiment.search
-    if search is None or not (search.storage or is_file(RunPaths(experiment.run_dir).search.journal)):
-        return
-    from fcdd_sweep.search.plan import plan_search
-    from fcdd_sweep.search.search import check_search  # imports Optuna
-
-    check_search(plan_search(planned))
 
 
 def _print_closed_output(experiment: Experiment) -> None:

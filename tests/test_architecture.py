@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "runners": {"planning", "training", "results"} | STUFF,
     "sweep": {"runners", "planning", "training", "report", "results"} | STUFF,
     "search": {"sweep", "runners", "planning", "training", "report", "results"} | STUFF,
-    "run": {"search", "sweep", "runners", "planning", "config"},
+    "run": {"search", "sweep", "runners", "planning", "results", "config"},
     "prediction": {"training", "report", "results", "data"} | BASE,
     "own_images": {"planning"} | STUFF,
     "doctor": {"runners", "config"},

@@ -361,9 +361,8 @@ def load_detector(snapshot: str | Path, device: str = "auto", decision: Decision
         InputError: there is no such file, it is not a snapshot, another version of fcdd_sweep wrote it, or the device
             is not available.
     """
-    path = Path(snapshot)
-    if path.is_dir() and path.suffix != ".pt":
-        path /= "snapshot.pt"
+    is_leaf = Path(snapshot).is_dir() and Path(snapshot).suffix != ".pt"
+    path = Path(snapshot, "snapshot.pt") if is_leaf else Path(snapshot)
     plain = read_snapshot(path)
     settings, decided = _decided_by(decision or DecisionRecord.beside(path), plain, path)
     target = choose_device(device)
