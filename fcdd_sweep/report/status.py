@@ -105,7 +105,9 @@ def _search_lines(plan: Sequence[TableRow], status: Mapping[str, TrialStatus], e
     if not trials[EVALUATING]:
         return []
     evaluated, confirmed = map(_done_of, trials.values())
-    budget = ", ".join(f"{amount} {name}" for name, amount in experiment.search.get("budget", {}).items() if amount)
+    limits = experiment.search.get("budget")
+    amounts = limits.items() if isinstance(limits, dict) else ()  # the file may be damaged
+    budget = ", ".join(f"{amount} {name}" for name, amount in amounts if amount) or "not known"
     text = f"search: {evaluated} that were suggested are evaluated (budget: {budget})"
     return [f"{text}; {confirmed} confirmed" if trials[CONFIRMING] else f"{text}; the confirmation has not begun"]
 

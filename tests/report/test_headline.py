@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from fcdd_sweep.report.figures.run_figures import RunFigures
 from fcdd_sweep.report.page import config_section
 from fcdd_sweep.report.result_table import found_lines, result_lines
 from fcdd_sweep.report.run_files import Run, Trial, read_run
+from fcdd_sweep.report.search.record import reported
 from fcdd_sweep.report.summaries import DEFECT_METRICS
 from fcdd_sweep.report.tables import SUMMARY_CSV, summary_table, write_csv
 from fcdd_sweep.results.documents import TrialStatus
@@ -149,6 +151,16 @@ def test_the_base_rate_is_the_share_of_anomalous_images():
     trials = [trial("", "0", seed, 0.9, n_test_nominal=10, n_test_anomalous=90) for seed in (0, 1)]
     assert class_scores.base_rate(trials) == pytest.approx(0.9)
     assert np.isnan(class_scores.base_rate([trial("", "0", 0, 0.9)]))
+
+
+@pytest.mark.parametrize(("best", "chosen"), [(6, "confirmed-6"), (0, "confirmed-0"), (None, None)])
+def test_a_search_without_one_best_config_has_no_choice_to_show(tmp_path, best, chosen):
+    plans = {f"confirmed-{number}": f'{{"search.number": {number}}}' for number in (0, 6)} | {"without": "{}"}
+    trials = [trial(config, "0", 0, 0.5, plan) for config, plan in plans.items()]
+    for each in trials:
+        each.plan["trial_id"] = each.config
+    search = SimpleNamespace(confirmation=[{"trial_id": config} for config in plans], best=best)
+    assert reported(run_of(tmp_path, trials), search).chosen == chosen
 
 
 def test_configs_are_to_be_chosen_on_selection_data_which_the_table_shows(tmp_path):

@@ -349,6 +349,11 @@ def test_a_search_has_no_baselines_and_is_reported_in_the_status(experiment):
     leaf = next(loaded.run_dir.glob("001_*/normal_3/it_0"))
     TrialPaths(leaf).metrics.unlink()
     assert "search: 5 of 6 configs that were suggested" in status_text(loaded.run_dir)
+    for damaged in ("", "search: {budget: 3}", "search: {budget: null}"):
+        RunPaths(loaded.run_dir).experiment.write_text(damaged)
+        assert "search: 5 of 6 configs that were suggested are evaluated (budget: not known);" in status_text(
+            loaded.run_dir
+        )
 
 
 def test_an_older_study_is_refused_before_data_is_decoded(tmp_path, monkeypatch):

@@ -10,7 +10,8 @@ import torch
 
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.locations import StorageError
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.report.status import status_text
+from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.sweep import run_sweep
@@ -195,3 +196,18 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_before_anything_is_written
     assert not loaded.run_dir.exists()
     first, _ = go(experiment(), work=works.scored)
     assert run_sweep(loaded, address=address).done == first.done  # nothing is left that needs a cluster
+
+
+@pytest.mark.parametrize("has_index", [True, False])
+@pytest.mark.parametrize("name", tree.LEAF_TABLES)
+def test_a_leaf_that_lost_a_table_is_run_again_in_its_place(experiment, name, has_index):
+    result, _ = go(experiment("seeds=1"), work=works.scored)
+    leaf = result.run_dir / "normal_3" / "it_0"
+    (leaf / name).unlink()
+    if not has_index:
+        RunPaths(result.run_dir).index.unlink()
+    (total,) = [line.split() for line in status_text(result.run_dir).splitlines() if line.startswith("all ")]
+    assert total[-4:] == ["2", "1", "0", "1"]
+    again, recorder = go(experiment("seeds=1"), work=works.scored)
+    assert recorder.counts == (2, 1, 1) and again.done == 2 and (leaf / name).is_file()
+    assert any("normal_3/it_0 is missing or incomplete" in message for message in recorder.messages) == has_index

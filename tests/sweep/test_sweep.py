@@ -21,7 +21,6 @@ from fcdd_sweep.config.loading import load_experiment
 from fcdd_sweep.config.trial_spec import CUDA_NUMERICS_VERSION
 from fcdd_sweep.data import loading
 from fcdd_sweep.planning.plan import plan
-from fcdd_sweep.report.status import status_text
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.lease import lease
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
@@ -208,21 +207,6 @@ def test_a_lost_index_is_made_again_from_the_leaves(experiment):
     _, recorder = go(experiment())
     assert recorder.counts == (4, 4, 0)
     assert any("rebuilt from the leaves" in message for message in recorder.messages)
-
-
-@pytest.mark.parametrize("has_index", [True, False])
-@pytest.mark.parametrize("name", tree.LEAF_TABLES)
-def test_a_leaf_that_lost_a_table_is_run_again_in_its_place(experiment, name, has_index):
-    result, _ = go(experiment("seeds=1"), work=works.scored)
-    leaf = result.run_dir / "normal_3" / "it_0"
-    (leaf / name).unlink()
-    if not has_index:
-        RunPaths(result.run_dir).index.unlink()
-    (total,) = [line.split() for line in status_text(result.run_dir).splitlines() if line.startswith("all ")]
-    assert total[-4:] == ["2", "1", "0", "1"]
-    again, recorder = go(experiment("seeds=1"), work=works.scored)
-    assert recorder.counts == (2, 1, 1) and again.done == 2 and (leaf / name).is_file()
-    assert any("normal_3/it_0 is missing or incomplete" in message for message in recorder.messages) == has_index
 
 
 def test_changed_data_stops_unless_asked_to_keep_or_redo(experiment, monkeypatch):

@@ -135,9 +135,8 @@ def reported(run: Run, search: SearchRecord | None) -> Run:
         return run
     confirmed = {row["trial_id"] for row in search.confirmation}
     trials = tuple(trial for trial in run.trials if trial.plan["trial_id"] in confirmed)
-    best = search.summary.best
-    chosen = next((trial.config for trial in trials if trial.parameters.get(NUMBER) == best), None)
-    return replace(run, trials=trials, chosen=chosen)
+    chosen = (trial.config for trial in trials if trial.parameters.get(NUMBER, -1) == search.best)
+    return replace(run, trials=trials, chosen=next(chosen, None))
 
 
 def _table(path: Path, schema: pa.Schema, problems: list[str]) -> list[TableRow]:
