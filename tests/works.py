@@ -34,9 +34,12 @@ def empty(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
 
 
 def naming_its_process(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:
-    """The result names the process, its niceness, and whether it has imported a module that nothing else imports."""
+    """The result names the process, its niceness, whether it has imported a module that nothing else imports, and how
+    it takes memory.
+    """
     time.sleep(0.5)
-    return TrialResult(spec.trial_id, "done", 1, host=f"{os.getpid()} {os.nice(0)} {'colorsys' in sys.modules}")
+    found = (os.getpid(), os.nice(0), "colorsys" in sys.modules, os.environ.get("GLIBC_TUNABLES"))
+    return TrialResult(spec.trial_id, "done", 1, host=" ".join(map(str, found)))
 
 
 def naming_its_gpu(spec: TrialSpec, run_dir: Path, observer: Observer) -> TrialResult:

@@ -30,7 +30,7 @@ from fcdd_sweep.results.storage import Location
 from fcdd_sweep.runners.events import Work
 from fcdd_sweep.runners.stop_signal import stop_signals
 from fcdd_sweep.runners.trial_result import TrialResult
-from fcdd_sweep.runners.trial_thread import EpochUpdate, TrialGroup
+from fcdd_sweep.runners.trial_thread import WORKER_VARIABLES, EpochUpdate, TrialGroup
 
 WorkerReport = tuple[list[TrialResult], dict[str, EpochUpdate]]
 """What a worker sends while it has trials: results, and the newest epochs of others by trial."""
@@ -53,7 +53,7 @@ class Template:
             [sys.executable, "-c", code],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **_NO_THREADS},
+            env={**WORKER_VARIABLES, **os.environ, **_NO_THREADS},
             start_new_session=True,  # signals of the terminal are the driver's
         )
         theirs.close()

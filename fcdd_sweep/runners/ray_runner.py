@@ -77,7 +77,7 @@ class RayRunner:
             from fcdd_sweep.runners.ray_losses import all_losses_known, watched_raylet
             from fcdd_sweep.runners.ray_nodes import checked_nodes
             from fcdd_sweep.runners.ray_resources import TrialResources
-            from fcdd_sweep.runners.ray_start import plain_workers
+            from fcdd_sweep.runners.ray_start import plain_workers, workers_of_a_cluster
 
             examples, on_cluster = queue.source.examples, self.address is not None
             threads = max(spec.settings.training.threads for spec in examples)
@@ -94,7 +94,7 @@ class RayRunner:
                 settings = self._worker_settings(run_dir, nodes.with_check(work), resources)
                 patience = Patience(settings.stalled_after_s + 10 * settings.report_every_s, _STOP_S)
                 packing = Packing(pack_size(self.resources))
-                workers = nullcontext() if on_cluster else plain_workers()
+                workers = workers_of_a_cluster() if on_cluster else plain_workers()
                 with workers, all_losses_known(), watched_raylet() as require_ray:
                     while not queue.empty:
                         wave = Wave(queue, self.wave_jobs, nodes, packing)

@@ -18,6 +18,7 @@ from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.runners.events import Report
 from fcdd_sweep.runners.ray_start import NO_EARLY_WORKERS, EarlyWorkers, few_processes
 from fcdd_sweep.runners.stop_signal import children_without_hangups, undisturbed
+from fcdd_sweep.runners.trial_thread import WORKER_VARIABLES
 
 _PREFIX = "fcdd-ray-"
 _FALLBACKS = ("/tmp", "/var/tmp")
@@ -157,7 +158,7 @@ def connected(address: str | None, report: Report, early: EarlyWorkers = NO_EARL
         report(f"Ray's temporary files go to {parent} instead of {tempfile.gettempdir()}: {reason}")
     with (
         scratch_folder(parent) as scratch,
-        _environment({**_QUIET, **own}),
+        _environment({**WORKER_VARIABLES, **os.environ, **_QUIET, **own}),
         _quiet("ray.tune", "ray.air", "ray.widgets"),
     ):
         import ray  # only now: it reads the environment when it is first imported

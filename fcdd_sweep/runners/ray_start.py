@@ -1,4 +1,4 @@
-"""What Ray has no option for at its start on one machine: which processes start, and which workers, with what imports.
+"""What Ray has no option for: which processes start with it on one machine, and what workers import and inherit.
 
 Where a new version of Ray has changed what is replaced here, everything works as Ray has it, and takes longer.
 """
@@ -6,8 +6,11 @@ Where a new version of Ray has changed what is replaced here, everything works a
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
+
+from fcdd_sweep.runners.trial_thread import WORKER_VARIABLES
 
 
 class EarlyWorkers(NamedTuple):
@@ -76,3 +79,17 @@ def plain_workers() -> Iterator[None]:
         yield
     finally:
         _ActorClassCache.get = original
+
+
+@contextlib.contextmanager
+def workers_of_a_cluster() -> Iterator[None]:
+    """While entered, have Tune start workers on all machines with `WORKER_VARIABLES`, or the driver's own of these."""
+    from ray.tune.execution import class_cache
+
+    original = class_cache.DEFAULT_ENV_VARS
+    own = {name: os.environ.get(name, value) for name, value in WORKER_VARIABLES.items()}
+    class_cache.DEFAULT_ENV_VARS = {**original, **own}
+    try:
+        yield
+    finally:
+        class_cache.DEFAULT_ENV_VARS = original

@@ -97,6 +97,18 @@ def test_workers_are_forks_of_one_process_that_has_one_thread_after_importing_to
             connection.close()
 
 
+@pytest.mark.parametrize(("own", "inherited"), [({}, "glibc.malloc.hugetlb=1"), ({"GLIBC_TUNABLES": "a=b"}, "a=b")])
+def test_workers_take_memory_in_huge_pages_unless_the_user_says_otherwise(own, inherited, tmp_path, monkeypatch):
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    recorder = Recorder()
+    with Template() as template:
+        runner = ProcessRunner(Faults(), template=template)
+        runner([spec()], tmp_path, recorder, works.naming_its_process, StopSignal())
+    (result,) = recorder.ended.values()
+    assert result.host.endswith(f" {inherited}")
+
+
 def test_where_a_fork_is_not_safe_workers_are_programs_of_their_own(tmp_path, monkeypatch):
     code = "import threading, time; threading.Thread(target=time.sleep, args=[60], daemon=True).start()"
     (tmp_path / "threaded.py").write_text(code)

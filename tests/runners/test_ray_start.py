@@ -12,7 +12,7 @@ from fcdd_sweep.config.schema import Faults, Resources
 from fcdd_sweep.runners import ray_losses
 from fcdd_sweep.runners.ray_runner import RayRunner
 from fcdd_sweep.runners.ray_session import connected
-from fcdd_sweep.runners.ray_start import EarlyWorkers
+from fcdd_sweep.runners.ray_start import EarlyWorkers, workers_of_a_cluster
 from fcdd_sweep.runners.stop_signal import StopSignal
 from tests import works
 from tests.events import Recorder
@@ -54,7 +54,21 @@ def test_early_workers_run_the_first_trials_at_the_sweep_s_own_priority_and_no_n
     assert any("gcs_server" in command for command in services.values())
     assert not [command for command in services.values() for name in NEEDLESS if name in command]
     hosts = [recorder.ended[each.trial_id].host.split() for each in specs]
-    assert {imported for _, _, imported in hosts} == {"True"}
-    assert {niceness for _, niceness, _ in hosts} == {str(os.nice(0))}
+    assert {imported for _, _, imported, _ in hosts} == {"True"}
+    assert {niceness for _, niceness, _, _ in hosts} == {str(os.nice(0))}
+    assert {memory for _, _, _, memory in hosts} == {"glibc.malloc.hugetlb=1"}
     if Version(ray.__version__) >= Version("2.50"):  # Ray 2.49 starts workers of its own, which takes longer
-        assert str(early) in [pid for pid, _, _ in hosts]
+        assert str(early) in [pid for pid, _, _, _ in hosts]
+
+
+@pytest.mark.parametrize(("own", "inherited"), [({}, "glibc.malloc.hugetlb=1"), ({"GLIBC_TUNABLES": "a=b"}, "a=b")])
+def test_workers_on_all_machines_of_a_cluster_take_memory_in_huge_pages(own, inherited, monkeypatch):
+    from ray.tune.execution.class_cache import _ActorClassCache
+
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with workers_of_a_cluster():
+        actor = _ActorClassCache().get(type("Trainable", (), {}))
+    assert actor._default_options["runtime_env"]["env_vars"]["GLIBC_TUNABLES"] == inherited
+    after = _ActorClassCache().get(type("Trainable", (), {}))
+    assert "GLIBC_TUNABLES" not in after._default_options["runtime_env"]["env_vars"]
