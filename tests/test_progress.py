@@ -6,7 +6,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from fcdd_sweep.config.text import duration_text
+from fcdd_sweep.config.text import duration_text, hours_text
 from fcdd_sweep.progress import LiveProgress, PlainProgress, make_progress
 from fcdd_sweep.runners.events import EpochDone, Message, SweepStarted, SweepStopped, TrialEnded, TrialStarted
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -103,6 +103,14 @@ def test_a_mean_over_all_that_is_done_names_no_number(out):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (3723, "1:02:03")])
 def test_clock(seconds, text):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0.00"), (0.2, "0.000056"), (6, "0.0017"), (60, "0.02"), (45000, "12.50")],
+)
+def test_hours_of_seconds_are_not_zero(seconds, text):
+    assert hours_text(seconds) == text
 
 
 @pytest.mark.parametrize(("image_score", "by"), [("mean", ""), ("max", " by the mean")])

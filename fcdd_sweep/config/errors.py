@@ -186,6 +186,11 @@ class Origin:
                 return place.text if not key or (at_home and place.names_key) else f"{place.text}: {dotted(key)}"
         return dotted(key)
 
+    def is_overridden(self, key: str) -> bool:
+        """Return whether an override sets exactly this key."""
+        place = self.places.get(tuple(key.split(".")))
+        return place is not None and place.names_key
+
 
 class RunnerLostError(Exception):
     """What runs the trials has died; finished trials are kept, and another start continues."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,6 +116,13 @@ def count_noun(count: float, word: str) -> str:
     """Return a number with its noun: `1 trial`, `3 trials`, `2 classes`."""
     plural = f"{word}es" if word.endswith("s") else f"{word}s"
     return f"{count:{',d' if isinstance(count, int) else 'g'}} {word if count == 1 else plural}"
+
+
+def hours_text(seconds: float) -> str:
+    """Return hours with two decimals, and with two digits where they are less than a hundredth: 12.50, 0.0017."""
+    hours = seconds / 3600
+    decimals = 1 - math.floor(math.log10(hours)) if 0 < hours < 0.01 else 2
+    return f"{hours:.{decimals}f}"
 
 
 def duration_text(seconds: float) -> str:

@@ -143,6 +143,16 @@ def settings_warnings(settings: Settings, machine: Machine) -> Iterable[str]:
         yield f"training.schedule.milestones: those from {training.epochs} on are after the last epoch."
 
 
+def unused_notes(experiment: Experiment) -> Iterator[str]:
+    """Yield a note for each override of a key that the grid or every variant sets, too."""
+    variants = [set(values) for values in experiment.variants.values()]
+    again = dict.fromkeys(sorted(set.intersection(*variants)) if variants else [], "every variant")
+    again |= dict.fromkeys(experiment.grid, "the grid")
+    for key, setter in again.items():
+        if experiment.origin.is_overridden(key):
+            yield f"{experiment.origin.where(key)} is not used, since {setter} sets this key."
+
+
 def _resources(settings: Settings, machine: Machine) -> Iterator[str]:
     """Yield notes on resources that this machine lacks; another may run the trials, so none is an error."""
     training, cpus, cores = settings.training, settings.resources.cpus, machine.cores

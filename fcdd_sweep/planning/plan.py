@@ -20,7 +20,15 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.networks.execution import computed
 from fcdd_sweep.planning.anomaly_checks import reserved_notes, reserved_per_defect, supervision_notes, supervision_of
 from fcdd_sweep.planning.calibration import Calibrations, calibration_notes
-from fcdd_sweep.planning.checks import facts_of, located, problems_of, settings_warnings, this_machine, tracker_problems
+from fcdd_sweep.planning.checks import (
+    facts_of,
+    located,
+    problems_of,
+    settings_warnings,
+    this_machine,
+    tracker_problems,
+    unused_notes,
+)
 from fcdd_sweep.planning.data_counts import decoding_notes, defect_counts, few_notes
 from fcdd_sweep.planning.search_evaluation import (
     as_evaluated,
@@ -129,6 +137,7 @@ def plan(experiment: Experiment) -> Plan:
     seeds = tuple(experiment.seed_list if search is None else evaluation_seeds(experiment, search))
     specs = specs_of(configs, classes, seeds, calibrations)
     _check_trials_distinct(specs, experiment)
+    notes = [*unused_notes(experiment), *_notes(planned, reserved, facts, inspector)]
     return Plan(
         experiment=experiment,
         specs=specs,
@@ -138,7 +147,7 @@ def plan(experiment: Experiment) -> Plan:
         facts=facts,
         reserved=reserved,
         all_classes=all_classes,
-        notes=tuple(dict.fromkeys([*_notes(planned, reserved, facts, inspector), *searching, *result_notes])),
+        notes=tuple(dict.fromkeys([*notes, *searching, *result_notes])),
         result_notes=result_notes,
         inspector=inspector,
         space=space,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from fcdd_sweep.config.layers import value_at_key
 from fcdd_sweep.config.schema import Resources, Settings
-from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.config.text import count_noun, hours_text
 from fcdd_sweep.config.trial_spec import canonical, identity
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import UNREADABLE
@@ -203,23 +203,23 @@ def hours_lines(
     found = {trial_id: times.estimate(work[trial_id]) for trial_id in unfinished}
     known = {trial_id: estimate for trial_id, estimate in found.items() if estimate is not None}
     left = sum(estimate.seconds * unfinished[trial_id] for trial_id, estimate in known.items()) * share
-    line = f"{used / 3600:.2f} {kind}-hours used by {count_noun(len(rows), 'finished trial')}"
+    line = f"{hours_text(used)} {kind}-hours used by {count_noun(len(rows), 'finished trial')}"
     scaled = any(estimate.scaled for estimate in known.values())
-    return [line + _left_text(left / 3600, len(known), len(unfinished)), _basis_text(scaled=scaled)]
+    return [line + _left_text(hours_text(left), len(known), len(unfinished)), _basis_text(scaled=scaled)]
 
 
 def _share(row: TableRow, experiment: ExperimentFile) -> float:
     return share_of(row["device"], experiment.resources, experiment.threads, row.get("trials_per_gpu"))
 
 
-def _left_text(hours: float, known: int, unfinished: int) -> str:
+def _left_text(hours: str, known: int, unfinished: int) -> str:
     if not unfinished:
         return ""
     if not known:
         return f"; no comparable trial has finished, so the time of {unfinished} unfinished is unknown"
     if known < unfinished:
-        return f", about {hours:.2f} left for {known} of {unfinished} unfinished, the others have no comparable trial"
-    return f", about {hours:.2f} left for {unfinished} unfinished"
+        return f", about {hours} left for {known} of {unfinished} unfinished, the others have no comparable trial"
+    return f", about {hours} left for {unfinished} unfinished"
 
 
 def _basis_text(*, scaled: bool) -> str:

@@ -195,9 +195,8 @@ def _refused(run_dir: Location, holder: dict[str, Any], step: str) -> InputError
 
 def unwritable(run_dir: Location, reason: str) -> InputError:
     """Return the error of a run whose folder cannot be written."""
-    return InputError(
-        Problem(str(run_dir), f"results cannot be written to this folder ({reason})", "", "Choose another --output")
-    )
+    step = "Make it writable; a sweep can also have another --output"
+    return InputError(Problem(str(run_dir), f"results cannot be written to this folder ({reason})", "", step))
 
 
 def check_writable(run_dir: Location) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.schema import Experiment, Settings
-from fcdd_sweep.config.text import count_noun, duration_text
+from fcdd_sweep.config.text import count_noun, duration_text, hours_text
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.planning.checks import this_machine
 from fcdd_sweep.planning.gpu_memory import card_memory, sharing_of
@@ -188,7 +188,7 @@ def _totals(each: Sequence[tuple[TrialSpec, float]], device: str) -> list[str]:
     whole = sum(seconds for _, seconds in each)
     wall = max(whole / slots, max(seconds for _, seconds in each))
     where = f"on one GPU, {slots} at once" if gpu else f"on this machine, {slots} at once"
-    hours = f"{whole * share / 3600:.2f} {'GPU' if gpu else 'CPU'}-hours"
+    hours = f"{hours_text(whole * share)} {'GPU' if gpu else 'CPU'}-hours"
     return [f"  {count_noun(len(each), 'trial')}: {hours}, about {duration_text(wall)} {where}"]
 
 

@@ -144,6 +144,16 @@ def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
     assert planned(text, *sizes, "preprocessing=none", "images.load_size=224").notes == ()
 
 
+def test_an_override_of_what_every_config_sets_is_noted(planned):
+    text = HEAD + "training: {epochs: 9}\ngrid: {training.epochs: [1, 2]}\n"
+    text += "variants: {a: {training.learning_rate: 0.1, anomalies.limit: 8}, b: {training.learning_rate: 0.2}}\n"
+    assert planned(text, "anomalies.limit=16").notes == ()
+    assert planned(text, "training.epochs=3", "training.learning_rate=0.3").notes == (
+        "--set training.learning_rate=0.3 is not used, since every variant sets this key.",
+        "--set training.epochs=3 is not used, since the grid sets this key.",
+    )
+
+
 def test_an_ordinary_experiment_has_no_notes(planned):
     assert planned(HEAD).notes == ()
 

@@ -231,7 +231,7 @@ def test_a_sweep_in_this_process_informs_its_trackers_and_says_what_runs(load, t
     assert (reported["state"], reported["done"], reported["machines"], reported["running"]) == ("ended", 2, ["here"], 0)
     written = list((RunPaths(result.run_dir).trackers / "tensorboard").rglob("events.*"))
     assert sorted(path.parent.name for path in written) == ["it_0", "it_1"]
-    assert "0.00 CPU-hours used by 2 finished trials" in status_text(result.run_dir)
+    assert "0.0017 CPU-hours used by 2 finished trials" in status_text(result.run_dir)
 
 
 def test_mlflow_itself_has_the_run(run_dir, monkeypatch, tmp_path):
