@@ -25,7 +25,7 @@ from fcdd_sweep.metrics.cross_conformal import (
     p_value_column,
 )
 from fcdd_sweep.metrics.ranking import FloatArray, Numbers, rank
-from fcdd_sweep.metrics.score_choice import is_for_selection
+from fcdd_sweep.metrics.score_choice import is_for_selection, is_held_out
 from fcdd_sweep.metrics.statistics import exact_fraction, percent_text, share_text, wilson_interval
 
 _RECALL = 0.95
@@ -201,8 +201,7 @@ def calibrating_paths(scores: Mapping[str, Sequence[Any]], rate: float) -> set[s
     """
     if OUT_OF_FOLD in scores["split"]:
         return set()
-    rows = zip(*(scores[name] for name in ("split", "label", "defect", "path")), strict=True)
-    held_out = [path for *role, path in rows if role == ["validation", 0, ""]]
+    held_out = [path for path, wanted in zip(scores["path"], is_held_out(scores), strict=True) if wanted]
     return {path for path in held_out if len(held_out) >= fewest_images(rate) and not is_for_selection(path)}
 
 

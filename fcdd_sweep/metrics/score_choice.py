@@ -43,6 +43,13 @@ def is_for_selection(path: str) -> bool:
     return name_share(f"{SELECTION}/{path}") < SELECTION_SHARE
 
 
+def is_held_out(scores: Mapping[str, Sequence[Any]]) -> npt.NDArray[np.bool_]:
+    """Return which rows of a trial's scores are held-out nominal images; their columns split, label and defect."""
+    split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
+    held_out: npt.NDArray[np.bool_] = (split == "validation") & (defect == "") & (label == 0)
+    return held_out
+
+
 @dataclass(frozen=True)
 class SelectionScores:
     """Scores of one trial's selection images.
@@ -69,7 +76,7 @@ class SelectionScores:
         """
         split, label, defect = (np.array(scores[name], dtype=object) for name in ("split", "label", "defect"))
         path = np.array(scores["path"], dtype=object)
-        held_out = (split == "validation") & (defect == "") & (label == 0)
+        held_out = is_held_out(scores)
         free = np.array([name not in calibrating for name in path], dtype=bool)
         anomalous = ((split == SELECTION) | (split == "validation")) & (label == 1) & (defect != "")
         anomalous &= free  # those that are rendered on an image that calibrates are not

@@ -7,14 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from fcdd_sweep.config.errors import InputError, Problem, short_error
 from fcdd_sweep.config.locations import StorageError
 from fcdd_sweep.config.names import printable
 from fcdd_sweep.config.text import count_noun
+from fcdd_sweep.metrics.score_choice import is_held_out
 from fcdd_sweep.report.run_files import UNREADABLE, index_or_problem, leaves_of, read_plan
 from fcdd_sweep.results import schemas
 from fcdd_sweep.results.files import DamagedTableError, TableRow, read_columns
@@ -199,12 +198,5 @@ def _scores_fault(scores: pa.Table, row: TableRow) -> str:
     """Return why the `scores.parquet` of a leaf is not that of its trial; empty where it is."""
     if any(each != row["trial_id"] for each in scores["trial_id"].unique().to_pylist()):
         return f"{SCORES} is of another trial"
-    found, wanted = int(is_held_out(scores).sum()), row["n_validation"] or 0
+    found, wanted = int(is_held_out(scores.to_pydict()).sum()), row["n_validation"] or 0
     return f"{SCORES} is damaged: it has {found} of {wanted} held-out images" if found < wanted else ""
-
-
-def is_held_out(scores: pa.Table) -> npt.NDArray[np.bool_]:
-    """Return which rows of a `scores.parquet` are held-out nominal images."""
-    split, label, defect = (np.array(scores[name].to_pylist(), object) for name in ("split", "label", "defect"))
-    held_out: npt.NDArray[np.bool_] = (split == "validation") & (defect == "") & (label == 0)
-    return held_out

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fcdd_sweep.config.errors import InputError, Problem
+from fcdd_sweep.metrics.score_choice import is_held_out
 from fcdd_sweep.prediction.ensemble import Calibration, Ensemble, EnsembleMember
 from fcdd_sweep.prediction.pictures import Wanted
-from fcdd_sweep.prediction.seeds import SEED, is_held_out, seeds_of_class
+from fcdd_sweep.prediction.seeds import SEED, seeds_of_class
 from fcdd_sweep.results import files, schemas
 from fcdd_sweep.results.documents import stored_decision
 from fcdd_sweep.results.storage import Location, check_reachable, children, local_copy
@@ -195,7 +196,7 @@ def _check_alike(place: Location, detectors: Sequence[Detector]) -> None:
 def _calibration(leaf: Location, detector: Detector) -> Calibration | None:
     """Return mean and deviation of the scores of a trial's held-out nominal images; None where there are too few."""
     table = files.read_columns(TrialPaths(leaf).scores, schemas.SCORES)
-    held_out = table[detector.score_column].to_numpy()[is_held_out(table)].astype(np.float64)
+    held_out = table[detector.score_column].to_numpy()[is_held_out(table.to_pydict())].astype(np.float64)
     if len(held_out) < 2 or not held_out.std(ddof=1) > 0:
         return None
     return Calibration(float(held_out.mean()), float(held_out.std(ddof=1)))
