@@ -22,6 +22,7 @@ import dataclasses
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,9 @@ from photo_trees import PROOF, SELECTION, TREES, TWIN, labelled_root, write_tree
 from fcdd_sweep.config.fields import TOP_SHARES, score_column
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.data.corpus import Corpus
-from fcdd_sweep.metrics.decision import calibrating_paths, decision_metrics
+from fcdd_sweep.metrics.decision import calibrating_paths, conformal_threshold, decision_metrics
 from fcdd_sweep.metrics.ranking import auroc
-from fcdd_sweep.metrics.score_choice import ScoreChoice, SelectionScores, choose_score
+from fcdd_sweep.metrics.score_choice import ScoreChoice, SelectionScores, choose_score, is_held_out
 from fcdd_sweep.metrics.statistics import Summary, summarize, wilson_interval
 from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images
 from fcdd_sweep.planning.plan import plan_file
@@ -189,18 +190,18 @@ def prove(folder: Path, file: Path, presets: Sequence[str], trees: Sequence[str]
 
 
 def tables(file: Path) -> Iterator[str]:
-    """Yield the lines of two tables: presets by tree, and image scores paired over seeds."""
+    """Yield the lines of the tables: presets by tree, paired differences, and what a single seed would decide."""
     by_preset: dict[tuple[str, str], list[Trial]] = {}
     for (preset, tree, _), trial in sorted(finished(file).items(), key=lambda item: (item[0][1], item[0])):
         by_preset.setdefault((tree, preset), []).append(trial)
-    figures = "image AUROC | small defects | above twin | F1 | false alarms: wanted | got"
+    figures = "image AUROC | small defects | above twin | F1 | false alarms: wanted | got | 95% of draws"
     yield f"| tree | preset | seeds | score | {figures} | minutes |"
-    yield "|---" * 11 + "|"
+    yield "|---" * 12 + "|"
     for (tree, preset), trials in by_preset.items():
         yield f"| {tree} | {preset} | {len(trials)} | {_row(trials)} |"
     yield ""
-    yield "| tree | seeds of both | image AUROC, new minus old | small defects | above twin |"
-    yield "|---|---|---|---|---|"
+    yield "| tree | seeds of both | image AUROC, new minus old | small defects | above twin | F1 |"
+    yield "|---|---|---|---|---|---|"
     for tree in dict.fromkeys(tree for tree, _ in by_preset):
         yield f"| {tree} | {_against_old(by_preset.get((tree, 'new'), []), by_preset.get((tree, 'old'), []))} |"
     yield ""
@@ -209,6 +210,12 @@ def tables(file: Path) -> Iterator[str]:
     for (tree, preset), trials in by_preset.items():
         if preset == "new":
             yield f"| {tree} | {_score_row(trials)} |"
+    yield ""
+    yield "| tree | score, by each seed alone | small defects | least | label and mask agree | least |"
+    yield "|---|---|---|---|---|---|"
+    for (tree, preset), trials in by_preset.items():
+        if preset == "new":
+            yield f"| {tree} | {_single_row(trials)} |"
 
 
 def _row(trials: Sequence[Trial]) -> str:
@@ -224,11 +231,41 @@ def _row(trials: Sequence[Trial]) -> str:
         _mean([each["f1"] for each in decided]),
         f"{trials[0].values['rate']:.0%}",
         f"{alarms / nominal:.1%} ({low:.1%} to {high:.1%})" if nominal else "no decision",
+        "{:.1%} to {:.1%}".format(*_rates_of_draws(trials, selecting=used.is_made)),
         f"{np.mean([trial.values['cpu_minutes'] for trial in trials]):.1f}",
     ]
     return " | ".join(cells)
 
 
+def _rates_of_draws(trials: Sequence[Trial], *, selecting: bool) -> tuple[float, float]:
+    """Return between what rates the mean over seeds lies in 95% of draws of all nominal images of a tree.
+
+    Seeds share these images, so they are no new draws. Here each image has one score for all seeds, which differ in the
+    images that they hold out: real trials, whose scores differ, too, lie closer together.
+    """
+    rate = trials[0].values["rate"]
+    held_out = [_calibrating(trial, selecting=selecting) for trial in trials]
+    pool = sorted(set.union(*held_out))
+    tested = sum(
+        each == ("test", 0) for each in zip(*(trials[0].values[name] for name in ("split", "label")), strict=True)
+    )
+    rng, rates = np.random.default_rng(0), []
+    for _ in range(_DRAWS):
+        drawn, test = dict(zip(pool, rng.random(len(pool)), strict=True)), np.sort(rng.random(tested))
+        limits = [conformal_threshold(np.array([drawn[path] for path in paths]), rate) for paths in held_out]
+        rates.append(np.mean(1 - np.searchsorted(test, limits, "right") / tested))
+    low, high = np.quantile(rates, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _calibrating(trial: Trial, *, selecting: bool) -> set[str]:
+    """Return the paths of the images that a trial's threshold is calibrated on."""
+    if selecting:
+        return calibrating_paths(trial.values, trial.values["rate"])
+    return {path for path, held_out in zip(trial.values["path"], is_held_out(trial.values), strict=True) if held_out}
+
+
+_DRAWS = 2000
 _ALARMS = (("false_positives",), ("false_positives", "true_negatives"))
 
 
@@ -240,7 +277,20 @@ def _against_old(new: Sequence[Trial], old: Sequence[Trial]) -> str:
     for value in (Trial.auroc, partial(Trial.auroc, small=True), Trial.above_twin):
         found = [value(one, first) - value(other, second) for one, other in pairs]
         cells.append(_with_interval(summarize(found), "+.3f") if found else "-")
+    used = [used_score(trials) if trials else ScoreChoice() for trials in (new, old)]
+    both = [[each.decided(score)["f1"] for each, score in zip(pair, used, strict=True)] for pair in pairs]
+    cells.append(_with_interval(summarize(one - other for one, other in both), "+.3f") if both else "-")
     return " | ".join(cells)
+
+
+def _single_row(trials: Sequence[Trial]) -> str:
+    """Return what each seed decides whose score is chosen on its own selection data, as with one seed in a file."""
+    used = [used_score([trial]) for trial in trials]
+    counts = Counter(each.column for each in used).most_common()
+    small = [trial.auroc(each.column, small=True) for trial, each in zip(trials, used, strict=True)]
+    agreement = [trial.decided(each)["test_agreement"] for trial, each in zip(trials, used, strict=True)]
+    cells = [", ".join(f"{_short(column)} {count}" for column, count in counts), _mean(small), f"{min(small):.3f}"]
+    return " | ".join([*cells, _mean(agreement), f"{np.nanmin(agreement):.3f}"])
 
 
 def _score_row(trials: Sequence[Trial]) -> str:

@@ -162,10 +162,10 @@ class Evaluation(Section):
     """Score of an image: `mean` of its anomaly map, as in the paper; `max`, the largest value of its heatmap; or
     `{top: SHARE}`, the mean over that share of its pixels, those with the largest values: 0.001, 0.01, 0.03 or 0.1;
     `auto` chooses one of these for each class, on a part of the held-out nominal images and on anomalies that are not
-    in the test set. A change needs no training."""
+    in the test set. A change needs no training, unless `calibration` is auto."""
     false_alarm_rate: float = Field(0.05, gt=0.0, lt=1.0)
     """Greatest share of new nominal images that is called anomalous, on average over draws of the images that
-    decisions are calibrated on; a change needs no training."""
+    decisions are calibrated on; a change needs no training, unless `calibration` is auto or its `folds` are."""
     calibration: Literal["split", "cross", "none", "auto"] = "split"
     """What decisions are calibrated on: `split`, held-out nominal images (`validation.nominal_fraction`); `cross`, the
     nominal training images, each scored by the one of `folds` models that is trained without it, which decide together;

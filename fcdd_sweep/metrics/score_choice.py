@@ -12,7 +12,6 @@ Sources of the standard error: DeLong et al., Biometrics 44 (1988), with cluster
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -168,8 +167,9 @@ def _gained(candidate: ScoreCandidate) -> str:
 def choose_score(trials: Sequence[SelectionScores]) -> ScoreChoice:
     """Return the score with the largest AUROC on the selection data of a class's trials, of all seeds and configs.
 
-    It is the mean unless the best one is better than that by more than the standard error of the difference, and the
-    largest value, which never disagrees with the decision about the heatmap, unless it is better than that, too.
+    It is the mean unless the best one is better than that by more than the standard error of the difference. Of those
+    that are, the largest value, which never disagrees with the decision about the heatmap, is taken unless the best one
+    is better than that, too.
     """
     usable = [trial for trial in trials if len(trial.nominal) and len(trial.anomalous)]
     nominal = {path for trial in usable for path in trial.nominal_path}
@@ -182,8 +182,13 @@ def choose_score(trials: Sequence[SelectionScores]) -> ScoreChoice:
     auroc = pairs.auroc
     candidates = [ScoreCandidate(name, float(auroc[i]), *pairs.difference(i, 0)) for i, name in enumerate(CANDIDATES)]
     best = int(auroc.argmax())
-    preferred = (place for place in (0, 1) if operator.le(*pairs.difference(best, place)))
-    return ScoreChoice(CANDIDATES[next(preferred, best)], tuple(candidates), *counts, sources)
+    if not pairs.is_better(best, 0):
+        used = 0
+    elif pairs.is_better(1, 0) and not pairs.is_better(best, 1):
+        used = 1
+    else:
+        used = best
+    return ScoreChoice(CANDIDATES[used], tuple(candidates), *counts, sources)
 
 
 @dataclass(frozen=True)
@@ -221,6 +226,11 @@ class _OrderedPairs:
     def auroc(self) -> FloatArray:
         """(c,) AUROC of each candidate."""
         return np.asarray(self.right.sum(0) / (2 * self.total))  # each pair counts for both of its images
+
+    def is_better(self, first: int, second: int) -> bool:
+        """Return whether one candidate is better than another by more than the standard error of the difference."""
+        gain, std_error = self.difference(first, second)
+        return gain > std_error
 
     def difference(self, first: int, second: int) -> tuple[float, float]:
         """Return the AUROC of one candidate minus that of another, and its standard error over images."""

@@ -138,6 +138,18 @@ def test_the_largest_value_is_preferred_to_others_that_are_better_within_noise_o
     assert choose_score(selections((0, 1, 0, 4, 0, 0))).column == "score_top_1"
 
 
+def test_a_largest_value_that_is_not_better_than_the_mean_is_not_used_however_noisy_it_is():
+    rng = np.random.default_rng(0)
+    nominal, anomalous = (np.repeat(rng.normal(size=(n, 1)), len(CANDIDATES), 1) for n in (8, 24))
+    anomalous += np.array((1.2, 1.2, 1.2, 1.2, 1.2, 1.7))
+    nominal[:, 1], anomalous[:, 1] = rng.normal(size=8), rng.normal(size=24) + 1.2
+    names = [tuple(f"{label}/{i}" for i in range(n)) for label, n in (("good", 8), ("spots", 24))]
+    choice = choose_score([SelectionScores(nominal, anomalous, *names, frozenset({"spots"}))])
+    largest, best = choice.candidates[1], choice.candidates[-1]
+    assert best.gain > best.std_error and largest.gain <= largest.std_error
+    assert choice.column == "score_top_10"
+
+
 def test_images_that_calibrate_choose_nothing_nor_do_anomalies_rendered_on_them():
     """Anomalies of `evaluation.validation` may be rendered on any held-out image."""
     found = trial(0, (0, 4, 2, 1, 0.5, 0.2), split="validation")
