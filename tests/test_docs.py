@@ -17,7 +17,7 @@ from fcdd_sweep.config.schema import Experiment
 from fcdd_sweep.config.text import annotation_of, key_names, sections_in
 from fcdd_sweep.data.registry import DATA_SETS, DataSetInfo
 from fcdd_sweep.planning.plan import plan_file
-from fcdd_sweep.results import comparison_schemas, files, schemas, search_schemas
+from fcdd_sweep.results import comparison_schemas, files, prediction_schemas, schemas, search_schemas
 from fcdd_sweep.results.tree import RunPaths
 from fcdd_sweep.runners.failures import POLICIES
 from fcdd_sweep.runners.trial_result import TrialResult
@@ -36,13 +36,14 @@ SCHEMAS = {
     "IMAGE_SCORES": schemas.IMAGE_SCORES,
     "DEFECTS": schemas.DEFECTS,
     "METRICS": schemas.METRICS,
+    "IMAGE_LIST": schemas.IMAGE_LIST,
     "PLAN": schemas.PLAN,
     "INDEX": schemas.INDEX,
     "FAILURES": schemas.FAILURES,
     "TRIALS": schemas.trials_schema({}),
-    "PREDICTIONS": schemas.PREDICTIONS,
-    "EVALUATION": schemas.EVALUATION,
-    "ROC_POINTS": schemas.ROC_POINTS,
+    "PREDICTIONS": prediction_schemas.PREDICTIONS,
+    "EVALUATION": prediction_schemas.EVALUATION,
+    "ROC_POINTS": prediction_schemas.ROC_POINTS,
     "SEARCH_CONFIGS": search_schemas.search_configs_schema({}),
     "IMPORTANCE": search_schemas.IMPORTANCE,
     "CONFIRMATION": search_schemas.CONFIRMATION,

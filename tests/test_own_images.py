@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from fcdd_sweep.own_images import choices_for, experiment_text, inspect_images, 
 from fcdd_sweep.planning.plan import plan_file
 from fcdd_sweep.report import aggregate
 from fcdd_sweep.report.figures.run_figures import RunFigures
+from fcdd_sweep.results import schemas
+from fcdd_sweep.results.files import read_rows
 from tests.trees import write_class_first, write_image, write_images, write_mask, write_mvtec, write_one_vs_rest
 
 
@@ -311,4 +314,7 @@ def test_init_states_the_cost_and_its_run_ends_with_a_report_and_a_decision(call
     assert "1 of 1 trial done" in out and (tmp_path / "results" / "parts" / "report.html").is_file()
     experiment = load_experiment(tmp_path / "parts.yaml")
     assert experiment.training.min_steps == 2 and experiment.evaluation.false_alarm_rate > 0.05
+    images = read_rows(tmp_path / "results" / "parts" / "images.parquet", schemas.IMAGE_LIST)
+    assert Counter((row["split"], row["label"]) for row in images) == {("train", 0): 24, ("test", 0): 3, ("test", 1): 3}
+    assert {row["path"] for row in images} == {str(path.relative_to(root)) for path in root.glob("t*/*/*.png")}
     assert Path("parts.yaml").read_text().startswith("# Written by `fcdd-sweep init")

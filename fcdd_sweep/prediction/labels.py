@@ -25,7 +25,8 @@ from fcdd_sweep.report.figures.roc import RocFigure, RocLine, draw_roc
 from fcdd_sweep.report.figures.style import save
 from fcdd_sweep.report.tables import write_csv
 from fcdd_sweep.report.text import metric_text
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files
+from fcdd_sweep.results.prediction_schemas import EVALUATION, ROC_POINTS
 from fcdd_sweep.training.prediction import ImagePrediction, ImageView
 from fcdd_sweep.training.predictor import OnError
 
@@ -251,7 +252,7 @@ class Evaluator:
             counts, shares = confusion(decided, label == 1)
             row |= counts | shares
             row |= dict(zip(_ALARMS, Alarms.of(decided[label == 0]), strict=True))
-        nulls = dict.fromkeys(schemas.EVALUATION.names)
+        nulls = dict.fromkeys(EVALUATION.names)
         return LabelEvaluation(files.nulled(nulls | row), ranking)
 
 
@@ -272,13 +273,11 @@ class LabelEvaluation:
 
     def write(self, output: Path) -> None:
         """Write `evaluation.csv` and, where both labels occur, `roc.csv` and `roc.png`."""
-        write_csv(output / EVALUATION_CSV, files.table_from_rows([self.row], schemas.EVALUATION))
+        write_csv(output / EVALUATION_CSV, files.table_from_rows([self.row], EVALUATION))
         if not self.ranking.is_defined:
             return
-        points = [
-            dict(zip(schemas.ROC_POINTS.names, point, strict=True)) for point in zip(*self.ranking.roc, strict=True)
-        ]
-        write_csv(output / ROC_CSV, files.table_from_rows(points, schemas.ROC_POINTS))
+        points = [dict(zip(ROC_POINTS.names, point, strict=True)) for point in zip(*self.ranking.roc, strict=True)]
+        write_csv(output / ROC_CSV, files.table_from_rows(points, ROC_POINTS))
         label = f"images: AUROC {metric_text(self.row['image_auroc'])}"
         line = RocLine(label, self.ranking.roc.x, self.ranking.roc.y)
         title = f"{self.row['n_nominal']} nominal, {count_noun(self.row['n_anomalous'], 'anomalous image')}"

@@ -17,7 +17,8 @@ from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.data.decoding.folders import Folder, no_folder
 from fcdd_sweep.prediction.pictures import HEATMAPS
 from fcdd_sweep.report.text import score_text
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files
+from fcdd_sweep.results import prediction_schemas as schemas
 from fcdd_sweep.training.prediction import ImagePrediction
 
 PREDICTIONS, PREDICTIONS_CSV = "predictions.parquet", "predictions.csv"

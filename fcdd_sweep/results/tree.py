@@ -13,6 +13,8 @@ from fcdd_sweep.config.locations import RemotePath
 
 EXPERIMENT = "experiment.yaml"
 PLAN = "plan.parquet"
+IMAGE_LIST = "images.parquet"
+"""How own folders of images were read and divided."""
 INDEX = "index.parquet"
 FAILURES = "failures.parquet"
 ENVIRONMENT = "environment.json"
@@ -223,6 +225,10 @@ class RunPaths(_Paths[AnyPath]):
     @property
     def plan(self) -> AnyPath:
         return self._below(PLAN)
+
+    @property
+    def images(self) -> AnyPath:
+        return self._below(IMAGE_LIST)
 
     @property
     def index(self) -> AnyPath:

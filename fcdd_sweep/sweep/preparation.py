@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec
 from fcdd_sweep.networks.describe import starting_weights
+from fcdd_sweep.results.files import TableRow
+from fcdd_sweep.results.schemas import IMAGE_LIST
 from fcdd_sweep.runners.events import Report
 from fcdd_sweep.runners.trial_data import corpus_of, data_keys, exposure_of, fingerprint_of, forget_data
 
@@ -32,6 +34,19 @@ def prepare_data(specs: Sequence[TrialSpec], report: Report) -> tuple[dict[str, 
     _fetch_weights(specs, report)
     fingerprints = {spec.trial_id: fingerprint_of(spec) for spec in specs}
     return fingerprints, list(dict.fromkeys(notes))
+
+
+def image_list_rows(settings: Settings) -> list[TableRow]:
+    """Return how the folders of own images were read and divided, columns of `schemas.IMAGE_LIST`."""
+    corpus = corpus_of(settings)
+    columns = (
+        (corpus.classes[i] for i in corpus.class_index),
+        corpus.path,
+        ("test" if tested else "train" for tested in corpus.is_test),
+        corpus.is_anomalous.astype(int).tolist(),
+        corpus.defect,
+    )
+    return [dict(zip(IMAGE_LIST.names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def _distinct(specs: Sequence[TrialSpec]) -> list[Settings]:

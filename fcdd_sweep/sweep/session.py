@@ -48,7 +48,7 @@ from fcdd_sweep.runners.trial_data import versions
 from fcdd_sweep.runners.trial_result import TrialResult
 from fcdd_sweep.sweep.early_start import EarlyStart, count_to_run, early_start
 from fcdd_sweep.sweep.ledger import FailureLog, Ledger
-from fcdd_sweep.sweep.preparation import prepare_data
+from fcdd_sweep.sweep.preparation import image_list_rows, prepare_data
 from fcdd_sweep.sweep.progress_file import ProgressFile
 from fcdd_sweep.sweep.publisher import Publisher
 from fcdd_sweep.sweep.trackers import trackers_of
@@ -330,6 +330,8 @@ def write_plan(experiment: Experiment, planned: Plan, notes: list[str]) -> None:
     keep_source(run_dir)
     files.write_text(RunPaths(run_dir).experiment, dump_experiment(experiment))
     files.write_rows(RunPaths(run_dir).plan, planned.rows(), schemas.PLAN)
+    if experiment.dataset.name == "folder":
+        files.write_rows(RunPaths(run_dir).images, image_list_rows(planned.configs[0].settings), schemas.IMAGE_LIST)
     environment = {
         "versions": versions(),
         "platform": platform.platform(),

@@ -18,7 +18,7 @@ from fcdd_sweep.prediction.pictures import decision_notes, proportions_of
 from fcdd_sweep.prediction.predict import predict
 from fcdd_sweep.prediction.targets import HowToPredict
 from fcdd_sweep.report.figures.prediction_figure import LEAST_SIDE
-from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results import files, prediction_schemas
 from fcdd_sweep.training.detector import Detector, load_detector
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.trainer import train
@@ -63,7 +63,7 @@ def test_predicted_scores_are_those_of_the_trial(outcome, snapshot, test_images,
     folder, paths = test_images
     result = predict(snapshot, [folder], tmp_path / "out")
     table = files.read_table(result.scores)
-    assert table.schema.equals(schemas.PREDICTIONS, check_metadata=True)
+    assert table.schema.equals(prediction_schemas.PREDICTIONS, check_metadata=True)
     found = dict(zip(table["path"].to_pylist(), table["score"].to_pylist(), strict=True))
     scores = zip(outcome.scores["score"], outcome.scores["split"], strict=True)
     expected = [score for score, part in scores if part == "test"]
