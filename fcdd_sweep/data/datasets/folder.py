@@ -15,7 +15,8 @@
 
 ROOT may also be the parent of a folder `custom` with one of these layouts. Images may be in subfolders; a folder below
 `anomalous` names the type of its defects (the default type is `anomalous`). The case of `train`, `test`, NORMAL and
-`anomalous` does not matter. Training anomalies are optional, and so is the test half.
+`anomalous` does not matter. Training anomalies are optional, and so is the test half. `folder_halves`
+has other names of the halves.
 
 Maps are optional for each image. A folder `train_maps` or `test_maps` beside `train` or `test` mirrors it: the map of
 `test/CLASS/anomalous/crack/7.jpg` is `test_maps/CLASS/anomalous/crack/7.png`, with the same name before the suffix, in

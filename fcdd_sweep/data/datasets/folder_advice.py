@@ -12,6 +12,7 @@ from pathlib import Path
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import choice_list, count_noun
+from fcdd_sweep.data.datasets.folder_halves import half_named, halved_below
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, is_label, role_of
 from fcdd_sweep.data.datasets.map_names import are_maps_of, bare_names, bares_of, is_map_of, stems_of
 from fcdd_sweep.data.decoding.folders import Folder
@@ -238,7 +239,7 @@ def unread_maps(folder: Folder, halves: Sequence[Folder]) -> list[Problem]:
     if role_of(folder) != "maps" or not halves:
         return []
     bare = bares_of(folder.all_images)
-    half = max(halves, key=lambda each: (len(bare & stems_of(each.all_images)), each.name.casefold() == "test"))
+    half = max(halves, key=lambda each: (len(bare & stems_of(each.all_images)), half_named(each.name) == "test"))
     labeled = any(child.name.casefold() == "anomalous" for child in folder.folders)
     target = half.path.with_name(f"{half.name}_maps") / ("" if labeled else "anomalous")
     step = f"To have them read, rename it to {target}, {_named_like(folder.all_images, half)}"
@@ -269,7 +270,9 @@ def _nested(base: Folder, folder: Folder) -> Problem | None:
         what = f"its folder {found[0].name} looks like normal images, but {names}"
         step = _defects_step(strange, "bad")
         return Problem(str(own), what, next_step=step if alone else f"{step}. {_AS_CLASSES}")
-    if folder.images:
+    if halved := [] if folder.images else halved_below(folder):
+        step = f"Set dataset.root to {halved[0].path.parent}, which holds '{halved[0].name}' with its train and test"
+    elif folder.images:
         step = _loose_step(folder, found)
     elif {"normal", "anomalous"} <= roles:
         moves = _moves(base, found, folder, folder, "train", "test")

@@ -11,12 +11,20 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form, printable
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets import folder_advice as advice
+from fcdd_sweep.data.datasets.folder_halves import (
+    SPLITS,
+    exact_halves,
+    half_named,
+    halves_as_classes,
+    halves_of,
+    halves_twice,
+    validation_notes,
+)
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS
-from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, named_twice, problems_of_faults
+from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, problems_of_faults
 from fcdd_sweep.data.registry import info
 
 Protocol = Literal["one_vs_rest", "defects"]
-_SPLITS = ("train", "test")
 _CUSTOM = "custom"
 _NAMED = 3
 
@@ -69,10 +77,11 @@ class Layout:
         if not all(place.is_test is not None for place in self.places):
             return "CLASS/IMAGES, one folder per class"
         labels = "{normal,anomalous}/" if self.protocol == "defects" else ""
-        first = {place.folder.path.parent for place in self.places}
-        if any(place.folder.name.casefold() not in _SPLITS for place in self.places):
-            return f"{{train,test}}/CLASS/{labels}IMAGES"
-        return f"{'' if first == {self.base.path} else 'CLASS/'}{{train,test}}/{labels}IMAGES"
+        tops = {half.path for half in halves_of(self.base).values()}
+        if any(place.folder.path.parent in tops for place in self.places):
+            return f"{_halves_text(Folder(path) for path in tops)}/CLASS/{labels}IMAGES"
+        first = "" if {place.folder.path.parent for place in self.places} == {self.base.path} else "CLASS/"
+        return f"{first}{_halves_text(place.folder for place in self.places)}/{labels}IMAGES"
 
     @property
     def all_problems(self) -> list[Problem]:
@@ -83,7 +92,8 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
     """Return the layout of a folder; `protocol` decides where the folders allow two interpretations."""
     base = _base(Folder(root))
     as_classes = protocol == "one_vs_rest"
-    halves, class_first = halves_of(base), [folder for folder in base.folders if halves_of(folder)]
+    halves = halves_of(base)
+    class_first = [folder for folder in base.folders if (exact_halves if halves else halves_of)(folder)]
     if halves and class_first:
         mixed = _broken(base, f"both train/test folders and classes with train/test folders ({class_first[0].name})")
         layout = replace(mixed, is_mixed=True)
@@ -95,7 +105,7 @@ def find_layout(root: Path, protocol: str | None = None) -> Layout:
         layout = _class_first(base, class_first)
     else:
         layout = _flat(base, as_classes=as_classes)
-    return _checked(_with_problems(layout, _twice(base)), protocol)
+    return _checked(_with_problems(layout, halves_twice(base, with_maps=True)), protocol)
 
 
 def class_name_of(name: str) -> str:
@@ -118,6 +128,7 @@ def unread_notes(layout: Layout) -> Iterator[str]:
         texts.append(f"{count_noun(len(images), 'image')} in {where}")
     if texts:
         yield printable(f"Not read in {layout.base.path}, as they are in no class: {', '.join(texts)}.")
+    yield from map(printable, validation_notes(layout.base))
     yield from map(str, problems_of_unread_maps(layout))
     yield from map(printable, layout.base.not_read())
 
@@ -150,17 +161,18 @@ def _unread(layout: Layout) -> Iterator[tuple[Folder, bool]]:
 def _base(root: Folder) -> Folder:
     """Return `ROOT/custom`, the folder of the paper's layout, when it holds classes, otherwise ROOT."""
     custom = next((folder for folder in root.folders if folder.name == _CUSTOM), None)
-    if custom is None or halves_of(root):
+    if custom is None or exact_halves(root):
         return root
     halves = halves_of(custom)
     is_class = any(map(_has_labels, halves.values()))
     return custom if halves and not is_class else root
 
 
-def halves_of(folder: Folder) -> dict[str, Folder]:
-    """Return the `train` and `test` folders in a folder by name."""
-    found = {child.name.casefold(): child for child in folder.folders}
-    return {name: found[name] for name in _SPLITS if name in found}
+def _halves_text(halves: Iterable[Folder]) -> str:
+    """Return the names of halves, with `train` or `test` for one that is missing."""
+    names = sorted({half.name.casefold() for half in halves})
+    found = [[name for name in names if half_named(name) == split] or [split] for split in SPLITS]
+    return f"{{{','.join(name for each in found for name in each)}}}"
 
 
 def _has_labels(folder: Folder) -> bool:
@@ -193,7 +205,7 @@ def _class_first(base: Folder, folders: list[Folder]) -> Layout:
         for folder in others
         if folder.all_images
     ]
-    problems += [problem for folder in folders for problem in _twice(folder)]
+    problems += [problem for folder in folders for problem in halves_twice(folder, with_maps=True)]
     return Layout(base, "defects", tuple(places), tuple(problems), faults=_faults([base, *base.folders]))
 
 
@@ -212,7 +224,7 @@ def _split_first(base: Folder, halves: dict[str, Folder], *, as_classes: bool) -
     ]
     labeled = not as_classes and any(_has_labels(place.folder) for place in places)
     problems = [*loose, *_classes_of_maps_alone(places, maps.values())]
-    problems += [problem for half in halves.values() for problem in _twice(half)]
+    problems += [problem for half in halves.values() for problem in halves_twice(half, with_maps=True)]
     if not labeled and not as_classes:
         problems += advice.of_split_classes(base, list(halves.values()))
     protocol: Protocol = "defects" if labeled else "one_vs_rest"
@@ -221,7 +233,7 @@ def _split_first(base: Folder, halves: dict[str, Folder], *, as_classes: bool) -
 
 
 def _loose_step(half: Folder) -> str:
-    anomalous = f", or to {half.name}/bad where they are anomalous" if half.name.casefold() == "test" else ""
+    anomalous = f", or to {half.name}/bad where they are anomalous" if half_named(half.name) == "test" else ""
     return f"If all show one kind of part, move them to {half.name}/good{anomalous}; if not, sort them into classes"
 
 
@@ -247,7 +259,7 @@ def _flat(base: Folder, *, as_classes: bool) -> Layout:
         return Layout(base, "defects", (), faults=faults)  # what cannot be read may be the images
     if not places:
         return _broken(base, "no folder with images" if not base.images else "images, but in no folders")
-    problems = [] if as_classes else advice.of_classes(base)
+    problems = [] if as_classes else halves_as_classes(base) or advice.of_classes(base)
     note = "Fixed split by file name: about a third of each class's images are test images."
     faults = _faults([base, *base.folders])
     return Layout(base, "one_vs_rest", places, tuple(problems), notes=(note,), faults=faults)
@@ -255,20 +267,6 @@ def _flat(base: Folder, *, as_classes: bool) -> Layout:
 
 def _faults(folders: Iterable[Folder]) -> tuple[UnreadableEntry, ...]:
     return tuple(dict.fromkeys(fault for folder in folders for fault in folder.faults))
-
-
-def _twice(folder: Folder) -> list[Problem]:
-    """Return a problem for each two of the folders train, test and their maps whose names differ only in case."""
-    known = {*_SPLITS, *(f"{split}_maps" for split in _SPLITS)}
-    pairs = named_twice(child for child in folder.folders if child.name.casefold() in known)
-    return [
-        Problem(
-            str(second.path),
-            f"{first.name} and {second.name} differ only in case, and one of them would not be read",
-            next_step="Put their images into one folder",
-        )
-        for first, second in pairs
-    ]
 
 
 def _with_problems(layout: Layout, problems: list[Problem]) -> Layout:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.names import normal_form
+from fcdd_sweep.data.datasets.folder_halves import half_named
 from fcdd_sweep.data.datasets.folder_roles import role_of, role_of_masked
 from fcdd_sweep.data.datasets.map_names import bare_names, without_number
 from fcdd_sweep.data.decoding.folders import Folder
 
 CONTAINERS = frozenset({"data", "image", "images", "img", "imgs", "rgb"})
 """Folders whose name says nothing of the images in them."""
-_SPLIT_OF_MAPS = re.compile(r"^(train|test)[ _-](\w+)$", re.IGNORECASE)
+_SPLIT_OF_MAPS = re.compile(r"^(train|training|test|tests|testing)[ _-](\w+)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ def _words(root: Path, folder: Path) -> list[str]:
     for part in folder.relative_to(root).parts:
         split, role = _SPLIT_OF_MAPS.match(part), role_of(Folder(Path(part)))
         if split is not None and holds_maps(Folder(Path(part))):
-            words.append(split[1].casefold())
+            words.append(half_named(split[1]) or "")
         elif role != "maps" and part.casefold() not in CONTAINERS:
-            words.append(role or normal_form(part).casefold())
+            words.append(role or half_named(part) or normal_form(part).casefold())
         elif role_of_masked(Folder(Path(part))) == "normal":
             words.append("normal")
     return words

@@ -23,11 +23,18 @@ from fcdd_sweep.config.errors import Problem
 from fcdd_sweep.config.nearest import closest
 from fcdd_sweep.config.text import count_noun
 from fcdd_sweep.data.datasets.folder_advice import annotated_copies, maps_beside_problem
-from fcdd_sweep.data.datasets.folder_layout import class_name_of, halves_of
+from fcdd_sweep.data.datasets.folder_halves import (
+    exact_halves,
+    halves_as_classes,
+    halves_of,
+    halves_twice,
+    validation_notes,
+)
+from fcdd_sweep.data.datasets.folder_layout import class_name_of
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, role_of
 from fcdd_sweep.data.datasets.map_files import CONTAINERS, MappedImage, holds_maps, maps_of_images
 from fcdd_sweep.data.datasets.map_names import is_map_of, stems_of
-from fcdd_sweep.data.decoding.folders import Folder, named_twice
+from fcdd_sweep.data.decoding.folders import Folder
 
 PartsLayout = Literal["auto", "mvtec", "good_bad", "flat"]
 _CLOSE = 0.8
@@ -123,7 +130,7 @@ def _flat(top: Folder) -> FoundImages | None:
 def _halves(top: Folder, kind: PartsLayout) -> list[_Half]:
     """Return the folders that hold the labels; empty where there is no reading of all folders."""
     children = [each for each in top.folders if each.all_images and not holds_maps(each)]
-    if any(named_twice(_split_folders(each)) for each in (top, *children)):
+    if any(halves_twice(each, with_maps=False) for each in (top, *children)):
         return []
     splits = halves_of(top)
     if own := _class_halves(top, class_name_of(top.name), kind):
@@ -137,19 +144,17 @@ def _halves(top: Folder, kind: PartsLayout) -> list[_Half]:
         ]
         loose = any(half.images for half in splits.values())
         return [] if loose or not inside or not _readable(inside, kind) else inside
+    if kind == "auto" and halves_as_classes(top):
+        return []
     found = [_class_halves(each, class_name_of(each.name), kind) for each in children]
     return [half for halves in found for half in halves] if all(found) and not top.images else []
-
-
-def _split_folders(folder: Folder) -> Iterator[Folder]:
-    return (each for each in folder.folders if each.name.casefold() in ("train", "test"))
 
 
 def _class_halves(folder: Folder, name: str, kind: PartsLayout) -> list[_Half]:
     """Return the halves of a class, or the folder itself; empty unless all that it holds can be read."""
     splits = halves_of(folder)
     beside = [each for each in folder.folders if each not in splits.values() and not holds_maps(each)]
-    if splits and any(role_of(each) or halves_of(each) for each in beside):
+    if splits and any(role_of(each) or exact_halves(each) for each in beside):
         return []  # both halves and labels, or both a class and classes
     halves = [_Half(name, half, split == "test") for split, half in splits.items()] or [_Half(name, folder, None)]
     return halves if _readable(halves, kind) else []
@@ -229,6 +234,7 @@ def _unread(top: Folder, read: set[Path]) -> Iterator[str]:
     if counts:
         texts = ", ".join(f"{count_noun(count, 'image')} in {where}" for where, count in counts.items())
         yield f"Not read in {top.path}, as they are in no class: {texts}."
+    yield from validation_notes(top)
     yield from top.not_read()
 
 
@@ -247,8 +253,8 @@ def _words_of(halves: Sequence[_Half], root: Path, maps: dict[Path, tuple[Path, 
 
 
 def _split_first(halves: Sequence[_Half], root: Path) -> bool:
-    tops = (half.folder.path.relative_to(root).parts for half in halves if half.is_test is not None)
-    return any(len(parts) == 2 and parts[0].casefold() in ("train", "test") for parts in tops)
+    tops = {half.path for half in halves_of(Folder(root)).values()}
+    return any(half.folder.path.parent in tops for half in halves if half.is_test is not None)
 
 
 def _set(names: Iterable[str]) -> str:
