@@ -7,11 +7,12 @@ import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fcdd_sweep.anomalies.registry import SOURCES
+from fcdd_sweep.config.command_words import as_typed, typed_text
 from fcdd_sweep.config.errors import InputError, Problem
 from fcdd_sweep.config.presets import PRESETS
 from fcdd_sweep.config.schema import Dataset, Images
@@ -130,11 +131,11 @@ def inspect_images(root: Path, options: Mapping[str, str]) -> OwnImages:
     dataset, images = Dataset(name="folder", root=root, options=dict(options)), Images(load_size=64, size=64)
     facts, problems = facts_of(dataset)
     if facts is None:
-        raise InputError(_as_typed(problems, root))
+        raise InputError(as_typed(problems, root))
     inspector = DataInspector()
     scan = inspector.scan(dataset, images)
     if scan.problems:
-        raise InputError(_as_typed(scan.problems, root))
+        raise InputError(as_typed(scan.problems, root))
     appearance = appearance_of([record.file for record in scan.records if record.file is not None])
     if appearance is None:
         raise InputError(Problem(str(root), "none of its images can be opened", next_step="Replace the files"))
@@ -153,7 +154,7 @@ def inspect_images(root: Path, options: Mapping[str, str]) -> OwnImages:
         appearance=appearance,
         depth=_depth_text(inspector.depth(dataset, images), images),
         n_masks=sum(bool(record.masks) for record in scan.records),
-        gaps=tuple(_gaps(facts, inspector.notes)),
+        gaps=tuple(map(typed_text, _gaps(facts, inspector.notes))),
     )
 
 
@@ -178,15 +179,6 @@ def _against_others(name: str, counts: Mapping[str, ClassCounts]) -> ClassCounts
     others = [each for other, each in counts.items() if other != name]
     anomalous, tested = sum(each.nominal for each in others), sum(each.test_nominal for each in others)
     return counts[name]._replace(anomalous=anomalous, test_anomalous=tested)
-
-
-_TYPED = {"dataset.options.layout": "--layout", "dataset.options.group": "--group"}
-
-
-def _as_typed(problems: Sequence[Problem], root: Path) -> list[Problem]:
-    """Return problems of the data set with the words of the command line in place of keys."""
-    named = _TYPED | {"dataset.root": str(root)}
-    return [replace(problem, where=named.get(problem.where, problem.where)) for problem in problems]
 
 
 class ChosenSetting(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -216,6 +217,45 @@ def test_errors_of_the_tree_end_with_exit_code_2_and_write_nothing(call, tmp_pat
         code, _, err = call(*arguments)
         assert code == 2 and expected in err, err
     assert list(tmp_path.glob("*.yaml")) == []
+
+
+MVTEC = "read it as MVTec's layout with --layout mvtec"
+
+
+@pytest.mark.parametrize(
+    ("tree", "arguments", "step", "key"),
+    [
+        (["train/good", "test/anomolous"], [], MVTEC, "set dataset.options.layout: mvtec"),
+        (
+            *(["train/normal", "test/scratch"], []),
+            *(f"{MVTEC}, or move scratch to anomalous/scratch", "set dataset.options.layout: mvtec, or move"),
+        ),
+        (
+            *(["train/normal", "test/a", "test/b"], []),
+            *("types of defects, read them as MVTec's layout with --layout mvtec", "set dataset.options.layout: mvtec"),
+        ),
+        (["match", "training"], [], "classes, give --layout classes", "set dataset.options.layout: classes"),
+        (["x/y/train/good"], [], "Name {root}/x, which holds 'y'", "Set dataset.root to {root}/x, which"),
+        (
+            ["a", "b"],
+            ["--layout", "flat"],
+            "directly in the folder. Leave it out to",
+            "in dataset.root. Remove the key",
+        ),
+    ],
+)
+def test_hints_name_what_can_be_typed_without_a_file_and_the_key_with_one(call, tmp_path, tree, arguments, step, key):
+    root = tmp_path / "odd"
+    for number, name in enumerate(tree):
+        write_images(root / name, 3, seed=number)
+    code, _, err = call("init", "odd", *arguments)
+    assert code == 2 and step.format(root=root) in err and "dataset." not in err
+    options = {"layout": arguments[1]} if arguments else {}
+    (tmp_path / "own.yaml").write_text(
+        f"schema: 2\nname: own\npreset: folder\ndataset: {{root: {root}, options: {json.dumps(options)}}}\n"
+    )
+    code, _, err = call("own.yaml", "--dry-run")
+    assert code == 2 and key.format(root=root) in err and "--layout" not in err
 
 
 def test_a_folder_that_cannot_be_read_is_an_error(call, tmp_path, monkeypatch):
