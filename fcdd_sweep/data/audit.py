@@ -1,5 +1,7 @@
 """Images that leak from training into the test, and images that are both nominal and anomalous.
 
+In one-vs-rest an image of two classes is both: each class takes the other for its anomalies.
+
 Decoded images are compared: identical ones at any number of images, nearly identical ones (saved again, in another
 format or size) of up to `NEAR_LIMIT` images. Nothing is left out for it: notes name the pairs.
 """
@@ -17,25 +19,28 @@ from fcdd_sweep.data.corpus import Corpus
 
 NEAR_LIMIT = 5_000
 """Of more images only identical ones are looked for."""
-AUDIT_VERSION = 1
+AUDIT_VERSION = 2
 """Raised by hand when other pairs or texts are found for the same images."""
 _SIDE = 32
 NEAR = 2.5
 """Largest difference of 255 levels between the means of two images' cells, of `_SIDE` x `_SIDE` cells or fewer."""
 _NAMED = 3
-Bools = npt.NDArray[np.bool_]
+Kinds = npt.NDArray[np.int64]
+"""(N,) number of the kind that an image is of."""
 Pairs = dict[int, int]
-"""By image of the second kind, its partner of the first kind."""
+"""By image, its partner of a kind with a smaller number."""
 
 
 def leak_notes(corpus: Corpus) -> tuple[str, ...]:
     """Return sentences on identical and nearly identical images that should have nothing in common."""
     digests = [hashlib.sha256(image.tobytes()).digest() for image in corpus.images]
     means = _cells(corpus.images) if len(digests) <= NEAR_LIMIT else None
-    kinds: list[tuple[str, Bools]] = [("in training and in test", corpus.is_test)]
+    kinds: list[tuple[str, Kinds]] = [("both in training and in test", corpus.is_test.astype(np.int64))]
     if corpus.protocol == "defects":
-        kinds.append(("nominal and anomalous", corpus.is_anomalous))
-    notes = [note for what, second in kinds for note in _notes_of(corpus, what, _pairs(digests, means, second))]
+        kinds.append(("both nominal and anomalous", corpus.is_anomalous.astype(np.int64)))
+    else:
+        kinds.append(("in two classes, so both nominal and anomalous", corpus.class_index))
+    notes = [note for what, kind in kinds for note in _notes_of(corpus, what, _pairs(digests, means, kind))]
     if means is None:
         notes.append(f"Nearly identical images were not looked for, as there are more than {NEAR_LIMIT:,} images.")
     return tuple(notes)
@@ -45,29 +50,32 @@ def _notes_of(corpus: Corpus, what: str, pairs: tuple[Pairs, Pairs]) -> Iterator
     for word, found in zip(("identical", "nearly identical"), pairs, strict=True):
         if found:
             shown = ", ".join(f"{corpus.path[a]} and {corpus.path[b]}" for b, a in list(found.items())[:_NAMED])
-            more = ", ..." if len(found) > _NAMED else ""
+            more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
             pair = "pair of images is" if len(found) == 1 else "pairs of images are"
-            yield f"{len(found)} {word} {pair} both {what}: {shown}{more}."
+            yield f"{len(found)} {word} {pair} {what}: {shown}{more}."
 
 
-def _pairs(digests: list[bytes], means: npt.NDArray[np.float32] | None, second: Bools) -> tuple[Pairs, Pairs]:
-    """Return identical and nearly identical pairs of an image that is `second` and one that is not."""
-    first = {digest: i for i, digest in reversed(list(enumerate(digests))) if not second[i]}
-    same = {int(i): first[digests[i]] for i in np.flatnonzero(second) if digests[i] in first}
+def _pairs(digests: list[bytes], means: npt.NDArray[np.float32] | None, kind: Kinds) -> tuple[Pairs, Pairs]:
+    """Return identical and nearly identical pairs of images of two kinds, for each image of the later kind."""
+    first: dict[bytes, int] = {}
+    for i in np.argsort(kind, kind="stable").tolist():
+        first.setdefault(digests[i], i)
+    same = {i: first[digest] for i, digest in enumerate(digests) if kind[first[digest]] < kind[i]}
     if means is None:
         return same, {}
-    ones = np.flatnonzero(~second)
     brightness = means.mean(1)
-    ones = ones[np.argsort(brightness[ones], kind="stable")]
+    order = np.argsort(brightness, kind="stable")
+    sorted_brightness = brightness[order]
     near: Pairs = {}
-    for i in np.flatnonzero(second):
-        if int(i) in same:
+    for i in np.flatnonzero(kind > kind.min(initial=0)).tolist():
+        if i in same:
             continue
-        low, high = np.searchsorted(brightness[ones], [brightness[i] - NEAR, brightness[i] + NEAR])
-        close = ones[low:high]
+        low, high = np.searchsorted(sorted_brightness, [brightness[i] - NEAR, brightness[i] + NEAR])
+        close = order[low:high]
+        close = close[kind[close] < kind[i]]
         differences = np.abs(means[close] - means[i]).max(1, initial=0)
         if len(close) and differences.min() <= NEAR:
-            near[int(i)] = int(close[differences.argmin()])
+            near[i] = int(close[differences.argmin()])
     return same, near
 
 

@@ -41,6 +41,40 @@ def test_a_nominal_image_among_the_anomalous_ones_is_named(tmp_path: Path) -> No
     assert note == "1 identical pair of images is both nominal and anomalous: test/good/4.png and test/bad/copy.png."
 
 
+@pytest.mark.parametrize("half", ["train/", ""])
+def test_an_image_of_two_classes_is_named_where_each_takes_the_other_for_its_anomalies(
+    tmp_path: Path, half: str
+) -> None:
+    root = tmp_path / "data"
+    for number, name in enumerate(["cat", "dog", "owl"] * 3):
+        write_image(root / half / name / f"{number}.png", (64, 64), seed=number)
+    shutil.copy(root / half / "cat/0.png", root / half / "owl/copy.png")
+    with Image.open(root / half / "dog/1.png") as image:
+        image.save(root / half / "owl/again.jpg", quality=95)
+    notes = [note for note in load(folder(root)).notes if "in two classes" in note]
+    what = "pair of images is in two classes, so both nominal and anomalous"
+    assert notes == [
+        f"1 identical {what}: {half}cat/0.png and {half}owl/copy.png.",
+        f"1 nearly identical {what}: {half}dog/1.png and {half}owl/again.jpg.",
+    ]
+
+
+def test_classes_with_anomalies_of_their_own_may_share_images(tmp_path: Path) -> None:
+    for name in ("nut", "bolt"):
+        tree(tmp_path / "data" / name)
+    assert not any("pair" in note for note in load(folder(tmp_path / "data")).notes)
+
+
+def test_of_many_pairs_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(5):
+        for place in ("train/good", "test/good"):
+            write_image(root / place / f"{number}.png", (64, 64), seed=number)
+    (note,) = (note for note in load(folder(root)).notes if "pairs" in note)
+    shown = ", ".join(f"train/good/{number}.png and test/good/{number}.png" for number in range(3))
+    assert note == f"5 identical pairs of images are both in training and in test: {shown}, and 2 more."
+
+
 def test_an_image_that_was_saved_again_in_another_format_and_size_is_nearly_identical(tmp_path: Path) -> None:
     root = tmp_path / "data"
     rng = np.random.default_rng(0)
