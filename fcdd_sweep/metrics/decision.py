@@ -78,7 +78,9 @@ def calibration_text(count: int, rate: float) -> str:
         return f"no decision: {_wanted(rate)}; {count} {'is' if count == 1 else 'are'} held out"
     held_out = f"with {count} held-out image{'' if count == 1 else 's'}"
     promise = f"at most {share_text(rate)} of new nominal images is called anomalous"
-    return f"{held_out} {promise}, on average over calibrations"
+    fewest = fewest_images(rate)
+    least = f"{count_noun(fewest, 'image')} {'is' if fewest == 1 else 'are'} the fewest for which that can be said"
+    return f"{held_out} {promise}, on average over calibrations; {least}"
 
 
 def _wanted(rate: float) -> str:

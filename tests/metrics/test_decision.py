@@ -57,12 +57,17 @@ def test_the_documented_range_of_true_rates_is_that_of_order_statistics():
         (
             *(22, 0.05),
             "with 22 held-out images at most 1 in 20 of new nominal images is called anomalous, on average over "
-            "calibrations",
+            "calibrations; 19 images are the fewest for which that can be said",
         ),
         (
             *(200, 0.075),
             "with 200 held-out images at most 7.5% of new nominal images is called anomalous, on average over "
-            "calibrations",
+            "calibrations; 13 images are the fewest for which that can be said",
+        ),
+        (
+            *(1, 0.5),
+            "with 1 held-out image at most 1 in 2 of new nominal images is called anomalous, on average over "
+            "calibrations; 1 image is the fewest for which that can be said",
         ),
     ],
 )
