@@ -18,13 +18,14 @@ from fcdd_sweep.data.decoding.folders import Folder, named_twice
 
 Half = Literal["train", "test", "validation"]
 SPLITS: tuple[Half, Half] = ("train", "test")
-_SPELLED: dict[Half, re.Pattern[str]] = {
+_WORDS: dict[Half, str] = {
+    "train": "train|training",
+    "test": "test|tests|testing",
+    "validation": "val|valid|validation",
+}
+_SPELLED = {
     half: re.compile(rf"(?:{words})(?:[ _-]?(?:data|images?|imgs?|set))?", re.IGNORECASE)
-    for half, words in (
-        ("train", "train|training"),
-        ("test", "test|tests|testing"),
-        ("validation", "val|valid|validation"),
-    )
+    for half, words in _WORDS.items()
 }
 _MEANING: dict[Half, str] = {"train": "training half", "test": "test half", "validation": "validation images"}
 _MAPS = re.compile(r"\w+[ _-]maps", re.IGNORECASE)
@@ -124,7 +125,7 @@ def halved_below(folder: Folder) -> list[Folder]:
     return [each for each in folder.below[1:] if halves_of(each)]
 
 
-def validation_notes(base: Folder) -> Iterator[str]:
+def unused_validation_notes(base: Folder) -> Iterator[str]:
     """Yield a sentence for each folder of validation images beside a half `train` that has no test half."""
     for above in (base, *base.folders):
         if list(halves_of(above)) == ["train"]:

@@ -18,7 +18,7 @@ from fcdd_sweep.data.datasets.folder_halves import (
     halves_as_classes,
     halves_of,
     halves_twice,
-    validation_notes,
+    unused_validation_notes,
 )
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS
 from fcdd_sweep.data.decoding.folders import Folder, UnreadableEntry, problems_of_faults
@@ -128,7 +128,7 @@ def unread_notes(layout: Layout) -> Iterator[str]:
         texts.append(f"{count_noun(len(images), 'image')} in {where}")
     if texts:
         yield printable(f"Not read in {layout.base.path}, as they are in no class: {', '.join(texts)}.")
-    yield from map(printable, validation_notes(layout.base))
+    yield from map(printable, unused_validation_notes(layout.base))
     yield from map(str, problems_of_unread_maps(layout))
     yield from map(printable, layout.base.not_read())
 

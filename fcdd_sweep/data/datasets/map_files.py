@@ -83,7 +83,7 @@ def _owners(root: Path, path: Path, by_stem: dict[str, list[tuple[MappedImage, C
 
 def _words(root: Path, folder: Path) -> list[str]:
     """Return the names of a file's folders, one word for each label, without those that say nothing."""
-    words = []
+    words = list[str]()
     for part in folder.relative_to(root).parts:
         split, role = _SPLIT_OF_MAPS.match(part), role_of(Folder(Path(part)))
         if split is not None and holds_maps(Folder(Path(part))):

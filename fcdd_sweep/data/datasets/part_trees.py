@@ -28,7 +28,7 @@ from fcdd_sweep.data.datasets.folder_halves import (
     halves_as_classes,
     halves_of,
     halves_twice,
-    validation_notes,
+    unused_validation_notes,
 )
 from fcdd_sweep.data.datasets.folder_layout import class_name_of
 from fcdd_sweep.data.datasets.folder_roles import LABEL_FOLDERS, Role, role_of
@@ -234,7 +234,7 @@ def _unread(top: Folder, read: set[Path]) -> Iterator[str]:
     if counts:
         texts = ", ".join(f"{count_noun(count, 'image')} in {where}" for where, count in counts.items())
         yield f"Not read in {top.path}, as they are in no class: {texts}."
-    yield from validation_notes(top)
+    yield from unused_validation_notes(top)
     yield from top.not_read()
 
 
