@@ -5,6 +5,7 @@ The range is set by quantiles, so that a few extreme pixels do not darken the re
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,10 @@ from fcdd_sweep.metrics.ranking import Numbers
 
 STEPS = 1000
 """Number of steps between the minimum and the maximum in `reference_quantiles`."""
+MOST_WEIGHTS = 2**18
+"""Pixels times cells of an axis up to which `upsample` holds all weights: 512 pixels where cells are a pixel apart."""
+_BAND = 256
+"""Least pixels a side of the parts in which larger heatmaps are made."""
 
 
 def reference_quantiles(values: Numbers) -> npt.NDArray[np.float32]:
@@ -114,7 +119,7 @@ def gaussian_kernel(size: int, std: float) -> npt.NDArray[np.float64]:
     return kernel if size % 2 else np.insert(kernel, odd // 2, 1.0) / 2
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def upsampling_weights(
     receptive_field: tuple[int, int, float], cells: int, out_size: int, std: float | None
 ) -> npt.NDArray[np.float64]:
@@ -143,6 +148,8 @@ def upsample(
 ) -> Numbers:
     """Return heatmaps of anomaly maps; each cell is replaced by a Gaussian. Source: see `upsampling_weights`.
 
+    The memory that it needs besides the heatmaps does not grow with them.
+
     Args:
         maps: (..., U, V), raw distances.
         receptive_field: size, jump and shift in input pixels, as in `maps.npz`.
@@ -155,7 +162,35 @@ def upsample(
     given = np.asarray(maps, dtype=np.float32)
     size, jump, shift = receptive_field
     field, width = (int(size), int(jump), float(shift)), None if std is None else float(std)  # arrays of a file, too
+    if max(side * cells for side, cells in zip(out_size, given.shape[-2:], strict=True)) > MOST_WEIGHTS:
+        return _upsample_by_parts(given, field, out_size, width)
     rows = upsampling_weights(field, given.shape[-2], out_size[0], width)
     columns = upsampling_weights(field, given.shape[-1], out_size[1], width)
     heatmaps: Numbers = rows.astype(np.float32) @ (given @ columns.T.astype(np.float32))
+    return heatmaps
+
+
+def _upsample_by_parts(
+    given: Numbers, field: tuple[int, int, float], out_size: tuple[int, int], std: float | None
+) -> Numbers:
+    """Return `upsample` of float32 maps, part by part, each from the cells whose Gaussians reach it alone."""
+    size, jump, shift = field
+    side, start = -(-_BAND // jump) * jump, (size - 1) // 2 - int(shift)
+    # parts begin at multiples of the cells' distance, so that the weights of the first are those of all
+    first = -((size - 1 - start) // jump)
+    reached = (side - 1 + start) // jump + 1 - first
+    shared = upsampling_weights((size, jump, float(int(shift) + first * jump)), reached, side, std).astype(np.float32)
+
+    def parts(pixels: int, cells: int) -> Iterator[tuple[slice, slice, Numbers]]:
+        for begin in range(0, pixels, side):
+            stop, offset = min(begin + side, pixels), begin // jump + first
+            low = min(max(offset, 0), cells)
+            high = max(min(offset + reached, cells), low)
+            yield slice(begin, stop), slice(low, high), shared[: stop - begin, low - offset : high - offset]
+
+    heatmaps = np.empty((*given.shape[:-2], *out_size), np.float32)
+    for rows, row_cells, of_rows in parts(out_size[0], given.shape[-2]):
+        for columns, column_cells, of_columns in parts(out_size[1], given.shape[-1]):
+            cells = given[..., row_cells, column_cells]
+            heatmaps[..., rows, columns] = of_rows @ (cells @ of_columns.T)
     return heatmaps

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,46 @@ def test_a_single_cell_peaks_at_the_center_of_its_receptive_field() -> None:
     heatmap = upsample(maps, (59, 8, 0.0), (224, 224), 12.0)
     assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (80, 24)
     assert heatmap.max() == 1.0
+
+
+@pytest.mark.parametrize(
+    "field", [(1, 1, 0.0), (6, 1, 0.5), (7, 1, 3.0), (16, 2, 0.5), (62, 4, 1.5), (301, 32, -3.0), (25, 3, 12.0)]
+)
+@pytest.mark.parametrize("thin", [True, False])
+def test_large_heatmaps_are_made_by_parts_and_equal_those_made_at_once(field, thin, monkeypatch):
+    jump = field[1]
+    side = next(n for n in range(512, 4096) if n * (n // jump) > heatmap_values.MOST_WEIGHTS)
+    out_size = (40, side) if thin else (side, 300)
+    cells = [max(1, n // jump) for n in out_size]
+    maps = np.random.default_rng(2).exponential(size=(2, 1, *cells)).astype(np.float32)
+    found = upsample(maps, field, out_size)
+    monkeypatch.setattr(heatmap_values, "MOST_WEIGHTS", float("inf"))
+    wanted = upsample(maps, field, out_size)
+    assert found.shape == wanted.shape and found.dtype == np.float32 and wanted.min() < 0.5 * wanted.max()
+    np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=1e-6 * wanted.max())
+
+
+def test_pixels_beyond_all_cells_of_a_large_heatmap_are_0():
+    heatmap = upsample(np.ones((5, 1000), np.float32), (9, 4, 4.0), (700, 4003))
+    assert not heatmap[25:].any() and not heatmap[:, 4005:].any() and (heatmap[:25, :4000] > 0).all()
+
+
+def test_large_heatmaps_take_little_more_memory_than_their_own_and_leave_none():
+    """With all weights at once the first takes 1.8 GB, of which a third stays in a cache."""
+    tracemalloc.start()
+    try:
+        upsample(np.ones((400, 400), np.float32), (16, 2, 0.5), (800, 800))
+        before = tracemalloc.get_traced_memory()[0]
+        for out_size in [(12000, 64), (64, 9001), (2001, 300), (1500, 1400), (30000, 33)]:
+            maps = np.ones([n // 2 for n in out_size], np.float32)
+            tracemalloc.reset_peak()
+            upsample(maps, (16, 2, 0.5), out_size)
+            peak = tracemalloc.get_traced_memory()[1] - before
+            assert peak < 1.25 * 4 * np.prod(out_size) + maps.nbytes + 2**21
+            del maps
+        assert tracemalloc.get_traced_memory()[0] - before < 2**17
+    finally:
+        tracemalloc.stop()
 
 
 def test_gradients_of_upsampling_are_those_of_a_linear_map() -> None:
