@@ -148,6 +148,8 @@ def _raised(values: npt.NDArray[Any], slack: float) -> npt.NDArray[Any]:
 
 def mean_detection(found: Sequence[Detection]) -> Detection:
     """Return mean maps and scores of the same images by several models."""
+    if len(found) == 1:
+        return found[0]
     maps = torch.stack([each.maps for each in found]).mean(0)
     return Detection(maps, torch.stack([each.scores for each in found]).mean(0))
 

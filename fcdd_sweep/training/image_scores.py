@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fcdd_sweep.config.fields import TOP_SHARES
+
+_MOST_VALUES = 2**20
+"""Values of a heatmap up to which torch finds the largest, which takes 16 bytes a value on a CPU."""
 
 
 def image_scores(anomaly_maps: Tensor) -> Tensor:
@@ -18,6 +22,14 @@ def heatmap_scores(heatmaps: Tensor) -> Tensor:
     the mean over that share of the pixels, those with the largest values, at least one."""
     flat = heatmaps.flatten(1)
     counts = [max(1, round(share * flat.shape[1])) for share in TOP_SHARES]
-    largest = flat.topk(max(counts), dim=1).values.double()
+    largest = _largest(flat, max(counts)).double()
     sums = largest.cumsum(1)
     return torch.stack([largest[:, 0], *(sums[:, count - 1] / count for count in counts)], dim=1)
+
+
+def _largest(flat: Tensor, count: int) -> Tensor:
+    """Return the `count` largest values of each row of (N, M) values, in decreasing order."""
+    if flat.shape[1] <= _MOST_VALUES or flat.device.type != "cpu" or torch.compiler.is_compiling():
+        return flat.topk(count, dim=1).values
+    parted = np.partition(flat.numpy(), -count, axis=1)
+    return torch.from_numpy(np.sort(parted[:, -count:], axis=1)[:, ::-1].copy())

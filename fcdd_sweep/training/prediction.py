@@ -118,6 +118,8 @@ class ImagePrediction:
 
     def _at_own_size(self, values: npt.NDArray[Any], fill: float) -> npt.NDArray[Any]:
         top, bottom, left, right = self.view.box
+        if values.shape == (bottom - top, right - left) == self.view.size:
+            return values.copy()
         rows, columns = (
             np.arange(length) * cells // length
             for length, cells in zip((bottom - top, right - left), values.shape, strict=True)

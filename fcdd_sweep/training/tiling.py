@@ -1,5 +1,6 @@
-"""Scores and maps of large images in tiles, equal to those of the whole image to rounding, in bounded memory.
+"""Scores and maps of large images in tiles, equal to those of the whole image to rounding.
 
+The network needs memory that depends on the tile alone; the image, its map and its heatmap take a few bytes a pixel.
 A tile is enlarged by a halo of the receptive field, and of its map only the cells are kept whose field lies within, so
 that no cell sees the border of a tile. Tiles begin at multiples of the cells' distance, where all strides agree.
 """
@@ -177,8 +178,7 @@ class TiledPredictor(Predictor):
         settings = detector.settings
         if min(field_of(settings.network, settings.method, side).width for side in (height, width)) < 1:
             raise DataError(Problem(name, f"{_TOO_SMALL} at its native scale: {width}x{height} pixels"))
-        picture = Image.fromarray(found.image).convert("L" if settings.images.color == "gray" else "RGB")
-        pixels = np.array(np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1), order="C")
+        pixels = _in_colors(found.image, gray=settings.images.color == "gray")
         return ReadImage(name, image if isinstance(image, Path) else None, pixels, (height, width), found.clipped)
 
     def predict_batch(self, images: Sequence[ReadImage]) -> list[ImagePrediction]:
@@ -224,6 +224,13 @@ def check_tileable(detector: Detector) -> None:
             problems.append(Problem(f"layer {name}", what, "a fully convolutional network"))
     if problems:
         raise InputError(problems)
+
+
+def _in_colors(image: _Pixels, *, gray: bool) -> _Pixels:
+    """Return an image (H, W) or (H, W, 3) as a new one (1, H, W) or (3, H, W)."""
+    if gray != (image.ndim == 2):  # Pillow's copies take several bytes a pixel
+        image = np.asarray(Image.fromarray(image).convert("L" if gray else "RGB"))
+    return np.array(np.atleast_3d(image).transpose(2, 0, 1), order="C")
 
 
 def _at_native_scale(detector: Detector, image: _Pixels) -> _Pixels:

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -129,6 +130,26 @@ def test_memory_does_not_grow_with_the_image():
     cases = (("700", "128"), ("7000", "128"), ("7000", "7000"))
     small, large, whole = (int(subprocess.check_output([*run, *case], text=True)) for case in cases)
     assert large - small < 75 and whole - small > 150
+
+
+def test_predictions_on_long_thin_images_take_a_few_bytes_a_pixel_and_leave_none():
+    """Of arrays; tensors of tiles are not counted. All weights of the first heatmap at once would take 200 MB."""
+    detector, _ = random_detector({"name": "FCDD_CNN28"}, size=28, channels=1, evaluation={"image_score": {"top": 0.1}})
+    predictor = TiledPredictor(detector, 512, native_scale=True)
+    predictor.predict(np.full((1000, 1100), 7, np.uint8))
+    photos = [np.random.default_rng(5).integers(0, 256, shape, np.uint8) for shape in [(6000, 32), (40, 5001)]]
+    tracemalloc.start()
+    try:
+        for photo in photos:
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            found = predictor.predict(photo)
+            assert found.heatmap.shape == photo.shape
+            assert tracemalloc.get_traced_memory()[1] - before < 16 * photo.size + 2**21
+            del found
+            assert tracemalloc.get_traced_memory()[0] - before < 2**17
+    finally:
+        tracemalloc.stop()
 
 
 def calibrated(**sections):
