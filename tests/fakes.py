@@ -19,6 +19,7 @@ from fcdd_sweep.metrics import curves, heatmap_values, ranking, shown_images
 from fcdd_sweep.metrics.cross_conformal import p_value_column
 from fcdd_sweep.metrics.heatmap_values import MapGeometry
 from fcdd_sweep.metrics.pixel_columns import DEFECT_COLUMNS, IMAGE_COLUMNS
+from fcdd_sweep.metrics.statistics import wilson_interval
 from fcdd_sweep.results import files, schemas, tree
 from fcdd_sweep.results.tree import RunPaths, TrialPaths
 
@@ -127,9 +128,19 @@ def decisions(label, score, threshold):
         "false_negatives": int((~called & (label == 1)).sum()),
     }
     wrong = counts["false_positives"] + counts["false_negatives"]
-    f1 = 2 * counts["true_positives"] / (2 * counts["true_positives"] + wrong)
+    found, anomalous = counts["true_positives"], max((label == 1).sum(), 1)
     rate = counts["false_positives"] / (label == 0).sum()
-    return counts | {"image_score_source": "", "threshold": threshold, "f1": f1, "test_false_alarm_rate": rate}
+    low, high = wilson_interval(counts["false_positives"], int((label == 0).sum()))
+    shares = {
+        "accuracy": 1 - wrong / len(label),
+        "precision": found / called.sum() if called.any() else None,
+        "recall": found / anomalous,
+        "f1": 2 * found / (2 * found + wrong),
+        "fpr_at_95_recall": rate,
+        "test_agreement": 0.75,
+    }
+    alarms = {"test_false_alarm_rate": rate, "test_false_alarm_low": low, "test_false_alarm_high": high}
+    return counts | shares | alarms | {"image_score_source": "", "threshold": threshold}
 
 
 def write_leaf(

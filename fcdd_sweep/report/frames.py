@@ -216,7 +216,7 @@ def _found(search: SearchRecord, path: Location) -> pa.Table:
 
 def _chosen(run: run_files.Run, metric: str, path: Location) -> pa.Table:
     """Return the config with the largest mean over classes, among those whose trials all have the metric."""
-    allowed = [*_SELECTION, *(name for name in ALL_METRICS if not name.startswith("test_"))]
+    allowed = [*_SELECTION, *(name for name in ALL_METRICS if not name.startswith(("test_", "fpr_")))]
     if metric not in allowed:
         problem = Problem("metric", f"there is no metric '{metric}'", choice_list(allowed), closest(metric, allowed))
         raise InputError(problem)

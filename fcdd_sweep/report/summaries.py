@@ -25,6 +25,14 @@ SUMMARY_METRICS = {
 }
 """The metrics of the tables, and their titles. The last two are of decisions at the trials' thresholds."""
 
+DECISION_METRICS = {
+    "accuracy": "accuracy",
+    "precision": "precision",
+    "recall": "recall",
+    "fpr_at_95_recall": "FPR at 95% recall",
+    "test_agreement": "label and heatmap agree",
+}
+"""Further metrics of decisions, and their titles."""
 HEATMAP_METRICS = {
     "pixel_aupro_30": "AUPRO .3",
     "pixel_aupro_05": "AUPRO .05",
@@ -44,7 +52,7 @@ SIZE_METRICS = {
 """The same by the size of the defect."""
 DEFECT_METRICS = ("image_auroc", "pixel_auroc", "pixel_aupro_30", "pixel_aupimo", "pointing_game", "heat_in_mask")
 """The metrics of the tables of defect types."""
-ALL_METRICS = SUMMARY_METRICS | HEATMAP_METRICS | SIZE_METRICS
+ALL_METRICS = SUMMARY_METRICS | DECISION_METRICS | HEATMAP_METRICS | SIZE_METRICS
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from fcdd_sweep.report.run_files import COUNTED, PLANNED, Run, Trial, status_cou
 from fcdd_sweep.report.score_choices import choice_rows
 from fcdd_sweep.report.summaries import (
     ALL_METRICS,
+    DECISION_METRICS,
     DEFECT_METRICS,
     HEATMAP_METRICS,
     SIZE_METRICS,
@@ -176,7 +177,7 @@ def _config_markdown(run: Run, config: str) -> list[str]:
     rows = summary_rows(run, config)
     names = [row.normal_class or f"**{mean_name(row, len(run.classes(config)))}**" for row in rows]
     parts = [f"## {config or 'Classes'}", _summary_markdown(rows, names, "class")]
-    for titles in (HEATMAP_METRICS, SIZE_METRICS):
+    for titles in (DECISION_METRICS, HEATMAP_METRICS, SIZE_METRICS):
         if metrics := summary_metrics(rows, titles):
             head = ["class", *(titles[metric] for metric in metrics)]
             cells = [[_markdown_cell(row.metrics[metric]) for metric in metrics] for row in rows]

@@ -24,6 +24,7 @@ from fcdd_sweep.report.headline import METRIC
 from fcdd_sweep.report.page import html
 from fcdd_sweep.report.page.cells import base_rate_text, count_cell, metric_cell, metric_heads
 from fcdd_sweep.report.page.config_section import roc_plots
+from fcdd_sweep.report.page.decision_table import decision_table
 from fcdd_sweep.report.page.figure_links import class_files
 from fcdd_sweep.report.page.html import Markup, TableCell, details, element
 from fcdd_sweep.report.page.svg import Line, PlotScale, fitted, histogram, line_plot
@@ -98,6 +99,7 @@ def _class_content(
         sheet_figure(sheet, where) if sheet else "",
         element("div", *plots, cls="triple"),
         _decisions(trials),
+        decision_table(trials),
         _mistakes(scores) if scores else "",
         class_files(run, trials, embed=embed),
     ]
