@@ -7,6 +7,7 @@ false-alarm rate, are known later: the report leaves them beside the snapshot, w
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,28 @@ from fcdd_sweep.config.fields import KnownScore
 from fcdd_sweep.config.schema import Settings
 
 DECISION = "decision.json"
+_COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+_SHARES = (
+    *("accuracy", "precision", "recall", "f1"),
+    *("test_false_alarm_rate", "test_false_alarm_low", "test_false_alarm_high"),
+    *("test_region_rate", "test_region_low", "test_region_high"),
+    *("test_agreement", "fpr_at_95_recall"),
+)
+
+
+def decision_figures(metrics: Mapping[str, Any]) -> dict[str, int | float | None]:
+    """Return how often decisions are right on the test set, by column of `metrics.parquet`, as plain values.
+
+    Args:
+        metrics: of a trial; a figure that is NaN or missing is None.
+    """
+    known = {name: value for name, value in metrics.items() if value is not None and not _is_nan(value)}
+    counts = {name: int(known[name]) if name in known else None for name in _COUNTS}
+    return counts | {name: float(known[name]) if name in known else None for name in _SHARES}
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 class DecisionRecord(BaseModel):
@@ -31,6 +54,9 @@ class DecisionRecord(BaseModel):
     pixel_threshold: float | None = Field(description="a pixel whose heatmap is higher is anomalous; null: no decision")
     threshold_source: str = Field(description="what can be said of both thresholds, or why there are none")
     n_calibration: int = Field(description="number of held-out nominal images that they come from")
+    test_decisions: dict[str, int | float | None] = Field(
+        default_factory=dict, description="how often these decisions are right on the test set; null: undefined"
+    )
 
     @classmethod
     def of(cls, content: bytes, where: object) -> DecisionRecord:

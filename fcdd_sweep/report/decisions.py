@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fcdd_sweep.config.decision_record import DecisionRecord
+from fcdd_sweep.config.decision_record import DecisionRecord, decision_figures
 from fcdd_sweep.config.fields import known_score
 from fcdd_sweep.report.run_files import Run, Trial
 from fcdd_sweep.results.files import write_text
@@ -34,4 +34,5 @@ def decision_record(trial: Trial) -> DecisionRecord:
         pixel_threshold=metrics["pixel_threshold"],
         threshold_source=metrics["threshold_source"] or "",
         n_calibration=metrics["n_calibration"] or 0,
+        test_decisions=decision_figures(metrics),
     )

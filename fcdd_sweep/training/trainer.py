@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fcdd_sweep.config.decision_record import decision_figures
 from fcdd_sweep.config.schema import Settings
 from fcdd_sweep.config.trial_spec import TrialSpec, device_numerics
 from fcdd_sweep.metrics.cross_conformal import LeftOutScores
@@ -208,7 +209,8 @@ def _tested(spec: TrialSpec, data: TrialData, prepared: Prepared, trained: _Trai
         maps=tested.maps | shown_samples(detector, prepared.batches),
         snapshot=detector.snapshot()
         | trained.final
-        | {"seed": spec.seed, "trial_id": spec.trial_id, "device_numerics": metrics["device_numerics"]},
+        | {"seed": spec.seed, "trial_id": spec.trial_id, "device_numerics": metrics["device_numerics"]}
+        | {"test_decisions": decision_figures(metrics)},
         notes=prepared.notes,
     )
 

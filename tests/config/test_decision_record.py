@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fcdd_sweep.config.decision_record import DECISION, DecisionRecord
+from fcdd_sweep.config.decision_record import DECISION, DecisionRecord, decision_figures
 from fcdd_sweep.config.errors import InputError
 from fcdd_sweep.config.fields import TOP_SHARES, TopScore, known_score, score_column
 from tests.specs import settings
@@ -48,3 +48,16 @@ def test_settings_get_score_and_rate_of_the_record_and_nothing_else():
 @pytest.mark.parametrize("column", ["score_mean", "score_max", *TOP_SHARES.values()])
 def test_every_column_of_scores_has_its_setting(column):
     assert score_column(known_score(column)) == column
+
+
+def test_figures_of_decisions_are_plain_and_travel_with_the_record(tmp_path):
+    figures = decision_figures({"true_positives": 3, "f1": 0.1 + 0.2, "precision": math.nan, "image_auroc": 1.0})
+    assert (figures["true_positives"], figures["f1"], figures["precision"]) == (3, 0.1 + 0.2, None)
+    assert "image_auroc" not in figures and figures["test_agreement"] is None
+    (tmp_path / DECISION).write_text(RECORD.model_copy(update={"test_decisions": figures}).model_dump_json())
+    assert DecisionRecord.beside(tmp_path / "snapshot.pt").test_decisions == figures
+
+
+def test_a_record_of_an_earlier_version_has_no_figures():
+    text = RECORD.model_dump_json(exclude={"test_decisions"})
+    assert DecisionRecord.of(text.encode(), "x") == RECORD and RECORD.test_decisions == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -120,6 +122,8 @@ def test_a_named_score_after_auto_is_applied_again_and_reaches_the_leaves(tmp_pa
     aggregate(run_dir)
     (row,) = read_table(RunPaths(run_dir).trials).to_pylist()
     assert (row["image_score"], row["image_score_source"], row["n_calibration"]) == ("score_top_3", "", 36)
+    figures = json.loads(record.read_text())["test_decisions"]
+    assert figures["accuracy"] == row["accuracy"] is not None and figures["true_positives"] == row["true_positives"]
     assert '"top": 0.03' in record.read_text() and not RunPaths(run_dir).image_scores.exists()
 
 

@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fcdd_sweep.data.corpus import split_for
 from fcdd_sweep.data.pools import ArrayPool
 from fcdd_sweep.metrics.heatmap_values import upsample
+from fcdd_sweep.training.detector import load_detector
 from fcdd_sweep.training.optimizers import RateSchedule
 from fcdd_sweep.training.partition import TrialData
 from fcdd_sweep.training.prepare import prepare
@@ -135,6 +136,22 @@ def test_thresholds_are_conformal_ones_of_the_held_out_images_and_go_into_the_sn
     maps = result.maps
     heat = upsample(maps["anomaly_maps"], maps["receptive_field"], (28, 28), float(maps["kernel_std_px"]))
     assert result.scores["score_max"][:24] == pytest.approx(heat.max((1, 2)).tolist(), rel=1e-4)
+
+
+def test_the_snapshot_says_how_often_its_decisions_are_right_in_plain_values(tmp_path):
+    evaluation = {"validation": {"nominal_fraction": 0.25}, "false_alarm_rate": 0.1}
+    result = train(spec(evaluation=evaluation), TrialData(CORPUS))
+    torch.save(result.snapshot, tmp_path / "snapshot.pt")
+    found = torch.load(tmp_path / "snapshot.pt", weights_only=True)["test_decisions"]
+    names = [f"test_{what}_{part}" for what in ("false_alarm", "region") for part in ("rate", "low", "high")]
+    names += ["accuracy", "precision", "recall", "f1", "test_agreement", "fpr_at_95_recall"]
+    counts = ["true_positives", "false_positives", "true_negatives", "false_negatives"]
+    assert sorted(found) == sorted([*names, *counts]) and sum(found[name] for name in counts) == 24
+    assert all(found[name] == result.metrics[name] for name in found if found[name] is not None)
+    assert {type(value) for value in found.values()} <= {int, float, type(None)}
+    without = {name: value for name, value in result.snapshot.items() if name != "test_decisions"}
+    torch.save(without, tmp_path / "snapshot.pt")
+    assert load_detector(tmp_path / "snapshot.pt", "cpu").threshold == result.metrics["threshold"]
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.05])
