@@ -18,7 +18,7 @@ from fcdd_sweep.metrics.statistics import percent_text
 from fcdd_sweep.planning.data_counts import listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
-_WHERE, _FOLDS = "evaluation.calibration", "evaluation.folds"
+_WHERE, _FOLDS, _FRACTION = "evaluation.calibration", "evaluation.folds", "evaluation.validation.nominal_fraction"
 _GROUP = "group"
 
 
@@ -215,20 +215,23 @@ def _taken_text(settings: Settings, method: str, models: int, counts: Mapping[st
 
 
 def decision_lines(specs: Iterable[TrialSpec]) -> list[str]:
-    """Return what decisions of planned trials are calibrated on, and by how many models; empty for `split` alone."""
+    """Return what decisions of planned trials are calibrated on, and by how many models, or why there are none."""
     classes: dict[str, list[str]] = {}
     settings_of = {(spec.config_id, spec.normal_class): spec.settings for spec in specs}
     for (_, normal_class), settings in settings_of.items():
         names = classes.setdefault(_decision_text(settings), [])
         if normal_class not in names:
             names.append(normal_class)
-    if all(text == _SPLIT for text in classes):
-        return []
     several = len(classes) > 1
     return [f"{text}{_of_classes(names) if several else ''}" for text, names in classes.items()]
 
 
-_SPLIT = "split: on held-out nominal images"
+def nothing_held_out_text(evaluation: Evaluation) -> str:
+    """Return that there is no decision where no nominal images are held out, and how many it needs."""
+    rate = evaluation.false_alarm_rate
+    besides = ", besides those that choose the image score," if evaluation.image_score == "auto" else ""
+    images = f"{fewest_images(rate)} nominal images{besides} for a false-alarm rate of {percent_text(rate)}"
+    return f"no decision: hold out at least {images} ({_FRACTION})"
 
 
 def _of_classes(names: Sequence[str]) -> str:
@@ -237,8 +240,17 @@ def _of_classes(names: Sequence[str]) -> str:
 
 
 def _decision_text(settings: Settings) -> str:
-    if settings.evaluation.calibration == "cross":
+    evaluation = settings.evaluation
+    if evaluation.calibration == "cross":
         each, total = settings.training.epochs, settings.total_epochs
         trained = f"{settings.models} models a trial, each without a fold, {settings.models} x {each} = {total} epochs"
         return f"cross: {trained}"
-    return _SPLIT if settings.evaluation.calibration == "split" else "none: images are scored and not decided about"
+    if evaluation.calibration != "split":
+        return "none: images are scored and not decided about"
+    if settings.images.nominal_label:
+        return "no decision: images.nominal_label is 1"
+    rate, fraction = evaluation.false_alarm_rate, evaluation.validation.nominal_fraction
+    if not fraction:
+        return nothing_held_out_text(evaluation)
+    needed = f"{fewest_images(rate)} or more give a false-alarm rate of {percent_text(rate)}"
+    return f"split: on the {fraction:.0%} of the nominal training images that are held out; {needed}"

@@ -21,6 +21,7 @@ from fcdd_sweep.data.registry import DATA_SETS
 from fcdd_sweep.metrics.decision import fewest_images
 from fcdd_sweep.metrics.score_choice import SELECTION_SHARE
 from fcdd_sweep.planning.anomaly_checks import data_set_problems, resolved
+from fcdd_sweep.planning.calibration import nothing_held_out_text
 from fcdd_sweep.planning.data_counts import anomalies_in_training, defect_counts, listed
 from fcdd_sweep.planning.sections import ConfigSections, DataInspector, chosen_classes, only
 
@@ -250,6 +251,8 @@ def threshold_notes(settings: Settings, facts: DatasetFacts, inspector: DataInsp
                 "evaluation.false_alarm_rate has no meaning without held-out nominal images: trials have no "
                 "threshold. Set evaluation.validation.nominal_fraction."
             )
+        elif (auto or settings.dataset.name == "folder") and not settings.images.nominal_label:
+            yield f"{nothing_held_out_text(evaluation)}."
         return
     if settings.images.nominal_label:
         yield "images.nominal_label is 1: trials have no threshold, although nominal images are held out."

@@ -80,7 +80,10 @@ def test_a_trial_is_the_same_whether_auto_chose_or_the_file_did(planned):
 def test_split_and_none_are_one_model_in_the_plan_of_today(planned):
     plain, none = planned(), planned("evaluation.calibration=none", "evaluation.false_alarm_rate=0.1")
     assert [spec.trial_id for spec in plain.specs] == [spec.trial_id for spec in none.specs]
-    assert "decisions" not in describe(plain, plain.experiment)
+    held_out = planned("evaluation.validation.nominal_fraction=0.33")
+    share = "split: on the 33% of the nominal training images that are held out"
+    assert f"decisions  {share}; 19 or more give a false-alarm rate of 5%\n" in describe(held_out, held_out.experiment)
+    assert "decisions  no decision: hold out at least 19" in describe(plain, plain.experiment)
     assert "decisions  none: images are scored and not decided about" in describe(none, none.experiment)
     assert {spec.settings.models for spec in none.specs} == {1}
 

@@ -138,10 +138,15 @@ def test_whole_photographs_that_are_shrunk_twice_are_noted(planned, tmp_path):
     trees.write_one_vs_rest(tmp_path / "data")
     text = HEAD.replace("digits", "folder") + f"dataset: {{root: {tmp_path / 'data'}}}\n"
     sizes = "images={load_size: 248, size: 224}", "evaluation.image_score=max"
-    assert planned(text, *sizes, "preprocessing=aug1").notes == ()
-    (note,) = planned(text, *sizes, "preprocessing=none").notes
+
+    def noted(*overrides):
+        notes = planned(text, *sizes, *overrides).notes
+        return [note for note in notes if not note.startswith("no decision")]
+
+    assert noted("preprocessing=aug1") == []
+    (note,) = noted("preprocessing=none")
     assert "reduced from 248 to 224 px by nearest neighbor. Set images.load_size to 224" in note
-    assert planned(text, *sizes, "preprocessing=none", "images.load_size=224").notes == ()
+    assert noted("preprocessing=none", "images.load_size=224") == []
 
 
 def test_an_override_of_what_every_config_sets_is_noted(planned):
@@ -156,6 +161,26 @@ def test_an_override_of_what_every_config_sets_is_noted(planned):
 
 def test_an_ordinary_experiment_has_no_notes(planned):
     assert planned(HEAD).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (
+            (),
+            "no decision: hold out at least 19 nominal images for a false-alarm rate of 5% "
+            "(evaluation.validation.nominal_fraction)",
+        ),
+        (("evaluation.false_alarm_rate=0.01",), "no decision: hold out at least 99 nominal images for a false-alarm"),
+        (("evaluation.calibration=cross",), "cross: 5 models a trial"),
+        (("evaluation.validation.nominal_fraction=0.2",), "split: on the 20% of the nominal training images that are"),
+        (("evaluation.calibration=none",), "none: images are scored and not decided about"),
+    ],
+)
+def test_every_plan_says_what_decides_or_how_many_images_that_needs(planned, overrides, line):
+    found = planned(HEAD, *overrides)
+    (given,) = [text for text in describe(found, found.experiment).splitlines() if text.startswith("  decisions")]
+    assert given.startswith(f"  decisions  {line}")
 
 
 def test_modes_without_a_source_are_the_same_in_schema_and_registry():
@@ -194,7 +219,7 @@ def test_the_description_of_many_configs_stays_short(tmp_path):
     experiment, found = plan_file(path)
     text = describe(found, experiment)
     assert text.count("and 20 more") == 2
-    assert len(text.splitlines()) <= 60
+    assert len(text.splitlines()) <= 61
 
 
 @pytest.mark.parametrize(

@@ -345,3 +345,19 @@ def test_a_missing_threshold_is_explained_where_the_results_are(eight_images, tm
     notes = json.loads(RunPaths(run).environment.read_text())["notes"]
     needed = "a false-alarm rate of 0.05 needs 19 held-out nominal images"
     assert [note for note in notes if needed in note] and needed in RunPaths(run).report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "noted"),
+    [
+        ([], True),
+        (["evaluation.image_score=mean"], True),  # of one's own images
+        (["evaluation.validation.nominal_fraction=0.3"], False),
+        (["evaluation.calibration=none"], False),
+        (["images.nominal_label=1"], False),
+    ],
+)
+def test_own_images_without_held_out_ones_are_told_how_many_a_decision_needs(eight_images, overrides, noted):
+    found = plan_file(eight_images, [*overrides, "anomalies.mode=unsupervised"])[1]
+    wanted = [note for note in found.notes if note.startswith("no decision: hold out at least 19 nominal images")]
+    assert len(wanted) == noted and all(f"note: {note}" in describe(found, found.experiment) for note in wanted)
