@@ -19,6 +19,7 @@ from fcdd_sweep.results.documents import TrialStatus
 from fcdd_sweep.results.files import TableRow, read_rows, read_table
 from fcdd_sweep.results.tree import TrialPaths
 
+_HEATMAP_MAX = "score_max"
 CONFUSION = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 
@@ -34,6 +35,7 @@ class SeedScores:
         score: (N,) by the present image score; higher is more anomalous.
         called: (N,) whether the image is called anomalous; None without decisions.
         threshold: of scores; None where none decides.
+        has_region: (N,) whether the heatmap has a pixel that is called anomalous; None without pixel decisions.
     """
 
     seed: int
@@ -43,12 +45,18 @@ class SeedScores:
     score: FloatArray
     called: npt.NDArray[np.bool_] | None
     threshold: float | None
+    has_region: npt.NDArray[np.bool_] | None = None
 
-    def only(self, chosen: npt.NDArray[np.bool_]) -> SeedScores:
+    @property
+    def disagrees(self) -> npt.NDArray[np.bool_] | None:
+        """(N,) whether an image is called anomalous without a region, or nominal with one; None without decisions."""
+        return None if self.called is None or self.has_region is None else self.called != self.has_region
+
+    def only(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> SeedScores:
         """Return those of some images."""
-        names = ("path", "label", "defect", "score")
-        called = None if self.called is None else self.called[chosen]
-        return replace(self, called=called, **{name: getattr(self, name)[chosen] for name in names})
+        names = ("path", "label", "defect", "score", "called", "has_region")
+        known = {name: array for name in names if (array := getattr(self, name)) is not None}
+        return replace(self, **{name: array[chosen] for name, array in known.items()})
 
     def by_path(self) -> dict[str, int]:
         """Return the entry of each image."""
@@ -106,20 +114,26 @@ def read_seed_scores(trial: Trial) -> SeedScores:
 def _read(leaf: Path, trial: Trial) -> SeedScores:
     column = str(trial.metrics.get("image_score") or "score")
     p_values = p_value_column(column) if column.startswith("score_") else ""
-    wanted = ["split", "path", "label", "defect", column, *([p_values] if p_values else [])]
-    table = read_table(TrialPaths(leaf).scores).select(wanted)
+    table = read_table(TrialPaths(leaf).scores)
+    of_heatmaps = [name for name in (_HEATMAP_MAX, p_value_column(_HEATMAP_MAX)) if name in table.column_names]
+    wanted = ["split", "path", "label", "defect", column, *([p_values] if p_values else []), *of_heatmaps]
+    table = table.select(list(dict.fromkeys(wanted)))
     is_test = np.array(table["split"].to_pylist()) == "test"
-    score = np.array(table[column].to_numpy(), np.float64)[is_test]
-    threshold, level = trial.metrics.get("threshold"), trial.metrics.get("p_value_level")
-    called = None
+
+    def values(name: str) -> FloatArray:
+        return np.array(table[name].to_numpy(), np.float64)[is_test]
+
+    score, names = values(column), ("threshold", "pixel_threshold", "p_value_level")
+    threshold, pixel_threshold, level = (trial.metrics.get(name) for name in names)
+    called = has_region = None
     if threshold is not None:
         called = score > threshold
+        has_region = None if pixel_threshold is None else values(_HEATMAP_MAX) > pixel_threshold
     elif level is not None and p_values:
-        called = np.array(table[p_values].to_numpy(), np.float64)[is_test] <= level
+        called, has_region = values(p_values) <= level, values(p_value_column(_HEATMAP_MAX)) <= level
     path, defect = (np.array(table[name].to_pylist(), dtype=str)[is_test] for name in ("path", "defect"))
-    return SeedScores(
-        trial.seed, path, table["label"].to_numpy()[is_test].astype(np.int8), defect, score, called, threshold
-    )
+    label = table["label"].to_numpy()[is_test].astype(np.int8)
+    return SeedScores(trial.seed, path, label, defect, score, called, threshold, has_region)
 
 
 def worst_mistakes(seeds: Sequence[SeedScores], label: int, most: int = 5) -> list[Mistake]:

@@ -51,7 +51,7 @@ class PictureStyle:
 
     def record(self, trial: Trial) -> dict[str, Any]:
         """Return what the pictures of a finished trial depend on besides its tables: style, and what decides."""
-        decided = {name: trial.metrics.get(name) for name in ("image_score", "threshold")}
+        decided = {name: trial.metrics.get(name) for name in ("image_score", "threshold", "pixel_threshold")}
         shown = self.heatmaps.model_dump(exclude={"kernel_std_px"})  # which is the trial's own
         return {"style": self.style, "heatmaps": shown, **decided}
 

@@ -57,7 +57,9 @@ def test_a_process_of_its_own_draws_what_this_one_draws_and_leaves_nothing_else(
     assert list(RunPaths(run).attempts.iterdir()) == []
 
 
-@pytest.mark.parametrize("changed", ["nothing", "style", "heatmaps", "image_score", "threshold", "the record"])
+@pytest.mark.parametrize(
+    "changed", ["nothing", "style", "heatmaps", "image_score", "threshold", "pixel_threshold", "the record"]
+)
 def test_pictures_are_those_of_one_style_and_one_decision(run, changed):
     (run / LEAVES[0] / LAST_PICTURE).write_bytes(b"")
     trial, style = read_run(run).trials[0], SCREEN
@@ -67,7 +69,7 @@ def test_pictures_are_those_of_one_style_and_one_decision(run, changed):
             style = PictureStyle(Heatmaps(), "paper")
         case "heatmaps":
             style = PictureStyle(Heatmaps(color_map="jet"), "screen")
-        case "image_score" | "threshold":
+        case "image_score" | "threshold" | "pixel_threshold":
             trial.metrics[changed] = "score_max" if changed == "image_score" else 0.123
         case "the record":
             TrialPaths(run / LEAVES[0]).pictures.write_text("{damaged")

@@ -5,14 +5,23 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from fcdd_sweep.report.class_scores import SeedScores
 from fcdd_sweep.report.figures.color_maps import RgbImages
-from fcdd_sweep.report.figures.heatmaps import LABEL_NAMES, TrialMaps, chosen_images, common_paths
+from fcdd_sweep.report.figures.heatmaps import (
+    ABOVE,
+    LABEL_NAMES,
+    TrialMaps,
+    chosen_images,
+    common_paths,
+    decision_marks,
+    disagreement_note,
+)
 from fcdd_sweep.report.figures.image_grid import as_rgb, near_size, outlined
 from fcdd_sweep.report.text import score_text
 
@@ -36,6 +45,8 @@ class ContactSheet:
         paths: of the image in each column.
         scores: text of the score in each column.
         is_outlined: whether heatmaps have the contours of ground-truth maps.
+        marks: of the decision about each column, see `decision_marks`; or an empty tuple.
+        legend: what marks mean; empty without any.
     """
 
     address: str
@@ -45,6 +56,8 @@ class ContactSheet:
     paths: tuple[str, ...]
     scores: tuple[str, ...]
     is_outlined: bool = False
+    marks: tuple[str, ...] = ()
+    legend: str = ""
 
 
 def contact_sheet(seeds: Sequence[tuple[str, TrialMaps]], quantile: float, cell: int = CELL) -> ContactSheet | None:
@@ -77,6 +90,21 @@ def contact_sheet(seeds: Sequence[tuple[str, TrialMaps]], quantile: float, cell:
         tuple(map(score_text, maps.score[own].tolist())),
         maps.gt_maps is not None,
     )
+
+
+def with_decisions(sheet: ContactSheet, scores: SeedScores) -> ContactSheet:
+    """Return a contact sheet with the marks of decisions, where there are any.
+
+    Args:
+        sheet: of a class.
+        scores: of its first seed, which the sheet shows.
+    """
+    if scores.called is None:
+        return sheet
+    rows = scores.by_path()
+    shown = scores.only(np.array([rows[path] for path in sheet.paths], np.int64))
+    legend = " ".join(filter(None, [f"{ABOVE} called anomalous.", disagreement_note(shown)]))
+    return replace(sheet, marks=decision_marks(shown), legend=legend)
 
 
 def _joined(rows: Sequence[RgbImages]) -> npt.NDArray[np.uint8]:

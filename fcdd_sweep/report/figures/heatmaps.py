@@ -40,6 +40,8 @@ NO_MAP_MARK, WHOLE_MARK = "no map", "all\nanomalous"
 """Text on the gray cell of an anomaly without a map: a test image, and a training sample, all of which is anomalous."""
 ABOVE = "\N{BLACK UP-POINTING TRIANGLE}"
 """Marks images that are called anomalous."""
+DISAGREES = "\N{NOT EQUAL TO}"
+"""Marks images whose heatmap disagrees with what they are called."""
 
 
 @dataclass(frozen=True)
@@ -188,22 +190,36 @@ def overlaid(strip: Strip, maps: TrialMaps, rows: ImageIndices) -> Strip:
     return replace(strip, rows=(first, heat, outline, *rest))
 
 
-def with_marks(strip: Strip, called: npt.NDArray[np.bool_] | None, threshold: float | None) -> Strip:
-    """Return a strip whose captions mark the images that are called anomalous; its title names the threshold.
+def decision_marks(scores: SeedScores) -> tuple[str, ...]:
+    """Return by image its marks: called anomalous, and a heatmap that disagrees; empty texts without decisions."""
+    nothing = np.zeros(len(scores.label), np.bool_)
+    called, disagrees = (nothing if each is None else each for each in (scores.called, scores.disagrees))
+    pairs = zip(called.tolist(), disagrees.tolist(), strict=True)
+    return tuple(f"{ABOVE if is_called else ''}{DISAGREES if differs else ''}" for is_called, differs in pairs)
+
+
+def disagreement_note(scores: SeedScores) -> str:
+    """Return what the mark of a heatmap that disagrees means; empty without pixel decisions."""
+    if scores.disagrees is None:
+        return ""
+    return (
+        f"{DISAGREES} the heatmap disagrees: it shows no region although the image is called anomalous ({ABOVE}), or "
+        "shows one although the image is called nominal."
+    )
+
+
+def with_marks(strip: Strip, scores: SeedScores) -> Strip:
+    """Return a strip whose captions have the marks of decisions; its title names the threshold.
 
     Args:
         strip: of images with captions.
-        called: whether each is called anomalous; None without decisions.
-        threshold: of scores; None where p-values decide.
+        scores: of these images.
     """
-    if called is None:
+    if scores.called is None:
         return strip
-    captions = tuple(
-        f"{caption} {ABOVE}" if is_called else caption
-        for caption, is_called in zip(strip.captions, called.tolist(), strict=True)
-    )
-    what = "called anomalous" if threshold is None else f"above {score_text(threshold)}"
-    return replace(strip, title=f"{strip.title}; {ABOVE} {what}", captions=captions)
+    captions = (f"{caption} {marks}" for caption, marks in zip(strip.captions, decision_marks(scores), strict=True))
+    what = "called anomalous" if scores.threshold is None else f"above {score_text(scores.threshold)}"
+    return replace(strip, title=f"{strip.title}; {ABOVE} {what}", captions=tuple(each.rstrip() for each in captions))
 
 
 def paper_strips(maps: TrialMaps, scores: SeedScores, label: int, quantile: float, scale: Scale) -> list[Strip]:
@@ -214,7 +230,7 @@ def paper_strips(maps: TrialMaps, scores: SeedScores, label: int, quantile: floa
     title = f"{LABEL_NAMES[label]} test images by anomaly score, {scale} colors"
     rows = maps.rows_of(scores.path[chosen])
     strip = overlaid(strip_of(maps, rows, quantile, scale, title), maps, rows)
-    return [with_marks(strip, None if scores.called is None else scores.called[chosen], scores.threshold)]
+    return [with_marks(strip, scores.only(chosen))]
 
 
 def overview_strips(
@@ -225,11 +241,12 @@ def overview_strips(
     for i, name in enumerate(LABEL_NAMES):
         ends = shown_images.extremes(scores.label, scores.score, i)
         chosen[f"{name} {what} with the lowest and the highest scores"] = ends
-    return [
-        strip_of(maps, maps.rows_of(scores.path[index]), quantile, "global", title, mark)
-        for title, index in chosen.items()
-        if len(index)
-    ]
+    strips = []
+    for title, index in chosen.items():
+        if len(index):
+            strip = strip_of(maps, maps.rows_of(scores.path[index]), quantile, "global", title, mark)
+            strips.append(with_marks(strip, scores.only(index)))
+    return strips
 
 
 def training_strips(maps: TrialMaps, quantile: float) -> list[Strip]:

@@ -8,9 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fcdd_sweep.config.errors import short_error
+from fcdd_sweep.report.class_scores import read_seed_scores
 from fcdd_sweep.report.config_ranks import RankedConfig
 from fcdd_sweep.report.figures.color_maps import low_high
-from fcdd_sweep.report.figures.contact_sheet import CELL, MOST_LARGE, SMALL_CELL, ContactSheet, contact_sheet
+from fcdd_sweep.report.figures.contact_sheet import (
+    CELL,
+    MOST_LARGE,
+    SMALL_CELL,
+    ContactSheet,
+    contact_sheet,
+    with_decisions,
+)
 from fcdd_sweep.report.figures.figure_cache import FigureCache
 from fcdd_sweep.report.figures.heatmaps import TrialMaps, class_strips, read_maps, scored_anew
 from fcdd_sweep.report.figures.image_grid import draw_strips
@@ -154,7 +162,11 @@ def _draw_images(run: Run, seeds: Sequence[tuple[Trial, TrialMaps]], path: Path,
         return None
     note = f"Colors: each seed spans the range of its own reference images, {low_high(display.color_map)}."
     save_picture(draw_strips(strips, note=note, color_map=display.color_map), path)
-    return contact_sheet(named, display.color_quantile, cell)
+    sheet = contact_sheet(named, display.color_quantile, cell)
+    try:
+        return None if sheet is None else with_decisions(sheet, read_seed_scores(seeds[0][0]))
+    except UNREADABLE:
+        return sheet  # the page names the file
 
 
 def maps_of(run: Run, trial: Trial, problems: list[str]) -> TrialMaps | None:

@@ -13,6 +13,7 @@ from fcdd_sweep.report.figures.color_maps import DEFAULT_COLOR_MAP
 from fcdd_sweep.report.figures.heatmaps import (
     Scale,
     TrialMaps,
+    disagreement_note,
     overview_strips,
     paper_strips,
     preview_strips,
@@ -84,7 +85,8 @@ def draw_test_images(trial: Trial, scores: SeedScores, display: Heatmaps) -> Non
     assert trial.folder is not None
     leaf_dir, quantile = trial.folder, display.color_quantile
     maps = scored_anew(read_maps(leaf_dir, blurred=display.blur, color_map=display.color_map), trial)
-    scores, note = _with_maps(scores, maps)
+    scores, kept = _with_maps(scores, maps)
+    note = " ".join(filter(None, [disagreement_note(scores), kept]))
     for scale in _SCALES:
         for label in (0, 1):
             strips = paper_strips(maps, scores, label, quantile, scale)

@@ -126,8 +126,10 @@ def sheet_figure(sheet: ContactSheet, where: str) -> Markup:
     image = Markup(
         f'<img src="{sheet.address}" width="{width}" height="{height}" alt="{html.escaped(alt)}" loading="lazy">'
     )
+    marks = sheet.marks or ("",) * len(sheet.scores)
     captions = [
-        element("span", element("b", score), title=path) for score, path in zip(sheet.scores, sheet.paths, strict=True)
+        element("span", element("b", score), f" {mark}" if mark else "", title=path)
+        for score, mark, path in zip(sheet.scores, marks, sheet.paths, strict=True)
     ]
     groups = [
         element("span", label, style=f"grid-column:span {len(list(of))}", cls="group")
@@ -135,7 +137,8 @@ def sheet_figure(sheet: ContactSheet, where: str) -> Markup:
     ]
     rows = element("div", *(element("span", row) for row in sheet.rows), cls="rows")
     columns = element("div", *captions, *groups, cls="columns", style=f"--n:{len(captions)}")
-    note = element("figcaption", "Scores below; outlined: the ground truth." if sheet.is_outlined else "Scores below.")
+    texts = ["Scores below; outlined: the ground truth." if sheet.is_outlined else "Scores below.", sheet.legend]
+    note = element("figcaption", " ".join(filter(None, texts)))
     return element("figure", element("div", rows, image, columns, cls="sheet"), note)
 
 

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fcdd_sweep.report.class_scores import read_seed_scores
 from fcdd_sweep.report.figures import contact_sheet, heatmaps, roc
 from fcdd_sweep.report.figures.export_figures import export_figures
 from fcdd_sweep.report.figures.plot_frame import Lettering
 from fcdd_sweep.report.figures.style import PAPER, use_look
+from fcdd_sweep.report.page.class_section import sheet_figure
 from fcdd_sweep.report.run_files import read_run
 from tests.fakes import FakeRun
 from tests.report.figures.placed import placed_texts
@@ -75,3 +77,16 @@ def test_contact_sheets_are_small_and_name_images_labels_and_present_scores(run)
     place = {path: i for i, path in enumerate(maps.path.tolist())}
     for path, score in zip(sheet.paths, sheet.scores, strict=True):
         assert float(score) == pytest.approx(2 * kept.score[place[path]], rel=1e-2)
+
+
+def test_contact_sheets_mark_decisions_and_heatmaps_that_disagree_and_say_what_marks_mean(run):
+    trial = run.of("", "brick")[0]
+    plain = contact_sheet.contact_sheet([("seed 0", heatmaps.read_maps(trial.folder))], 0.97, 48)
+    assert contact_sheet.with_decisions(plain, read_seed_scores(trial)) == plain
+    decided = replace(trial, metrics=trial.metrics | {"threshold": 0.7, "pixel_threshold": 0.9})
+    sheet = contact_sheet.with_decisions(plain, read_seed_scores(decided))
+    values = [float(score) for score in sheet.scores]
+    assert sheet.marks == tuple("▲" if value > 0.7 else "≠" if value > 0.45 else "" for value in values)
+    page = sheet_figure(sheet, "brick")
+    assert "▲ called anomalous. ≠ the heatmap disagrees: it shows no region" in page
+    assert page.count("</b> ▲</span>") == sheet.marks.count("▲") > 0

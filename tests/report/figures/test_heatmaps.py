@@ -165,6 +165,31 @@ def test_scores_above_the_threshold_are_marked_and_the_title_names_it(leaf):
     assert strip.title.endswith("above 0.7")
 
 
+def test_heatmaps_that_disagree_with_the_decision_are_marked_and_the_note_says_what_the_mark_means(leaf):
+    trial = decided(leaf, "score_mean", 0.7)
+    trial.metrics["pixel_threshold"] = 0.9  # the largest heatmap value is twice the score: see fakes.score_columns
+    maps, scores = heatmaps.read_maps(leaf), class_scores.read_seed_scores(trial)
+    np.testing.assert_array_equal(scores.disagrees, (scores.score > 0.7) != (2 * scores.score > 0.9))
+    strips = [*heatmaps.paper_strips(maps, scores, 1, 0.97, "global"), *heatmaps.overview_strips(maps, scores, 0.97)]
+    seen = set()
+    for caption in (caption for strip in strips for caption in strip.captions):
+        value, *marks = caption.split()
+        expected = heatmaps.ABOVE * (float(value) > 0.7) + heatmaps.DISAGREES * (0.45 < float(value) <= 0.7)
+        assert "".join(marks) == expected
+        seen.add(expected)
+    assert seen == {"", heatmaps.ABOVE, heatmaps.DISAGREES}
+    assert heatmaps.disagreement_note(scores).startswith(f"{heatmaps.DISAGREES} the heatmap disagrees: ")
+    without = class_scores.read_seed_scores(decided(leaf, "score_mean", 0.7))
+    assert without.disagrees is None and heatmaps.disagreement_note(without) == ""
+
+
+def test_an_anomalous_image_without_a_region_has_both_marks(leaf):
+    trial = decided(leaf, "score_mean", 0.7)
+    trial.metrics["pixel_threshold"] = 1.6
+    marks = heatmaps.decision_marks(class_scores.read_seed_scores(trial))
+    assert set(marks) == {"", heatmaps.ABOVE, heatmaps.ABOVE + heatmaps.DISAGREES}
+
+
 def test_class_grids_outline_the_ground_truth_under_every_seed(leaf):
     maps = heatmaps.read_maps(leaf)
     (strip,) = heatmaps.class_strips([("seed 0", maps)], 0.97)
