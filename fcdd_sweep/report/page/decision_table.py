@@ -34,10 +34,10 @@ def decision_table(trials: Sequence[Trial]) -> Markup | str:
     titles = SUMMARY_METRICS | DECISION_METRICS
     last = ("fpr_at_95_recall", "test_agreement")
     counts = (name.replace("_", " ") for name in CONFUSION)
-    head = ("seed", *counts, *(titles[name] for name in (*_SHARES, _ALARMS, *last)))
+    head = ("trial", *counts, *(titles[name] for name in (*_SHARES, _ALARMS, *last)))
     rows = [
         (
-            str(trial.seed),
+            f"seed {trial.seed}",
             *(NOT_DEFINED if (count := trial.metrics.get(name)) is None else count for name in CONFUSION),
             *(metric_text(trial.value(name)) for name in _SHARES),
             _alarm_cell(trial),

@@ -58,7 +58,7 @@ def test_one_picture_a_seed_and_one_a_class_show_all_methods(run):
     assert found == {f"normal_{name}/{picture}" for name in ("brick", "tile") for picture in pictures}
     text = page.read_text()
     assert "AE is not ranked: incomplete: 3 of 4 trials done, 1 missing." in text
-    assert text.count("<small>incomplete</small>") == 4  # the mean of each of four metrics
+    assert text.count("<small>incomplete</small>") == 5  # the mean of each of five metrics
     assert "tile, seed 3: AE is missing" in text
     assert text.count("data:image/jpeg") == 2
 
