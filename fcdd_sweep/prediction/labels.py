@@ -276,10 +276,12 @@ class LabelEvaluation:
         write_csv(output / EVALUATION_CSV, files.table_from_rows([self.row], EVALUATION))
         if not self.ranking.is_defined:
             return
-        points = [dict(zip(ROC_POINTS.names, point, strict=True)) for point in zip(*self.ranking.roc, strict=True)]
+        roc = self.ranking.roc
+        columns = zip(roc.x, roc.y, self.ranking.pr.y, roc.threshold, strict=True)
+        points = [dict(zip(ROC_POINTS.names, point, strict=True)) for point in columns]
         write_csv(output / ROC_CSV, files.table_from_rows(points, ROC_POINTS))
         label = f"images: AUROC {metric_text(self.row['image_auroc'])}"
-        line = RocLine(label, self.ranking.roc.x, self.ranking.roc.y)
+        line = RocLine(label, roc.x, roc.y)
         title = f"{self.row['n_nominal']} nominal, {count_noun(self.row['n_anomalous'], 'anomalous image')}"
         save(draw_roc(RocFigure(title, (line,))), output / ROC_PNG)
 

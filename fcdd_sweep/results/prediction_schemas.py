@@ -69,6 +69,7 @@ EVALUATION = table_schema(
 )
 ROC_POINTS = table_schema(
     ("false_positive_rate", REAL, "share of the nominal images with at least this score"),
-    ("true_positive_rate", REAL, "share of the anomalous images with at least this score"),
+    ("true_positive_rate", REAL, "share of the anomalous images with at least this score: recall"),
+    ("precision", REAL, "share of the images with at least this score that are anomalous; 1 for the first point"),
     ("score", REAL, "the score; infinite for the first point"),
 )

@@ -50,6 +50,9 @@ def test_metrics_at_the_threshold_and_the_curve_are_those_of_the_labels(run, par
     x, y, _ = roc_curve(label, score, drop_intermediate=False)
     assert [float(point["false_positive_rate"]) for point in points] == pytest.approx(x)
     assert [float(point["true_positive_rate"]) for point in points] == pytest.approx(y)
+    above = [[kind for kind, value in zip(label, score, strict=True) if value >= float(p["score"])] for p in points]
+    precision = [sum(kinds) / len(kinds) for kinds in above[1:]]
+    assert [float(point["precision"]) for point in points] == pytest.approx([1.0, *precision])
     assert Image.open(tmp_path / "out" / "roc.png").width > 500
     heatmaps = [each.heatmap for each in predictions(leaf, rows)]
     masks = [mask_of(row["path"]) for row in rows]
