@@ -52,6 +52,9 @@ class DecisionRecord(BaseModel):
     false_alarm_rate: float = Field(description="`evaluation.false_alarm_rate` that the thresholds keep")
     threshold: float | None = Field(description="an image with a higher score is called anomalous; null: no decision")
     pixel_threshold: float | None = Field(description="a pixel whose heatmap is higher is anomalous; null: no decision")
+    p_value_level: float | None = Field(
+        None, description="several models call an image anomalous up to this p-value; null where thresholds decide"
+    )
     threshold_source: str = Field(description="what can be said of both thresholds, or why there are none")
     n_calibration: int = Field(description="number of held-out nominal images that they come from")
     test_decisions: dict[str, int | float | None] = Field(

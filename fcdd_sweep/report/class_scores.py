@@ -20,6 +20,8 @@ from fcdd_sweep.results.files import TableRow, read_rows, read_table
 from fcdd_sweep.results.tree import TrialPaths
 
 _HEATMAP_MAX = "score_max"
+DECIDED = ("image_score", "threshold", "pixel_threshold", "p_value_level")
+"""Metrics of a trial by which pictures mark decisions."""
 CONFUSION = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 
@@ -94,6 +96,8 @@ def trial_of_leaf(leaf: Path) -> Trial:
     if record is not None and record.trial_id == metrics.get("trial_id"):
         decided = {name: getattr(record, name) for name in ("threshold", "pixel_threshold", "false_alarm_rate")}
         metrics |= {"image_score": score_column(record.image_score), **decided}
+        if record.p_value_level is not None:  # earlier records have none
+            metrics["p_value_level"] = record.p_value_level
     rescored = metrics.get("image_score") != column
     plan = {"config": "", "normal_class": "", "seed": 0} | metrics
     return Trial(plan, TrialStatus.DONE, metrics=metrics, folder=leaf, rescored=rescored)

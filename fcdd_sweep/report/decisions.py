@@ -32,6 +32,7 @@ def decision_record(trial: Trial) -> DecisionRecord:
         false_alarm_rate=metrics["false_alarm_rate"],
         threshold=metrics["threshold"],
         pixel_threshold=metrics["pixel_threshold"],
+        p_value_level=metrics.get("p_value_level"),
         threshold_source=metrics["threshold_source"] or "",
         n_calibration=metrics["n_calibration"] or 0,
         test_decisions=decision_figures(metrics),

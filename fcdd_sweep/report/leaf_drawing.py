@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from fcdd_sweep.config.errors import short_error
 from fcdd_sweep.config.schema import Experiment, Heatmaps
-from fcdd_sweep.report.class_scores import trial_of_leaf
+from fcdd_sweep.report.class_scores import DECIDED, trial_of_leaf
 from fcdd_sweep.report.experiment_file import ExperimentFile
 from fcdd_sweep.report.run_files import Trial
 from fcdd_sweep.results.files import leave_pandas_out, text_or_empty, write_text
@@ -51,7 +51,7 @@ class PictureStyle:
 
     def record(self, trial: Trial) -> dict[str, Any]:
         """Return what the pictures of a finished trial depend on besides its tables: style, and what decides."""
-        decided = {name: trial.metrics.get(name) for name in ("image_score", "threshold", "pixel_threshold")}
+        decided = {name: trial.metrics.get(name) for name in DECIDED}
         shown = self.heatmaps.model_dump(exclude={"kernel_std_px"})  # which is the trial's own
         return {"style": self.style, "heatmaps": shown, **decided}
 

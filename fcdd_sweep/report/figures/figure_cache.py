@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fcdd_sweep.report.class_scores import DECIDED
 from fcdd_sweep.report.figures.contact_sheet import ContactSheet
 from fcdd_sweep.report.report_state import code_state
 from fcdd_sweep.report.run_files import Run, Trial
@@ -18,7 +19,6 @@ from fcdd_sweep.results.tree import RunPaths
 
 _INPUTS = (tree.METRICS, tree.CURVES, tree.SCORES, tree.MAPS)
 """Files of a leaf that figures show."""
-_DECIDED = ("image_score", "threshold", "pixel_threshold", "p_value_level")
 
 
 class FigureCache:
@@ -85,6 +85,6 @@ def _inputs(trial: Trial) -> list[Any]:
     """Return plain values on which figures of a trial depend; its files by size and time."""
     folder = trial.folder
     stats = [(folder / name).stat() for name in _INPUTS if folder is not None and (folder / name).is_file()]
-    decided = [trial.metrics.get(name) for name in _DECIDED]
+    decided = [trial.metrics.get(name) for name in DECIDED]
     planned = [trial.plan[name] for name in ("trial_id", "parameters")]
     return [*planned, trial.status, *decided, *([stat.st_size, stat.st_mtime_ns] for stat in stats)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from fcdd_sweep.metrics.heatmap_values import gaussian_kernel, upsample
 from fcdd_sweep.report import class_scores
 from fcdd_sweep.report.figures import heatmaps, image_grid
 from fcdd_sweep.report.figures.color_maps import as_colors
+from fcdd_sweep.results import files, schemas
+from fcdd_sweep.results.tree import TrialPaths
 from tests import fakes
 from tests.report.figures.test_image_grid import written_on
 
@@ -154,6 +157,18 @@ def test_p_values_that_decide_have_marks_without_a_threshold(leaf):
     (strip,) = heatmaps.paper_strips(maps, replace(scores, threshold=None), 1, 0.97, "global")
     assert strip.title.endswith(f"{heatmaps.ABOVE} called anomalous")
     assert [caption.endswith(heatmaps.ABOVE) for caption in strip.captions].count(True) > 0
+
+
+@pytest.mark.parametrize(("kept", "level"), [({"p_value_level": 0.07}, 0.07), ({}, 0.04)])
+def test_a_changed_rate_of_several_models_reaches_the_pictures(leaf, kept, level):
+    """Earlier files of decisions have no level: then it is the one that the leaf was written with."""
+    paths = TrialPaths(leaf)
+    (row,) = files.read_rows(paths.metrics, schemas.METRICS)
+    files.write_rows(paths.metrics, [row | {"p_value_level": 0.04}], schemas.METRICS)
+    record = {name: row[name] for name in ("trial_id", "threshold", "pixel_threshold")}
+    record |= {"image_score": "mean", "image_score_source": "", "false_alarm_rate": 0.1, "n_calibration": 0}
+    paths.decision.write_text(json.dumps(record | {"threshold_source": ""} | kept))
+    assert class_scores.trial_of_leaf(leaf).metrics["p_value_level"] == level
 
 
 def test_scores_above_the_threshold_are_marked_and_the_title_names_it(leaf):
