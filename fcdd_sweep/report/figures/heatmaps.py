@@ -199,8 +199,8 @@ def decision_marks(scores: SeedScores) -> tuple[str, ...]:
 
 
 def disagreement_note(scores: SeedScores) -> str:
-    """Return what the mark of a heatmap that disagrees means; empty without pixel decisions."""
-    if scores.disagrees is None:
+    """Return what the mark of a heatmap that disagrees means; empty where none does."""
+    if scores.disagrees is None or not scores.disagrees.any():
         return ""
     return (
         f"{DISAGREES} the heatmap disagrees: it shows no region although the image is called anomalous ({ABOVE}), or "

@@ -20,9 +20,12 @@ _MOST_LISTED = 50
 """Trials in the table; `trials.parquet` has all."""
 _ALARMS = "test_false_alarm_rate"
 _SHARES = ("accuracy", "precision", "recall", "f1")
+_COUNTS = ("TP", "FP", "TN", "FN")
+"""Titles of `CONFUSION`."""
 _NOTE = (
-    "False alarms: share of the nominal test images that are called anomalous, with its 95% interval (Wilson). Label "
-    "and heatmap agree where an image is called anomalous and has a pixel above the pixel threshold, or neither."
+    "TP, FP, TN, FN: true and false positives and negatives; positive is anomalous. False alarms: share of the nominal "
+    "test images that are called anomalous, with its 95% interval (Wilson). Agree: share of the images that are called "
+    "anomalous and have a pixel above the pixel threshold, or neither."
 )
 
 
@@ -33,11 +36,10 @@ def decision_table(trials: Sequence[Trial]) -> Markup | str:
         return ""
     titles = SUMMARY_METRICS | DECISION_METRICS
     last = ("fpr_at_95_recall", "test_agreement")
-    counts = (name.replace("_", " ") for name in CONFUSION)
-    head = ("trial", *counts, *(titles[name] for name in (*_SHARES, _ALARMS, *last)))
+    head = ("seed", *_COUNTS, *(titles[name] for name in (*_SHARES, _ALARMS, last[0])), "agree")
     rows = [
         (
-            f"seed {trial.seed}",
+            str(trial.seed),
             *(NOT_DEFINED if (count := trial.metrics.get(name)) is None else count for name in CONFUSION),
             *(metric_text(trial.value(name)) for name in _SHARES),
             _alarm_cell(trial),
@@ -47,10 +49,10 @@ def decision_table(trials: Sequence[Trial]) -> Markup | str:
     ]
     more = len(done) - len(rows)
     left_out = f" And {count_noun(more, 'more trial')}, see {tree.TRIALS}." if more > 0 else ""
-    title, table, note = "decisions", html.table(head, rows), element("p", f"{_NOTE}{left_out}", cls="note")
+    title, table, note = "Decisions by seed", html.table(head, rows), element("p", f"{_NOTE}{left_out}", cls="note")
     if len(rows) > _MOST_UNFOLDED:
-        return html.details(f"{title} of {count_noun(len(rows), 'trial')}", table, note)
-    return element("div", element("h4", title), table, note)
+        return html.details(f"{title}, {count_noun(len(rows), 'trial')}", table, note)
+    return element("div", element("h4", title), table, note, style="margin-top:1.2rem")
 
 
 def _is_decided(trial: Trial) -> bool:
