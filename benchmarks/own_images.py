@@ -238,7 +238,7 @@ def _row(trials: Sequence[Trial]) -> str:
 
 
 def _rates_of_draws(trials: Sequence[Trial], *, selecting: bool) -> tuple[float, float]:
-    """Return between what rates the mean over seeds lies in 95% of draws of all nominal images of a tree.
+    """Return the range of the mean rate over seeds in 95% of draws of all nominal images of a tree.
 
     Seeds share these images, so they are no new draws. Here each image has one score for all seeds, which differ in the
     images that they hold out: real trials, whose scores differ, too, lie closer together.
