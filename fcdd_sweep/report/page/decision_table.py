@@ -36,10 +36,10 @@ def decision_table(trials: Sequence[Trial]) -> Markup | str:
         return ""
     titles = SUMMARY_METRICS | DECISION_METRICS
     last = ("fpr_at_95_recall", "test_agreement")
-    head = ("seed", *_COUNTS, *(titles[name] for name in (*_SHARES, _ALARMS, last[0])), "agree")
+    head = ("trial", *_COUNTS, *(titles[name] for name in (*_SHARES, _ALARMS, last[0])), "agree")
     rows = [
         (
-            str(trial.seed),
+            f"seed\N{NO-BREAK SPACE}{trial.seed}",
             *(NOT_DEFINED if (count := trial.metrics.get(name)) is None else count for name in CONFUSION),
             *(metric_text(trial.value(name)) for name in _SHARES),
             _alarm_cell(trial),

@@ -30,12 +30,12 @@ def test_a_row_has_counts_shares_the_interval_and_the_agreement():
     undecided = {"fpr_at_95_recall": 0.5}
     trials = [trial(0, DECIDED), trial(1, undecided), trial(2, {}, TrialStatus.FAILED)]
     head, first, second = Page(decision_table(trials)).rows
-    assert head[:5] == ["seed", "TP", "FP", "TN", "FN"]
+    assert head[:5] == ["trial", "TP", "FP", "TN", "FN"]
     assert head[5:9] == ["accuracy", "precision", "recall", "F1"]
     assert head[9:] == ["false alarms", "FPR at 95% recall", "agree"]
-    assert first[:9] == ["0", "18", "3", "27", "2", "0.900", "0.857", "0.900", "0.878"]
+    assert first[:9] == ["seed\xa00", "18", "3", "27", "2", "0.900", "0.857", "0.900", "0.878"]
     assert first[9:] == ["0.100[0.035, 0.256]", "0.200", "0.840"]
-    assert second[:11] == ["1", *["n/a"] * 9, "0.500"] and second[11].startswith("n/a")
+    assert second[:11] == ["seed\xa01", *["n/a"] * 9, "0.500"] and second[11].startswith("n/a")
 
 
 def test_there_is_no_table_without_a_decision():
@@ -54,7 +54,7 @@ def test_each_class_of_a_page_has_the_table(tmp_path):
         made.finish("", "brick", seed, wrong=seed, threshold=0.45)
     run = read_run(made.write())
     rows = Page(class_section.class_details(run, "", {}, [])).rows
-    assert [row[0] for row in rows if len(row) == 12] == ["seed", "0", "1"]
+    assert [row[0] for row in rows if len(row) == 12] == ["trial", "seed\xa00", "seed\xa01"]
 
 
 def test_means_of_decisions_are_in_the_summaries(tmp_path):
